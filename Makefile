@@ -1,0 +1,51 @@
+# make demo | test | lint | setup: each makes .venv, installs what it needs, and does its job. A second run starts at once.
+#
+# PYTHON=…    the interpreter to build .venv with (3.11 or 3.12)
+# PIP_ARGS=…  further arguments of pip install, such as the index of PyTorch's CPU-only wheels (README.md, "Set-up")
+
+SHELL := /bin/bash
+VENV := .venv
+RUN := $(VENV)/bin/python
+SUPPORTED := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
+PYTHON ?= $(shell for name in python3.11 python3.12 python3 python; do \
+    if "$$name" -c '$(SUPPORTED)' 2>/dev/null; then echo "$$name"; break; fi; done)
+
+.PHONY: demo test lint setup clean
+
+demo: $(VENV)/.runtime
+	$(RUN) app.py $(ARGS)
+
+test: $(VENV)/.development
+	$(RUN) -m pytest $(ARGS)
+
+lint: $(VENV)/.development
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+setup: $(VENV)/.development
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/.runtime: requirements.txt constraints.txt | $(VENV)/bin/pip
+	$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt -r requirements.txt $(PIP_ARGS)
+	@touch $@
+
+$(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
+	$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt -r requirements-dev.txt $(PIP_ARGS)
+	@touch $@
+
+$(VENV)/bin/pip:
+	@if [ -z "$(PYTHON)" ]; then \
+	    echo "MusicGen needs Python 3.11 or 3.12, and found $$(python3 --version 2>&1 || echo none) here." >&2; \
+	    echo "Install one of them (Debian and Ubuntu: apt install python3 python3-venv), or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; \
+	    exit 1; fi
+	@if ! "$(PYTHON)" -c '$(SUPPORTED)'; then \
+	    echo "MusicGen needs Python 3.11 or 3.12: $(PYTHON) is $$("$(PYTHON)" --version 2>&1)." >&2; exit 1; fi
+	@if ! "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null; then \
+	    echo "$(PYTHON) has no venv module (Debian and Ubuntu: apt install python3-venv)." >&2; exit 1; fi
+	@echo "Setting up $(VENV) with $$("$(PYTHON)" --version): a few minutes, about 6 GB with CUDA's libraries."
+	@rm -rf $(VENV)
+	@"$(PYTHON)" -m venv $(VENV)

@@ -1,0 +1,47 @@
+"""MusicGen: music from a description, a melody, or both.
+
+    import musicgen
+    model = musicgen.load("facebook/musicgen-melody")
+    wav = model.generate(["lofi slow bpm electro chill"], duration=10.0, seed=0, melody="bach.mp3")
+
+Importing the package loads no PyTorch and touches no network; `load` does what it needs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from musicgen.errors import CheckpointError, InputError, MusicGenError
+from musicgen.options import GenerationOptions
+
+if TYPE_CHECKING:
+    from musicgen.audio import Audio
+    from musicgen.checkpoint import load, save
+    from musicgen.model import MusicGen
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Audio",
+    "CheckpointError",
+    "GenerationOptions",
+    "InputError",
+    "MusicGen",
+    "MusicGenError",
+    "load",
+    "save",
+]
+
+_LAZY = {
+    "Audio": "musicgen.audio",
+    "MusicGen": "musicgen.model",
+    "load": "musicgen.checkpoint",
+    "save": "musicgen.checkpoint",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'musicgen' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)

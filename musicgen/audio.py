@@ -1,0 +1,202 @@
+"""Audio files and waveforms: read, write, resample, loudness.
+
+Conventions: a waveform is float32 [C, T] in [-1, 1] beside its sample rate in Hz; loudness is in LUFS (ITU-R BS.1770-4).
+Settings travel inside a file as its comment. This module knows nothing of models, and works on any system's audio.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import struct
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyloudnorm
+import soundfile
+import torch
+import torchaudio
+
+from musicgen.errors import InputError
+
+FORMATS = {
+    ".wav": ("WAV", "PCM_16"),
+    ".flac": ("FLAC", "PCM_16"),
+    ".mp3": ("MP3", "MPEG_LAYER_III"),
+    ".ogg": ("OGG", "VORBIS"),
+}
+"""File extension -> libsndfile's format and subtype."""
+
+TARGET_LUFS = -14.0
+"""The loudness of everything the paper played to listeners (section 3.3)."""
+
+MIN_LOUDNESS_SECONDS = 0.4
+"""One BS.1770 gating block: shorter audio has no integrated loudness."""
+
+_PEAK_CEILING = 10 ** (-1 / 20)
+_MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+
+
+@dataclass(frozen=True)
+class Audio:
+    """A waveform and its rate. wave: float32 [C, T]; rate: Hz."""
+
+    wave: torch.Tensor
+    rate: int
+
+    def __post_init__(self) -> None:
+        if self.wave.dim() != 2 or not self.wave.dtype.is_floating_point:
+            raise InputError(
+                f"a waveform is a float tensor [channels, samples], not {list(self.wave.shape)} {self.wave.dtype}"
+            )
+        if self.rate <= 0:
+            raise InputError(f"sample rate is {self.rate}: it must be above 0 Hz")
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return self.wave.shape[1] / self.rate
+
+    def mono(self) -> Audio:
+        """The mean of the channels, [1, T]."""
+        return Audio(self.wave.mean(dim=0, keepdim=True), self.rate)
+
+    def resampled(self, rate: int) -> Audio:
+        """The same sound at another rate (windowed-sinc interpolation)."""
+        if rate == self.rate:
+            return self
+        return Audio(torchaudio.functional.resample(self.wave, self.rate, rate), rate)
+
+    def with_channels(self, channels: int) -> Audio:
+        """Mono for 1; for 2, mono is doubled and more than two channels are mixed down first."""
+        if self.wave.shape[0] == channels:
+            return self
+        return Audio(self.mono().wave.expand(channels, -1).contiguous(), self.rate)
+
+
+def read(path: str | os.PathLike[str]) -> Audio:
+    """Read an audio file (WAV, FLAC, MP3, OGG and what else libsndfile reads). Errors name the file and the cause."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such audio file")
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise InputError(f"{path}: not readable as audio ({error.error_string.strip()})") from error
+    if samples.shape[0] == 0:
+        raise InputError(f"{path}: holds no samples")
+    if not np.isfinite(samples).all():
+        raise InputError(f"{path}: holds NaN or infinite samples")
+    return Audio(torch.from_numpy(samples.T.copy()), int(rate))
+
+
+def check_format(path: str | os.PathLike[str]) -> str:
+    """The lower-case extension of `path`, if it is one that `write` knows."""
+    extension = Path(path).suffix.lower()
+    if extension not in FORMATS:
+        raise InputError(f"{path}: unknown audio format {extension or '(no extension)'!r}: one of {', '.join(FORMATS)}")
+    return extension
+
+
+def write(path: str | os.PathLike[str], audio: Audio, comment: str = "") -> None:
+    """Write `audio` with `comment` inside, in the format of the extension. The file appears whole or not at all."""
+    write_bytes(path, encode(audio, check_format(path), comment))
+
+
+def encode(audio: Audio, extension: str, comment: str = "") -> bytes:
+    """The bytes of an audio file. 16-bit for WAV and FLAC; samples beyond [-1, 1] are clipped."""
+    container, subtype = FORMATS[extension]
+    if container == "MP3" and audio.rate not in _MP3_RATES:
+        raise InputError(f"MP3 has no sample rate of {audio.rate} Hz: use WAV, FLAC or OGG")
+    samples = audio.wave.detach().cpu().float().clamp(-1, 1).numpy().T
+    buffer = io.BytesIO()
+    with soundfile.SoundFile(buffer, "w", audio.rate, samples.shape[1], subtype=subtype, format=container) as file:
+        if comment and container != "WAV":
+            file.comment = comment
+        # libsndfile's Vorbis encoder keeps its whole input on the stack: minutes at once would overflow it.
+        for start in range(0, len(samples), audio.rate):
+            file.write(samples[start : start + audio.rate])
+    data = buffer.getvalue()
+    return _with_riff_comment(data, comment) if comment and container == "WAV" else data
+
+
+def read_comment(path: str | os.PathLike[str]) -> str:
+    """The comment that `write` stored in a file, "" if there is none."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such audio file")
+    data = path.read_bytes()
+    if data[:4] == b"RIFF":
+        return _riff_comment(data)
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            return str(file.comment)
+    except soundfile.LibsndfileError as error:
+        raise InputError(f"{path}: not readable as audio ({error.error_string.strip()})") from error
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file so that it appears whole or not at all, also when the disk fills up half-way."""
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        raise InputError(f"cannot write {path} ({len(data) / 1e6:.1f} MB): {error.strerror or error}") from error
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def loudness(audio: Audio) -> float:
+    """Integrated loudness in LUFS (BS.1770-4); -inf for silence and for audio shorter than one gating block."""
+    if audio.duration < MIN_LOUDNESS_SECONDS or not bool(audio.wave.any()):
+        return -math.inf
+    with np.errstate(divide="ignore"):
+        return float(pyloudnorm.Meter(audio.rate).integrated_loudness(audio.wave.detach().cpu().double().numpy().T))
+
+
+def normalise_loudness(audio: Audio, target: float = TARGET_LUFS) -> Audio:
+    """Bring `audio` to `target` LUFS. The gain stops where a sample would exceed -1 dBFS, so nothing clips: dense peaks
+    leave the clip a little quieter. Silence and audio without a loudness are returned as they are."""
+    level = loudness(audio)
+    if not math.isfinite(level):
+        return audio
+    gain = 10 ** ((target - level) / 20)
+    peak = float(audio.wave.abs().max())
+    return Audio(audio.wave * min(gain, _PEAK_CEILING / peak), audio.rate)
+
+
+def _with_riff_comment(wav: bytes, comment: str) -> bytes:
+    # libsndfile gives a WAV comment up only at 2 kB; a LIST/INFO chunk behind the data has no such limit.
+    text = comment.encode() + b"\0"
+    info = b"INFO" + b"ICMT" + struct.pack("<I", len(text)) + text + b"\0" * (len(text) % 2)
+    body = wav[8:] + b"\0" * (len(wav) % 2) + b"LIST" + struct.pack("<I", len(info)) + info
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def _riff_comment(wav: bytes) -> str:
+    position = 12
+    while position + 8 <= len(wav):
+        name, size = wav[position : position + 4], struct.unpack("<I", wav[position + 4 : position + 8])[0]
+        chunk = wav[position + 8 : position + 8 + size]
+        if name == b"LIST" and chunk[:8] == b"INFOICMT":
+            length = struct.unpack("<I", chunk[8:12])[0]
+            return chunk[12 : 12 + length].rstrip(b"\0").decode(errors="replace")
+        position += 8 + size + size % 2
+    return ""

@@ -1,0 +1,158 @@
+"""Writes audiocraft's layout, which `audiocraft_layout` reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from transformers import EncodecConfig, EncodecModel
+
+from musicgen.checkpoint.audiocraft_layout import (
+    LM_FILE,
+    MELODY,
+    REQUIRED,
+    TEXT,
+    TOKENIZER_FILE,
+    encodec_name,
+    lm_names,
+    projection_name,
+)
+from musicgen.checkpoint.tensors import scatter
+from musicgen.chroma import NUM_CHROMA, SAMPLE_RATE
+from musicgen.errors import CheckpointError
+from musicgen.model import MusicGen
+from musicgen.tokenizer import EncodecTokenizer, StereoTokenizer
+
+
+def save(model: MusicGen, folder: Path, text_encoder: str = "t5-base") -> None:
+    """Write a model into an existing folder. audiocraft does not store the text encoder: `text_encoder` is the name under
+    which it is to be found."""
+    if not isinstance(model.tokenizer, (EncodecTokenizer, StereoTokenizer)):
+        raise CheckpointError("audiocraft's layout is for EnCodec models")
+    if model.pattern.kind != "delay" or model.pattern.flatten_first or model.pattern.empty_initial:
+        raise CheckpointError(f"audiocraft's layout is written for delay patterns, not {model.pattern.kind!r}")
+    mono = model.tokenizer.mono if isinstance(model.tokenizer, StereoTokenizer) else model.tokenizer
+    if not isinstance(mono, EncodecTokenizer):
+        raise CheckpointError("audiocraft's layout is for EnCodec models")
+    state = _join_cross_attention(scatter(lm_names(model.lm.config), model.lm.state_dict()))
+    state |= {f"{projection_name(TEXT)}.{key}": value for key, value in model.text.projection.state_dict().items()}
+    if model.melody is not None:
+        projection = model.melody.projection.state_dict()
+        state |= {f"{projection_name(MELODY)}.{key}": value for key, value in projection.items()}
+    torch.save(_package(state, _lm_settings(model, text_encoder)), folder / LM_FILE)
+    reverse = {encodec_name(name): name for name in _encodec_names(mono.model)}
+    weights = {reverse[name]: tensor for name, tensor in mono.model.state_dict().items()}
+    torch.save(_package(weights, _encodec_settings(mono.model.config)), folder / TOKENIZER_FILE)
+
+
+def _encodec_names(model: EncodecModel) -> list[str]:
+    """audiocraft's names of all tensors of an EnCodec model."""
+    out = []
+    transposed = {
+        f"decoder.layers.{i}." for i, layer in enumerate(model.decoder.layers) if "Transpose" in type(layer).__name__
+    }
+    for name in model.state_dict():
+        conv = "convtr.convtr" if any(name.startswith(prefix) for prefix in transposed) else "conv.conv"
+        theirs = re.sub(r"\.conv\.(?=bias|parametrizations)", f".{conv}.", name)
+        theirs = theirs.replace("encoder.layers.", "encoder.model.").replace("decoder.layers.", "decoder.model.")
+        theirs = theirs.replace("quantizer.layers.", "quantizer.vq.layers.").replace(".codebook.", "._codebook.")
+        theirs = theirs.replace(".parametrizations.weight.original0", ".weight_g")
+        out.append(theirs.replace(".parametrizations.weight.original1", ".weight_v"))
+    return out
+
+
+def _join_cross_attention(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    out = dict(state)
+    for name in [name for name in out if name.endswith("cross_attention.query")]:
+        base = name.removesuffix("query")
+        out[f"{base}in_proj_weight"] = torch.cat([out.pop(name), out.pop(f"{base}key_value")])
+    return out
+
+
+def _package(state: dict[str, torch.Tensor], settings: dict[str, Any]) -> dict[str, Any]:
+    tensors = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+    return {"best_state": tensors, "xp.cfg": yaml.safe_dump(settings), "version": "1.4.0a2", "exported": True}
+
+
+def _lm_settings(model: MusicGen, text_encoder: str) -> dict[str, Any]:
+    c = model.lm.config
+    conditioners: dict[str, Any] = {
+        TEXT: {
+            "model": "t5",
+            "t5": {"name": text_encoder, "finetune": False, "word_dropout": 0.0, "normalize_text": False},
+        }
+    }
+    if model.melody is not None:
+        chroma: dict[str, Any] = {"sample_rate": SAMPLE_RATE, "n_chroma": NUM_CHROMA, "radix2_exp": 14, "argmax": True}
+        chroma |= {"match_len_on_eval": False, "eval_wavs": None, "n_eval_wavs": 100, "cache_path": None}
+        conditioners[MELODY] = {"model": "chroma_stem", "chroma_stem": chroma}
+    prepend = [] if c.cross_attention else [name for name in (MELODY, TEXT) if name in conditioners]
+    cross = [TEXT] if c.cross_attention else []
+    return {
+        "solver": "musicgen",
+        "device": "cpu",
+        "dtype": "float32",
+        "sample_rate": model.sample_rate,
+        "channels": model.channels,
+        "dataset": {"segment_duration": model.max_duration},
+        "compression_model_checkpoint": "//pretrained/facebook/encodec_32khz",
+        "interleave_stereo_codebooks": {"use": model.channels == 2, "per_timestep": False},
+        "lm_model": "transformer_lm",
+        "transformer_lm": REQUIRED
+        | {
+            "dim": c.dim, "num_heads": c.num_heads, "num_layers": c.num_layers, "hidden_scale": c.ffn_dim / c.dim,
+            "n_q": c.num_codebooks, "card": c.codebook_size, "activation": c.activation, "dropout": 0.0, "emb_lr": None,
+            "custom": False, "memory_efficient": True, "attention_as_float32": False, "xpos": False,
+            "checkpointing": "none", "weight_init": "gaussian", "depthwise_init": "current", "zero_bias_init": True,
+            "cross_attention": c.cross_attention, "attention_dropout": None, "two_step_cfg": False,
+        },
+        "codebooks_pattern": {
+            "modeling": "delay",
+            "delay": {"delays": list(model.pattern.delays), "flatten_first": 0, "empty_initial": 0},
+        },
+        "classifier_free_guidance": {"training_dropout": 0.2, "inference_coef": 3.0},
+        "attribute_dropout": {},
+        "fuser": {
+            "cross_attention_pos_emb": False, "cross_attention_pos_emb_scale": 1, "sum": [], "prepend": prepend,
+            "cross": cross, "input_interpolate": [],
+        },
+        "conditioners": conditioners,
+    }  # fmt: skip
+
+
+def _encodec_settings(config: EncodecConfig) -> dict[str, Any]:
+    return {
+        "solver": "compression",
+        "device": "cpu",
+        "dtype": "float32",
+        "sample_rate": config.sampling_rate,
+        "channels": config.audio_channels,
+        "compression_model": "encodec",
+        "encodec": {
+            "autoencoder": "seanet", "quantizer": "rvq", "sample_rate": config.sampling_rate,
+            "channels": config.audio_channels, "causal": config.use_causal_conv, "renormalize": config.normalize,
+        },
+        "seanet": {
+            "dimension": config.hidden_size, "channels": config.audio_channels, "causal": config.use_causal_conv,
+            "n_filters": config.num_filters, "n_residual_layers": config.num_residual_layers,
+            "ratios": list(config.upsampling_ratios), "activation": "ELU", "activation_params": {"alpha": 1.0},
+            "norm": config.norm_type, "norm_params": {}, "kernel_size": config.kernel_size,
+            "residual_kernel_size": config.residual_kernel_size, "last_kernel_size": config.last_kernel_size,
+            "dilation_base": config.dilation_growth_rate, "pad_mode": config.pad_mode,
+            "true_skip": not config.use_conv_shortcut, "compress": config.compress, "lstm": config.num_lstm_layers,
+            "disable_norm_outer_blocks": 0,
+            "decoder": {
+                "trim_right_ratio": config.trim_right_ratio, "final_activation": None, "final_activation_params": None
+            },
+            "encoder": {},
+        },
+        "rvq": {
+            "n_q": config.num_quantizers, "q_dropout": False, "bins": config.codebook_size, "decay": 0.99,
+            "kmeans_init": True, "kmeans_iters": 50, "threshold_ema_dead_code": 2, "orthogonal_reg_weight": 0.0,
+            "orthogonal_reg_active_codes_only": False,
+        },
+    }  # fmt: skip

@@ -1,0 +1,279 @@
+"""The transformers layout: `config.json`, `model.safetensors` (one file or shards), the text tokeniser's files.
+
+What is written here, `MusicgenForConditionalGeneration.from_pretrained` loads. Settings that transformers does not know
+(another pattern than delay, another context than 30 s) stand in the configuration under "musicgen".
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from transformers import (
+    AutoTokenizer,
+    DacConfig,
+    DacModel,
+    EncodecConfig,
+    EncodecFeatureExtractor,
+    EncodecModel,
+    GenerationConfig,
+    MusicgenConfig,
+    MusicgenDecoderConfig,
+    MusicgenMelodyConfig,
+    MusicgenMelodyDecoderConfig,
+    MusicgenMelodyFeatureExtractor,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+    T5Config,
+    T5EncoderModel,
+)
+
+from musicgen import patterns
+from musicgen.checkpoint.tensors import Names, below, fill, gather, read_safetensors, scatter
+from musicgen.chroma import NUM_CHROMA
+from musicgen.conditioners.melody import MelodyConditioner
+from musicgen.conditioners.text import T5Conditioner
+from musicgen.errors import CheckpointError
+from musicgen.lm import LanguageModel, LMConfig
+from musicgen.model import MusicGen
+from musicgen.patterns import Pattern
+from musicgen.tokenizer import DacTokenizer, EncodecTokenizer, StereoTokenizer
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+FILES = [
+    CONFIG,
+    "*.safetensors",
+    "model.safetensors.index.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "spiece.model",
+]
+"""What a download of this layout fetches."""
+
+MAX_DURATION = 30.0
+"""Seconds of the published models' training segments."""
+
+
+def is_layout(folder: Path) -> bool:
+    return (folder / CONFIG).is_file()
+
+
+def load(folder: Path, name: str) -> MusicGen:
+    """Read a folder in the transformers layout."""
+    config = _read_config(folder)
+    tensors = read_safetensors(folder)
+    melody_model = config["model_type"] == "musicgen_melody"
+    ours = config.get("musicgen", {})
+    lm_config = _lm_config(config["decoder"], cross_attention=not melody_model)
+    with torch.device("meta"):
+        lm = LanguageModel(lm_config)
+    fill(lm, gather(lm_names(lm_config), tensors, str(folder)), str(folder))
+
+    stereo = config["decoder"].get("audio_channels", 1) == 2
+    mono = load_tokenizer(config["audio_encoder"], below("audio_encoder.", tensors), str(folder))
+    text_encoder = load_t5(config["text_encoder"], below("text_encoder.", tensors), str(folder))
+    text = T5Conditioner(
+        text_encoder,
+        load_text_tokenizer(folder),
+        _projection("enc_to_dec_proj", text_encoder.config.d_model, lm_config.dim, tensors, str(folder)),
+    )
+    melody = None
+    if melody_model:
+        projection = _projection("audio_enc_to_dec_proj", NUM_CHROMA, lm_config.dim, tensors, str(folder))
+        melody = MelodyConditioner(projection, length=config.get("chroma_length", 235))
+    return MusicGen(
+        lm,
+        Pattern.from_dict(ours["pattern"]) if "pattern" in ours else default_pattern(lm_config.num_codebooks, stereo),
+        StereoTokenizer(mono) if stereo else mono,
+        text,
+        melody,
+        max_duration=ours.get("max_duration", MAX_DURATION),
+        name=name,
+    )
+
+
+def save(model: MusicGen, folder: Path) -> None:
+    """Write a model into an existing, empty folder."""
+    tensors = scatter(lm_names(model.lm.config), model.lm.state_dict())
+    tensors |= {f"text_encoder.{key}": value for key, value in _untied(model.text.encoder).items()}
+    mono = model.tokenizer.mono if isinstance(model.tokenizer, StereoTokenizer) else model.tokenizer
+    tensors |= {f"audio_encoder.{key}": value for key, value in mono.model.state_dict().items()}
+    tensors |= {f"enc_to_dec_proj.{key}": value for key, value in model.text.projection.state_dict().items()}
+    if model.melody is not None:
+        state = model.melody.projection.state_dict()
+        tensors |= {f"audio_enc_to_dec_proj.{key}": value for key, value in state.items()}
+    contiguous = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
+    save_file(contiguous, folder / WEIGHTS, metadata={"format": "pt"})
+    _write_config(model, mono.model.config, folder)
+    model.text.tokenizer.save_pretrained(folder)
+
+
+def lm_names(config: LMConfig) -> Names:
+    """Where this layout keeps the language model's tensors."""
+    codebooks = range(config.num_codebooks)
+    root = "decoder.model.decoder"
+    names: Names = {
+        "embedding.weight": [f"{root}.embed_tokens.{k}.weight" for k in codebooks],
+        "heads.weight": [f"decoder.lm_heads.{k}.weight" for k in codebooks],
+    }
+    names |= {f"norm.{part}": [f"{root}.layer_norm.{part}"] for part in ("weight", "bias")}
+    for i in range(config.num_layers):
+        ours, theirs = f"blocks.{i}", f"{root}.layers.{i}"
+        names[f"{ours}.self_attention.qkv.weight"] = [f"{theirs}.self_attn.{part}_proj.weight" for part in "qkv"]
+        names[f"{ours}.self_attention.out.weight"] = [f"{theirs}.self_attn.out_proj.weight"]
+        names[f"{ours}.ffn_in.weight"] = [f"{theirs}.fc1.weight"]
+        names[f"{ours}.ffn_out.weight"] = [f"{theirs}.fc2.weight"]
+        norms = {"norm_self": "self_attn_layer_norm", "norm_ffn": "final_layer_norm"}
+        if config.cross_attention:
+            names[f"{ours}.cross_attention.query.weight"] = [f"{theirs}.encoder_attn.q_proj.weight"]
+            names[f"{ours}.cross_attention.key_value.weight"] = [f"{theirs}.encoder_attn.{p}_proj.weight" for p in "kv"]
+            names[f"{ours}.cross_attention.out.weight"] = [f"{theirs}.encoder_attn.out_proj.weight"]
+            norms["norm_cross"] = "encoder_attn_layer_norm"
+        for norm, their_norm in norms.items():
+            names |= {f"{ours}.{norm}.{part}": [f"{theirs}.{their_norm}.{part}"] for part in ("weight", "bias")}
+    return names
+
+
+def default_pattern(num_codebooks: int, stereo: bool) -> Pattern:
+    """The published models' pattern."""
+    return patterns.stereo_partial_delay(num_codebooks) if stereo else patterns.delay(num_codebooks)
+
+
+def load_tokenizer(
+    config: dict[str, Any], tensors: dict[str, torch.Tensor], source: str
+) -> EncodecTokenizer | DacTokenizer:
+    """An audio tokeniser from its transformers configuration and tensors."""
+    kind = config.get("model_type")
+    if kind not in ("encodec", "dac"):
+        raise CheckpointError(f"{source}: the audio encoder is of the type {kind!r}: only encodec and dac are known")
+    model = EncodecModel(EncodecConfig(**config)) if kind == "encodec" else DacModel(DacConfig(**config))
+    fill(model, {_weight_norm_name(name): tensor for name, tensor in tensors.items()}, f"{source} (audio encoder)")
+    model.eval()
+    return EncodecTokenizer(model) if kind == "encodec" else DacTokenizer(model)
+
+
+def load_t5(config: dict[str, Any], tensors: dict[str, torch.Tensor], source: str) -> T5EncoderModel:
+    """A T5 encoder from its transformers configuration and tensors; the two names of its embedding are one tensor."""
+    if config.get("model_type") != "t5":
+        raise CheckpointError(
+            f"{source}: the text encoder is of the type {config.get('model_type')!r}: only t5 is known"
+        )
+    with torch.device("meta"):
+        encoder = T5EncoderModel(T5Config(**config))
+    shared, alias = "shared.weight", "encoder.embed_tokens.weight"
+    embedding = tensors.get(shared, tensors.get(alias))
+    both = {} if embedding is None else {shared: embedding, alias: embedding}
+    fill(encoder, tensors | both, f"{source} (text encoder)")
+    encoder.tie_weights()
+    return encoder.eval()
+
+
+def load_text_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The text tokeniser whose files lie in a folder."""
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder}: the text tokeniser's files are missing or damaged ({error})") from error
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / CONFIG).read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{folder / CONFIG}: not JSON ({error})") from error
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind not in ("musicgen", "musicgen_melody"):
+        raise CheckpointError(f"{folder}: a checkpoint of the type {kind!r}, not a MusicGen model")
+    missing = [part for part in ("decoder", "text_encoder", "audio_encoder") if not isinstance(config.get(part), dict)]
+    if missing:
+        raise CheckpointError(f"{folder / CONFIG}: the section {missing[0]!r} is missing")
+    return config
+
+
+def _lm_config(decoder: dict[str, Any], *, cross_attention: bool) -> LMConfig:
+    # transformers leaves values that equal its defaults out of some files: its own class fills them in.
+    values = MusicgenDecoderConfig(**decoder)
+    if values.scale_embedding:
+        raise CheckpointError("scaled embeddings are not part of MusicGen: this decoder's configuration asks for them")
+    return LMConfig(
+        dim=values.hidden_size,
+        num_heads=values.num_attention_heads,
+        num_layers=values.num_hidden_layers,
+        num_codebooks=values.num_codebooks,
+        codebook_size=values.vocab_size,
+        ffn_dim=values.ffn_dim,
+        activation=values.activation_function,
+        cross_attention=cross_attention,
+    )
+
+
+def _projection(name: str, width: int, dim: int, tensors: dict[str, torch.Tensor], source: str) -> nn.Module:
+    # transformers has no projection where the widths agree already.
+    if width == dim:
+        return nn.Identity()
+    projection = nn.Linear(width, dim)
+    fill(projection, below(f"{name}.", tensors), f"{source} ({name})")
+    return projection
+
+
+def _untied(encoder: T5EncoderModel) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in encoder.state_dict().items() if name != "encoder.embed_tokens.weight"}
+
+
+def _weight_norm_name(name: str) -> str:
+    """Older files name weight norm's two parts differently."""
+    return name.replace(".weight_g", ".parametrizations.weight.original0").replace(
+        ".weight_v", ".parametrizations.weight.original1"
+    )
+
+
+def _write_config(model: MusicGen, audio_encoder: PreTrainedConfig, folder: Path) -> None:
+    c = model.lm.config
+    melody = model.melody is not None
+    decoder = {
+        "vocab_size": c.codebook_size,
+        "num_hidden_layers": c.num_layers,
+        "ffn_dim": c.ffn_dim,
+        "num_attention_heads": c.num_heads,
+        "hidden_size": c.dim,
+        "activation_function": c.activation,
+        "num_codebooks": c.num_codebooks,
+        "audio_channels": model.channels,
+        "pad_token_id": c.special_token,
+        "bos_token_id": c.special_token,
+    }
+    decoder_class = MusicgenMelodyDecoderConfig if melody else MusicgenDecoderConfig
+    parts = {
+        "text_encoder": model.text.encoder.config.to_dict(),
+        "audio_encoder": audio_encoder.to_dict(),
+        "decoder": decoder_class(**decoder).to_dict(),
+    }
+    if model.melody is not None:
+        config: PreTrainedConfig = MusicgenMelodyConfig(**parts, chroma_length=model.melody.length)
+        config.architectures = ["MusicgenMelodyForConditionalGeneration"]
+    else:
+        config = MusicgenConfig(**parts)
+        config.architectures = ["MusicgenForConditionalGeneration"]
+    values = json.loads(config.to_json_string(use_diff=False))
+    values["musicgen"] = {"pattern": model.pattern.as_dict(), "max_duration": model.max_duration}
+    (folder / CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
+
+    steps = model.pattern.layout(round(model.max_duration * model.frame_rate)).num_steps
+    GenerationConfig(
+        max_length=steps, do_sample=True, guidance_scale=3.0, top_k=250, pad_token_id=c.special_token,
+        bos_token_id=c.special_token, decoder_start_token_id=c.special_token,
+    ).save_pretrained(folder)  # fmt: skip
+    if melody:
+        extractor = MusicgenMelodyFeatureExtractor(
+            sampling_rate=model.sample_rate, chunk_length=round(model.max_duration), num_chroma=NUM_CHROMA
+        )
+    else:
+        extractor = EncodecFeatureExtractor(
+            feature_size=model.channels, sampling_rate=model.sample_rate, padding_side="left"
+        )
+    extractor.save_pretrained(folder)

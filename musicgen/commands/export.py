@@ -1,0 +1,21 @@
+"""Write a model as a folder in the transformers or the audiocraft layout."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="hub name, embedded name or folder")
+    parser.add_argument("folder", type=Path, help="where to write it: a folder that does not exist yet")
+    parser.add_argument("--layout", default="transformers", choices=("transformers", "audiocraft"))
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from musicgen import checkpoint
+
+    model = checkpoint.load(arguments.model, "cpu")
+    checkpoint.save(model, arguments.folder, arguments.layout)
+    for file in sorted(arguments.folder.iterdir()):
+        print(f"{file}  {file.stat().st_size / 1e6:.1f} MB")

@@ -1,0 +1,116 @@
+"""Melody -> condition: a recording, its stems, its quantised chroma, the learned projection (paper section 2.3)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from musicgen import audio, chroma
+from musicgen.audio import Audio
+from musicgen.conditioners.condition import Condition
+from musicgen.conditioners.separation import DemucsSeparator
+from musicgen.errors import InputError
+
+MIN_SECONDS = 0.1
+MAX_SECONDS = 600.0
+MAX_CHANNELS = 2
+RATES = (4_000, 192_000)
+"""Hz. Below the lowest the pitch range is gone; above the highest a file's header is more likely wrong than right."""
+SILENCE = 1e-4
+"""A melody whose largest sample is below this is silent (-80 dBFS)."""
+
+MelodyInput = str | os.PathLike[str] | Audio | torch.Tensor
+"""A file, a waveform with its rate, or chroma frames [frames, 12] made or edited by hand."""
+
+
+@dataclass(frozen=True)
+class Melody:
+    """A melody ready to be followed: either `wave` [T] (mono, 32 kHz) or chroma `frames` [frames, 12]."""
+
+    wave: torch.Tensor | None = None
+    frames: torch.Tensor | None = None
+
+    def chroma(self, length: int) -> torch.Tensor:
+        """Quantised chroma [length, 12] from the beginning: repeated when shorter, cut when longer."""
+        frames = chroma.quantise(chroma.chroma(self.wave)) if self.wave is not None else self.frames
+        assert frames is not None
+        return chroma.fit(frames, length)
+
+    def window(self, start: float, duration: float) -> Melody:
+        """The part from `start` on that a window of `duration` seconds follows; past its end the melody starts again."""
+        if self.wave is not None:
+            index = int(start * chroma.SAMPLE_RATE) + torch.arange(int(duration * chroma.SAMPLE_RATE))
+            return Melody(wave=self.wave[index % self.wave.shape[0]])
+        assert self.frames is not None
+        shift = round(start * chroma.SAMPLE_RATE / chroma.HOP)
+        return Melody(frames=self.frames.roll(-shift, dims=0))
+
+
+class MelodyConditioner(nn.Module):
+    """Chroma [length, 12] and the learned projection to the language model's width.
+
+    `length`: chroma frames of the model's training segment (235 for 30 s). A clip without a melody gets the null melody:
+    bin 0 in every frame, projected, as in the reference implementation.
+    """
+
+    def __init__(self, projection: nn.Module, length: int, separator: DemucsSeparator | None = None) -> None:
+        super().__init__()
+        self.projection = projection
+        self.length = length
+        self.separator = separator if separator is not None else DemucsSeparator()
+
+    def prepare(self, melody: MelodyInput, *, separate: bool = True) -> Melody:
+        """Read, check and separate a melody; `separate=False` takes clean or hummed input as it is."""
+        if isinstance(melody, torch.Tensor):
+            return Melody(frames=_checked_frames(melody))
+        recording = melody if isinstance(melody, Audio) else audio.read(melody)
+        _check_recording(recording, "the melody" if isinstance(melody, Audio) else str(melody))
+        if separate:
+            recording = self.separator(recording)
+        return Melody(wave=recording.mono().resampled(chroma.SAMPLE_RATE).wave[0])
+
+    def frames(self, melodies: Sequence[Melody | None]) -> torch.Tensor:
+        """Quantised chroma [B, length, 12] of a batch, the null melody where there is None."""
+        return torch.stack([_null(self.length) if m is None else m.chroma(self.length) for m in melodies])
+
+    def forward(self, frames: torch.Tensor) -> Condition:
+        """Chroma frames [B, length, 12] -> condition."""
+        weight = next(self.projection.parameters(), None)
+        values = self.projection(frames if weight is None else frames.to(weight))
+        return Condition(values, torch.ones(values.shape[:2], dtype=torch.bool, device=values.device))
+
+    def null(self, batch: int) -> Condition:
+        """The null melody of `batch` clips."""
+        return self(_null(self.length).expand(batch, -1, -1))
+
+
+def _null(length: int) -> torch.Tensor:
+    return nn.functional.one_hot(torch.zeros(length, dtype=torch.int64), chroma.NUM_CHROMA).float()
+
+
+def _checked_frames(frames: torch.Tensor) -> torch.Tensor:
+    if frames.dim() != 2 or frames.shape[1] != chroma.NUM_CHROMA or frames.shape[0] == 0:
+        raise InputError(f"chroma frames are [frames, {chroma.NUM_CHROMA}], not {list(frames.shape)}")
+    if not bool(torch.isfinite(frames.float()).all()):
+        raise InputError("the chroma frames hold NaN or infinite values")
+    return chroma.quantise(frames.float())
+
+
+def _check_recording(recording: Audio, name: str) -> None:
+    channels = recording.wave.shape[0]
+    if channels > MAX_CHANNELS:
+        raise InputError(f"{name} has {channels} channels: mono or stereo only, so mix it down first")
+    if not RATES[0] <= recording.rate <= RATES[1]:
+        raise InputError(f"{name} has a rate of {recording.rate} Hz: it must lie between {RATES[0]} and {RATES[1]} Hz")
+    if recording.duration < MIN_SECONDS:
+        raise InputError(f"{name} is {recording.duration:.3f} s long: a melody needs {MIN_SECONDS} s at least")
+    if recording.duration > MAX_SECONDS:
+        raise InputError(f"{name} is {recording.duration:.0f} s long: a melody may be {MAX_SECONDS:.0f} s at most")
+    if not bool(torch.isfinite(recording.wave).all()):
+        raise InputError(f"{name} holds NaN or infinite samples")
+    if float(recording.mono().wave.abs().max()) < SILENCE:
+        raise InputError(f"{name} is silent (or its channels cancel out): there is no melody to follow")

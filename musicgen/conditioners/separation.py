@@ -1,0 +1,54 @@
+"""Source separation: what is left of a recording without its drums and bass (paper section 2.3).
+
+Low instruments dominate a chromagram; the melody is in what Demucs calls "vocals" and "other".
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from musicgen.audio import Audio
+from musicgen.errors import CheckpointError
+
+MODEL = "htdemucs"
+KEPT = ("vocals", "other")
+
+
+class DemucsSeparator:
+    """Hybrid Transformer Demucs, loaded when it is first needed. `repo`: a folder that holds the model's files, None for
+    the published ones."""
+
+    def __init__(self, repo: str | os.PathLike[str] | None = None, device: torch.device | str = "cpu") -> None:
+        self.repo = None if repo is None else Path(repo)
+        self.device = torch.device(device)
+        self._model: Any = None
+
+    def __call__(self, audio: Audio) -> Audio:
+        """The kept stems of `audio`, mixed: [1, T] at Demucs' rate (44.1 kHz)."""
+        from demucs.apply import apply_model
+
+        model = self._loaded()
+        wave = audio.with_channels(model.audio_channels).resampled(model.samplerate).wave
+        with torch.no_grad():
+            # shifts=0: random shifts would make two runs differ.
+            stems = apply_model(model, wave[None].to(self.device), shifts=0, split=True, device=self.device)[0]
+        kept = sum(stems[model.sources.index(name)] for name in KEPT)
+        return Audio(kept.mean(dim=0, keepdim=True).cpu(), model.samplerate)
+
+    def _loaded(self) -> Any:
+        if self._model is None:
+            from demucs.pretrained import get_model
+
+            try:
+                self._model = get_model(MODEL, repo=self.repo)
+            except (Exception, SystemExit) as error:  # demucs raises its own, the hub's and the download's errors
+                raise CheckpointError(
+                    f"the source separation model {MODEL} is not on this machine and could not be fetched "
+                    f"({type(error).__name__}): connect once, or switch separation off for a clean or hummed melody"
+                ) from error
+            self._model.to(self.device).eval()
+        return self._model

@@ -1,0 +1,265 @@
+"""MusicGen as its users hold it: prompts in, waveforms out.
+
+Joins the parts: conditioners -> generate (readable path, window by window) -> tokeniser. Reading and writing weights is
+`musicgen.checkpoint`'s business; sampling, patterns and audio files have modules of their own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from musicgen import audio
+from musicgen.audio import Audio
+from musicgen.conditioners.condition import Condition
+from musicgen.conditioners.melody import Melody, MelodyConditioner, MelodyInput
+from musicgen.conditioners.text import T5Conditioner
+from musicgen.errors import CheckpointError, InputError
+from musicgen.generate import Guided, generate_codes, guided
+from musicgen.lm import LanguageModel
+from musicgen.options import GenerationOptions, check_duration
+from musicgen.patterns import Pattern
+from musicgen.sampling import ClipStream, clip_seeds
+from musicgen.tokenizer import DacTokenizer, EncodecTokenizer, StereoTokenizer, frame_rate, frames_of
+from musicgen.windows import Window, plan
+
+Progress = Callable[[int, int], None]
+"""Called with (steps done, steps in all) after each step; an exception it raises ends the generation."""
+
+AudioInput = str | os.PathLike[str] | Audio
+
+
+class MusicGen(nn.Module):
+    """A language model over audio codes with its tokeniser and conditioners.
+
+    name: what it was loaded as; max_duration: seconds of the training segments, the context of one window.
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        pattern: Pattern,
+        tokenizer: EncodecTokenizer | DacTokenizer | StereoTokenizer,
+        text: T5Conditioner,
+        melody: MelodyConditioner | None = None,
+        *,
+        max_duration: float = 30.0,
+        name: str = "",
+    ) -> None:
+        super().__init__()
+        if not lm.config.num_codebooks == pattern.num_codebooks == tokenizer.num_codebooks:
+            raise CheckpointError(
+                f"codebooks do not agree: language model {lm.config.num_codebooks}, pattern {pattern.num_codebooks}, "
+                f"tokeniser {tokenizer.num_codebooks}"
+            )
+        if melody is not None and lm.config.cross_attention:
+            raise CheckpointError("a melody is a prefix: a language model with cross-attention does not take one")
+        self.lm = lm
+        self.pattern = pattern
+        self.tokenizer = tokenizer
+        self.text = text
+        self.melody = melody
+        self.max_duration = max_duration
+        self.name = name
+        self.requires_grad_(False).eval()
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz."""
+        return self.tokenizer.sample_rate
+
+    @property
+    def channels(self) -> int:
+        """1 for mono, 2 for stereo."""
+        return self.tokenizer.channels
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second."""
+        return float(frame_rate(self.tokenizer))
+
+    @property
+    def device(self) -> torch.device:
+        return self.lm.embedding.weight.device
+
+    def generate(
+        self,
+        prompts: str | Sequence[str | None],
+        duration: float = 10.0,
+        *,
+        seed: int | Sequence[int] | None = None,
+        melody: MelodyInput | Sequence[MelodyInput | None] | None = None,
+        continue_from: AudioInput | Sequence[AudioInput] | None = None,
+        options: GenerationOptions | None = None,
+        separate: bool = True,
+        progress: Progress | None = None,
+    ) -> torch.Tensor:
+        """Waveforms, float32 [B, C, samples] at `sample_rate` Hz, one clip a prompt: the decoder's output as it is.
+
+        prompts: descriptions; None or "" generates without text.
+        duration: seconds of the result, given audio included; pieces longer than `max_duration` are made in windows.
+        seed: clip i draws from `seed + i`; a list gives one seed a clip; None draws fresh ones. A clip depends on its own
+            seed only, not on the clips beside it.
+        melody: one for all clips or a list of one a clip (None: this clip has none). A file, an `Audio`, or chroma frames.
+        continue_from: audio that the clip starts with, one for all or one a clip, all of one length.
+        separate: drop drums and bass from the melody (Demucs); False for clean or hummed input.
+
+        Raises InputError for anything that cannot be generated, before the first step.
+        """
+        codes = self.generate_codes(
+            prompts,
+            duration,
+            seed=seed,
+            melody=melody,
+            continue_from=continue_from,
+            options=options,
+            separate=separate,
+            progress=progress,
+        )
+        return self.decode(codes)
+
+    def generate_codes(
+        self,
+        prompts: str | Sequence[str | None],
+        duration: float = 10.0,
+        *,
+        seed: int | Sequence[int] | None = None,
+        melody: MelodyInput | Sequence[MelodyInput | None] | None = None,
+        continue_from: AudioInput | Sequence[AudioInput] | None = None,
+        options: GenerationOptions | None = None,
+        separate: bool = True,
+        progress: Progress | None = None,
+    ) -> torch.Tensor:
+        """Codes [B, K, T] in place of waveforms; arguments as for `generate`."""
+        options = options if options is not None else GenerationOptions()
+        texts = check_prompts(prompts)
+        total = frames_of(self.tokenizer, check_duration(duration))
+        streams = [ClipStream(one) for one in clip_seeds(seed, len(texts))]
+        melodies = self._melodies(melody, len(texts), separate)
+        prompt = self._continuation(continue_from, len(texts), total)
+        known = 0 if prompt is None else prompt.shape[2]
+
+        context = frames_of(self.tokenizer, self.max_duration)
+        windows = plan(total, known, context, stride=context - round(options.window_overlap * context))
+        counter = _StepCounter(self.pattern, windows, progress)
+        text, null_text = self._texts(texts, options)
+        codes = torch.zeros(len(texts), self.lm.config.num_codebooks, total, dtype=torch.int64, device=self.device)
+        if prompt is not None:
+            codes[:, :, :known] = prompt
+        for window in windows:
+            end = window.start + window.length
+            followed = melodies if len(windows) == 1 else self._melody_window(melodies, window.start)
+            codes[:, :, window.start : end] = generate_codes(
+                self.lm,
+                self.pattern,
+                self._guided(text, null_text, followed, options),
+                window.length,
+                options,
+                streams,
+                prompt=codes[:, :, window.start : window.start + window.known],
+                on_step=counter.step,
+            )
+            counter.next_window()
+        return codes
+
+    @torch.no_grad()
+    def decode(self, codes: torch.Tensor) -> torch.Tensor:
+        """Codes [B, K, T] -> waveforms [B, C, T * hop] float32."""
+        return self.tokenizer.decode(codes.to(self.device)).float()
+
+    def _texts(self, texts: list[str | None], options: GenerationOptions) -> tuple[Condition, Condition]:
+        text = self.text(texts)
+        if not options.negative_prompt:
+            return text, text.zeroed()
+        return text, self.text([options.negative_prompt] * len(texts))
+
+    def _guided(
+        self, text: Condition, null_text: Condition, melodies: list[Melody | None], options: GenerationOptions
+    ) -> Guided:
+        melody = null_melody = None
+        if self.melody is not None:
+            melody = self.melody(self.melody.frames(melodies))
+            null_melody = self.melody.null(len(melodies))
+        return guided(text, null_text, melody, null_melody, options, cross_attention=self.lm.config.cross_attention)
+
+    def _melodies(
+        self, melody: MelodyInput | Sequence[MelodyInput | None] | None, batch: int, separate: bool
+    ) -> list[Melody | None]:
+        if melody is None:
+            return [None] * batch
+        if self.melody is None:
+            raise InputError(
+                f"the model {self.name or '(unnamed)'} follows text only: a melody needs a melody model, such as "
+                "facebook/musicgen-melody"
+            )
+        if isinstance(melody, (list, tuple)):
+            if len(melody) != batch:
+                raise InputError(f"{len(melody)} melodies for {batch} prompts: pass one, or one a prompt")
+            return [None if one is None else self.melody.prepare(one, separate=separate) for one in melody]
+        return [self.melody.prepare(melody, separate=separate)] * batch  # type: ignore[arg-type]
+
+    def _melody_window(self, melodies: list[Melody | None], start: int) -> list[Melody | None]:
+        seconds = start / self.frame_rate
+        return [None if one is None else one.window(seconds, self.max_duration) for one in melodies]
+
+    def _continuation(
+        self, given: AudioInput | Sequence[AudioInput] | None, batch: int, total: int
+    ) -> torch.Tensor | None:
+        """Codes [B, K, P] of the audio to go on from."""
+        if given is None:
+            return None
+        each = list(given) if isinstance(given, (list, tuple)) else [given]
+        if len(each) not in (1, batch):
+            raise InputError(f"{len(each)} clips to continue for {batch} prompts: pass one, or one a prompt")
+        waves = []
+        for one in each:
+            clip = one if isinstance(one, Audio) else audio.read(one)  # type: ignore[arg-type]
+            if not bool(torch.isfinite(clip.wave).all()):
+                raise InputError("the audio to continue from holds NaN or infinite samples")
+            waves.append(clip.with_channels(self.channels).resampled(self.sample_rate).wave)
+        if len({wave.shape[1] for wave in waves}) > 1:
+            lengths = sorted({round(wave.shape[1] / self.sample_rate, 2) for wave in waves})
+            raise InputError(f"the clips to continue from have different lengths ({lengths} s): cut them to one")
+        # Whole frames only: a last frame padded with silence would be continued as silence.
+        frames = waves[0].shape[1] // self.tokenizer.hop
+        if not 0 < frames < total:
+            raise InputError(
+                f"the audio to continue from is {waves[0].shape[1] / self.sample_rate:.2f} s long and the result "
+                f"{total / self.frame_rate:.2f} s: the result includes it, so it must be longer"
+            )
+        batch_wave = torch.stack(waves)[:, :, : frames * self.tokenizer.hop].to(self.device)
+        return self.tokenizer.encode(batch_wave).expand(batch, -1, -1)
+
+
+def check_prompts(prompts: str | Sequence[str | None]) -> list[str | None]:
+    """The prompts as a list, if each is text or None."""
+    texts: list[str | None] = [prompts] if isinstance(prompts, str) else list(prompts)
+    if not texts:
+        raise InputError("the list of prompts is empty: pass at least one ('' generates without text)")
+    for text in texts:
+        if text is not None and not isinstance(text, str):
+            raise InputError(f"the prompt {text!r} is not text")
+    return texts
+
+
+class _StepCounter:
+    """Turns the steps of each window into one count over the whole piece."""
+
+    def __init__(self, pattern: Pattern, windows: Sequence[Window], progress: Progress | None) -> None:
+        self.progress = progress
+        self.steps = []
+        for window in windows:
+            layout = pattern.layout(window.length)
+            first = 1 if window.known == 0 else layout.first_step_of_frame(window.known)
+            self.steps.append(layout.num_steps + 1 - first)
+        self.window = 0
+
+    def step(self, done: int, _: int) -> None:
+        if self.progress is not None:
+            self.progress(sum(self.steps[: self.window]) + done, sum(self.steps))
+
+    def next_window(self) -> None:
+        self.window += 1

@@ -1,0 +1,80 @@
+"""Logits -> codes: temperature, top-k, top-p, and one random stream a clip.
+
+A clip's stream gives one uniform number for each codebook of each step, drawn in order; a code is where the cumulative
+distribution passes that number. So a clip's codes depend on its seed and its logits alone, not on the clips beside it or the
+device. This module knows nothing of the model or of guidance.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from musicgen.errors import InputError
+from musicgen.options import GenerationOptions
+
+MAX_SEED = 2**63 - 1
+
+
+class ClipStream:
+    """The random numbers of one clip (counter-based Philox, the same on every machine)."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = check_seed(seed)
+        self._generator = np.random.Generator(np.random.Philox(self.seed))
+
+    def uniforms(self, num_steps: int, num_codebooks: int) -> torch.Tensor:
+        """The next [num_steps, num_codebooks] numbers in [0, 1), float64."""
+        return torch.from_numpy(self._generator.random((num_steps, num_codebooks)))
+
+
+def check_seed(seed: int) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+        raise InputError(f"seed is {seed!r}: it must be a whole number from 0 to 2^63 - 1")
+    return seed
+
+
+def clip_seeds(seed: int | Sequence[int] | None, batch: int) -> list[int]:
+    """One seed a clip: clip i of a single seed has `seed + i`; None draws them from the operating system."""
+    if seed is None:
+        return [secrets.randbelow(2**31) for _ in range(batch)]
+    if isinstance(seed, int):
+        return [check_seed(check_seed(seed) + i) for i in range(batch)]
+    seeds = [check_seed(one) for one in seed]
+    if len(seeds) != batch:
+        raise InputError(f"{len(seeds)} seeds for {batch} clips: pass one, or one a clip")
+    return seeds
+
+
+def sample(logits: torch.Tensor, options: GenerationOptions, uniforms: torch.Tensor | None = None) -> torch.Tensor:
+    """logits [..., N] and uniform numbers [...] -> codes [...] int64. Without sampling the most likely code; then the
+    uniform numbers are not read."""
+    if not options.do_sample:
+        return logits.argmax(dim=-1)
+    if uniforms is None:
+        raise InputError("sampling needs one uniform number for each code")
+    probabilities = filtered_probabilities(logits, options)
+    cumulative = probabilities.cumsum(dim=-1)
+    # Scaled to the sum as it was computed, and never past the last code that has any probability.
+    threshold = uniforms.to(cumulative.device, cumulative.dtype)[..., None] * cumulative[..., -1:]
+    return (cumulative <= threshold).sum(dim=-1).clamp(max=logits.shape[-1] - 1)
+
+
+def filtered_probabilities(logits: torch.Tensor, options: GenerationOptions) -> torch.Tensor:
+    """Temperature, then top-k, then top-p: [..., N] float64, what is filtered out 0, not renormalised after top-p."""
+    logits = logits.double() / options.temperature
+    size = logits.shape[-1]
+    if 0 < options.top_k < size:
+        kth = logits.topk(options.top_k, dim=-1).values[..., -1:]
+        logits = logits.masked_fill(logits < kth, -torch.inf)
+    probabilities = logits.softmax(dim=-1)
+    if 0 < options.top_p < 1:
+        ordered, order = probabilities.sort(dim=-1, descending=True)
+        before = ordered.cumsum(dim=-1) - ordered
+        # A code stays while the codes before it have not reached p, so the most likely one always does.
+        kept = ordered.masked_fill(before >= options.top_p, 0.0)
+        probabilities = torch.zeros_like(probabilities).scatter_(-1, order, kept)
+    return probabilities

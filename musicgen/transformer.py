@@ -1,0 +1,124 @@
+"""The decoder's transformer: causal self-attention, cross-attention on a condition, feed-forward (paper section 2.4).
+
+Pre-norm residual blocks; linear layers without bias, norms with. Query, key and value are one matrix.
+Shapes: B rows, S steps, D width, H heads, L condition vectors. It knows nothing of codes, codebooks or what a condition is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"gelu": F.gelu, "relu": F.relu}
+
+
+def sinusoid(positions: torch.Tensor, dim: int) -> torch.Tensor:
+    """Position embedding, float32: [...] -> [..., dim], cosines then sines of position / 10000^(i / (dim/2 - 1))."""
+    half = dim // 2
+    exponent = torch.arange(half, device=positions.device, dtype=torch.float32) / (half - 1)
+    angle = positions[..., None].float() / 10_000**exponent
+    return torch.cat([angle.cos(), angle.sin()], dim=-1)
+
+
+class KVCache:
+    """Keys and values of the steps seen so far, preallocated for `capacity` positions (prefix included), one pair a layer.
+
+    `keys[l]`, `values[l]`: [B, H, capacity, D / H]; `cross[l]`: the condition's keys and values, computed once.
+    `mask` [B, capacity] bool marks what may be attended: padding inside a prefix may not.
+    """
+
+    def __init__(
+        self, num_layers: int, batch: int, heads: int, head_dim: int, capacity: int, like: torch.Tensor
+    ) -> None:
+        shape = (batch, heads, capacity, head_dim)
+        self.keys = [like.new_zeros(shape) for _ in range(num_layers)]
+        self.values = [like.new_zeros(shape) for _ in range(num_layers)]
+        self.cross: list[tuple[torch.Tensor, torch.Tensor] | None] = [None] * num_layers
+        self.mask = torch.ones(batch, capacity, dtype=torch.bool, device=like.device)
+        self.length = 0
+
+
+class SelfAttention(nn.Module):
+    """Causal multi-head attention over the steps so far."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.out = nn.Linear(dim, dim, bias=False)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None, cache: KVCache | None, layer: int) -> torch.Tensor:
+        """x [B, S, D]; mask [B or 1, 1, S, keys] bool, None for plain causal attention over x itself."""
+        q, k, v = (_split(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
+        if cache is not None:
+            end = cache.length + x.shape[1]
+            cache.keys[layer][:, :, cache.length : end] = k
+            cache.values[layer][:, :, cache.length : end] = v
+            k, v = cache.keys[layer][:, :, :end], cache.values[layer][:, :, :end]
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None and q.shape[2] > 1)
+        return self.out(_merge(attended))
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention on the condition."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(dim, dim, bias=False)
+        self.key_value = nn.Linear(dim, 2 * dim, bias=False)
+        self.out = nn.Linear(dim, dim, bias=False)
+
+    def project(self, condition: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values [B, H, L, D / H] of a condition [B, L, D]."""
+        k, v = self.key_value(condition).chunk(2, dim=-1)
+        return _split(k, self.heads), _split(v, self.heads)
+
+    def forward(self, x: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """x [B, S, D]; mask [B, 1, 1, L] bool."""
+        attended = F.scaled_dot_product_attention(_split(self.query(x), self.heads), k, v, attn_mask=mask)
+        return self.out(_merge(attended))
+
+
+class Block(nn.Module):
+    """One layer."""
+
+    def __init__(self, dim: int, heads: int, ffn_dim: int, activation: str, cross_attention: bool) -> None:
+        super().__init__()
+        self.norm_self = nn.LayerNorm(dim)
+        self.self_attention = SelfAttention(dim, heads)
+        self.norm_cross = nn.LayerNorm(dim) if cross_attention else None
+        self.cross_attention = CrossAttention(dim, heads) if cross_attention else None
+        self.norm_ffn = nn.LayerNorm(dim)
+        self.ffn_in = nn.Linear(dim, ffn_dim, bias=False)
+        self.ffn_out = nn.Linear(ffn_dim, dim, bias=False)
+        self.activation = ACTIVATIONS[activation]
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        mask: torch.Tensor | None,
+        condition: torch.Tensor | None,
+        condition_mask: torch.Tensor | None,
+        cache: KVCache | None,
+        layer: int,
+    ) -> torch.Tensor:
+        x = x + self.self_attention(self.norm_self(x), mask, cache, layer)
+        if self.cross_attention is not None and self.norm_cross is not None and condition is not None:
+            known = cache.cross[layer] if cache is not None else None
+            k, v = known if known is not None else self.cross_attention.project(condition)
+            if cache is not None:
+                cache.cross[layer] = (k, v)
+            x = x + self.cross_attention(self.norm_cross(x), k, v, condition_mask)
+        return x + self.ffn_out(self.activation(self.ffn_in(self.norm_ffn(x))))
+
+
+def _split(x: torch.Tensor, heads: int) -> torch.Tensor:
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def _merge(x: torch.Tensor) -> torch.Tensor:
+    return x.transpose(1, 2).flatten(-2)
