@@ -14,6 +14,7 @@ from torch import nn
 
 from musicgen import audio
 from musicgen.audio import Audio
+from musicgen.conditioners.clap import ClapConditioner
 from musicgen.conditioners.condition import Condition
 from musicgen.conditioners.melody import Melody, MelodyConditioner, MelodyInput
 from musicgen.conditioners.text import T5Conditioner
@@ -43,7 +44,7 @@ class MusicGen(nn.Module):
         lm: LanguageModel,
         pattern: Pattern,
         tokenizer: EncodecTokenizer | DacTokenizer | StereoTokenizer,
-        text: T5Conditioner,
+        text: T5Conditioner | ClapConditioner,
         melody: MelodyConditioner | None = None,
         *,
         max_duration: float = 30.0,

@@ -34,7 +34,7 @@ def hub_cache():
 
 
 @pytest.fixture(scope="session")
-def audiocraft_folder(hub_cache, tmp_path_factory):
+def audiocraft_folder(hub_cache, tmp_path_factory):  # noqa: ARG001 (puts T5 into the cache)
     """kind -> folder with the golden checkpoints in audiocraft's own files."""
 
     def make(kind: str) -> Path:

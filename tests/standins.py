@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from transformers import (
     EncodecConfig,
-    EncodecModel,
     MusicgenConfig,
     MusicgenDecoderConfig,
     MusicgenForConditionalGeneration,

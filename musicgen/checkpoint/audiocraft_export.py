@@ -23,6 +23,7 @@ from musicgen.checkpoint.audiocraft_layout import (
 )
 from musicgen.checkpoint.tensors import scatter
 from musicgen.chroma import NUM_CHROMA, SAMPLE_RATE
+from musicgen.conditioners.clap import ClapConditioner
 from musicgen.errors import CheckpointError
 from musicgen.model import MusicGen
 from musicgen.tokenizer import EncodecTokenizer, StereoTokenizer
@@ -33,6 +34,8 @@ def save(model: MusicGen, folder: Path, text_encoder: str = "t5-base") -> None:
     which it is to be found."""
     if not isinstance(model.tokenizer, (EncodecTokenizer, StereoTokenizer)):
         raise CheckpointError("audiocraft's layout is for EnCodec models")
+    if isinstance(model.text, ClapConditioner):
+        raise CheckpointError("audiocraft's layout is written for T5 models, not CLAP")
     if model.pattern.kind != "delay" or model.pattern.flatten_first or model.pattern.empty_initial:
         raise CheckpointError(f"audiocraft's layout is written for delay patterns, not {model.pattern.kind!r}")
     mono = model.tokenizer.mono if isinstance(model.tokenizer, StereoTokenizer) else model.tokenizer

@@ -1,11 +1,12 @@
 """The transformers layout: `config.json`, `model.safetensors` (one file or shards), the text tokeniser's files.
 
 What is written here, `MusicgenForConditionalGeneration.from_pretrained` loads. Settings that transformers does not know
-(another pattern than delay, another context than 30 s) stand in the configuration under "musicgen".
+(another pattern than delay, another context than 30 s, CLAP for text) stand in the configuration under "musicgen".
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,13 @@ from transformers import (
 )
 
 from musicgen import patterns
+from musicgen.checkpoint import hub
 from musicgen.checkpoint.tensors import Names, below, fill, gather, read_safetensors, scatter
 from musicgen.chroma import NUM_CHROMA
+from musicgen.conditioners.clap import CHECKPOINT as CLAP_CHECKPOINT
+from musicgen.conditioners.clap import DIM as CLAP_DIM
+from musicgen.conditioners.clap import REPOSITORY as CLAP_REPOSITORY
+from musicgen.conditioners.clap import ClapConditioner, ClapEmbedder, ClapOptions
 from musicgen.conditioners.melody import MelodyConditioner
 from musicgen.conditioners.text import T5Conditioner
 from musicgen.errors import CheckpointError
@@ -54,6 +60,8 @@ FILES = [
     "spiece.model",
 ]
 """What a download of this layout fetches."""
+
+_CLAP_CODEBOOKS = "clap_quantiser.codebooks"
 
 MAX_DURATION = 30.0
 """Seconds of the published models' training segments."""
@@ -76,12 +84,7 @@ def load(folder: Path, name: str) -> MusicGen:
 
     stereo = config["decoder"].get("audio_channels", 1) == 2
     mono = load_tokenizer(config["audio_encoder"], below("audio_encoder.", tensors), str(folder))
-    text_encoder = load_t5(config["text_encoder"], below("text_encoder.", tensors), str(folder))
-    text = T5Conditioner(
-        text_encoder,
-        load_text_tokenizer(folder),
-        _projection("enc_to_dec_proj", text_encoder.config.d_model, lm_config.dim, tensors, str(folder)),
-    )
+    text = _load_clap(config, tensors, folder) if "clap" in ours else _load_text(config, tensors, folder)
     melody = None
     if melody_model:
         projection = _projection("audio_enc_to_dec_proj", NUM_CHROMA, lm_config.dim, tensors, str(folder))
@@ -100,7 +103,11 @@ def load(folder: Path, name: str) -> MusicGen:
 def save(model: MusicGen, folder: Path) -> None:
     """Write a model into an existing, empty folder."""
     tensors = scatter(lm_names(model.lm.config), model.lm.state_dict())
-    tensors |= {f"text_encoder.{key}": value for key, value in _untied(model.text.encoder).items()}
+    if isinstance(model.text, ClapConditioner):
+        tensors[_CLAP_CODEBOOKS] = model.text.quantiser.codebooks
+    else:
+        tensors |= {f"text_encoder.{key}": value for key, value in _untied(model.text.encoder).items()}
+        model.text.tokenizer.save_pretrained(folder)
     mono = model.tokenizer.mono if isinstance(model.tokenizer, StereoTokenizer) else model.tokenizer
     tensors |= {f"audio_encoder.{key}": value for key, value in mono.model.state_dict().items()}
     tensors |= {f"enc_to_dec_proj.{key}": value for key, value in model.text.projection.state_dict().items()}
@@ -110,7 +117,6 @@ def save(model: MusicGen, folder: Path) -> None:
     contiguous = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
     save_file(contiguous, folder / WEIGHTS, metadata={"format": "pt"})
     _write_config(model, mono.model.config, folder)
-    model.text.tokenizer.save_pretrained(folder)
 
 
 def lm_names(config: LMConfig) -> Names:
@@ -189,7 +195,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind not in ("musicgen", "musicgen_melody"):
         raise CheckpointError(f"{folder}: a checkpoint of the type {kind!r}, not a MusicGen model")
-    missing = [part for part in ("decoder", "text_encoder", "audio_encoder") if not isinstance(config.get(part), dict)]
+    parts = ["decoder", "audio_encoder"] + ([] if "clap" in config.get("musicgen", {}) else ["text_encoder"])
+    missing = [part for part in parts if not isinstance(config.get(part), dict)]
     if missing:
         raise CheckpointError(f"{folder / CONFIG}: the section {missing[0]!r} is missing")
     return config
@@ -221,6 +228,22 @@ def _projection(name: str, width: int, dim: int, tensors: dict[str, torch.Tensor
     return projection
 
 
+def _load_text(config: dict[str, Any], tensors: dict[str, torch.Tensor], folder: Path) -> T5Conditioner:
+    encoder = load_t5(config["text_encoder"], below("text_encoder.", tensors), str(folder))
+    width, dim = encoder.config.d_model, config["decoder"]["hidden_size"]
+    projection = _projection("enc_to_dec_proj", width, dim, tensors, str(folder))
+    return T5Conditioner(encoder, load_text_tokenizer(folder), projection)
+
+
+def _load_clap(config: dict[str, Any], tensors: dict[str, torch.Tensor], folder: Path) -> ClapConditioner:
+    # CLAP's own weights (2.4 GB) are not copied into every model that uses them.
+    weights = hub.download(CLAP_REPOSITORY, [CLAP_CHECKPOINT]) / CLAP_CHECKPOINT
+    projection = _projection("enc_to_dec_proj", CLAP_DIM, config["decoder"]["hidden_size"], tensors, str(folder))
+    text = ClapConditioner(ClapEmbedder(weights), projection, ClapOptions(**config["musicgen"]["clap"]))
+    fill(text.quantiser, {"codebooks": tensors[_CLAP_CODEBOOKS]}, f"{folder} (CLAP's quantiser)")
+    return text
+
+
 def _untied(encoder: T5EncoderModel) -> dict[str, torch.Tensor]:
     return {name: value for name, value in encoder.state_dict().items() if name != "encoder.embed_tokens.weight"}
 
@@ -248,8 +271,14 @@ def _write_config(model: MusicGen, audio_encoder: PreTrainedConfig, folder: Path
         "bos_token_id": c.special_token,
     }
     decoder_class = MusicgenMelodyDecoderConfig if melody else MusicgenDecoderConfig
+    ours: dict[str, Any] = {"pattern": model.pattern.as_dict(), "max_duration": model.max_duration}
+    if isinstance(model.text, ClapConditioner):
+        ours["clap"] = dataclasses.asdict(model.text.options)
+        text_encoder = T5Config()  # transformers' class demands one; it stands for nothing
+    else:
+        text_encoder = model.text.encoder.config
     parts = {
-        "text_encoder": model.text.encoder.config.to_dict(),
+        "text_encoder": text_encoder.to_dict(),
         "audio_encoder": audio_encoder.to_dict(),
         "decoder": decoder_class(**decoder).to_dict(),
     }
@@ -260,7 +289,7 @@ def _write_config(model: MusicGen, audio_encoder: PreTrainedConfig, folder: Path
         config = MusicgenConfig(**parts)
         config.architectures = ["MusicgenForConditionalGeneration"]
     values = json.loads(config.to_json_string(use_diff=False))
-    values["musicgen"] = {"pattern": model.pattern.as_dict(), "max_duration": model.max_duration}
+    values["musicgen"] = ours
     (folder / CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
 
     steps = model.pattern.layout(round(model.max_duration * model.frame_rate)).num_steps

@@ -1,0 +1,145 @@
+"""Text or audio -> one vector of CLAP's joint space (paper sections 2.3 and A.2).
+
+Training conditions on the audio's embedding, inference on the text's; normalising and quantising (12 codebooks of 1024
+entries) brings the two closer. The network is laion_clap's; importing it asks the hub for tokenisers, so that happens here
+and only when a CLAP model is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from musicgen.audio import Audio
+from musicgen.conditioners.condition import Condition
+from musicgen.errors import CheckpointError
+from musicgen.quantiser import ResidualQuantiser
+
+SAMPLE_RATE = 48_000
+"""Hz."""
+WINDOW = 10 * SAMPLE_RATE
+"""Samples that CLAP hears at once."""
+DIM = 512
+"""Of the joint space."""
+REPOSITORY = "lukewys/laion_clap"
+CHECKPOINT = "music_audioset_epoch_15_esc_90.14.pt"
+"""The paper's weights, on the hub."""
+
+
+@dataclass(frozen=True)
+class ClapOptions:
+    """The steps between an embedding and the condition, each of which the paper's table A.1 leaves out once."""
+
+    normalise: bool = True
+    quantise: bool = True
+    num_quantisers: int = 12
+    num_entries: int = 1024
+
+
+class ClapEmbedder:
+    """laion_clap's HTSAT-base with RoBERTa, without feature fusion. `weights`: a published checkpoint file."""
+
+    vocabulary = 50_265
+    """Tokens that RoBERTa's tokeniser has."""
+
+    def __init__(self, weights: str | os.PathLike[str], device: torch.device | str = "cpu") -> None:
+        # Offline, the import succeeds with tokenisers of five tokens: a wrong embedding, not an error.
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                import laion_clap
+
+                self.clap = laion_clap.CLAP_Module(enable_fusion=False, amodel="HTSAT-base", device=str(device))
+        except (OSError, ValueError, TypeError) as error:
+            raise CheckpointError(f"CLAP's text tokeniser roberta-base is not on this machine ({error})") from error
+        if len(self.clap.tokenize) < self.vocabulary:
+            raise CheckpointError(
+                f"CLAP's text tokeniser roberta-base is not on this machine: {len(self.clap.tokenize)} tokens in place of "
+                f"{self.vocabulary}. Connect to the network once"
+            )
+        self.clap.model.load_state_dict(read_weights(weights))
+        self.clap.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def texts(self, texts: Sequence[str]) -> torch.Tensor:
+        """Embeddings [B, 512] before normalisation."""
+        tokens = self.clap.tokenizer(list(texts))
+        return self.clap.model.encode_text(tokens, device=self._device)
+
+    @torch.no_grad()
+    def audio(self, audio: Audio) -> torch.Tensor:
+        """The embedding [512] before normalisation, the mean over windows of 10 s; what is shorter is repeated."""
+        from laion_clap.training.data import get_audio_features
+
+        wave = audio.mono().resampled(SAMPLE_RATE).wave[0]
+        windows = [
+            get_audio_features(
+                {}, window, WINDOW, data_truncating="rand_trunc", data_filling="repeatpad",
+                audio_cfg=self.clap.model_cfg["audio_cfg"],
+            )
+            for window in wave.split(WINDOW)
+        ]  # fmt: skip
+        batch = {key: torch.stack([window[key] for window in windows]).to(self._device) for key in windows[0]}
+        model = self.clap.model
+        embedding = model.audio_projection(model.encode_audio(batch, device=self._device)["embedding"])
+        return embedding.mean(dim=0)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.clap.parameters()).device
+
+
+class ClapConditioner(nn.Module):
+    """CLAP's embedding as a condition of one vector."""
+
+    def __init__(self, embedder: ClapEmbedder, projection: nn.Module, options: ClapOptions | None = None) -> None:
+        super().__init__()
+        self.embedder = embedder
+        self.options = options if options is not None else ClapOptions()
+        self.quantiser = ResidualQuantiser(self.options.num_quantisers, self.options.num_entries, DIM)
+        self.projection = projection
+
+    def condition(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Embeddings [B, 512] -> [B, 1, D], by the steps that the options ask for."""
+        if self.options.normalise:
+            embeddings = nn.functional.normalize(embeddings, dim=-1)
+        if self.options.quantise:
+            embeddings = self.quantiser(embeddings)
+        return self.projection(embeddings)[:, None]
+
+    def forward(self, texts: Sequence[str | None]) -> Condition:
+        """One row a text. None and "" are the null text: a zero vector."""
+        absent = torch.tensor([not text for text in texts])
+        values = self.condition(self.embedder.texts([text or "" for text in texts]))
+        values = values.masked_fill(absent.to(values.device)[:, None, None], 0.0)
+        return Condition(values, torch.ones(values.shape[:2], dtype=torch.bool, device=values.device))
+
+
+def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+    """The network's tensors of a published laion_clap checkpoint, read without running code from it."""
+    numpy_scalar = importlib.import_module("numpy.core.multiarray").scalar  # the name under which the files know it
+    allowed: list[Any] = [numpy_scalar, np.dtype, *{type(np.dtype(kind)) for kind in ("f4", "f8", "i8")}]
+    try:
+        with torch.serialization.safe_globals(allowed):
+            package = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such file") from error
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: refused: this pickle needs more than tensors to load, and could run code"
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise CheckpointError(f"{path}: damaged or not a PyTorch file ({error})") from error
+    state = package.get("state_dict", package)
+    state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    # A table that newer transformers computes by itself.
+    return {name: tensor for name, tensor in state.items() if name != "text_branch.embeddings.position_ids"}

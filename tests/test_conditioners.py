@@ -1,0 +1,271 @@
+"""Text, melody, CLAP and separation: batch independence, null conditions, and the libraries' own numbers."""
+
+import json
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from transformers import RobertaConfig, RobertaModel, T5Config, T5EncoderModel
+
+import musicgen
+from musicgen import chroma
+from musicgen.audio import Audio
+from musicgen.conditioners.clap import CHECKPOINT, ClapConditioner, ClapEmbedder, ClapOptions, read_weights
+from musicgen.conditioners.melody import Melody, MelodyConditioner
+from musicgen.conditioners.separation import DemucsSeparator
+from musicgen.conditioners.text import T5Conditioner
+from musicgen.errors import CheckpointError, InputError
+from musicgen.quantiser import ResidualQuantiser
+from tests import standins
+from tests.conftest import TEXTS
+
+
+@pytest.fixture(scope="module")
+def text(audiocraft_folder) -> T5Conditioner:
+    return musicgen.load(audiocraft_folder("text")).text
+
+
+def test_a_text_does_not_depend_on_the_texts_beside_it(text: T5Conditioner) -> None:
+    together = text([*TEXTS, None, ""])
+    for i, one in enumerate([*TEXTS, None, ""]):
+        alone = text([one])
+        length = int(alone.mask.sum())
+        assert int(together.mask[i].sum()) == length
+        torch.testing.assert_close(together.values[i, :length], alone.values[0, :length], atol=1e-5, rtol=0)
+        assert not together.values[i, length:].any()
+
+
+def test_no_text_is_one_zero_vector(text: T5Conditioner) -> None:
+    condition = text([None, TEXTS[1], ""])
+    assert condition.mask.sum(dim=1).tolist() == [1, condition.mask.shape[1], 1]
+    assert not condition.values[0].any()
+    assert not condition.values[2].any()
+
+
+def test_flan_t5_has_the_same_interface(text: T5Conditioner) -> None:
+    """FLAN-T5 is T5 with gated feed-forward layers; transformers' own encoder is the oracle."""
+    config = T5Config(
+        vocab_size=80, d_model=24, d_kv=8, d_ff=32, num_layers=2, num_heads=2, feed_forward_proj="gated-gelu"
+    )
+    encoder = T5EncoderModel(config).eval()
+    flan = T5Conditioner(encoder, text.tokenizer, nn.Identity())
+    condition = flan(TEXTS)
+    tokens = text.tokenizer(TEXTS[1], return_tensors="pt")
+    with torch.no_grad():
+        expected = encoder(**tokens).last_hidden_state
+    torch.testing.assert_close(condition.values[1:2], expected, atol=1e-6, rtol=0)
+
+
+def test_a_description_that_is_too_long_is_named(text: T5Conditioner) -> None:
+    with pytest.raises(InputError, match=r"has \d+ tokens: the text encoder takes 512"):
+        text(["drums " * 1000])
+
+
+def melody_conditioner(**arguments) -> MelodyConditioner:
+    return MelodyConditioner(nn.Linear(12, 16), length=235, **arguments)
+
+
+def test_null_melody_is_bin_0_everywhere() -> None:
+    conditioner = melody_conditioner()
+    row = conditioner.projection.weight[:, 0] + conditioner.projection.bias
+    torch.testing.assert_close(conditioner.null(2).values, row.expand(2, 235, 16))
+    assert conditioner.null(2).mask.all()
+
+
+@pytest.mark.parametrize(
+    ("wave", "rate", "message"),
+    [
+        (torch.zeros(1, 64_000), 32_000, "is silent"),
+        (torch.tensor([[1.0], [-1.0]]).expand(2, 64_000), 32_000, "its channels cancel out"),
+        (torch.ones(1, 1_600), 32_000, r"is 0\.050 s long: a melody needs 0\.1 s"),
+        (torch.ones(7, 192_000), 192_000, "has 7 channels: mono or stereo only"),
+        (torch.full((1, 64_000), float("nan")), 32_000, "NaN or infinite"),
+        (torch.ones(1, 64_000), 500, "a rate of 500 Hz: it must lie between 4000 and 192000"),
+        (torch.ones(1, 4_000 * 601), 4_000, "is 601 s long: a melody may be 600 s"),
+    ],
+)
+def test_melodies_that_cannot_be_followed(wave: torch.Tensor, rate: int, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        melody_conditioner().prepare(Audio(wave, rate), separate=False)
+
+
+def test_edited_chroma_frames_are_taken_as_they_are() -> None:
+    conditioner = melody_conditioner()
+    frames = torch.eye(12)[[0, 4, 7, 4]]
+    prepared = conditioner.prepare(frames)
+    assert torch.equal(prepared.chroma(8), frames.repeat(2, 1))
+    assert torch.equal(prepared.window(2 * chroma.HOP / chroma.SAMPLE_RATE, 30.0).chroma(4), frames[[2, 3, 0, 1]])
+    with pytest.raises(InputError, match=r"chroma frames are \[frames, 12\], not \[4, 11\]"):
+        conditioner.prepare(frames[:, :11])
+
+
+def test_window_of_a_recording_starts_again_past_its_end() -> None:
+    wave = torch.arange(32_000.0)
+    cut = Melody(wave=wave).window(0.75, 0.5).wave
+    assert torch.equal(cut, torch.cat([wave[24_000:], wave[:8_000]]))
+
+
+@pytest.fixture(scope="module")
+def demucs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random Hybrid Transformer Demucs under the published model's name."""
+    from demucs.htdemucs import HTDemucs
+
+    folder = tmp_path_factory.mktemp("demucs")
+    arguments = {
+        "sources": ["drums", "bass", "other", "vocals"], "channels": 8, "t_layers": 1, "t_heads": 2,
+        "segment": Fraction(39, 5),
+    }  # fmt: skip
+    torch.manual_seed(0)
+    model = HTDemucs(**arguments)
+    state = {"klass": HTDemucs, "args": (), "kwargs": arguments, "state": model.state_dict()}
+    torch.save(state, folder / "955717e8.th")
+    (folder / "htdemucs.yaml").write_text("models: ['955717e8']\n")
+    return folder
+
+
+def test_separation_keeps_vocals_and_other(demucs_folder: Path) -> None:
+    from demucs.apply import apply_model
+    from demucs.pretrained import get_model
+
+    t = torch.arange(3 * 48_000) / 48_000
+    recording = Audio(torch.stack([torch.sin(2 * torch.pi * 440 * t), torch.sin(2 * torch.pi * 220 * t)]) * 0.3, 48_000)
+    separated = DemucsSeparator(demucs_folder)(recording)
+    assert separated.rate == 44_100
+    assert separated.wave.shape == (1, recording.resampled(44_100).wave.shape[1])
+
+    model = get_model("htdemucs", repo=demucs_folder).eval()
+    with torch.no_grad():
+        stems = apply_model(model, recording.resampled(44_100).wave[None], shifts=0)[0]
+    expected = (stems[model.sources.index("vocals")] + stems[model.sources.index("other")]).mean(dim=0, keepdim=True)
+    torch.testing.assert_close(separated.wave, expected)
+    # and the melody conditioner uses it, or not
+    conditioner = melody_conditioner(separator=DemucsSeparator(demucs_folder))
+    assert torch.equal(conditioner.prepare(recording).wave, separated.resampled(32_000).wave[0])
+    assert torch.equal(conditioner.prepare(recording, separate=False).wave, recording.mono().resampled(32_000).wave[0])
+
+
+def test_separation_without_its_model_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="connect once, or switch separation off"):
+        DemucsSeparator(tmp_path)(Audio(torch.ones(2, 44_100), 44_100))
+
+
+@pytest.fixture(scope="module")
+def clap(hub_cache: Path, tmp_path_factory: pytest.TempPathFactory):
+    """(laion_clap's own module at random weights, our embedder reading them from a file in the published form). The audio
+    branch has HTSAT-base's widths with one block a stage."""
+    folder = tmp_path_factory.mktemp("clap")
+    letters = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "Ġ", *(chr(code) for code in range(33, 127))]
+    roberta = RobertaConfig(
+        vocab_size=len(letters), num_hidden_layers=1, intermediate_size=64, hidden_size=768, max_position_embeddings=514,
+        type_vocab_size=1,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    RobertaModel(roberta).save_pretrained(folder / "roberta")
+    (folder / "roberta" / "vocab.json").write_text(json.dumps({letter: i for i, letter in enumerate(letters)}))
+    (folder / "roberta" / "merges.txt").write_text("#version: 0.2\n")
+    standins.publish(hub_cache, "roberta-base", folder / "roberta")
+
+    import laion_clap  # puts its folder on the path, which the next line needs
+    from clap_module import htsat, model
+
+    def shallow(audio_cfg, enable_fusion: bool, fusion_type: str):
+        return htsat.HTSAT_Swin_Transformer(
+            spec_size=256, patch_size=4, patch_stride=(4, 4), num_classes=audio_cfg.class_num, embed_dim=128,
+            depths=[1] * 4, num_heads=[4, 8, 16, 32], window_size=8, config=audio_cfg, enable_fusion=enable_fusion,
+            fusion_type=fusion_type,
+        )  # fmt: skip
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "create_htsat_model", shallow)
+        patch.setattr(ClapEmbedder, "vocabulary", len(letters))
+        reference = laion_clap.CLAP_Module(enable_fusion=False, amodel="HTSAT-base", device="cpu").eval()
+        state = {f"module.{name}": tensor for name, tensor in reference.model.state_dict().items()}
+        state["module.text_branch.embeddings.position_ids"] = torch.arange(514)[None]
+        weights = standins.publish(hub_cache, "lukewys/laion_clap", folder / "roberta") / CHECKPOINT
+        torch.save({"epoch": 15, "name": "standin", "state_dict": state}, weights)
+        yield reference, ClapEmbedder(weights), weights
+
+
+def test_clap_embeddings_are_laion_claps(clap) -> None:
+    reference, embedder, _ = clap
+    expected = reference.get_text_embedding(TEXTS, use_tensor=True)
+    torch.testing.assert_close(nn.functional.normalize(embedder.texts(TEXTS), dim=-1), expected, atol=1e-6, rtol=0)
+    wave = torch.randn(1, 5 * 48_000, generator=torch.Generator().manual_seed(0)) * 0.1
+    expected = reference.get_audio_embedding_from_data(wave, use_tensor=True)[0].detach()
+    mine = nn.functional.normalize(embedder.audio(Audio(wave, 48_000)), dim=-1)
+    torch.testing.assert_close(mine, expected, atol=1e-5, rtol=0)
+    longer = Audio(torch.cat([wave, wave, wave], dim=1), 48_000)
+    assert embedder.audio(longer).shape == (512,)
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+@pytest.mark.parametrize("quantise", [True, False])
+def test_clap_condition_with_and_without_each_step(clap, normalise: bool, quantise: bool) -> None:
+    _, embedder, _ = clap
+    projection = nn.Linear(512, 16)
+    conditioner = ClapConditioner(embedder, projection, ClapOptions(normalise, quantise))
+    conditioner.quantiser.codebooks.normal_(generator=torch.Generator().manual_seed(1)).mul_(0.05)
+    condition = conditioner([TEXTS[0], None])
+    expected = embedder.texts([TEXTS[0], ""])[0]
+    if normalise:
+        expected = expected / expected.norm()
+    if quantise:
+        residual = expected.double()
+        for codebook in conditioner.quantiser.codebooks.double():
+            residual = residual - codebook[(residual - codebook).square().sum(-1).argmin()]
+        expected = (expected.double() - residual).float()
+    torch.testing.assert_close(condition.values[0, 0], projection(expected), atol=1e-4, rtol=0)
+    assert not condition.values[1].any()
+    assert condition.mask.all()
+
+
+def test_a_model_with_clap_is_saved_and_loaded(clap, audiocraft_folder, tmp_path: Path) -> None:
+    _, embedder, _ = clap
+    model = musicgen.load(audiocraft_folder("text"))
+    model.text = ClapConditioner(
+        embedder, nn.Linear(512, 64), ClapOptions(quantise=True, num_quantisers=3, num_entries=16)
+    )
+    model.text.quantiser.codebooks.normal_(generator=torch.Generator().manual_seed(1)).mul_(0.05)
+    options = musicgen.GenerationOptions(do_sample=False)
+    codes = model.generate_codes(TEXTS, 0.4, options=options)
+    musicgen.save(model, tmp_path / "clap")
+    again = musicgen.load(tmp_path / "clap")
+    assert again.text.options == model.text.options
+    assert torch.equal(again.generate_codes(TEXTS, 0.4, options=options), codes)
+
+
+def test_clap_refuses_a_pickle_that_runs_code(tmp_path: Path) -> None:
+    class Attack:
+        def __reduce__(self):
+            return (shutil.rmtree, (str(tmp_path / "victim"),))
+
+    (tmp_path / "victim").mkdir()
+    torch.save({"state_dict": Attack()}, tmp_path / "clap.pt")
+    with pytest.raises(CheckpointError, match="could run code"):
+        read_weights(tmp_path / "clap.pt")
+    assert (tmp_path / "victim").is_dir()
+
+
+def test_clap_without_its_tokeniser_is_an_error_not_a_wrong_embedding(clap) -> None:
+    _, _, weights = clap
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ClapEmbedder, "vocabulary", 50_265)
+        with pytest.raises(CheckpointError, match="100 tokens in place of 50265"):
+            ClapEmbedder(weights)
+
+
+def test_residual_quantiser_is_exact_on_its_own_sums() -> None:
+    quantiser = ResidualQuantiser(3, 8, 4)
+    generator = torch.Generator().manual_seed(0)
+    for q, scale in enumerate((9.0, 1.0, 0.1)):
+        quantiser.codebooks[q] = torch.randn(8, 4, generator=generator) * scale
+    vectors = torch.randn(50, 4, generator=generator)
+    indices = quantiser.encode(vectors)
+    assert indices.shape == (50, 3)
+    assert torch.equal(quantiser.decode(indices), quantiser(vectors))
+    # the first index is the nearest entry of the first codebook
+    nearest = torch.cdist(vectors[None], quantiser.codebooks[:1])[0].argmin(-1)
+    assert torch.equal(indices[:, 0], nearest)
