@@ -107,7 +107,9 @@ def write(path: str | os.PathLike[str], audio: Audio, comment: str = "") -> None
 
 
 def encode(audio: Audio, extension: str, comment: str = "") -> bytes:
-    """The bytes of an audio file. 16-bit for WAV and FLAC; samples beyond [-1, 1] are clipped."""
+    """The bytes of an audio file. 16-bit for WAV and FLAC; samples beyond [-1, 1] are clipped. `comment`: ASCII."""
+    if not comment.isascii():
+        raise InputError("a file's comment must be ASCII: MP3 tags garble the rest")
     container, subtype = FORMATS[extension]
     if container == "MP3" and audio.rate not in _MP3_RATES:
         raise InputError(f"MP3 has no sample rate of {audio.rate} Hz: use WAV, FLAC or OGG")

@@ -56,7 +56,7 @@ class Settings:
 
     def comment(self) -> str:
         """The text that goes into the file."""
-        return json.dumps({KEY: dataclasses.asdict(self)}, ensure_ascii=False)
+        return json.dumps({KEY: dataclasses.asdict(self)})
 
     @classmethod
     def from_comment(cls, comment: str, source: str) -> Settings:

@@ -181,10 +181,13 @@ def load_t5(config: dict[str, Any], tensors: dict[str, torch.Tensor], source: st
 
 def load_text_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The text tokeniser whose files lie in a folder."""
+    # Without them transformers makes a tokeniser of a few special tokens, and every prompt would mean the same.
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "spiece.model")):
+        raise CheckpointError(f"{folder}: no tokenizer.json and no spiece.model: the checkpoint is incomplete")
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder}: the text tokeniser's files are missing or damaged ({error})") from error
+        raise CheckpointError(f"{folder}: the text tokeniser's files are damaged ({error})") from error
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,222 @@
+"""The command line as its users run it: files in, files out, one clear line and exit code 2 for what cannot be done."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+
+import musicgen
+from musicgen import audio
+from musicgen.__main__ import main
+from musicgen.audio import Audio
+from musicgen.settings import Settings
+from tests import standins
+from tests.conftest import GOLDEN
+
+MELODY = str(GOLDEN / "chroma" / "melody_a.wav")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def models(hub_cache: Path, audiocraft_folder, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tiny random models under the published names."""
+    small = standins.write(standins.transformers_model(), tmp_path_factory.mktemp("small"))
+    standins.publish(hub_cache, "facebook/musicgen-small", small)
+    standins.publish(hub_cache, "facebook/musicgen-melody", audiocraft_folder("melody"))
+
+
+def run(*arguments: str | Path) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def assert_same_sound(first: Path, second: Path) -> None:
+    """Equal codes decode alone and in a batch to within rounding, and each format rounds to 16 bits in its own way."""
+    torch.testing.assert_close(audio.read(first).wave, audio.read(second).wave, atol=2 / 32_768, rtol=0)
+
+
+@pytest.mark.parametrize("extension", list(audio.FORMATS))
+def test_generate_writes_a_clip_that_tells_how_it_was_made(extension: str, tmp_path: Path, capsys) -> None:
+    path = tmp_path / f"clip{extension}"
+    assert run("generate", "ein Stück für Klavier", "--model", "facebook/musicgen-small", "--duration", "1.5", "--seed", 7,
+               "--top-k", 20, "--negative-prompt", "noise", "--output", path) == 0  # fmt: skip
+    assert re.search(rf"{path}  seed 7  1\.50 s  32000 Hz  mono  -1\d\.\d LUFS", capsys.readouterr().out)
+    clip = audio.read(path)
+    assert clip.duration == pytest.approx(1.5, abs=0.1)
+    # The random model's noise has peaks that may hold the gain back; it is never louder than asked.
+    assert audio.loudness(clip) < -13.8
+    settings = Settings.of_file(path)
+    assert settings.prompt == "ein Stück für Klavier"
+    assert (settings.model, settings.duration, settings.seed) == ("facebook/musicgen-small", 1.5, 7)
+    assert settings.options == musicgen.GenerationOptions(top_k=20, negative_prompt="noise")
+
+    assert run("generate", "--from-file", path, "--output", tmp_path / "again.flac") == 0
+    assert Settings.of_file(tmp_path / "again.flac") == settings
+    if extension in (".wav", ".flac"):
+        assert_same_sound(tmp_path / "again.flac", path)
+
+
+def test_the_shell_and_python_give_the_same_music(tmp_path: Path) -> None:
+    run("generate", "drums", "--model", "facebook/musicgen-small", "--duration", 1, "--seed", 3, "--no-loudness",
+        "--output", tmp_path / "clip.wav")  # fmt: skip
+    wave = musicgen.load("facebook/musicgen-small").generate(["drums"], 1.0, seed=3)[0]
+    torch.testing.assert_close(audio.read(tmp_path / "clip.wav").wave, wave.clamp(-1, 1), atol=1 / 32_768, rtol=0)
+
+
+def test_several_prompts_fill_a_folder(tmp_path: Path) -> None:
+    assert run("generate", "90s rock song!", "", "sad jazz", "--model", "facebook/musicgen-small", "--duration", 0.5,
+               "--seed", 1, "--output", tmp_path / "out") == 0  # fmt: skip
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["00-90s-rock-song-1.wav", "01-unconditional-2.wav", "02-sad-jazz-3.wav"]
+    # Clip 2 alone, by its own seed.
+    run("generate", "--from-file", tmp_path / "out" / names[2], "--output", tmp_path / "alone.wav")
+    assert_same_sound(tmp_path / "alone.wav", tmp_path / "out" / names[2])
+
+
+def test_melody_and_continuation(tmp_path: Path, capsys) -> None:
+    first = tmp_path / "first.wav"
+    arguments = ["--model", "facebook/musicgen-melody", "--no-separation", "--seed", 5]
+    assert run("generate", "piano", *arguments, "--melody", MELODY, "--duration", 1, "--output", first) == 0
+    settings = Settings.of_file(first)
+    assert settings.melody.name == "melody_a.wav"
+    assert not settings.separate
+    assert str(GOLDEN) not in audio.read_comment(first)
+    assert run("generate", "piano", *arguments, "--continue-from", first, "--duration", 2,
+               "--output", tmp_path / "longer.wav") == 0  # fmt: skip
+    assert audio.read(tmp_path / "longer.wav").duration == 2.0
+
+    # The melody itself is not stored: it has to be passed again, and another one is pointed out.
+    capsys.readouterr()
+    assert run("generate", "--from-file", first, "--output", tmp_path / "again.wav") == 2
+    assert "made with the file 'melody_a.wav': pass it again as --melody" in capsys.readouterr().err
+    assert run("generate", "--from-file", first, "--melody", MELODY, "--output", tmp_path / "again.wav") == 0
+    assert_same_sound(tmp_path / "again.wav", first)
+    other = GOLDEN / "chroma" / "melody_b.wav"
+    with pytest.warns(UserWarning, match=r"melody_b\.wav is not the file 'melody_a\.wav'"):
+        run("generate", "--from-file", first, "--melody", other, "--output", tmp_path / "other.wav")
+
+
+def test_models_lists_what_can_be_loaded(capsys) -> None:
+    assert run("models") == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert lines["facebook/musicgen-small"].endswith("yes")
+    assert lines["facebook/musicgen-large"].endswith("no")
+    assert "CC-BY-NC" in lines["facebook/musicgen-stereo-melody-large"]
+    assert "text + melody  stereo" in lines["facebook/musicgen-stereo-melody-large"]
+
+
+def test_export_writes_both_layouts(tmp_path: Path, capsys) -> None:
+    assert run("export", "facebook/musicgen-melody", tmp_path / "a") == 0
+    assert run("export", tmp_path / "a", tmp_path / "b", "--layout", "audiocraft") == 0
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in (tmp_path / "a").iterdir()}
+    first, second = musicgen.load("facebook/musicgen-melody"), musicgen.load(tmp_path / "b")
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.lm.state_dict().values(), second.lm.state_dict().values(), strict=True)
+    )
+    capsys.readouterr()
+    assert run("export", "facebook/musicgen-melody", tmp_path / "a") == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def write_melodies(folder: Path) -> None:
+    (folder / "text.wav").write_text("this is no audio")
+    soundfile.write(folder / "short.wav", torch.rand(1_600).numpy(), 32_000)
+    soundfile.write(folder / "seven.wav", torch.rand(192_000, 7).numpy(), 192_000)
+    audio.write(folder / "silent.wav", Audio(torch.zeros(1, 64_000), 32_000))
+    audio.write(folder / "plain.wav", Audio(torch.rand(1, 64_000), 32_000))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no prompt: pass at least one description"),
+        (["x", "--duration", "0"], "duration is 0 s: it must be above 0 and at most 600 s"),
+        (["x", "--duration", "10000"], "duration is 10000 s"),
+        (["x", "--temperature", "nan"], "temperature is nan: it must be a finite number"),
+        (["x", "--guidance-scale", "inf"], "guidance_scale is inf"),
+        (["x", "--loudness", "nan"], "loudness is nan LUFS"),
+        (["x", "--loudness", "5"], "loudness is 5 LUFS: it must lie between -70 and 0"),
+        (["x", "--seed", "-1"], "seed is -1"),
+        (["x", "--device", "abacus"], "the device 'abacus' is not to be had here"),
+        (["x", "--model", "facebook/musicgen-meldoy"], "did you mean 'facebook/musicgen-melody'"),
+        (["x", "y", "--output", "one.wav"], "one.wav is one file, but there are 2 prompts"),
+        (["x", "--output", "clip.aac"], "unknown audio format '.aac'"),
+        (["x", "--melody", "missing.wav"], "missing.wav: cannot be read (No such file or directory)"),
+        (["x", "--melody", "text.wav"], "text.wav: not readable as audio"),
+        (["x", "--melody", "silent.wav"], "silent.wav is silent"),
+        (["x", "--melody", "short.wav"], "short.wav is 0.050 s long: a melody needs 0.1 s at least"),
+        (["x", "--melody", "seven.wav"], "seven.wav has 7 channels: mono or stereo only"),
+        (["x", "--melody", "plain.wav", "--model", "facebook/musicgen-small"], "follows text only"),
+        (["x", "--melody", "plain.wav", "--with-separation"], "unrecognized arguments"),
+        (["x", "--from-file", "plain.wav"], "plain.wav: holds no settings of this program"),
+        (["x", "--continue-from", "plain.wav", "--duration", "1"], "is 2.00 s long and the result 1.00 s"),
+        (["x" * 100_000], "tokens: the text encoder takes 512 at most"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    write_melodies(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    defaults = ["--no-separation"] + ([] if "--model" in arguments else ["--model", "facebook/musicgen-melody"])
+    try:
+        code = run("generate", *arguments, *defaults)
+    except SystemExit as exit_:  # argparse
+        code = int(exit_.code or 0)
+    error = capsys.readouterr().err.strip()
+    assert code == 2
+    assert message in error
+    assert "Traceback" not in error
+    if "unrecognized" not in message:
+        assert len([line for line in error.splitlines() if line.startswith("error: ")]) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    program = """
+import resource, signal, sys
+from musicgen.__main__ import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
+sys.exit(main(sys.argv[1:]))
+"""
+    arguments = [
+        "generate",
+        "x",
+        "--model",
+        "facebook/musicgen-small",
+        "--duration",
+        "1",
+        "--output",
+        tmp_path / "clip.wav",
+    ]
+    result = subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert f"error: cannot write {tmp_path / 'clip.wav'} (0.1 MB): File too large" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_runs_without_loading_anything_heavy() -> None:
+    program = """
+import sys
+from musicgen.__main__ import main
+try:
+    main(["generate", "--help"])
+except SystemExit:
+    pass
+assert "torch" not in sys.modules
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    for flag in ("--melody", "--continue-from", "--guidance-scale", "--negative-prompt", "--window-overlap"):
+        assert flag in result.stdout
