@@ -3,6 +3,7 @@
 The stand-ins have the layout and the names of the published files; only their sizes differ.
 """
 
+import atexit
 import os
 import shutil
 import tempfile
@@ -11,11 +12,12 @@ from pathlib import Path
 # Before any import that reads them. laion_clap and transformers would otherwise ask the network at import.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="musicgen-tests-")
+atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 
-import pytest
-import torch
+import pytest  # noqa: E402
+import torch  # noqa: E402
 
-from tests import standins
+from tests import standins  # noqa: E402
 
 GOLDEN = Path(__file__).parent / "golden"
 TEXTS = ["slow calm piano music", "a loud rock beat with fast drums and epic guitar"]
@@ -29,8 +31,7 @@ def hub_cache():
     """The hub cache of this test session; `standins.publish` puts models into it."""
     cache = Path(os.environ["HF_HOME"]) / "hub"
     standins.publish(cache, "t5-base", GOLDEN / "t5_tiny")
-    yield cache
-    shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
+    return cache
 
 
 @pytest.fixture(scope="session")

@@ -40,10 +40,11 @@ def download(name: str, files: list[str]) -> Path:
             raise CheckpointError(f"the hub refused {name!r}: {error}") from error
         if not isinstance(error, (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError)) and error.errno:
             raise CheckpointError(f"cannot store {name!r}: {error.strerror or error}") from error
+        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
+        doubt = "" if name in catalog.names() else f". If the name is wrong: {catalog.did_you_mean(name)}"
         raise CheckpointError(
-            f"{name!r} is not on this machine and the hub cannot be reached"
-            f"{' (HF_HUB_OFFLINE is set)' if os.environ.get('HF_HUB_OFFLINE') else ''}: connect to the network once, "
-            f"or pass the path of a folder that holds the model. If the name is wrong: {catalog.did_you_mean(name)}"
+            f"{name!r} is not on this machine and the hub cannot be reached{offline}: connect to the network once, "
+            f"or pass the path of a folder that holds the model{doubt}"
         ) from error
     except HFValidationError as error:
         raise CheckpointError(f"unknown model {name!r}: {catalog.did_you_mean(name)}") from error

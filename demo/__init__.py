@@ -1,0 +1,1 @@
+"""The web page: `service` makes the music, `ui` holds the widgets."""
