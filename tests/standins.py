@@ -1,9 +1,12 @@
 """Tiny random models in the layout and the names of the published ones."""
 
+import json
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from transformers import (
     EncodecConfig,
     MusicgenConfig,
@@ -99,6 +102,25 @@ def transformers_model(
     model.generation_config.pad_token_id = special
     model.generation_config.bos_token_id = special
     return model.eval()
+
+
+def publish_demucs(cache: Path, folder: Path) -> None:
+    """A tiny random Hybrid Transformer Demucs in the form of the published hub repository."""
+    from demucs.htdemucs import HTDemucs
+
+    torch.manual_seed(0)
+    sources = ["drums", "bass", "other", "vocals"]
+    shape = {"sources": sources, "channels": 8, "t_layers": 1, "t_heads": 2}
+    model = HTDemucs(**shape, segment=Fraction(39, 5))
+    segment = {"_type": "fraction", "numerator": 39, "denominator": 5}
+    metadata = {"klass": "demucs.htdemucs.HTDemucs", "args": "[]", "kwargs": json.dumps(shape | {"segment": segment})}
+    save_file(
+        {name: value.contiguous() for name, value in model.state_dict().items()},
+        folder / "955717e8.safetensors",
+        metadata,
+    )
+    (folder / "htdemucs.yaml").write_text("models: ['955717e8']\n")
+    publish(cache, "adefossez/HTDemucs", folder)
 
 
 def write(model: MusicgenForConditionalGeneration, folder: Path) -> Path:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -64,8 +63,8 @@ def test_a_description_that_is_too_long_is_named(text: T5Conditioner) -> None:
         text(["drums " * 1000])
 
 
-def melody_conditioner(**arguments) -> MelodyConditioner:
-    return MelodyConditioner(nn.Linear(12, 16), length=235, **arguments)
+def melody_conditioner() -> MelodyConditioner:
+    return MelodyConditioner(nn.Linear(12, 16), length=235)
 
 
 def test_null_melody_is_bin_0_everywhere() -> None:
@@ -108,48 +107,33 @@ def test_window_of_a_recording_starts_again_past_its_end() -> None:
     assert torch.equal(cut, torch.cat([wave[24_000:], wave[:8_000]]))
 
 
-@pytest.fixture(scope="module")
-def demucs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny random Hybrid Transformer Demucs under the published model's name."""
-    from demucs.htdemucs import HTDemucs
-
-    folder = tmp_path_factory.mktemp("demucs")
-    arguments = {
-        "sources": ["drums", "bass", "other", "vocals"], "channels": 8, "t_layers": 1, "t_heads": 2,
-        "segment": Fraction(39, 5),
-    }  # fmt: skip
-    torch.manual_seed(0)
-    model = HTDemucs(**arguments)
-    state = {"klass": HTDemucs, "args": (), "kwargs": arguments, "state": model.state_dict()}
-    torch.save(state, folder / "955717e8.th")
-    (folder / "htdemucs.yaml").write_text("models: ['955717e8']\n")
-    return folder
+def test_separation_without_its_model_says_what_to_do(hub_cache: Path) -> None:
+    shutil.rmtree(hub_cache / "models--adefossez--HTDemucs", ignore_errors=True)
+    with pytest.raises(CheckpointError, match="connect once, or switch separation off"):
+        DemucsSeparator()(Audio(torch.ones(2, 44_100), 44_100))
 
 
-def test_separation_keeps_vocals_and_other(demucs_folder: Path) -> None:
+def test_separation_keeps_vocals_and_other(hub_cache: Path, tmp_path: Path) -> None:
+    """Loaded from the hub cache by Demucs' own code, and compared with Demucs called by hand."""
     from demucs.apply import apply_model
     from demucs.pretrained import get_model
 
+    standins.publish_demucs(hub_cache, tmp_path)
     t = torch.arange(3 * 48_000) / 48_000
     recording = Audio(torch.stack([torch.sin(2 * torch.pi * 440 * t), torch.sin(2 * torch.pi * 220 * t)]) * 0.3, 48_000)
-    separated = DemucsSeparator(demucs_folder)(recording)
+    separated = DemucsSeparator()(recording)
     assert separated.rate == 44_100
     assert separated.wave.shape == (1, recording.resampled(44_100).wave.shape[1])
 
-    model = get_model("htdemucs", repo=demucs_folder).eval()
+    model = get_model("hf://htdemucs").eval()
     with torch.no_grad():
         stems = apply_model(model, recording.resampled(44_100).wave[None], shifts=0)[0]
     expected = (stems[model.sources.index("vocals")] + stems[model.sources.index("other")]).mean(dim=0, keepdim=True)
     torch.testing.assert_close(separated.wave, expected)
     # and the melody conditioner uses it, or not
-    conditioner = melody_conditioner(separator=DemucsSeparator(demucs_folder))
+    conditioner = melody_conditioner()
     assert torch.equal(conditioner.prepare(recording).wave, separated.resampled(32_000).wave[0])
     assert torch.equal(conditioner.prepare(recording, separate=False).wave, recording.mono().resampled(32_000).wave[0])
-
-
-def test_separation_without_its_model_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="connect once, or switch separation off"):
-        DemucsSeparator(tmp_path)(Audio(torch.ones(2, 44_100), 44_100))
 
 
 @pytest.fixture(scope="module")

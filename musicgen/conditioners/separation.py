@@ -5,25 +5,23 @@ Low instruments dominate a chromagram; the melody is in what Demucs calls "vocal
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import torch
+from httpx import HTTPError
 
 from musicgen.audio import Audio
 from musicgen.errors import CheckpointError
 
 MODEL = "htdemucs"
+"""On the hub as adefossez/HTDemucs, in safetensors."""
 KEPT = ("vocals", "other")
 
 
 class DemucsSeparator:
-    """Hybrid Transformer Demucs, loaded when it is first needed. `repo`: a folder that holds the model's files, None for
-    the published ones."""
+    """Hybrid Transformer Demucs, loaded when it is first needed."""
 
-    def __init__(self, repo: str | os.PathLike[str] | None = None, device: torch.device | str = "cpu") -> None:
-        self.repo = None if repo is None else Path(repo)
+    def __init__(self, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
         self._model: Any = None
 
@@ -44,10 +42,11 @@ class DemucsSeparator:
             from demucs.pretrained import get_model
 
             try:
-                self._model = get_model(MODEL, repo=self.repo)
-            except (Exception, SystemExit) as error:  # demucs raises its own, the hub's and the download's errors
+                # "hf://": never the older store, whose files are pickles.
+                self._model = get_model(f"hf://{MODEL}")
+            except (OSError, HTTPError) as error:
                 raise CheckpointError(
-                    f"the source separation model {MODEL} is not on this machine and could not be fetched "
+                    f"the source separation model {MODEL} is not on this machine and the hub cannot be reached "
                     f"({type(error).__name__}): connect once, or switch separation off for a clean or hummed melody"
                 ) from error
             self._model.to(self.device).eval()

@@ -1,0 +1,83 @@
+"""What README.md shows is what works: its Python, its commands, its table of models, its tree."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from musicgen import catalog
+from musicgen.__main__ import main
+from tests import standins
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.fixture(autouse=True)
+def desk(hub_cache: Path, audiocraft_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a tune called bach.mp3, and tiny random models under the published names."""
+    demucs, small = tmp_path / "demucs", tmp_path / "small"
+    demucs.mkdir()
+    standins.publish_demucs(hub_cache, demucs)
+    standins.publish(hub_cache, "facebook/musicgen-small", standins.write(standins.transformers_model(), small))
+    standins.publish(hub_cache, "facebook/musicgen-melody", audiocraft_folder("melody"))
+    desk = tmp_path / "desk"
+    desk.mkdir()
+    t = np.arange(64_000) / 32_000
+    soundfile.write(desk / "bach.mp3", 0.3 * np.sin(2 * np.pi * 440 * t), 32_000)
+    monkeypatch.chdir(desk)
+    return desk
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_ten_lines_of_python_run() -> None:
+    (program,) = blocks("python")
+    assert len(program.strip().splitlines()) <= 11
+    names: dict = {}
+    exec(program.replace("duration=10.0", "duration=0.5"), names)
+    assert names["wav"].shape == (2, 1, 16_000)
+
+
+def test_the_shell_commands_run(desk: Path) -> None:
+    commands = [
+        line for block in blocks("bash") for line in block.splitlines() if line.startswith("python -m musicgen")
+    ]
+    assert len(commands) >= 5
+    for command in commands:
+        arguments = shlex.split(command.replace("--duration 10", ""))[3:]
+        if arguments[0] == "generate" and "--from-file" not in arguments:
+            arguments += ["--duration", "0.5"]
+        assert main(arguments) == 0, command
+    assert (desk / "other.flac").is_file()
+    assert len(list((desk / "clips").iterdir())) == 2
+    assert (desk / "my-folder" / "model.safetensors").is_file()
+
+
+def test_the_table_of_models_is_the_catalogues() -> None:
+    rows = re.findall(r"\| `(facebook/\S+)` \| (.+?) \| (.+?) \| (.+?) \| (.+?) \|", README)
+    assert [row[0] for row in rows] == [entry.name for entry in catalog.PUBLISHED]
+    for (_, follows, channels, weights, files), entry in zip(rows, catalog.PUBLISHED, strict=True):
+        assert (follows, channels) == (entry.follows, entry.channels)
+        size, unit = weights.split()
+        assert float(size) * {"M": 1e6, "B": 1e9}[unit] == pytest.approx(entry.lm_parameters, rel=0.04)
+        assert float(files.removesuffix(" GB")) == pytest.approx(entry.download_bytes / 1e9, abs=0.06)
+
+
+def test_the_tree_names_files_that_exist() -> None:
+    tree = README.split("## The tree")[1].split("```")[1]
+    named = set(re.findall(r"\b[\w]+\.py\b", tree))
+    existing = {path.name for folder in ("musicgen", "demo") for path in (ROOT / folder).rglob("*.py")} | {"app.py"}
+    assert named <= existing
+    top = {path.name for path in (ROOT / "musicgen").glob("*.py")} - {
+        "__init__.py",
+        "__main__.py",
+        "errors.py",
+        "quantiser.py",
+    }
+    assert top <= named
