@@ -3,12 +3,13 @@
     sequence [B, K, S + 1]   starts as special tokens where the pattern has no code, UNKNOWN where one is to come
     step s                   logits of index s - 1, guided, sampled, written where the sequence is UNKNOWN
 
-It knows nothing of prompts, audio or windows.
+It knows nothing of descriptions, audio or windows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,8 +22,18 @@ from musicgen.sampling import ClipStream, sample
 
 UNKNOWN = -1
 
-StepCallback = Callable[[int, int], None]
-"""Called with (steps done, steps in all); an exception it raises ends the generation."""
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of the model brought.
+
+    done, total: pattern steps made and in all; codes: [B, K, n] of the frames that are complete now, in order, often n = 1,
+    or 0 where the pattern completes none.
+    """
+
+    done: int
+    total: int
+    codes: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -76,20 +87,21 @@ def generate_codes(
     options: GenerationOptions,
     streams: Sequence[ClipStream],
     prompt: torch.Tensor | None = None,
-    on_step: StepCallback | None = None,
-) -> torch.Tensor:
-    """Codes [B, K, num_frames] for B = len(streams) clips, continuing `prompt` [B, K, P], P < num_frames, if given."""
+) -> Iterator[Step]:
+    """Codes of B = len(streams) clips of `num_frames` frames, step by step; with a `prompt` [B, K, P], P < num_frames, those
+    of the frames that follow it. Nothing is computed before the first step is asked for."""
     special, num_codebooks = lm.config.special_token, lm.config.num_codebooks
     device = lm.embedding.weight.device
     layout = pattern.layout(num_frames)
+    known = 0 if prompt is None else prompt.shape[2]
     codes = torch.full((len(streams), num_codebooks, num_frames), UNKNOWN, dtype=torch.int64, device=device)
-    start = 1
-    if prompt is not None and prompt.shape[2] > 0:
-        codes[:, :, : prompt.shape[2]] = prompt
-        start = layout.first_step_of_frame(prompt.shape[2])
+    if prompt is not None:
+        codes[:, :, :known] = prompt
     sequence = layout.build(codes, special)
     uniforms = torch.stack([stream.uniforms(layout.num_steps, num_codebooks) for stream in streams])
 
+    complete_at = layout.steps.amax(dim=0).tolist()
+    start, complete = layout.first_step_of_frame(known), known
     rows = guidance.groups * len(streams)
     cache = lm.new_cache(rows, guidance.conditions.prefix_length + layout.num_steps)
     entered = 0
@@ -100,6 +112,7 @@ def generate_codes(
         drawn = sample(logits, options, uniforms[:, step - 1])
         column = sequence[:, :, step]
         sequence[:, :, step] = torch.where(column == UNKNOWN, drawn, column)
-        if on_step is not None:
-            on_step(step - start + 1, layout.num_steps + 1 - start)
-    return layout.revert(sequence, UNKNOWN)[0]
+        new = bisect_right(complete_at, step, lo=complete)
+        finished = layout.steps[:, complete:new].to(device).expand(len(streams), -1, -1)
+        yield Step(step - start + 1, layout.num_steps + 1 - start, sequence.gather(2, finished))
+        complete = new

@@ -1,13 +1,14 @@
 """MusicGen as its users hold it: prompts in, waveforms out.
 
-Joins the parts: conditioners -> generate (readable path, window by window) -> tokeniser. Reading and writing weights is
-`musicgen.checkpoint`'s business; sampling, patterns and audio files have modules of their own.
+Joins the parts: conditioners -> generate (readable path, window by window) -> tokeniser, whole or as a stream. Reading and
+writing weights is `musicgen.checkpoint`'s business; sampling, patterns and audio files have modules of their own.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -19,11 +20,12 @@ from musicgen.conditioners.condition import Condition
 from musicgen.conditioners.melody import Melody, MelodyConditioner, MelodyInput
 from musicgen.conditioners.text import T5Conditioner
 from musicgen.errors import CheckpointError, InputError
-from musicgen.generate import Guided, generate_codes, guided
+from musicgen.generate import Guided, Step, generate_codes, guided
 from musicgen.lm import LanguageModel
-from musicgen.options import GenerationOptions, check_duration
+from musicgen.options import MAX_DURATION, GenerationOptions, check_duration
 from musicgen.patterns import Pattern
 from musicgen.sampling import ClipStream, clip_seeds
+from musicgen.streaming import StreamDecoder
 from musicgen.tokenizer import DacTokenizer, EncodecTokenizer, StereoTokenizer, frame_rate, frames_of
 from musicgen.windows import Window, plan
 
@@ -31,6 +33,20 @@ Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all) after each step; an exception it raises ends the generation."""
 
 AudioInput = str | os.PathLike[str] | Audio
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """What is to be made, checked: its codes [B, K, T], of which `known` frames are given and the rest is filled in."""
+
+    codes: torch.Tensor
+    known: int
+    windows: list[Window]
+    streams: list[ClipStream]
+    text: Condition
+    null_text: Condition
+    melodies: list[Melody | None]
+    options: GenerationOptions
 
 
 class MusicGen(nn.Module):
@@ -111,15 +127,9 @@ class MusicGen(nn.Module):
         Raises InputError for anything that cannot be generated, before the first step.
         """
         codes = self.generate_codes(
-            prompts,
-            duration,
-            seed=seed,
-            melody=melody,
-            continue_from=continue_from,
-            options=options,
-            separate=separate,
+            prompts, duration, seed=seed, melody=melody, continue_from=continue_from, options=options, separate=separate,
             progress=progress,
-        )
+        )  # fmt: skip
         return self.decode(codes)
 
     def generate_codes(
@@ -135,6 +145,66 @@ class MusicGen(nn.Module):
         progress: Progress | None = None,
     ) -> torch.Tensor:
         """Codes [B, K, T] in place of waveforms; arguments as for `generate`."""
+        piece = self._piece(prompts, duration, seed, melody, continue_from, options, separate)
+        for step in self._steps(piece):
+            if progress is not None:
+                progress(step.done, step.total)
+        return piece.codes
+
+    def stream(
+        self,
+        prompt: str | None,
+        duration: float = 10.0,
+        *,
+        chunk: float = 0.5,
+        seed: int | None = None,
+        melody: MelodyInput | None = None,
+        continue_from: AudioInput | None = None,
+        options: GenerationOptions | None = None,
+        separate: bool = True,
+        progress: Progress | None = None,
+    ) -> Iterator[torch.Tensor]:
+        """One clip as it is made: parts [C, n] of about `chunk` seconds, which joined are what `generate` returns.
+
+        Arguments as for `generate`, which are checked at once, not at the first part.
+        """
+        if not 0 < chunk <= MAX_DURATION:
+            raise InputError(f"chunk is {chunk} s: it must be above 0 and at most {MAX_DURATION:g} s")
+        piece = self._piece([prompt], duration, seed, melody, continue_from, options, separate)
+        return self._stream(piece, frames_of(self.tokenizer, chunk), progress)
+
+    @torch.no_grad()
+    def decode(self, codes: torch.Tensor) -> torch.Tensor:
+        """Codes [B, K, T] -> waveforms [B, C, T * hop] float32."""
+        return self.tokenizer.decode(codes.to(self.device)).float()
+
+    def _stream(self, piece: _Piece, chunk: int, progress: Progress | None) -> Iterator[torch.Tensor]:
+        decoder = StreamDecoder(self.tokenizer)
+        total = piece.codes.shape[2]
+        made, heard = piece.known, 0
+        for step in self._steps(piece):
+            made += step.codes.shape[2]
+            if progress is not None:
+                progress(step.done, step.total)
+            # The decoder holds `delay` frames back: the first part waits for them, so that it is a whole chunk too.
+            held = decoder.delay if heard == 0 else 0
+            if made == total or made - heard >= chunk + held:
+                wave = decoder.push(piece.codes[:, :, heard:made], last=made == total)
+                heard = made
+                if wave.shape[2]:
+                    yield wave[0].float()
+
+    def _piece(
+        self,
+        prompts: str | Sequence[str | None],
+        duration: float,
+        seed: int | Sequence[int] | None,
+        melody: MelodyInput | Sequence[MelodyInput | None] | None,
+        continue_from: AudioInput | Sequence[AudioInput] | None,
+        options: GenerationOptions | None,
+        separate: bool,
+    ) -> _Piece:
+        """Everything that can be wrong is found here."""
         options = options if options is not None else GenerationOptions()
         texts = check_prompts(prompts)
         total = frames_of(self.tokenizer, check_duration(duration))
@@ -142,34 +212,36 @@ class MusicGen(nn.Module):
         melodies = self._melodies(melody, len(texts), separate)
         prompt = self._continuation(continue_from, len(texts), total)
         known = 0 if prompt is None else prompt.shape[2]
-
         context = frames_of(self.tokenizer, self.max_duration)
         windows = plan(total, known, context, stride=context - round(options.window_overlap * context))
-        counter = _StepCounter(self.pattern, windows, progress)
         text, null_text = self._texts(texts, options)
         codes = torch.zeros(len(texts), self.lm.config.num_codebooks, total, dtype=torch.int64, device=self.device)
         if prompt is not None:
             codes[:, :, :known] = prompt
-        for window in windows:
-            end = window.start + window.length
-            followed = melodies if len(windows) == 1 else self._melody_window(melodies, window.start)
-            codes[:, :, window.start : end] = generate_codes(
-                self.lm,
-                self.pattern,
-                self._guided(text, null_text, followed, options),
-                window.length,
-                options,
-                streams,
-                prompt=codes[:, :, window.start : window.start + window.known],
-                on_step=counter.step,
-            )
-            counter.next_window()
-        return codes
+        return _Piece(codes, known, windows, streams, text, null_text, melodies, options)
 
-    @torch.no_grad()
-    def decode(self, codes: torch.Tensor) -> torch.Tensor:
-        """Codes [B, K, T] -> waveforms [B, C, T * hop] float32."""
-        return self.tokenizer.decode(codes.to(self.device)).float()
+    def _steps(self, piece: _Piece) -> Iterator[Step]:
+        """Fill the piece's codes, window by window; the steps are counted over all of them."""
+        done, total = 0, sum(self._num_steps(window) for window in piece.windows)
+        for window in piece.windows:
+            position = window.start + window.known
+            melodies = piece.melodies
+            if len(piece.windows) > 1:
+                seconds = window.start / self.frame_rate
+                melodies = [None if one is None else one.window(seconds, self.max_duration) for one in melodies]
+            guidance = self._guided(piece.text, piece.null_text, melodies, piece.options)
+            prompt = piece.codes[:, :, window.start : position]
+            for step in generate_codes(
+                self.lm, self.pattern, guidance, window.length, piece.options, piece.streams, prompt
+            ):
+                done += 1
+                piece.codes[:, :, position : position + step.codes.shape[2]] = step.codes
+                position += step.codes.shape[2]
+                yield Step(done, total, step.codes)
+
+    def _num_steps(self, window: Window) -> int:
+        layout = self.pattern.layout(window.length)
+        return layout.num_steps + 1 - layout.first_step_of_frame(window.known)
 
     def _texts(self, texts: list[str | None], options: GenerationOptions) -> tuple[Condition, Condition]:
         text = self.text(texts)
@@ -201,10 +273,6 @@ class MusicGen(nn.Module):
                 raise InputError(f"{len(melody)} melodies for {batch} prompts: pass one, or one a prompt")
             return [None if one is None else self.melody.prepare(one, separate=separate) for one in melody]
         return [self.melody.prepare(melody, separate=separate)] * batch  # type: ignore[arg-type]
-
-    def _melody_window(self, melodies: list[Melody | None], start: int) -> list[Melody | None]:
-        seconds = start / self.frame_rate
-        return [None if one is None else one.window(seconds, self.max_duration) for one in melodies]
 
     def _continuation(
         self, given: AudioInput | Sequence[AudioInput] | None, batch: int, total: int
@@ -244,23 +312,3 @@ def check_prompts(prompts: str | Sequence[str | None]) -> list[str | None]:
         if text is not None and not isinstance(text, str):
             raise InputError(f"the prompt {text!r} is not text")
     return texts
-
-
-class _StepCounter:
-    """Turns the steps of each window into one count over the whole piece."""
-
-    def __init__(self, pattern: Pattern, windows: Sequence[Window], progress: Progress | None) -> None:
-        self.progress = progress
-        self.steps = []
-        for window in windows:
-            layout = pattern.layout(window.length)
-            first = 1 if window.known == 0 else layout.first_step_of_frame(window.known)
-            self.steps.append(layout.num_steps + 1 - first)
-        self.window = 0
-
-    def step(self, done: int, _: int) -> None:
-        if self.progress is not None:
-            self.progress(sum(self.steps[: self.window]) + done, sum(self.steps))
-
-    def next_window(self) -> None:
-        self.window += 1

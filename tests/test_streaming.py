@@ -1,0 +1,155 @@
+"""The parts of a stream, joined, are the whole: for any parts, mono and stereo, EnCodec and DAC, across windows."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import DacConfig, DacModel, EncodecConfig, EncodecModel
+
+import musicgen
+from musicgen.audio import Audio
+from musicgen.errors import CheckpointError, InputError
+from musicgen.streaming import StreamDecoder, dac_radius, encodec_radius
+from musicgen.tokenizer import DacTokenizer, EncodecTokenizer, StereoTokenizer
+from tests import standins
+from tests.conftest import GOLDEN, TEXTS
+
+SAMPLED = musicgen.GenerationOptions(top_k=20)
+
+
+def encodec(**changes) -> EncodecTokenizer:
+    torch.manual_seed(0)
+    config = EncodecConfig(**(standins.encodec_config(4).to_dict() | changes))
+    model = EncodecModel(config).eval()
+    for layer in model.quantizer.layers:
+        layer.codebook.embed.normal_()
+    return EncodecTokenizer(model)
+
+
+def dac() -> DacTokenizer:
+    torch.manual_seed(0)
+    shape = {"encoder_hidden_size": 4, "decoder_hidden_size": 32, "codebook_size": 32, "hidden_size": 64}
+    return DacTokenizer(DacModel(DacConfig(**shape, sampling_rate=44_100)).eval())
+
+
+TOKENIZERS = {
+    "mono": encodec,
+    "stereo": lambda: StereoTokenizer(encodec()),
+    "causal": lambda: encodec(use_causal_conv=True),
+    "deep": lambda: encodec(
+        num_residual_layers=3, upsampling_ratios=[4, 2], pad_mode="reflect", target_bandwidths=[4 * 4_000 * 6 / 1000]
+    ),
+    "dac": dac,
+}
+
+
+@pytest.fixture(scope="module", params=TOKENIZERS)
+def tokenizer(request: pytest.FixtureRequest):
+    return TOKENIZERS[request.param]()
+
+
+def codes_of(tokenizer, frames: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(frames)
+    return torch.randint(0, tokenizer.codebook_size, (2, tokenizer.num_codebooks, frames), generator=generator)
+
+
+def parts_of(tokenizer, codes: torch.Tensor, sizes: list[int]) -> list[torch.Tensor]:
+    decoder = StreamDecoder(tokenizer)
+    parts = codes.split(sizes, dim=2)
+    return [decoder.push(part, last=i == len(parts) - 1) for i, part in enumerate(parts)]
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [[1] * 60, [60], [25, 25, 10], [1, 58, 1], [7, 13, 2, 1, 30, 7]],
+    ids=["one by one", "at once", "halves", "edges", "ragged"],
+)
+def test_parts_join_to_the_whole(tokenizer, sizes: list[int]) -> None:
+    codes = codes_of(tokenizer, 60)
+    whole = tokenizer.decode(codes)
+    torch.testing.assert_close(torch.cat(parts_of(tokenizer, codes, sizes), dim=2), whole, atol=1e-5, rtol=0)
+
+
+MONO = encodec()
+
+
+@settings(max_examples=20, deadline=None)
+@given(sizes=st.lists(st.integers(1, 20), min_size=1, max_size=8))
+def test_any_parts_join_to_the_whole(sizes: list[int]) -> None:
+    codes = codes_of(MONO, sum(sizes))
+    joined = torch.cat(parts_of(MONO, codes, sizes), dim=2)
+    torch.testing.assert_close(joined, MONO.decode(codes), atol=1e-5, rtol=0)
+
+
+def test_frames_come_out_as_soon_as_what_they_depend_on_is_there(tokenizer) -> None:
+    decoder = StreamDecoder(tokenizer)
+    codes = codes_of(tokenizer, 30)
+    heard = 0
+    for frame in range(29):
+        heard += decoder.push(codes[:, :, frame : frame + 1]).shape[2]
+        assert heard == max(0, frame + 1 - decoder.delay) * tokenizer.hop
+
+
+def test_nothing_beyond_the_delay_matters(tokenizer) -> None:
+    delay = StreamDecoder(tokenizer).delay
+    codes = codes_of(tokenizer, 40)
+    changed = codes.clone()
+    changed[:, :, 11 + delay :] = (changed[:, :, 11 + delay :] + 1) % tokenizer.codebook_size
+    difference = (tokenizer.decode(changed) - tokenizer.decode(codes)).abs()
+    assert difference[:, :, : 11 * tokenizer.hop].max() < 1e-6
+    assert difference[:, :, (11 + delay) * tokenizer.hop :].max() > 1e-4
+
+
+def test_the_published_shape_waits_for_a_tenth_of_a_second() -> None:
+    config = EncodecConfig(sampling_rate=32_000, upsampling_ratios=[8, 5, 4, 4], use_causal_conv=False)
+    assert encodec_radius(config) == 2
+    assert dac_radius(DacConfig()) <= 12
+
+
+def test_what_cannot_be_decoded_in_parts_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="normalises over time"):
+        StreamDecoder(encodec(norm_type="time_group_norm"))
+
+
+@pytest.fixture(scope="module", params=["text", "melody", "stereo"])
+def model(request: pytest.FixtureRequest, audiocraft_folder):
+    return musicgen.load(audiocraft_folder(request.param))
+
+
+@pytest.mark.parametrize("chunk", [0.02, 0.5, 1.7, 100.0])
+def test_a_stream_is_what_generate_returns(model, chunk: float) -> None:
+    arguments = {"seed": 5, "options": SAMPLED}
+    if model.melody is not None:
+        arguments |= {"melody": str(GOLDEN / "chroma" / "melody_a.wav"), "separate": False}
+    steps: list[int] = []
+    parts = list(model.stream(TEXTS[0], 2.0, chunk=chunk, progress=lambda done, _: steps.append(done), **arguments))
+    whole = model.generate([TEXTS[0]], 2.0, **arguments)[0]
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=1e-5, rtol=0)
+    assert steps == list(range(1, len(steps) + 1))
+    if chunk == 0.5:
+        assert [part.shape[1] for part in parts] == [16_000, 16_000, 16_000, 16_000]
+
+
+def test_a_stream_across_windows_and_from_given_audio(model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "max_duration", 0.64)
+    given = Audio(torch.randn(model.channels, 16_000, generator=torch.Generator().manual_seed(0)) * 0.1, 32_000)
+    arguments = {"seed": 5, "options": SAMPLED, "continue_from": given}
+    parts = list(model.stream(TEXTS[0], 3.0, chunk=0.3, **arguments))
+    whole = model.generate([TEXTS[0]], 3.0, **arguments)[0]
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=1e-5, rtol=0)
+
+
+def test_a_stream_starts_before_the_piece_is_made(model) -> None:
+    made: list[int] = []
+    stream = model.stream(TEXTS[0], 20.0, seed=0, progress=lambda done, _: made.append(done))
+    assert next(stream).shape == (model.channels, 16_000)
+    # Half a second is 25 frames; the decoder looks 5 ahead and the pattern is 3 late.
+    assert made[-1] <= 25 + 5 + 3
+    stream.close()
+
+
+def test_a_stream_is_checked_when_it_is_asked_for(model) -> None:
+    with pytest.raises(InputError, match="duration is 0 s"):
+        model.stream(TEXTS[0], 0)
+    with pytest.raises(InputError, match="chunk is 0 s"):
+        model.stream(TEXTS[0], 1.0, chunk=0)
