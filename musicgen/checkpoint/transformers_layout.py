@@ -185,7 +185,8 @@ def load_text_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if not any((folder / name).is_file() for name in ("tokenizer.json", "spiece.model")):
         raise CheckpointError(f"{folder}: no tokenizer.json and no spiece.model: the checkpoint is incomplete")
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        # With a configuration of its own, transformers does not read the model's, which it warns of wrongly.
+        return AutoTokenizer.from_pretrained(folder, config=T5Config(), local_files_only=True)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder}: the text tokeniser's files are damaged ({error})") from error
 
