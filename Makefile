@@ -33,8 +33,9 @@ $(VENV)/.runtime: requirements.txt constraints.txt | $(VENV)/bin/pip
 	$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt -r requirements.txt $(PIP_ARGS)
 	@touch $@
 
-$(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
+$(VENV)/.development: requirements-dev.txt requirements-training.txt requirements-nodeps.txt $(VENV)/.runtime
 	$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt -r requirements-dev.txt $(PIP_ARGS)
+	$(RUN) -m pip install -q --disable-pip-version-check --no-deps -r requirements-nodeps.txt
 	@touch $@
 
 $(VENV)/bin/pip:

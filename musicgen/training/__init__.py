@@ -1,0 +1,1 @@
+"""Training: the language model, the tokeniser, and the music that both learn from."""

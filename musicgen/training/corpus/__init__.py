@@ -1,0 +1,31 @@
+"""Composed, captioned music with exact ground truth: training data that needs no recordings.
+
+    piece = compose(seed=7, duration=30)        # what is played, when, and why
+    wave = render(piece)                        # float32 [2, T] at 32 kHz
+    text = describe(piece, seed=0)              # what somebody might write about it
+
+facts → form → melody, accompaniment, drums → performance → stems → mix. Only `render` needs a soundfont
+(Debian: fluid-soundfont-gm) and the tinysoundfont package.
+"""
+
+from musicgen.training.corpus.caption import describe, descriptions
+from musicgen.training.corpus.composer import compose
+from musicgen.training.corpus.instruments import INSTRUMENTS
+from musicgen.training.corpus.piece import Note, Part, Piece
+from musicgen.training.corpus.renderer import SAMPLE_RATE, render, soundfont_path, stem
+from musicgen.training.corpus.styles import GENRES
+
+__all__ = [
+    "GENRES",
+    "INSTRUMENTS",
+    "SAMPLE_RATE",
+    "Note",
+    "Part",
+    "Piece",
+    "compose",
+    "describe",
+    "descriptions",
+    "render",
+    "soundfont_path",
+    "stem",
+]

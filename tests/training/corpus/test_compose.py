@@ -1,0 +1,180 @@
+"""Composed pieces hold what they claim."""
+
+import itertools
+
+import pytest
+
+from musicgen.errors import InputError
+from musicgen.training.corpus import GENRES, INSTRUMENTS, compose
+from musicgen.training.corpus.form import INTRO
+from musicgen.training.corpus.genres import METRES
+from musicgen.training.corpus.perform import Clock
+from musicgen.training.corpus.piece import DRUMS
+
+SEEDS = (0, 1, 2)
+PIECES = [compose(seed, genre=genre) for genre in GENRES for seed in SEEDS]
+
+
+def test_there_is_enough_to_choose_from() -> None:
+    played = {instrument for piece in PIECES for instrument in piece.instruments}
+    assert len(GENRES) >= 15
+    assert len(played) >= 25
+    assert {lead for genre in GENRES.values() for lead in genre.leads} <= set(INSTRUMENTS)
+
+
+def test_same_seed_same_piece_other_seed_other_piece() -> None:
+    assert compose(5) == compose(5)
+    assert compose(5, duration=20.5) == compose(5, duration=20.5)
+    melodies = {compose(seed, genre="pop").lead.notes for seed in range(20)}
+    assert len(melodies) == 20
+
+
+def test_seeds_draw_all_genres_keys_and_modes() -> None:
+    pieces = [compose(seed, duration=10) for seed in range(400)]
+    assert {piece.genre for piece in pieces} == set(GENRES)
+    assert len({piece.key.name for piece in pieces}) == 24
+
+
+@pytest.mark.parametrize("piece", PIECES, ids=lambda piece: f"{piece.genre}-{piece.seed}")
+def test_a_piece_is_what_it_says(piece) -> None:
+    genre = GENRES[piece.genre]
+    assert genre.tempo[0] <= piece.bpm <= genre.tempo[1]
+    assert set(piece.moods) <= set(genre.moods(piece.key.quality))
+    assert piece.lead.instrument in genre.leads
+
+    # Beats are evenly spaced at the tempo to the end; a bar begins every so many of them.
+    spacing = [b - a for a, b in itertools.pairwise(piece.beats)]
+    assert spacing == pytest.approx([60 / piece.bpm] * len(spacing), abs=2e-6)
+    assert 0 <= piece.duration - piece.beats[-1] <= 60 / piece.bpm + 1e-6
+    assert piece.downbeats == piece.beats[:: METRES[piece.metre]]
+
+    # Sections and chords tile the piece without gaps.
+    for spans in (piece.sections, piece.chords):
+        assert spans[0].onset == piece.beats[0]
+        assert spans[-1].offset == piece.duration
+        assert all(a.offset == b.onset and a.onset < a.offset for a, b in itertools.pairwise(spans))
+    assert piece.chords[-1].chord.root == piece.key.tonic
+
+    for part in piece.parts:
+        assert part.notes
+        for note in part.notes:
+            assert 0 <= note.onset < note.offset <= piece.duration
+            assert 1 <= note.velocity <= 127
+            assert 0 <= note.pitch <= 127
+
+
+@pytest.mark.parametrize("piece", PIECES, ids=lambda piece: f"{piece.genre}-{piece.seed}")
+def test_the_melody_is_a_tune_in_its_key(piece) -> None:
+    notes = piece.lead.notes
+    player = INSTRUMENTS[piece.lead.instrument]
+    assert all(player.low <= note.pitch <= player.high for note in notes)
+    assert all(a.onset < b.onset for a, b in itertools.pairwise(notes))
+    assert all(abs(a.pitch - b.pitch) <= 12 for a, b in itertools.pairwise(notes))
+    assert notes[-1].pitch % 12 == piece.key.tonic
+
+    def chord_at(time: float):
+        return next(span.chord for span in piece.chords if span.offset > time)
+
+    blues = GENRES[piece.genre].scale == "blues"  # whose flat third and fifth lie outside the key
+    in_key = [note.pitch % 12 in piece.key.scale for note in notes]
+    explained = [
+        known or note.pitch % 12 in chord_at(note.onset + 0.03).pitch_classes
+        for note, known in zip(notes, in_key, strict=True)
+    ]
+    assert sum(in_key) / len(notes) >= (0.6 if blues else 0.7)
+    assert sum(explained) / len(notes) >= (0.65 if blues else 0.93)
+
+    # The melody is there nearly all the time after the introduction.
+    start = next(section.onset for section in piece.sections if section.name != INTRO)
+    assert sum(note.offset - note.onset for note in notes) > 0.55 * (piece.duration - start)
+
+
+def test_melodies_keep_to_the_key() -> None:
+    notes = [(note.pitch % 12, piece.key) for piece in PIECES for note in piece.lead.notes]
+    assert sum(pitch_class in key.scale for pitch_class, key in notes) / len(notes) > 0.95
+
+
+def test_long_notes_fit_their_chords() -> None:
+    fitting = total = 0
+    for piece in PIECES:
+        for note in piece.lead.notes:
+            if note.offset - note.onset < 90 / piece.bpm:
+                continue
+            middle = (note.onset + note.offset) / 2
+            chord = next(span.chord for span in piece.chords if span.onset <= middle < span.offset)
+            total += 1
+            fitting += note.pitch % 12 in chord.pitch_classes
+    assert total > 500
+    assert fitting / total > 0.85
+
+
+def test_sections_of_one_letter_share_their_rhythm() -> None:
+    shared = 0
+    for seed in range(10):
+        piece = compose(seed, genre="chiptune")  # no human timing: onsets are exact
+        starts = {}
+        for section in piece.sections:
+            bars = 3 * 4 * 60 / piece.bpm  # the fourth bar is a cadence, which may differ
+            onsets = tuple(
+                round(note.onset - section.onset, 3)
+                for note in piece.lead.notes
+                if section.onset <= note.onset < section.onset + bars - 1e-3
+            )
+            if section.offset - section.onset >= bars:
+                starts.setdefault(section.name, []).append(onsets)
+        shared += sum(a == b for group in starts.values() for a, b in itertools.pairwise(group))
+        assert len(set(itertools.chain(*starts.values()))) > 1
+    assert shared > 0
+
+
+def test_a_varied_section_answers_on_the_tonic() -> None:
+    answered = 0
+    for seed in range(10):
+        piece = compose(seed, duration=40, genre="classical")
+        for section in piece.sections[:-2]:  # the last one may be cut short by the end
+            if section.name == "A'":
+                last = next(span for span in piece.chords if span.offset >= section.offset)
+                assert last.chord.root == piece.key.tonic
+                answered += 1
+    assert answered >= 5
+
+
+def test_facts_can_be_given() -> None:
+    piece = compose(3, duration=12.5, genre="jazz", key="F# minor", bpm=151, lead="flute")
+    assert (piece.genre, piece.key.name, piece.bpm, piece.lead.instrument) == ("jazz", "F# minor", 151, "flute")
+    assert piece.duration == 12.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seed": -1}, "seed is -1"),
+        ({"duration": 3}, "duration is 3"),
+        ({"duration": float("nan")}, "duration is nan"),
+        ({"genre": "polka"}, "no genre 'polka'"),
+        ({"genre": "metal", "key": "C major"}, "never written in major"),
+        ({"key": "nonsense"}, "not a key"),
+        ({"bpm": 500}, "bpm is 500"),
+        ({"lead": "drums"}, "cannot play the melody"),
+        ({"lead": "kazoo"}, "cannot play the melody"),
+    ],
+)
+def test_what_cannot_be_composed(arguments, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        compose(**{"seed": 0, **arguments})
+
+
+def test_drums_are_on_the_beat_where_machines_play() -> None:
+    piece = compose(1, genre="house")
+    kicks = [note.onset for part in piece.parts if part.role == DRUMS for note in part.notes if note.pitch == 36]
+    beats = set(piece.beats)
+    assert sum(round(kick, 6) in beats for kick in kicks) / len(kicks) > 0.9
+
+
+def test_swing_stretches_the_first_half_of_a_beat() -> None:
+    clock = Clock(bpm=60, swing=2 / 3)
+    origin = clock.seconds(0)
+    assert clock.swung(3.0) - origin == pytest.approx(3.0)
+    assert clock.swung(3.5) - origin == pytest.approx(3 + 2 / 3)
+    assert clock.swung(3.75) - origin == pytest.approx(3 + 5 / 6)
+    assert clock.beats(clock.seconds(7.25)) == pytest.approx(7.25)
