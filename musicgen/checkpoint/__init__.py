@@ -11,24 +11,29 @@ import torch
 
 from musicgen import catalog
 from musicgen.checkpoint import audiocraft_export, audiocraft_layout, hub, transformers_layout
+from musicgen.engine.precision import apply as apply_precision
+from musicgen.engine.precision import check as check_precision
 from musicgen.errors import CheckpointError, InputError
 from musicgen.model import MusicGen
 
 LAYOUTS = ("transformers", "audiocraft")
 
 
-def load(name: str | os.PathLike[str], device: str | torch.device = "auto") -> MusicGen:
-    """A model by its hub name, its embedded name, or the path of a folder in either layout; float32, ready to generate.
+def load(name: str | os.PathLike[str], device: str | torch.device = "auto", precision: str = "float32") -> MusicGen:
+    """A model by its hub name, its embedded name, or the path of a folder in either layout, ready to generate.
 
     device: "auto" takes CUDA or Apple's MPS where there is one, else the CPU.
+    precision: of the language model: float32 (exact), bfloat16, float16, int8, int4, as far as the device has it.
     Raises CheckpointError for a name that is not known or cannot be reached, and for files that are damaged or unsafe.
     """
     target = pick_device(device)
+    check_precision(precision, target)
     folder = find(name)
     read = transformers_layout.load if transformers_layout.is_layout(folder) else audiocraft_layout.load
     model = read(folder, name=str(name))
     if model.melody is not None:
         model.melody.separator.device = target
+    apply_precision(model.lm, precision)
     return model.to(target)
 
 
@@ -57,6 +62,8 @@ def find(name: str | os.PathLike[str]) -> Path:
 def save(model: MusicGen, folder: str | os.PathLike[str], layout: str = "transformers") -> None:
     """Write a model as a new folder, which appears whole or not at all."""
     folder = Path(folder)
+    if any(parameter.dtype != torch.float32 for parameter in model.lm.parameters()):
+        raise InputError("only a float32 model can be saved: load it without a precision")
     if layout not in LAYOUTS:
         raise InputError(f"unknown layout {layout!r}: one of {', '.join(LAYOUTS)}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -34,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from-file", type=Path, metavar="FILE", help="repeat the settings stored in a clip; "
                         "further arguments override them")  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
+    parser.add_argument(
+        "--precision", default="float32", help="float32, bfloat16, float16, int8, int4 (default: float32)"
+    )
     sampling = parser.add_argument_group("sampling and guidance")
     sampling.add_argument("--greedy", action="store_true", help="take the most likely code in place of sampling")
     for field in dataclasses.fields(GenerationOptions):
@@ -68,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
     for path in outputs:
         audio.check_format(path)
 
-    model = checkpoint.load(name, arguments.device)
+    model = checkpoint.load(name, arguments.device, arguments.precision)
     with _bar() as bar:
         waves = model.generate(
             prompts,

@@ -1,0 +1,49 @@
+"""The precisions in which a language model computes, and giving one to it.
+
+float32 is the readable path's own and exact. bfloat16 and float16 halve what a step reads, int8 and int4 (weights only,
+activations in bfloat16) halve it again and again. What each costs in accuracy is tested (tests/engine/test_precision.py).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from musicgen.engine.linear import Int4Linear, Int8Linear, fits_int4
+from musicgen.errors import InputError
+from musicgen.lm import LanguageModel
+
+ON_DEVICE = {
+    "cpu": ("float32", "bfloat16", "int8", "int4"),
+    "cuda": ("float32", "bfloat16", "float16"),
+    "mps": ("float32",),
+}
+"""Device -> the precisions that it has kernels for."""
+
+
+def check(precision: str, device: torch.device) -> None:
+    """Refuse a precision that the device lacks."""
+    known = ON_DEVICE.get(device.type, ("float32",))
+    if precision not in known:
+        raise InputError(f"precision {precision!r} is not to be had on {device.type}: one of {', '.join(known)}")
+
+
+def apply(lm: LanguageModel, precision: str) -> None:
+    """Convert a float32 language model in place. The heads keep 8 bits where the layers have 4: every error there is an
+    error of the distribution itself."""
+    if precision == "float32":
+        return
+    lm.to(torch.float16 if precision == "float16" else torch.bfloat16)
+    if precision in ("int8", "int4"):
+        for block in lm.blocks:
+            _pack(block, precision)
+        lm.heads = Int8Linear(lm.heads)  # type: ignore[assignment]
+
+
+def _pack(module: nn.Module, precision: str) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.Linear):
+            packed = Int4Linear(child) if precision == "int4" and fits_int4(child) else Int8Linear(child)
+            setattr(module, name, packed)
+        else:
+            _pack(child, precision)
