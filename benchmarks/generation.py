@@ -1,0 +1,139 @@
+"""python -m benchmarks.generation: prompt to waveform, ours against the peers.
+
+Each system runs in a process of its own, and the runs take turns, so that what else the machine does falls on all of them.
+Figures are medians; a ratio is the peer's median time by ours. The bound is the time that reading the weights once a step
+would take at the memory bandwidth that a plain read reaches here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import statistics
+import sys
+import tempfile
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from benchmarks import machine
+from benchmarks.systems import FRAME_RATE, SHAPES, serve, write_weights
+
+BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.0, "int4": 0.5}
+PEER_PRECISIONS = {"transformers": ("float32", "bfloat16"), "audiocraft": ("float32",)}
+"""A peer is compared at the fastest of these."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.generation", description=__doc__)
+    parser.add_argument("--shape", default="small", choices=SHAPES)
+    parser.add_argument("--precision", default="float32", help="ours, one or several with commas (default: float32)")
+    parser.add_argument("--duration", type=float, default=10.0, help="seconds of music (default: 10)")
+    parser.add_argument("--against", default="transformers", help="peers, with commas (default: transformers)")
+    parser.add_argument("--runs", type=int, default=5, help="counted runs of each system (default: 5)")
+    parser.add_argument("--threads", type=int, default=2, help="processor cores of each system (default: 2)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--json", type=Path, help="write the results here")
+    options = parser.parse_args()
+    contestants = [("ours", precision) for precision in options.precision.split(",")]
+    contestants += [(peer, name) for peer in filter(None, options.against.split(",")) for name in PEER_PRECISIONS[peer]]
+    with tempfile.TemporaryDirectory() as folder:
+        write_weights(options.shape, Path(folder))
+        times, failures = _race(contestants, Path(folder), options)
+    results = _results(times, failures, options)
+    print(_table(results))
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
+    return 0
+
+
+def _race(
+    contestants: list[tuple[str, str]], folder: Path, options: argparse.Namespace
+) -> tuple[dict[tuple[str, str], list[float]], dict[str, str]]:
+    """Seconds of each counted run, and why a system could not run."""
+    context = multiprocessing.get_context("spawn")
+    times: dict[tuple[str, str], list[float]] = {one: [] for one in contestants}
+    failures: dict[str, str] = {}
+    lines: dict[tuple[str, str], Connection] = {}
+    processes = []
+    for system, precision in contestants:
+        here, there = context.Pipe()
+        arguments = (there, system, folder, options.device, precision, options.threads)
+        process = context.Process(target=serve, args=arguments, daemon=True)
+        process.start()
+        processes.append(process)
+        answer = here.recv()
+        if answer == "ready":
+            lines[system, precision] = here
+        else:
+            failures[f"{system} {precision}"] = answer
+    expected = round(options.duration * FRAME_RATE) * 640
+    for run in tqdm(range(options.runs + 1), desc="rounds", file=sys.stderr):
+        for one in list(lines):
+            lines[one].send(options.duration)
+            answer = lines[one].recv()
+            if isinstance(answer, str):
+                failures[" ".join(one)] = answer
+                del lines[one]
+                continue
+            if answer["samples"] != expected:
+                raise RuntimeError(f"{one} made {answer['samples']} samples, not {expected}: the work is not the same")
+            if run > 0:  # the first round warms up
+                times[one].append(answer["seconds"])
+    for line in lines.values():
+        line.send(None)
+    for process in processes:
+        process.join(timeout=30)
+    return times, failures
+
+
+def _results(
+    times: dict[tuple[str, str], list[float]], failures: dict[str, str], options: argparse.Namespace
+) -> dict[str, Any]:
+    medians = {one: statistics.median(seconds) for one, seconds in times.items() if seconds}
+    facts = machine.describe(options.device, options.threads)
+    dim, layers, _ = SHAPES[options.shape]
+    weights = layers * 16 * dim * dim + 4 * 2048 * dim  # attention twice, feed-forward, heads: what a step reads
+    steps = round(options.duration * FRAME_RATE) + 3
+    rows = []
+    for (system, precision), median in medians.items():
+        row: dict[str, Any] = {"system": system, "precision": precision, "seconds": round(median, 3),
+                               "rtf": round(median / options.duration, 3), "runs": times[system, precision]}  # fmt: skip
+        if system == "ours":
+            row["bound_seconds"] = round(steps * weights * BYTES[precision] / (facts["bandwidth_gb_s"] * 1e9), 3)
+            peers = {name for name, _ in medians if name != "ours"}
+            best = {name: min(time for (peer, _), time in medians.items() if peer == name) for name in peers}
+            row["ratios"] = {name: round(time / median, 2) for name, time in best.items()}
+            float32 = medians.get(("transformers", "float32"))
+            if float32 is not None:
+                row["ratio_to_transformers_float32"] = round(float32 / median, 2)
+        rows.append(row)
+    return {
+        "command": "python -m " + " ".join(["benchmarks.generation", *sys.argv[1:]]),
+        "shape": options.shape, "duration": options.duration, "n": options.runs, "machine": facts, "results": rows,
+        "failures": failures,
+    }  # fmt: skip
+
+
+def _table(results: dict[str, Any]) -> str:
+    lines = [
+        "| system | precision | seconds (median) | real-time factor | peer / ours | bound |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in results["results"]:
+        ratios = ", ".join(f"{name} {ratio}×" for name, ratio in row.get("ratios", {}).items())
+        lines.append(
+            f"| {row['system']} | {row['precision']} | {row['seconds']} | {row['rtf']} | {ratios} | "
+            f"{row.get('bound_seconds', '')} |"
+        )
+    lines += [f"{name}: {why}" for name, why in results["failures"].items()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

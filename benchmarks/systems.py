@@ -1,0 +1,123 @@
+"""Ours and the peers behind one call: prompt in, waveform out, on the same random weights.
+
+Speed does not depend on the values of the weights, so the published shapes with random weights stand for the published
+models. Each system lives in a process of its own.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    AutoTokenizer,
+    EncodecConfig,
+    MusicgenConfig,
+    MusicgenDecoderConfig,
+    MusicgenForConditionalGeneration,
+    PreTrainedTokenizerFast,
+    T5Config,
+)
+
+import musicgen
+
+SHAPES = {"small": (1024, 24, 16), "medium": (1536, 48, 24), "large": (2048, 48, 32), "mini": (256, 6, 4)}
+"""Width, layers, heads."""
+PROMPT = "90s rock song with electric guitar and heavy drums"
+FRAME_RATE = 50
+
+Generate = Callable[[float], torch.Tensor]
+"""Seconds of music -> waveform."""
+
+
+def write_weights(shape: str, folder: Path) -> Path:
+    """A random text model of a published shape, in the transformers layout."""
+    dim, layers, heads = SHAPES[shape]
+    torch.manual_seed(0)
+    encodec = EncodecConfig(
+        target_bandwidths=[2.2], sampling_rate=32_000, num_filters=64, upsampling_ratios=[8, 5, 4, 4],
+        codebook_size=2048, use_causal_conv=False, use_conv_shortcut=False, pad_mode="constant",
+    )  # fmt: skip
+    decoder = MusicgenDecoderConfig(
+        hidden_size=dim, num_hidden_layers=layers, num_attention_heads=heads, ffn_dim=4 * dim
+    )
+    t5 = T5Config(d_model=768, d_ff=3072, num_layers=12, num_heads=12, d_kv=64)
+    config = MusicgenConfig(text_encoder=t5.to_dict(), audio_encoder=encodec.to_dict(), decoder=decoder.to_dict())
+    model = MusicgenForConditionalGeneration(config)
+    model.generation_config.decoder_start_token_id = model.generation_config.pad_token_id = 2048
+    model.save_pretrained(folder)
+    words = {word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", *sorted(set(PROMPT.split()))])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    ).save_pretrained(folder)
+    return folder
+
+
+def ours(folder: Path, device: str, precision: str) -> Generate:
+    model = musicgen.load(folder, device=device, precision=precision)
+
+    def generate(duration: float) -> torch.Tensor:
+        return model.generate([PROMPT], duration, seed=0)[0].cpu()
+
+    return generate
+
+
+def transformers(folder: Path, device: str, precision: str) -> Generate:
+    """transformers at its own best: `precision` float32, bfloat16 or float16."""
+    model = MusicgenForConditionalGeneration.from_pretrained(folder, dtype=getattr(torch, precision)).to(device).eval()
+    tokens = AutoTokenizer.from_pretrained(folder)([PROMPT], return_tensors="pt").to(device)
+
+    def generate(duration: float) -> torch.Tensor:
+        steps = round(duration * FRAME_RATE) + 3
+        wave = model.generate(**tokens, do_sample=True, top_k=250, guidance_scale=3.0, max_new_tokens=steps)
+        return wave[0].float().cpu()
+
+    return generate
+
+
+def audiocraft(folder: Path, device: str, _: str) -> Generate:
+    """audiocraft, where it is installed (it is in nobody's requirements)."""
+    from audiocraft.models import MusicGen as Peer  # type: ignore[import-not-found]
+
+    exported = Path(tempfile.mkdtemp()) / "audiocraft"
+    musicgen.save(musicgen.load(folder, device="cpu"), exported, layout="audiocraft")
+    model = Peer.get_pretrained(str(exported), device=device)
+
+    def generate(duration: float) -> torch.Tensor:
+        model.set_generation_params(duration=duration, top_k=250, cfg_coef=3.0)
+        return model.generate([PROMPT])[0].cpu()
+
+    return generate
+
+
+SYSTEMS: dict[str, Callable[[Path, str, str], Generate]] = {
+    "ours": ours,
+    "transformers": transformers,
+    "audiocraft": audiocraft,
+}
+
+
+def serve(connection: Connection, system: str, folder: Path, device: str, precision: str, threads: int) -> None:
+    """A process's whole life: load a system, then time one generation for each duration that arrives, None to end."""
+    import time
+
+    torch.set_num_threads(threads)
+    try:
+        generate = SYSTEMS[system](folder, device, precision)
+        connection.send("ready")
+        while (duration := connection.recv()) is not None:
+            start = time.perf_counter()
+            wave = generate(duration)
+            seconds = time.perf_counter() - start
+            answer: dict[str, Any] = {"seconds": seconds, "samples": wave.shape[-1]}
+            connection.send(answer)
+    except Exception as error:  # the parent tells which system failed, and goes on with the others
+        connection.send(f"{type(error).__name__}: {error}")
