@@ -1,0 +1,160 @@
+"""Audio files -> random crops, from memory.
+
+All audio lies as one int16 tensor, on the device that trains: a batch is one gather, and no worker, queue or copy stands
+between two steps. Every channel is an example of its own, as MusicGen's stereo models use a mono tokeniser (Copet et al.
+2023, section 4.3). Files that cannot be read are counted and named. It knows nothing of tokenisers.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from musicgen import audio
+from musicgen.errors import InputError
+from musicgen.training.tokenizer.config import Data
+
+logger = logging.getLogger(__name__)
+
+EXTENSIONS = (".wav", ".flac", ".mp3", ".ogg")
+SCALE = 32_767
+READERS = 4
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What a run learns from. pool: the crops' source; held_out: (name, float32 [T]) for validation; failed: a line for
+    each file that could not be used; left_out: how many did not fit the memory limit."""
+
+    pool: CropPool
+    held_out: list[tuple[str, torch.Tensor]]
+    failed: list[str]
+    left_out: int
+
+
+class CropPool:
+    """Tracks of audio end to end, and crops at random places: every possible crop is equally likely."""
+
+    def __init__(self, tracks: list[torch.Tensor], crop: int) -> None:
+        """tracks: int16 [T] each; a track shorter than `crop` samples is filled up with silence."""
+        if not tracks:
+            raise InputError("no audio to train on: every file is held out, unreadable or over the memory limit")
+        tracks = [torch.nn.functional.pad(track, (0, max(0, crop - len(track)))) for track in tracks]
+        lengths = torch.tensor([len(track) for track in tracks])
+        self.crop = crop
+        self.samples = torch.cat(tracks)
+        self._begins = lengths.cumsum(0) - lengths
+        # The last of the crops' starts that lie in each track or before it, counted from 1.
+        self._starts = (lengths - crop + 1).cumsum(0)
+        self._offsets = torch.arange(crop)
+        self.num_starts = int(self._starts[-1])
+
+    def to(self, device: torch.device) -> CropPool:
+        """The same pool, moved."""
+        for name in ("samples", "_begins", "_starts", "_offsets"):
+            setattr(self, name, getattr(self, name).to(device))
+        return self
+
+    def draw(self, batch: int, gain_db: float, generator: torch.Generator) -> torch.Tensor:
+        """float32 [batch, 1, crop], each turned down by 0 to `gain_db` dB. Nothing here waits for the device."""
+        device = self.samples.device
+        start = torch.randint(self.num_starts, (batch,), generator=generator, device=device)
+        track = torch.searchsorted(self._starts, start, right=True)
+        # The start's number less those of earlier tracks is its place in its own.
+        earlier = torch.where(track > 0, self._starts[track - 1], 0)
+        place = self._begins[track] + start - earlier
+        waves = self.samples[place[:, None] + self._offsets].float() / SCALE
+        gain = 10 ** (-gain_db / 20 * torch.rand(batch, 1, generator=generator, device=device))
+        return (waves * gain)[:, None]
+
+
+def load(data: Data, sample_rate: int, crop: int, seed: int) -> Corpus:
+    """Read all audio that `data` names, at `sample_rate` Hz; crop in samples."""
+    files = find(Path(data.path))
+    random.Random(seed).shuffle(files)
+    # A recording's channels never part: the split is by file.
+    num_held_out = min(data.validation_files, len(files) // 4)
+    if num_held_out == 0:
+        raise InputError(f"{data.path}: {len(files)} audio files: at least 4 are needed, one of them for validation")
+    limit = data.max_gigabytes * 1e9
+    held_out: list[tuple[str, torch.Tensor]] = []
+    tracks: list[torch.Tensor] = []
+    failed: list[str] = []
+    used = size = 0
+    for path, result in _read_all(files, sample_rate):
+        if isinstance(result, InputError):
+            logger.warning("not used: %s", result)
+            failed.append(str(result))
+            continue
+        if len(held_out) < num_held_out:
+            held_out.append((path.name, _middle(result, round(data.validation_seconds * sample_rate))))
+            continue
+        size += sum(track.nbytes for track in result)
+        if size > limit:
+            break
+        tracks += result
+        used += 1
+    left_out = len(files) - len(failed) - len(held_out) - used
+    if left_out:
+        logger.warning("%d files left out: data.max_gigabytes is %g", left_out, data.max_gigabytes)
+    return Corpus(CropPool(tracks, crop), held_out, failed, left_out)
+
+
+def find(path: Path) -> list[Path]:
+    """The audio files of a folder (with its subfolders), or those that a manifest lists, in a fixed order."""
+    if path.is_dir():
+        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in EXTENSIONS)
+        if not found:
+            raise InputError(f"{path}: no audio in this folder ({', '.join(EXTENSIONS)})")
+        return found
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"data.path is {str(path)!r}: neither a folder nor a readable manifest ({error})") from error
+    found = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            found.append(path.parent / json.loads(line)["path"])
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise InputError(f'{path}, line {number}: not a JSON object with the field "path" ({error})') from error
+    if not found:
+        raise InputError(f"{path}: the manifest lists no audio")
+    return found
+
+
+def _read_all(files: list[Path], sample_rate: int) -> Iterator[tuple[Path, list[torch.Tensor] | InputError]]:
+    def one(path: Path) -> list[torch.Tensor] | InputError:
+        try:
+            return _tracks(audio.read(path).resampled(sample_rate).wave)
+        except InputError as error:
+            return error
+
+    with ThreadPoolExecutor(READERS) as executor:
+        # In pieces: a reader may run ahead of the memory limit by a few files only.
+        for start in range(0, len(files), 4 * READERS):
+            piece = files[start : start + 4 * READERS]
+            yield from zip(piece, executor.map(one, piece), strict=True)
+
+
+def _tracks(wave: torch.Tensor) -> list[torch.Tensor]:
+    """float32 [C, T] -> int16 [T] for each channel that differs from those before it."""
+    channels: list[torch.Tensor] = []
+    for channel in (wave.clamp(-1, 1) * SCALE).round().to(torch.int16):
+        if not any(torch.equal(channel, other) for other in channels):
+            channels.append(channel)
+    return channels
+
+
+def _middle(tracks: list[torch.Tensor], length: int) -> torch.Tensor:
+    """The middle `length` samples of the first channel, float32."""
+    start = max(0, (len(tracks[0]) - length) // 2)
+    return tracks[0][start : start + length].float() / SCALE

@@ -1,0 +1,153 @@
+"""EnCodec as it is trained: transformers' network around learnt codebooks (Défossez et al. 2022, section 3).
+
+    waves [B, 1, T] --encoder--> latents [B, D, T / hop] --codebooks--> the same shape --decoder--> waves [B, 1, T]
+
+The modules and their weights are transformers' own; only the walk through them is written anew, for crops of whole frames:
+transformers computes each padding on the device and waits for it, 30 times a step. It knows nothing of losses.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import EncodecConfig, EncodecFeatureExtractor, EncodecModel
+from transformers.models.encodec.modeling_encodec import EncodecConv1d, EncodecLSTM, EncodecResnetBlock
+
+from musicgen.tokenizer import EncodecTokenizer
+from musicgen.training.tokenizer.config import Quantisation, Shape
+from musicgen.training.tokenizer.initial import keep_levels
+from musicgen.training.tokenizer.quantiser import ResidualCodebooks
+
+
+def config_of(shape: Shape) -> EncodecConfig:
+    """transformers' configuration. Not causal and without shortcut convolutions, like MusicGen's own tokeniser."""
+    bits = int(math.log2(shape.codebook_size))
+    frame_rate = math.ceil(shape.sample_rate / shape.hop)
+    config = EncodecConfig(
+        sampling_rate=shape.sample_rate,
+        audio_channels=1,
+        upsampling_ratios=list(shape.ratios),
+        num_filters=shape.filters,
+        num_residual_layers=shape.residual_layers,
+        num_lstm_layers=shape.lstm_layers,
+        hidden_size=shape.hidden_size,
+        codebook_size=shape.codebook_size,
+        codebook_dim=shape.hidden_size,
+        target_bandwidths=[shape.codebooks * frame_rate * bits / 1000],  # kbit/s
+        use_causal_conv=False,
+        use_conv_shortcut=False,
+    )
+    # transformers finds K by dividing the bandwidth again, rounding down.
+    if config.num_quantizers != shape.codebooks:
+        config.target_bandwidths = [math.nextafter(config.target_bandwidths[0], math.inf)]
+    return config
+
+
+class EncodecTrainer(nn.Module):
+    """A trainable EnCodec. Its parameters are the network's; the codebooks are buffers."""
+
+    def __init__(self, shape: Shape, quantisation: Quantisation) -> None:
+        super().__init__()
+        self.quantisation = quantisation
+        self.network = EncodecModel(config_of(shape))
+        keep_levels(self.network)
+        self.codebooks = ResidualCodebooks(
+            shape.codebooks,
+            shape.codebook_size,
+            shape.hidden_size,
+            decay=quantisation.decay,
+            dead_share=quantisation.dead_share,
+        )
+        self._convolutions = _run
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Fuse the convolutions before and behind the LSTMs. Takes torch.compile's arguments."""
+        self._convolutions = torch.compile(_run, *args, fullgraph=True, dynamic=False, **options)
+
+    def encode(self, waves: torch.Tensor) -> torch.Tensor:
+        """[B, 1, T], T whole frames -> float32 latents [B, D, T / hop]."""
+        *convolutions, lstm, activation, last = self.network.encoder.layers
+        return _last(last, activation(_recur(lstm, self._convolutions(convolutions, waves))))
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Latents -> float32 waves [B, 1, T]."""
+        first, lstm, *convolutions, last = self.network.decoder.layers
+        return _last(last, self._convolutions(convolutions, _recur(lstm, _convolve(first, latents))))
+
+    def forward(
+        self, waves: torch.Tensor, generator: torch.Generator, *, quantise: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Waves [B, 1, T] -> their reconstruction and the penalty to add to the loss (the weighted commitment)."""
+        latents = self.encode(waves)
+        if not quantise:
+            return self.decode(latents), latents.new_zeros(())
+        with torch.autocast(waves.device.type, enabled=False):
+            quantised = self.codebooks(latents, generator)
+        return self.decode(quantised.vectors), self.quantisation.commitment * quantised.commitment
+
+    @property
+    def vectors_to_start(self) -> int:
+        """How many latent vectors `start` wants."""
+        return self.codebooks.embed.shape[1] * self.quantisation.vectors_per_code
+
+    def start(self, latents: torch.Tensor, generator: torch.Generator) -> None:
+        """Set the codebooks from latents [M, D]."""
+        self.codebooks.initialise(latents, self.quantisation.kmeans_iterations, generator)
+
+    def exported(self) -> EncodecModel:
+        """A copy of the network with the codebooks inside, as transformers stores it; on the CPU, float32."""
+        model = copy.deepcopy(self.network).cpu().eval()
+        for layer, embed, total, counts in zip(
+            model.quantizer.layers, self.codebooks.embed, self.codebooks.embed_sum, self.codebooks.counts, strict=True
+        ):
+            layer.codebook.embed.copy_(embed)
+            layer.codebook.embed_avg.copy_(total)
+            layer.codebook.cluster_size.copy_(counts)
+            layer.codebook.inited.fill_(True)
+        return model
+
+    def tokenizer(self) -> EncodecTokenizer:
+        """What the rest of the package would load from `save`'s folder."""
+        return EncodecTokenizer(self.exported())
+
+    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+        """Write the folder that `EncodecModel.from_pretrained` loads."""
+        model = self.exported().to(dtype)
+        model.save_pretrained(folder)
+        EncodecFeatureExtractor(feature_size=1, sampling_rate=model.config.sampling_rate).save_pretrained(folder)
+
+
+def _recur(layer: EncodecLSTM, hidden: torch.Tensor) -> torch.Tensor:
+    with torch.autocast(hidden.device.type, enabled=False):
+        return layer(hidden.float())
+
+
+def _last(layer: EncodecConv1d, hidden: torch.Tensor) -> torch.Tensor:
+    # Its output is the wave, or the latents: bfloat16 would put noise 50 dB below them.
+    with torch.autocast(hidden.device.type, enabled=False):
+        return _convolve(layer, hidden.float())
+
+
+def _run(layers: list[nn.Module], hidden: torch.Tensor) -> torch.Tensor:
+    """Any layers but LSTMs, in turn."""
+    for layer in layers:
+        if isinstance(layer, EncodecConv1d):
+            hidden = _convolve(layer, hidden)
+        elif isinstance(layer, EncodecResnetBlock):
+            hidden = _run([layer.shortcut], hidden) + _run(list(layer.block), hidden)
+        else:
+            hidden = layer(hidden)
+    return hidden
+
+
+def _convolve(layer: EncodecConv1d, hidden: torch.Tensor) -> torch.Tensor:
+    convolution = layer.conv
+    reach = (convolution.kernel_size[0] - 1) * convolution.dilation[0] + 1
+    total = reach - convolution.stride[0]
+    return convolution(F.pad(hidden, (total - total // 2, total // 2), mode=layer.pad_mode))
