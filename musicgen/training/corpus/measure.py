@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
+from typing import TYPE_CHECKING
 
 import librosa
 import numpy as np
@@ -24,6 +25,9 @@ from musicgen.training.corpus.composer import compose
 from musicgen.training.corpus.piece import Piece
 from musicgen.training.corpus.renderer import SAMPLE_RATE, render
 from musicgen.training.corpus.theory import Key
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 _HIERARCHIES = {
     "major": (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88),
@@ -63,7 +67,7 @@ def measure(seed: int, duration: float = 30.0) -> Measured:
         melody=melody_agreement(piece, mono),
         tempo=tempo_is_heard(piece, mono),
         key=estimated_key(mono) == piece.key.name,
-        features=_features(mono),
+        features=features(mono),
     )
 
 
@@ -84,7 +88,7 @@ def melody_agreement(piece: Piece, mono: np.ndarray) -> float:
 
 
 def tempo_is_heard(piece: Piece, mono: np.ndarray) -> bool:
-    """Whether librosa's tempo is the piece's within 8 %, give or take an octave."""
+    """Whether librosa's tempo of a mono wave is the piece's within 8 %, give or take an octave."""
     tempo = float(librosa.feature.tempo(y=mono, sr=SAMPLE_RATE)[0])
     return any(abs(tempo * octave / piece.bpm - 1) < TEMPO_TOLERANCE for octave in (0.5, 1, 2))
 
@@ -96,7 +100,7 @@ def estimated_key(mono: np.ndarray) -> str:
     return max(keys, key=lambda key: np.corrcoef(np.roll(_HIERARCHIES[key.mode], key.tonic), profile)[0, 1]).name
 
 
-def _features(mono: np.ndarray) -> np.ndarray:
+def features(mono: np.ndarray) -> np.ndarray:
     """MFCC statistics of the sound and of its harmonic part, the pulse, and the sorted mean chroma."""
     low = librosa.resample(mono, orig_sr=SAMPLE_RATE, target_sr=16_000)
     spectrum = np.abs(librosa.stft(low, n_fft=1024, hop_length=512))
@@ -113,17 +117,22 @@ def _features(mono: np.ndarray) -> np.ndarray:
     return np.concatenate([*statistics, tones.mean(1), tones.std(1), pulse, classes])
 
 
-def accuracy(features: np.ndarray, labels: Iterable[str]) -> tuple[float, int]:
+def accuracy(vectors: np.ndarray, labels: Iterable[str]) -> tuple[float, int]:
     """(share of held-out pieces that a linear classifier labels rightly, pieces), leaving out labels too rare to split."""
-    from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_score
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
     names = np.array(list(labels))
     common = np.array([(names == name).sum() >= FOLDS for name in names])
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=400))
-    return float(cross_val_score(model, features[common], names[common], cv=FOLDS).mean()), int(common.sum())
+    return float(cross_val_score(classifier(), vectors[common], names[common], cv=FOLDS).mean()), int(common.sum())
+
+
+def classifier() -> Pipeline:
+    """The linear classifier of genres and lead instruments, not yet fitted."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=400))
 
 
 def main() -> None:
@@ -139,9 +148,9 @@ def main() -> None:
     print(f"melody in chroma {np.mean([r.melody for r in results]):.3f}")
     print(f"tempo heard      {np.mean([r.tempo for r in results]):.3f}")
     print(f"key heard        {np.mean([r.key for r in results]):.3f}")
-    features = np.array([r.features for r in results])
+    vectors = np.array([r.features for r in results])
     for name, labels in (("genre", [r.genre for r in results]), ("lead", [r.lead for r in results])):
-        score, pieces = accuracy(features, labels)
+        score, pieces = accuracy(vectors, labels)
         print(f"{name:16s} {score:.3f} held out, {pieces} pieces, {len(set(labels))} labels")
 
 

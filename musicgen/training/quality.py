@@ -1,0 +1,237 @@
+"""python -m musicgen.training.quality MODEL: how well a model trained on the corpus does what it is asked.
+
+Held-out compositions of 10 s, whose seeds no training corpus uses. The model gets each one's caption, and its sound as the
+melody where it takes one; the same is measured with the melody left out, with the captions shuffled, and on the rendered
+references. A linear tagger, trained on rendered audio, says which genre and lead instrument a clip has.
+
+    melody   share of chroma frames whose pitch class is the reference's
+    genre, lead, tempo (within 8 %, octaves allowed), key (of 24)    share of clips that have what the caption says
+    faults   clips that are silent, clipped, or a single note         side dB     energy of left - right under left + right
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from musicgen import audio, chroma
+from musicgen.audio import Audio
+from musicgen.checkpoint import load
+from musicgen.errors import InputError, MusicGenError
+from musicgen.model import MusicGen
+from musicgen.training.corpus import INSTRUMENTS, Piece, compose, describe, render
+from musicgen.training.corpus.genres import find
+from musicgen.training.corpus.measure import classifier, estimated_key, features, tempo_is_heard
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+HELD_OUT_SEED = 10_000_000
+"""Of the first held-out composition; a training corpus counts up from 0 and stays below."""
+TAGGER_SEED = 20_000_000
+"""Of the first composition that the tagger learns from."""
+DURATION = 10.0
+"""Seconds."""
+SILENT_LUFS = -50.0
+CLIPPED_SHARE = 1e-3
+"""Of samples at full scale."""
+ONE_NOTE_SHARE = 0.95
+"""Of frames with one pitch class."""
+_CAPTION_TRIES = 2000
+
+
+@dataclass(frozen=True)
+class Tagger:
+    """genre, lead: classifiers of a mono wave's features."""
+
+    genre: Pipeline
+    lead: Pipeline
+
+    def tags(self, mono: np.ndarray) -> tuple[str, str]:
+        """(genre, lead instrument) of a mono wave at 32 kHz."""
+        vector = features(mono)[None]
+        return str(self.genre.predict(vector)[0]), str(self.lead.predict(vector)[0])
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What one clip was measured to be, against the piece that its caption describes."""
+
+    melody: float
+    genre: bool
+    lead: bool
+    tempo: bool
+    key: bool
+    silent: bool
+    clipped: bool
+    one_note: bool
+    side_db: float | None
+
+
+def full_caption(piece: Piece) -> str:
+    """The first of a piece's captions that names its genre, lead instrument, tempo in bpm and key: all that is measured."""
+    words = [find(piece.genre).words, INSTRUMENTS[piece.lead.instrument].names, (f"{piece.bpm} bpm", f"{piece.bpm}bpm")]
+    tonic, quality = piece.key.name.split()
+    spoken = tonic[0] + {"": "", "#": " sharp", "b": " flat"}[tonic[1:]]
+    words.append((f"{tonic} {quality}", f"{spoken} {quality}"))
+    for seed in range(_CAPTION_TRIES):
+        caption = describe(piece, seed)
+        if all(any(word.lower() in caption.lower() for word in names) for names in words):
+            return caption
+    raise InputError(f"no caption of the piece {piece.seed} names genre, lead, tempo and key")
+
+
+def examine(wave: Audio, reference: Audio, piece: Piece, tagger: Tagger) -> Clip:
+    """Measure a clip. `reference`: the rendered piece that it should follow."""
+    mono = wave.mono().resampled(chroma.SAMPLE_RATE)
+    samples = mono.wave[0].numpy()
+    ours, theirs = chroma.of_audio(wave).argmax(-1), chroma.of_audio(reference).argmax(-1)
+    frames = min(len(ours), len(theirs))
+    genre, lead = tagger.tags(samples)
+    silent = audio.loudness(wave) < SILENT_LUFS  # has no tempo and no key: estimators guess
+    counts = torch.bincount(ours, minlength=chroma.NUM_CHROMA)
+    return Clip(
+        melody=float((ours[:frames] == theirs[:frames]).float().mean()),
+        genre=genre == piece.genre,
+        lead=lead == piece.lead.instrument,
+        tempo=not silent and tempo_is_heard(piece, samples),
+        key=not silent and estimated_key(samples) == piece.key.name,
+        silent=silent,
+        clipped=float((wave.wave.abs() >= 0.999).float().mean()) > CLIPPED_SHARE,
+        one_note=float(counts.max() / counts.sum()) >= ONE_NOTE_SHARE,
+        side_db=_side_db(wave),
+    )
+
+
+def summary(clips: Sequence[Clip]) -> dict[str, float | int | None]:
+    """Means over clips; faults are counted."""
+    sides = [clip.side_db for clip in clips if clip.side_db is not None]
+    shares = ("melody", "genre", "lead", "tempo", "key")
+    table: dict[str, float | int | None] = {name: float(np.mean([getattr(c, name) for c in clips])) for name in shares}
+    for fault in ("silent", "clipped", "one_note"):
+        table[fault] = sum(getattr(clip, fault) for clip in clips)
+    table["side_db"] = float(np.mean(sides)) if sides else None
+    return table | {"n": len(clips)}
+
+
+def train_tagger(count: int, workers: int) -> tuple[Tagger, dict[str, float]]:
+    """A tagger from `count` rendered pieces, a fifth of them held out; and its accuracy on those."""
+    seeds = range(TAGGER_SEED, TAGGER_SEED + count)
+    rows = _mapped(_tagged, seeds, workers, "tagger")
+    vectors = np.array([vector for _, _, vector in rows])
+    cut = count - count // 5
+    fitted, accuracies = [], {}
+    for name, labels in (("genre", [row[0] for row in rows]), ("lead", [row[1] for row in rows])):
+        model = classifier().fit(vectors[:cut], labels[:cut])
+        accuracies[name] = float(model.score(vectors[cut:], labels[cut:]))
+        fitted.append(model)
+    return Tagger(*fitted), accuracies
+
+
+def measure(model: MusicGen, count: int, tagger_count: int, workers: int = 1) -> dict[str, Any]:
+    """All figures of a model on `count` held-out compositions."""
+    tagger, accuracies = train_tagger(tagger_count, workers)
+    seeds = list(range(HELD_OUT_SEED, HELD_OUT_SEED + count))
+    pieces = [compose(seed, duration=DURATION) for seed in seeds]
+    captions = [full_caption(piece) for piece in pieces]
+    references = [Audio(torch.from_numpy(render(piece)), chroma.SAMPLE_RATE) for piece in pieces]
+    shuffled = captions[1:] + captions[:1]
+
+    takes: dict[str, Callable[[int], Audio]] = {"references": lambda i: references[i]}
+    if model.melody is not None:
+        takes["caption and melody"] = lambda i: _generated(model, captions[i], seeds[i], references[i])
+    takes["caption"] = lambda i: _generated(model, captions[i], seeds[i], None)
+    takes["shuffled captions"] = lambda i: _generated(model, shuffled[i], seeds[i], None)
+    rows = {}
+    for name, take in takes.items():
+        clips = [examine(take(i), references[i], pieces[i], tagger) for i in tqdm(range(count), desc=name)]
+        rows[name] = {"summary": summary(clips), "clips": [asdict(clip) for clip in clips]}
+    return {
+        "model": model.name,
+        "seeds": [seeds[0], seeds[-1]],
+        "duration": DURATION,
+        "tagger": {"pieces": tagger_count, "held_out_accuracy": accuracies},
+        "rows": rows,
+    }
+
+
+def table(results: dict[str, Any]) -> str:
+    """The figures as Markdown."""
+    columns = ("melody", "genre", "lead", "tempo", "key", "silent", "clipped", "one_note", "side_db", "n")
+    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for name, row in results["rows"].items():
+        lines.append(f"| {name} | " + " | ".join(_cell(row["summary"][column]) for column in columns) + " |")
+    accuracies = results["tagger"]["held_out_accuracy"]
+    tagger = ", ".join(f"{name} {value:.3f}" for name, value in accuracies.items())
+    return "\n".join(
+        [*lines, "", f"Tagger, held out: {tagger} ({results['tagger']['pieces']} pieces, a fifth held out)."]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m musicgen.training.quality", description=__doc__)
+    parser.add_argument("model", help="embedded name, hub name or folder")
+    parser.add_argument("--count", type=int, default=100, help="held-out compositions (default 100)")
+    parser.add_argument("--tagger", type=int, default=1500, help="pieces that the tagger learns from (default 1500)")
+    parser.add_argument("--workers", type=int, default=1, help="processes that render for the tagger (default 1)")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", type=Path, help="write every figure here")
+    options = parser.parse_args(arguments)
+    try:
+        results = measure(load(options.model, options.device), options.count, options.tagger, options.workers)
+        if options.json:
+            audio.write_bytes(options.json, (json.dumps(results, indent=1) + "\n").encode())
+    except MusicGenError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(table(results))
+    return 0
+
+
+def _generated(model: MusicGen, caption: str, seed: int, melody: Audio | None) -> Audio:
+    # The melody is separated nowhere: the reference is what training conditioned on, the full mix.
+    wave = model.generate([caption], DURATION, seed=seed, melody=melody, separate=False)[0]
+    return Audio(wave.cpu(), model.sample_rate)
+
+
+def _tagged(seed: int) -> tuple[str, str, np.ndarray]:
+    piece = compose(seed, duration=DURATION)
+    return piece.genre, piece.lead.instrument, features(render(piece).mean(axis=0))
+
+
+def _mapped(function: Callable[[int], Any], seeds: range, workers: int, name: str) -> list[Any]:
+    progress = partial(tqdm, total=len(seeds), desc=name)
+    if workers <= 1:
+        return list(progress(map(function, seeds)))
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        return list(progress(pool.map(function, seeds, chunksize=8)))
+
+
+def _side_db(clip: Audio) -> float | None:
+    """Energy of left minus right under that of left plus right, dB; None for mono, no lower than -100."""
+    if clip.wave.shape[0] != 2:
+        return None
+    left, right = clip.wave.double()
+    middle, side = float((left + right).square().sum()), float((left - right).square().sum())
+    return max(-100.0, 10 * math.log10(max(side, 1e-20) / max(middle, 1e-20)))
+
+
+def _cell(value: float | int | None) -> str:
+    return "–" if value is None else (f"{value:.3f}" if isinstance(value, float) else str(value))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
