@@ -1,4 +1,4 @@
-# make demo | test | lint | setup: each makes .venv, installs what it needs, and does its job. A second run starts at once.
+# make demo | test | lint | study | setup: each makes .venv, installs what it needs, and does its job. A second run starts at once.
 #
 # PYTHON=…    the interpreter to build .venv with (3.11 or 3.12)
 # PIP_ARGS=…  further arguments of pip install, such as the index of PyTorch's CPU-only wheels (README.md, "Set-up")
@@ -10,12 +10,15 @@ SUPPORTED := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12))
 PYTHON ?= $(shell for name in python3.11 python3.12 python3 python; do \
     if "$$name" -c '$(SUPPORTED)' 2>/dev/null; then echo "$$name"; break; fi; done)
 
-.PHONY: demo test lint setup clean
+.PHONY: demo study test lint setup clean
 
 demo: $(VENV)/.runtime
 	$(RUN) app.py $(ARGS)
 
-test: $(VENV)/.development
+study: $(VENV)/.study
+	$(RUN) -m human_study example --open $(ARGS)
+
+test: $(VENV)/.development $(VENV)/.system
 	$(RUN) -m pytest $(ARGS)
 
 lint: $(VENV)/.development
@@ -33,7 +36,16 @@ $(VENV)/.runtime: requirements.txt constraints.txt | $(VENV)/bin/pip
 	$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt -r requirements.txt $(PIP_ARGS)
 	@touch $@
 
-$(VENV)/.development: requirements-dev.txt requirements-training.txt requirements-nodeps.txt $(VENV)/.runtime
+$(VENV)/.study: requirements-study.txt $(VENV)/.runtime
+	$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt -r requirements-study.txt $(PIP_ARGS)
+	@touch $@
+
+$(VENV)/.system: tools/system-packages.sh | $(VENV)/bin/pip
+	@tools/system-packages.sh
+	@touch $@
+
+$(VENV)/.development: requirements-dev.txt requirements-training.txt requirements-study.txt requirements-nodeps.txt \
+    $(VENV)/.runtime
 	$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt -r requirements-dev.txt $(PIP_ARGS)
 	$(RUN) -m pip install -q --disable-pip-version-check --no-deps -r requirements-nodeps.txt
 	@touch $@

@@ -5,17 +5,13 @@ Defaults are the published 32 kHz EnCodec's where it has a counterpart (Copet et
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import math
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from musicgen.errors import InputError
+from musicgen.training.recipe import build, number, plain, read, whole
 
 FAMILIES = ("encodec", "dac")
 PRECISIONS = ("float32", "bfloat16")
@@ -48,9 +44,9 @@ class Shape:
 
     def __post_init__(self) -> None:
         for name in ("sample_rate", "filters", "hidden_size", "codebooks", "codebook_size"):
-            _whole(f"shape.{name}", getattr(self, name), low=1)
+            whole(f"shape.{name}", getattr(self, name), low=1)
         for name in ("lstm_layers", "residual_layers", "decoder_filters", "codebook_dim"):
-            _whole(f"shape.{name}", getattr(self, name), low=1)
+            whole(f"shape.{name}", getattr(self, name), low=1)
         if not self.ratios or any(not isinstance(ratio, int) or ratio < 2 for ratio in self.ratios):
             raise InputError(f"shape.ratios is {list(self.ratios)}: it must be whole numbers, each 2 or more")
         if self.codebook_size & (self.codebook_size - 1):
@@ -80,11 +76,11 @@ class Data:
     """From the middle of every file held out."""
 
     def __post_init__(self) -> None:
-        _number("data.crop_seconds", self.crop_seconds, low=0.1, high=60.0)
-        _number("data.max_gigabytes", self.max_gigabytes, low=1e-3, high=1e4)
-        _number("data.gain_db", self.gain_db, low=0.0, high=60.0)
-        _whole("data.validation_files", self.validation_files, low=1)
-        _number("data.validation_seconds", self.validation_seconds, low=1.0, high=600.0)
+        number("data.crop_seconds", self.crop_seconds, low=0.1, high=60.0)
+        number("data.max_gigabytes", self.max_gigabytes, low=1e-3, high=1e4)
+        number("data.gain_db", self.gain_db, low=0.0, high=60.0)
+        whole("data.validation_files", self.validation_files, low=1)
+        number("data.validation_seconds", self.validation_seconds, low=1.0, high=600.0)
 
 
 @dataclass(frozen=True)
@@ -106,12 +102,12 @@ class Quantisation:
     """The network trains without quantisation until here; then k-means sets the codebooks on what it learnt."""
 
     def __post_init__(self) -> None:
-        _number("quantisation.decay", self.decay, low=0.0, high=0.99999)
-        _whole("quantisation.kmeans_iterations", self.kmeans_iterations, low=0)
-        _whole("quantisation.vectors_per_code", self.vectors_per_code, low=1)
-        _number("quantisation.dead_share", self.dead_share, low=0.0, high=0.99)
-        _number("quantisation.commitment", self.commitment, low=0.0, high=1e6)
-        _whole("quantisation.start_step", self.start_step, low=0)
+        number("quantisation.decay", self.decay, low=0.0, high=0.99999)
+        whole("quantisation.kmeans_iterations", self.kmeans_iterations, low=0)
+        whole("quantisation.vectors_per_code", self.vectors_per_code, low=1)
+        number("quantisation.dead_share", self.dead_share, low=0.0, high=0.99)
+        number("quantisation.commitment", self.commitment, low=0.0, high=1e6)
+        whole("quantisation.start_step", self.start_step, low=0)
 
 
 @dataclass(frozen=True)
@@ -133,7 +129,7 @@ class Losses:
 
     def __post_init__(self) -> None:
         for name in ("wave", "mel", "stft", "adversarial", "features"):
-            _number(f"losses.{name}", getattr(self, name), low=0.0, high=1e6)
+            number(f"losses.{name}", getattr(self, name), low=0.0, high=1e6)
         if self.wave + self.mel + self.stft == 0:
             raise InputError("losses.wave, mel and stft are all 0: nothing would be learnt")
         if not self.windows or any(not isinstance(window, int) or window < 64 for window in self.windows):
@@ -151,9 +147,9 @@ class Adversarial:
     learning_rate: float = 3e-4
 
     def __post_init__(self) -> None:
-        _whole("adversarial.start_step", self.start_step, low=0)
-        _whole("adversarial.filters", self.filters, low=1)
-        _number("adversarial.learning_rate", self.learning_rate, low=0.0, high=1.0)
+        whole("adversarial.start_step", self.start_step, low=0)
+        whole("adversarial.filters", self.filters, low=1)
+        number("adversarial.learning_rate", self.learning_rate, low=0.0, high=1.0)
         if not self.windows or any(not isinstance(window, int) or window < 64 for window in self.windows):
             raise InputError(f"adversarial.windows is {list(self.windows)}: it must be whole numbers, each 64 or more")
 
@@ -189,14 +185,14 @@ class Optimisation:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "log_every", "validate_every", "checkpoint_every"):
-            _whole(f"optimisation.{name}", getattr(self, name), low=1)
-        _whole("optimisation.warmup", self.warmup, low=0)
+            whole(f"optimisation.{name}", getattr(self, name), low=1)
+        whole("optimisation.warmup", self.warmup, low=0)
         if self.max_seconds is not None:
-            _number("optimisation.max_seconds", self.max_seconds, low=1.0, high=1e8)
-        _number("optimisation.learning_rate", self.learning_rate, low=0.0, high=1.0)
-        _number("optimisation.weight_decay", self.weight_decay, low=0.0, high=1.0)
-        _number("optimisation.clip", self.clip, low=0.0, high=1e9)
-        _number("optimisation.average", self.average, low=0.0, high=0.999999)
+            number("optimisation.max_seconds", self.max_seconds, low=1.0, high=1e8)
+        number("optimisation.learning_rate", self.learning_rate, low=0.0, high=1.0)
+        number("optimisation.weight_decay", self.weight_decay, low=0.0, high=1.0)
+        number("optimisation.clip", self.clip, low=0.0, high=1e9)
+        number("optimisation.average", self.average, low=0.0, high=0.999999)
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise InputError(f"optimisation.betas is {list(self.betas)}: it must be two numbers from 0 to below 1")
         if self.precision not in PRECISIONS:
@@ -224,7 +220,7 @@ class TokenizerRecipe:
             raise InputError(f"export is {self.export!r}: float32 or float16")
         if self.family not in FAMILIES:
             raise InputError(f"family is {self.family!r}: one of {', '.join(FAMILIES)}")
-        _whole("seed", self.seed, low=0)
+        whole("seed", self.seed, low=0)
         if self.quantisation.start_step >= self.optimisation.steps:
             raise InputError(
                 f"quantisation.start_step is {self.quantisation.start_step} of {self.optimisation.steps} steps: "
@@ -243,7 +239,7 @@ class TokenizerRecipe:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for YAML and checkpoints."""
-        return {"kind": "tokenizer"} | typing.cast(dict[str, Any], _plain(dataclasses.asdict(self)))
+        return {"kind": "tokenizer"} | plain(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TokenizerRecipe:
@@ -251,68 +247,9 @@ class TokenizerRecipe:
         values = dict(values)
         if values.pop("kind", "tokenizer") != "tokenizer":
             raise InputError("this recipe is of another kind: a tokeniser's says `kind: tokenizer`")
-        return _section(cls, values, "")
+        return build(cls, values)
 
     @classmethod
     def read(cls, path: Path) -> TokenizerRecipe:
         """From a YAML file."""
-        try:
-            values = yaml.safe_load(path.read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise InputError(f"{path}: not readable as a recipe ({' '.join(str(error).split())})") from error
-        if not isinstance(values, dict):
-            raise InputError(f"{path}: a recipe is a mapping of names to values")
-        return cls.from_dict(values)
-
-
-def _section(cls: type[Any], values: Any, place: str) -> Any:
-    if not isinstance(values, dict):
-        raise InputError(f"{place.rstrip('.')} is {values!r}: it must be a section of names and values")
-    hints = typing.get_type_hints(cls)
-    made = {}
-    for name, value in values.items():
-        if name not in hints:
-            close = difflib.get_close_matches(str(name), list(hints), n=1)
-            hint = f"did you mean {place}{close[0]}?" if close else f"known here: {', '.join(hints)}"
-            raise InputError(f"the recipe has no {place}{name}: {hint}")
-        made[name] = _value(hints[name], value, f"{place}{name}")
-    return cls(**made)
-
-
-def _value(hint: Any, value: Any, place: str) -> Any:
-    options = typing.get_args(hint) if type(None) in typing.get_args(hint) else (hint,)
-    if value is None and type(None) in options:
-        return None
-    kind = next(option for option in options if option is not type(None))
-    if dataclasses.is_dataclass(kind):
-        return _section(typing.cast(type[Any], kind), value, f"{place}.")
-    origin = typing.get_origin(kind) or kind
-    if origin is tuple and isinstance(value, (list, tuple)):
-        return tuple(value)
-    # YAML reads 3e-4 as text and 1 as a whole number: both are meant as numbers.
-    if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    if not isinstance(value, origin) or (isinstance(value, bool) and kind is not bool):
-        raise InputError(f"{place} is {value!r}: it must be of the type {getattr(kind, '__name__', kind)}")
-    return value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _whole(name: str, value: Any, *, low: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise InputError(f"{name} is {value!r}: it must be a whole number, {low} or more")
-
-
-def _number(name: str, value: Any, *, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise InputError(f"{name} is {value!r}: it must be a finite number")
-    if not low <= value <= high:
-        raise InputError(f"{name} is {value:g}: it must lie between {low:g} and {high:g}")
+        return cls.from_dict(read(path))

@@ -19,6 +19,7 @@ from torch import nn
 from musicgen import audio
 from musicgen.checkpoint.tensors import read_pickle
 from musicgen.errors import InputError
+from musicgen.training.recipe import differences
 from musicgen.training.tokenizer.balance import Balancer
 from musicgen.training.tokenizer.config import Optimisation, TokenizerRecipe
 from musicgen.training.tokenizer.dac import DacTrainer
@@ -118,7 +119,7 @@ def resume(run: Run, output: Path) -> bool:
         return False
     state = read_pickle(path)
     recipe = TokenizerRecipe.from_dict(state["recipe"])
-    changed = _differences(_comparable(recipe), _comparable(run.recipe))
+    changed = differences(_comparable(recipe), _comparable(run.recipe))
     if changed:
         raise InputError(f"{output} holds a run of another recipe ({', '.join(changed)}): choose another folder")
     run.load_state(state)
@@ -162,13 +163,3 @@ def _comparable(recipe: TokenizerRecipe) -> dict[str, Any]:
     defaults = Optimisation()
     free = {name: getattr(defaults, name) for name in FREE}
     return replace(recipe, optimisation=replace(recipe.optimisation, **free)).as_dict()
-
-
-def _differences(one: dict[str, Any], other: dict[str, Any], place: str = "") -> list[str]:
-    found = []
-    for name in one:
-        if isinstance(one[name], dict) and isinstance(other[name], dict):
-            found += _differences(one[name], other[name], f"{place}{name}.")
-        elif one[name] != other[name]:
-            found.append(f"{place}{name}")
-    return found

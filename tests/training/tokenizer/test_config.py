@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-import musicgen.training.tokenizer as package
+
 from musicgen.errors import InputError
+from musicgen.training.recipe import SHIPPED
 from musicgen.training.tokenizer.config import TokenizerRecipe
 
-RECIPES = sorted((Path(package.__file__).parent / "recipes").glob("*.yaml"))
+RECIPES = sorted((SHIPPED / "tokenizer").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -1,0 +1,1 @@
+"""Audio folders in, tables out: reads files, and never holds a model."""

@@ -1,0 +1,183 @@
+"""The samples folder: how a system hands over its clips, to the metrics and to the listeners.
+
+A folder holds audio files and `manifest.jsonl`, one line a clip: id, prompt, seed, system, settings, audio (the file's
+name) and sha256 (of the file). A line is written after its audio is safely on disk, so a folder that somebody
+interrupted is a shorter folder, never a wrong one. This module knows nothing of metrics, questions or models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from musicgen import audio
+from musicgen.errors import InputError
+
+MANIFEST = "manifest.jsonl"
+MAX_ID_LENGTH = 120
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One clip. id: the same for every system that answers the same prompt; settings: whatever made the clip;
+    audio: the file's name inside the folder; sha256: of that file, in hexadecimal; seed: None for a recording."""
+
+    id: str
+    prompt: str
+    system: str
+    audio: str
+    sha256: str
+    seed: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.id or len(self.id) > MAX_ID_LENGTH:
+            raise InputError(
+                f"sample id {self.id[:40]!r} has {len(self.id)} characters: 1 to {MAX_ID_LENGTH} are allowed"
+            )
+        if not self.system:
+            raise InputError(f"sample {self.id}: names no system")
+        if not self.audio or Path(self.audio).name != self.audio or self.audio.startswith("."):
+            raise InputError(f"sample {self.id}: audio {self.audio!r} is not the name of a file beside {MANIFEST}")
+        if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+            raise InputError(f"sample {self.id}: sha256 {self.sha256[:20]!r} is not 64 hexadecimal digits")
+
+
+@dataclass(frozen=True)
+class SamplesFolder:
+    """A folder that `read` checked: every clip is there, under its own id."""
+
+    path: Path
+    samples: tuple[Sample, ...]
+
+    def file(self, sample: Sample) -> Path:
+        """Where the audio of `sample` lies."""
+        return self.path / sample.audio
+
+    def by_id(self) -> dict[str, Sample]:
+        """id -> sample, in the manifest's order."""
+        return {sample.id: sample for sample in self.samples}
+
+
+def read(folder: str | os.PathLike[str], verify: bool = True) -> SamplesFolder:
+    """Read a samples folder and check it; `verify` also compares every file with its sha256."""
+    folder = Path(folder)
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        raise InputError(f"{folder}: holds no {MANIFEST}: is it a samples folder?")
+    samples = _parse(manifest)
+    if not samples:
+        raise InputError(f"{manifest}: lists no clip")
+    for sample in samples:
+        file = folder / sample.audio
+        if not file.is_file():
+            raise InputError(f"{manifest}: sample {sample.id}: {sample.audio} is missing")
+        if verify and file_sha256(file) != sample.sha256:
+            raise InputError(
+                f"{file}: is not the file that {MANIFEST} lists (another sha256): changed after it was made?"
+            )
+    return SamplesFolder(folder, tuple(samples))
+
+
+class Writer:
+    """Fills a samples folder clip by clip, and goes on where an interrupted run stopped."""
+
+    def __init__(self, folder: str | os.PathLike[str], system: str) -> None:
+        self.folder = Path(folder)
+        self.system = system
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._manifest = self.folder / MANIFEST
+        self._ids = {sample.id for sample in _parse(self._manifest)} if self._manifest.is_file() else set()
+        _drop_torn_line(self._manifest)
+
+    def __contains__(self, sample_id: str) -> bool:
+        return sample_id in self._ids
+
+    def add(
+        self,
+        sample_id: str,
+        clip: audio.Audio,
+        *,
+        prompt: str,
+        seed: int | None = None,
+        settings: Mapping[str, Any] | None = None,
+        extension: str = ".flac",
+    ) -> Sample:
+        """Write one clip and its line. The audio comes first: a line always has its file."""
+        if sample_id in self._ids:
+            raise InputError(f"{self.folder}: sample {sample_id} is there already")
+        name = f"{_UNSAFE.sub('_', sample_id).lstrip('.')[:60]}-{hashlib.sha256(sample_id.encode()).hexdigest()[:8]}{extension}"
+        data = audio.encode(clip, audio.check_format(name))
+        sample = Sample(
+            id=sample_id,
+            prompt=prompt,
+            system=self.system,
+            audio=name,
+            sha256=hashlib.sha256(data).hexdigest(),
+            seed=seed,
+            settings=dict(settings or {}),
+        )
+        audio.write_bytes(self.folder / name, data)
+        with self._manifest.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(sample), ensure_ascii=False, sort_keys=True) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._ids.add(sample_id)
+        return sample
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _parse(manifest: Path) -> list[Sample]:
+    lines = manifest.read_bytes().split(b"\n")
+    # Behind the last newline is nothing, or the torn line of a run that was killed: its clip does not count.
+    samples = [_parse_line(line, f"{manifest}:{number}") for number, line in enumerate(lines[:-1], 1) if line.strip()]
+    seen: set[str] = set()
+    for sample in samples:
+        if sample.id in seen:
+            raise InputError(f"{manifest}: sample {sample.id} is listed twice")
+        seen.add(sample.id)
+    return samples
+
+
+def _parse_line(line: bytes, where: str) -> Sample:
+    try:
+        entry = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"{where}: not a line of JSON ({error})") from error
+    if not isinstance(entry, dict):
+        raise InputError(f"{where}: a line must be a JSON object, not {type(entry).__name__}")
+    texts = ("id", "prompt", "system", "audio", "sha256")
+    missing = [name for name in texts if not isinstance(entry.get(name), str)]
+    if missing:
+        raise InputError(f"{where}: {', '.join(missing)} must be there, as text")
+    seed, settings = entry.get("seed"), entry.get("settings", {})
+    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
+        raise InputError(f"{where}: seed is {seed!r}: a whole number or null")
+    if not isinstance(settings, dict):
+        raise InputError(f"{where}: settings must be a JSON object, not {type(settings).__name__}")
+    try:
+        return Sample(**{name: entry[name] for name in texts}, seed=seed, settings=settings)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _drop_torn_line(manifest: Path) -> None:
+    if not manifest.is_file():
+        return
+    data = manifest.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if whole != data:
+        audio.write_bytes(manifest, whole)

@@ -1,0 +1,52 @@
+"""python -m human_study COMMAND. Exit codes: 0 done, 2 something the caller can mend, 130 interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from musicgen.errors import MusicGenError
+
+COMMANDS = {
+    "build": "make a study folder from STUDY.yaml and samples folders",
+    "serve": "serve a study to raters",
+    "example": "build and serve the example study",
+    "invite": "make personal invitation links",
+    "screen": "exclude raters who fail the screening, and open their places again",
+    "analyse": "tables, intervals, tests and a report",
+    "export": "write the raw tables as CSV",
+    "import": "turn ratings from another program into our CSV",
+    "power": "how many raters show a difference of d points",
+    "prolific": "create, publish, pause or look at the study on Prolific",
+    "delete-rater": "forget one rater, with every rating",
+    "load": "try a running study on this machine with many simulated raters",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m human_study", description="Listening studies, from clips to tables."
+    )
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary in COMMANDS.items():
+        # "import" is a keyword, and a hyphen is none of a name's.
+        module = {"import": "import_"}.get(name, name.replace("-", "_"))
+        command = importlib.import_module(f"human_study.commands.{module}")
+        subparser = subparsers.add_parser(name, help=summary, description=command.__doc__)
+        command.add_arguments(subparser)
+        subparser.set_defaults(run=command.run)
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options) or 0)
+    except MusicGenError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,25 @@
+"""Make a study folder from STUDY.yaml: equal length, equal loudness, blind names, a manifest and a report of the levels."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", type=Path, help="STUDY.yaml")
+    parser.add_argument("--out", type=Path, help="the study folder (default: STUDY beside STUDY.yaml)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from human_study import prepare, screening, settings
+
+    parsed = settings.read(arguments.study)
+    for step in parsed.screening or ():
+        screening.check_step(step)
+    out = arguments.out or arguments.study.with_suffix("")
+    study = prepare.build(parsed, out)
+    pages = sum(page.kind == "rating" for page in study.pages.values())
+    print(f"{study.path}: {len(study.clips)} clips, {pages} pages, {study.target_lufs:.2f} LUFS (levels.html)")
+    ratings = pages * parsed.raters_per_sample
+    print(f"{ratings} pages will be rated: about {-(-ratings // parsed.trials_per_rater)} raters")

@@ -1,0 +1,32 @@
+"""What several commands share: the study's argument, its database."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from human_study.manifest import Study
+    from human_study.store import Store
+
+
+def add_study(parser: argparse.ArgumentParser) -> None:
+    """The options of a command that reads a study's database."""
+    parser.add_argument("study", type=Path, help="a folder that `build` made")
+    parser.add_argument("--database", metavar="URL", help="postgresql://user@host/name (default: SQLite in the folder)")
+
+
+@contextlib.contextmanager
+def opened(arguments: argparse.Namespace) -> Iterator[tuple[Study, Store]]:
+    """The study and its database, closed on leaving."""
+    from human_study import manifest, store
+
+    study = manifest.read(arguments.study)
+    database = store.open_store(study, arguments.database)
+    try:
+        yield study, database
+    finally:
+        database.dispose()

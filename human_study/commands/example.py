@@ -1,0 +1,30 @@
+"""Build the example study from clips that the program makes itself, and serve it."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+import webbrowser
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("outputs/example-study"))
+    parser.add_argument("--port", type=int, default=8600)
+    parser.add_argument("--open", action="store_true", help="open the study in a browser")
+    parser.add_argument("--build-only", action="store_true", help="build it, and do not serve it")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from human_study import example, manifest, prepare, settings
+    from human_study.commands.serve import serve
+
+    built = arguments.folder / "study"
+    if not (built / manifest.FILE).is_file():
+        study = prepare.build(settings.read(example.write(arguments.folder)), built)
+        print(f"{built}: {len(study.clips)} clips, {study.target_lufs:.2f} LUFS")
+    if arguments.build_only:
+        return
+    if arguments.open:
+        threading.Timer(1.5, webbrowser.open, [f"http://127.0.0.1:{arguments.port}/"]).start()
+    serve(built, None, "127.0.0.1", arguments.port, None)

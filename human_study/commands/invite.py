@@ -1,0 +1,24 @@
+"""Make personal invitation links. Each is good for one person, who can go on with it on another machine."""
+
+from __future__ import annotations
+
+import argparse
+
+from human_study.commands.common import add_study, opened
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_study(parser)
+    parser.add_argument("--count", type=int, default=1)
+    parser.add_argument("--label", default="", help="a note for yourself, such as the mailing list")
+    parser.add_argument("--public-url", default="http://127.0.0.1:8600", metavar="URL")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from human_study import raters
+
+    with opened(arguments) as (_, database):
+        for _ in range(arguments.count):
+            with database.write() as connection:
+                code = raters.invite(connection, database, arguments.label)
+            print(f"{arguments.public_url.rstrip('/')}/?code={code}")

@@ -1,0 +1,28 @@
+"""Try a running study on this machine with many simulated raters; prints percentiles of the time to store a page."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--url", default="http://127.0.0.1:8600")
+    parser.add_argument("--raters", type=int, default=500)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--every", type=float, default=20.0, help="seconds between a rater's pages")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    from human_study import load
+
+    tally = asyncio.run(load.run(arguments.url, arguments.raters, arguments.seconds, arguments.every))
+    print(
+        f"{arguments.raters} raters, {len(tally.seconds)} pages stored: "
+        + ", ".join(f"p{share * 100:g} {tally.percentile(share) * 1000:.0f} ms" for share in (0.5, 0.95, 0.99, 1.0))
+        + f", {len(tally.errors)} errors"
+    )
+    for error in sorted(set(tally.errors))[:5]:
+        print(f"  {error}")
+    return 1 if tally.errors else 0

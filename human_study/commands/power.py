@@ -1,0 +1,40 @@
+"""How many raters show a difference of d points between two systems that share their pages."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("difference", type=float, help="points on the 1–100 scale")
+    parser.add_argument("--items", type=int, default=40, help="pieces a system (default: 40, as in the paper)")
+    parser.add_argument("--trials", type=int, default=10, help="pages a rater (default: 10)")
+    parser.add_argument("--questions", type=int, default=1)
+    parser.add_argument("--comparisons", type=int, default=1, help="pairs of systems that Holm's correction spans")
+    parser.add_argument("--residual", type=float, help="standard deviation of one rating, from a pilot's var rest")
+    parser.add_argument("--item-sd", type=float, help="standard deviation over items of the true difference")
+    parser.add_argument("--alpha", type=float, default=0.05)
+    parser.add_argument("--power", type=float, default=0.8)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from human_study import power
+
+    residual = power.RESIDUAL if arguments.residual is None else arguments.residual
+    item = power.ITEM if arguments.item_sd is None else arguments.item_sd
+    plan = power.plan(
+        arguments.difference,
+        arguments.items,
+        arguments.trials,
+        residual=residual,
+        item=item,
+        alpha=arguments.alpha,
+        wanted=arguments.power,
+        comparisons=arguments.comparisons,
+        questions=arguments.questions,
+    )
+    print(
+        f"{plan.raters_per_item} raters an item, {plan.raters} raters of {arguments.trials} pages each: "
+        f"power {plan.power:.2f} for {arguments.difference:g} points with {arguments.items} items "
+        f"(residual sd {residual:g}, item sd {item:g})"
+    )

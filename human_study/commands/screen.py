@@ -1,0 +1,22 @@
+"""Screen the ratings so far: exclude raters who fail, and open their places again. Says who, which step and why."""
+
+from __future__ import annotations
+
+import argparse
+
+from human_study.commands.common import add_study, opened
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_study(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from human_study import topup
+
+    with opened(arguments) as (study, database):
+        with database.write() as connection:
+            excluded = topup.screen(connection, database, study)
+        for entry in excluded:
+            print(f"{entry['rater']}  {entry['step']}: {entry['reason']}")
+        print(f"{len(excluded)} raters excluded, their places are open again")

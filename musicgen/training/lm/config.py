@@ -1,0 +1,268 @@
+"""What a language model is trained as: the recipe, frozen, checked once, free of torch.
+
+Defaults are the paper's (Copet et al. 2023, sections 3.1 and 3.2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from musicgen.errors import InputError
+from musicgen.patterns import BY_NAME
+from musicgen.training.recipe import build, choice, number, plain, whole
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+MELODIES = ("none", "mix", "separated")
+STORED = ("float32", "float16")
+
+
+@dataclass(frozen=True)
+class Start:
+    """What training begins with: new weights, or a model to fine-tune."""
+
+    model: str = ""
+    """A model to fine-tune: embedded name, hub name or folder. Empty: new weights, in the shape of `shape`."""
+    stereo: bool = False
+    """Make the mono model `model` stereo: every codebook's table and head once for the left and once for the right."""
+    lora_rank: int = 0
+    """Train low-rank adapters of this rank beside the frozen language model (LoRA, Hu et al. 2021); 0 trains all of it."""
+    lora_alpha: float = 16.0
+    """The adapters' output counts alpha / rank."""
+
+    def __post_init__(self) -> None:
+        whole("start.lora_rank", self.lora_rank, low=0)
+        number("start.lora_alpha", self.lora_alpha, low=1e-3, high=1e6)
+        if not self.model and (self.stereo or self.lora_rank):
+            raise InputError("start.stereo and start.lora_rank change a model: name it in start.model")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A new language model. Not used with `start.model`."""
+
+    dim: int = 1024
+    """D."""
+    num_heads: int = 16
+    num_layers: int = 24
+    ffn_dim: int = 0
+    """0: four times `dim`."""
+    activation: str = "gelu"
+    """gelu as in the published weights, relu as in the paper's text."""
+    pattern: str = "delay"
+    """The paper's name of the codebook pattern (section 2.2); stereo models double the codebooks of the tokeniser."""
+    melody: bool = False
+    """Conditions as a prefix, melody before text; without it the text is attended by cross-attention."""
+    stereo: bool = False
+    """Left and right through the tokeniser one after the other: twice the codebooks."""
+
+    def __post_init__(self) -> None:
+        for name in ("dim", "num_heads", "num_layers"):
+            whole(f"shape.{name}", getattr(self, name), low=1)
+        whole("shape.ffn_dim", self.ffn_dim, low=0)
+        choice("shape.activation", self.activation, ("gelu", "relu"))
+        choice("shape.pattern", self.pattern, tuple(BY_NAME))
+        if self.dim % (2 * self.num_heads):
+            raise InputError(f"shape.dim is {self.dim}: it does not split into {self.num_heads} heads of an even size")
+
+
+@dataclass(frozen=True)
+class NewText:
+    """A small T5 encoder with a vocabulary of its own, both learnt here from the captions."""
+
+    vocabulary: int = 2000
+    """Pieces of the unigram model (Kudo 2018)."""
+    dim: int = 256
+    num_heads: int = 4
+    num_layers: int = 2
+    ffn_dim: int = 1024
+
+    def __post_init__(self) -> None:
+        for name in ("vocabulary", "dim", "num_heads", "num_layers", "ffn_dim"):
+            whole(f"text.new.{name}", getattr(self, name), low=1)
+        if self.dim % self.num_heads:
+            raise InputError(f"text.new.dim is {self.dim}: it does not split into {self.num_heads} heads")
+
+
+@dataclass(frozen=True)
+class Text:
+    """Descriptions, and what is done to them (section 3.1, table A.2)."""
+
+    encoder: str = "t5-base"
+    """A frozen T5 or FLAN-T5 encoder: hub name or folder. Not used with `start.model` or `text.new`."""
+    new: NewText | None = None
+    merge: float = 0.25
+    """Condition merging: the probability that the other fields (genre, bpm, key, instruments …) join the description."""
+    merge_field: float = 0.5
+    """Each of those fields joins with this probability, in a random order, then."""
+    drop_description: float = 0.5
+    """After merging, the description itself is left out with this probability."""
+    drop_words: float = 0.3
+    """Word dropout: the probability that every word of a description is kept with probability 1 - `word_share` only."""
+    word_share: float = 0.3
+    """Of the words that word dropout removes."""
+    normalise: bool = False
+    """Text normalisation: stop words removed, the rest lemmatised."""
+    max_tokens: int = 256
+    """Longer descriptions are cut."""
+
+    def __post_init__(self) -> None:
+        for name in ("merge", "merge_field", "drop_description", "drop_words", "word_share"):
+            number(f"text.{name}", getattr(self, name), low=0.0, high=1.0)
+        whole("text.max_tokens", self.max_tokens, low=4)
+        if self.merge == 0 and self.drop_description not in (0, 0.5):
+            raise InputError("text.drop_description does nothing while text.merge is 0: give merge a probability")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which music, as which tokens, cut how."""
+
+    path: str = ""
+    """A manifest.jsonl with the field "path" on every line, or a folder of audio with a JSON file beside each clip. Needed
+    once, to write the shards."""
+    tokens: str = ""
+    """The folder of the WebDataset shards with the tokens, or its URL (anything fsspec opens); written from `path` when the
+    folder is empty. Default: OUTPUT/tokens."""
+    tokenizer: str = "facebook/encodec_32khz"
+    """The audio tokeniser, hub name or folder. Not used with `start.model`."""
+    seconds: float = 30.0
+    """Length of a training example: a random crop. It becomes the model's context."""
+    melody: str = "separated"
+    """How a melody model hears the melody: "separated" (Demucs drops drums and bass first, as in the paper) or "mix"."""
+    lanes: int = 8
+    """Independent streams through the shards; the row i of a batch comes from the stream i modulo `lanes`. The processes of
+    a run must divide it, and it must divide the batch: so any number of processes takes the same batches."""
+    validation: int = 32
+    """Clips held out, drawn with the seed; at most a tenth of all."""
+
+    def __post_init__(self) -> None:
+        number("data.seconds", self.seconds, low=0.5, high=600.0)
+        choice("data.melody", self.melody, MELODIES[1:])
+        whole("data.lanes", self.lanes, low=1)
+        whole("data.validation", self.validation, low=1)
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Which share of the examples is trained without its conditions, for classifier-free guidance."""
+
+    all: float = 0.2
+    """Text and melody together."""
+    melody: float = 0.0
+    """The melody alone, on top."""
+
+    def __post_init__(self) -> None:
+        for name in ("all", "melody"):
+            number(f"dropout.{name}", getattr(self, name), low=0.0, high=1.0)
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """Steps and the optimiser."""
+
+    steps: int = 1_000_000
+    batch: int = 192
+    """Examples a step, over all processes."""
+    micro_batch: int = 0
+    """Examples of one pass in one process: smaller values need less memory, gradients add up to the same. 0: all of them."""
+    optimiser: str = "adamw"
+    """adamw, or dadaptation (Defazio and Mishchenko 2023), which finds the learning rate itself: set learning_rate 1."""
+    learning_rate: float = 1e-4
+    """The peak, reached after `warmup` steps; then a cosine down to `floor` of it."""
+    warmup: int = 4000
+    """Steps."""
+    floor: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.1
+    """Of matrices; vectors (norms and biases) are left alone."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    average: float = 0.99
+    """Decay of the moving average of the weights (EMA), which is validated and exported; 0 takes the weights themselves."""
+    precision: str = "float16"
+    """float32, bfloat16 or float16 (autocast; float16 scales the loss)."""
+    compile: bool = False
+    """torch.compile: minutes at the start, faster steps."""
+    checkpoint_layers: bool = False
+    """Recompute every layer in the backward pass instead of keeping it: a third more work, far less memory."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch"):
+            whole(f"optimisation.{name}", getattr(self, name), low=1)
+        for name in ("micro_batch", "warmup"):
+            whole(f"optimisation.{name}", getattr(self, name), low=0)
+        choice("optimisation.optimiser", self.optimiser, ("adamw", "dadaptation"))
+        choice("optimisation.precision", self.precision, PRECISIONS)
+        number("optimisation.learning_rate", self.learning_rate, low=0.0, high=10.0)
+        number("optimisation.floor", self.floor, low=0.0, high=1.0)
+        number("optimisation.weight_decay", self.weight_decay, low=0.0, high=1.0)
+        number("optimisation.clip", self.clip, low=1e-6, high=1e9)
+        number("optimisation.average", self.average, low=0.0, high=0.999999)
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise InputError(f"optimisation.betas is {list(self.betas)}: it must be two numbers from 0 to below 1")
+        if self.optimiser == "adamw" and self.learning_rate > 0.1:
+            raise InputError(
+                f"optimisation.learning_rate is {self.learning_rate:g}: that is meant for the optimiser dadaptation"
+            )
+
+
+@dataclass(frozen=True)
+class Every:
+    """How often things happen, in steps."""
+
+    log: int = 50
+    """The losses are read: the only points where the host waits for the device."""
+    validate: int = 1000
+    checkpoint: int = 1000
+    samples: int = 10_000
+    """Audio of a few held-out captions goes to TensorBoard."""
+    keep: int = 2
+    """Checkpoints kept, the newest."""
+
+    def __post_init__(self) -> None:
+        for name in ("log", "validate", "checkpoint", "samples", "keep"):
+            whole(f"every.{name}", getattr(self, name), low=1)
+
+
+@dataclass(frozen=True)
+class LMRecipe:
+    """All of a training run."""
+
+    start: Start = field(default_factory=Start)
+    shape: Shape = field(default_factory=Shape)
+    text: Text = field(default_factory=Text)
+    data: Data = field(default_factory=Data)
+    dropout: Dropout = field(default_factory=Dropout)
+    optimisation: Optimisation = field(default_factory=Optimisation)
+    every: Every = field(default_factory=Every)
+    seed: int = 0
+    export: str = "float32"
+    """How the weights are stored in the end: float32 or float16."""
+
+    def __post_init__(self) -> None:
+        whole("seed", self.seed, low=0)
+        choice("export", self.export, STORED)
+        batch, lanes = self.optimisation.batch, self.data.lanes
+        if batch % lanes:
+            raise InputError(f"optimisation.batch is {batch}: data.lanes ({lanes}) must divide it")
+        if not (self.data.path or self.data.tokens):
+            raise InputError("data.path and data.tokens are both empty: name the music to train on")
+        if self.start.model and self.text.new is not None:
+            raise InputError("text.new makes a text encoder, and start.model brings its own: leave one of them out")
+        if self.start.model and self.shape != Shape():
+            raise InputError("start.model brings its shape with it: leave the section shape out")
+        if "stereo" in self.shape.pattern and not self.shape.stereo:
+            raise InputError(f"shape.pattern is {self.shape.pattern!r}: that is for stereo, so set shape.stereo: true")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for YAML and checkpoints."""
+        return {"kind": "lm"} | plain(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> LMRecipe:
+        """The inverse of `as_dict`; what is left out keeps its default. An unknown name is an error."""
+        values = dict(values)
+        if values.pop("kind", "lm") != "lm":
+            raise InputError("this recipe is of another kind: a language model's says `kind: lm`")
+        return build(cls, values)

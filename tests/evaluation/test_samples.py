@@ -1,0 +1,79 @@
+"""The samples folder survives interruption and refuses what does not fit."""
+
+import json
+
+import pytest
+import torch
+
+from evaluation import samples
+from musicgen.audio import Audio
+from musicgen.errors import InputError
+
+
+def clip(value=0.1):
+    return Audio(torch.full((1, 800), value), 8000)
+
+
+def test_what_is_written_is_read(tmp_path):
+    writer = samples.Writer(tmp_path, "ours")
+    first = writer.add("a/1 ü", clip(), prompt="calm <b>", seed=3, settings={"top_k": 250})
+    writer.add("b", clip(0.2), prompt="loud", extension=".wav")
+    folder = samples.read(tmp_path)
+    assert [sample.id for sample in folder.samples] == ["a/1 ü", "b"]
+    assert folder.samples[0] == first
+    assert folder.file(first).parent == tmp_path
+    assert "b" in samples.Writer(tmp_path, "ours")
+
+
+def test_an_interrupted_run_goes_on(tmp_path):
+    samples.Writer(tmp_path, "ours").add("a", clip(), prompt="p")
+    manifest = tmp_path / samples.MANIFEST
+    manifest.write_text(manifest.read_text() + '{"id": "b", "pro')
+    assert len(samples.read(tmp_path).samples) == 1
+    samples.Writer(tmp_path, "ours").add("b", clip(), prompt="p")
+    assert [sample.id for sample in samples.read(tmp_path).samples] == ["a", "b"]
+
+
+def test_a_changed_file_is_found(tmp_path):
+    sample = samples.Writer(tmp_path, "ours").add("a", clip(), prompt="p")
+    (tmp_path / sample.audio).write_bytes(b"other")
+    with pytest.raises(InputError, match="another sha256"):
+        samples.read(tmp_path)
+    assert samples.read(tmp_path, verify=False)
+    (tmp_path / sample.audio).unlink()
+    with pytest.raises(InputError, match="is missing"):
+        samples.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"audio": "../secret.wav"}, "not the name of a file"),
+        ({"audio": "/etc/passwd"}, "not the name of a file"),
+        ({"sha256": "abc"}, "64 hexadecimal"),
+        ({"id": ""}, "1 to 120"),
+        ({"id": 7}, "id must be there"),
+        ({"seed": "x"}, "seed is 'x'"),
+        ({"settings": []}, "settings must be"),
+        ({"system": ""}, "names no system"),
+    ],
+)
+def test_bad_lines_are_refused(tmp_path, change, message):
+    samples.Writer(tmp_path, "ours").add("a", clip(), prompt="p")
+    manifest = tmp_path / samples.MANIFEST
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | change) + "\n")
+    with pytest.raises(InputError, match=message):
+        samples.read(tmp_path)
+
+
+def test_twice_is_refused(tmp_path):
+    writer = samples.Writer(tmp_path, "ours")
+    writer.add("a", clip(), prompt="p")
+    with pytest.raises(InputError, match="there already"):
+        writer.add("a", clip(), prompt="p")
+    manifest = tmp_path / samples.MANIFEST
+    manifest.write_text(manifest.read_text() * 2)
+    with pytest.raises(InputError, match="listed twice"):
+        samples.read(tmp_path)
+    with pytest.raises(InputError, match="is it a samples folder"):
+        samples.read(tmp_path / "none")

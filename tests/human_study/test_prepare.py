@@ -1,0 +1,199 @@
+"""Levels, cutting, anchors, blind names and the settings that drive them."""
+
+import json
+
+import numpy as np
+import pyloudnorm
+import pytest
+import soundfile
+import torch
+from scipy import signal
+
+from evaluation import samples
+from human_study import manifest, prepare, settings, signals
+from musicgen.audio import Audio
+from musicgen.errors import InputError
+from tests.human_study.conftest import STUDY
+
+RATE = 32000
+
+
+def tone(seconds, frequency=440.0, gain=0.1, rate=RATE):
+    return gain * np.sin(2 * np.pi * frequency * np.arange(int(seconds * rate)) / rate)[None, :]
+
+
+def folder_of(path, system, waves, rate=RATE, prompt="p"):
+    writer = samples.Writer(path, system)
+    for index, wave in enumerate(waves):
+        writer.add(f"s{index}", Audio(torch.from_numpy(np.ascontiguousarray(wave)).float(), rate), prompt=prompt)
+    return str(path)
+
+
+def plain(**more):
+    return {"name": "t", "questions": ["OVL"], "trials_per_rater": 1, "attention_checks": 0, "practice": False,
+            "headphone_check": "off"} | more  # fmt: skip
+
+
+def test_true_peak_sees_between_the_samples():
+    # A sine at a quarter of the rate, 45° off: every sample is 3 dB under the peak of the wave.
+    wave = np.sin(2 * np.pi * np.arange(4000) / 4 + np.pi / 4)[None, :]
+    assert 20 * np.log10(np.abs(wave).max()) == pytest.approx(-3.01, abs=0.01)
+    assert signals.true_peak(signals.faded(wave, 8000)) == pytest.approx(0.0, abs=0.15)
+    assert signals.true_peak(np.zeros((1, 100))) == float("-inf")
+
+
+@pytest.mark.parametrize("corner", [3500, 7000])
+def test_anchors_pass_and_stop(corner):
+    impulse = np.zeros((1, 8192))
+    impulse[0, 4096] = 1
+    response = signals.low_pass(impulse, RATE, corner)
+    assert np.abs(response).argmax() == 4096  # no delay
+    frequencies, level = signal.freqz(response[0], worN=4096, fs=RATE)
+    level = 20 * np.log10(np.abs(level) + 1e-12)
+    assert np.abs(level[frequencies < corner * 0.98]).max() < 0.1
+    assert level[frequencies > corner * 9 / 7].max() < -50
+    with pytest.raises(InputError, match=f"an anchor of {corner} Hz"):
+        signals.low_pass(impulse, 2 * corner, corner)
+
+
+def test_headphone_tones():
+    clips = signals.headphone_clips(RATE)
+    assert sorted(clip.answer for clip in clips) == [1, 1, 2, 2, 3, 3]
+    for clip in clips:
+        tones = [clip.wave[:, int(i * 1.0 * RATE) : int((i * 1.0 + 0.7) * RATE)] for i in range(3)]
+        left = [np.sqrt(np.mean(part[0] ** 2)) for part in tones]
+        assert int(np.argmin(left)) + 1 == clip.answer
+        assert min(left) / max(left) == pytest.approx(10 ** (-6 / 20), rel=1e-3)
+        in_air = [np.sqrt(np.mean((part[0] + part[1]) ** 2)) for part in tones]  # what loudspeakers add up to
+        assert int(np.argmin(in_air)) + 1 != clip.answer
+
+
+def test_clips_are_equally_long_and_loud(tmp_path):
+    ours = folder_of(tmp_path / "ours", "ours", [tone(2.0), tone(3.0, gain=0.4)])
+    theirs = folder_of(
+        tmp_path / "theirs", "theirs", [np.repeat(tone(2.5, rate=48000), 2, 0), tone(2.1, rate=48000)], 48000
+    )
+    study = prepare.build(settings.parse(plain(systems={"ours": ours, "theirs": theirs}), "t"), tmp_path / "study")
+    assert study.target_lufs == -14
+    for clip in study.clips.values():
+        wave, rate = soundfile.read(study.audio_file(clip.lossless), always_2d=True)
+        assert wave.shape == (2 * 48000, 2)
+        assert rate == 48000
+        assert pyloudnorm.Meter(rate).integrated_loudness(wave) == pytest.approx(-14, abs=0.05)
+        assert clip.lufs == pytest.approx(-14, abs=0.02)
+        assert abs(wave[0]).max() < 1e-3
+        assert abs(wave[-1]).max() < 1e-2
+    manifest.check_audio(study)
+
+
+def test_one_loud_peak_lowers_the_target_for_all(tmp_path):
+    peaky = tone(2.0, gain=0.02)
+    peaky[0, 20000:20010] = 0.9
+    ours = folder_of(tmp_path / "ours", "ours", [tone(2.0)])
+    theirs = folder_of(tmp_path / "theirs", "theirs", [peaky])
+    study = prepare.build(settings.parse(plain(systems={"ours": ours, "theirs": theirs}), "t"), tmp_path / "study")
+    assert study.target_lufs < -20
+    loudest = max(clip.dbtp for clip in study.clips.values())
+    assert loudest == pytest.approx(-1.0, abs=0.02)
+    assert len({clip.lufs for clip in study.clips.values()}) == 1
+    report = (study.path / "levels.html").read_text()
+    assert "theirs, s0" in report
+    assert f"{study.target_lufs:.2f} LUFS" in report
+
+
+def test_names_are_blind_and_files_are_those_of_the_manifest(build_study):
+    study = build_study()
+    files = {file.name for file in (study.path / "audio").iterdir()}
+    assert files == {name for clip in study.clips.values() for name in (clip.lossless, clip.compressed)}
+    for clip in study.clips.values():
+        assert len(clip.name) == 32
+        data = study.audio_file(clip.lossless).read_bytes()
+        assert not any(word in data for word in (b"bright", b"dull", b"anchor", b"arpeggio"))
+    assert oct((study.path / manifest.SECRET).stat().st_mode)[-3:] == "600"
+    kinds = {page.question: len(page.stimuli) for page in study.pages.values()}
+    assert kinds == {"OVL": 5, "REL": 2, "MEL": 2}
+    victim = next(iter(study.clips.values()))
+    study.audio_file(victim.lossless).write_bytes(b"x")
+    with pytest.raises(InputError, match="not the file that"):
+        manifest.check_audio(study)
+
+
+def test_no_machine_paths_in_the_manifest(build_study, study_files):
+    text = (build_study().path / manifest.FILE).read_text()
+    assert str(study_files) not in text
+    assert json.loads(text)["settings"]["systems"] == {"bright": "", "dull": ""}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seconds": 9.0}, "has 1.00 s"),
+        ({"trials_per_rater": 2}, "never meets an item twice"),
+        ({"systems": {"a": "{a}", "b": "{b}"}}, "every system needs the same ids"),
+        ({"systems": {"a": "{a}", "b": "{other}"}}, "another prompt"),
+        ({"systems": {"a": "{silent}"}}, "silent or under"),
+        ({"systems": {"a": "{none}"}}, "is it a samples folder"),
+    ],
+)
+def test_studies_that_cannot_be(tmp_path, change, message):
+    folders = {
+        "a": folder_of(tmp_path / "a", "a", [tone(1.0)]),
+        "b": folder_of(tmp_path / "b", "b", [tone(1.0), tone(1.0)]),
+        "other": folder_of(tmp_path / "other", "o", [tone(1.0)], prompt="another"),
+        "silent": folder_of(tmp_path / "silent", "s", [np.zeros((1, RATE))]),
+        "none": str(tmp_path / "none"),
+    }
+    document = plain(systems={"a": "{a}"}) | change
+    document["systems"] = {name: folder.format(**folders) for name, folder in document["systems"].items()}
+    with pytest.raises(InputError, match=message):
+        prepare.build(settings.parse(document, "t"), tmp_path / "study")
+    assert not (tmp_path / "study").exists()
+    assert not list(tmp_path.glob(".study*"))
+
+
+def test_ratings_are_never_overwritten(build_study, study_files):
+    study = build_study()
+    (study.path / manifest.DATABASE).write_bytes(b"")
+    (study_files / "STUDY.yaml").write_text(STUDY)
+    with pytest.raises(InputError, match="holds ratings"):
+        prepare.build(settings.read(study_files / "STUDY.yaml"), study.path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rater_per_sample": 5}, "did you mean raters_per_sample"),
+        ({"questions": []}, "asks nothing"),
+        ({"questions": "OVL"}, "questions is 'OVL': expected a list"),
+        ({"questions": [{"name": "OVL", "method": "mushra"}]}, "needs 'reference:'"),
+        ({"questions": ["MEL"]}, "needs 'melody:'"),
+        ({"questions": ["taste"]}, "no wording for en, de"),
+        ({"questions": [{"name": "OVL", "method": "stars"}]}, "method is 'stars'"),
+        ({"questions": [{"name": "OVL", "method": "ab"}]}, "A/B needs two systems"),
+        ({"questions": ["OVL", "OVL"]}, "every name once"),
+        ({"systems": {"reference": "x"}}, "is taken"),
+        ({"systems": {"=cmd": "x"}}, "system name '=cmd'"),
+        ({"raters_per_sample": 0}, "raters_per_sample is 0"),
+        ({"raters_per_sample": "5"}, "expected a whole number"),
+        ({"practice": 1}, "expected true or false"),
+        ({"target_lufs": float("nan")}, "finite"),
+        ({"minimum_heard": 1.5}, "minimum_heard is 1.5"),
+        ({"headphone_check": "maybe"}, "headphone_check is 'maybe'"),
+        ({"attention_checks": 9}, "at most 3"),
+        ({"contact": "me"}, "e-mail"),
+        ({"prolific": {"code": "x"}}, "no setting 'code'"),
+        ({"prolific": {}}, "prolific needs 'completion_code:'"),
+    ],
+)
+def test_bad_settings_are_refused_in_one_line(change, message):
+    with pytest.raises(InputError, match=message) as caught:
+        settings.parse(plain(systems={"a": "x"}) | change, "STUDY.yaml")
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("STUDY.yaml: ")
+
+
+def test_settings_survive_the_manifest(study_files):
+    (study_files / "STUDY.yaml").write_text(STUDY)
+    first = settings.read(study_files / "STUDY.yaml")
+    again = settings.parse(json.loads(json.dumps(settings.as_document(first))), "manifest")
+    assert settings.as_document(again) == settings.as_document(first)
