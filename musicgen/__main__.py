@@ -13,6 +13,7 @@ from musicgen.errors import MusicGenError
 COMMANDS = {
     "generate": "make music from descriptions",
     "models": "list the models that can be loaded, and what is on this machine",
+    "train": "train a model or an audio tokeniser from a recipe",
     "export": "write a model as a folder in the transformers or the audiocraft layout",
 }
 

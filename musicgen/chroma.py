@@ -39,10 +39,28 @@ def chroma(wave: torch.Tensor) -> torch.Tensor:
     window = torch.hann_window(WINDOW, device=wave.device)
     flat = wave.reshape(-1, wave.shape[-1])
     spectrum = torch.stft(flat, WINDOW, HOP, window=window, center=True, pad_mode="reflect", return_complex=True)
-    power = spectrum.abs().square() / window.square().sum()
-    bins = torch.einsum("cf,bft->btc", _filters().to(power), power)
-    bins = bins / bins.amax(dim=-1, keepdim=True).clamp(min=1e-6)
+    bins = _bins(spectrum.transpose(-1, -2), window)
     return bins.reshape(*wave.shape[:-1], *bins.shape[1:])
+
+
+def chroma_at(wave: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
+    """Soft chroma of mono audio at 32 kHz around any samples: wave [T], centres int64 [n] -> [n, 12]. At the multiples of the
+    hop this is `chroma`."""
+    half = WINDOW // 2
+    if wave.shape[0] <= half:
+        wave = torch.nn.functional.pad(wave, (0, half + 1 - wave.shape[0]))
+    padded = torch.nn.functional.pad(wave[None, None], (half, half), mode="reflect")[0, 0]
+    window = torch.hann_window(WINDOW, device=wave.device)
+    windows = padded.unfold(0, WINDOW, 1)
+    pieces = [_bins(torch.fft.rfft(windows[part] * window), window) for part in centres.split(256)]
+    return torch.cat(pieces)
+
+
+def _bins(spectrum: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+    """Spectra [..., WINDOW / 2 + 1] -> pitch classes [..., 12], the largest 1."""
+    power = spectrum.abs().square() / window.square().sum()
+    bins = power @ _filters().to(power).T
+    return bins / bins.amax(dim=-1, keepdim=True).clamp(min=1e-6)
 
 
 def quantise(soft: torch.Tensor) -> torch.Tensor:

@@ -33,7 +33,8 @@ def test_t5_states_are_the_references(case) -> None:
     model, golden, kind = case
     if kind != "text":
         pytest.skip("stored for the text model only")
-    states, mask = model.text.hidden([*TEXTS, ""])
+    ids, mask = model.text.tokens([*TEXTS, ""])
+    states = model.text.hidden(ids, mask)
     real = golden["t5/attention_mask"].bool()
     assert torch.equal(mask[:2], real[:2])  # the third text is None: the reference hides even its end-of-text token
     torch.testing.assert_close(states[:2][real[:2]], golden["t5/last_hidden_state"][:2][real[:2]], atol=1e-5, rtol=0)

@@ -17,6 +17,7 @@ from musicgen.errors import CheckpointError, InputError
 from musicgen.model import MusicGen
 
 LAYOUTS = ("transformers", "audiocraft")
+STORED = ("float32", "float16")
 
 
 def load(name: str | os.PathLike[str], device: str | torch.device = "auto", precision: str = "float32") -> MusicGen:
@@ -59,13 +60,18 @@ def find(name: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def save(model: MusicGen, folder: str | os.PathLike[str], layout: str = "transformers") -> None:
-    """Write a model as a new folder, which appears whole or not at all."""
+def save(
+    model: MusicGen, folder: str | os.PathLike[str], layout: str = "transformers", stored: str = "float32"
+) -> None:
+    """Write a model as a new folder, which appears whole or not at all. stored: the files' type, float32 or float16 (half
+    the size; the transformers layout only)."""
     folder = Path(folder)
     if any(parameter.dtype != torch.float32 for parameter in model.lm.parameters()):
         raise InputError("only a float32 model can be saved: load it without a precision")
     if layout not in LAYOUTS:
         raise InputError(f"unknown layout {layout!r}: one of {', '.join(LAYOUTS)}")
+    if stored not in STORED or (stored != "float32" and layout != "transformers"):
+        raise InputError(f"the layout {layout} cannot store {stored!r}: one of {', '.join(STORED)} in transformers'")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists already and is not an empty folder: choose another")
     try:
@@ -74,8 +80,10 @@ def save(model: MusicGen, folder: str | os.PathLike[str], layout: str = "transfo
     except OSError as error:
         raise InputError(f"cannot write {folder}: {error.strerror or error}") from error
     try:
-        write = transformers_layout.save if layout == "transformers" else audiocraft_export.save
-        write(model, temporary)
+        if layout == "transformers":
+            transformers_layout.save(model, temporary, getattr(torch, stored))
+        else:
+            audiocraft_export.save(model, temporary)
         temporary.chmod(0o755)
         temporary.replace(folder)
     except Exception as error:

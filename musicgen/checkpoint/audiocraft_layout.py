@@ -7,7 +7,6 @@ code from them. `audiocraft_export` writes this layout.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -19,8 +18,8 @@ import yaml
 from torch import nn
 from transformers import EncodecConfig, EncodecModel
 
-from musicgen.checkpoint import hub, transformers_layout
-from musicgen.checkpoint.tensors import Names, below, fill, gather, read_pickle, read_safetensors
+from musicgen.checkpoint import parts
+from musicgen.checkpoint.tensors import Names, below, fill, gather, read_pickle
 from musicgen.chroma import HOP, NUM_CHROMA, SAMPLE_RATE
 from musicgen.conditioners.melody import MelodyConditioner
 from musicgen.conditioners.text import T5Conditioner
@@ -96,8 +95,7 @@ def load_tokenizer(folder: Path) -> EncodecTokenizer:
         raise CheckpointError(f"{path}: missing: the checkpoint is incomplete, download it again")
     package = read_pickle(path)
     if "pretrained" in package:
-        target = hub.download(str(package["pretrained"]), ["config.json", "model.safetensors"])
-        tokenizer = transformers_layout.load_tokenizer(_json(target), read_safetensors(target), str(target))
+        tokenizer = parts.audio_tokenizer(str(package["pretrained"]))
         if not isinstance(tokenizer, EncodecTokenizer):
             raise CheckpointError(f"{path}: points to {package['pretrained']!r}, which is no EnCodec model")
         return tokenizer
@@ -151,10 +149,6 @@ def _config(package: Mapping[str, Any], source: str) -> dict[str, Any]:
         )
     config = package["xp.cfg"]
     return yaml.safe_load(config) if isinstance(config, str) else dict(config)
-
-
-def _json(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "config.json").read_text())
 
 
 def _at(config: Mapping[str, Any], path: str, source: str) -> Any:
@@ -223,9 +217,7 @@ def _text(config: Mapping[str, Any], dim: int, state: Mapping[str, torch.Tensor]
     if kind != "t5":
         raise CheckpointError(f"{source}: the text conditioner is {kind!r}: only t5 is supported in this layout")
     name = _at(config, f"conditioners.{TEXT}.t5.name", source)
-    folder = hub.download(name, ["config.json", "model.safetensors", "tokenizer*", "spiece.model"])
-    encoder = transformers_layout.load_t5(_json(folder), read_safetensors(folder), str(folder))
-    tokenizer = transformers_layout.load_text_tokenizer(folder)
+    encoder, tokenizer = parts.text_encoder(name)
     return T5Conditioner(encoder, tokenizer, _projection(TEXT, encoder.config.d_model, dim, state, source))
 
 

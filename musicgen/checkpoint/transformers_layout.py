@@ -100,7 +100,7 @@ def load(folder: Path, name: str) -> MusicGen:
     )
 
 
-def save(model: MusicGen, folder: Path) -> None:
+def save(model: MusicGen, folder: Path, stored: torch.dtype = torch.float32) -> None:
     """Write a model into an existing, empty folder."""
     tensors = scatter(lm_names(model.lm.config), model.lm.state_dict())
     if isinstance(model.text, ClapConditioner):
@@ -114,7 +114,10 @@ def save(model: MusicGen, folder: Path) -> None:
     if model.melody is not None:
         state = model.melody.projection.state_dict()
         tensors |= {f"audio_enc_to_dec_proj.{key}": value for key, value in state.items()}
-    contiguous = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
+    contiguous = {
+        key: value.detach().cpu().to(stored if value.is_floating_point() else value.dtype).clone().contiguous()
+        for key, value in tensors.items()
+    }
     save_file(contiguous, folder / WEIGHTS, metadata={"format": "pt"})
     _write_config(model, mono.model.config, folder)
 

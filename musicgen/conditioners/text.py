@@ -16,7 +16,7 @@ MAX_TOKENS = 512
 
 
 class T5Conditioner(nn.Module):
-    """A frozen T5 encoder and the learned projection to the language model's width.
+    """A T5 encoder, frozen in the published models, and the learned projection to the language model's width.
 
     `mask_padding`: whether a batch hides the padding of its shorter texts, so that a clip does not depend on the texts
     beside it. False repeats the reference implementation, which leaves padding in attention as zero vectors.
@@ -30,24 +30,35 @@ class T5Conditioner(nn.Module):
         self.tokenizer = tokenizer
         self.projection = projection
 
-    @torch.no_grad()
-    def hidden(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """The encoder's states [B, L, width] and mask [B, L] (bool); no gradient reaches the encoder."""
-        tokens = self.tokenizer(list(texts), padding=True, return_tensors="pt").to(self.encoder.device)
+    def tokens(self, texts: Sequence[str], max_tokens: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token numbers [B, L] and mask [B, L] (bool), on the CPU; cut at `max_tokens`, or InputError past T5's length."""
+        cut = max_tokens is not None
+        tokens = self.tokenizer(
+            list(texts), padding=True, truncation=cut, max_length=max_tokens if cut else None, return_tensors="pt"
+        )
         if tokens.input_ids.shape[1] > MAX_TOKENS:
             longest = max(texts, key=len)
             raise InputError(
                 f"the description {longest[:40]!r}… has {tokens.input_ids.shape[1]} tokens: the text encoder takes "
                 f"{MAX_TOKENS} at most, about {4 * MAX_TOKENS} characters"
             )
-        states = self.encoder(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask).last_hidden_state
-        return states, tokens.attention_mask.bool()
+        return tokens.input_ids, tokens.attention_mask.bool()
 
-    def forward(self, texts: Sequence[str | None]) -> Condition:
-        """One row a text. None and "" are the null text: a single zero vector."""
-        states, real = self.hidden([text or "" for text in texts])
-        absent = torch.tensor([not text for text in texts], device=real.device)[:, None]
+    def hidden(self, ids: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        """The encoder's states [B, L, width]."""
+        return self.encoder(input_ids=ids, attention_mask=real.long()).last_hidden_state
+
+    def condition(self, states: torch.Tensor, real: torch.Tensor, absent: torch.Tensor) -> Condition:
+        """States [B, L, width] -> condition; absent [B] (bool) marks the rows without text."""
+        absent = absent[:, None]
         values = self.projection(states) * (real & ~absent)[..., None]
         first = torch.arange(real.shape[1], device=real.device)[None] == 0
         mask = torch.where(absent, first, real)
         return Condition(values, mask if self.mask_padding else torch.ones_like(mask))
+
+    def forward(self, texts: Sequence[str | None]) -> Condition:
+        """One row a text. None and "" are the null text: a single zero vector."""
+        device = self.encoder.device
+        ids, real = (part.to(device) for part in self.tokens([text or "" for text in texts]))
+        absent = torch.tensor([not text for text in texts], device=device)
+        return self.condition(self.hidden(ids, real), real, absent)

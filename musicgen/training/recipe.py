@@ -154,7 +154,7 @@ def document(cls: type[Any], place: str = "") -> str:
     for field in dataclasses.fields(cls):
         kind = typing.get_type_hints(cls)[field.name]
         options = [option for option in typing.get_args(kind) if option is not type(None)]
-        section = next((option for option in (kind, *options) if dataclasses.is_dataclass(option)), None)
+        section: Any = next((one for one in (kind, *options) if dataclasses.is_dataclass(one)), None)
         if section is not None:
             about = texts.get(field.name) or (section.__doc__ or "").split("\n")[0]
             lines += ["", f"{place}{field.name}: {about}", document(section, f"{place}{field.name}.")]
@@ -173,9 +173,10 @@ def _field_texts(cls: type[Any]) -> dict[str, str]:
     assert isinstance(body, ast.ClassDef)
     texts = {}
     for field, after in zip(body.body, body.body[1:], strict=False):
-        named = isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        if named and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-            texts[field.target.id] = " ".join(str(after.value.value).split())  # type: ignore[union-attr]
+        if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
+            continue
+        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            texts[field.target.id] = " ".join(str(after.value.value).split())
     return texts
 
 

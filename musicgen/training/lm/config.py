@@ -25,6 +25,10 @@ class Start:
     """A model to fine-tune: embedded name, hub name or folder. Empty: new weights, in the shape of `shape`."""
     stereo: bool = False
     """Make the mono model `model` stereo: every codebook's table and head once for the left and once for the right."""
+    melody: bool = False
+    """Make the text model `model` a melody model: its cross-attention is dropped, and its conditions become a prefix."""
+    text: bool = False
+    """Train the text encoder too. Small encoders that were learnt with their model may; T5 itself stays as it is."""
     lora_rank: int = 0
     """Train low-rank adapters of this rank beside the frozen language model (LoRA, Hu et al. 2021); 0 trains all of it."""
     lora_alpha: float = 16.0
@@ -33,8 +37,8 @@ class Start:
     def __post_init__(self) -> None:
         whole("start.lora_rank", self.lora_rank, low=0)
         number("start.lora_alpha", self.lora_alpha, low=1e-3, high=1e6)
-        if not self.model and (self.stereo or self.lora_rank):
-            raise InputError("start.stereo and start.lora_rank change a model: name it in start.model")
+        if not self.model and (self.stereo or self.melody or self.text or self.lora_rank):
+            raise InputError("start.stereo, melody, text and lora_rank change a model: name it in start.model")
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,8 @@ class Data:
     lanes: int = 8
     """Independent streams through the shards; the row i of a batch comes from the stream i modulo `lanes`. The processes of
     a run must divide it, and it must divide the batch: so any number of processes takes the same batches."""
+    workers: int = 0
+    """Processes that make the tokens, each with the tokeniser on the device; 0: this one."""
     validation: int = 32
     """Clips held out, drawn with the seed; at most a tenth of all."""
 
@@ -140,6 +146,7 @@ class Data:
         number("data.seconds", self.seconds, low=0.5, high=600.0)
         choice("data.melody", self.melody, MELODIES[1:])
         whole("data.lanes", self.lanes, low=1)
+        whole("data.workers", self.workers, low=0)
         whole("data.validation", self.validation, low=1)
 
 

@@ -26,7 +26,7 @@ from musicgen.checkpoint.tensors import read_safetensors
 from musicgen.checkpoint.transformers_layout import load_tokenizer
 from musicgen.errors import InputError, MusicGenError
 from musicgen.tokenizer import Tokenizer, frame_rate
-from musicgen.training.tokenizer.data import find
+from musicgen.training.manifest import find
 from musicgen.training.tokenizer.metrics import chroma_agreement, log_mel_distance, si_sdr
 
 OPUS_RATE = 48_000

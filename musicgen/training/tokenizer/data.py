@@ -7,7 +7,6 @@ between two steps. Every channel is an example of its own, as MusicGen's stereo 
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 from collections.abc import Iterator
@@ -19,11 +18,11 @@ import torch
 
 from musicgen import audio
 from musicgen.errors import InputError
+from musicgen.training.manifest import find
 from musicgen.training.tokenizer.config import Data
 
 logger = logging.getLogger(__name__)
 
-EXTENSIONS = (".wav", ".flac", ".mp3", ".ogg")
 SCALE = 32_767
 READERS = 4
 
@@ -105,30 +104,6 @@ def load(data: Data, sample_rate: int, crop: int, seed: int) -> Corpus:
     if left_out:
         logger.warning("%d files left out: data.max_gigabytes is %g", left_out, data.max_gigabytes)
     return Corpus(CropPool(tracks, crop), held_out, failed, left_out)
-
-
-def find(path: Path) -> list[Path]:
-    """The audio files of a folder (with its subfolders), or those that a manifest lists, in a fixed order."""
-    if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in EXTENSIONS)
-        if not found:
-            raise InputError(f"{path}: no audio in this folder ({', '.join(EXTENSIONS)})")
-        return found
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"data.path is {str(path)!r}: neither a folder nor a readable manifest ({error})") from error
-    found = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            found.append(path.parent / json.loads(line)["path"])
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise InputError(f'{path}, line {number}: not a JSON object with the field "path" ({error})') from error
-    if not found:
-        raise InputError(f"{path}: the manifest lists no audio")
-    return found
 
 
 def _read_all(files: list[Path], sample_rate: int) -> Iterator[tuple[Path, list[torch.Tensor] | InputError]]:

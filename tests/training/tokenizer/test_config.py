@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-
 from musicgen.errors import InputError
 from musicgen.training.recipe import SHIPPED
 from musicgen.training.tokenizer.config import TokenizerRecipe

@@ -9,8 +9,9 @@ import torch
 from musicgen import audio
 from musicgen.audio import Audio
 from musicgen.errors import InputError
+from musicgen.training.manifest import find
 from musicgen.training.tokenizer.config import Data
-from musicgen.training.tokenizer.data import SCALE, CropPool, find, load
+from musicgen.training.tokenizer.data import SCALE, CropPool, load
 
 RATE = 8000
 

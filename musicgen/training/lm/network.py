@@ -1,0 +1,92 @@
+"""What is trained, and its loss: codes, text and melody -> cross-entropy of every codebook (paper section 2.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from musicgen import chroma
+from musicgen.conditioners.condition import Condition, join
+from musicgen.conditioners.text import T5Conditioner
+from musicgen.model import MusicGen
+from musicgen.training.lm.batches import Batch
+
+_IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A batch as the network takes it, on its device. sequence: int64 [B, K, S + 1], special where nothing is known;
+    ids, real: the text's tokens [B, L] and their mask; absent: bool [B], rows without text; melody: [B, frames] or None."""
+
+    sequence: torch.Tensor
+    ids: torch.Tensor
+    real: torch.Tensor
+    absent: torch.Tensor
+    melody: torch.Tensor | None
+
+    def to(self, device: torch.device) -> Inputs:
+        melody = None if self.melody is None else self.melody.to(device)
+        return Inputs(
+            self.sequence.to(device), self.ids.to(device), self.real.to(device), self.absent.to(device), melody
+        )
+
+    def counts(self, special: int) -> torch.Tensor:
+        """int64 [K]: how many codes are predicted."""
+        return (self.sequence[:, :, 1:] != special).sum(dim=(0, 2))
+
+
+class Network(nn.Module):
+    """The parts of a MusicGen model that learn. The text encoder is among its parameters only where it learns too."""
+
+    def __init__(self, model: MusicGen, *, train_text: bool) -> None:
+        super().__init__()
+        assert isinstance(model.text, T5Conditioner)
+        self.lm = model.lm
+        self.text_projection = model.text.projection
+        self.melody_projection = None if model.melody is None else model.melody.projection
+        self.encoder = model.text.encoder if train_text else None
+        # In tuples: known, but no part of this module's state.
+        self._model = (model,)
+        self._text = (model.text,)
+        self.special = model.lm.config.special_token
+
+    def inputs(self, batch: Batch, max_tokens: int) -> Inputs:
+        """On the CPU."""
+        text = self._text[0]
+        frames = torch.arange(batch.codes.shape[2])
+        codes = batch.codes.masked_fill(frames >= batch.lengths[:, None, None], self.special)
+        sequence = self._model[0].pattern.layout(codes.shape[2]).build(codes, self.special)
+        ids, real = text.tokens(batch.texts, max_tokens)
+        absent = torch.tensor([not one for one in batch.texts])
+        return Inputs(sequence, ids, real, absent, batch.melody)
+
+    def to_device(self, device: torch.device) -> None:
+        """Move what is no part of the module's state too."""
+        self._text[0].encoder.to(device)
+
+    def forward(self, inputs: Inputs) -> torch.Tensor:
+        """The sum of the cross-entropies of every codebook, float32 [K]."""
+        text = self._text[0]
+        with torch.autocast(inputs.ids.device.type, enabled=False):  # T5 overflows in float16
+            states = text.hidden(inputs.ids, inputs.real)
+        condition = text.condition(states, inputs.real, inputs.absent)
+        melody = None if inputs.melody is None else self._melody(inputs.melody)
+        conditions = join(condition, melody, cross_attention=self.lm.config.cross_attention)
+        logits = self.lm(inputs.sequence[:, :, :-1], conditions)
+        targets = inputs.sequence[:, :, 1:]
+        targets = targets.masked_fill(targets == self.special, _IGNORED)
+        losses = F.cross_entropy(
+            logits.flatten(0, 2).float(), targets.flatten(), ignore_index=_IGNORED, reduction="none"
+        )
+        return losses.view_as(targets).sum(dim=(0, 2))
+
+    def _melody(self, classes: torch.Tensor) -> Condition:
+        """Pitch classes [B, frames], -1 without melody. Its null is class 0 in every frame, as at inference."""
+        assert self.melody_projection is not None
+        frames = F.one_hot(classes.clamp(min=0), chroma.NUM_CHROMA).float()
+        values = self.melody_projection(frames)
+        return Condition(values, torch.ones(values.shape[:2], dtype=torch.bool, device=values.device))

@@ -1,0 +1,204 @@
+"""Audio files -> shards of tokens.
+
+Every file is read, mixed to the model's channels, cut into pieces of two minutes at most and encoded. Files that cannot be
+used are named in the log and in the index, and counted. The folder appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from fractions import Fraction
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import webdataset
+from tqdm import tqdm
+
+from musicgen import audio, chroma
+from musicgen.audio import Audio
+from musicgen.checkpoint.transformers_layout import load_tokenizer
+from musicgen.conditioners.separation import DemucsSeparator
+from musicgen.errors import InputError
+from musicgen.tokenizer import DacTokenizer, EncodecTokenizer, StereoTokenizer, frame_rate
+from musicgen.training.lm.config import Data
+from musicgen.training.lm.shards import INDEX, Index, Sample, encoded
+from musicgen.training.manifest import Entry, read
+
+logger = logging.getLogger(__name__)
+
+AnyTokenizer = EncodecTokenizer | DacTokenizer | StereoTokenizer
+
+PIECE_SECONDS = 120
+SHARD_CLIPS = 256
+VALIDATION_SHARE = 10
+"""At most one clip in so many is held out."""
+
+
+def prepare(data: Data, folder: Path, tokenizer: AnyTokenizer, melody: str, seed: int, device: torch.device) -> Index:
+    """Write the shards of `data.path` into the new folder `folder`. melody: "none", "mix" or "separated"."""
+    if not data.path:
+        raise InputError(f"{folder} holds no tokens, and data.path names no music to make them from")
+    entries = read(Path(data.path))
+    random.Random(seed).shuffle(entries)
+    held_out = min(data.validation, len(entries) // VALIDATION_SHARE)
+    if held_out == 0:
+        raise InputError(f"{data.path}: {len(entries)} clips: at least {VALIDATION_SHARE} are needed, to hold one out")
+    temporary = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        made = _Made(_Maker(tokenizer, melody, device), data.workers)
+        # Small collections too get a shard for every lane.
+        clips = max(1, min(SHARD_CLIPS, (len(entries) - held_out) // data.lanes))
+        with tqdm(total=len(entries), desc="tokens", unit="clip", disable=None) as bar:
+            valid = _write(temporary, "valid", made.samples(entries[:held_out], bar), clips)
+            train = _write(temporary, "train", made.samples(entries[held_out:], bar), clips)
+        if not train or not valid:
+            raise InputError(
+                f"{data.path}: of {len(entries)} clips {len(made.failed)} cannot be used, and too few are left: "
+                f"{made.failed[0]}"
+            )
+        index = Index(
+            tokenizer=data.tokenizer,
+            num_codebooks=tokenizer.num_codebooks,
+            codebook_size=tokenizer.codebook_size,
+            rate=str(frame_rate(tokenizer)),
+            channels=tokenizer.channels,
+            melody=melody,
+            train=train,
+            valid=valid,
+            frames=made.frames,
+            not_used=made.failed,
+        )
+        (temporary / INDEX).write_text(index.text())
+        temporary.replace(folder)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise InputError(f"cannot write the tokens into {folder}: {error.strerror or error}") from error
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    if made.failed:
+        logger.warning("%d of %d clips were not used: see %s", len(made.failed), len(entries), folder / INDEX)
+    return index
+
+
+class _Made:
+    """The samples of many entries, in order; counts frames and keeps the reasons of what is not used."""
+
+    def __init__(self, maker: _Maker, workers: int) -> None:
+        self.maker, self.workers = maker, workers
+        self.failed: list[str] = []
+        self.frames = 0
+
+    def samples(self, entries: list[Entry], bar: tqdm[Any]) -> Iterator[tuple[str, Sample]]:
+        for result in self._results(entries):
+            bar.update()
+            if isinstance(result, InputError):
+                logger.warning("not used: %s", result)
+                self.failed.append(str(result))
+                continue
+            self.frames += sum(sample.codes.shape[1] for _, sample in result)
+            yield from result
+
+    def _results(self, entries: list[Entry]) -> Iterator[list[tuple[str, Sample]] | InputError]:
+        if self.workers == 0:
+            yield from map(self.maker.make, entries)
+            return
+        context = get_context("spawn")
+        with ProcessPoolExecutor(self.workers, context, _start_worker, self.maker.portable()) as pool:
+            yield from pool.map(_in_worker, entries, chunksize=4)
+
+
+_worker: list[_Maker] = []
+"""In a worker process, its maker."""
+
+
+def _start_worker(config: dict[str, Any], state: dict[str, Any], stereo: bool, melody: str, device: str) -> None:
+    torch.set_num_threads(1)
+    mono = load_tokenizer(config, {name: torch.from_numpy(array) for name, array in state.items()}, "the tokeniser")
+    tokenizer = (StereoTokenizer(mono) if stereo else mono).to(device)
+    _worker.append(_Maker(tokenizer, melody, torch.device(device)))
+
+
+def _in_worker(entry: Entry) -> list[tuple[str, Sample]] | InputError:
+    return _worker[0].make(entry)
+
+
+class _Maker:
+    """Entries -> samples."""
+
+    def __init__(self, tokenizer: AnyTokenizer, melody: str, device: torch.device) -> None:
+        self.tokenizer = tokenizer
+        self.melody = melody
+        self.device = device
+        self.separator = DemucsSeparator(device) if melody == "separated" else None
+
+    def portable(self) -> tuple[dict[str, Any], dict[str, Any], bool, str, str]:
+        """What `_start_worker` makes the same of in another process: networks with weight norm cannot be pickled."""
+        stereo = isinstance(self.tokenizer, StereoTokenizer)
+        network = (self.tokenizer.mono if isinstance(self.tokenizer, StereoTokenizer) else self.tokenizer).model
+        state = {name: tensor.cpu().numpy() for name, tensor in network.state_dict().items()}
+        return network.config.to_dict(), state, stereo, self.melody, str(self.device)
+
+    def make(self, entry: Entry) -> list[tuple[str, Sample]] | InputError:
+        """The pieces of one file under their keys, or why it cannot be used."""
+        try:
+            recording = audio.read(entry.path)
+            if not bool(torch.isfinite(recording.wave).all()):
+                raise InputError(f"{entry.path}: holds NaN or infinite samples")
+            if recording.duration * float(frame_rate(self.tokenizer)) < 1:
+                raise InputError(f"{entry.path}: {recording.duration:.3f} s long, shorter than one frame")
+            return list(self._pieces(entry, recording, entry.metadata()))
+        except InputError as error:
+            return error
+
+    def _pieces(self, entry: Entry, recording: Audio, metadata: dict[str, Any]) -> Iterator[tuple[str, Sample]]:
+        wave = recording.with_channels(self.tokenizer.channels).resampled(self.tokenizer.sample_rate).wave
+        length = PIECE_SECONDS * self.tokenizer.sample_rate
+        classes = self._classes(recording, -(-wave.shape[1] // self.tokenizer.hop))
+        name = entry.path.stem.replace(".", "_")
+        for number, part in enumerate(wave.split(length - length % self.tokenizer.hop, dim=1)):
+            codes = self.tokenizer.encode(part[None].to(self.device))[0].cpu().numpy().astype(np.int16)
+            first = number * (length // self.tokenizer.hop)
+            cut = None if classes is None else classes[first : first + codes.shape[1]]
+            yield f"{name}-{number}", Sample(codes, cut, metadata)
+
+    def _classes(self, recording: Audio, num_frames: int) -> np.ndarray | None:
+        """uint8 [num_frames]: the pitch class around every frame."""
+        if self.melody == "none":
+            return None
+        heard = recording if self.separator is None else self.separator(recording)
+        mono = heard.mono().resampled(chroma.SAMPLE_RATE).wave[0]
+        step = chroma.SAMPLE_RATE / Fraction(frame_rate(self.tokenizer))
+        centres = torch.tensor([min(round(i * step), mono.shape[0] - 1) for i in range(num_frames)])
+        return chroma.chroma_at(mono, centres).argmax(dim=-1).to(torch.uint8).numpy()
+
+
+def _write(folder: Path, name: str, samples: Iterator[tuple[str, Sample]], clips: int) -> dict[str, int]:
+    """Shards of `clips` clips each; their names and numbers of clips."""
+    counts: dict[str, int] = {}
+    writer = None
+    try:
+        for number, (key, sample) in enumerate(samples):
+            if number % clips == 0:
+                if writer is not None:
+                    writer.close()
+                shard = f"{name}-{number // clips:05d}.tar"
+                counts[shard] = 0
+                writer = webdataset.TarWriter(os.fspath(folder / shard))
+            assert writer is not None
+            writer.write(encoded(f"{number:07d}-{key}", sample))
+            counts[shard] += 1
+    finally:
+        if writer is not None:
+            writer.close()
+    return counts

@@ -1,0 +1,117 @@
+"""Shards of tokens: WebDataset tar files and their index, written once, read from disk or object storage.
+
+    index.json          what the tokens were made with; clips a shard; the clips held out; the files not used, with reasons
+    train-00000.tar     KEY.codes.npy int16 [K, T]; KEY.chroma.npy uint8 [T], the pitch class that is heard around each frame
+                        (for melody models); KEY.json, the clip's metadata
+    valid-00000.tar     the same, of the clips held out
+
+It knows nothing of batches.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import fsspec
+import numpy as np
+import webdataset
+
+from musicgen.errors import InputError
+
+INDEX = "index.json"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One clip. codes: int16 [K, T]; chroma: uint8 [T] or None; metadata: its fields."""
+
+    codes: np.ndarray
+    chroma: np.ndarray | None
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Index:
+    """What a folder of shards holds. rate: frames a second, as "numerator/denominator"."""
+
+    tokenizer: str
+    num_codebooks: int
+    codebook_size: int
+    rate: str
+    channels: int
+    melody: str
+    train: dict[str, int] = field(default_factory=dict)
+    """Clips of every shard."""
+    valid: dict[str, int] = field(default_factory=dict)
+    frames: int = 0
+    """Of all clips trained on."""
+    not_used: list[str] = field(default_factory=list)
+
+    def text(self) -> str:
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+
+def read_index(folder: str) -> Index | None:
+    """The index of a folder or URL, None where there is none."""
+    url = f"{folder.rstrip('/')}/{INDEX}"
+    try:
+        with fsspec.open(url, "rb") as file:
+            return Index(**json.loads(file.read()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, ImportError) as error:
+        raise InputError(f"{url}: not readable as an index of token shards ({error})") from error
+
+
+def read_shard(url: str, expected: int) -> list[Sample]:
+    """All clips of a shard."""
+    samples: list[Sample] = []
+    try:
+        with fsspec.open(url, "rb") as stream:
+            files = webdataset.tariterators.tar_file_iterator(stream)
+            for group in webdataset.tariterators.group_by_keys({**file, "__url__": url} for file in files):
+                samples.append(_decoded(group))
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise InputError(f"{url}: a damaged shard of tokens ({error}): write the tokens again") from error
+    if len(samples) != expected:
+        raise InputError(f"{url}: {len(samples)} clips where the index says {expected}: write the tokens again")
+    return samples
+
+
+def encoded(key: str, sample: Sample) -> dict[str, Any]:
+    """A clip as webdataset's TarWriter takes it."""
+    values: dict[str, Any] = {
+        "__key__": key,
+        "codes.npy": _npy(sample.codes),
+        "json": json.dumps(sample.metadata).encode(),
+    }
+    if sample.chroma is not None:
+        values["chroma.npy"] = _npy(sample.chroma)
+    return values
+
+
+def _decoded(group: dict[str, Any]) -> Sample:
+    chroma = group.get("chroma.npy")
+    return Sample(
+        _array(group["codes.npy"]), None if chroma is None else _array(chroma), json.loads(group["json"].decode())
+    )
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _array(data: bytes) -> np.ndarray:
+    return np.load(io.BytesIO(data), allow_pickle=False)
+
+
+def iterate(folder: str, shards: dict[str, int]) -> Iterator[Sample]:
+    """The clips of several shards, in order."""
+    for name, count in shards.items():
+        yield from read_shard(f"{folder.rstrip('/')}/{name}", count)

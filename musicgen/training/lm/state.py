@@ -1,0 +1,150 @@
+"""A training run's state: made from a recipe, written to and read from a checkpoint.
+
+A checkpoint holds full tensors, whatever the processes share between them (DDP, FSDP), so a run may go on with another
+number of processes. Batches are a function of the step, so the step is all that is needed to go on with the data.
+It knows neither the audio nor the steps.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import logging
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+
+from musicgen import audio
+from musicgen.checkpoint.tensors import read_pickle
+from musicgen.errors import CheckpointError, InputError
+from musicgen.model import MusicGen
+from musicgen.training.lm.config import Every, LMRecipe
+from musicgen.training.lm.network import Network
+from musicgen.training.lm.optimiser import Average, optimiser
+from musicgen.training.lm.start import without_adapters
+from musicgen.training.recipe import differences
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "checkpoints"
+_FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
+_SHARED = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+
+
+@dataclass
+class Run:
+    """The state of a run."""
+
+    recipe: LMRecipe
+    accelerator: Accelerator
+    network: torch.nn.Module
+    """Network, as Accelerate wraps it."""
+    plain: Network
+    """The same, unwrapped: for what is no forward pass."""
+    optimiser: Any
+    average: Average
+    shell: MusicGen | None
+    """In the main process: a whole model on the CPU that takes the weights for samples and for the export."""
+    step: int = 0
+    """Steps done."""
+    losses: list[tuple[int, float]] = field(default_factory=list)
+    validations: list[dict[str, Any]] = field(default_factory=list)
+
+
+def start_run(recipe: LMRecipe, model: MusicGen, accelerator: Accelerator) -> Run:
+    """A run before its first step. Which parameters learn is what asks for gradients."""
+    train_text = any(parameter.requires_grad for parameter in model.text.encoder.parameters())  # type: ignore[union-attr]
+    shell = copy.deepcopy(model) if accelerator.is_main_process else None
+    plain = Network(model, train_text=train_text)
+    plain.to_device(accelerator.device)
+    wrapped, optimise = accelerator.prepare(plain, optimiser(plain, recipe.optimisation))
+    average = Average(list(wrapped.parameters()), recipe.optimisation.average)
+    return Run(recipe, accelerator, wrapped, plain, optimise, average, shell)
+
+
+def save_checkpoint(run: Run, output: Path) -> None:
+    """Write the run's state, whole or not at all, and drop the oldest checkpoints. All processes call this."""
+    with run.average:
+        averaged = get_model_state_dict(run.network, options=_FULL)
+    state = {
+        "recipe": run.recipe.as_dict(),
+        "step": run.step,
+        "losses": run.losses,
+        "validations": run.validations,
+        "network": get_model_state_dict(run.network, options=_FULL),
+        "average": averaged,
+        "optimiser": get_optimizer_state_dict(run.network, run.optimiser.optimizer, options=_FULL),
+        "scaler": None if run.accelerator.scaler is None else run.accelerator.scaler.state_dict(),
+    }
+    if run.accelerator.is_main_process:
+        folder = output / FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        audio.write_bytes(folder / f"step-{run.step:08d}.pt", buffer.getvalue())
+        for old in _checkpoints(output)[: -run.recipe.every.keep]:
+            old.unlink(missing_ok=True)
+    run.accelerator.wait_for_everyone()
+
+
+def resume(run: Run, output: Path) -> bool:
+    """Put the run into the state of the newest whole checkpoint in `output`; False if there is none."""
+    for path in reversed(_checkpoints(output)):
+        try:
+            state = read_pickle(path)
+        except CheckpointError as error:
+            logger.warning("%s: left aside (%s)", path, error)
+            continue
+        recipe = LMRecipe.from_dict(state["recipe"])
+        changed = differences(_comparable(recipe), _comparable(run.recipe))
+        if changed:
+            raise InputError(f"{output} holds a run of another recipe ({', '.join(changed)}): choose another folder")
+        _load(run, state)
+        return True
+    return False
+
+
+def _load(run: Run, state: dict[str, Any]) -> None:
+    set_model_state_dict(run.network, state["average"], options=_SHARED)
+    run.average.values = [parameter.detach().clone() for parameter in run.average.parameters]
+    set_model_state_dict(run.network, state["network"], options=_SHARED)
+    set_optimizer_state_dict(run.network, run.optimiser.optimizer, state["optimiser"], options=_SHARED)
+    if run.accelerator.scaler is not None and state["scaler"] is not None:
+        run.accelerator.scaler.load_state_dict(state["scaler"])
+    run.step, run.validations = state["step"], state["validations"]
+    run.losses = [(int(step), float(loss)) for step, loss in state["losses"]]
+
+
+def whole_model(run: Run) -> MusicGen | None:
+    """In the main process, the model with the weights as they are now, on the CPU. All processes call this."""
+    state = get_model_state_dict(run.network, options=_FULL)
+    if run.shell is None:
+        return None
+    Network(run.shell, train_text=run.plain.encoder is not None).load_state_dict(state)
+    if run.recipe.start.lora_rank == 0:
+        return run.shell
+    # Adapters are merged into a copy: the shell goes on taking their weights.
+    merged = copy.copy(run.shell)
+    merged._modules = dict(run.shell._modules)
+    merged.lm = without_adapters(run.shell.lm)
+    return merged
+
+
+def _checkpoints(output: Path) -> list[Path]:
+    return sorted((output / FOLDER).glob("step-*.pt"))
+
+
+def _comparable(recipe: LMRecipe) -> dict[str, Any]:
+    """What a run and its continuation must agree on: all but where things lie and how often they are reported."""
+    data = replace(recipe.data, path=recipe.data.path or ".", tokens="")
+    return replace(recipe, every=Every(), data=replace(data, path=".")).as_dict()
