@@ -1,8 +1,8 @@
 """Recipes: YAML files -> frozen dataclasses, each field typed, checked and documented.
 
-A recipe may begin with `inherits: NAME`, another shipped recipe or a file beside it, and then says only what differs; a
-command line may set single fields (`optimisation.steps=100`). A field's text after its line in the dataclass is its
-documentation; `document` prints it. It knows nothing of what the fields mean.
+A recipe may begin with `inherits: NAME`, another shipped recipe or a file beside it, and then says only what differs
+(`section: null` takes an inherited section back); a command line may set single fields (`optimisation.steps=100`). A field's
+text after its line in the dataclass is its documentation; `document` prints it. It knows nothing of what the fields mean.
 """
 
 from __future__ import annotations
@@ -86,6 +86,9 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     merged = dict(below)
     for name, value in above.items():
         inner = merged.get(name)
+        if value is None and isinstance(inner, dict):
+            del merged[name]
+            continue
         merged[name] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
     return merged
 

@@ -75,7 +75,7 @@ class NewText:
     """A small T5 encoder with a vocabulary of its own, both learnt here from the captions."""
 
     vocabulary: int = 2000
-    """Pieces of the unigram model (Kudo 2018)."""
+    """Byte pairs (Sennrich et al. 2016)."""
     dim: int = 256
     num_heads: int = 4
     num_layers: int = 2

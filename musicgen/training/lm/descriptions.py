@@ -52,8 +52,8 @@ def written(metadata: dict[str, Any], random: np.random.Generator) -> str:
 def normalise(description: str) -> str:
     """Text normalisation: stop words removed, the other words lemmatised, punctuation dropped.
 
-    The paper used spaCy's English model; here stop words are scikit-learn's list and lemmas simplemma's table, which
-    come with their packages. Lemmas differ for rare words.
+    The paper used spaCy's English model; here stop words are scikit-learn's list and lemmas lemminflect's table, which
+    come with their packages. A word that can be several parts of speech is taken for the first of noun, verb, adjective.
     """
     words = [word.lower() for word in _WORD.findall(description)]
     return " ".join(_lemma(word) for word in words if word not in _stop_words())
@@ -61,9 +61,10 @@ def normalise(description: str) -> str:
 
 @lru_cache(maxsize=100_000)
 def _lemma(word: str) -> str:
-    import simplemma  # here: only normalisation needs its tables
+    from lemminflect import getAllLemmas  # here: only normalisation needs its tables
 
-    return simplemma.lemmatize(word, lang="en")
+    lemmas = getAllLemmas(word)
+    return next((lemmas[part][0] for part in ("NOUN", "VERB", "ADJ", "ADV") if part in lemmas), word)
 
 
 @lru_cache(maxsize=1)

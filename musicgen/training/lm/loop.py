@@ -63,9 +63,9 @@ _MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 def train(recipe: LMRecipe, output: str | os.PathLike[str], device: str = "auto") -> dict[str, Any]:
     """Train into the folder `output`, or go on with the run that lies there. Returns the last validation."""
     output = Path(output)
-    accelerator = Accelerator(mixed_precision=_MIXED[recipe.optimisation.precision], cpu=device == "cpu")
-    if recipe.optimisation.precision == "float16" and accelerator.device.type == "cpu":
+    if recipe.optimisation.precision == "float16" and (device == "cpu" or not torch.cuda.is_available()):
         raise InputError("optimisation.precision is float16: that needs a GPU; on the CPU take bfloat16 or float32")
+    accelerator = Accelerator(mixed_precision=_MIXED[recipe.optimisation.precision], cpu=device == "cpu")
     model, folder, index = _begin(recipe, output, accelerator)
     cropper = Cropper(
         recipe, Fraction(index.rate), recipe.data.seconds, 0 if model.melody is None else model.melody.length

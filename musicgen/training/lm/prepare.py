@@ -60,6 +60,7 @@ def prepare(data: Data, folder: Path, tokenizer: AnyTokenizer, melody: str, seed
         clips = max(1, min(SHARD_CLIPS, (len(entries) - held_out) // data.lanes))
         with tqdm(total=len(entries), desc="tokens", unit="clip", disable=None) as bar:
             valid = _write(temporary, "valid", made.samples(entries[:held_out], bar), clips)
+            frames_held_out = made.frames
             train = _write(temporary, "train", made.samples(entries[held_out:], bar), clips)
         if not train or not valid:
             raise InputError(
@@ -75,7 +76,7 @@ def prepare(data: Data, folder: Path, tokenizer: AnyTokenizer, melody: str, seed
             melody=melody,
             train=train,
             valid=valid,
-            frames=made.frames,
+            frames=made.frames - frames_held_out,
             not_used=made.failed,
         )
         (temporary / INDEX).write_text(index.text())

@@ -12,7 +12,7 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from tokenizers import Tokenizer as FastTokenizer
-from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import nn
 from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
@@ -187,13 +187,14 @@ def new_text(options: NewText, captions: Iterable[str], folder: Path, seed: int)
 
 
 def _vocabulary(size: int, captions: Iterable[str]) -> PreTrainedTokenizerFast:
-    """A unigram tokeniser with T5's conventions: <pad> 0, </s> 1 at the end of every text, <unk> 2."""
+    """Byte pairs (Sennrich et al. 2016) with T5's conventions: <pad> 0, </s> 1 at the end of every text, <unk> 2."""
     special = ["<pad>", "</s>", "<unk>"]
-    fast = FastTokenizer(models.Unigram())
+    fast = FastTokenizer(models.BPE(unk_token="<unk>"))
     fast.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    # A number is one digit a piece: tempi that the captions do not name can be read too.
-    fast.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Digits(True)])
-    trainer = trainers.UnigramTrainer(vocab_size=size, special_tokens=special, unk_token="<unk>", show_progress=False)
+    fast.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()])
+    fast.decoder = decoders.Metaspace()
+    # Not T5's unigram model: its training here gives another vocabulary every time.
+    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=special, show_progress=False)
     fast.train_from_iterator(captions, trainer)
     fast.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     return PreTrainedTokenizerFast(

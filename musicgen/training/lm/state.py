@@ -38,7 +38,6 @@ logger = logging.getLogger(__name__)
 
 FOLDER = "checkpoints"
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
-_SHARED = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
 
 
 @dataclass
@@ -115,10 +114,11 @@ def resume(run: Run, output: Path) -> bool:
 
 
 def _load(run: Run, state: dict[str, Any]) -> None:
-    set_model_state_dict(run.network, state["average"], options=_SHARED)
+    shared = StateDictOptions(full_state_dict=True, broadcast_from_rank0=run.accelerator.num_processes > 1)
+    set_model_state_dict(run.network, state["average"], options=shared)
     run.average.values = [parameter.detach().clone() for parameter in run.average.parameters]
-    set_model_state_dict(run.network, state["network"], options=_SHARED)
-    set_optimizer_state_dict(run.network, run.optimiser.optimizer, state["optimiser"], options=_SHARED)
+    set_model_state_dict(run.network, state["network"], options=shared)
+    set_optimizer_state_dict(run.network, run.optimiser.optimizer, state["optimiser"], options=shared)
     if run.accelerator.scaler is not None and state["scaler"] is not None:
         run.accelerator.scaler.load_state_dict(state["scaler"])
     run.step, run.validations = state["step"], state["validations"]
@@ -145,6 +145,6 @@ def _checkpoints(output: Path) -> list[Path]:
 
 
 def _comparable(recipe: LMRecipe) -> dict[str, Any]:
-    """What a run and its continuation must agree on: all but where things lie and how often they are reported."""
-    data = replace(recipe.data, path=recipe.data.path or ".", tokens="")
-    return replace(recipe, every=Every(), data=replace(data, path=".")).as_dict()
+    """What a run and its continuation must agree on: all but its length, where things lie, and how often it reports."""
+    data = replace(recipe.data, path=".", tokens="", workers=0)
+    return replace(recipe, every=Every(), data=data, optimisation=replace(recipe.optimisation, steps=1)).as_dict()

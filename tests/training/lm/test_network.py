@@ -1,0 +1,149 @@
+"""The loss against transformers', and what a run can begin with."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from musicgen import checkpoint, patterns
+from musicgen.errors import InputError
+from musicgen.lm import Conditions
+from musicgen.tokenizer import StereoTokenizer
+from musicgen.training.lm.batches import Batch
+from musicgen.training.lm.config import NewText
+from musicgen.training.lm.network import Network
+from musicgen.training.lm.start import (
+    add_adapters,
+    melody_from_text,
+    new_text,
+    stereo_from_mono,
+    without_adapters,
+)
+from tests import standins
+
+TEXTS = ["slow guitar", "fast drums and a long text"]
+
+
+def batch(num_codebooks: int = 4, frames: int = 20, seed: int = 0, melody: bool = False) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    codes = torch.randint(0, 64, (2, num_codebooks, frames), generator=generator)
+    classes = torch.randint(0, 12, (2, 235), generator=generator) if melody else None
+    return Batch(codes, torch.tensor([frames, frames - 6]), TEXTS, classes)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return standins.write(standins.transformers_model(), tmp_path_factory.mktemp("model") / "text")
+
+
+def test_the_loss_is_transformers(folder: Path) -> None:
+    """Teacher forcing through transformers' own forward, whose labels are the delayed codes."""
+    theirs = standins.transformers_model()
+    model = checkpoint.load(folder, "cpu")
+    network = Network(model, train_text=False)
+    one = batch()
+    inputs = network.inputs(one, 64)
+    ours = network(inputs) / inputs.counts(network.special)
+
+    tokens = AutoTokenizer.from_pretrained(folder)(TEXTS, padding=True, return_tensors="pt")
+    special = network.special
+    steps = inputs.sequence.shape[2] - 1
+    decoder_inputs = inputs.sequence[:, :, :-1].reshape(-1, steps)
+    logits = theirs(**tokens, decoder_input_ids=decoder_inputs).logits.view(2, 4, steps, -1)
+    expected = []
+    for k in range(4):
+        terms = []
+        for row, length in enumerate([20, 14]):
+            for t in range(length):  # codebook k of frame t is predicted in step t + k + 1, from index t + k
+                logs = logits[row, k, t + k].double().log_softmax(-1)
+                terms.append(-logs[one.codes[row, k, t]])
+        expected.append(torch.stack(terms).mean())
+    assert int(inputs.counts(special)[0]) == 34
+    torch.testing.assert_close(ours, torch.stack(expected).float(), atol=1e-4, rtol=0)
+
+
+def test_rows_without_text_are_the_null_condition(folder: Path) -> None:
+    """Dropped conditions are what guidance compares with at inference."""
+    model = checkpoint.load(folder, "cpu")
+    network = Network(model, train_text=False)
+    one = batch()
+    bare = Batch(one.codes, one.lengths, ["", TEXTS[1]], None)
+    inputs = network.inputs(bare, 64)
+    alone = Batch(one.codes[:1], one.lengths[:1], [""], None)
+    conditions = Conditions(*[getattr(model.text([None]), name) for name in ("values", "mask")])
+    logits = model.lm(network.inputs(alone, 64).sequence[:, :, :-1], conditions)
+    both = network(inputs)
+    second = network(network.inputs(Batch(one.codes[1:], one.lengths[1:], TEXTS[1:], None), 64))
+    targets = inputs.sequence[:1, :, 1:]
+    known = targets != network.special
+    logs = logits.log_softmax(-1).gather(-1, targets.clamp(max=63)[..., None])[..., 0]
+    torch.testing.assert_close(both - second, -(logs * known).sum(dim=(0, 2)), atol=1e-3, rtol=0)
+
+
+def test_stereo_starts_as_the_mono_model(folder: Path) -> None:
+    mono = checkpoint.load(folder, "cpu")
+    stereo = stereo_from_mono(checkpoint.load(folder, "cpu"))
+    assert isinstance(stereo.tokenizer, StereoTokenizer)
+    assert stereo.pattern == patterns.stereo_partial_delay(8)
+    codes = batch().codes
+    both = codes.repeat_interleave(2, dim=1)  # the same left and right
+    text = mono.text(TEXTS)
+    conditions = Conditions(cross=text.values, cross_mask=text.mask)
+    one = mono.lm(mono.pattern.layout(20).build(codes, 64)[:, :, :-1], conditions)
+    two = stereo.lm(stereo.pattern.layout(20).build(both, 64)[:, :, :-1], conditions)
+    torch.testing.assert_close(two[:, ::2], one, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(two[:, 1::2], one, atol=1e-4, rtol=1e-4)
+    with pytest.raises(InputError, match="stereo already"):
+        stereo_from_mono(stereo)
+
+
+def test_a_text_model_becomes_a_melody_model(folder: Path) -> None:
+    text = checkpoint.load(folder, "cpu")
+    model = melody_from_text(text, 5.0, seed=0)
+    assert model.melody is not None
+    assert model.melody.length == 5 * 32_000 // 4096 + 1
+    assert torch.equal(model.lm.embedding.weight, text.lm.embedding.weight)
+    assert not any("cross" in name for name in model.lm.state_dict())
+    wave = model.generate(["drums"], 0.2, seed=0, melody=torch.eye(12))
+    assert wave.shape == (1, 1, 6400)
+    with pytest.raises(InputError, match="follows melodies already"):
+        melody_from_text(model, 5.0, seed=0)
+
+
+def test_adapters_start_as_nothing_and_merge_into_the_layers(folder: Path) -> None:
+    model = checkpoint.load(folder, "cpu")
+    codes = batch().codes
+    text = model.text(TEXTS)
+    conditions = Conditions(cross=text.values, cross_mask=text.mask)
+    before = model.lm(codes, conditions)
+    add_adapters(model.lm, rank=2, alpha=4.0)
+    learning = [name for name, parameter in model.lm.named_parameters() if parameter.requires_grad]
+    assert learning
+    assert all("lora" in name for name in learning)
+    torch.testing.assert_close(model.lm(codes, conditions), before)
+    with torch.no_grad():
+        for name, parameter in model.lm.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(generator=torch.Generator().manual_seed(1))
+    changed = model.lm(codes, conditions)
+    assert (changed - before).abs().max() > 0.1
+    merged = without_adapters(model.lm)
+    assert set(merged.state_dict()) == set(checkpoint.load(folder, "cpu").lm.state_dict())
+    torch.testing.assert_close(merged(codes, conditions), changed, atol=1e-4, rtol=1e-4)
+
+
+def test_a_new_vocabulary_reads_back_and_knows_new_numbers(tmp_path: Path) -> None:
+    captions = [f"a {mood} piece at {bpm} bpm" for mood in ("slow", "happy", "calm") for bpm in range(60, 90)]
+    options = NewText(vocabulary=80, dim=8, num_heads=2, num_layers=1, ffn_dim=16)
+    encoder, tokenizer = new_text(options, captions, tmp_path / "text", seed=0)
+    again, same = new_text(options, [], tmp_path / "text", seed=0)
+    ids = tokenizer("A happy piece at 137 bpm").input_ids
+    assert ids == same("A happy piece at 137 bpm").input_ids
+    assert ids[-1] == tokenizer.eos_token_id == 1
+    assert tokenizer.pad_token_id == 0
+    assert tokenizer.unk_token_id not in ids
+    assert tokenizer.decode(ids[:-1]) == "a happy piece at 137 bpm"
+    assert all(
+        torch.equal(a, b) for a, b in zip(encoder.state_dict().values(), again.state_dict().values(), strict=True)
+    )

@@ -1,0 +1,150 @@
+"""Audio -> shards: the codes are the tokeniser's, the melody is the chroma's, and what cannot be used is listed."""
+
+import json
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+import torch
+
+from musicgen import audio, chroma
+from musicgen.checkpoint import parts
+from musicgen.errors import InputError
+from musicgen.tokenizer import StereoTokenizer
+from musicgen.training.lm.config import Data
+from musicgen.training.lm.prepare import prepare
+from musicgen.training.lm.shards import iterate, read_index, read_shard
+from tests.training.lm.conftest import NUM_CLIPS
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tokenizer_folder: Path):
+    return parts.audio_tokenizer(str(tokenizer_folder))
+
+
+def data(music: Path, **values) -> Data:
+    return Data(path=str(music), melody="mix", **({"lanes": 2, "validation": 2} | values))
+
+
+def test_codes_and_melody_are_those_of_the_file(music: Path, tokenizer, tmp_path: Path) -> None:
+    index = prepare(data(music), tmp_path / "tokens", tokenizer, "mix", 0, CPU)
+    assert read_index(str(tmp_path / "tokens")) == index
+    assert sum(index.train.values()) == NUM_CLIPS - 2
+    assert sum(index.valid.values()) == 2
+    assert len(index.train) >= 2  # a shard for every lane
+    samples = [*iterate(str(tmp_path / "tokens"), index.train), *iterate(str(tmp_path / "tokens"), index.valid)]
+    assert sum(sample.codes.shape[1] for sample in samples[: NUM_CLIPS - 2]) == index.frames
+    seen = set()
+    for sample in samples:
+        name = f"tone-{sample.metadata['bpm'] - 60:02d}"
+        seen.add(name)
+        recording = audio.read(music / f"{name}.flac")
+        assert sample.metadata == json.loads((music / f"{name}.json").read_text())
+        expected = tokenizer.encode(recording.mono().wave[None])[0]
+        assert np.array_equal(sample.codes, expected.numpy())
+        # The chroma of the whole file, at its own hop: every 6.4 frames.
+        whole = chroma.of_audio(recording).argmax(-1)
+        at = [min(round(i * Fraction(chroma.HOP, 640)), len(sample.chroma) - 1) for i in range(len(whole) - 1)]
+        assert np.array_equal(sample.chroma[at], whole[:-1].numpy())
+    assert len(seen) == NUM_CLIPS
+
+
+def test_chroma_at_any_samples_is_the_chroma() -> None:
+    wave = torch.randn(50_000, generator=torch.Generator().manual_seed(0))
+    at_the_hop = chroma.chroma_at(wave, torch.arange(chroma.num_frames(50_000)) * chroma.HOP)
+    torch.testing.assert_close(at_the_hop, chroma.chroma(wave), atol=1e-5, rtol=1e-4)
+
+
+def test_stereo_has_twice_the_codebooks(music: Path, tokenizer, tmp_path: Path) -> None:
+    stereo = StereoTokenizer(tokenizer)
+    index = prepare(data(music), tmp_path / "tokens", stereo, "none", 0, CPU)
+    sample = next(iterate(str(tmp_path / "tokens"), index.valid))
+    recording = audio.read(music / f"tone-{sample.metadata['bpm'] - 60:02d}.flac")
+    assert np.array_equal(sample.codes, stereo.encode(recording.wave[None])[0].numpy())
+    assert sample.chroma is None
+    assert index.num_codebooks == 8
+    assert index.channels == 2
+
+
+def test_processes_write_the_same_bytes(music: Path, tokenizer, tmp_path: Path) -> None:
+    for name, workers in (("one", 0), ("two", 2)):
+        prepare(data(music, workers=workers), tmp_path / name, tokenizer, "mix", 0, CPU)
+    for shard in (tmp_path / "one").glob("*.tar"):
+        ours = read_shard(str(shard), len(read_shard(str(tmp_path / "two" / shard.name), _count(shard))))
+        theirs = read_shard(str(tmp_path / "two" / shard.name), len(ours))
+        assert all(
+            np.array_equal(a.codes, b.codes) and a.metadata == b.metadata for a, b in zip(ours, theirs, strict=True)
+        )
+
+
+def _count(shard: Path) -> int:
+    index = read_index(str(shard.parent))
+    assert index is not None
+    return (index.train | index.valid)[shard.name]
+
+
+def test_what_cannot_be_used_is_listed_and_counted(music: Path, tokenizer, tmp_path: Path, caplog) -> None:
+    folder = tmp_path / "music"
+    shutil.copytree(music, folder)
+    (folder / "broken.flac").write_bytes(b"not audio")
+    (folder / "tone-03.json").write_text("{")
+    lines = [{"path": file.name} for file in sorted(folder.glob("*.flac"))] + [{"path": "missing.wav"}]
+    (folder / "manifest.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    index = prepare(data(folder / "manifest.jsonl"), tmp_path / "tokens", tokenizer, "none", 0, CPU)
+    assert len(index.not_used) == 3
+    for name in ("broken.flac", "tone-03.json", "missing.wav"):
+        assert sum(name in reason for reason in index.not_used) == 1
+    assert "3 of 26 clips were not used" in caplog.text
+    assert sum((index.train | index.valid).values()) == NUM_CLIPS - 1
+
+
+def test_nothing_usable_leaves_nothing_behind(tokenizer, tmp_path: Path) -> None:
+    folder = tmp_path / "music"
+    folder.mkdir()
+    for number in range(12):
+        (folder / f"{number}.wav").write_bytes(b"noise")
+    with pytest.raises(InputError, match=r"12 cannot be used.*0?\.wav"):
+        prepare(data(folder), tmp_path / "tokens", tokenizer, "none", 0, CPU)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_too_few_clips(music: Path, tokenizer, tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text(json.dumps({"path": str(music / "tone-00.flac")}))
+    with pytest.raises(InputError, match="at least 10 are needed"):
+        prepare(data(manifest), tmp_path / "tokens", tokenizer, "none", 0, CPU)
+
+
+def test_a_manifest_line_without_a_path(tokenizer, tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text('{"path": "a.wav"}\n{"file": "b.wav"}\n')
+    with pytest.raises(InputError, match="line 2"):
+        prepare(data(manifest), tmp_path / "tokens", tokenizer, "none", 0, CPU)
+
+
+def test_shards_stream_from_object_storage(music: Path, tokenizer, tmp_path: Path) -> None:
+    """fsspec's in-memory store stands for s3:// and its kin: the same calls."""
+    index = prepare(data(music), tmp_path / "tokens", tokenizer, "none", 0, CPU)
+    store = fsspec.filesystem("memory")
+    for file in (tmp_path / "tokens").iterdir():
+        store.pipe(f"/bucket/{file.name}", file.read_bytes())
+    assert read_index("memory://bucket") == index
+    ours = list(iterate(str(tmp_path / "tokens"), index.train))
+    theirs = list(iterate("memory://bucket", index.train))
+    assert all(np.array_equal(a.codes, b.codes) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_a_damaged_shard_is_named(music: Path, tokenizer, tmp_path: Path) -> None:
+    index = prepare(data(music), tmp_path / "tokens", tokenizer, "none", 0, CPU)
+    name, count = next(iter(index.train.items()))
+    shard = tmp_path / "tokens" / name
+    shard.write_bytes(shard.read_bytes()[:3000])
+    with pytest.raises(InputError, match=name):
+        read_shard(str(shard), count)
+    with pytest.raises(InputError, match="index says"):
+        read_shard(str(tmp_path / "tokens" / list(index.train)[1]), 99)
