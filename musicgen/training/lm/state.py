@@ -113,6 +113,14 @@ def resume(run: Run, output: Path) -> bool:
     return False
 
 
+def newest_recipe(output: Path) -> LMRecipe:
+    """The recipe of the run that lies in `output`."""
+    found = _checkpoints(output)
+    if not found:
+        raise InputError(f"{output} holds no checkpoint of a run")
+    return LMRecipe.from_dict(read_pickle(found[-1])["recipe"])
+
+
 def _load(run: Run, state: dict[str, Any]) -> None:
     shared = StateDictOptions(full_state_dict=True, broadcast_from_rank0=run.accelerator.num_processes > 1)
     set_model_state_dict(run.network, state["average"], options=shared)

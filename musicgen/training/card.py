@@ -1,0 +1,162 @@
+"""python -m musicgen.training.card RUN OUTPUT: a trained model as a folder to publish, with its model card.
+
+    RUN/model/          the weights, in the transformers layout
+    RUN/history.json    losses and validations
+    QUALITY.json        `python -m musicgen.training.quality` wrote it
+    TEXT.md             what only a person can say: what the model is for, what it cannot do
+        -> OUTPUT/README.md, curves.png and the model's files
+
+Every number in the card comes from these files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import musicgen
+from musicgen.errors import InputError, MusicGenError
+from musicgen.training.lm.shards import Index, read_index
+from musicgen.training.lm.state import newest_recipe
+from musicgen.training.quality import table
+
+LICENCE = "MIT"
+
+
+def write(run: Path, output: Path, quality: Path | None, text: Path | None, tokens: str = "") -> None:
+    """Make the folder `output` from a finished run."""
+    model = run / "model"
+    if not (model / "config.json").is_file():
+        raise InputError(f"{run}: no trained model inside: let the run end first")
+    if output.exists():
+        raise InputError(f"{output} exists already: choose another folder")
+    history = json.loads((run / "history.json").read_text())
+    index = read_index(tokens or str(run / "tokens"))
+    shutil.copytree(model, output)
+    _plot(history, output / "curves.png")
+    results = None if quality is None else json.loads(quality.read_text())
+    told = "" if text is None else text.read_text().strip()
+    (output / "README.md").write_text(_card(output.name, run, history, index, results, told))
+
+
+def _card(
+    name: str, run: Path, history: dict[str, Any], index: Index | None, quality: dict[str, Any] | None, text: str
+) -> str:
+    recipe = newest_recipe(run).as_dict()
+    model = musicgen.load(run / "model", "cpu")
+    last = history["validations"][-1]
+    size = sum(file.stat().st_size for file in (run / "model").iterdir()) / 1e6
+    weights = sum(parameter.numel() for parameter in model.lm.parameters()) / 1e6
+    encoder = sum(parameter.numel() for parameter in model.text.parameters()) / 1e6
+    perplexity = ", ".join(f"{value:.1f}" for value in last["perplexity"])
+    lines = [
+        "---",
+        f"license: {LICENCE.lower()}",
+        "library_name: transformers",
+        "pipeline_tag: text-to-audio",
+        "---",
+        f"# {name}",
+        "",
+        text,
+        "",
+        "## What it is",
+        "",
+        f"- Follows: {'text and melody' if model.melody is not None else 'text'}; {model.channels} channel"
+        f"{'s' if model.channels > 1 else ''}, {model.sample_rate} Hz, context {model.max_duration:g} s.",
+        f"- Language model: {weights:.1f} M weights, {model.lm.config.num_layers} layers of width {model.lm.config.dim}, "
+        f"{model.lm.config.num_codebooks} codebooks of {model.lm.config.codebook_size}; text encoder {encoder:.1f} M; "
+        f"{size:.1f} MB on disk.",
+        f"- Licence of weights and data: {LICENCE}. `musicgen.load({name!r})`, or transformers' own classes.",
+        "",
+        "## Data",
+        "",
+    ]
+    if index is not None:
+        seconds = index.frames / _rate(index)
+        lines.append(
+            f"{seconds / 3600:.1f} hours in {sum(index.train.values())} clips ({sum(index.valid.values())} more held out, "
+            f"{len(index.not_used)} not used), composed and rendered by `musicgen.training.corpus`: no recording and no "
+            "text of anybody else went into it."
+        )
+    lines += [
+        "",
+        "## Training",
+        "",
+        f"{last['step']} steps. Held out: loss {last['loss']:.3f}, perplexity of the codebooks {perplexity}.",
+        f"Recipe (seed {recipe['seed']}):",
+        "",
+        "```yaml",
+        yaml.safe_dump(recipe, sort_keys=False).strip(),
+        "```",
+        "",
+        "![loss over the steps](curves.png)",
+        "",
+        "## Quality",
+        "",
+    ]
+    if quality is None:
+        lines.append("Not measured.")
+    else:
+        first, last_seed = quality["seeds"]
+        lines += [
+            f"`python -m musicgen.training.quality {name}`: the held-out compositions of the seeds {first} to {last_seed}, "
+            f"{quality['duration']:g} s each, on {platform.machine()} ({platform.system()}).",
+            "",
+            table(quality),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _rate(index: Index) -> float:
+    numerator, _, denominator = index.rate.partition("/")
+    return int(numerator) / int(denominator or 1)
+
+
+def _plot(history: dict[str, Any], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axis = pyplot.subplots(figsize=(7, 3.5), layout="constrained")
+    steps, losses = zip(*history["losses"], strict=True)
+    axis.plot(steps, losses, color="#9aa5b1", linewidth=1, label="training")
+    validations = history["validations"]
+    axis.plot(
+        [one["step"] for one in validations], [one["loss"] for one in validations],
+        color="#1f6feb", marker="o", markersize=3, label="held out (EMA)",
+    )  # fmt: skip
+    axis.set_xlabel("step")
+    axis.set_ylabel("cross-entropy (nats)")
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m musicgen.training.card", description=__doc__)
+    parser.add_argument("run", type=Path, help="the folder of a finished run")
+    parser.add_argument("output", type=Path, help="the new folder; its name is the model's")
+    parser.add_argument("--quality", type=Path, help="what musicgen.training.quality wrote with --json")
+    parser.add_argument("--text", type=Path, help="Markdown that opens the card")
+    parser.add_argument("--tokens", default="", help="the tokens' folder, if not RUN/tokens")
+    options = parser.parse_args(arguments)
+    try:
+        write(options.run, options.output, options.quality, options.text, options.tokens)
+    except MusicGenError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
