@@ -1,0 +1,63 @@
+"""Memorisation: how often a model continues a training example with the example itself (paper section 4, figure 2b).
+
+Conventions: the first codebook alone; the prompt is the example's own codes, of varying length, with its own condition; the
+continuation is greedy, 250 codes (5 s). An exact match has all codes equal, a partial match at least 80 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from musicgen.errors import InputError
+
+VERSION = "1"
+CONTINUATION = 250
+"""Codes; 5 s at 50 Hz."""
+PARTIAL = 0.8
+"""Share of equal codes from which a continuation is a partial match."""
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Of one prompt length; counts add up."""
+
+    examples: int
+    exact: int
+    partial: int
+
+    def __add__(self, other: Matches) -> Matches:
+        return Matches(self.examples + other.examples, self.exact + other.exact, self.partial + other.partial)
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """(exact, partial), in [0, 1]; an exact match is a partial one too."""
+        if self.examples == 0:
+            raise InputError("memorisation needs at least one example")
+        return self.exact / self.examples, self.partial / self.examples
+
+
+def equal_shares(truth: npt.ArrayLike, continued: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Share of equal codes of each example: [n, T] and [n, T] of the first codebook -> [n]."""
+    ours, theirs = np.asarray(truth), np.asarray(continued)
+    if ours.ndim != 2 or ours.shape != theirs.shape or 0 in ours.shape:
+        raise InputError(f"codes must be [n, T] alike, not {list(ours.shape)} and {list(theirs.shape)}")
+    if not (np.issubdtype(ours.dtype, np.integer) and np.issubdtype(theirs.dtype, np.integer)):
+        raise InputError(f"codes must be whole numbers, not {ours.dtype} and {theirs.dtype}")
+    return (ours == theirs).mean(axis=1)
+
+
+def matches(truth: npt.ArrayLike, continued: npt.ArrayLike) -> Matches:
+    """Of examples that had prompts of one length."""
+    equal = np.asarray(truth) == np.asarray(continued)
+    shares = equal_shares(truth, continued)
+    partial = equal.sum(axis=1) >= PARTIAL * equal.shape[1] - 1e-9
+    return Matches(len(shares), int(equal.all(axis=1).sum()), int(partial.sum()))
+
+
+def merge(parts: Iterable[Matches]) -> Matches:
+    """Of the union."""
+    return sum(parts, Matches(0, 0, 0))
