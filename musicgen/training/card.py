@@ -4,7 +4,7 @@
     RUN/history.json    losses and validations
     QUALITY.json        `python -m musicgen.training.quality` wrote it
     TEXT.md             what only a person can say: what the model is for, what it cannot do
-        -> OUTPUT/README.md, curves.png and the model's files
+        -> OUTPUT/README.md, curves.png, quality.json and the model's files
 
 Every number in the card comes from these files.
 """
@@ -29,6 +29,7 @@ from musicgen.training.lm.state import newest_recipe
 from musicgen.training.quality import table
 
 LICENCE = "MIT"
+QUALITY = "quality.json"
 
 
 def write(run: Path, output: Path, quality: Path | None, text: Path | None, tokens: str = "") -> None:
@@ -43,6 +44,10 @@ def write(run: Path, output: Path, quality: Path | None, text: Path | None, toke
     shutil.copytree(model, output)
     _plot(history, output / "curves.png")
     results = None if quality is None else json.loads(quality.read_text())
+    if results is not None:
+        # The figures without those of every clip.
+        rows = {name: row["summary"] for name, row in results["rows"].items()}
+        (output / QUALITY).write_text(json.dumps(results | {"rows": rows}, indent=1) + "\n")
     told = "" if text is None else text.read_text().strip()
     (output / "README.md").write_text(_card(output.name, run, history, index, results, told))
 
