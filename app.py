@@ -1,10 +1,14 @@
-"""The Gradio app: what `make demo`, `python app.py` and a Hugging Face Space run."""
+"""The Gradio app: what `make demo`, `python app.py` and a Hugging Face Space run. `python app.py --help` lists its flags."""
 
-from demo import ui
+import os
+import sys
+
+from demo import configuration, ui
 from demo.service import Service
 
-service = Service()
+service = Service(configuration.read(sys.argv[1:] if __name__ == "__main__" else [], os.environ))
 demo = ui.build(service)
 
 if __name__ == "__main__":
-    ui.launch(demo)
+    service.warm_up()
+    ui.launch(demo, service)

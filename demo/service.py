@@ -1,147 +1,258 @@
-"""What the page asks for, done: models loaded on demand, clips generated, written with their settings inside.
+"""What the page and the API ask for, done: a line of visitors, models loaded on demand, clips with their settings inside.
 
-It knows nothing of widgets. Imports of PyTorch wait for the first clip, so that the page answers at once.
+It knows nothing of widgets. PyTorch is imported when the first clip or melody needs it, so that the page answers at once.
+`submit` gives a ticket; its events come as `Sound` while the music is made and as one `Clip` a variation.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+import logging
+import math
+import os
 import secrets
 import tempfile
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from musicgen import __version__, catalog
-from musicgen.errors import InputError, MusicGenError
-from musicgen.options import GenerationOptions
+from demo import stored
+from demo.configuration import Configuration
+from demo.engines import Engines
+from demo.files import Files
+from demo.line import Busy, Line, Stopped, Ticket
+from demo.models import Shelf
+from demo.request import MAX_SEED, Request, Section, check, clean, format_timeline, parse_timeline, whole
 
 if TYPE_CHECKING:
-    from musicgen.model import MusicGen
+    import numpy as np
 
-FALLBACK_MODEL = "facebook/musicgen-small"
-MAX_DURATION = 120.0
-"""Seconds that the page offers."""
-MAX_PROMPT = 2_000
-"""Characters."""
+__all__ = [
+    "Busy", "Clip", "Progress", "Request", "Section", "Service", "Sound", "Stopped", "clean", "format_timeline",
+    "parse_timeline", "whole",
+]  # fmt: skip
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Request:
-    """One clip as a visitor asks for it. melody: a file that the server itself stored; seed None: a new one."""
+class Progress:
+    """Where a clip is: what is done, the share of all variations, seconds left (None while nobody knows)."""
 
-    prompt: str
-    model: str
-    duration: float = 10.0
-    melody: Path | None = None
-    separate: bool = True
-    seed: int | None = None
-    options: GenerationOptions = field(default_factory=GenerationOptions)
+    what: str
+    share: float
+    left: float | None = None
+
+
+@dataclass(frozen=True)
+class Sound:
+    """The next part of the first variation, as decoded: int16 [T, C] at `rate` Hz."""
+
+    samples: np.ndarray
+    rate: int
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A finished clip: its file, and what the page says about it."""
+    """A finished clip. path: FLAC with the settings inside; frames: its chroma, to compare with the
+    request's, which are those of the melody that it was to follow."""
 
     path: Path
+    request: Request
     seed: int
-    summary: str
+    seconds: float
+    channels: int
+    rate: int
+    loudness: float
+    complete: bool
+    frames: tuple[int, ...]
+
+    @property
+    def summary(self) -> str:
+        channels = "stereo" if self.channels == 2 else "mono"
+        level = f", {self.loudness:.1f} LUFS" if math.isfinite(self.loudness) else ""
+        kept = "" if self.complete else ", stopped early"
+        return f"{self.seconds:.2f} s, {channels}, {self.rate} Hz{level}, seed {self.seed}{kept}"
 
 
-class Cancelled(MusicGenError):
-    """The visitor stopped the generation or left."""
+Event = Sound | Clip
+Job = Ticket[Request, Event | Progress]
 
 
 class Service:
-    """Keeps the last model that was used; one clip is made at a time."""
+    """One for a page. folder: where clips are kept, a new one when None."""
 
-    def __init__(self, folder: Path | None = None, device: str = "auto") -> None:
-        self.folder = folder if folder is not None else Path(tempfile.mkdtemp(prefix="musicgen-demo-"))
-        self.device = device
-        self._model: MusicGen | None = None
-        self._lock = threading.Lock()
+    def __init__(self, configuration: Configuration | None = None, folder: Path | None = None) -> None:
+        self.configuration = configuration if configuration is not None else Configuration()
+        self.limits = self.configuration.limits
+        self.shelf = Shelf(self.configuration.folder, self.configuration.models)
+        self.engines = Engines(self.shelf, self.configuration.device, most=self.configuration.loaded)
+        folder = folder if folder is not None else Path(tempfile.mkdtemp(prefix="musicgen-demo-"))
+        self.files = Files(folder, self.limits.keep_hours)
+        self.line: Line[Request, Event | Progress] = Line(
+            self._work,
+            workers=self.configuration.workers,
+            length=self.limits.queue,
+            per_visitor=self.limits.per_visitor,
+        )
+        self.warm = threading.Event()
+        self._speeds: dict[tuple[str, str], float] = {}
+        self._separator: Any = None
+        self._separator_lock = threading.Lock()
+        self._parts = _on_zero_gpu(self._sound)
 
-    def generate(self, request: Request, progress: Callable[[str, float], None], cancel: threading.Event) -> Clip:
-        """Make a clip. `progress(what, share done)` is called as it goes; setting `cancel` ends it within a step."""
-        check(request)
-        with self._lock:
-            _stop_if(cancel)
-            progress(f"loading {request.model}", 0.0)
-            model = self._loaded(request.model)
+    def warm_up(self) -> threading.Thread:
+        """Import PyTorch and load the default model, in the background. A model that is not here is left for later."""
 
-            def step(done: int, total: int) -> None:
-                _stop_if(cancel)
-                progress(f"step {done} of {total}", done / total)
+        def work() -> None:
+            try:
+                name = self.shelf.default()
+                if self.shelf.find(name).origin != "published":
+                    with self.engines.use(name, "float32"):
+                        pass
+                else:
+                    importlib.import_module("musicgen.checkpoint")
+            except Exception as error:
+                log.warning("not loaded at start: %s", error)
+            finally:
+                self.warm.set()
 
-            seed = request.seed if request.seed is not None else secrets.randbelow(2**31)
-            wave = model.generate(
-                [request.prompt],
-                request.duration,
-                seed=seed,
-                melody=request.melody,
-                separate=request.separate,
-                options=request.options,
-                progress=step,
-            )[0]
-            return self._write(request, model, wave, seed)
+        thread = threading.Thread(target=work, daemon=True, name="warm-up")
+        thread.start()
+        return thread
 
-    def _loaded(self, name: str) -> MusicGen:
-        if self._model is None or self._model.name != name:
-            from musicgen import checkpoint
+    def submit(self, visitor: str, request: Request) -> Job:
+        """A ticket in the line. Raises InputError for a request that cannot be met, Busy when the line is full."""
+        check(request, self.limits, self.shelf)
+        return self.line.join(visitor, request)
 
-            self._model = None  # freed before the next one needs its memory
-            self._model = checkpoint.load(name, self.device)
-        return self._model
+    def stop(self, visitor: str) -> int:
+        """End a visitor's clips and keep what was made; how many there were."""
+        tickets = self.line.of(visitor)
+        for ticket in tickets:
+            ticket.stop()
+        return len(tickets)
 
-    def _write(self, request: Request, model: MusicGen, wave, seed: int) -> Clip:  # type: ignore[no-untyped-def]
+    def leave(self, visitor: str) -> None:
+        """A visitor has gone: nothing of theirs goes on."""
+        for ticket in self.line.of(visitor):
+            self.line.forget(ticket)
+
+    def cost(self, model: str, precision: str, seconds: float) -> float | None:
+        """Seconds that a clip takes here, as far as this model was seen at work; None before."""
+        speed = self._speeds.get((model, precision))
+        return None if speed is None else seconds / speed
+
+    def melody(self, recording: Path, separate: bool) -> tuple[int, ...]:
+        """The chroma frames of a recording, as a model would follow them."""
+        from demo import melody
+        from musicgen.conditioners.separation import DemucsSeparator
+
+        with self._separator_lock:  # Demucs is large: one at a time
+            if self._separator is None:
+                self._separator = DemucsSeparator()
+            return melody.extract(recording, separate, self._separator)
+
+    def seconds_of(self, recording: Path) -> float:
+        """How long a recording is. Raises InputError for what is none."""
+        from musicgen import audio
+
+        return audio.read(recording).duration
+
+    def close(self) -> None:
+        self.line.close()
+        self.files.close()
+
+    def _work(self, ticket: Job) -> None:
+        request = ticket.job
+        if request.melody is not None and request.frames is None:
+            ticket.latest = Progress("listening to the melody", 0.0)
+            request = dataclasses.replace(request, frames=self.melody(request.melody, request.separate))
+        ticket.latest = Progress(f"loading {request.model}", 0.0)
+        first = request.seed if request.seed is not None else secrets.randbelow(MAX_SEED - self.limits.max_variations)
+        for index in range(request.variations):
+            ticket.check()
+            self._variation(ticket, request, first + index, index)
+
+    def _variation(self, ticket: Job, request: Request, seed: int, index: int) -> None:
+        start, waves, rate, complete = time.monotonic(), [], 0, False
+        try:
+            for part, rate in self._parts(request, seed, index, ticket):
+                waves.append(part)
+                if index == 0:
+                    samples = (part.clip(-1, 1) * 32767).round().astype("int16").T
+                    ticket.put(Sound(samples, rate))
+                ticket.check()
+            complete = True
+        except Stopped:
+            pass
+        if ticket.left or not waves:
+            raise Stopped("stopped before there was any sound")
+        if complete:
+            self._speeds[request.model, request.precision] = request.duration / (time.monotonic() - start)
+        ticket.latest = Progress("writing", (index + 1) / request.variations)
+        ticket.put(self._write(request, waves, rate, seed, complete))
+
+    def _sound(
+        self, request: Request, seed: int, index: int, ticket: Job | None = None
+    ) -> Iterator[tuple[np.ndarray, int]]:
+        """Parts float32 [C, n] and their rate. Without a ticket (in another process) nobody hears of the progress."""
+        from demo import making
+
+        with self.engines.use(request.model, request.precision) as model:
+            start, many = time.monotonic(), request.variations
+
+            def progress(done: int, total: int) -> None:
+                if ticket is None:
+                    return
+                ticket.check()
+                passed, share = time.monotonic() - start, done / total
+                left = passed * (1 - share) / share + passed / share * (many - 1 - index) if done > 10 else None
+                which = f"variation {index + 1} of {many}, " if many > 1 else ""
+                ticket.latest = Progress(f"{which}step {done} of {total}", (index + share) / many, left)
+
+            for part in making.stream(model, request, seed, progress):
+                yield part.cpu().numpy(), model.sample_rate
+
+    def _write(self, request: Request, waves: list[np.ndarray], rate: int, seed: int, complete: bool) -> Clip:
+        import numpy as np
+        import torch
+
+        from demo import making, melody
         from musicgen import audio
         from musicgen.audio import Audio
-        from musicgen.settings import Settings, SourceFile
 
-        clip = audio.normalise_loudness(Audio(wave.cpu(), model.sample_rate))
-        settings = Settings(
-            version=__version__,
-            model=request.model,
-            prompt=request.prompt,
-            duration=request.duration,
+        clip = Audio(torch.from_numpy(np.concatenate(waves, axis=1)), rate)
+        if request.loop and complete:
+            clip = making.seamless(clip)
+        clip = audio.normalise_loudness(clip)
+        path = self.files.new("flac")
+        audio.write(path, clip, stored.comment(request, seed))
+        return Clip(
+            path=path,
+            request=request,
             seed=seed,
-            options=request.options,
-            melody=SourceFile.of(request.melody) if request.melody else None,
-            separate=request.separate,
+            seconds=clip.duration,
+            channels=clip.wave.shape[0],
+            rate=rate,
+            loudness=audio.loudness(clip),
+            complete=complete,
+            frames=melody.of_audio(clip),
         )
-        path = self.folder / f"{secrets.token_hex(8)}.flac"
-        audio.write(path, clip, settings.comment())
-        channels = "stereo" if clip.wave.shape[0] == 2 else "mono"
-        summary = f"{clip.duration:.2f} s, {channels}, {clip.rate} Hz, {audio.loudness(clip):.1f} LUFS, seed {seed}"
-        return Clip(path, seed, summary)
 
 
-def choices() -> list[tuple[str, str]]:
-    """(label, name) of the models that the page offers, embedded ones first."""
-    embedded = [(f"{name} (embedded)", name) for name in catalog.embedded()]
-    published = [
-        (f"{entry.name} - {entry.follows}, {entry.channels}, {entry.download_bytes / 1e9:.1f} GB", entry.name)
-        for entry in catalog.PUBLISHED
-    ]
-    return embedded + published
+Parts = Callable[[Request, int, int, Job | None], Iterator[tuple["np.ndarray", int]]]
 
 
-def default_model() -> str:
-    embedded = catalog.embedded()
-    return embedded[0] if embedded else FALLBACK_MODEL
-
-
-def check(request: Request) -> None:
-    """Refuse what no model should be loaded for."""
-    if request.model not in catalog.names():
-        raise InputError(f"unknown model {request.model[:100]!r}: {catalog.did_you_mean(request.model[:100])}")
-    if len(request.prompt) > MAX_PROMPT:
-        raise InputError(f"the description has {len(request.prompt)} characters: {MAX_PROMPT} at most")
-    if not 0 < request.duration <= MAX_DURATION:
-        raise InputError(f"duration is {request.duration:g} s: it must be above 0 and at most {MAX_DURATION:g} s")
-
-
-def _stop_if(cancel: threading.Event) -> None:
-    if cancel.is_set():
-        raise Cancelled("stopped")
+def _on_zero_gpu(function: Parts) -> Parts:
+    """On a ZeroGPU Space the GPU is there inside a decorated function, which runs in a process of its own: a ticket cannot
+    go there, so Stop waits for the next part. Elsewhere the function is left as it is."""
+    if os.environ.get("SPACES_ZERO_GPU", "").lower() not in ("1", "true"):
+        return function
+    spaces = importlib.import_module("spaces")
+    remote = spaces.GPU(duration=120)(lambda request, seed, index: function(request, seed, index, None))
+    return lambda request, seed, index, ticket: remote(request, seed, index)  # noqa: ARG005

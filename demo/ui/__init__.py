@@ -1,0 +1,51 @@
+"""The page's widgets, and nothing else: what they do is `service`'s business."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from demo.service import Service
+from demo.ui import api, events, form, result, texts, theme
+
+
+def build(music: Service) -> gr.Blocks:
+    """The page."""
+    limits = music.limits
+    kept = round(limits.keep_hours * 3600)
+    with gr.Blocks(title=texts.TITLE, analytics_enabled=False, delete_cache=(min(600, kept), kept)) as page:
+        api.build(music)  # first: its endpoints get the plain names
+        gr.Markdown(texts.INTRODUCTION, elem_id="heading")
+        with gr.Row():
+            with gr.Column(scale=6, min_width=320):
+                asked = form.build(music)
+            with gr.Column(scale=5, min_width=320):
+                shown = result.build()
+        gr.Markdown(texts.NOTES, elem_id="notes")
+        joined = events.connect(music, asked, shown)
+        page.load(
+            joined.opened, None, [*asked.inputs, shown.status], api_visibility="private", concurrency_limit=None,
+            show_progress="hidden",
+        )  # fmt: skip
+        page.unload(joined.closed)
+    return page
+
+
+def launch(page: gr.Blocks, music: Service, **arguments: Any) -> None:
+    """Serve the page, on 127.0.0.1 unless GRADIO_SERVER_NAME says otherwise."""
+    configuration = music.configuration
+    page.queue(max_size=None, default_concurrency_limit=8).launch(
+        theme=theme.theme(),
+        css=theme.CSS,
+        head=theme.HEAD,
+        max_file_size=configuration.limits.upload_mb * 1_000_000,
+        allowed_paths=[str(music.files.folder)],
+        auth=configuration.auth,
+        share=configuration.share,
+        mcp_server=configuration.mcp or None,
+        show_error=True,
+        footer_links=["api", "settings"],
+        ssr_mode=False,
+        **arguments,
+    )

@@ -1,0 +1,301 @@
+"""What the widgets do when they are used. A visitor's clips live in the page's own state; nothing is shared."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from demo import stored
+from demo.files import FORMATS
+from demo.service import Clip, Job, Request, Service, Sound
+from demo.ui import compare, melody_editor, result, texts
+from demo.ui.form import Form
+from demo.ui.result import Result
+from musicgen.errors import InputError, MusicGenError
+
+POLL = 0.1
+"""Seconds between two looks at a ticket."""
+
+log = logging.getLogger(__name__)
+
+
+def visitor(request: gr.Request | None) -> str:
+    """Who asks: the name of a visitor who had to give one, else the page's own session."""
+    if request is None:
+        return ""
+    return str(request.username or request.session_hash or "")
+
+
+def refused(error: Exception, *files: str | None) -> gr.Error:
+    """An error as the page shows it: names of files without the place where the server keeps them."""
+    if not isinstance(error, MusicGenError):
+        log.error("an event failed", exc_info=error)
+        return gr.Error(
+            "something went wrong on the server; its log says what", title="Not done", print_exception=False
+        )
+    text = str(error)
+    for file in files:
+        if file:
+            text = text.replace(f"{Path(file).parent}/", "")
+    return gr.Error(text, title="Not done", duration=None, print_exception=False)
+
+
+async def follow(music: Service, ticket: Job) -> AsyncIterator[Any]:
+    """A ticket's events: a place in the line (int), Progress, Sound, Clip. Closing it (the visitor left) ends the work."""
+    shown: Any = None
+    try:
+        while True:
+            done = ticket.done
+            for event in ticket.take():
+                yield event
+            if done:
+                break
+            place = music.line.place(ticket)
+            state: Any = place if place else ticket.latest
+            if state is not None and state != shown:
+                shown = state
+                yield state
+            await asyncio.sleep(POLL)
+        if ticket.failure is not None:
+            raise ticket.failure
+    finally:
+        if not ticket.done:
+            music.line.forget(ticket)
+
+
+class Events:
+    """The handlers of one page."""
+
+    def __init__(self, music: Service, form: Form, shown: Result, history: gr.State) -> None:
+        self.music, self.form, self.shown, self.history = music, form, shown, history
+        self.streams = shutil.which("ffmpeg") is not None
+
+    async def opened(self, request: gr.Request) -> AsyncIterator[dict[Any, Any]]:
+        """The page appears: settings of its link, then what the server is still loading."""
+        text = (request.query_params or {}).get("s", "")
+        message = texts.READY
+        if text:
+            try:
+                yield self.form.fill(self._offered(stored.of_link(str(text))))
+                message = "These are the settings of your link."
+            except MusicGenError as error:
+                gr.Warning(str(error))
+        while not self.music.warm.is_set():
+            yield {self.shown.status: result.show_status(texts.WARMING)}
+            await asyncio.sleep(0.5)
+        yield {self.shown.status: result.show_status(message)}
+
+    async def generate(self, request: gr.Request, history: list[Clip], *values: Any) -> AsyncIterator[dict[Any, Any]]:
+        """From Generate to the finished clips."""
+        shown, form = self.shown, self.form
+        given = dict(zip(form.inputs, values, strict=True))
+        files = [given[form.melody], given[form.continue_from]]
+        start, many = time.monotonic(), 0
+        yield {
+            shown.status: result.show_status("Asking for a place…", 0.0),
+            shown.live: gr.update(value=None, visible=self.streams),
+        }
+        try:
+            ticket = self.music.submit(visitor(request), form.request(*values))
+            async for event in follow(self.music, ticket):
+                if isinstance(event, Sound):
+                    if self.streams:
+                        yield {shown.live: (event.rate, event.samples)}
+                elif isinstance(event, Clip):
+                    many += 1
+                    history = [*history, event][-self.music.limits.history :]
+                    yield self._select(history, len(history) - 1) | {form.seed: event.seed if many == 1 else gr.skip()}
+                    took = time.monotonic() - start
+                    count = f" ({many} of {event.request.variations})" if event.request.variations > 1 else ""
+                    hint = "" if self.streams else f" {texts.NO_FFMPEG}"
+                    yield {shown.status: result.show_status(f"Done in {took:.1f} s{count}: {event.summary}.{hint}")}
+                elif isinstance(event, int):
+                    waiting = (
+                        f"Waiting: {event - 1} before you, then it is your turn."
+                        if event > 1
+                        else "Waiting: you are next."
+                    )
+                    yield {shown.status: result.show_status(waiting, 0.0)}
+                else:
+                    yield {shown.status: result.show_progress(event)}
+            if not many:
+                yield {shown.status: result.show_status("Stopped before there was any sound.")}
+        except Exception as error:
+            yield {shown.status: result.show_status("Not generated."), shown.live: gr.update(visible=False)}
+            raise refused(error, *files) from None
+
+    def stop(self, request: gr.Request) -> None:
+        """Keep what was made; the generation itself shows it."""
+        if not self.music.stop(visitor(request)):
+            gr.Info("Nothing is being made.")
+
+    def closed(self, request: gr.Request) -> None:
+        """The tab is gone."""
+        self.music.leave(visitor(request))
+
+    def listen(self, recording: str | None, is_clean: bool) -> dict[Any, Any]:
+        """A melody was given: its chromagram for the editor."""
+        if not recording:
+            return {self.form.frames: gr.update(value=melody_editor.dump(()), visible=False)}
+        try:
+            frames = self.music.melody(Path(recording), separate=not is_clean)
+        except Exception as error:
+            raise refused(error, recording) from None
+        return {self.form.frames: gr.update(value=melody_editor.dump(frames), visible=True)}
+
+    def given(self, recording: str | None) -> dict[Any, Any]:
+        """A clip to continue was given: the result must be longer than it."""
+        if not recording:
+            return {self.form.duration: gr.skip()}
+        try:
+            seconds = self.music.seconds_of(Path(recording))
+        except Exception as error:
+            raise refused(error, recording) from None
+        most = self.music.limits.max_duration
+        if seconds >= most:
+            gr.Warning(f"The clip is {seconds:.1f} s long and a result {most:g} s at most: cut it first.")
+            return {self.form.duration: gr.skip()}
+        gr.Info(f"Your clip is {seconds:.1f} s long; the duration is that of clip and continuation together.")
+        return {self.form.duration: min(most, round(seconds * 2 + 20) / 2)}
+
+    def cost(self, model: str, precision: str, duration: float, variations: float, apart: bool) -> str:
+        """What the duration costs."""
+        try:
+            offer = self.music.shelf.find(model)
+            known = self.music.cost(model, precision, duration)
+        except (InputError, TypeError):
+            return ""
+        parts = [f"{duration:g} s are about {round(duration * 50)} steps of the model"]
+        if variations > 1:
+            parts.append(f"{variations:g} times")
+        if apart:
+            parts.append("half as slow again for the melody's own guidance")
+        if known is not None:
+            parts.append(f"{result.show_seconds(known * variations)} on this machine")
+        if offer.origin == "published":
+            parts.append(f"{offer.size / 1e9:.1f} GB to download first, unless it is here")
+        return ", ".join(parts) + "."
+
+    def choose(self, history: list[Clip], index: int | None) -> dict[Any, Any]:
+        """Another clip of the visit."""
+        if index is None or not 0 <= index < len(history):
+            return {self.shown.clips: gr.skip()}
+        updates = self._select(history, index)
+        del updates[self.shown.clips]
+        return updates
+
+    def formats(self, history: list[Clip], index: int | None) -> dict[Any, Any]:
+        """The chosen clip in the other formats, for the download buttons."""
+        if index is None or not 0 <= index < len(history):
+            return {self.shown.downloads[0]: gr.skip()}
+        updates: dict[Any, Any] = {}
+        for name, button in zip(FORMATS, self.shown.downloads, strict=True):
+            try:
+                updates[button] = gr.update(value=str(self.music.files.convert(history[index].path, name)))
+            except MusicGenError as error:
+                gr.Warning(str(error))
+        return updates
+
+    def use_as_melody(self, history: list[Clip], index: int | None) -> dict[Any, Any]:
+        clip = self._clip(history, index)
+        return {self.form.melody: str(clip.path), self.form.clean: True}
+
+    def use_to_continue(self, history: list[Clip], index: int | None) -> dict[Any, Any]:
+        clip = self._clip(history, index)
+        return {self.form.continue_from: str(clip.path)}
+
+    def compare(self, history: list[Clip], a: int | None, b: int | None) -> str:
+        paths = [clip.path for clip in history]
+        return compare.dump(*(None if one is None or not 0 <= one < len(paths) else paths[one] for one in (a, b)))
+
+    def restore(self, file: str | None) -> dict[Any, Any]:
+        """A clip was dropped: its settings."""
+        if not file:
+            return {self.shown.status: gr.skip()}
+        try:
+            request, needed = stored.of_file(Path(file), Path(file).name)
+            updates = self.form.fill(self._offered(request))
+        except Exception as error:
+            raise refused(error, file) from None
+        also = f" Add {' and '.join(needed)} again: a file holds their names only." if needed else ""
+        return updates | {self.shown.status: result.show_status(f"Restored the settings of {Path(file).name}.{also}")}
+
+    def _offered(self, request: Request) -> Request:
+        """The request, if its model is one that this page has."""
+        self.music.shelf.find(request.model)
+        return request
+
+    def _clip(self, history: list[Clip], index: int | None) -> Clip:
+        if index is None or not 0 <= index < len(history):
+            raise gr.Error("There is no clip yet.", print_exception=False)
+        if not history[index].path.is_file():
+            raise gr.Error(
+                "The clip has expired on the server: make it again from its settings.", print_exception=False
+            )
+        return history[index]
+
+    def _select(self, history: list[Clip], index: int) -> dict[Any, Any]:
+        """Updates that show one clip of the visit."""
+        shown, clip = self.shown, self._clip(history, index)
+        choices = [(f"{i + 1} · {_title(one)}", i) for i, one in enumerate(history)]
+        others = [choice for choice in choices if choice[1] != index]
+        text = stored.link(clip.request, clip.seed)
+        return {
+            self.history: history,
+            shown.made: gr.update(visible=True),
+            shown.clips: gr.update(choices=choices, value=index),
+            shown.player: str(clip.path),
+            shown.seen: result.show_pictures(clip),
+            shown.share: f"?s={text}" if text else "",
+            shown.other: gr.update(choices=others, value=others[-1][1] if others else None),
+            shown.compare_part: gr.update(visible=bool(others)),
+            shown.compared: compare.dump(clip.path, history[others[-1][1]].path if others else None),
+            shown.downloads[0]: gr.update(value=str(clip.path)),
+        }
+
+
+def _title(clip: Clip) -> str:
+    words = clip.request.prompt or "no description"
+    short = words if len(words) <= 46 else f"{words[:45]}…"
+    return f"{short} · {clip.seconds:.0f} s · seed {clip.seed}"
+
+
+def connect(music: Service, form: Form, shown: Result) -> Events:
+    """Join widgets and handlers, in the current page."""
+    history = gr.State([])
+    events = Events(music, form, shown, history)
+    every = [
+        *form.inputs, history, shown.status, shown.live, shown.made, shown.clips, shown.player, shown.seen, shown.share,
+        shown.other, shown.compare_part, shown.compared, *shown.downloads,
+    ]  # fmt: skip
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    free: dict[str, Any] = quiet | {"concurrency_limit": None}
+
+    run = shown.go.click(events.generate, [history, *form.inputs], every, **free)
+    run.then(events.formats, [history, shown.clips], shown.downloads, **free)
+    shown.stop.click(events.stop, None, None, **free)
+    shown.clips.input(events.choose, [history, shown.clips], every, **free).then(
+        events.formats, [history, shown.clips], shown.downloads, **free
+    )
+    gr.on(
+        [form.melody.change, form.clean.input], events.listen, [form.melody, form.clean], every,
+        api_visibility="private", show_progress="minimal", show_progress_on=[form.melody], concurrency_limit=2,
+    )  # fmt: skip
+    form.continue_from.change(events.given, form.continue_from, every, **free)
+    costs: list[Any] = [form.model, form.precision, form.duration, form.variations, form.apart]
+    gr.on([one.change for one in costs], events.cost, costs, shown.cost, **free)
+    shown.as_melody.click(events.use_as_melody, [history, shown.clips], every, **free)
+    shown.go_on.click(events.use_to_continue, [history, shown.clips], every, **free)
+    # The server does not know under which address the visitor sees it.
+    whole = "(text) => (text.startsWith('?') ? location.origin + location.pathname + text : text)"
+    shown.share.change(None, shown.share, shown.share, js=whole, api_visibility="private")
+    shown.other.input(events.compare, [history, shown.clips, shown.other], shown.compared, **free)
+    shown.restore.upload(events.restore, shown.restore, every, **free)
+    return events

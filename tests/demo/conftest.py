@@ -1,0 +1,89 @@
+"""The page, served for real with tiny random models under the embedded and the published names."""
+
+import contextlib
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+from gradio_client import Client
+
+from demo import ui
+from demo.configuration import Configuration
+from demo.service import Service
+from musicgen import catalog
+from tests import standins
+
+SMALL, MELODY = "facebook/musicgen-small", "facebook/musicgen-melody"
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=user-gesture-required",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+]
+
+
+@pytest.fixture(scope="package", autouse=True)
+def models(hub_cache: Path, audiocraft_folder, tmp_path_factory: pytest.TempPathFactory):
+    """mini, mini-melody and mini-stereo-melody as if embedded; two published names as if fetched."""
+    root = tmp_path_factory.mktemp("pretrained")
+    shapes = {"mini": {}, "mini-melody": {"melody": True}, "mini-stereo-melody": {"melody": True, "stereo": True}}
+    for name, shape in shapes.items():
+        (root / name).mkdir()
+        standins.write(standins.transformers_model(**shape), root / name)
+    standins.publish(hub_cache, SMALL, root / "mini")
+    standins.publish(hub_cache, MELODY, audiocraft_folder("melody"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(catalog, "PRETRAINED", root)
+        yield root
+
+
+@contextlib.contextmanager
+def serving(service: Service):
+    """The address of a page for this service."""
+    page = ui.build(service)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ui.launch(page, service, server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True)
+    try:
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        service.close()
+        page.close()
+
+
+@pytest.fixture(scope="module")
+def music(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Service:  # noqa: ARG001
+    return Service(Configuration(), tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture(scope="module")
+def address(music: Service):
+    music.warm_up().join()
+    with serving(music) as url:
+        yield url
+
+
+@pytest.fixture
+def client(address: str) -> Client:
+    return Client(address, verbose=False)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's Chromium. Not for the session: while Playwright runs, the thread has an event loop that others trip over."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("Chromium is not installed (Debian: apt install chromium)")
+    with api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=CHROMIUM_FLAGS)
+        yield chromium
+        chromium.close()
