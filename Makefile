@@ -1,4 +1,4 @@
-# make demo | test | lint | study | setup: each makes .venv, installs what it needs, and does its job. A second run starts at once.
+# make demo | test | lint | study | pretrained | setup: each makes .venv, installs what it needs, and does its job. A second run starts at once.
 #
 # PYTHON=…    the interpreter to build .venv with (3.11 or 3.12)
 # PIP_ARGS=…  further arguments of pip install, such as the index of PyTorch's CPU-only wheels (README.md, "Set-up")
@@ -10,7 +10,7 @@ SUPPORTED := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12))
 PYTHON ?= $(shell for name in python3.11 python3.12 python3 python; do \
     if "$$name" -c '$(SUPPORTED)' 2>/dev/null; then echo "$$name"; break; fi; done)
 
-.PHONY: demo study test lint setup clean
+.PHONY: demo study test lint pretrained setup clean
 
 demo: $(VENV)/.runtime
 	$(RUN) app.py $(ARGS)
@@ -26,6 +26,17 @@ lint: $(VENV)/.development
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+# The embedded models from nothing: compose, train, measure, write cards. About three hours on four cores.
+pretrained: $(VENV)/.development $(VENV)/.system
+	$(RUN) -m musicgen.training.corpus --output corpus/a --seed 1000 --count 1600 --duration 15 30 --captions 16 --workers 2
+	$(RUN) -m musicgen.training.corpus --output corpus/b --seed 100000 --count 3000 --duration 20 30 --captions 16 --workers 2
+	$(RUN) -m musicgen train tokenizer/mini-cpu --output runs/mini-tokenizer
+	for part in mini-a mini-b mini mini-melody mini-stereo-melody; do $(RUN) -m musicgen train $$part || exit 1; done
+	for name in mini mini-melody mini-stereo-melody; do \
+	    $(RUN) -m musicgen.training.quality runs/$$name/model --workers 2 --json runs/$$name/quality.json && \
+	    $(RUN) -m musicgen.training.card runs/$$name runs/pretrained/$$name --quality runs/$$name/quality.json \
+	        --text musicgen/training/recipes/$$name.md || exit 1; done
 
 setup: $(VENV)/.development
 

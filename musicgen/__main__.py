@@ -26,7 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
         command = importlib.import_module(f"musicgen.commands.{name}")
-        subparser = subparsers.add_parser(name, help=summary, description=command.__doc__)
+        subparser = subparsers.add_parser(
+            name, help=summary, description=command.__doc__, conflict_handler="resolve"
+        )
         command.add_arguments(subparser)
         subparser.set_defaults(run=command.run)
     options = parser.parse_args(arguments)

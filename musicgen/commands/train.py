@@ -16,11 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", metavar="FIELD=VALUE", nargs="*", help="set a field: optimisation.steps=1000")
     parser.add_argument("--output", type=Path, help="the run's folder (default runs/RECIPE)")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu"], help="auto takes a GPU where there is one")
-    parser.add_argument(
-        "--fields", action="store_true", help="print every field of a recipe with its meaning, and stop"
-    )
+    parser.conflict_handler = "resolve"
+    parser.add_argument("-h", "--help", action=_Help, nargs=0, help="this text, and every field of a recipe")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = "recipes: " + ", ".join(_shipped()) + "\nfields: python -m musicgen train --fields"
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -29,9 +27,6 @@ def run(arguments: argparse.Namespace) -> None:
     from musicgen.training.lm.config import LMRecipe
     from musicgen.training.tokenizer.config import TokenizerRecipe
 
-    if arguments.fields:
-        print(f"kind: lm\n{recipes.document(LMRecipe)}\n\n\nkind: tokenizer\n{recipes.document(TokenizerRecipe)}")
-        return
     if arguments.recipe is None:
         raise InputError(f"name a recipe: a file, or one of {', '.join(_shipped())}")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -50,6 +45,21 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         raise InputError(f"{path}: kind is {kind!r}: lm or tokenizer")
     print(f"the trained model: {output / 'model'}")
+
+
+class _Help(argparse.Action):
+    """Help with every field of a recipe. Only when it is asked for: the fields' modules load PyTorch."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from musicgen.training.lm.config import LMRecipe
+        from musicgen.training.recipe import document
+        from musicgen.training.tokenizer.config import TokenizerRecipe
+
+        parser.print_help()
+        print(f"\nrecipes that come with the package: {', '.join(_shipped())}")
+        for kind, recipe in (("lm", LMRecipe), ("tokenizer", TokenizerRecipe)):
+            print(f"\nfields of a recipe with kind: {kind}\n{document(recipe)}")
+        parser.exit()
 
 
 def _shipped() -> list[str]:

@@ -18,6 +18,7 @@ from transformers import MusicgenForConditionalGeneration
 
 import musicgen
 from musicgen import audio, patterns
+from musicgen.__main__ import main
 from musicgen.conditioners.condition import join
 from musicgen.errors import InputError
 from musicgen.training.lm.config import LMRecipe
@@ -297,3 +298,17 @@ def test_the_command_prints_one_line_for_a_mistake(tmp_path: Path, music: Path, 
     done = subprocess.run(command(path, tmp_path / "out"), capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.strip() == "error: the recipe has no optimisation.stesp: did you mean optimisation.steps?"
+
+
+def test_help_documents_every_field(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "--help"])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    for field in (
+        "optimisation.learning_rate (float, default 0.0001)",
+        "text.drop_words",
+        "adversarial.filters",
+        "mini",
+    ):
+        assert field in text
