@@ -12,10 +12,11 @@ references. A linear tagger, trained on rendered audio, says which genre and lea
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -32,6 +33,7 @@ from musicgen.audio import Audio
 from musicgen.checkpoint import load
 from musicgen.errors import InputError, MusicGenError
 from musicgen.model import MusicGen
+from musicgen.options import GenerationOptions
 from musicgen.training.corpus import INSTRUMENTS, Piece, compose, describe, render
 from musicgen.training.corpus.genres import find
 from musicgen.training.corpus.measure import classifier, estimated_key, features, tempo_is_heard
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
 HELD_OUT_SEED = 10_000_000
 """Of the first held-out composition; a training corpus counts up from 0 and stays below."""
+BATCH = 20
+"""Clips generated at a time."""
 TAGGER_SEED = 20_000_000
 """Of the first composition that the tagger learns from."""
 DURATION = 10.0
@@ -127,42 +131,58 @@ def summary(clips: Sequence[Clip]) -> dict[str, float | int | None]:
     return table | {"n": len(clips)}
 
 
-def train_tagger(count: int, workers: int) -> tuple[Tagger, dict[str, float]]:
-    """A tagger from `count` rendered pieces, a fifth of them held out; and its accuracy on those."""
-    seeds = range(TAGGER_SEED, TAGGER_SEED + count)
-    rows = _mapped(_tagged, seeds, workers, "tagger")
-    vectors = np.array([vector for _, _, vector in rows])
+def train_tagger(count: int, workers: int, kept: Path | None = None) -> tuple[Tagger, dict[str, float]]:
+    """A tagger from `count` rendered pieces, a fifth of them held out; and its accuracy on those. Rendering is most of the
+    work: `kept` is a file (.npz) that keeps the features for the next model."""
+    if kept is not None and kept.is_file():
+        with np.load(kept, allow_pickle=False) as stored:
+            genres, leads, vectors = stored["genres"], stored["leads"], stored["vectors"]
+        if len(vectors) != count:
+            raise InputError(f"{kept} keeps the features of {len(vectors)} pieces, not {count}: choose another file")
+    else:
+        rows = _mapped(_tagged, range(TAGGER_SEED, TAGGER_SEED + count), workers, "tagger")
+        genres, leads = (np.array([row[i] for row in rows]) for i in (0, 1))
+        vectors = np.array([row[2] for row in rows])
+        if kept is not None:
+            buffer = io.BytesIO()
+            np.savez(buffer, genres=genres, leads=leads, vectors=vectors)
+            audio.write_bytes(kept, buffer.getvalue())
     cut = count - count // 5
     fitted, accuracies = [], {}
-    for name, labels in (("genre", [row[0] for row in rows]), ("lead", [row[1] for row in rows])):
+    for name, labels in (("genre", genres), ("lead", leads)):
         model = classifier().fit(vectors[:cut], labels[:cut])
         accuracies[name] = float(model.score(vectors[cut:], labels[cut:]))
         fitted.append(model)
     return Tagger(*fitted), accuracies
 
 
-def measure(model: MusicGen, count: int, tagger_count: int, workers: int = 1) -> dict[str, Any]:
+def measure(
+    model: MusicGen, count: int, tagger_count: int, workers: int = 1, kept: Path | None = None, guidance: float = 3.0
+) -> dict[str, Any]:
     """All figures of a model on `count` held-out compositions."""
-    tagger, accuracies = train_tagger(tagger_count, workers)
+    tagger, accuracies = train_tagger(tagger_count, workers, kept)
     seeds = list(range(HELD_OUT_SEED, HELD_OUT_SEED + count))
     pieces = [compose(seed, duration=DURATION) for seed in seeds]
     captions = [full_caption(piece) for piece in pieces]
     references = [Audio(torch.from_numpy(render(piece)), chroma.SAMPLE_RATE) for piece in pieces]
     shuffled = captions[1:] + captions[:1]
+    options = GenerationOptions(guidance_scale=guidance)
 
-    takes: dict[str, Callable[[int], Audio]] = {"references": lambda i: references[i]}
+    takes = {"references": iter(references)}
     if model.melody is not None:
-        takes["caption and melody"] = lambda i: _generated(model, captions[i], seeds[i], references[i])
-    takes["caption"] = lambda i: _generated(model, captions[i], seeds[i], None)
-    takes["shuffled captions"] = lambda i: _generated(model, shuffled[i], seeds[i], None)
+        takes["caption and melody"] = _generated(model, captions, seeds, references, options)
+    takes["caption"] = _generated(model, captions, seeds, None, options)
+    takes["shuffled captions"] = _generated(model, shuffled, seeds, None, options)
     rows = {}
     for name, take in takes.items():
-        clips = [examine(take(i), references[i], pieces[i], tagger) for i in tqdm(range(count), desc=name)]
+        waves = zip(take, references, pieces, strict=True)
+        clips = [examine(*three, tagger) for three in tqdm(waves, total=count, desc=name)]
         rows[name] = {"summary": summary(clips), "clips": [asdict(clip) for clip in clips]}
     return {
         "model": model.name,
         "seeds": [seeds[0], seeds[-1]],
         "duration": DURATION,
+        "guidance_scale": guidance,
         "tagger": {"pieces": tagger_count, "held_out_accuracy": accuracies},
         "rows": rows,
     }
@@ -187,11 +207,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=100, help="held-out compositions (default 100)")
     parser.add_argument("--tagger", type=int, default=1500, help="pieces that the tagger learns from (default 1500)")
     parser.add_argument("--workers", type=int, default=1, help="processes that render for the tagger (default 1)")
+    parser.add_argument(
+        "--features", type=Path, help="a file (.npz) that keeps the tagger's features for the next model"
+    )
+    parser.add_argument("--guidance", type=float, default=3.0, help="guidance scale (default 3)")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path, help="write every figure here")
     options = parser.parse_args(arguments)
     try:
-        results = measure(load(options.model, options.device), options.count, options.tagger, options.workers)
+        model = load(options.model, options.device)
+        results = measure(model, options.count, options.tagger, options.workers, options.features, options.guidance)
         if options.json:
             audio.write_bytes(options.json, (json.dumps(results, indent=1) + "\n").encode())
     except MusicGenError as error:
@@ -201,10 +226,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _generated(model: MusicGen, caption: str, seed: int, melody: Audio | None) -> Audio:
-    # The melody is separated nowhere: the reference is what training conditioned on, the full mix.
-    wave = model.generate([caption], DURATION, seed=seed, melody=melody, separate=False)[0]
-    return Audio(wave.cpu(), model.sample_rate)
+def _generated(
+    model: MusicGen, captions: list[str], seeds: list[int], melodies: list[Audio] | None, options: GenerationOptions
+) -> Iterator[Audio]:
+    """Clips in order, made in batches: each depends on its own seed alone."""
+    for start in range(0, len(captions), BATCH):
+        part = slice(start, start + BATCH)
+        # The melody is separated nowhere: the reference is what training conditioned on, the full mix.
+        waves = model.generate(
+            captions[part],
+            DURATION,
+            seed=seeds[part],
+            melody=melodies and melodies[part],
+            separate=False,
+            options=options,
+        )
+        yield from (Audio(wave.cpu(), model.sample_rate) for wave in waves)
 
 
 def _tagged(seed: int) -> tuple[str, str, np.ndarray]:
