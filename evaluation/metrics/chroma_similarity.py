@@ -1,9 +1,9 @@
 """Chroma cosine similarity: how well a generation keeps the melody of its reference (paper section 4.2, table 2).
 
-Conventions: soft chroma [frames, 12] of `musicgen.chroma` (32 kHz, window 2^14, hop 2^12, full mix on both sides); its largest
-bin as a one-hot; the first ceil(samples / 4096) frames of a clip; the mean over all frames of all clips. On one-hots a frame's
-cosine is 1 where both have the same pitch class, else 0. Silent frames have pitch class C, and two of them match, as in
-audiocraft: they are counted here, and the score without them stands beside.
+Conventions: soft chroma [frames, 12] of `musicgen.chroma` (32 kHz, window 2^14, hop 2^12, full mix on both sides); its
+largest bin as a one-hot; the first ceil(samples / 4096) frames of a clip; the mean over all frames of all clips. On
+one-hots a frame's cosine is 1 where both have the same pitch class, else 0. Silent frames have pitch class C, and two
+of them match, as in audiocraft: they are counted here, and the score without them stands beside.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ SILENT_LUFS = -60.0
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Of one clip. loudness: LUFS, -inf for silence; peak: dBFS; clipped: share of samples at full scale; silence: share of
-    50-ms frames below −60 dBFS."""
+    """Of one clip. loudness: LUFS, -inf for silence; peak: dBFS; clipped: share of samples at full scale; silence:
+    share of 50-ms frames below −60 dBFS."""
 
     duration: float
     channels: int
@@ -66,7 +66,8 @@ def diagnose(clip: Audio) -> Diagnosis:
 
 
 def duplicates(hashes: Mapping[str, str]) -> dict[str, str]:
-    """clip id -> the first id with the very same sound, for each that repeats an earlier one. hashes: id -> of its samples."""
+    """clip id -> the first id with the very same sound, for each that repeats an earlier one. hashes: id -> of its
+    samples."""
     first: dict[str, str] = {}
     return {name: first[value] for name, value in hashes.items() if first.setdefault(value, name) != name}
 

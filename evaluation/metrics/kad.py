@@ -2,8 +2,8 @@
 
     KAD = 100 · (mean k(x, x') + mean k(y, y') − 2 mean k(x, y)),   k(a, b) = exp(−|a − b|² / 2σ²)
 
-Conventions: x reference, y generated, pairs of different windows; σ is the median distance between windows of the REFERENCE,
-so that systems share it. Where the reference has more than MEDIAN_WINDOWS windows, the median is that of as
+Conventions: x reference, y generated, pairs of different windows; σ is the median distance between windows of the
+REFERENCE, so that systems share it. Where the reference has more than MEDIAN_WINDOWS windows, the median is that of as
 many, evenly spaced.
 """
 

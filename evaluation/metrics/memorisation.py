@@ -1,7 +1,7 @@
 """Memorisation: how often a model continues a training example with the example itself (paper section 4, figure 2b).
 
-Conventions: the first codebook alone; the prompt is the example's own codes, of varying length, with its own condition; the
-continuation is greedy, 250 codes (5 s). An exact match has all codes equal, a partial match at least 80 %.
+Conventions: the first codebook alone; the prompt is the example's own codes, of varying length, with its own condition;
+the continuation is greedy, 250 codes (5 s). An exact match has all codes equal, a partial match at least 80 %.
 """
 
 from __future__ import annotations

@@ -115,6 +115,14 @@ def test_the_clip_that_hurts_is_found():
     )
 
 
+def test_influence_is_the_exact_share_to_first_order():
+    reference, parts = fad.reference(pooled(clips(300))), clips(400, shift=0.3, seed=4)
+    exact = fad.per_clip(reference, parts, pooled(parts))
+    fast = fad.influence(reference, parts, pooled(parts))
+    assert np.corrcoef(exact, fast)[0, 1] > 0.999
+    assert fast == pytest.approx(exact, abs=0.15 * np.abs(exact).max())
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -1,0 +1,135 @@
+"""VGGish (Hershey et al. 2017), the embedding behind FAD, with the two front ends whose numbers must not be mixed.
+
+    vggish_tf      the paper's: Google's FAD tool. Peak to −1 dBFS and 16 bits (audiocraft's files), then divided by the
+                   largest positive sample (at least 0.1); windows of 1 s every 0.5 s, of each the first 96 of 98 frames
+    vggish_torch   the field's: frechet-audio-distance and most others, through torchvggish. Sound as it is; windows of
+                   96 frames, 0.96 s, one behind the other
+
+Both: 16 kHz; log-mel of 25 ms every 10 ms, 64 bands 125–7500 Hz; the last layer before its activation, 128-d, without
+PCA and quantisation; the published weights in torchvggish's form, which are Google's converted. 0.5 s is 50 hops and
+the spectrum has no padding, so one log-mel a clip gives all windows of vggish_tf: frames 50 i to 50 i + 95.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+
+import numpy as np
+import torch
+from torch import nn
+
+from evaluation.clips import View
+from evaluation.embedders import weights
+from evaluation.embedders.base import Array
+
+RATE = 16_000
+"""Hz."""
+FRAME, HOP, SPECTRUM = 400, 160, 512
+"""Samples: 25 ms, 10 ms, and the transform's length."""
+BANDS, LOW, HIGH = 64, 125.0, 7500.0
+WINDOW = 96
+"""Frames that the network sees at once."""
+HEADROOM = 10 ** (-1 / 20)
+
+
+class VGGish(nn.Module):
+    """Log-mel [n, 1, 96, 64] -> [n, 128], before the last activation. Parameters are named as torchvggish names them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 1
+        for group in ((64,), (128,), (256, 256), (512, 512)):
+            for width in group:
+                layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+                channels = width
+            layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        self.embeddings = nn.Sequential(
+            nn.Linear(512 * 4 * 6, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU(), nn.Linear(4096, 128)
+        )
+
+    def forward(self, mel: torch.Tensor) -> torch.Tensor:
+        # TensorFlow's layout: time, band, channel.
+        return self.embeddings(self.features(mel).permute(0, 2, 3, 1).flatten(1))
+
+
+class VGGishEmbedder:
+    """name: vggish_tf or vggish_torch."""
+
+    version = "1"
+    rate = RATE
+
+    def __init__(self, name: str, chosen: weights.Weights, device: str = "cpu") -> None:
+        self.name = name
+        self.paper = name == "vggish_tf"
+        self.view: View = "paper" if self.paper else "raw"
+        self._chosen, self._device = chosen, device
+
+    @cached_property
+    def weights(self) -> str:
+        return weights.sha256(self._chosen.file("vggish"))
+
+    def salt(self, clip_id: str) -> str:  # noqa: ARG002
+        return ""
+
+    def prepare(self, wave: torch.Tensor, clip_id: str) -> list[torch.Tensor]:  # noqa: ARG002
+        if not self.paper:
+            mel = log_mel(wave)
+            return [mel[None, i : i + WINDOW] for i in range(0, len(mel) - WINDOW + 1, WINDOW)]
+        mel = log_mel(scaled(sixteen_bits(wave)))
+        starts = range(0, len(wave) - RATE + 1, RATE // 2)
+        return [mel[None, start // HOP : start // HOP + WINDOW] for start in starts]
+
+    @torch.inference_mode()
+    def embed(self, inputs: torch.Tensor) -> Sequence[Array]:
+        rows = self._network(inputs.to(self._device)).cpu().numpy()
+        return [row[None] for row in rows]
+
+    @cached_property
+    def _network(self) -> VGGish:
+        with torch.device("meta"):
+            network = VGGish()
+        network.to_empty(device="cpu")
+        file = self._chosen.file("vggish")
+        weights.fill(network, weights.read(file), file)
+        return network.eval().to(self._device)
+
+
+def sixteen_bits(wave: torch.Tensor) -> torch.Tensor:
+    """[samples] with its peak at −1 dBFS, rounded as a 16-bit file rounds; silence as it is."""
+    peak = wave.abs().max()
+    if peak == 0:
+        return wave
+    return ((wave * (HEADROOM / peak)) * 32_768).round().clamp(-32_768, 32_767) / 32_768
+
+
+def scaled(wave: torch.Tensor) -> torch.Tensor:
+    """Divided by its largest positive sample, at least 0.1: what Google's front end does."""
+    return wave / wave.max().clamp(min=0.1)
+
+
+def log_mel(wave: torch.Tensor) -> torch.Tensor:
+    """[samples] at 16 kHz -> float32 [frames, 64]; no padding: what is shorter than a frame has none."""
+    samples = wave.double()
+    if len(samples) < FRAME:
+        return torch.zeros(0, BANDS)
+    frames = samples.unfold(0, FRAME, HOP) * torch.hann_window(FRAME, dtype=torch.float64)
+    spectrum = torch.fft.rfft(frames, SPECTRUM).abs()
+    return torch.log(spectrum @ _filters() + 0.01).float()
+
+
+@lru_cache(maxsize=1)
+def _filters() -> torch.Tensor:
+    """Triangles on HTK's mel scale, over frequency in mel: [257, 64]; the lowest bin counts nowhere."""
+    bins = _mel(np.linspace(0, RATE / 2, SPECTRUM // 2 + 1))[:, None]
+    edges = np.linspace(_mel(np.array(LOW)), _mel(np.array(HIGH)), BANDS + 2)
+    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
+    triangles = np.maximum(0, np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)))
+    triangles[0] = 0
+    return torch.from_numpy(triangles)
+
+
+def _mel(hertz: np.ndarray) -> np.ndarray:
+    return np.asarray(1127 * np.log1p(hertz / 700))
