@@ -24,7 +24,7 @@ from musicgen.training.quality import DURATION, HELD_OUT_SEED, full_caption
 
 FOLDER = Path(__file__).parents[1] / "evaluation" / "suites" / "synth"
 COUNT = 100
-COMPRESSION = 0.75
+COMPRESSION = 0.8
 """libsndfile's scale, 0 best to 1 smallest."""
 
 
