@@ -31,7 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         command.add_arguments(subparser)
         subparser.set_defaults(run=command.run)
-    options = parser.parse_args(arguments)
+    options, rest = parser.parse_known_args(arguments)
+    # argparse takes a list of positional arguments in one piece only; `train` has them before and behind its options.
+    if any(argument.startswith("-") or "=" not in argument or "overrides" not in options for argument in rest):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides += rest
     try:
         return int(options.run(options) or 0)
     except MusicGenError as error:
