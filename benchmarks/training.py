@@ -25,7 +25,12 @@ from benchmarks import machine
 from musicgen import patterns
 from musicgen.lm import Conditions, LanguageModel, LMConfig
 
-SHAPES = {"mini": (256, 4, 8, 1024), "small": (1024, 16, 24, 2048), "medium": (1536, 24, 48, 2048), "large": (2048, 32, 48, 2048)}
+SHAPES = {
+    "mini": (256, 4, 8, 1024),
+    "small": (1024, 16, 24, 2048),
+    "medium": (1536, 24, 48, 2048),
+    "large": (2048, 32, 48, 2048),
+}
 """Width, heads, layers, entries of a codebook."""
 CODEBOOKS = 4
 TEXT_LENGTH = 24
