@@ -26,7 +26,7 @@ import musicgen
 from musicgen.errors import InputError, MusicGenError
 from musicgen.training.lm.shards import Index, read_index
 from musicgen.training.lm.state import newest_recipe
-from musicgen.training.quality import table
+from musicgen.training.quality import bars_table, table
 
 LICENCE = "MIT"
 QUALITY = "quality.json"
@@ -116,6 +116,8 @@ def _card(
             f"{quality['duration']:g} s each, on {platform.machine()} ({platform.system()}).",
             "",
             table(quality),
+            "",
+            bars_table(quality),
         ]
     return "\n".join(lines) + "\n"
 

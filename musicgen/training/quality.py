@@ -201,6 +201,49 @@ def table(results: dict[str, Any]) -> str:
     )
 
 
+@dataclass(frozen=True)
+class Bar:
+    """A figure that a model should reach."""
+
+    name: str
+    value: float
+    least: float
+
+    @property
+    def met(self) -> bool:
+        return self.value >= self.least
+
+
+def bars(results: dict[str, Any]) -> list[Bar]:
+    """What is asked of an embedded model. `results`: of `measure`, or with the summaries alone."""
+    rows = {name: row.get("summary", row) for name, row in results["rows"].items()}
+    accuracies = results["tagger"]["held_out_accuracy"]
+    asked = [Bar(f"tagger, {name}, held out", accuracies[name], 0.85) for name in ("genre", "lead")]
+    caption, best = rows["caption"], rows.get("caption and melody", rows["caption"])
+    if "caption and melody" in rows:
+        asked.append(Bar("melody, as given", best["melody"], 0.50))
+        asked.append(Bar("melody, above the same model without it", best["melody"] - caption["melody"], 0.30))
+    else:
+        asked += [Bar(f"{name}, as the caption says", caption[name], 0.60) for name in ("genre", "lead")]
+        asked.append(Bar("tempo, as the caption says", caption["tempo"], 0.50))
+        asked.append(Bar("key, as the caption says", caption["key"], 0.40))
+    faults = sum(best[fault] for fault in ("silent", "clipped", "one_note"))
+    asked.append(Bar("clips without a fault", 1 - faults / best["n"], 1.0))
+    if best["side_db"] is not None:
+        distance = abs(best["side_db"] - rows["references"]["side_db"])
+        asked.append(Bar("side energy, dB from the references' (negative: no further than 6)", -distance, -6.0))
+    return asked
+
+
+def bars_table(results: dict[str, Any]) -> str:
+    """The bars as Markdown."""
+    lines = ["| asked of the model | measured | at least | |", "|---|---|---|---|"]
+    lines += [
+        f"| {bar.name} | {bar.value:.3f} | {bar.least:g} | {'met' if bar.met else 'missed'} |" for bar in bars(results)
+    ]
+    return "\n".join(lines)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m musicgen.training.quality", description=__doc__)
     parser.add_argument("model", help="embedded name, hub name or folder")
@@ -223,6 +266,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(table(results))
+    print(f"\n{bars_table(results)}")
     return 0
 
 
