@@ -25,12 +25,12 @@ from evaluation.metrics import diagnostics, resampling
 from evaluation.results import Comparison, Results, SystemResult
 from evaluation.scorers import METRICS, Pair, Scored, Task
 from evaluation.suites import Suite
+from evaluation.table import BOUNDS
 from musicgen.errors import InputError
 
 TOLERANCE = round(0.1 * RATE)
 """Samples by which a generation may end before its reference."""
-REFERENCES = "references"
-SHUFFLED = "references, shuffled"
+REFERENCES, SHUFFLED = BOUNDS
 """The bounds: every reference against itself, and against the caption and the reference of the next one."""
 
 Embed = Callable[[Sequence[Source], Sequence[str]], None]

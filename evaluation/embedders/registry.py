@@ -10,8 +10,17 @@ from evaluation.embedders.weights import Weights
 from musicgen.errors import InputError
 
 NAMES = ("chroma", "clap", "clap_windowed", "mini", "mini_clap", "mini_tags", "passt", "vggish_tf", "vggish_torch")
-NEEDS = {"vggish_tf": "vggish", "vggish_torch": "vggish", "passt": "passt", "clap": "clap", "clap_windowed": "clap"}
-"""Embedder → the published weights that it reads; the others read none, or embedded ones."""
+NEEDS = {
+    "vggish_tf": "vggish",
+    "vggish_torch": "vggish",
+    "passt": "passt",
+    "clap": "clap",
+    "clap_windowed": "clap",
+    "mini": "mini",
+    "mini_clap": "mini",
+    "mini_tags": "mini",
+}
+"""Embedder → the network whose weights it reads; mini's are embedded, the others published."""
 
 
 class Registry:

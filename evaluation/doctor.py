@@ -1,0 +1,59 @@
+"""What is installed, which weights lie on this machine, what would be downloaded."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from pathlib import Path
+
+import torch
+
+from evaluation.embedders import mini, weights
+from evaluation.embedders.cache import Cache
+from evaluation.embedders.registry import NEEDS
+from evaluation.scorers import METRICS
+
+PACKAGES = {
+    "torch": "everything",
+    "julius": "everything",
+    "hear21passt": "kl",
+    "laion-clap": "clap, clap_windowed, fad_clap_music",
+    "matplotlib": "plots",
+    "diffusers": "riffusion, audioldm2, musicldm, stable-audio-open",
+    "yt-dlp": "fetching MusicCaps",
+    "ray": "--ray",
+}
+"""Package → what needs it."""
+
+
+def report(chosen: weights.Weights, cache: Cache, hashes: bool = True) -> str:
+    """As text. hashes: also read every file of weights, which takes seconds a gigabyte."""
+    lines = ["packages"]
+    for package, use in PACKAGES.items():
+        lines.append(f"  {package:<14}{_version(package) or 'not installed':<16}for {use}")
+    lines += ["", "weights"]
+    for name, published in weights.PUBLISHED.items():
+        used = [metric for metric, facts in METRICS.items() if any(NEEDS.get(each) == name for each in facts.embedders)]
+        found = chosen.find(name)
+        if found is None:
+            lines.append(f"  {name:<8}would be downloaded: {published.url} ({published.megabytes} MB)")
+        else:
+            lines.append(f"  {name:<8}{found} ({found.stat().st_size / 1e6:.0f} MB){_hash(found) if hashes else ''}")
+        lines.append(f"          for {', '.join(used)}")
+    lines.append(f"  mini    embedded ({mini.FILE.stat().st_size / 1e6:.1f} MB){_hash(mini.FILE) if hashes else ''}")
+    lines += ["", "devices", f"  {torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'}"]
+    lines.append(f"  {torch.get_num_threads()} threads")
+    offline = os.environ.get("HF_HUB_OFFLINE") == "1"
+    lines += ["", "cache", f"  {cache.folder}", "", f"downloads {'off (HF_HUB_OFFLINE=1)' if offline else 'on'}"]
+    return "\n".join(lines) + "\n"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _hash(file: Path) -> str:
+    return f", sha256 {weights.sha256(file)}"

@@ -1,0 +1,350 @@
+"""From audio files to tables: common subsets, named exclusions, bounds, resumption, and the faults of real folders."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from evaluation import clips, data, embedding, plots, published, results, run, samples, scorers, suites, table
+from evaluation.__main__ import main
+from evaluation.embedders.cache import Cache
+from evaluation.embedders.registry import Registry
+from evaluation.metrics.score import Score
+from musicgen import audio
+from musicgen.audio import Audio
+from musicgen.errors import InputError
+from tests.evaluation.conftest import music
+
+RATE = 32_000
+QUIET = run.Options(progress=False, resamples=100, bounds=False)
+
+
+def suite_of(folder, metrics=("fad_mini", "kl_mini", "clap_mini", "chroma")):
+    file = folder / "suite.yaml"
+    file.write_text(f"name: mine\nversion: 3\ndata: {{kind: folder}}\nduration: 2\nmetrics: [{', '.join(metrics)}]\n")
+    return suites.load(str(file))
+
+
+def reference_folder(folder, count=5, seconds=2.0):
+    folder.mkdir(exist_ok=True)
+    for number in range(count):
+        audio.write(folder / f"{number:02d}.wav", Audio(music(seconds, seed=number)[None], RATE))
+        (folder / f"{number:02d}.txt").write_text(f"piece number {number}, calm piano")
+    return folder
+
+
+def samples_folder(folder, name, count=5, seconds=2.0, seed=100, skip=()):
+    writer = samples.Writer(folder, name)
+    for number in range(count):
+        if number not in skip:
+            clip = Audio(music(seconds, seed=seed + number)[None], RATE)
+            writer.add(f"{number:02d}", clip, prompt="p", seed=number)
+    return folder
+
+
+@pytest.fixture
+def place(tmp_path):
+    """(suite, items, cache, registry) of five references."""
+    references = reference_folder(tmp_path / "references")
+    suite = suite_of(tmp_path)
+    return suite, data.items(suite, references), Cache(tmp_path / "cache"), Registry()
+
+
+def test_everything_that_a_number_needs_is_there(place, tmp_path):
+    suite, items, cache, registry = place
+    folders = [samples_folder(tmp_path / "a", "first"), samples_folder(tmp_path / "b", "second", seed=200)]
+    options = run.Options(progress=False, resamples=100, bounds=True)
+    found = run.score(suite, items, folders, registry, cache, options)
+    assert [system.name for system in found.systems] == ["references", "references, shuffled", "first", "second"]
+    assert found.suite == "mine v3"
+    references = {score.metric: score for score in found.systems[0].scores}
+    assert references["chroma"].value == 1
+    assert references["fad_mini"].value == pytest.approx(0, abs=0.05)
+    assert references["kl_mini"].value == pytest.approx(0, abs=1e-3)
+    for score in found.systems[2].scores:
+        assert score.n == 5
+        assert score.low <= score.high
+        assert score.direction == scorers.METRICS[score.metric].direction
+        assert score.version
+        assert score.protocol
+        assert score.clips.keys() == {item.id for item in items}
+        assert score.weights or score.metric == "chroma"
+    (chroma,) = [row for row in found.comparisons if row.metric == "chroma"]
+    assert (chroma.first, chroma.second) == ("first", "second")
+    assert 0 < chroma.p <= chroma.adjusted <= 1
+    found.save(tmp_path / "r.json")
+    again = results.load(tmp_path / "r.json")
+    assert again.systems[2].score("chroma") == found.systems[2].score("chroma")
+    assert [file.name for file in plots.draw([again], tmp_path / "plots")] == ["scores.png", "clips.png"]
+
+
+def test_order_and_resumption_change_nothing(place, tmp_path):
+    suite, items, cache, registry = place
+    folder = samples_folder(tmp_path / "a", "first")
+    whole = run.score(suite, items, [folder], registry, cache, QUIET)
+    half = Cache(tmp_path / "half")
+    sources = [clips.Source(item.id, item.file, samples.file_sha256(item.file), "reference") for item in items[:2]]
+    embedding.embed(sources, [registry["mini"]], half)
+    resumed = run.score(suite, list(reversed(items)), [folder], registry, half, QUIET)
+    assert [score for system in resumed.systems for score in system.scores] == [
+        score for system in whole.systems for score in system.scores
+    ]
+
+
+def test_a_second_run_computes_nothing(place, tmp_path, monkeypatch):
+    suite, items, cache, registry = place
+    folder = samples_folder(tmp_path / "a", "first")
+    first = run.score(suite, items, [folder], registry, cache, QUIET)
+
+    def broken(*_):
+        raise AssertionError("the cache was not used")
+
+    monkeypatch.setattr(embedding, "Clip", broken)
+    assert run.score(suite, items, [folder], Registry(), cache, QUIET).systems == first.systems
+
+
+def test_batches_across_clips_give_the_same(place, tmp_path):
+    _, items, cache, registry = place
+    sources = [clips.Source(item.id, item.file, samples.file_sha256(item.file), "reference") for item in items]
+    batched = Cache(tmp_path / "batched")
+    names = ["mini", "mini_tags", "chroma"]
+    embedding.embed(sources, [registry[name] for name in names], cache)
+    embedding.embed(sources, [registry[name] for name in names], batched, batch=3)
+    for source in sources:
+        for name in names:
+            one, other = (embedding.embedding(source, registry[name], each) for each in (cache, batched))
+            assert one == pytest.approx(other, abs=1e-4)
+
+
+def test_faulty_clips_are_named_and_out_for_every_system(place, tmp_path):
+    suite, _, cache, registry = place
+    references = reference_folder(tmp_path / "references", count=14)
+    items = data.items(suite, references)
+    good = samples_folder(tmp_path / "good", "good", 14)
+    bad = samples_folder(tmp_path / "bad", "bad", 14, skip=range(1, 9))
+    writer = samples.Writer(bad, "bad")
+    wave = music(2.0, seed=1)
+    writer.add("01", Audio(wave[None, :3200], RATE), prompt="p")  # 0.1 s
+    writer.add("02", Audio(torch.zeros(1, 64_000), RATE), prompt="p")  # silent: counts, with a flag
+    writer.add("03", Audio(torch.stack([wave, wave]), RATE), prompt="p")  # stereo
+    writer.add("04", Audio(music(2.0, 44_100)[None], 44_100), prompt="p")  # another rate
+    writer.add("05", Audio(music(1.2)[None], RATE), prompt="p")  # ends early
+    for number, content in (("06", b"not audio"), ("07", None), ("08", b"")):
+        file = bad / f"{number}.wav"
+        if content is None:
+            soundfile.write(file, np.full(64_000, np.nan, dtype=np.float32), RATE, subtype="FLOAT")
+        else:
+            file.write_bytes(content)
+        line = {"id": number, "prompt": "p", "system": "bad", "audio": file.name, "sha256": samples.file_sha256(file)}
+        with (bad / samples.MANIFEST).open("a") as manifest:
+            manifest.write(json.dumps(line) + "\n")
+    writer.add("00b", Audio(wave[None], RATE), prompt="of no item")
+    found = run.score(suite, items, [good, bad], registry, cache, QUIET)
+    assert set(found.excluded) == {"01", "06", "07", "08"}
+    assert found.excluded["01"] == "bad: 0.10 s long: at least 1 s are needed"
+    assert "not readable as audio" in found.excluded["06"]
+    assert "NaN" in found.excluded["07"]
+    for system in found.systems:
+        by_name = {score.metric: score for score in system.scores}
+        assert by_name["fad_mini"].n == 10
+        assert by_name["chroma"].n == by_name["kl_mini"].n == 9
+        assert "ends 0.80 s before its reference" in by_name["chroma"].excluded["05"]
+        assert all(np.isfinite(score.value) for score in system.scores)
+    assert found.systems[1].flags["02"] == "silent"
+    assert found.systems[1].diagnostics["silent_clips"] == 1
+
+
+def test_clear_refusals(place, tmp_path):
+    suite, items, cache, registry = place
+    folder = samples_folder(tmp_path / "a", "first")
+
+    def scored(chosen, folders):
+        return run.score(suite, chosen, folders, registry, cache, QUIET)
+
+    with pytest.raises(InputError, match="only 1 clips can be compared"):
+        scored(items[:1], [folder])
+    with pytest.raises(InputError, match="two samples folders are of one system"):
+        scored(items, [folder, folder])
+    other = tmp_path / "other"
+    samples.Writer(other, "x").add("zz", Audio(music(2.0)[None], RATE), prompt="p")
+    with pytest.raises(InputError, match="has no clip of this suite"):
+        scored(items, [other])
+    mixed = samples_folder(tmp_path / "mixed", "first", 2)
+    samples.Writer(mixed, "second").add("02", Audio(music(2.0)[None], RATE), prompt="p")
+    with pytest.raises(InputError, match="clips of several systems"):
+        scored(items, [mixed])
+    (folder / next(iter(samples.read(folder).samples)).audio).unlink()
+    with pytest.raises(InputError, match="is missing"):
+        scored(items, [folder])
+
+
+def test_a_missing_reference_is_an_exclusion(place, tmp_path):
+    suite, items, cache, registry = place
+    items[1].file.unlink()
+    found = run.score(suite, items, [samples_folder(tmp_path / "a", "first")], registry, cache, QUIET)
+    assert found.excluded == {"01": "no reference file"}
+    assert found.systems[0].scores[0].n == 4
+
+
+def test_the_papers_view_of_a_clip(tmp_path):
+    wave = music(3.0) * 0.01
+    file = tmp_path / "x.wav"
+    soundfile.write(file, wave.numpy(), RATE, subtype="FLOAT")
+    generated = clips.Clip(clips.Source("x", file, "0" * 64, "generated", 40_000))
+    reference = clips.Clip(clips.Source("x", file, "0" * 64, "reference"))
+    assert generated.view("paper", RATE).shape == (40_000,)
+    assert generated.view("paper_whole", RATE).shape == wave.shape
+    assert audio.loudness(Audio(generated.view("paper_whole", RATE)[None], RATE)) == pytest.approx(-14, abs=0.3)
+    assert torch.equal(reference.view("paper", RATE), wave)
+    assert torch.equal(generated.view("raw", RATE), wave)
+    assert generated.source.preparation("paper") != reference.source.preparation("paper")
+
+
+def score_of(metric, value, sha="f" * 64):
+    return Score(metric, value, value - 0.1, value + 0.1, 5, "lower", "1", weights={"vggish": sha})
+
+
+def results_of(name, scores, suite="musiccaps v1"):
+    return results.Results(
+        suite,
+        [score.metric for score in scores],
+        [results.SystemResult(name, scores)],
+        [],
+        ["a", "b"],
+        {"c": "gone"},
+        {},
+    )
+
+
+def test_tables_have_the_papers_rows_marked():
+    found = [results_of("ours_1", [score_of("fad_vggish_tf", 3.2), score_of("kl", 1.3)])]
+    text = table.markdown(found)
+    assert "| ours_1 | 3.20 [3.10, 3.30] | 1.30 [1.20, 1.40] | measured, n = 2 |" in text
+    assert "| Riffusion | 14.80 | 2.06 | published: Copet et al. 2023, table 1 |" in text
+    assert "| MusicLM | 4.00 | – |" in text
+    assert "excluded c: gone" in text
+    tex = table.latex(found)
+    assert r"\textit{Riffusion}$^\dagger$" in tex
+    assert r"ours\_1 & 3.20" in tex
+    rows = table.as_csv(found).splitlines()
+    assert rows[0].startswith("system,metric,value,low,high,n,excluded,direction")
+    assert len(rows) == 1 + 2 + sum(
+        len(set(row.values) & {"fad_vggish_tf", "kl"}) for row in published.rows("musiccaps v1")
+    )
+    assert "ours_1" in table.markdown([results_of("ours_1", [score_of("fad_vggish_tf", 3.2)], "synth v1")])
+    assert "Riffusion" not in table.markdown([results_of("ours_1", [score_of("fad_vggish_tf", 3.2)], "synth v1")])
+
+
+def test_tables_refuse_what_cannot_be_compared():
+    first = results_of("a", [score_of("fad_vggish_tf", 3.2)])
+    with pytest.raises(InputError, match="several weights"):
+        table.lines([first, results_of("b", [score_of("fad_vggish_tf", 3.2, "e" * 64)])])
+    with pytest.raises(InputError, match="two scales"):
+        table.lines([first, results_of("b", [score_of("fad_vggish_torch", 3.2)])])
+    with pytest.raises(InputError, match="several suites"):
+        table.lines([first, results_of("b", [score_of("fad_vggish_tf", 3.2)], "synth v1")])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("metrics: [fad_min]", "did you mean fad_mini"),
+        ("metrics: [fad_vggish_tf, fad_vggish_torch]", "two scales"),
+        ("duration: long", "of another type"),
+        ("colour: red", "unknown setting 'colour'"),
+        ("data: {kind: cloud}", "one of manifest"),
+        ("data: [", "not YAML"),
+    ],
+)
+def test_bad_suites_are_refused(tmp_path, change, message):
+    suite_of(tmp_path)
+    name = change.split(":")[0]
+    lines = [line for line in (tmp_path / "suite.yaml").read_text().splitlines() if not line.startswith(name)]
+    (tmp_path / "suite.yaml").write_text("\n".join([*lines, change]))
+    with pytest.raises(InputError, match=message):
+        suites.load(str(tmp_path / "suite.yaml"))
+
+
+def test_the_packages_suites_can_be_read_and_synth_is_whole():
+    assert suites.names() == ["folder", "musiccaps", "song_describer", "synth"]
+    with pytest.raises(InputError, match="did you mean synth"):
+        suites.load("synht")
+    suite = suites.load("synth")
+    items = data.items(suite)
+    assert len(items) == 100
+    assert all(samples.file_sha256(item.file) == item.sha256 for item in items[:5])
+    assert sum(item.file.stat().st_size for item in items) < 8e6
+    assert len({item.caption for item in items}) == 100
+
+
+def test_musiccaps_table(tmp_path):
+    (tmp_path / "musiccaps-public.csv").write_text(
+        "ytid,start_s,end_s,audioset_positive_labels,aspect_list,caption,author_id,is_balanced_subset,is_audioset_eval\n"
+        'abc,30,40,/m/04rlf,"[\'x\']","A song, slow",4,True,False\nxyz,0,10,/m/04rlf,[],Loud,4,False,True\n'
+    )
+    items = data.items(suites.load("musiccaps"), tmp_path)
+    assert [(item.id, item.caption, item.start) for item in items] == [("abc", "A song, slow", 30), ("xyz", "Loud", 0)]
+    assert items[0].file == tmp_path / "audio" / "abc.wav"
+    assert [item.id for item in data.items(suites.load("musiccaps"), tmp_path, "is_balanced_subset")] == ["abc"]
+    with pytest.raises(InputError, match="no item has the label"):
+        data.items(suites.load("musiccaps"), tmp_path, "is_nothing")
+    with pytest.raises(InputError, match="needs --data"):
+        data.items(suites.load("musiccaps"))
+
+
+def test_captions_of_a_folder(tmp_path):
+    suite = suite_of(tmp_path)
+    folder = reference_folder(tmp_path / "refs", 2)
+    assert [item.caption[:14] for item in data.items(suite, folder)] == ["piece number 0", "piece number 1"]
+    (folder / "captions.csv").write_text("file,caption\n00.wav,one\n01.wav,two\n00.wav,again\n")
+    with pytest.raises(InputError, match="item 00 is listed twice"):
+        data.items(suite, folder)
+    (folder / "captions.csv").unlink()
+    (folder / "captions.jsonl").write_text('{"file": "00.wav", "caption": "one"}\n{"file": "no.wav", "caption": "x"}\n')
+    assert [item.id for item in data.items(suite, folder)] == ["00", "no"]
+    (folder / "captions.jsonl").unlink()
+    (folder / "01.txt").unlink()
+    with pytest.raises(InputError, match=r"01\.wav has no caption"):
+        data.items(suite, folder)
+
+
+def test_the_command_line(tmp_path, capsys):
+    references = reference_folder(tmp_path / "references", 3)
+    suite_of(tmp_path, ("chroma", "clap_mini"))
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    for number in range(3):
+        audio.write(theirs / f"{number:02d}.wav", Audio(music(2.0, seed=50 + number)[None], RATE))
+    suite, common = str(tmp_path / "suite.yaml"), ["--data", str(references)]
+    made = ["generate", suite, *common, "--system", str(theirs), "--out", str(tmp_path / "s"), "--name", "somebody"]
+    assert main([*made, "--shard", "1/2"]) == 0
+    assert "2 clips, 2 of them made now" in capsys.readouterr().out
+    assert main(made) == 0
+    assert "3 clips, 1 of them made now" in capsys.readouterr().out
+    out, cache = str(tmp_path / "r.json"), ["--cache", str(tmp_path / "cache")]
+    assert main(["score", suite, str(tmp_path / "s"), *common, "--out", out, *cache, "--resamples", "100"]) == 0
+    capsys.readouterr()
+    assert main(["table", out, "--worst", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "| somebody |" in printed
+    assert "somebody: chroma: 0" in printed
+    for command in (["suites"], ["doctor"], ["cache", "ls", *cache], ["cache", "verify", *cache]):
+        assert main(command) == 0
+    assert main(["cache", "gc", "--days", "0", *cache]) == 0
+    assert list(Cache(tmp_path / "cache").entries()) == []
+    capsys.readouterr()
+    for wrong in (
+        ["score", "synht", "x", "--out", out],
+        ["generate", suite, *common, "--system", str(theirs), "--out", "x", "--shard", "3/2"],
+        ["score", suite, str(tmp_path / "none"), *common, "--out", out],
+        ["table", str(tmp_path / "none.json")],
+        ["score", suite, str(tmp_path / "s"), *common, "--out", out, "--weights", "passt"],
+        ["generate", "synth", "--system", "riffusoin", "--out", str(tmp_path / "x")],
+        ["run", suite, *common, "--system", "mini+loud", "--out", str(tmp_path / "x")],
+    ):
+        assert main(wrong) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ")
+        assert error.count("\n") == 1

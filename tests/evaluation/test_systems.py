@@ -1,0 +1,159 @@
+"""Systems: a folder, a model of this project, a diffusers pipeline; spectrogram to sound; shards; interruption."""
+
+import math
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from evaluation import generation, samples, systems
+from evaluation.systems import Request
+from musicgen import audio
+from musicgen.audio import Audio
+from musicgen.errors import InputError
+from tests.evaluation.conftest import music
+
+RATE = 32_000
+
+
+def requests(count=6):
+    return [Request(f"{number:02d}", f"prompt {number}", 7 + number, 1.0) for number in range(count)]
+
+
+class Counting:
+    """A system that notes what it was asked for, and may die."""
+
+    name, batch = "counting", 2
+
+    def __init__(self, dies_at=None):
+        self.settings = {"top": 3}
+        self.asked, self.dies_at = [], dies_at
+
+    def generate(self, wanted):
+        self.asked += [request.id for request in wanted]
+        if self.dies_at in self.asked:
+            raise KeyboardInterrupt
+        return [Audio(torch.full((1, 800), request.seed / 100), 8000) for request in wanted]
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path):
+    first = Counting(dies_at="03")
+    with pytest.raises(KeyboardInterrupt):
+        generation.fill(tmp_path, requests(), lambda: first, "counting", progress=False)
+    second = Counting()
+    assert generation.fill(tmp_path, requests(), lambda: second, "counting", progress=False) == 4
+    assert second.asked == ["02", "03", "04", "05"]
+    found = samples.read(tmp_path)
+    assert [sample.seed for sample in found.samples] == [7, 8, 9, 10, 11, 12]
+    assert found.samples[0].settings == {"top": 3, "duration": 1.0}
+
+    def never():
+        raise AssertionError("the system was opened though nothing is missing")
+
+    assert generation.fill(tmp_path, requests(), never, "counting", progress=False) == 0
+
+
+def test_shards_make_the_whole(tmp_path):
+    parts = [generation.shard(requests(), f"{number}/4") for number in (1, 2, 3, 4)]
+    assert sorted(request.id for part in parts for request in part) == [request.id for request in requests()]
+    for part in ("0/4", "5/4", "x", "1/0"):
+        with pytest.raises(InputError, match="--shard"):
+            generation.shard(requests(), part)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_somebody_filled(tmp_path):
+    for number in (1, 2):
+        audio.write(tmp_path / f"{number:02d}.wav", Audio(music(1.0, seed=number)[None], RATE))
+    opened = systems.open_system(str(tmp_path), called="suno")
+    assert opened.name == "suno"
+    target = tmp_path / "samples"
+    assert generation.fill(target, requests(), lambda: opened, "suno", progress=False) == 2
+    assert [sample.id for sample in samples.read(target).samples] == ["01", "02"]
+    audio.write(tmp_path / "01.flac", Audio(music(1.0)[None], RATE))
+    with pytest.raises(InputError, match=r"01\.flac and 01\.wav are both clip 01"):
+        systems.open_system(str(tmp_path))
+
+
+def test_a_model_of_this_project(audiocraft_folder):
+    folder = audiocraft_folder("melody")
+    opened = systems.open_system(str(folder), "cpu", 2, "tiny", {"top_k": 5})
+    melody = systems.Path(__file__).parents[1] / "golden" / "chroma" / "melody_a.wav"
+    wanted = [Request("a", "calm", 1, 0.2), Request("b", "loud", 2, 0.2)]
+    plain = opened.generate(wanted)
+    assert [clip.wave.shape for clip in plain] == [(1, 6400), (1, 6400)]
+    assert (opened.name, opened.batch, opened.settings["top_k"]) == ("tiny", 2, 5)
+    alone = opened.generate(wanted[1:])
+    assert torch.allclose(alone[0].wave, plain[1].wave, atol=1e-4)
+    followed = opened.generate([systems.Request("a", "calm", 1, 0.2, melody)])
+    assert not torch.equal(followed[0].wave, plain[0].wave)
+    with pytest.raises(InputError, match="top_q"):
+        systems.open_system(str(folder), settings={"top_q": 1})
+
+
+class FakePipeline:
+    """Answers as a diffusers pipeline does, and notes its arguments."""
+
+    @classmethod
+    def from_pretrained(cls, repository):
+        made = cls()
+        made.repository, made.calls = repository, []
+        return made
+
+    def to(self, _):
+        return self
+
+    def set_progress_bar_config(self, **_):
+        pass
+
+    def __call__(self, prompt, generator, **arguments):
+        self.calls.append((prompt, int(generator.initial_seed()), arguments))
+        if "width" in arguments:
+            from PIL import Image
+
+            return SimpleNamespace(images=[Image.new("RGB", (arguments["width"], 512), (200, 200, 200))])
+        return SimpleNamespace(audios=[np.zeros(1600, dtype=np.float32)])
+
+
+@pytest.fixture
+def diffusers(monkeypatch):
+    names = {pipeline.kind for pipeline in systems.PIPELINES.values()}
+    module = SimpleNamespace(__version__="0", **dict.fromkeys(names, FakePipeline))
+    monkeypatch.setitem(sys.modules, "diffusers", module)
+
+
+@pytest.mark.usefixtures("diffusers")
+def test_diffusers_pipelines_through_one_adapter():
+    opened = systems.open_system("musicldm", "cpu")
+    (clip,) = opened.generate([Request("a", "calm", 5, 0.1)])
+    assert (clip.rate, clip.wave.shape) == (16_000, (1, 1600))
+    assert opened._model.calls == [("calm", 5, {"audio_length_in_s": 0.1, "num_inference_steps": 200})]
+    with pytest.raises(InputError, match="takes no melody"):
+        opened.generate([Request("a", "calm", 5, 0.1, systems.Path("x.wav"))])
+    with pytest.raises(InputError, match="at most 47 s"):
+        systems.open_system("stable-audio-open", "cpu").generate([Request("a", "calm", 5, 60)])
+    (clip,) = systems.open_system("riffusion", "cpu").generate([Request("a", "calm", 5, 0.2)])
+    assert (clip.rate, clip.wave.shape) == (44_100, (1, 8820))
+
+
+def test_without_diffusers_and_without_weights_it_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(InputError, match="needs diffusers"):
+        systems.open_system("riffusion")
+    with pytest.raises(InputError, match="published no weights"):
+        systems.open_system("mousai")
+
+
+def test_a_drawn_line_sounds_at_its_pitch():
+    """The inverse of Riffusion's picture: one dark row is a tone at the middle of its mel band."""
+    image = np.full((512, 60), 255, dtype=np.uint8)
+    row = 300
+    image[511 - row] = 0
+    wave = systems.spectrogram_to_audio(image, torch.Generator().manual_seed(0))[0].numpy()
+    spectrum = np.abs(np.fft.rfft(wave * np.hanning(len(wave))))
+    heard = np.fft.rfftfreq(len(wave), 1 / 44_100)[spectrum.argmax()]
+    top = 2595 * math.log10(1 + 10_000 / 700)
+    expected = 700 * (10 ** (top * (row + 1) / 513 / 2595) - 1)
+    assert heard == pytest.approx(expected, rel=0.02)
