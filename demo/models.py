@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +66,7 @@ class Shelf:
         if not self._offers:
             raise InputError(f"no model's name fits {', '.join(allowed)}: the models are {', '.join(catalog.names())}")
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[Offer]:
         return iter(self._offers.values())
 
     def choices(self) -> list[tuple[str, str]]:

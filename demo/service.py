@@ -184,7 +184,7 @@ class Service:
             for part, rate in self._parts(request, seed, index, ticket):
                 waves.append(part)
                 if index == 0:
-                    samples = (part.clip(-1, 1) * 32767).round().astype("int16").T
+                    samples = (part.clip(-1, 1) * 32767).round().astype("int16").T.copy()
                     ticket.put(Sound(samples, rate))
                 ticket.check()
             complete = True

@@ -89,6 +89,8 @@ def of_link(text: str) -> Request:
         packed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
         decompressor = zlib.decompressobj()
         plain = decompressor.decompress(packed, 200_000)  # a bomb is cut, and is no JSON then
+        if not decompressor.eof:
+            raise ValueError
         values: dict[str, Any] = json.loads(plain)
         request = Request(
             prompt=str(values["prompt"]),

@@ -19,13 +19,16 @@ def build(music: Service) -> gr.Blocks:
         gr.Markdown(texts.INTRODUCTION, elem_id="heading")
         with gr.Row():
             with gr.Column(scale=6, min_width=320):
-                asked = form.build(music)
+                asked, actions = form.build(music)
             with gr.Column(scale=5, min_width=320):
                 shown = result.build()
-        gr.Markdown(texts.NOTES, elem_id="notes")
-        joined = events.connect(music, asked, shown)
+        joined = events.connect(music, asked, actions, shown)
         page.load(
             joined.opened, None, [*asked.inputs, shown.status], api_visibility="private", concurrency_limit=None,
+            show_progress="hidden",
+        )  # fmt: skip
+        page.load(
+            joined.cost, joined.costs, actions.cost, api_visibility="private", concurrency_limit=None,
             show_progress="hidden",
         )  # fmt: skip
         page.unload(joined.closed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
+import secrets
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,8 +15,8 @@ import gradio as gr
 from demo import stored
 from demo.files import FORMATS
 from demo.service import Clip, Job, Request, Service, Sound
-from demo.ui import compare, melody_editor, result, texts
-from demo.ui.form import Form
+from demo.ui import compare, live, melody_editor, result, texts
+from demo.ui.form import Actions, Form
 from demo.ui.result import Result
 from musicgen.errors import InputError, MusicGenError
 
@@ -75,7 +75,7 @@ class Events:
 
     def __init__(self, music: Service, form: Form, shown: Result, history: gr.State) -> None:
         self.music, self.form, self.shown, self.history = music, form, shown, history
-        self.streams = shutil.which("ffmpeg") is not None
+        self.costs: list[Any] = [form.model, form.precision, form.duration, form.variations, form.apart]
 
     async def opened(self, request: gr.Request) -> AsyncIterator[dict[Any, Any]]:
         """The page appears: settings of its link, then what the server is still loading."""
@@ -86,7 +86,7 @@ class Events:
                 yield self.form.fill(self._offered(stored.of_link(str(text))))
                 message = "These are the settings of your link."
             except MusicGenError as error:
-                gr.Warning(str(error))
+                message = f"Ready, but without the link's settings: {error}."
         while not self.music.warm.is_set():
             yield {self.shown.status: result.show_status(texts.WARMING)}
             await asyncio.sleep(0.5)
@@ -97,25 +97,20 @@ class Events:
         shown, form = self.shown, self.form
         given = dict(zip(form.inputs, values, strict=True))
         files = [given[form.melody], given[form.continue_from]]
-        start, many = time.monotonic(), 0
-        yield {
-            shown.status: result.show_status("Asking for a place…", 0.0),
-            shown.live: gr.update(value=None, visible=self.streams),
-        }
+        start, many, feed = time.monotonic(), 0, live.Feed(secrets.token_hex(8))
+        yield {shown.status: result.show_status("Asking for a place…", 0.0), shown.live: live.silence(feed.run)}
         try:
             ticket = self.music.submit(visitor(request), form.request(*values))
             async for event in follow(self.music, ticket):
                 if isinstance(event, Sound):
-                    if self.streams:
-                        yield {shown.live: (event.rate, event.samples)}
+                    yield {shown.live: feed.value([event])}
                 elif isinstance(event, Clip):
                     many += 1
                     history = [*history, event][-self.music.limits.history :]
                     yield self._select(history, len(history) - 1) | {form.seed: event.seed if many == 1 else gr.skip()}
                     took = time.monotonic() - start
                     count = f" ({many} of {event.request.variations})" if event.request.variations > 1 else ""
-                    hint = "" if self.streams else f" {texts.NO_FFMPEG}"
-                    yield {shown.status: result.show_status(f"Done in {took:.1f} s{count}: {event.summary}.{hint}")}
+                    yield {shown.status: result.show_status(f"Done in {took:.1f} s{count}: {event.summary}.")}
                 elif isinstance(event, int):
                     waiting = (
                         f"Waiting: {event - 1} before you, then it is your turn."
@@ -128,7 +123,7 @@ class Events:
             if not many:
                 yield {shown.status: result.show_status("Stopped before there was any sound.")}
         except Exception as error:
-            yield {shown.status: result.show_status("Not generated."), shown.live: gr.update(visible=False)}
+            yield {shown.status: result.show_status("Not generated.")}
             raise refused(error, *files) from None
 
     def stop(self, request: gr.Request) -> None:
@@ -140,15 +135,22 @@ class Events:
         """The tab is gone."""
         self.music.leave(visitor(request))
 
-    def listen(self, recording: str | None, is_clean: bool) -> dict[Any, Any]:
-        """A melody was given: its chromagram for the editor."""
+    def listen(self, recording: str | None, is_clean: bool, model: str) -> dict[Any, Any]:
+        """A melody was given: its chromagram for the editor, and a model that can follow it."""
         if not recording:
             return {self.form.frames: gr.update(value=melody_editor.dump(()), visible=False)}
         try:
             frames = self.music.melody(Path(recording), separate=not is_clean)
         except Exception as error:
             raise refused(error, recording) from None
-        return {self.form.frames: gr.update(value=melody_editor.dump(frames), visible=True)}
+        updates: dict[Any, Any] = {self.form.frames: gr.update(value=melody_editor.dump(frames), visible=True)}
+        shelf = self.music.shelf
+        if shelf.find(model).melody is False:
+            other = next((offer.name for offer in shelf if offer.melody), None)
+            if other is not None:
+                gr.Info(f"{model} follows text only, so the model is now {other}.")
+                updates[self.form.model] = other
+        return updates
 
     def given(self, recording: str | None) -> dict[Any, Any]:
         """A clip to continue was given: the result must be longer than it."""
@@ -267,7 +269,7 @@ def _title(clip: Clip) -> str:
     return f"{short} · {clip.seconds:.0f} s · seed {clip.seed}"
 
 
-def connect(music: Service, form: Form, shown: Result) -> Events:
+def connect(music: Service, form: Form, actions: Actions, shown: Result) -> Events:
     """Join widgets and handlers, in the current page."""
     history = gr.State([])
     events = Events(music, form, shown, history)
@@ -278,19 +280,19 @@ def connect(music: Service, form: Form, shown: Result) -> Events:
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     free: dict[str, Any] = quiet | {"concurrency_limit": None}
 
-    run = shown.go.click(events.generate, [history, *form.inputs], every, **free)
+    run = actions.go.click(events.generate, [history, *form.inputs], every, **free)
     run.then(events.formats, [history, shown.clips], shown.downloads, **free)
-    shown.stop.click(events.stop, None, None, **free)
+    run.then(events.cost, events.costs, actions.cost, **free)
+    actions.stop.click(events.stop, None, None, **free)
     shown.clips.input(events.choose, [history, shown.clips], every, **free).then(
         events.formats, [history, shown.clips], shown.downloads, **free
     )
     gr.on(
-        [form.melody.change, form.clean.input], events.listen, [form.melody, form.clean], every,
+        [form.melody.change, form.clean.input], events.listen, [form.melody, form.clean, form.model], every,
         api_visibility="private", show_progress="minimal", show_progress_on=[form.melody], concurrency_limit=2,
     )  # fmt: skip
     form.continue_from.change(events.given, form.continue_from, every, **free)
-    costs: list[Any] = [form.model, form.precision, form.duration, form.variations, form.apart]
-    gr.on([one.change for one in costs], events.cost, costs, shown.cost, **free)
+    gr.on([one.change for one in events.costs], events.cost, events.costs, actions.cost, **free)
     shown.as_melody.click(events.use_as_melody, [history, shown.clips], every, **free)
     shown.go_on.click(events.use_to_continue, [history, shown.clips], every, **free)
     # The server does not know under which address the visitor sees it.

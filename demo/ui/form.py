@@ -45,6 +45,7 @@ class Form:
 
     @property
     def inputs(self) -> list[Any]:
+        """As `request` takes their values."""
         return [getattr(self, field.name) for field in dataclasses.fields(self)]
 
     def request(self, *values: Any) -> Request:
@@ -138,19 +139,35 @@ def make_request(
     )
 
 
-def build(music: Service) -> Form:
+@dataclass(frozen=True)
+class Actions:
+    """What starts and ends a generation."""
+
+    go: gr.Button
+    stop: gr.Button
+    cost: gr.Markdown
+
+
+def build(music: Service) -> tuple[Form, Actions]:
     """The widgets, in the current column."""
     limits = music.limits
     prompt = gr.Textbox(
-        label="Description", lines=3, max_lines=6, placeholder=texts.EXAMPLES[0], elem_id="prompt",
+        label="Description", lines=3, max_lines=6, placeholder=next(iter(texts.EXAMPLES.values())), elem_id="prompt",
         info="Instruments, style, mood, tempo.",
     )  # fmt: skip
-    gr.Examples([[example] for example in texts.EXAMPLES], [prompt], label="Worth trying", api_visibility="private")
+    gr.Examples(
+        [[example] for example in texts.EXAMPLES.values()], [prompt], label="Worth trying",
+        example_labels=list(texts.EXAMPLES), api_visibility="private",
+    )  # fmt: skip
     model = gr.Dropdown(music.shelf.choices(), value=music.shelf.default(), label="Model", elem_id="model")
     duration = gr.Slider(
         1, limits.max_duration, value=min(10, limits.max_duration), step=0.5, label="Duration (seconds)",
         elem_id="duration",
     )  # fmt: skip
+    cost = gr.Markdown("", elem_id="cost", min_height=22)
+    with gr.Row(elem_id="actions"):
+        go = gr.Button("Generate", variant="primary", scale=3, elem_id="go")
+        stop = gr.Button("Stop", variant="secondary", scale=1, elem_id="stop")
     with gr.Accordion("Melody: hum or upload a tune to follow", open=False, elem_id="melody-part"):
         melody = gr.Audio(
             label="Melody", type="filepath", sources=["upload", "microphone"], buttons=[], elem_id="melody-file"
@@ -187,7 +204,8 @@ def build(music: Service) -> Form:
             top_k = gr.Slider(0, 2048, value=250, step=1, label="Top-k (0: all)")
             top_p = gr.Slider(0, 1, value=0, step=0.01, label="Top-p (0: all)")
         loop = gr.Checkbox(value=False, label="Seamless loop: the end is mixed into the beginning (a second shorter)")
-    return Form(
+    form = Form(
         prompt, model, duration, variations, seed, lock, melody, clean_box, frames, continue_from, timeline, guidance,
         apart, melody_guidance, negative, temperature, top_k, top_p, precision, loop,
     )  # fmt: skip
+    return form, Actions(go, stop, cost)

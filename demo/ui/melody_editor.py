@@ -41,14 +41,14 @@ STYLE = """
 .melody-editor .grid { display: flex; gap: 6px; }
 .melody-editor .names { display: grid; grid-template-rows: repeat(12, 16px); width: 22px; }
 .melody-editor .names span { font-size: 11px; line-height: 16px; text-align: right; color: var(--body-text-color-subdued); }
-.melody-editor .scroll { overflow-x: auto; flex: 1; min-width: 0; border-radius: 6px;
+.melody-editor .scroll { position: relative; height: 192px; overflow-x: auto; flex: 1; min-width: 0; border-radius: 6px;
   background: var(--background-fill-secondary); }
-.melody-editor canvas { display: block; height: 192px; cursor: crosshair; touch-action: pan-x; }
+.melody-editor canvas { position: absolute; left: 0; top: 0; height: 192px; cursor: crosshair; touch-action: pan-x; }
 .melody-editor canvas:focus-visible { outline: 2px solid var(--color-accent); outline-offset: -2px; }
 .melody-editor .tools { display: flex; flex-wrap: wrap; gap: 6px; align-items: center; margin-top: 4px; }
-.melody-editor button, .melody-editor input { border: 1px solid var(--border-color-primary); border-radius: 6px;
-  padding: 6px 10px; font-size: 0.85rem; background: var(--button-secondary-background-fill);
-  color: var(--button-secondary-text-color); }
+.melody-editor button, .melody-editor input { margin: 0; padding: 6px 10px; border-radius: 6px;
+  border: 1px solid var(--border-color-primary); font-size: 0.85rem; font-weight: 500; line-height: 1.3;
+  background: var(--button-secondary-background-fill); color: var(--button-secondary-text-color); }
 .melody-editor input { width: 76px; background: var(--input-background-fill); color: var(--body-text-color); }
 .melody-editor label { font-size: 0.85rem; color: var(--body-text-color); }
 """
@@ -79,7 +79,7 @@ const draw = () => {
   canvas.dataset.cell = width;
   const style = getComputedStyle(canvas), pen = canvas.getContext('2d');
   pen.scale(ratio, ratio);
-  pen.fillStyle = style.getPropertyValue('--border-color-primary');
+  pen.fillStyle = 'rgba(128, 128, 150, 0.25)';
   for (let row = 1; row < ROWS; row++) pen.fillRect(0, row * ROW, canvas.width, 1);
   pen.fillStyle = style.getPropertyValue('--color-accent');
   frames.forEach((pitch, i) => pen.fillRect(i * width, (ROWS - 1 - pitch) * ROW + 1, Math.max(1, width - 0.5), ROW - 2));

@@ -10,18 +10,15 @@ import gradio as gr
 from demo import melody, pictures
 from demo.files import FORMATS
 from demo.service import Clip, Progress
-from demo.ui import compare, texts
+from demo.ui import compare, live, texts
 
 
 @dataclass(frozen=True)
 class Result:
     """The widgets."""
 
-    go: gr.Button
-    stop: gr.Button
-    cost: gr.Markdown
     status: gr.HTML
-    live: gr.Audio
+    live: gr.HTML
     clips: gr.Dropdown
     player: gr.Audio
     seen: gr.HTML
@@ -32,21 +29,14 @@ class Result:
     other: gr.Dropdown
     compared: gr.HTML
     compare_part: gr.Accordion
-    restore: gr.File
+    restore: gr.UploadButton
     made: gr.Column
 
 
 def build() -> Result:
     """The widgets, in the current column."""
-    with gr.Row(elem_id="actions"):
-        go = gr.Button("Generate", variant="primary", scale=3, elem_id="go")
-        stop = gr.Button("Stop", variant="secondary", scale=1, elem_id="stop")
-    cost = gr.Markdown("", elem_id="cost")
     status = gr.HTML(show_status(texts.READY), elem_id="status")
-    live = gr.Audio(
-        label="Live, while it is made", streaming=True, autoplay=True, interactive=False, visible=False, buttons=[],
-        elem_id="live",
-    )  # fmt: skip
+    sound = live.build()
     with gr.Column(visible=False, elem_id="made") as made:
         clips = gr.Dropdown([], label="Clip (this visit)", elem_id="clips")
         player = gr.Audio(
@@ -67,10 +57,13 @@ def build() -> Result:
         share = gr.Textbox(
             label="Link to these settings", interactive=False, buttons=["copy"], lines=1, max_lines=1, elem_id="link"
         )
-    with gr.Accordion("Restore the settings of a downloaded clip", open=False, elem_id="restore-part"):
-        restore = gr.File(label="A clip made here", type="filepath", elem_id="restore", height=120)
+    restore = gr.UploadButton(
+        "Restore the settings of a downloaded clip", type="filepath", file_types=["audio"], size="sm", elem_id="restore"
+    )
+    with gr.Group(elem_id="notes-part"):
+        gr.Markdown(texts.NOTES, elem_id="notes", padding=True)
     return Result(
-        go, stop, cost, status, live, clips, player, seen, downloads, as_melody, go_on, share, other, compared, part,
+        status, sound, clips, player, seen, downloads, as_melody, go_on, share, other, compared, part,
         restore, made,
     )  # fmt: skip
 

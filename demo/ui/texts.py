@@ -4,22 +4,23 @@ from musicgen import catalog
 
 TITLE = "MusicGen"
 INTRODUCTION = "# MusicGen\nMusic from a description, a melody, or both."
-EXAMPLES = [
-    "lofi hip hop, slow, warm electric piano and soft drums",
-    "90s rock song with electric guitar and heavy drums",
-    "80s driving pop song with heavy drums and synth pads",
-    "string quartet, baroque, lively, in D minor",
-    "a cheerful country song with acoustic guitars",
-]
+EXAMPLES = {
+    "Lofi": "lofi hip hop, slow, warm electric piano and soft drums",
+    "90s rock": "90s rock song with electric guitar and heavy drums",
+    "80s pop": "80s driving pop song with heavy drums and synth pads in the background",
+    "String quartet": "string quartet, baroque, lively, in D minor",
+    "Country": "a cheerful country song with acoustic guitars",
+    "Techno": "dark techno, driving bass, 130 bpm",
+}
+"""Label -> description."""
 TIMELINE_EXAMPLE = "0:10 the drums come in\n0:20 strings only, calm"
 CLEAN = "Already clean (hummed, one instrument): skip the separation of drums and bass"
 NOTES = f"""
-**Good to know.** Everything is computed on the machine that serves this page: nothing you enter goes anywhere else, and the
+Everything is computed on the machine that serves this page: nothing you enter goes anywhere else, and the
 clips are deleted after a while. The models make instrumental music; they cannot sing. The published `facebook/` weights are
 licensed {catalog.WEIGHTS_LICENCE}, not for commercial use, and are fetched from the hub when first chosen. A downloaded clip
 holds its settings: drop it on this page to get them back.
 """
 READY = "Ready."
 WARMING = "Getting ready: the model is being loaded. You can fill in the page meanwhile."
-NO_FFMPEG = "Sound comes when the clip is finished: to hear it earlier, ffmpeg must be installed on the server."
 EDITOR_HINT = "The melody that the model follows. Click or drag to change a note; arrow keys work too."

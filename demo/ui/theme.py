@@ -3,24 +3,35 @@
 import gradio as gr
 
 CSS = """
-.gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
-#heading h1 { font-size: 1.7rem; margin: 0.4rem 0 0; letter-spacing: -0.02em; }
-#heading p { margin: 0.1rem 0 0.2rem; color: var(--body-text-color-subdued); }
-#notes, #notes * { font-size: 0.85rem; color: var(--body-text-color-subdued); }
-#cost, #cost * { font-size: 0.85rem; color: var(--body-text-color-subdued); margin: 0; }
-#actions button { min-height: 44px; }
-.status { padding: 2px 2px 6px; min-height: 3.2rem; }
-.status p { margin: 0 0 6px; }
-.status .bar { height: 6px; border-radius: 3px; background: var(--border-color-primary); overflow: hidden; }
+.gradio-container { max-width: 1120px !important; margin: 0 auto !important; }
+#heading { padding: 4px 2px 0; }
+#heading h1 { font-size: 1.75rem; margin: 0; letter-spacing: -0.02em; }
+#heading p { margin: 2px 0 0; }
+#heading p, #cost, #cost *, #notes, #notes *, figure.sound figcaption { color: var(--body-text-color-subdued); }
+#notes, #notes *, #cost, #cost * { font-size: 0.84rem; line-height: 1.5; }
+#cost { padding: 0 4px; min-height: 1.3rem; }
+#cost p { margin: 0; }
+#actions button { min-height: 46px; }
+#status, #status > * { padding: 0 !important; }
+#notes-part, #notes-part > * { background: transparent; border: none; }
+.status { padding: 12px 14px; min-height: 62px; border: 1px solid var(--border-color-primary);
+  border-radius: var(--block-radius); background: var(--block-background-fill); }
+.status p { margin: 0; color: var(--body-text-color); }
+.status .bar { height: 6px; margin-top: 8px; border-radius: 3px; background: var(--border-color-primary);
+  overflow: hidden; }
 .status .bar div { height: 100%; background: var(--color-accent); transition: width 0.4s; }
 figure.sound { margin: 0 0 10px; }
-figure.sound img { width: 100%; height: 74px; border-radius: 6px; background: var(--background-fill-secondary); }
+figure.sound:last-child { margin-bottom: 0; }
+figure.sound img { display: block; width: 100%; height: 74px; border-radius: 6px;
+  background: var(--background-fill-secondary); }
 figure.sound.chroma img { height: 60px; image-rendering: pixelated; }
-figure.sound figcaption { font-size: 0.8rem; color: var(--body-text-color-subdued); margin-bottom: 3px; }
+figure.sound figcaption { font-size: 0.8rem; margin-bottom: 3px; }
+.playback.icon { display: none; }
+.timestamps time, .controls span { color: var(--body-text-color-subdued) !important; }
 @media (max-width: 640px) {
-  .gradio-container { padding: 8px !important; }
-  #actions button { min-height: 48px; }
-  .row { flex-wrap: wrap; }
+  .gradio-container { padding: 10px 8px !important; }
+  #actions { position: sticky; bottom: 0; z-index: 20; padding: 6px 0; background: var(--body-background-fill); }
+  #actions button { min-height: 50px; min-width: 90px; }
 }
 @media (prefers-reduced-motion: reduce) { * { transition: none !important; animation: none !important; } }
 """
@@ -30,13 +41,19 @@ HEAD = """
 <script>
 // A clip of this program dropped anywhere on the page restores its settings, unless it falls into a field of its own.
 (() => {
+  // Gradio names its drop areas otherwise than they read, which confuses who speaks to their computer.
+  const name = () => document.querySelectorAll('button[aria-label][aria-dropeffect]').forEach((area) => {
+    const text = area.innerText.replace(/\\s+/g, ' ').trim();
+    if (text && area.getAttribute('aria-label') !== text) area.setAttribute('aria-label', text);
+  });
+  new MutationObserver(name).observe(document, { subtree: true, childList: true });
   const field = (node) => node.closest && node.closest('#melody-file, #continue-file, #restore');
   document.addEventListener('dragover', (event) => { if (!field(event.target)) event.preventDefault(); });
   document.addEventListener('drop', (event) => {
     const files = event.dataTransfer && event.dataTransfer.files;
     if (field(event.target) || !files || !files.length) return;
     event.preventDefault();
-    const input = document.querySelector('#restore input[type=file]');
+    const input = document.querySelector('input[type=file][data-testid^="Restore the settings"]');
     if (!input) return;
     const one = new DataTransfer();
     one.items.add(files[0]);
@@ -52,13 +69,25 @@ def theme() -> gr.themes.Base:
     """Gradio's own fonts would come from another server: the visitor's system has some."""
     fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
     mono = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
-    return gr.themes.Soft(
-        primary_hue="indigo", secondary_hue="indigo", neutral_hue="slate", font=fonts, font_mono=mono
+    subdued = {"body_text_color_subdued": "*neutral_600", "body_text_color_subdued_dark": "*neutral_400"}
+    return gr.themes.Default(
+        primary_hue="indigo", secondary_hue="indigo", neutral_hue="slate", radius_size="lg", font=fonts, font_mono=mono
     ).set(
+        body_background_fill="*neutral_50",
+        body_background_fill_dark="*neutral_950",
         block_shadow="none",
-        button_primary_shadow="none",
+        block_title_text_weight="600",
+        block_title_text_color="*neutral_800",
+        block_title_text_color_dark="*neutral_100",
         block_label_text_color="*neutral_700",
         block_label_text_color_dark="*neutral_200",
-        block_title_text_color="*neutral_700",
-        block_title_text_color_dark="*neutral_200",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_400",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_dark="*primary_600",
+        button_primary_text_color="white",
+        **subdued,
     )

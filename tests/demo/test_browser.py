@@ -1,0 +1,390 @@
+"""The page in a real Chromium: sound before the end, edited melodies, Stop, restoring, a phone, accessibility, a picture."""
+
+import base64
+import os
+import shutil
+import subprocess
+import tarfile
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from demo import stored
+from demo.request import Request
+from demo.service import Service
+from musicgen import audio
+from tests.conftest import GOLDEN
+
+SECOND = 1000  # ms
+TUNE = GOLDEN / "chroma" / "melody_a.wav"
+AXE = "axe-core@4.14.1"
+"""Fetched from npm for the tests only; MPL-2.0, no part of this program."""
+
+
+@pytest.fixture
+def page(browser, address):
+    """A fresh visitor on the page; script errors and console errors fail the test."""
+    context = browser.new_context(viewport={"width": 1240, "height": 900}, locale="en-GB")
+    tab = context.new_page()
+    tab.set_default_timeout(20 * SECOND)
+    problems = watch(tab)
+    visit(tab, address)
+    yield tab
+    context.close()
+    assert problems == []
+
+
+def watch(tab) -> list[str]:
+    problems: list[str] = []
+    # Gradio's waveform player says so when it is taken off the page while it still reads its file.
+    harmless = ("AbortError: signal is aborted", "The user aborted a request")
+    tab.on("pageerror", lambda error: str(error).startswith(harmless) or problems.append(str(error)))
+    tab.on("console", lambda message: message.type == "error" and problems.append(message.text))
+    return problems
+
+
+def visit(tab, address: str) -> None:
+    tab.goto(address)
+    said(tab, "Ready", "settings of your link")
+
+
+def said(tab, *texts: str, seconds: float = 30.0) -> str:
+    """What the status line says, once it holds one of the texts."""
+    for _ in range(int(seconds * 20)):
+        status = tab.locator("#status").inner_text()
+        if any(text in status for text in texts):
+            return status
+        tab.wait_for_timeout(50)
+    raise AssertionError(f"the page says {status!r}, never {texts}")
+
+
+def until(tab, true, seconds: float = 15.0) -> None:
+    for _ in range(int(seconds * 20)):
+        if true():
+            return
+        tab.wait_for_timeout(50)
+    raise AssertionError("never true")
+
+
+def set_duration(tab, seconds: float) -> None:
+    field = tab.locator("#duration input[type=number]")
+    field.fill(str(seconds))
+    field.press("Tab")
+
+
+def choose(tab, model: str) -> None:
+    tab.locator("#model input").click()
+    tab.get_by_role("option", name=model, exact=False).first.click()
+
+
+def open_part(tab, name: str) -> None:
+    tab.get_by_role("button", name=name).first.click()
+
+
+def generate(tab, prompt: str, seconds: float = 2.0) -> str:
+    tab.fill("#prompt textarea", prompt)
+    set_duration(tab, seconds)
+    tab.click("#go")
+    said(tab, "Asking", "Waiting", "Loading", "Step", "Writing", "%")
+    return said(tab, "Done", "Not generated")
+
+
+def newest(music: Service) -> Path:
+    return max(music.files.folder.rglob("*.flac"), key=lambda path: path.stat().st_mtime)
+
+
+def playing(tab) -> tuple[float, float]:
+    """The media element's own time, and how many seconds of the music it has played."""
+    return tab.evaluate(
+        """[document.querySelector('#live audio').currentTime,
+            Number(document.querySelector('#live [data-heard], #live[data-heard]')?.dataset.heard ?? 0)]"""
+    )
+
+
+def test_sound_starts_before_the_end_and_stop_keeps_it(page, music: Service) -> None:
+    page.fill("#prompt textarea", "lofi, slow")
+    set_duration(page, 240)
+    page.click("#go")
+    said(page, "Step")
+    until(page, lambda: min(playing(page)) > 0.3)
+    first = playing(page)
+    until(page, lambda: all(now > then + 0.5 for now, then in zip(playing(page), first, strict=True)))
+    assert "left" in said(page, "Step")
+    assert page.locator("[role=progressbar]").get_attribute("aria-valuenow") != "100"
+    page.click("#stop")
+    assert "stopped early" in said(page, "Done")
+    made = audio.read(newest(music))
+    assert 1.0 < made.duration < 240.0
+    assert page.locator("#result").is_visible()
+    until(page, lambda: len(music.line) == 0)
+
+
+def test_a_stranger_gets_music_with_two_clicks(page) -> None:
+    page.get_by_text("90s rock", exact=True).click()
+    until(page, lambda: page.input_value("#prompt textarea").startswith("90s rock song"))
+    set_duration(page, 2)
+    page.click("#go")
+    assert "2.00 s, mono" in said(page, "Done")
+    assert page.locator("#pictures img").count() == 2
+    until(page, lambda: page.locator("#get-mp3 a, a#get-mp3").count() > 0 or page.locator("#get-mp3").is_enabled())
+    for name, head in (("flac", b"fLaC"), ("wav", b"RIFF"), ("ogg", b"OggS"), ("mp3", b"")):
+        with page.expect_download() as download:
+            page.click(f"#get-{name}")
+        file = Path(download.value.path())
+        assert file.read_bytes().startswith(head)
+        assert download.value.suggested_filename == f"musicgen.{name}"
+        assert stored.of_file(file, "")[0].prompt.startswith("90s rock song")
+
+
+def test_a_melody_is_edited_and_followed(page, music: Service) -> None:
+    open_part(page, "Melody: hum or upload")
+    page.set_input_files("#melody-file input[type=file]", str(TUNE))
+    canvas = page.locator("#melody-editor canvas")
+    canvas.wait_for()
+    until(page, lambda: page.input_value("#model input").startswith("mini-melody"))
+    before = music.melody(TUNE, separate=False)
+    page.click("#melody-editor [data-do=up]")
+    box = canvas.bounding_box()
+    cell = float(canvas.get_attribute("data-cell"))
+    page.mouse.click(box["x"] + 2.5 * cell, box["y"] + 5)  # third frame: B
+    canvas.focus()
+    for key in ("ArrowRight", "ArrowDown"):  # fourth frame: a semitone lower
+        page.keyboard.press(key)
+    expected = [(pitch + 1) % 12 for pitch in before]
+    expected[2], expected[3] = 11, (expected[3] - 1) % 12
+    assert page.locator("#melody-editor .where").inner_text().startswith("0.4 s")
+    page.fill("#melody-editor [data-of=to]", "2")
+    page.click("#melody-editor [data-do=trim]")
+    status = generate(page, "piano", 4.0)
+    assert "Done" in status
+    request, needed = stored.of_file(newest(music), "")
+    assert list(request.frames) == expected[:16]
+    assert needed == []
+    assert "of the melody's pitch classes" in page.locator("#pictures").inner_text()
+    page.click("#melody-editor [data-do=undo]")
+    generate(page, "piano", 1.0)
+    assert list(stored.of_file(newest(music), "")[0].frames) == expected
+
+
+def test_history_compare_melody_and_continuation(page, music: Service) -> None:
+    generate(page, "first")
+    generate(page, "second")
+    page.locator("#clips input").click()
+    assert page.get_by_role("option").count() == 2
+    page.get_by_role("option", name="first").click()
+    until(page, lambda: "first" in page.input_value("#clips input"))
+    open_part(page, "Compare with another clip")
+    sources = "[...document.querySelectorAll('#compare audio')].map((clip) => clip.getAttribute('src') || '')"
+    until(page, lambda: len({source for source in page.evaluate(sources) if source}) == 2)
+    page.click("#compare [data-do=play]")
+    until(page, lambda: page.evaluate("document.querySelector('#compare audio').currentTime") > 0.2)
+    page.click("#compare [data-do='1']")
+    times = page.evaluate(
+        "[...document.querySelectorAll('#compare audio')].map((clip) => [clip.currentTime, clip.muted])"
+    )
+    assert [muted for _, muted in times] == [True, False]
+    assert abs(times[0][0] - times[1][0]) < 0.3
+    page.click("#compare [data-do=play]")
+    page.click("#go-on")
+    until(page, lambda: page.input_value("#duration input[type=number]") == "12")
+    set_duration(page, 4)
+    page.click("#go")
+    said(page, "Step", "Writing")
+    assert "4.00 s" in said(page, "Done")
+    _, needed = stored.of_file(newest(music), "")
+    assert needed == ["musicgen.flac"]
+    page.click("#as-melody")
+    open_part(page, "Melody: hum or upload")
+    page.locator("#melody-editor canvas").wait_for()
+
+
+def test_a_dropped_clip_restores_its_settings(page, music: Service) -> None:
+    open_part(page, "More settings")
+    open_part(page, "Timeline")
+    page.fill("#timeline textarea", "0:01 strings")
+    page.fill("#seed input", "77")
+    page.check("#lock input")
+    generate(page, "drums <b>and</b> bass", 3.0)
+    clip, link = newest(music), page.input_value("#link input, #link textarea")
+    page.reload()
+    said(page, "Ready")
+    assert page.input_value("#prompt textarea") == ""
+    transfer = page.evaluate_handle(
+        """async (content) => {
+            const bytes = Uint8Array.from(atob(content), (char) => char.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], 'mine.flac', { type: 'audio/flac' }));
+            return transfer;
+        }""",
+        base64.b64encode(clip.read_bytes()).decode(),
+    )
+    page.dispatch_event("#heading", "drop", {"dataTransfer": transfer})
+    assert "mine.flac" in said(page, "Restored")
+    assert page.input_value("#prompt textarea") == "drums <b>and</b> bass"
+    assert page.input_value("#duration input[type=number]") == "3"
+    page.goto(link)
+    said(page, "settings of your link")
+    assert page.input_value("#prompt textarea") == "drums <b>and</b> bass"
+    open_part(page, "More settings")
+    open_part(page, "Timeline")
+    assert page.input_value("#timeline textarea") == "0:01 strings"
+    assert page.input_value("#seed input") == "77"
+    page.click("#go")
+    said(page, "Step", "Writing", "Done")
+    said(page, "Done")
+    assert audio.read(newest(music)).wave.equal(audio.read(clip).wave)
+
+
+def test_bad_input_is_said_in_the_page(page, tmp_path: Path) -> None:
+    hostile = tmp_path / "<img src=x onerror=document.title='owned'>.flac"
+    hostile.write_bytes(b"no sound")
+    page.set_input_files("input[type=file][data-testid^=Restore]", str(hostile))
+    page.get_by_text("not readable as audio").wait_for()
+    assert page.title() == "MusicGen"
+    open_part(page, "Timeline")
+    page.fill("#timeline textarea", "0:59 too late")
+    page.fill("#prompt textarea", "<script>document.title='owned'</script>")
+    page.click("#go")
+    page.get_by_text("the piece is 10 s long").wait_for()
+    assert "Not generated" in said(page, "Not generated")
+    page.fill("#timeline textarea", "")
+    page.fill("#prompt textarea", "x" * 100_000)
+    page.click("#go")
+    page.get_by_text("100000 characters").wait_for()
+    page.fill("#prompt textarea", "<script>document.title='owned'</script>")
+    set_duration(page, 1)
+    page.click("#go")
+    said(page, "Step", "Writing", "Done")
+    said(page, "Done")
+    assert page.title() == "MusicGen"
+
+
+def test_a_closed_tab_frees_the_slot(browser, address, music: Service) -> None:
+    context = browser.new_context()
+    tab = context.new_page()
+    visit(tab, address)
+    tab.fill("#prompt textarea", "long")
+    set_duration(tab, 300)
+    tab.click("#go")
+    said(tab, "Step")
+    assert len(music.line) == 1
+    context.close()
+    for _ in range(200):
+        if len(music.line) == 0:
+            return
+        threading.Event().wait(0.05)
+    raise AssertionError("the clip of a closed tab is still being made")
+
+
+def test_a_phone(browser, address) -> None:
+    context = browser.new_context(viewport={"width": 375, "height": 740}, has_touch=True, is_mobile=True)
+    tab = context.new_page()
+    problems = watch(tab)
+    visit(tab, address)
+    generate(tab, "drums")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 375
+    for name in ("#go", "#stop"):
+        assert tab.locator(name).bounding_box()["height"] >= 44
+    open_part(tab, "Melody: hum or upload")
+    tab.set_input_files("#melody-file input[type=file]", str(TUNE))
+    tab.locator("#melody-editor canvas").wait_for()
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 375
+    context.close()
+    assert problems == []
+
+
+def test_the_keyboard_reaches_everything(page) -> None:
+    page.focus("#prompt textarea")
+    page.keyboard.type("drums")
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.add(
+            page.evaluate("document.activeElement.id || document.activeElement.textContent.trim().slice(0, 12)")
+        )
+    assert {"go", "stop", "More setting", "Timeline: ch"} <= reached
+    page.focus("#go")
+    set_duration(page, 1)
+    page.focus("#go")
+    page.keyboard.press("Enter")
+    said(page, "Step", "Writing", "Done")
+    said(page, "Done")
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    npm, folder = shutil.which("npm"), tmp_path_factory.mktemp("axe")
+    if npm is None:
+        pytest.skip("npm is not installed: axe-core cannot be fetched")
+    done = subprocess.run(
+        [npm, "pack", AXE, "--silent"], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"npm has no {AXE} to give: {done.stderr.strip()[-200:]}")
+    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
+        member = archive.extractfile("package/axe.min.js")
+        assert member is not None
+        return member.read().decode()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(page, address, axe: str, scheme: str) -> None:
+    page.goto(f"{address}?__theme={scheme}")
+    said(page, "Ready")
+    for name in ("Melody: hum or upload", "Continue a clip", "Timeline", "More settings"):
+        open_part(page, name)
+    page.set_input_files("#melody-file input[type=file]", str(TUNE))
+    page.locator("#melody-editor canvas").wait_for()
+    generate(page, "drums", 1)
+    generate(page, "bass", 1)
+    open_part(page, "Compare with another clip")
+    page.wait_for_timeout(SECOND)
+    page.evaluate(axe)
+    found = page.evaluate(
+        """axe.run(document, { resultTypes: ['violations'] }).then((result) => result.violations.map(
+             (one) => [one.impact, one.id, one.nodes.map((node) => node.html.slice(0, 160))]))"""
+    )
+    assert [one for one in found if one[0] in ("serious", "critical")] == []
+
+
+def test_nothing_leaves_the_machine(browser, address) -> None:
+    """Not even a font: every request of the page goes to its own server."""
+    context = browser.new_context()
+    tab = context.new_page()
+    asked: list[str] = []
+    tab.on("request", lambda request: asked.append(request.url))
+    visit(tab, address)
+    generate(tab, "drums", 1)
+    context.close()
+    assert [url for url in asked if not url.startswith((address, "blob:", "data:"))] == []
+
+
+def test_another_visitors_clip_cannot_be_listed(address, music: Service) -> None:
+    for path in (music.files.folder, music.files.folder / "clips"):
+        reply = httpx.get(f"{address}gradio_api/file={path}")
+        assert reply.status_code in (403, 404)
+        assert "musicgen" not in reply.text
+
+
+def test_a_link_that_is_damaged_is_said(browser, address) -> None:
+    tab = browser.new_page()
+    good = stored.link(Request("drums", "mini", seed=1), 1)
+    for text in ("abc", good[:-4], stored.link(Request("drums", "../../etc"), 1)):
+        tab.goto(f"{address}?s={text}")
+        said(tab, "the link holds no settings", "unknown model")
+    tab.close()
+
+
+def test_picture(page, tmp_path: Path) -> None:
+    """The README's picture: written to the tree when MUSICGEN_PICTURES is set, else only made."""
+    folder = Path(__file__).parents[2] / "docs" / "images" if os.environ.get("MUSICGEN_PICTURES") else tmp_path
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size({"width": 1240, "height": 1010})
+    generate(page, "lofi hip hop, slow, warm electric piano and soft drums", 10)
+    page.wait_for_timeout(SECOND)
+    page.evaluate("window.scrollTo(0, 0)")
+    page.mouse.move(5, 5)
+    page.screenshot(path=folder / "demo.png")
+    assert (folder / "demo.png").stat().st_size > 20_000
