@@ -10,5 +10,7 @@ service = Service(configuration.read(sys.argv[1:] if __name__ == "__main__" else
 demo = ui.build(service)
 
 if __name__ == "__main__":
+    # The page answers first; PyTorch and the model, which take longer, are loaded behind it.
+    ui.launch(demo, service, prevent_thread_lock=True)
     service.warm_up()
-    ui.launch(demo, service)
+    demo.block_thread()

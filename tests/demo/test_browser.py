@@ -33,15 +33,19 @@ def page(browser, address):
     visit(tab, address)
     yield tab
     context.close()
-    assert problems == []
+    assert not problems, "\n".join(problems)
 
 
 def watch(tab) -> list[str]:
     problems: list[str] = []
-    # Gradio's waveform player says so when it is taken off the page while it still reads its file.
-    harmless = ("AbortError: signal is aborted", "The user aborted a request")
-    tab.on("pageerror", lambda error: str(error).startswith(harmless) or problems.append(str(error)))
-    tab.on("console", lambda message: message.type == "error" and problems.append(message.text))
+
+    def note(text: str) -> None:
+        # Gradio's waveform player says so when it is taken off the page while it still reads its file.
+        if "signal is aborted" not in text:
+            problems.append(text)
+
+    tab.on("pageerror", lambda error: note(str(error)))
+    tab.on("console", lambda message: message.type == "error" and note(message.text))
     return problems
 
 
