@@ -88,6 +88,7 @@ def test_waveforms_agree(pair) -> None:
 def test_what_we_export_transformers_loads(pair, tmp_path: Path) -> None:
     theirs, ours, tokenizer = pair
     musicgen.save(ours, tmp_path / "out")
+    assert {file.stat().st_mode & 0o777 for file in (tmp_path / "out").iterdir()} == {0o644}  # for everybody to read
     again = MusicgenForConditionalGeneration.from_pretrained(tmp_path / "out").eval()
     expected, exported = theirs.state_dict(), again.state_dict()
     assert exported.keys() == expected.keys()
@@ -175,3 +176,16 @@ def test_our_settings_survive(tmp_path: Path) -> None:
     again = musicgen.load(tmp_path / "out")
     assert again.pattern == patterns.partial_flattening(4)
     assert again.max_duration == 10.0
+
+
+def test_half_size_files_hold_the_rounded_weights(pair, tmp_path: Path) -> None:
+    _, ours, _ = pair
+    musicgen.save(ours, tmp_path / "half", stored="float16")
+    musicgen.save(ours, tmp_path / "whole")
+    half, whole = ((tmp_path / name / "model.safetensors").stat().st_size for name in ("half", "whole"))
+    assert half < 0.6 * whole
+    rounded = musicgen.load(tmp_path / "half").lm.state_dict()
+    for name, value in ours.lm.state_dict().items():
+        assert torch.equal(rounded[name], value.half().float())
+    with pytest.raises(musicgen.InputError, match="cannot store 'float16'"):
+        musicgen.save(ours, tmp_path / "other", layout="audiocraft", stored="float16")

@@ -85,6 +85,8 @@ def save(
         else:
             audiocraft_export.save(model, temporary)
         temporary.chmod(0o755)
+        for file in temporary.iterdir():
+            file.chmod(0o644)  # safetensors' writer keeps others out
         temporary.replace(folder)
     except Exception as error:
         shutil.rmtree(temporary, ignore_errors=True)
