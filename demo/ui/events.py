@@ -27,10 +27,8 @@ log = logging.getLogger(__name__)
 
 
 def visitor(request: gr.Request | None) -> str:
-    """Who asks: the name of a visitor who had to give one, else the page's own session."""
-    if request is None:
-        return ""
-    return str(request.username or request.session_hash or "")
+    """Who asks: a page or a client, by its session."""
+    return "" if request is None else str(request.session_hash or "")
 
 
 def refused(error: Exception, *files: str | None) -> gr.Error:
@@ -138,7 +136,7 @@ class Events:
     def listen(self, recording: str | None, is_clean: bool, model: str) -> dict[Any, Any]:
         """A melody was given: its chromagram for the editor, and a model that can follow it."""
         if not recording:
-            return {self.form.frames: gr.update(value=melody_editor.dump(()), visible=False)}
+            return {self.form.frames: gr.skip()}
         try:
             frames = self.music.melody(Path(recording), separate=not is_clean)
         except Exception as error:
@@ -151,6 +149,10 @@ class Events:
                 gr.Info(f"{model} follows text only, so the model is now {other}.")
                 updates[self.form.model] = other
         return updates
+
+    def unheard(self) -> dict[Any, Any]:
+        """The visitor took the melody away."""
+        return {self.form.frames: gr.update(value=melody_editor.dump(()), visible=False)}
 
     def given(self, recording: str | None) -> dict[Any, Any]:
         """A clip to continue was given: the result must be longer than it."""
@@ -291,6 +293,7 @@ def connect(music: Service, form: Form, actions: Actions, shown: Result) -> Even
         [form.melody.change, form.clean.input], events.listen, [form.melody, form.clean, form.model], every,
         api_visibility="private", show_progress="minimal", show_progress_on=[form.melody], concurrency_limit=2,
     )  # fmt: skip
+    form.melody.clear(events.unheard, None, every, **free)
     form.continue_from.change(events.given, form.continue_from, every, **free)
     gr.on([one.change for one in events.costs], events.cost, events.costs, actions.cost, **free)
     shown.as_melody.click(events.use_as_melody, [history, shown.clips], every, **free)

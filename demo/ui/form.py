@@ -51,7 +51,6 @@ class Form:
     def request(self, *values: Any) -> Request:
         """The widgets' values as a request. Raises InputError."""
         given = dict(zip((field.name for field in dataclasses.fields(self)), values, strict=True))
-        frames = melody_editor.load(given["frames"]) if given["melody"] or given["frames"] else None
         return make_request(
             prompt=given["prompt"],
             model=given["model"],
@@ -60,7 +59,7 @@ class Form:
             seed=given["seed"] if given["lock"] else None,
             melody=given["melody"],
             separate=not given["clean"],
-            frames=frames,
+            frames=melody_editor.load(given["frames"]),
             continue_from=given["continue_from"],
             timeline=given["timeline"],
             guidance_scale=given["guidance"],

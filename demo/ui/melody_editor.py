@@ -31,6 +31,7 @@ TEMPLATE = f"""
     <button type="button" data-do="trim">Trim</button>
     <button type="button" data-do="play">Listen</button>
     <button type="button" data-do="undo">Undo</button>
+    <button type="button" data-do="clear">Remove</button>
   </div>
 </div>
 """
@@ -118,6 +119,7 @@ const play = () => {
 };
 const act = {
   up: () => { frames = frames.map((p) => (p + 1) % 12); },
+  clear: () => { frames = []; cursor = 0; },
   down: () => { frames = frames.map((p) => (p + 11) % 12); },
   trim: () => {
     const frame = (name) => Math.round(Number(find(`[data-of=${name}]`).value) / SECONDS);
@@ -129,9 +131,10 @@ const act = {
 };
 element.addEventListener('click', (event) => {
   const name = event.target.dataset && event.target.dataset.do;
-  if (!name || !frames.length) return;
-  if (name === 'play') return play();
+  if (!name) return;
   if (name === 'undo') { if (past.length) { frames = past.pop(); store(); times(); } return; }
+  if (!frames.length) return;
+  if (name === 'play') return play();
   keep(); act[name](); store(); times();
 });
 element.addEventListener('pointerdown', (event) => {

@@ -1,6 +1,7 @@
 """The page, served for real with tiny random models under the embedded and the published names."""
 
 import contextlib
+import os
 import shutil
 import socket
 from pathlib import Path
@@ -31,7 +32,13 @@ CHROMIUM_FLAGS = [
 
 @pytest.fixture(scope="package", autouse=True)
 def models(hub_cache: Path, audiocraft_folder, tmp_path_factory: pytest.TempPathFactory):
-    """mini, mini-melody and mini-stereo-melody as if embedded; two published names as if fetched."""
+    """mini, mini-melody and mini-stereo-melody as if embedded; two published names as if fetched. MUSICGEN_PICTURES names a
+    folder of real models, to make the README's picture with."""
+    if os.environ.get("MUSICGEN_PICTURES"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(catalog, "PRETRAINED", Path(os.environ["MUSICGEN_PICTURES"]))
+            yield catalog.PRETRAINED
+        return
     root = tmp_path_factory.mktemp("pretrained")
     shapes = {"mini": {}, "mini-melody": {"melody": True}, "mini-stereo-melody": {"melody": True, "stereo": True}}
     for name, shape in shapes.items():

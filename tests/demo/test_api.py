@@ -1,6 +1,7 @@
 """The named endpoints, asked by gradio's own client and over plain HTTP."""
 
 import json
+import re
 import threading
 import time
 from pathlib import Path
@@ -66,6 +67,18 @@ def test_an_edited_melody_is_what_the_model_hears(client: Client) -> None:
     assert not audio.read(same).wave.equal(audio.read(other).wave)
     assert client.predict(handle_file(other), api_name="/settings")["frames"] == edited
     assert about["link"]
+
+
+def test_the_examples_of_the_documentation_run(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (program,) = re.findall(
+        r"```python\n(.*?)```", (GOLDEN.parents[1] / "docs" / "demo.md").read_text(), flags=re.DOTALL
+    )
+    audio.write(tmp_path / "bach.mp3", audio.read(TUNE))
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(program.replace("http://127.0.0.1:7860", address), names)
+    assert names["again"]["frames"] == names["higher"]
+    assert Path(names["clip"]).suffix == ".mp3"
 
 
 def test_variations_differ_by_their_seeds(client: Client) -> None:
