@@ -9,10 +9,10 @@ for.
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from evaluation.clips import Source
@@ -49,15 +49,15 @@ def embed_with_ray(
 ) -> Callable[[Sequence[Source], Sequence[str]], None]:
     """What `evaluation.run.score` takes as `embed`."""
     ray = connect(address)
-    threads = os.environ.get("OMP_NUM_THREADS", "1")
     resources = {"num_gpus": 1} if device.startswith("cuda") else {"num_cpus": 1}
-    remote = ray.remote(max_retries=RETRIES, runtime_env={"env_vars": {"OMP_NUM_THREADS": threads}}, **resources)(
-        embed_part
-    )
+    remote = ray.remote(max_retries=RETRIES, **resources)(embed_part)
+    threads = torch.get_num_threads()
 
     def hear(sources: Sequence[Source], names: Sequence[str]) -> None:
         parts = [list(sources[start : start + PART]) for start in range(0, len(sources), PART)]
-        waiting = [remote.remote(part, list(names), chosen, str(cache.folder), device, batch) for part in parts]
+        waiting = [
+            remote.remote(part, list(names), chosen, str(cache.folder), device, batch, threads) for part in parts
+        ]
         with tqdm(total=len(sources), desc="embeddings") as bar:
             while waiting:
                 done, waiting = ray.wait(waiting)
@@ -68,9 +68,11 @@ def embed_with_ray(
 
 
 def embed_part(
-    sources: Sequence[Source], names: Sequence[str], chosen: Weights, cache: str, device: str, batch: int
+    sources: Sequence[Source], names: Sequence[str], chosen: Weights, cache: str, device: str, batch: int, threads: int
 ) -> int:
-    """What a worker does; how many clips. Networks stay loaded between parts."""
+    """What a worker does; how many clips. Networks stay loaded between parts; as many threads as the first process has add up
+    numbers in the same order."""
+    torch.set_num_threads(threads)
     registry = _registries.setdefault((str(sorted(chosen.files.items())), device), Registry(chosen, device))
     embed(sources, [registry[name] for name in names], Cache(cache), batch=batch)
     return len(sources)

@@ -1,0 +1,93 @@
+"""With Ray: the numbers of one process, bit by bit, also when a worker dies in the middle."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from evaluation import clips, cluster, embedding, samples
+from evaluation.embedders.cache import Cache
+from evaluation.embedders.registry import Registry
+from evaluation.embedders.weights import Weights
+from evaluation.systems import Request
+from musicgen import audio
+from musicgen.audio import Audio
+from tests.evaluation.conftest import music
+
+NAMES = ("mini", "mini_tags", "mini_clap", "chroma")
+
+
+@pytest.fixture(scope="module")
+def ray():
+    ray = pytest.importorskip("ray")
+    ray.init(num_cpus=2, log_to_driver=False, configure_logging=False, include_dashboard=False)
+    yield ray
+    ray.shutdown()
+
+
+def sources_in(folder, count):
+    found = []
+    for number in range(count):
+        file = folder / f"{number:02d}.wav"
+        audio.write(file, Audio(music(1.5, seed=number)[None], 32_000))
+        found.append(clips.Source(file.stem, file, samples.file_sha256(file), "reference"))
+    return found
+
+
+def test_two_workers_give_the_bits_of_one_process(ray, tmp_path, monkeypatch):
+    assert ray.is_initialized()
+    monkeypatch.setattr(cluster, "PART", 2)
+    sources, registry = sources_in(tmp_path, 7), Registry()
+    here, there = Cache(tmp_path / "here"), Cache(tmp_path / "there")
+    embedding.embed(sources, [registry[name] for name in NAMES], here)
+    cluster.embed_with_ray(Weights(), there, "cpu", 1, "local")(sources, NAMES)
+    for source in sources:
+        for name in NAMES:
+            one, other = (embedding.embedding(source, registry[name], cache) for cache in (here, there))
+            assert np.array_equal(one, other), name
+
+
+def test_a_worker_that_dies_loses_nothing(ray, tmp_path, monkeypatch):
+    assert ray.is_initialized()
+    sources, cache = sources_in(tmp_path, 4), Cache(tmp_path / "cache")
+    marker, real = tmp_path / "died", cluster.embed_part
+
+    def dying(*arguments):
+        if not marker.exists():
+            marker.touch()
+            real(arguments[0][:1], *arguments[1:])
+            os._exit(1)
+        return real(*arguments)
+
+    monkeypatch.setattr(cluster, "embed_part", dying)
+    cluster.embed_with_ray(Weights(), cache, "cpu", 1, "local")(sources, ["mini"])
+    assert marker.exists()
+    registry = Registry()
+    assert all(len(embedding.embedding(source, registry["mini"], cache)) > 0 for source in sources)
+
+
+def test_copies_of_a_system_make_the_clips_of_one(ray):
+    assert ray.is_initialized()
+
+    class Tone:
+        """A system whose clip hangs on the seed alone."""
+
+        name, settings, batch = "tone", None, 2
+
+        def generate(self, requests):
+            return [Audio(torch.full((1, 100), request.seed / 10), 8000) for request in requests]
+
+    requests = [Request(str(number), "p", number, 0.2) for number in range(4)]
+    many = cluster.RaySystem(Tone, "local")
+    assert (many.name, many.batch) == ("tone", 4)
+    expected = Tone().generate(requests)
+    for one, other in zip(many.generate(requests), expected, strict=True):
+        assert torch.equal(one.wave, other.wave)
+
+
+def test_without_asking_ray_is_not_imported():
+    code = "import sys, evaluation.__main__, evaluation.run, evaluation.cluster; assert 'ray' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
