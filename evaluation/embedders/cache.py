@@ -1,14 +1,13 @@
 """The cache of embeddings: one file an entry, named by what it was made from.
 
 A key is the hash of the audio's bytes, its preparation, the network's weights and the code's version (`base.key`), so
-an entry is never out of date, and two runs on one cache write the same bytes. An entry is a line of JSON (sha256 and a
-label) and an .npy array; it appears whole or not at all, and one that is damaged counts as absent.
+an entry is never out of date, and two runs on one cache write the same bytes. An entry is a line of JSON (sha256, type,
+shape, a label) and the array's bytes; it appears whole or not at all, and one that is damaged counts as absent.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import tempfile
@@ -71,10 +70,9 @@ class Cache:
 
     def put(self, key: str, array: npt.NDArray[Any], label: str) -> None:
         """Keep an array. label: for people, such as `passt music.flac`."""
-        buffer = io.BytesIO()
-        np.save(buffer, array, allow_pickle=False)
-        payload = buffer.getvalue()
-        head = json.dumps({"sha256": hashlib.sha256(payload).hexdigest(), "label": label})
+        payload = np.ascontiguousarray(array).tobytes()
+        facts = {"sha256": hashlib.sha256(payload).hexdigest(), "dtype": array.dtype.str, "shape": array.shape}
+        head = json.dumps({**facts, "label": label})
         path = self._path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,9 +124,9 @@ class Cache:
 def _decode(data: bytes) -> npt.NDArray[Any] | None:
     head, _, payload = data.partition(b"\n")
     try:
-        if json.loads(head)["sha256"] != hashlib.sha256(payload).hexdigest():
+        facts = json.loads(head)
+        if facts["sha256"] != hashlib.sha256(payload).hexdigest():
             return None
-        array: npt.NDArray[Any] = np.load(io.BytesIO(payload), allow_pickle=False)
-    except (ValueError, KeyError, TypeError, EOFError):
+        return np.frombuffer(payload, dtype=np.dtype(facts["dtype"])).reshape(facts["shape"])
+    except (ValueError, KeyError, TypeError):
         return None
-    return array

@@ -1,0 +1,97 @@
+"""python -m benchmarks.rescore: scores of a set whose embeddings are all in the cache: seconds, and peak memory.
+
+The set has MusicCaps' size and the embeddings the networks' shapes (random numbers); the audio files hold random bytes, so a
+decoded clip would be an error. Also: 1,000 bootstrap FADs alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks import machine
+from evaluation import run, samples, suites
+from evaluation.clips import Inspection, Source
+from evaluation.data import Item
+from evaluation.embedders.base import key, text_key
+from evaluation.embedders.cache import Cache
+from evaluation.embedders.registry import Registry
+from evaluation.embedders.weights import Weights
+from evaluation.embedding import inspection_key
+from evaluation.metrics import fad
+from evaluation.metrics.diagnostics import Diagnosis
+
+SHAPES = {"vggish_torch": (10, 128), "passt": (1, 527), "clap": (1, 512)}
+METRICS = ("fad_vggish_torch", "kl", "clap")
+SEEN = Inspection(320_000, "", Diagnosis(10.0, 1, 32_000, -14.0, -1.0, 0.0, 0.0))
+
+
+def fill(folder: Path, clips: int, registry: Registry, cache: Cache) -> list[Item]:
+    """A samples folder, its references, and everything that the networks would say."""
+    rng = np.random.default_rng(0)
+    items, lines = [], []
+    for place in ("references", "ours"):
+        (folder / place).mkdir()
+        for number in range(clips):
+            file = folder / place / f"{number:04d}.wav"
+            file.write_bytes(rng.bytes(64))
+            sha256 = samples.file_sha256(file)
+            role = "generated" if place == "ours" else "reference"
+            source = Source(file.stem, file, sha256, role, 320_000 if place == "ours" else None)  # type: ignore[arg-type]
+            cache.put(inspection_key(source), SEEN.to_array(), "inspection")
+            for name, shape in SHAPES.items():
+                cache.put(key(registry[name], source), rng.normal(size=shape).astype(np.float32), name)
+            if place == "references":
+                items.append(Item(file.stem, f"caption {number}", file, sha256))
+                cache.put(text_key(registry["clap"], f"caption {number}"), rng.normal(size=512), "text")  # type: ignore[arg-type]
+            else:
+                line = {"id": file.stem, "prompt": "", "system": "ours", "audio": file.name, "sha256": sha256}
+                lines.append(json.dumps(line))
+    (folder / "ours" / samples.MANIFEST).write_text("\n".join(lines) + "\n")
+    return items
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.rescore", description=__doc__)
+    parser.add_argument("--clips", type=int, default=5469)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / "weights").write_bytes(b"stand-in")
+        weights = Weights(dict.fromkeys(("vggish", "passt", "clap"), folder / "weights"))
+        registry, cache = Registry(weights), Cache(folder / "cache")
+        items = fill(folder, options.clips, registry, cache)
+        start, worked = time.perf_counter(), time.process_time()
+        settings = run.Options(progress=False)
+        run.score(suites.load("folder"), items, [folder / "ours"], registry, cache, settings, METRICS)
+        seconds, worked = time.perf_counter() - start, time.process_time() - worked
+    rng = np.random.default_rng(1)
+    clips = [rng.normal(size=(19, 128)) for _ in range(options.clips)]
+    reference = fad.reference(fad.merge(map(fad.gaussian, clips)))
+    start = time.perf_counter()
+    fad.bootstrap(reference, clips, rng, 1000)
+    report = {
+        "machine": machine.describe("cpu", options.threads),
+        "clips": options.clips,
+        "rescore_s": seconds,
+        "rescore_processor_s": worked,
+        "bootstrap_1000_fads_s": time.perf_counter() - start,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    print(json.dumps(report, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
