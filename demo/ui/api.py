@@ -50,9 +50,9 @@ def build(music: Service) -> None:
         file = gr.File(label="clip")
         more = gr.File(label="further variations", file_count="multiple")
         about = gr.JSON(label="about")
-        frames = gr.JSON(label="frames")
-        models = gr.JSON(label="models")
-        settings = gr.JSON(label="settings")
+        pitches = gr.JSON(label="frames")
+        offers = gr.JSON(label="models")
+        found = gr.JSON(label="settings")
         recording = gr.Audio(type="filepath", label="recording")
         clip = gr.File(type="filepath", label="clip")
         is_song = gr.Checkbox(value=False, label="separate")
@@ -89,7 +89,7 @@ def build(music: Service) -> None:
             "channels": first.channels, "complete": first.complete, "link": stored.link(first.request, first.seed),
         }  # fmt: skip
 
-    async def stream(
+    async def progress(
         request: gr.Request, prompt: str, model: str, duration: float, seed: float | None = None
     ) -> AsyncIterator[dict[str, Any]]:
         """Follow a generation: {"place": n} while it waits, then {"done": share, "left": seconds}, at last its summary."""
@@ -105,7 +105,7 @@ def build(music: Service) -> None:
         except Exception as error:
             raise events.refused(error) from None
 
-    def melody_of(recording: str, separate: bool) -> list[int]:
+    def melody(recording: str, separate: bool) -> list[int]:
         """The melody of a recording as a model would follow it: one pitch class (0 is C) each 0.128 s."""
         try:
             if not recording:
@@ -114,11 +114,11 @@ def build(music: Service) -> None:
         except Exception as error:
             raise events.refused(error, recording) from None
 
-    def offered() -> list[dict[str, Any]]:
+    def models() -> list[dict[str, Any]]:
         """The models on offer: name, size in bytes, licence, whether they follow melodies and make stereo."""
         return [{k: v for k, v in dataclasses.asdict(one).items() if k != "source"} for one in music.shelf]
 
-    def settings_of(clip: str) -> dict[str, Any]:
+    def settings(clip: str) -> dict[str, Any]:
         """The settings inside a clip that was made here."""
         try:
             if not clip:
@@ -136,13 +136,14 @@ def build(music: Service) -> None:
         """End what this client is having made, and keep what there is of it; how many clips that were."""
         return music.stop(events.visitor(request))
 
+    # MCP clients know them by the functions' names.
     stopped = gr.Number(visible=False)
     free: dict[str, Any] = {"concurrency_limit": None}
     trigger.click(generate, fields, [file, more, about], api_name="generate", **free)
-    trigger.click(stream, fields[:4], about, api_name="progress", **free)
-    trigger.click(melody_of, [recording, is_song], frames, api_name="melody", concurrency_limit=2)
-    trigger.click(offered, None, models, api_name="models", **free)
-    trigger.click(settings_of, clip, settings, api_name="settings", **free)
+    trigger.click(progress, fields[:4], about, api_name="progress", **free)
+    trigger.click(melody, [recording, is_song], pitches, api_name="melody", concurrency_limit=2)
+    trigger.click(models, None, offers, api_name="models", **free)
+    trigger.click(settings, clip, found, api_name="settings", **free)
     trigger.click(stop, None, stopped, api_name="stop", **free)
 
 

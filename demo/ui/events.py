@@ -267,7 +267,7 @@ class Events:
 
 def _title(clip: Clip) -> str:
     words = clip.request.prompt or "no description"
-    short = words if len(words) <= 46 else f"{words[:45]}…"
+    short = words if len(words) <= 30 else f"{words[:29].rstrip()}…"
     return f"{short} · {clip.seconds:.0f} s · seed {clip.seed}"
 
 

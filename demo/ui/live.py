@@ -31,7 +31,8 @@ STYLE = """
 .live { display: flex; gap: 10px; align-items: center; padding: 8px 14px; border-radius: var(--block-radius);
   border: 1px solid var(--border-color-primary); background: var(--block-background-fill); color: var(--body-text-color); }
 .live[hidden] { display: none; }
-.live button { width: 44px; height: 44px; margin: 0; border-radius: 50%; border: none; font-size: 0.9rem;
+.live button { width: 44px; height: 44px; margin: 0; padding: 0; border-radius: 50%; border: none; font-size: 0.8rem;
+  line-height: 1; text-align: center; flex: none;
   background: var(--button-secondary-background-fill); color: var(--button-secondary-text-color); }
 .live .meter { flex: 1; height: 6px; border-radius: 3px; background: var(--border-color-primary); overflow: hidden; }
 .live .meter i { display: block; height: 100%; width: 0; background: var(--color-accent); }
@@ -60,6 +61,8 @@ const show = () => {
   element.dataset.heard = time.toFixed(2);
   find('.meter i').style.width = 100 * time / made + '%';
   find('.time').textContent = `${Math.floor(time)} of ${Math.floor(made)} s`;
+  // Heard to the end, and nothing more has come: the clip itself is there now.
+  if (context.currentTime > start + made + 4) { find('.live').hidden = true; clearInterval(timer); }
 };
 const reset = () => {
   sources.forEach((source) => { source.onended = null; try { source.stop(); } catch {} });

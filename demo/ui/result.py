@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from demo import melody, pictures
+from demo import pictures
 from demo.files import FORMATS
 from demo.service import Clip, Progress
 from demo.ui import compare, live, texts
@@ -93,6 +93,7 @@ def show_seconds(seconds: float) -> str:
 
 def show_pictures(clip: Clip) -> str:
     """Spectrogram and chromagram of a clip, with the melody that it was to follow over it."""
+    from demo import melody
     from musicgen import audio
 
     recording = audio.read(clip.path)

@@ -12,7 +12,7 @@ CSS = """
 #cost { padding: 0 4px; min-height: 1.3rem; }
 #cost p { margin: 0; }
 #actions button { min-height: 46px; }
-#status, #status > * { padding: 0 !important; }
+#status, #status > *, #live, #live > * { padding: 0 !important; }
 #notes-part, #notes-part > * { background: transparent; border: none; }
 .status { padding: 12px 14px; min-height: 62px; border: 1px solid var(--border-color-primary);
   border-radius: var(--block-radius); background: var(--block-background-fill); }
@@ -23,7 +23,7 @@ CSS = """
 figure.sound { margin: 0 0 10px; }
 figure.sound:last-child { margin-bottom: 0; }
 figure.sound img { display: block; width: 100%; height: 74px; border-radius: 6px;
-  background: var(--background-fill-secondary); }
+  background: var(--block-background-fill); border: 1px solid var(--border-color-primary); }
 figure.sound.chroma img { height: 60px; image-rendering: pixelated; }
 figure.sound figcaption { font-size: 0.8rem; margin-bottom: 3px; }
 .playback.icon { display: none; }

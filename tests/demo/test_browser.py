@@ -386,10 +386,12 @@ def test_a_link_that_is_damaged_is_said(browser, address) -> None:
 def test_picture(page, tmp_path: Path) -> None:
     """The README's picture: written to the tree when MUSICGEN_PICTURES names the models to make it with, else only made."""
     folder = Path(__file__).parents[2] / "docs" / "images" if os.environ.get("MUSICGEN_PICTURES") else tmp_path
-    page.set_viewport_size({"width": 1240, "height": 1010})
+    page.set_viewport_size({"width": 1240, "height": 960})
     seconds = 10 if os.environ.get("MUSICGEN_PICTURES") else 1
     generate(page, "lofi hip hop, slow, warm electric piano and soft drums", seconds)
     until(page, lambda: page.locator("#pictures img").count() == 2)
+    until(page, lambda: page.locator("#live .live").is_hidden(), seconds=90)
+    until(page, lambda: page.locator("#result #duration").inner_text() != "0:00")
     page.wait_for_timeout(SECOND)
     page.evaluate("window.scrollTo(0, 0)")
     page.mouse.move(5, 5)

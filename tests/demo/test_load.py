@@ -12,7 +12,9 @@ import httpx
 import pytest
 from gradio_client import Client
 
+from demo.configuration import Configuration
 from demo.service import Service
+from tests.demo.conftest import serving
 
 ROOT = Path(__file__).parents[2]
 VISITORS = 16
@@ -57,7 +59,7 @@ def test_building_the_page_needs_no_pytorch() -> None:
     """What a visitor waits for at start: Gradio, and nothing heavier."""
     program = (
         "import sys; from demo import ui; from demo.service import Service; ui.build(Service());"
-        "sys.exit(', '.join({'torch', 'transformers', 'librosa', 'demucs'} & set(sys.modules)))"
+        "sys.exit(', '.join({'torch', 'transformers', 'librosa', 'demucs'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-500:]
@@ -85,3 +87,21 @@ def test_the_program_answers_and_takes_its_settings_from_the_environment() -> No
     finally:
         program.terminate()
         program.wait(20)
+
+
+def test_a_page_with_a_password_shows_nothing_without_it(tmp_path: Path) -> None:
+    service = Service(Configuration(auth=("me", "secret")), tmp_path)
+    with serving(service) as address:
+        assert httpx.get(f"{address}config").status_code == 401
+        assert httpx.get(f"{address}gradio_api/info").status_code == 401
+        body = {"data": [], "session_hash": "x"}
+        assert httpx.post(f"{address}gradio_api/call/models", json=body).status_code == 401
+        client = Client(address, auth=("me", "secret"), verbose=False)
+        assert client.predict(api_name="/models")
+
+
+def test_the_api_speaks_mcp(tmp_path: Path) -> None:
+    pytest.importorskip("mcp", reason="MCP needs gradio[mcp]")
+    with serving(Service(Configuration(mcp=True), tmp_path)) as address:
+        tools = {tool["name"] for tool in httpx.get(f"{address}gradio_api/mcp/schema", timeout=30).json()}
+        assert tools == {"generate", "progress", "melody", "models", "settings", "stop"}

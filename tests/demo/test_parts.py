@@ -2,10 +2,13 @@
 
 import base64
 import os
+import pickle
+import sys
 import threading
 import time
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -366,4 +369,36 @@ def test_stop_keeps_what_was_made_and_leaving_does_not(tmp_path: Path) -> None:
     ticket = service.submit("me", Request("drums", "mini", 1.0))
     assert ticket.wait(10)
     assert service.cost("mini", "float32", 10.0) > 0
+    service.close()
+
+
+def test_on_zero_gpu_the_generation_runs_inside_the_decorated_function(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple] = []
+
+    def gpu(duration: int):
+        def decorate(function):
+            def inside(*arguments):
+                calls.append((duration, *arguments))
+                yield from function(*arguments)
+
+            return inside
+
+        return decorate
+
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU=gpu))
+    service = Service(Configuration(), tmp_path)
+    ticket = service.submit("me", Request("drums", "mini", 1.0, seed=3))
+    assert ticket.wait(20)
+    assert ticket.take()[-1].complete
+    (call,) = calls
+    assert pickle.loads(pickle.dumps(call[1:])) == call[1:]  # what goes to the other process must be plain
+    ticket = service.submit("me", Request("drums", "mini", 100.0))
+    heard: list = []
+    until(lambda: heard.extend(ticket.take()) or bool(heard))
+    service.stop("me")
+    assert ticket.wait(20)
+    assert not ticket.take()[-1].complete
     service.close()
