@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 
 from evaluation.embedders import mini, weights
 from evaluation.embedders.cache import Cache
@@ -40,6 +41,13 @@ def report(chosen: weights.Weights, cache: Cache, hashes: bool = True) -> str:
         else:
             lines.append(f"  {name:<8}{found} ({found.stat().st_size / 1e6:.0f} MB){_hash(found) if hashes else ''}")
         lines.append(f"          for {', '.join(used)}")
+    tokeniser = try_to_load_from_cache("roberta-base", "vocab.json")
+    state = (
+        str(tokeniser)
+        if isinstance(tokeniser, str)
+        else "would be downloaded from the hub: roberta-base (about 500 MB)"
+    )
+    lines.append(f"  roberta {state}\n          for clap's captions")
     lines.append(f"  mini    embedded ({mini.FILE.stat().st_size / 1e6:.1f} MB){_hash(mini.FILE) if hashes else ''}")
     lines += ["", "devices", f"  {torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'}"]
     lines.append(f"  {torch.get_num_threads()} threads")

@@ -1,6 +1,10 @@
 """From audio files to tables: common subsets, named exclusions, bounds, resumption, and the faults of real folders."""
 
 import json
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -348,3 +352,40 @@ def test_the_command_line(tmp_path, capsys):
         error = capsys.readouterr().err
         assert error.startswith("error: ")
         assert error.count("\n") == 1
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from evaluation import data, run, suites
+from evaluation.embedders.cache import Cache
+from evaluation.embedders.registry import Registry
+place = Path(sys.argv[1])
+suite = suites.load(str(place / "suite.yaml"))
+run.score(suite, data.items(suite, place / "references"), [place / "a"], Registry(), Cache(place / "shared"),
+          run.Options(progress=False, resamples=100))
+"""
+
+
+def test_a_killed_run_and_two_runs_on_one_cache(place, tmp_path):
+    suite, items, cache, registry = place
+    folder = samples_folder(tmp_path / "a", "first")
+    expected = run.score(suite, items, [folder], registry, cache, QUIET)
+    shared = Cache(tmp_path / "shared")
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)])
+    try:
+        patience = time.monotonic() + 120
+        while not any(shared.entries()) and process.poll() is None and time.monotonic() < patience:
+            time.sleep(0.01)
+        process.kill()
+    finally:
+        process.wait()
+    assert any(shared.entries())
+    with ThreadPoolExecutor(2) as pool:
+        both = [
+            pool.submit(run.score, suite, items, [folder], Registry(), Cache(tmp_path / "shared"), QUIET)
+            for _ in range(2)
+        ]
+        for each in both:
+            assert each.result().systems == expected.systems
+    assert shared.verify() == []
