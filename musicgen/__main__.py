@@ -26,9 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
         command = importlib.import_module(f"musicgen.commands.{name}")
-        subparser = subparsers.add_parser(
-            name, help=summary, description=command.__doc__, conflict_handler="resolve"
-        )
+        subparser = subparsers.add_parser(name, help=summary, description=command.__doc__, conflict_handler="resolve")
         command.add_arguments(subparser)
         subparser.set_defaults(run=command.run)
     options, rest = parser.parse_known_args(arguments)

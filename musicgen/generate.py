@@ -78,6 +78,65 @@ def guided(
     return Guided(join(stack(texts), stacked, cross_attention=cross_attention), len(texts))
 
 
+class WindowRun:
+    """The codes of one window as they come into being: what enters the model next, and what its logits become.
+
+    B = len(streams) clips of `num_frames` frames; with a `prompt` [B, K, P], P < num_frames, the first P frames are given.
+    """
+
+    def __init__(
+        self,
+        pattern: Pattern,
+        num_frames: int,
+        streams: Sequence[ClipStream],
+        special: int,
+        device: torch.device,
+        prompt: torch.Tensor | None = None,
+    ) -> None:
+        self.layout = pattern.layout(num_frames)
+        known = 0 if prompt is None else prompt.shape[2]
+        codes = torch.full((len(streams), pattern.num_codebooks, num_frames), UNKNOWN, dtype=torch.int64, device=device)
+        if prompt is not None:
+            codes[:, :, :known] = prompt
+        self.sequence = self.layout.build(codes, special)
+        uniforms = [stream.uniforms(self.layout.num_steps, pattern.num_codebooks) for stream in streams]
+        self._uniforms = torch.stack(uniforms)
+        self._complete_at = self.layout.steps.amax(dim=0).tolist()
+        self._start = self.step = self.layout.first_step_of_frame(known)
+        self._complete = known
+        self._entered = 0
+
+    @property
+    def total(self) -> int:
+        """Steps in all."""
+        return self.layout.num_steps + 1 - self._start
+
+    @property
+    def finished(self) -> bool:
+        return self.step > self.layout.num_steps
+
+    def inputs(self) -> torch.Tensor:
+        """[B, K, n]: the steps that the model has not seen yet, many at first, then one at a time."""
+        inputs = self.sequence[:, :, self._entered : self.step]
+        self._entered = self.step
+        return inputs
+
+    def uniforms(self) -> torch.Tensor:
+        """[B, K], the random numbers of the step that is to be drawn."""
+        return self._uniforms[:, self.step - 1]
+
+    def advance(self, drawn: torch.Tensor) -> Step:
+        """Write what was drawn for the step, [B, K], where the sequence is unknown, and go on to the next."""
+        column = self.sequence[:, :, self.step]
+        self.sequence[:, :, self.step] = torch.where(column == UNKNOWN, drawn, column)
+        new = bisect_right(self._complete_at, self.step, lo=self._complete)
+        finished = self.layout.steps[:, self._complete : new].to(self.sequence.device)
+        codes = self.sequence.gather(2, finished.expand(self.sequence.shape[0], -1, -1))
+        self._complete = new
+        self.step += 1
+        return Step(self.step - self._start, self.total, codes)
+
+
 @torch.no_grad()
 def generate_codes(
     lm: LanguageModel,
@@ -90,29 +149,10 @@ def generate_codes(
 ) -> Iterator[Step]:
     """Codes of B = len(streams) clips of `num_frames` frames, step by step; with a `prompt` [B, K, P], P < num_frames, those
     of the frames that follow it. Nothing is computed before the first step is asked for."""
-    special, num_codebooks = lm.config.special_token, lm.config.num_codebooks
-    device = lm.embedding.weight.device
-    layout = pattern.layout(num_frames)
-    known = 0 if prompt is None else prompt.shape[2]
-    codes = torch.full((len(streams), num_codebooks, num_frames), UNKNOWN, dtype=torch.int64, device=device)
-    if prompt is not None:
-        codes[:, :, :known] = prompt
-    sequence = layout.build(codes, special)
-    uniforms = torch.stack([stream.uniforms(layout.num_steps, num_codebooks) for stream in streams])
-
-    complete_at = layout.steps.amax(dim=0).tolist()
-    start, complete = layout.first_step_of_frame(known), known
+    run = WindowRun(pattern, num_frames, streams, lm.config.special_token, lm.embedding.weight.device, prompt)
     rows = guidance.groups * len(streams)
-    cache = lm.new_cache(rows, guidance.conditions.prefix_length + layout.num_steps)
-    entered = 0
-    for step in range(start, layout.num_steps + 1):
-        inputs = sequence[:, :, entered:step].repeat(guidance.groups, 1, 1)
+    cache = lm.new_cache(rows, guidance.conditions.prefix_length + run.layout.num_steps)
+    while not run.finished:
+        inputs = run.inputs().repeat(guidance.groups, 1, 1)
         logits = guidance.mix(lm(inputs, guidance.conditions, cache)[:, :, -1].float(), options)
-        entered = step
-        drawn = sample(logits, options, uniforms[:, step - 1])
-        column = sequence[:, :, step]
-        sequence[:, :, step] = torch.where(column == UNKNOWN, drawn, column)
-        new = bisect_right(complete_at, step, lo=complete)
-        finished = layout.steps[:, complete:new].to(device).expand(len(streams), -1, -1)
-        yield Step(step - start + 1, layout.num_steps + 1 - start, sequence.gather(2, finished))
-        complete = new
+        yield run.advance(sample(logits, options, run.uniforms()))

@@ -36,7 +36,7 @@ AudioInput = str | os.PathLike[str] | Audio
 
 
 @dataclass(frozen=True)
-class _Piece:
+class Piece:
     """What is to be made, checked: its codes [B, K, T], of which `known` frames are given and the rest is filled in."""
 
     codes: torch.Tensor
@@ -145,7 +145,7 @@ class MusicGen(nn.Module):
         progress: Progress | None = None,
     ) -> torch.Tensor:
         """Codes [B, K, T] in place of waveforms; arguments as for `generate`."""
-        piece = self._piece(prompts, duration, seed, melody, continue_from, options, separate)
+        piece = self.piece(prompts, duration, seed, melody, continue_from, options, separate)
         for step in self._steps(piece):
             if progress is not None:
                 progress(step.done, step.total)
@@ -170,7 +170,7 @@ class MusicGen(nn.Module):
         """
         if not 0 < chunk <= MAX_DURATION:
             raise InputError(f"chunk is {chunk} s: it must be above 0 and at most {MAX_DURATION:g} s")
-        piece = self._piece([prompt], duration, seed, melody, continue_from, options, separate)
+        piece = self.piece([prompt], duration, seed, melody, continue_from, options, separate)
         return self._stream(piece, frames_of(self.tokenizer, chunk), progress)
 
     @torch.no_grad()
@@ -178,7 +178,7 @@ class MusicGen(nn.Module):
         """Codes [B, K, T] -> waveforms [B, C, T * hop] float32."""
         return self.tokenizer.decode(codes.to(self.device)).float()
 
-    def _stream(self, piece: _Piece, chunk: int, progress: Progress | None) -> Iterator[torch.Tensor]:
+    def _stream(self, piece: Piece, chunk: int, progress: Progress | None) -> Iterator[torch.Tensor]:
         decoder = StreamDecoder(self.tokenizer)
         total = piece.codes.shape[2]
         made, heard = piece.known, 0
@@ -194,7 +194,7 @@ class MusicGen(nn.Module):
                 if wave.shape[2]:
                     yield wave[0].float()
 
-    def _piece(
+    def piece(
         self,
         prompts: str | Sequence[str | None],
         duration: float,
@@ -203,8 +203,8 @@ class MusicGen(nn.Module):
         continue_from: AudioInput | Sequence[AudioInput] | None,
         options: GenerationOptions | None,
         separate: bool,
-    ) -> _Piece:
-        """Everything that can be wrong is found here."""
+    ) -> Piece:
+        """What `generate` is asked for, checked: everything that can be wrong is found here. Arguments as for `generate`."""
         options = options if options is not None else GenerationOptions()
         texts = check_prompts(prompts)
         total = frames_of(self.tokenizer, check_duration(duration))
@@ -218,18 +218,14 @@ class MusicGen(nn.Module):
         codes = torch.zeros(len(texts), self.lm.config.num_codebooks, total, dtype=torch.int64, device=self.device)
         if prompt is not None:
             codes[:, :, :known] = prompt
-        return _Piece(codes, known, windows, streams, text, null_text, melodies, options)
+        return Piece(codes, known, windows, streams, text, null_text, melodies, options)
 
-    def _steps(self, piece: _Piece) -> Iterator[Step]:
+    def _steps(self, piece: Piece) -> Iterator[Step]:
         """Fill the piece's codes, window by window; the steps are counted over all of them."""
-        done, total = 0, sum(self._num_steps(window) for window in piece.windows)
+        done, total = 0, self.num_steps(piece)
         for window in piece.windows:
             position = window.start + window.known
-            melodies = piece.melodies
-            if len(piece.windows) > 1:
-                seconds = window.start / self.frame_rate
-                melodies = [None if one is None else one.window(seconds, self.max_duration) for one in melodies]
-            guidance = self._guided(piece.text, piece.null_text, melodies, piece.options)
+            guidance = self.guidance(piece, window)
             prompt = piece.codes[:, :, window.start : position]
             for step in generate_codes(
                 self.lm, self.pattern, guidance, window.length, piece.options, piece.streams, prompt
@@ -238,6 +234,25 @@ class MusicGen(nn.Module):
                 piece.codes[:, :, position : position + step.codes.shape[2]] = step.codes
                 position += step.codes.shape[2]
                 yield Step(done, total, step.codes)
+
+    def guidance(self, piece: Piece, window: Window) -> Guided:
+        """The conditions of one window of a piece."""
+        melodies = piece.melodies
+        if len(piece.windows) > 1:
+            seconds = window.start / self.frame_rate
+            melodies = [None if one is None else one.window(seconds, self.max_duration) for one in melodies]
+        melody = null_melody = None
+        if self.melody is not None:
+            melody = self.melody(self.melody.frames(melodies))
+            null_melody = self.melody.null(len(melodies))
+        return guided(
+            piece.text, piece.null_text, melody, null_melody, piece.options,
+            cross_attention=self.lm.config.cross_attention,
+        )  # fmt: skip
+
+    def num_steps(self, piece: Piece) -> int:
+        """Steps of the model that a piece takes, over all its windows."""
+        return sum(self._num_steps(window) for window in piece.windows)
 
     def _num_steps(self, window: Window) -> int:
         layout = self.pattern.layout(window.length)
@@ -248,15 +263,6 @@ class MusicGen(nn.Module):
         if not options.negative_prompt:
             return text, text.zeroed()
         return text, self.text([options.negative_prompt] * len(texts))
-
-    def _guided(
-        self, text: Condition, null_text: Condition, melodies: list[Melody | None], options: GenerationOptions
-    ) -> Guided:
-        melody = null_melody = None
-        if self.melody is not None:
-            melody = self.melody(self.melody.frames(melodies))
-            null_melody = self.melody.null(len(melodies))
-        return guided(text, null_text, melody, null_melody, options, cross_attention=self.lm.config.cross_attention)
 
     def _melodies(
         self, melody: MelodyInput | Sequence[MelodyInput | None] | None, batch: int, separate: bool
