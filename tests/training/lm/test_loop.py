@@ -151,10 +151,11 @@ def test_every_pattern_trains(music: Path, tokenizer_folder: Path, tmp_path: Pat
     "optimisation",
     [
         {"optimiser": "dadaptation", "learning_rate": 1.0},
+        {"optimiser": "muon", "learning_rate": 1e-3},
         {"precision": "bfloat16"},
         {"checkpoint_layers": True},
     ],
-    ids=["dadaptation", "bfloat16", "checkpoint_layers"],
+    ids=["dadaptation", "muon", "bfloat16", "checkpoint_layers"],
 )
 def test_options_of_the_optimiser(music: Path, tokenizer_folder: Path, tmp_path: Path, optimisation: dict) -> None:
     """They learn, and go on after a stop as if there had been none."""
