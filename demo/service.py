@@ -27,6 +27,7 @@ from demo.files import Files
 from demo.line import Busy, Line, Stopped, Ticket
 from demo.models import Shelf
 from demo.request import MAX_SEED, Request, Section, check, clean, format_timeline, parse_timeline, whole
+from musicgen.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -134,7 +135,10 @@ class Service:
         """End a visitor's clips and keep what was made; how many there were."""
         tickets = self.line.of(visitor)
         for ticket in tickets:
-            ticket.stop()
+            if self.line.place(ticket):
+                self.line.forget(ticket)  # it only waits: nothing to keep
+            else:
+                ticket.stop()
         return len(tickets)
 
     def leave(self, visitor: str) -> None:
@@ -168,6 +172,17 @@ class Service:
         self.files.close()
 
     def _work(self, ticket: Job) -> None:
+        try:
+            self._serve(ticket)
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and "out of memory" not in str(error):
+                raise
+            raise InputError(
+                f"the machine has not enough memory for {ticket.job.duration:g} s with {ticket.job.model}: choose a "
+                "smaller model, a shorter clip or another precision"
+            ) from error
+
+    def _serve(self, ticket: Job) -> None:
         request = ticket.job
         if request.melody is not None and request.frames is None:
             ticket.latest = Progress("listening to the melody", 0.0)

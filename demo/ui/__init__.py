@@ -19,13 +19,13 @@ def build(music: Service) -> gr.Blocks:
         gr.Markdown(texts.INTRODUCTION, elem_id="heading")
         with gr.Row():
             with gr.Column(scale=6, min_width=320):
-                asked, actions = form.build(music)
+                asked, actions, parts = form.build(music)
             with gr.Column(scale=5, min_width=320):
                 shown = result.build()
-        joined = events.connect(music, asked, actions, shown)
+        joined = events.connect(music, asked, actions, parts, shown)
         page.load(
-            joined.opened, None, [*asked.inputs, shown.status], api_visibility="private", concurrency_limit=None,
-            show_progress="hidden",
+            joined.opened, None, [*asked.inputs, parts.melody, parts.timeline, shown.status], api_visibility="private",
+            concurrency_limit=None, show_progress="hidden",
         )  # fmt: skip
         page.load(
             joined.cost, joined.costs, actions.cost, api_visibility="private", concurrency_limit=None,

@@ -16,7 +16,7 @@ from demo import stored
 from demo.files import FORMATS
 from demo.service import Clip, Job, Request, Service, Sound
 from demo.ui import compare, live, melody_editor, result, texts
-from demo.ui.form import Actions, Form
+from demo.ui.form import Actions, Form, Parts
 from demo.ui.result import Result
 from musicgen.errors import InputError, MusicGenError
 
@@ -71,8 +71,8 @@ async def follow(music: Service, ticket: Job) -> AsyncIterator[Any]:
 class Events:
     """The handlers of one page."""
 
-    def __init__(self, music: Service, form: Form, shown: Result, history: gr.State) -> None:
-        self.music, self.form, self.shown, self.history = music, form, shown, history
+    def __init__(self, music: Service, form: Form, parts: Parts, shown: Result, history: gr.State) -> None:
+        self.music, self.form, self.parts, self.shown, self.history = music, form, parts, shown, history
         self.costs: list[Any] = [form.model, form.precision, form.duration, form.variations, form.apart]
 
     async def opened(self, request: gr.Request) -> AsyncIterator[dict[Any, Any]]:
@@ -81,7 +81,7 @@ class Events:
         message = texts.READY
         if text:
             try:
-                yield self.form.fill(self._offered(stored.of_link(str(text))))
+                yield self._filled(stored.of_link(str(text)))
                 message = "These are the settings of your link."
             except MusicGenError as error:
                 message = f"Ready, but without the link's settings: {error}."
@@ -225,16 +225,19 @@ class Events:
             return {self.shown.status: gr.skip()}
         try:
             request, needed = stored.of_file(Path(file), Path(file).name)
-            updates = self.form.fill(self._offered(request))
+            updates = self._filled(request)
         except Exception as error:
             raise refused(error, file) from None
         also = f" Add {' and '.join(needed)} again: a file holds their names only." if needed else ""
         return updates | {self.shown.status: result.show_status(f"Restored the settings of {Path(file).name}.{also}")}
 
-    def _offered(self, request: Request) -> Request:
-        """The request, if its model is one that this page has."""
+    def _filled(self, request: Request) -> dict[Any, Any]:
+        """Updates that show a request's settings, if this page has its model."""
         self.music.shelf.find(request.model)
-        return request
+        return self.form.fill(request) | {
+            self.parts.melody: gr.update(open=request.frames is not None),
+            self.parts.timeline: gr.update(open=bool(request.timeline)),
+        }
 
     def _clip(self, history: list[Clip], index: int | None) -> Clip:
         if index is None or not 0 <= index < len(history):
@@ -271,13 +274,13 @@ def _title(clip: Clip) -> str:
     return f"{short} · {clip.seconds:.0f} s · seed {clip.seed}"
 
 
-def connect(music: Service, form: Form, actions: Actions, shown: Result) -> Events:
+def connect(music: Service, form: Form, actions: Actions, parts: Parts, shown: Result) -> Events:
     """Join widgets and handlers, in the current page."""
     history = gr.State([])
-    events = Events(music, form, shown, history)
+    events = Events(music, form, parts, shown, history)
     every = [
-        *form.inputs, history, shown.status, shown.live, shown.made, shown.clips, shown.player, shown.seen, shown.share,
-        shown.other, shown.compare_part, shown.compared, *shown.downloads,
+        *form.inputs, parts.melody, parts.timeline, history, shown.status, shown.live, shown.made, shown.clips,
+        shown.player, shown.seen, shown.share, shown.other, shown.compare_part, shown.compared, *shown.downloads,
     ]  # fmt: skip
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     free: dict[str, Any] = quiet | {"concurrency_limit": None}

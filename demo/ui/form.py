@@ -147,7 +147,15 @@ class Actions:
     cost: gr.Markdown
 
 
-def build(music: Service) -> tuple[Form, Actions]:
+@dataclass(frozen=True)
+class Parts:
+    """What is folded away until it is needed."""
+
+    melody: gr.Accordion
+    timeline: gr.Accordion
+
+
+def build(music: Service) -> tuple[Form, Actions, Parts]:
     """The widgets, in the current column."""
     limits = music.limits
     prompt = gr.Textbox(
@@ -167,7 +175,7 @@ def build(music: Service) -> tuple[Form, Actions]:
     with gr.Row(elem_id="actions"):
         go = gr.Button("Generate", variant="primary", scale=3, elem_id="go")
         stop = gr.Button("Stop", variant="secondary", scale=1, elem_id="stop")
-    with gr.Accordion("Melody: hum or upload a tune to follow", open=False, elem_id="melody-part"):
+    with gr.Accordion("Melody: hum or upload a tune to follow", open=False, elem_id="melody-part") as melody_part:
         melody = gr.Audio(
             label="Melody", type="filepath", sources=["upload", "microphone"], buttons=[], elem_id="melody-file"
         )
@@ -178,7 +186,7 @@ def build(music: Service) -> tuple[Form, Actions]:
             label="The result begins with this clip", type="filepath", sources=["upload", "microphone"], buttons=[],
             elem_id="continue-file",
         )  # fmt: skip
-    with gr.Accordion("Timeline: change the description as the music plays", open=False):
+    with gr.Accordion("Timeline: change the description as the music plays", open=False) as timeline_part:
         timeline = gr.Textbox(
             label="Times and descriptions", lines=3, placeholder=texts.TIMELINE_EXAMPLE, elem_id="timeline",
             info="One line each, minutes:seconds first. Until the first time the description above holds.",
@@ -207,4 +215,4 @@ def build(music: Service) -> tuple[Form, Actions]:
         prompt, model, duration, variations, seed, lock, melody, clean_box, frames, continue_from, timeline, guidance,
         apart, melody_guidance, negative, temperature, top_k, top_p, precision, loop,
     )  # fmt: skip
-    return form, Actions(go, stop, cost)
+    return form, Actions(go, stop, cost), Parts(melody_part, timeline_part)

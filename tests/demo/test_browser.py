@@ -234,7 +234,6 @@ def test_a_dropped_clip_restores_its_settings(page, music: Service) -> None:
     said(page, "settings of your link")
     assert page.input_value("#prompt textarea") == "drums <b>and</b> bass"
     open_part(page, "More settings")
-    open_part(page, "Timeline")
     assert page.input_value("#timeline textarea") == "0:01 strings"
     assert page.input_value("#seed input") == "77"
     page.click("#go")

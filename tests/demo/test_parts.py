@@ -372,6 +372,31 @@ def test_stop_keeps_what_was_made_and_leaving_does_not(tmp_path: Path) -> None:
     service.close()
 
 
+def test_a_clip_that_waits_is_stopped_at_once_and_memory_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Service(Configuration(), tmp_path)
+    first = service.submit("me", Request("drums", "mini", 200.0))
+    until(lambda: bool(first.take()))
+    second = service.submit("you", Request("drums", "mini", 200.0))
+    assert service.line.place(second) == 1
+    assert service.stop("you") == 1
+    assert second.done
+    assert not first.done
+    service.leave("me")
+    assert first.wait(10)
+
+    def exhausted(*_):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(making, "stream", exhausted)
+    ticket = service.submit("me", Request("drums", "mini", 10.0))
+    assert ticket.wait(10)
+    assert isinstance(ticket.failure, InputError)
+    assert "not enough memory for 10 s with mini" in str(ticket.failure)
+    service.close()
+
+
 def test_on_zero_gpu_the_generation_runs_inside_the_decorated_function(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
