@@ -16,9 +16,15 @@ _SIZES = {"small": (1024, 24, 16), "medium": (1536, 48, 24), "large": (2048, 48,
 """Width, layers, heads (paper section 3.1)."""
 _T5_BASE_PARAMETERS = 109_628_544
 _ENCODEC_32KHZ_PARAMETERS = 58_826_177
+BESIDE_BYTES = 4 * (_T5_BASE_PARAMETERS + _ENCODEC_32KHZ_PARAMETERS)
+"""Of a published model's text encoder and tokeniser in float32."""
 _T5_WIDTH = 768
 _NUM_CHROMA = 12
 _CODEBOOK_SIZE = 2048
+_STEPS = 1503
+"""Of the delay pattern for a training segment of 30 s, 1500 frames; in stereo left and right share theirs."""
+_MELODY_FRAMES = 235
+"""Chroma frames of the same."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,12 @@ class Entry:
     @property
     def download_bytes(self) -> int:
         """Of the transformers layout in float32: language model, T5 and EnCodec."""
-        return 4 * (self.lm_parameters + _T5_BASE_PARAMETERS + _ENCODEC_32KHZ_PARAMETERS)
+        return 4 * self.lm_parameters + BESIDE_BYTES
+
+    def positions(self, max_tokens: int) -> tuple[int, int]:
+        """(positions of a clip of 30 s with the longest text, vectors of that text): what a cache holds for it."""
+        prefix = _MELODY_FRAMES + max_tokens if self.melody else 0
+        return prefix + _STEPS, max_tokens
 
     @property
     def follows(self) -> str:

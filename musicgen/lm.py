@@ -96,8 +96,11 @@ class LanguageModel(nn.Module):
             x = block(x, mask, condition, cross_mask, cache, layer)
         if cache is not None:
             cache.length += x.shape[1]
-        x = self.norm(x[:, x.shape[1] - sequence.shape[2] :])
-        logits = self.heads(x).unflatten(-1, (self.config.num_codebooks, self.config.codebook_size))
+        return self.predict(x[:, x.shape[1] - sequence.shape[2] :])
+
+    def predict(self, x: torch.Tensor) -> torch.Tensor:
+        """What leaves the last block [B, S, D] -> logits [B, K, S, N]."""
+        logits = self.heads(self.norm(x)).unflatten(-1, (self.config.num_codebooks, self.config.codebook_size))
         return logits.transpose(1, 2)
 
     def embed(self, sequence: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ Shapes: B rows, S steps, D width, H heads, L condition vectors. It knows nothing
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -40,6 +41,21 @@ class KVCache:
         self.mask = torch.ones(batch, capacity, dtype=torch.bool, device=like.device)
         self.length = 0
 
+    def update(self, layer: int, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write the keys and values [B, H, S, D / H] that enter now; returns those of all positions so far."""
+        end = self.length + k.shape[2]
+        self.keys[layer][:, :, self.length : end] = k
+        self.values[layer][:, :, self.length : end] = v
+        return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
+
+
+class Cache(Protocol):
+    """Where a block keeps keys and values: a KVCache, or any other store of them."""
+
+    cross: Any
+
+    def update(self, layer: int, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]: ...
+
 
 class SelfAttention(nn.Module):
     """Causal multi-head attention over the steps so far."""
@@ -50,14 +66,11 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.out = nn.Linear(dim, dim, bias=False)
 
-    def forward(self, x: torch.Tensor, mask: torch.Tensor | None, cache: KVCache | None, layer: int) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None, cache: Cache | None, layer: int) -> torch.Tensor:
         """x [B, S, D]; mask [B or 1, 1, S, keys] bool, None for plain causal attention over x itself."""
         q, k, v = (_split(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
         if cache is not None:
-            end = cache.length + x.shape[1]
-            cache.keys[layer][:, :, cache.length : end] = k
-            cache.values[layer][:, :, cache.length : end] = v
-            k, v = cache.keys[layer][:, :, :end], cache.values[layer][:, :, :end]
+            k, v = cache.update(layer, k, v)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None and q.shape[2] > 1)
         return self.out(_merge(attended))
 
@@ -103,16 +116,19 @@ class Block(nn.Module):
         mask: torch.Tensor | None,
         condition: torch.Tensor | None,
         condition_mask: torch.Tensor | None,
-        cache: KVCache | None,
+        cache: Cache | None,
         layer: int,
     ) -> torch.Tensor:
+        """`condition` may be None where the cache has its keys and values already."""
         x = x + self.self_attention(self.norm_self(x), mask, cache, layer)
-        if self.cross_attention is not None and self.norm_cross is not None and condition is not None:
+        if self.cross_attention is not None and self.norm_cross is not None:
             known = cache.cross[layer] if cache is not None else None
-            k, v = known if known is not None else self.cross_attention.project(condition)
-            if cache is not None:
-                cache.cross[layer] = (k, v)
-            x = x + self.cross_attention(self.norm_cross(x), k, v, condition_mask)
+            if known is None and condition is not None:
+                known = self.cross_attention.project(condition)
+                if cache is not None:
+                    cache.cross[layer] = known
+            if known is not None:
+                x = x + self.cross_attention(self.norm_cross(x), *known, condition_mask)
         return x + self.ffn_out(self.activation(self.ffn_in(self.norm_ffn(x))))
 
 

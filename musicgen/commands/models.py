@@ -8,13 +8,23 @@ from musicgen import catalog
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    pass
+    parser.add_argument(
+        "--memory", action="store_true", help="how much each takes: weights by precision, keys and values by slots"
+    )
+    parser.add_argument("--slots", type=int, default=4, help="clips made at once, for --memory (default: 4)")
 
 
 def run(arguments: argparse.Namespace) -> None:
+    if arguments.memory:
+        _memory(arguments.slots)
+    else:
+        _list()
+
+
+def _list() -> None:
     from musicgen.checkpoint import hub
 
-    rows = [("name", "follows", "channels", "weights", "size", "licence", "on this machine")]
+    rows: list[tuple[str, ...]] = [("name", "follows", "channels", "weights", "size", "licence", "on this machine")]
     for name in catalog.embedded():
         size = sum(file.stat().st_size for file in (catalog.PRETRAINED / name).iterdir())
         rows.append((name, "", "", "", _megabytes(size), "MIT", "embedded"))
@@ -25,12 +35,42 @@ def run(arguments: argparse.Namespace) -> None:
             (entry.name, entry.follows, entry.channels, weights, _megabytes(entry.download_bytes),
              catalog.WEIGHTS_LICENCE, here)
         )  # fmt: skip
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    _print(rows)
     print(
         "weights: of the language model; size: float32 files with text encoder and tokeniser. A folder works as a name too."
     )
+
+
+def _memory(slots: int) -> None:
+    from musicgen.engine import memory
+    from musicgen.errors import InputError
+    from musicgen.lm import LMConfig
+
+    if slots < 1:
+        raise InputError(f"--slots is {slots}: at least one clip is made at once")
+    precisions = ("float32", "bfloat16", "int8", "int4")
+    rows: list[tuple[str, ...]] = [("weights and cache of", *precisions)]
+    for entry in catalog.PUBLISHED:
+        config = LMConfig(
+            entry.dim, entry.num_heads, entry.num_layers, entry.num_codebooks, cross_attention=not entry.melody
+        )
+        cells = []
+        for precision in precisions:
+            cache = memory.cache_bytes(config, precision, memory.rows_of(slots), *entry.positions(memory.MAX_TOKENS))
+            cells.append(f"{_megabytes(memory.weight_bytes(config, precision))} + {_megabytes(cache)}")
+        rows.append((entry.name, *cells))
+    _print(rows)
+    beside = catalog.BESIDE_BYTES
+    print(
+        f"language model's weights + keys and values of {slots} clips of 30 s at once, preallocated; float16 is as bfloat16. "
+        f"Text encoder and tokeniser add {_megabytes(beside)} in float32."
+    )
+
+
+def _print(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _megabytes(size: int) -> str:

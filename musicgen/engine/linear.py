@@ -11,7 +11,7 @@ from torch import nn
 
 INT4_GROUP = 128
 """Weights that share a scale and a zero point."""
-_INT4_ROWS = 16
+INT4_ROWS = 16
 """The kernel works on this many outputs at once."""
 
 
@@ -60,4 +60,4 @@ class Int4Linear(nn.Module):
 
 def fits_int4(linear: nn.Linear) -> bool:
     """Whether a layer splits into whole groups."""
-    return linear.in_features % INT4_GROUP == 0 and linear.out_features % _INT4_ROWS == 0
+    return linear.in_features % INT4_GROUP == 0 and linear.out_features % INT4_ROWS == 0

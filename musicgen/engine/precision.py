@@ -47,3 +47,13 @@ def _pack(module: nn.Module, precision: str) -> None:
             setattr(module, name, packed)
         else:
             _pack(child, precision)
+
+
+def precision_of(lm: LanguageModel) -> str:
+    """The precision that a language model was given."""
+    kinds = {type(module) for module in lm.modules()}
+    if Int4Linear in kinds:
+        return "int4"
+    if Int8Linear in kinds:
+        return "int8"
+    return str(lm.embedding.weight.dtype).removeprefix("torch.")

@@ -38,7 +38,9 @@ class Muon(torch.optim.Optimizer):
     both take the same learning rate. The two of PyTorch do the work, on groups and states that are kept here as one.
     """
 
-    def __init__(self, network: nn.Module, learning_rate: float, weight_decay: float, betas: tuple[float, float]) -> None:
+    def __init__(
+        self, network: nn.Module, learning_rate: float, weight_decay: float, betas: tuple[float, float]
+    ) -> None:
         layers = [module for module in network.modules() if isinstance(module, (Block, T5Block))]
         inner = {
             parameter

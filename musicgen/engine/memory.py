@@ -1,0 +1,83 @@
+"""How much memory a model takes: weights by precision, keys and values by slots. Stated before anything is allocated."""
+
+from __future__ import annotations
+
+import torch
+
+from musicgen.engine.linear import INT4_GROUP, INT4_ROWS
+from musicgen.errors import InputError
+from musicgen.lm import LMConfig
+from musicgen.model import MusicGen
+from musicgen.tokenizer import frames_of
+
+ROWS_OF_A_SLOT = 2
+"""A clip with its null condition. Separate guidance of text and melody takes three rows, no guidance one."""
+MAX_TOKENS = 256
+"""The longest text that a scheduler takes unless told otherwise."""
+_ELEMENT = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 2, "int4": 2}
+"""Bytes of a key, a value, a norm or a table's entry."""
+
+
+def rows_of(slots: int) -> int:
+    """Rows to allocate. One slot alone can still serve a clip of three rows."""
+    return max(ROWS_OF_A_SLOT * slots, ROWS_OF_A_SLOT + 1)
+
+
+def positions(model: MusicGen, max_tokens: int) -> int:
+    """Positions that a row may reach: the prefix with the longest text, and all steps of a window."""
+    prefix = 0 if model.lm.config.cross_attention else max_tokens
+    if model.melody is not None:
+        prefix += model.melody.length
+    return prefix + model.pattern.layout(frames_of(model.tokenizer, model.max_duration)).num_steps
+
+
+def weight_bytes(config: LMConfig, precision: str) -> int:
+    """Of a language model's weights in that precision."""
+    c, element = config, _ELEMENT[precision]
+    layer = [(3 * c.dim, c.dim), (c.dim, c.dim), (c.ffn_dim, c.dim), (c.dim, c.ffn_dim)]
+    if c.cross_attention:
+        layer += [(c.dim, c.dim), (2 * c.dim, c.dim), (c.dim, c.dim)]
+    linear = c.num_layers * sum(_linear(*shape, precision) for shape in layer)
+    heads = _linear(c.num_codebooks * c.codebook_size, c.dim, "int8" if precision == "int4" else precision)
+    norms = (c.num_layers * (3 if c.cross_attention else 2) + 1) * 2 * c.dim
+    tables = c.num_codebooks * (c.codebook_size + 1) * c.dim
+    return linear + heads + (norms + tables) * element
+
+
+def cache_bytes(config: LMConfig, precision: str, rows: int, capacity: int, text_capacity: int) -> int:
+    """Of the keys and values of `rows` rows, those of the text included where it is attended to."""
+    length = capacity + (text_capacity if config.cross_attention else 0)
+    return 2 * config.num_layers * rows * length * config.dim * _ELEMENT[precision]
+
+
+def free(device: torch.device) -> int:
+    """Bytes that a new allocation could have; where nothing says so, plenty."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        with open("/proc/meminfo") as file:  # noqa: PTH123
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 1 << 50
+
+
+def check(needed: int, slots: int, device: torch.device) -> None:
+    """Refuse more slots than there is memory for."""
+    available = free(device)
+    if needed > available:
+        raise InputError(
+            f"{slots} slots need {needed / 1e9:.2f} GB for keys and values, and {available / 1e9:.2f} GB are free on "
+            f"{device.type}: at most {available * slots // needed} slots fit"
+        )
+
+
+def _linear(outputs: int, inputs: int, precision: str) -> int:
+    weights = outputs * inputs
+    if precision == "int4" and inputs % INT4_GROUP == 0 and outputs % INT4_ROWS == 0:
+        return weights // 2 + inputs // INT4_GROUP * outputs * 2 * 2
+    if precision in ("int8", "int4"):
+        return weights + 2 * outputs
+    return weights * _ELEMENT[precision]

@@ -1,0 +1,158 @@
+"""Keys and values of many clips, each at a position of its own, and one step of the model for all of them.
+
+A fixed number of rows is allocated once. Clips come and go at any step: a clip's cache is computed alone (by
+`LanguageModel` with a `KVCache`), copied into free rows, and the rows that are in use always lie together, so that a step
+reads no others.
+
+    rows      | clip A: text | clip A: null | clip B: text | clip B: null | free ...
+    positions   0 ... lengths[row], the rest is not attended
+
+Guidance, sampling and patterns are the scheduler's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from musicgen.lm import Conditions, LanguageModel
+from musicgen.transformer import KVCache, sinusoid
+
+
+@dataclass(eq=False)
+class Seat:
+    """The rows of one clip, in the order they were given. They may change whenever another clip leaves."""
+
+    rows: list[int]
+
+
+class Pool:
+    """capacity: positions of a row, prefix included; text_capacity: vectors of a cross-attention condition."""
+
+    def __init__(self, lm: LanguageModel, rows: int, capacity: int, text_capacity: int) -> None:
+        config = lm.config
+        self.lm = lm
+        self.capacity, self.text_capacity = capacity, text_capacity if config.cross_attention else 0
+        like = lm.embedding.weight
+        head = config.dim // config.num_heads
+
+        def stores(length: int) -> list[torch.Tensor]:
+            return [like.new_zeros(rows, config.num_heads, length, head) for _ in range(config.num_layers)]
+
+        self._keys, self._values = stores(capacity), stores(capacity)
+        self._cross_keys, self._cross_values = stores(self.text_capacity), stores(self.text_capacity)
+        self._real = torch.zeros(rows, capacity, dtype=torch.bool, device=like.device)
+        self._cross_real = torch.zeros(rows, self.text_capacity, dtype=torch.bool, device=like.device)
+        self._lengths = [0] * rows
+        self._counts = [0] * rows
+        """Positions that are no padding: where in time a row is."""
+        self._texts = [0] * rows
+        self._seats: list[Seat] = []
+        """Of the rows in use, row by row."""
+        self._at = self._index = torch.zeros(0, dtype=torch.int64, device=like.device)
+        self._end = 0
+        self.cross: list[tuple[torch.Tensor, torch.Tensor] | None] = [None] * config.num_layers
+
+    @property
+    def rows(self) -> int:
+        """All there are."""
+        return len(self._lengths)
+
+    @property
+    def used(self) -> int:
+        """Rows in use."""
+        return len(self._seats)
+
+    @property
+    def bytes(self) -> int:
+        """Of keys and values."""
+        stores = (*self._keys, *self._values, *self._cross_keys, *self._cross_values)
+        return sum(store.numel() * store.element_size() for store in stores)
+
+    def seat(self, cache: KVCache, conditions: Conditions) -> Seat:
+        """Take over a clip whose first positions `cache` holds, a row each of its rows. There must be room."""
+        length, count = cache.length, cache.mask.shape[0]
+        first = self.used
+        if first + count > self.rows or length > self.capacity:
+            raise ValueError(f"{count} rows of {length} positions do not fit: {self.rows - first} of {self.capacity}")
+        rows = slice(first, first + count)
+        for layer in range(len(self._keys)):
+            self._keys[layer][rows, :, :length] = cache.keys[layer][:, :, :length]
+            self._values[layer][rows, :, :length] = cache.values[layer][:, :, :length]
+        self._real[rows] = False
+        self._real[rows, :length] = cache.mask[:, :length]
+        texts = 0
+        if conditions.cross is not None:
+            texts = conditions.cross.shape[1]
+            for layer, known in enumerate(cache.cross):
+                assert known is not None
+                self._cross_keys[layer][rows, :, :texts], self._cross_values[layer][rows, :, :texts] = known
+            self._cross_real[rows] = False
+            self._cross_real[rows, :texts] = True if conditions.cross_mask is None else conditions.cross_mask
+        counts = cache.mask[:, :length].sum(dim=1).tolist()
+        seat = Seat(list(range(first, first + count)))
+        for row, seen in zip(seat.rows, counts, strict=True):
+            self._lengths[row], self._counts[row], self._texts[row] = length, seen, texts
+        self._seats += [seat] * count
+        return seat
+
+    def leave(self, seat: Seat) -> None:
+        """Free a clip's rows; the last rows in use move into the gaps."""
+        for row in sorted(seat.rows, reverse=True):
+            last = self.used - 1
+            moved = self._seats.pop()
+            if row != last:
+                self._move(last, row)
+                self._seats[row] = moved
+                moved.rows[moved.rows.index(last)] = row
+        seat.rows = []
+
+    def step(self, sequence: torch.Tensor) -> torch.Tensor:
+        """The next step of every row in use, [rows, K, 1] -> logits [rows, K, N].
+
+        The positions count only when `advance` is called: a step that failed can be made again.
+        """
+        used, config = self.used, self.lm.config
+        device = self._real.device
+        self._index = torch.arange(used, device=device)
+        self._at = torch.tensor(self._lengths[:used], device=device)
+        self._end = max(self._lengths[:used]) + 1
+        self._real[self._index, self._at] = True
+        texts = max(self._texts[:used])
+        if config.cross_attention:
+            self.cross = [
+                (k[:used, :, :texts], v[:used, :, :texts])
+                for k, v in zip(self._cross_keys, self._cross_values, strict=True)
+            ]
+        mask = self._real[:used, None, None, : self._end]
+        cross_mask = self._cross_real[:used, None, None, :texts] if config.cross_attention else None
+        x = self.lm.embed(sequence)
+        positions = torch.tensor(self._counts[:used], device=device)[:, None]
+        x = x + sinusoid(positions, config.dim).to(x.dtype)
+        for layer, block in enumerate(self.lm.blocks):
+            x = block(x, mask, None, cross_mask, self, layer)
+        return self.lm.predict(x)[:, :, 0]
+
+    def advance(self) -> None:
+        """The step that was made is one of the past."""
+        for row in range(self.used):
+            self._lengths[row] += 1
+            self._counts[row] += 1
+
+    def update(self, layer: int, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """For the blocks (`transformer.Cache`): every row writes at its own position."""
+        self._keys[layer][self._index, :, self._at] = k[:, :, 0]
+        self._values[layer][self._index, :, self._at] = v[:, :, 0]
+        used = len(self._index)
+        return self._keys[layer][:used, :, : self._end], self._values[layer][:used, :, : self._end]
+
+    def _move(self, source: int, target: int) -> None:
+        length, texts = self._lengths[source], self._texts[source]
+        for store in (*self._keys, *self._values):
+            store[target, :, :length] = store[source, :, :length]
+        for store in (*self._cross_keys, *self._cross_values):
+            store[target, :, :texts] = store[source, :, :texts]
+        self._real[target], self._cross_real[target] = self._real[source], self._cross_real[source]
+        for values in (self._lengths, self._counts, self._texts):
+            values[target] = values[source]

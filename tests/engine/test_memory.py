@@ -1,0 +1,50 @@
+"""What is stated before allocation is what is allocated."""
+
+import pytest
+import torch
+
+from musicgen import catalog, patterns
+from musicgen.__main__ import main
+from musicgen.engine import Scheduler, memory, precision
+from musicgen.lm import LanguageModel, LMConfig
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "int8", "int4"])
+@pytest.mark.parametrize("cross_attention", [True, False])
+def test_weights(name: str, cross_attention: bool) -> None:
+    config = LMConfig(
+        dim=128, num_heads=2, num_layers=2, num_codebooks=4, codebook_size=64, cross_attention=cross_attention
+    )
+    lm = LanguageModel(config)
+    precision.apply(lm, name)
+    tensors = (*lm.parameters(), *lm.buffers())
+    assert memory.weight_bytes(config, name) == sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    assert precision.precision_of(lm) == name
+
+
+def test_keys_and_values(model) -> None:
+    with Scheduler(model, slots=3, max_tokens=40) as scheduler:
+        capacity = memory.positions(model, 40)
+        assert scheduler.bytes == memory.cache_bytes(model.lm.config, "float32", 6, capacity, 40)
+
+
+def test_free_memory_is_that_of_the_machine() -> None:
+    free = memory.free(torch.device("cpu"))
+    assert 1e6 < free < 1 << 50
+
+
+def test_the_published_models_positions() -> None:
+    for entry in catalog.PUBLISHED:
+        name = "stereo partial delay" if entry.stereo else "delay"
+        steps = patterns.named(name, entry.num_codebooks).layout(1500).num_steps
+        assert entry.positions(10) == (steps + (245 if entry.melody else 0), 10)
+
+
+def test_the_command_lists_every_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "--memory", "--slots", "8"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:-1]] == [entry.name for entry in catalog.PUBLISHED]
+    # small in float32: 24 layers of 16 x 1024^2 weights, and 16 rows of keys and values.
+    cache = 2 * 24 * 16 * (1503 + 256) * 1024 * 4
+    assert f"1.7 GB + {cache / 1e9:.1f} GB" in lines[1]
+    assert main(["models", "--memory", "--slots", "0"]) == 2
