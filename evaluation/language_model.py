@@ -38,7 +38,7 @@ def measure(
     matches = {seconds: memorisation.merge([]) for seconds in PROMPT_SECONDS}
     for start in tqdm(range(0, len(items), batch), desc=name):
         part = items[start : start + batch]
-        codes = _codes(model, part, suite.duration)
+        codes = codes_of(model, part, suite.duration)
         given = [item.file for item in part] if melody else None
         entropies.append(cross_entropy(model, codes, [item.caption for item in part], given))
         for seconds in PROMPT_SECONDS:
@@ -112,7 +112,7 @@ def _guided(model: Any, captions: Sequence[str], melodies: Sequence[Any] | None)
     return generate.guided(text, text.zeroed(), melody, null, options, cross_attention=model.lm.config.cross_attention)
 
 
-def _codes(model: Any, items: Sequence[Item], duration: float) -> torch.Tensor:
+def codes_of(model: Any, items: Sequence[Item], duration: float) -> torch.Tensor:
     """[B, K, T] of the references' first `duration` seconds; what is shorter is refused."""
     samples = round(duration * model.sample_rate)
     waves = []

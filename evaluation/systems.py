@@ -124,7 +124,7 @@ class MusicGenSystem:
         except TypeError as error:
             raise InputError(f"{name}: {error}") from error
         try:
-            self._model = musicgen.load(name, device)
+            self.model = musicgen.load(name, device)
         except musicgen.CheckpointError as error:
             near = difflib.get_close_matches(name, PIPELINES, 1)
             raise InputError(f"{error}{f', or {near[0]}?' if near else ''}") from error
@@ -134,7 +134,7 @@ class MusicGenSystem:
 
     def generate(self, requests: Sequence[Request]) -> list[Audio]:
         melodies = [request.melody for request in requests]
-        waves = self._model.generate(
+        waves = self.model.generate(
             [request.prompt for request in requests],
             requests[0].duration,
             seed=[request.seed for request in requests],
@@ -143,7 +143,7 @@ class MusicGenSystem:
             separate=False,
             options=self._options,
         )
-        return [Audio(wave.float().cpu(), self._model.sample_rate) for wave in waves]
+        return [Audio(wave.float().cpu(), self.model.sample_rate) for wave in waves]
 
 
 class DiffusersSystem:

@@ -1,0 +1,88 @@
+"""python -m experiments: the paper's tables on composed music, a command each."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from musicgen.errors import MusicGenError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="train, generate and score what is not there yet")
+    run.add_argument("names", nargs="+", metavar="NAME", help="experiments, or all")
+    run.add_argument("--scale", default="cpu", help="toy, cpu (default) or gpu")
+    run.add_argument("--row", action="append", default=[], help="only this row; may be given again")
+    run.add_argument("--seeds", type=int, help="in place of the scale's")
+    run.add_argument("--output", type=Path, default=Path("outputs/experiments"), help="where runs work")
+    run.add_argument("--corpus", type=Path, help="composed music that is there already")
+    run.add_argument("--tokens", type=Path, help="its tokens, by the embedded tokeniser, that are there already")
+    run.add_argument("--results", type=Path, help="in place of experiments/results")
+    run.add_argument("--device", default="auto", choices=["auto", "cpu"])
+    run.set_defaults(command=_run)
+    report = commands.add_parser("report", help="write docs/experiments.md from the stored results")
+    report.set_defaults(command=_report)
+    listing = commands.add_parser("list", help="the experiments there are")
+    listing.set_defaults(command=_list)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        options.command(options)
+    except MusicGenError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    from experiments import plan as plans
+    from experiments import runner
+    from musicgen.errors import InputError
+
+    scale = plans.scale(options.scale)
+    names = plans.names() if options.names == ["all"] else options.names
+    chosen = {name: plans.load(name) for name in names}
+    unknown = set(options.row) - {row for plan in chosen.values() for row in plan.rows}
+    if unknown:
+        raise InputError(f"no row {', '.join(sorted(unknown))} in {', '.join(names)}")
+    place = runner.Place(
+        output=options.output,
+        corpus=options.corpus or options.output / "corpus",
+        tokens=options.tokens or options.output / "tokens",
+        results=options.results or runner.RESULTS,
+        device=options.device,
+    )
+    # Seed by seed: after the first round every row has a number.
+    for seed in range(options.seeds or scale.seeds):
+        for name, plan in chosen.items():
+            for row in plan.rows:
+                if options.row and row not in options.row:
+                    continue
+                made = runner.run_row(place, name, plan, row, seed, options.scale, scale)
+                print(f"{name}, {row}, seed {seed}: {'done' if made else 'there already'}", flush=True)
+
+
+def _report(_: argparse.Namespace) -> None:
+    from experiments import report, runner
+
+    print(f"docs/experiments.md: {report.write(runner.RESULTS)} runs")
+
+
+def _list(_: argparse.Namespace) -> None:
+    from experiments import plan as plans
+
+    for name in plans.names():
+        plan = plans.load(name)
+        print(f"{name:<20}{plan.title}: {', '.join(plan.rows)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""An experiment as its file says it: rows, what they change in the recipe and in the test, and the claims to check.
+
+    title, question, paper       what the paper found, in words and numbers
+    rows.NAME.recipe             fields that differ from the scale's recipe: {shape.pattern: parallel}
+    rows.NAME.trained_as         take the model of this row: only the test differs
+    rows.NAME.melody             give the reference as the melody in the test
+    claims                       {better: ROW, than: ROW, metric: NAME, text: …}
+
+It knows nothing of training or metrics.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from musicgen.errors import InputError
+from musicgen.training.recipe import build
+
+FOLDER = Path(__file__).parent
+PLANS = FOLDER / "plans"
+SCALES = FOLDER / "scales"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    recipe: dict[str, Any] = field(default_factory=dict)
+    trained_as: str = ""
+    melody: bool = False
+
+
+@dataclass(frozen=True)
+class Claim:
+    """By this metric the row `better` beats the row `than`."""
+
+    text: str
+    better: str
+    than: str
+    metric: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One experiment. paper: row → column → the paper's number, as text; metrics: those shown, perplexity first."""
+
+    title: str
+    question: str
+    rows: dict[str, Row]
+    claims: tuple[Claim, ...]
+    metrics: tuple[str, ...]
+    paper: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large everything is. recipe: fields of the language model's recipe; corpus: pieces composed where no corpus is
+    given, of `piece_seconds`; clips: held-out references generated against; batch: clips at once; seeds: runs of each row."""
+
+    recipe: dict[str, Any]
+    corpus: int
+    piece_seconds: tuple[float, ...]
+    clips: int
+    batch: int
+    seeds: int
+    note: str = ""
+
+
+def names() -> list[str]:
+    """The experiments there are."""
+    return sorted(file.stem for file in PLANS.glob("*.yaml"))
+
+
+def load(name: str) -> Plan:
+    """An experiment by its name."""
+    if name not in names():
+        raise InputError(f"no experiment {name!r}: one of {', '.join(names())}")
+    plan = _read(PLANS / f"{name}.yaml", Plan)
+    for row in plan.rows.values():
+        if row.trained_as and (row.trained_as not in plan.rows or row.recipe):
+            raise InputError(f"{name}: trained_as names another row, and leaves no recipe of its own")
+    for claim in plan.claims:
+        unknown = {claim.better, claim.than} - set(plan.rows) | {claim.metric} - set(plan.metrics)
+        if unknown:
+            raise InputError(f"{name}: the claim {claim.text!r} speaks of {', '.join(sorted(unknown))}")
+    return plan
+
+
+def scale(name: str) -> Scale:
+    """A scale by its name."""
+    known = sorted(file.stem for file in SCALES.glob("*.yaml"))
+    if name not in known:
+        raise InputError(f"no scale {name!r}: one of {', '.join(known)}")
+    return _read(SCALES / f"{name}.yaml", Scale)
+
+
+def _read(file: Path, kind: Any) -> Any:
+    values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    if kind is Plan:
+        values["rows"] = {name: build(Row, row or {}, f"rows.{name}.") for name, row in values["rows"].items()}
+        values["claims"] = tuple(build(Claim, claim, "claims.") for claim in values["claims"])
+        values["metrics"] = tuple(values["metrics"])
+        return Plan(**values)
+    return build(kind, values)

@@ -1,0 +1,171 @@
+"""Stored results -> docs/experiments.md: tables beside the paper's, plots, verdicts, and how each number came about."""
+
+from __future__ import annotations
+
+import io
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from evaluation.scorers import METRICS
+from experiments import plan as plans
+from experiments import verdict
+from experiments.plan import Plan
+from musicgen import audio
+
+DOCS = plans.FOLDER.parent / "docs"
+WORDS = {"yes": "holds here", "no": "the opposite holds here", "unclear": "unclear here: the interval holds 0"}
+Rows = dict[str, list[dict[str, Any]]]
+
+
+def write(results: Path, page: Path = DOCS / "experiments.md", pictures: Path = DOCS / "images") -> int:
+    """The page and its plots; how many runs stand behind it."""
+    parts, total = [_HEAD], 0
+    for name in plans.names():
+        plan = plans.load(name)
+        for folder in sorted(path for path in (results / name).glob("*") if path.is_dir()):
+            rows = read(folder, plan)
+            count = sum(len(runs) for runs in rows.values())
+            if count == 0:
+                continue
+            total += count
+            picture = pictures / f"experiment-{name}-{folder.name}.png"
+            audio.write_bytes(picture, plot(plan, rows))
+            parts.append(section(plan, rows, folder.name, f"images/{picture.name}"))
+    missing = [name for name in plans.names() if not any((results / name).glob("*/*.json"))]
+    if missing:
+        parts.append("## Not run yet\n\n" + "\n".join(f"- {plans.load(name).title}" for name in missing))
+    audio.write_bytes(page, ("\n\n".join(parts) + "\n").encode())
+    return total
+
+
+def read(folder: Path, plan: Plan) -> Rows:
+    """Row → its runs, by seed; rows without a run are left out."""
+    found: Rows = {name: [] for name in plan.rows}
+    for file in folder.glob("*.json"):
+        result = json.loads(file.read_text())
+        if result["row"] in found:
+            found[result["row"]].append(result)
+    return {name: sorted(runs, key=lambda run: run["seed"]) for name, runs in found.items() if runs}
+
+
+def section(plan: Plan, rows: Rows, scale: str, picture: str) -> str:
+    """One experiment at one scale."""
+    return "\n\n".join(
+        part
+        for part in (
+            f"## {plan.title}",
+            plan.question,
+            _table(plan, rows),
+            f"![{plan.title}]({picture})",
+            _verdicts(plan, rows),
+            plan.note,
+            _paper(plan),
+            _provenance(rows, scale),
+        )
+        if part
+    )
+
+
+def plot(plan: Plan, rows: Rows) -> bytes:
+    """PNG: a panel for each metric, rows with their intervals, every seed as a point."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.2 * len(plan.metrics), 0.45 * len(rows) + 1.4), layout="constrained")
+    names = list(rows)
+    for axes, metric in zip(figure.subplots(1, len(plan.metrics), squeeze=False)[0], plan.metrics, strict=True):
+        for place, name in enumerate(names):
+            mean, low, high = verdict.spread(rows[name], metric)
+            axes.errorbar(mean, place, xerr=[[mean - low], [high - mean]], fmt="o", color="#4f46e5", capsize=3)
+            each = verdict.values(rows[name], metric)
+            axes.plot(each, [place] * len(each), "|", color="#94a3b8", markersize=9)
+        axes.set_yticks(range(len(names)), names if axes.get_subplotspec().is_first_col() else [""] * len(names))
+        axes.invert_yaxis()
+        axes.set_title(title(metric), fontsize=9)
+        axes.grid(axis="x", alpha=0.3)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def title(metric: str) -> str:
+    """A column's head, with its arrow."""
+    if metric == "perplexity":
+        return "PPL ↓"
+    return f"{METRICS[metric].title} {'↓' if METRICS[metric].direction == 'lower' else '↑'}"
+
+
+def _table(plan: Plan, rows: Rows) -> str:
+    head = ["", *(title(metric) for metric in plan.metrics), "steps", "s to generate", "seeds × clips"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for name, runs in rows.items():
+        cells = [name]
+        for metric in plan.metrics:
+            mean, low, high = verdict.spread(runs, metric)
+            cells.append(f"{mean:.3g} [{low:.3g}, {high:.3g}]")
+        times = [run["generate_seconds"] for run in runs if run["generate_seconds"] is not None]
+        cells += [
+            str(runs[0]["steps"]),
+            f"{statistics.median(times):.0f}" if times else "–",
+            f"{len(runs)} × {runs[0]['clips']}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _verdicts(plan: Plan, rows: Rows) -> str:
+    lines = []
+    for claim in plan.claims:
+        better, than = _matched(rows.get(claim.better, []), rows.get(claim.than, []))
+        if not better:
+            lines.append(f"- {claim.text} ({title(claim.metric)}): not run yet")
+            continue
+        found = verdict.judge(better, than, claim.metric)
+        unit = " nats" if claim.metric == "perplexity" else ""
+        lines.append(
+            f"- {claim.text} ({title(claim.metric)}): **{WORDS[found.holds]}**; {claim.better} − {claim.than} = "
+            f"{found.difference:.3g}{unit} [{found.low:.3g}, {found.high:.3g}], {len(better)} seeds"
+        )
+    return "\n".join(lines)
+
+
+def _matched(
+    one: list[dict[str, Any]], other: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The runs of seeds that both have."""
+    seeds = {run["seed"] for run in one} & {run["seed"] for run in other}
+    return [run for run in one if run["seed"] in seeds], [run for run in other if run["seed"] in seeds]
+
+
+def _paper(plan: Plan) -> str:
+    columns, rows = plan.paper.get("columns", []), plan.paper.get("rows", {})
+    if not rows:
+        return ""
+    lines = ["The paper's:", "", "| | " + " | ".join(columns) + " |", "|" + "---|" * (len(columns) + 1)]
+    lines += [f"| {name} | " + " | ".join(str(cell) for cell in cells) + " |" for name, cells in rows.items()]
+    return "\n".join(lines)
+
+
+def _provenance(rows: Rows, scale: str) -> str:
+    runs: Sequence[dict[str, Any]] = [run for each in rows.values() for run in each]
+    first = runs[0]
+    optimisation, experiment = first["recipe"]["optimisation"], first["experiment"]
+    seconds, device = first["recipe"]["data"]["seconds"], first["machine"]["device"]
+    cost = sum(run["train_seconds"] + (run["generate_seconds"] or 0) for run in runs) / 3600
+    commits = ", ".join(sorted({run["commit"] for run in runs}))
+    seeds = ", ".join(str(seed) for seed in sorted({run["seed"] for run in runs}))
+    return (
+        f"Scale `{scale}`: {optimisation['steps']} steps of {optimisation['batch']} crops of {seconds:g} s; seeds {seeds}; "
+        f"{cost:.1f} hours of {device}; commit {commits}. Each run's recipe, losses and clip values: "
+        f"`experiments/results/{experiment}/{scale}/`."
+    )
+
+
+_HEAD = """# The paper's findings, rerun
+
+`python -m experiments report` writes this page from the stored results, `python -m experiments run NAME` makes those. Models
+are trained on composed music (`musicgen/training/corpus`) with the embedded tokeniser, and tested on the 100 held-out
+compositions of the `synth` suite with its `*_mini` metrics ([definitions](metrics/README.md)): the numbers are not the
+paper's, the order of the rows is what can be compared. In brackets: 95 % intervals over seeds and clips."""

@@ -1,0 +1,131 @@
+"""One experiment end to end at toy size; verdicts against data whose answer is known."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import __main__ as command
+from experiments import plan as plans
+from experiments import report, runner, verdict
+from musicgen import catalog
+from musicgen.errors import InputError
+from tests import standins
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory):
+    """The folder of results of table 2 at toy size: two rows trained, one tested again with the melody."""
+    root = tmp_path_factory.mktemp("experiments")
+    (root / "pretrained" / "mini").mkdir(parents=True)
+    standins.write(standins.transformers_model(), root / "pretrained" / "mini")
+    arguments = ["run", "table-2-melody", "--scale", "toy", "--output", str(root / "work"), "--results",
+                 str(root / "results"), "--device", "cpu"]  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(catalog, "PRETRAINED", root / "pretrained")
+        assert command.main(arguments) == 0
+        files = sorted((root / "results").rglob("*.json"))
+        times = [file.stat().st_mtime_ns for file in files]
+        assert command.main(arguments) == 0  # what is there is not made again
+    assert [file.stat().st_mtime_ns for file in files] == times
+    return root / "results"
+
+
+def test_a_run_tells_all_about_itself(results: Path) -> None:
+    found = [json.loads(file.read_text()) for file in sorted(results.rglob("*.json"))]
+    assert {one["row"] for one in found} == set(plans.load("table-2-melody").rows)
+    for one in found:
+        assert one["clips"] == 3
+        assert one["steps"] == 503
+        assert len(one["perplexity"]["nats"]) == 3
+        assert one["perplexity"]["value"] > 1
+        assert set(one["scores"]) == {"fad_mini", "kl_mini", "clap_mini", "chroma", "kad_mini"}
+        assert one["recipe"]["optimisation"]["steps"] == 2
+        assert one["validation"]["step"] == 2
+        assert one["commit"]
+        assert "/" not in one["recipe"]["data"]["path"] + one["recipe"]["data"]["tokens"]
+    trained = {one["row"]: one["recipe"]["shape"]["melody"] for one in found}
+    assert trained == {
+        "text, tested with text": False,
+        "text and chroma, tested with text": True,
+        "text and chroma, tested with both": True,
+    }
+
+
+def test_the_report_shows_every_row_and_claim(results: Path, tmp_path: Path) -> None:
+    page, pictures = tmp_path / "experiments.md", tmp_path / "images"
+    pictures.mkdir()
+    assert report.write(results, page, pictures) == 3
+    text = page.read_text()
+    plan = plans.load("table-2-melody")
+    for row in plan.rows:
+        assert f"| {row} | " in text
+    assert text.count("seeds\n") + text.count(", 1 seeds") >= len(plan.claims)
+    assert "0.66" in text
+    assert "## Not run yet" in text
+    assert next(pictures.iterdir()).read_bytes()[:4] == b"\x89PNG"
+
+
+def made(values: np.ndarray, seed: int = 0) -> dict:
+    """A result whose clips have these values of kl_mini, and whose FAD is known to ± 0.1."""
+    clips = {str(index): float(value) for index, value in enumerate(values)}
+    mean = float(values.mean())
+    return {
+        "seed": seed,
+        "perplexity": {"value": float(np.exp(mean)), "nats": clips},
+        "scores": {
+            "kl_mini": {"value": mean, "low": mean, "high": mean, "direction": "lower", "clips": clips},
+            "fad_mini": {"value": mean, "low": mean - 0.1, "high": mean + 0.1, "direction": "lower", "clips": {}},
+            "chroma": {"value": mean, "low": mean, "high": mean, "direction": "higher", "clips": clips},
+        },
+    }
+
+
+def runs(random: np.random.Generator, mean: float, hard: np.ndarray) -> list[dict]:
+    """Three seeds; some clips are harder than others for every system."""
+    return [made(mean + hard + random.normal(0, 0.2) + random.normal(0, 0.3, hard.shape), seed) for seed in range(3)]
+
+
+def test_verdicts_find_what_is_there() -> None:
+    random = np.random.default_rng(0)
+    hard = random.normal(0, 5, 100)
+    good, bad = runs(random, 1.0, hard), runs(random, 3.0, hard)
+    for metric in ("kl_mini", "perplexity", "fad_mini"):
+        assert verdict.judge(good, bad, metric).holds == "yes"
+        assert verdict.judge(bad, good, metric).holds == "no"
+        assert verdict.judge(good, good, metric).holds == "unclear"
+    assert verdict.judge(good, bad, "chroma").holds == "no"
+    found = verdict.judge(good, bad, "kl_mini")
+    assert found.low < found.difference < found.high
+    assert found.difference == pytest.approx(-2.0, abs=0.6)
+    with pytest.raises(InputError, match="each seed must have both rows"):
+        verdict.judge(good[:1], bad, "kl_mini")
+
+
+def test_nothing_is_found_where_nothing_is() -> None:
+    """Rows that differ by their seeds alone: at most a few of 100 are taken for a finding (three seeds tell little)."""
+    random = np.random.default_rng(1)
+    hard = random.normal(0, 5, 60)
+    found = [verdict.judge(runs(random, 1.0, hard), runs(random, 1.0, hard), "kl_mini").holds for _ in range(100)]
+    assert found.count("unclear") >= 70
+
+
+@pytest.mark.parametrize("name", plans.names())
+def test_every_plan_is_whole(name: str, tmp_path: Path) -> None:
+    plan = plans.load(name)
+    assert set(plan.paper["rows"]) == set(plan.rows)
+    assert all(len(cells) == len(plan.paper["columns"]) for cells in plan.paper["rows"].values())
+    place = runner.Place(tmp_path, tmp_path, tmp_path)
+    for scale in ("toy", "cpu", "gpu"):
+        for row in plan.rows.values():
+            runner.recipe_of(place, row, 0, plans.scale(scale))
+
+
+def test_what_there_is_not_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["run", "table-9"]) == 2
+    assert "no experiment 'table-9': one of table-2-melody" in capsys.readouterr().err
+    assert command.main(["run", "table-5-size", "--scale", "huge"]) == 2
+    assert "no scale 'huge'" in capsys.readouterr().err
+    assert command.main(["run", "table-5-size", "--row", "giant"]) == 2
+    assert "no row giant" in capsys.readouterr().err
