@@ -1,4 +1,4 @@
-"""python -m benchmarks.generation: prompt to waveform, ours against the peers.
+"""python -m benchmarks.generation: prompt to waveform, ours against the peers; or, with one of the last flags, ours alone.
 
 Each system runs in a process of its own, and the runs take turns, so that what else the machine does falls on all of them.
 Figures are medians; a ratio is the peer's median time by ours. The bound is the time that reading the weights once a step
@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from benchmarks import machine
+from benchmarks import listeners, machine, precision_error, steps
 from benchmarks.systems import FRAME_RATE, SHAPES, serve, write_weights
 
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.0, "int4": 0.5}
@@ -38,18 +38,55 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2, help="processor cores of each system (default: 2)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, help="write the results here")
+    parser.add_argument("--listeners", help="in place of the peers: so many listeners at once, such as 1,4,16,64")
+    parser.add_argument("--steps", action="store_true", help="in place of the peers: late steps against early ones")
+    parser.add_argument(
+        "--precision-error", action="store_true", help="in place of the peers: how far the logits move from float32"
+    )
+    parser.add_argument("--model", help="with the last three: these weights (name or folder), not random ones")
     options = parser.parse_args()
-    contestants = [("ours", precision) for precision in options.precision.split(",")]
-    contestants += [(peer, name) for peer in filter(None, options.against.split(",")) for name in PEER_PRECISIONS[peer]]
     with tempfile.TemporaryDirectory() as folder:
-        write_weights(options.shape, Path(folder))
-        times, failures = _race(contestants, Path(folder), options)
-    results = _results(times, failures, options)
-    print(_table(results))
+        results, text = _alone(options, Path(folder)) or _against(options, Path(folder))
+    print(text)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(results, indent=1) + "\n")
     return 0
+
+
+def _alone(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], str] | None:
+    """What is measured without peers, if that is asked for."""
+    if not (options.listeners or options.steps or options.precision_error):
+        return None
+    source = options.model or write_weights(options.shape, folder)
+    precisions = options.precision.split(",")
+    rows: list[dict[str, Any]] = []
+    if options.listeners:
+        counts = [int(count) for count in options.listeners.split(",")]
+        for precision in precisions:
+            rows += listeners.measure(source, options.device, precision, options.threads, options.duration, counts)
+        text = listeners.table(rows)
+    elif options.steps:
+        rows = [steps.measure(source, options.device, precision, options.threads) for precision in precisions]
+        text = steps.table(rows)
+    else:
+        rows = precision_error.measure(source, options.device, precisions, options.duration)
+        text = precision_error.table(rows)
+    facts = machine.describe(options.device, options.threads)
+    return {
+        "command": _command(), "model": options.model or f"random, {options.shape}", "duration": options.duration,
+        "machine": facts, "results": rows,
+    }, text  # fmt: skip
+
+
+def _against(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], str]:
+    """The race against the peers."""
+    contestants = [("ours", precision) for precision in options.precision.split(",")]
+    contestants += [(peer, name) for peer in filter(None, options.against.split(",")) for name in PEER_PRECISIONS[peer]]
+    write_weights(options.shape, folder)
+    times, failures = _race(contestants, folder, options)
+    results = _results(times, failures, options)
+    return results, _table(results)
 
 
 def _race(
@@ -99,13 +136,13 @@ def _results(
     facts = machine.describe(options.device, options.threads)
     dim, layers, _ = SHAPES[options.shape]
     weights = layers * 16 * dim * dim + 4 * 2048 * dim  # attention twice, feed-forward, heads: what a step reads
-    steps = round(options.duration * FRAME_RATE) + 3
+    num_steps = round(options.duration * FRAME_RATE) + 3
     rows = []
     for (system, precision), median in medians.items():
         row: dict[str, Any] = {"system": system, "precision": precision, "seconds": round(median, 3),
                                "rtf": round(median / options.duration, 3), "runs": times[system, precision]}  # fmt: skip
         if system == "ours":
-            row["bound_seconds"] = round(steps * weights * BYTES[precision] / (facts["bandwidth_gb_s"] * 1e9), 3)
+            row["bound_seconds"] = round(num_steps * weights * BYTES[precision] / (facts["bandwidth_gb_s"] * 1e9), 3)
             peers = {name for name, _ in medians if name != "ours"}
             best = {name: min(time for (peer, _), time in medians.items() if peer == name) for name in peers}
             row["ratios"] = {name: round(time / median, 2) for name, time in best.items()}
@@ -114,10 +151,14 @@ def _results(
                 row["ratio_to_transformers_float32"] = round(float32 / median, 2)
         rows.append(row)
     return {
-        "command": "python -m " + " ".join(["benchmarks.generation", *sys.argv[1:]]),
+        "command": _command(),
         "shape": options.shape, "duration": options.duration, "n": options.runs, "machine": facts, "results": rows,
         "failures": failures,
     }  # fmt: skip
+
+
+def _command() -> str:
+    return "python -m " + " ".join(["benchmarks.generation", *sys.argv[1:]])
 
 
 def _table(results: dict[str, Any]) -> str:
