@@ -1,4 +1,4 @@
-# make demo | test | lint | study | pretrained | setup: each makes .venv, installs what it needs, and does its job. A second run starts at once.
+# make demo | test | lint | study | eval | pretrained | setup: each makes .venv, installs what it needs, and does its job. A second run starts at once.
 #
 # PYTHON=…    the interpreter to build .venv with (3.11 or 3.12)
 # PIP_ARGS=…  further arguments of pip install, such as the index of PyTorch's CPU-only wheels (README.md, "Set-up")
@@ -10,13 +10,18 @@ SUPPORTED := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12))
 PYTHON ?= $(shell for name in python3.11 python3.12 python3 python; do \
     if "$$name" -c '$(SUPPORTED)' 2>/dev/null; then echo "$$name"; break; fi; done)
 
-.PHONY: demo study test lint pretrained setup clean
+.PHONY: demo study eval test lint pretrained setup clean
 
 demo: $(VENV)/.runtime
 	$(RUN) app.py $(ARGS)
 
 study: $(VENV)/.study
 	$(RUN) -m human_study example --open $(ARGS)
+
+# The synth suite on the embedded models, offline: a table and plots in outputs/evaluation.
+eval: $(VENV)/.evaluation
+	$(RUN) -m evaluation run synth --system mini --system mini+shuffled --system mini-melody --system mini-melody+melody \
+	    --bounds --batch 20 --out outputs/evaluation $(ARGS)
 
 test: $(VENV)/.development $(VENV)/.system
 	$(RUN) -m pytest $(ARGS)
@@ -52,11 +57,16 @@ $(VENV)/.study: requirements-study.txt $(VENV)/.runtime
 	$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt -r requirements-study.txt $(PIP_ARGS)
 	@touch $@
 
+$(VENV)/.evaluation: requirements-evaluation.txt $(VENV)/.runtime
+	$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt -r requirements-evaluation.txt $(PIP_ARGS)
+	@touch $@
+
 $(VENV)/.system: tools/system-packages.sh | $(VENV)/bin/pip
 	@tools/system-packages.sh
 	@touch $@
 
-$(VENV)/.development: requirements-dev.txt requirements-training.txt requirements-study.txt requirements-nodeps.txt \
+$(VENV)/.development: requirements-dev.txt requirements-training.txt requirements-study.txt requirements-evaluation.txt \
+    requirements-nodeps.txt \
     $(VENV)/.runtime
 	$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt -r requirements-dev.txt $(PIP_ARGS)
 	$(RUN) -m pip install -q --disable-pip-version-check --no-deps -r requirements-nodeps.txt
