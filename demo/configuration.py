@@ -51,8 +51,8 @@ class Configuration:
     models: tuple[str, ...] = ()
     folder: Path | None = None
     device: str = "auto"
-    workers: int = 1
-    """Clips made at the same time."""
+    workers: int = 4
+    """Clips made at the same time, in one batch for each model."""
     loaded: int = 3
     """Models kept in memory at most."""
     auth: tuple[str, str] | None = None

@@ -1,4 +1,5 @@
-"""Loaded models: loaded when first asked for, the least recently used one unloaded when memory or their number asks for it."""
+"""Loaded models, a scheduler each: loaded when first asked for, the least recently used one unloaded when memory or their
+number asks for it."""
 
 from __future__ import annotations
 
@@ -10,8 +11,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from demo.models import Shelf
+from musicgen.errors import InputError
 
 if TYPE_CHECKING:
+    from musicgen.engine import Scheduler
     from musicgen.model import MusicGen
 
 Key = tuple[str, str]
@@ -22,14 +25,21 @@ HEADROOM = 1.5
 
 
 class Engines:
-    """most: models kept; free: bytes of memory that are free now (for tests; measured when None)."""
+    """most: models kept; slots: clips that one model makes at once, fewer where memory is short; free: bytes of memory
+    that are free now (for tests; measured when None)."""
 
     def __init__(
-        self, shelf: Shelf, device: str = "auto", *, most: int = 3, free: Callable[[], int] | None = None
+        self,
+        shelf: Shelf,
+        device: str = "auto",
+        *,
+        most: int = 3,
+        slots: int = 1,
+        free: Callable[[], int] | None = None,
     ) -> None:
-        self.shelf, self.device, self.most = shelf, device, most
+        self.shelf, self.device, self.most, self.slots = shelf, device, most, slots
         self._free = free if free is not None else self._measure_free
-        self._loaded: OrderedDict[Key, MusicGen] = OrderedDict()
+        self._loaded: OrderedDict[Key, Scheduler] = OrderedDict()
         self._users: dict[Key, int] = {}
         self._changed = threading.Condition()
         self._loading: set[Key] = set()
@@ -40,18 +50,18 @@ class Engines:
             return list(self._loaded)
 
     @contextmanager
-    def use(self, name: str, precision: str) -> Iterator[MusicGen]:
-        """The model, which stays loaded inside the block."""
+    def use(self, name: str, precision: str) -> Iterator[Scheduler]:
+        """The model's scheduler, which stays loaded inside the block."""
         key = (name, precision)
-        model = self._enter(key)
+        engine = self._enter(key)
         try:
-            yield model
+            yield engine
         finally:
             with self._changed:
                 self._users[key] -= 1
                 self._changed.notify_all()
 
-    def _enter(self, key: Key) -> MusicGen:
+    def _enter(self, key: Key) -> Scheduler:
         offer = self.shelf.find(key[0])
         with self._changed:
             self._changed.wait_for(lambda: key not in self._loading)
@@ -64,20 +74,42 @@ class Engines:
         try:
             from musicgen import checkpoint
 
-            model = checkpoint.load(offer.source, self.device, key[1])
+            engine = self._scheduler(checkpoint.load(offer.source, self.device, key[1]))
         finally:
             with self._changed:
                 self._loading.discard(key)
                 self._changed.notify_all()
         with self._changed:
-            self._loaded[key], self._users[key] = model, 1
-        return model
+            self._loaded[key], self._users[key] = engine, 1
+        return engine
+
+    def _scheduler(self, model: MusicGen) -> Scheduler:
+        from demo.making import CHUNK
+        from musicgen.engine import Scheduler
+
+        slots = self.slots
+        while True:
+            try:
+                # The visitors' line is elsewhere: who gets here is served.
+                return Scheduler(model, slots=slots, queue=self.slots, chunk=min(CHUNK, model.max_duration))
+            except InputError:
+                if slots == 1:
+                    raise
+                slots //= 2
+
+    def close(self) -> None:
+        """Unload everything."""
+        with self._changed:
+            engines = list(self._loaded.values())
+            self._loaded.clear()
+        for engine in engines:
+            engine.close()
 
     def _make_room(self, needed: int) -> None:
         """Unload idle models, the least recently used one first, until there is room; what is in use stays."""
         idle = [key for key in self._loaded if not self._users[key]]
         while idle and (len(self._loaded) >= self.most or self._free() < needed):
-            del self._loaded[idle.pop(0)]
+            self._loaded.pop(idle.pop(0)).close()
             gc.collect()
             if self.device != "cpu":
                 import torch
@@ -88,18 +120,7 @@ class Engines:
     def _measure_free(self) -> int:
         import torch
 
-        if self.device != "cpu" and torch.cuda.is_available():
-            return int(torch.cuda.mem_get_info()[0])
-        return _free_memory()
+        from musicgen.engine import memory
 
-
-def _free_memory() -> int:
-    """Bytes that Linux says a new program could have; where nothing says so, plenty."""
-    try:
-        with open("/proc/meminfo") as file:  # noqa: PTH123
-            for line in file:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 1 << 50
+        cuda = self.device != "cpu" and torch.cuda.is_available()
+        return memory.free(torch.device("cuda" if cuda else "cpu"))

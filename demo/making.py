@@ -18,6 +18,7 @@ import torch
 from demo import melody
 from demo.request import Request
 from musicgen.audio import Audio
+from musicgen.engine import Scheduler
 from musicgen.model import MusicGen
 
 CHUNK = 1.0
@@ -55,10 +56,11 @@ def pieces(request: Request, frame_rate: float, max_duration: float, given: floa
 
 
 def stream(
-    model: MusicGen, request: Request, seed: int, progress: Callable[[int, int], None]
+    engine: Scheduler, request: Request, seed: int, progress: Callable[[int, int], None]
 ) -> Iterator[torch.Tensor]:
     """Parts [C, n] of one clip, float32 at the model's rate; a melody is taken from the request's frames. `progress(done,
-    total)` after each step; what it raises ends the clip."""
+    total)` as the clip advances; what it raises ends the clip."""
+    model = engine.model
     tune = None if request.frames is None else melody.as_tensor(request.frames)
     given = None
     if request.continue_from is not None:
@@ -68,8 +70,8 @@ def stream(
     plan = pieces(request, model.frame_rate, model.max_duration, given.duration if given else 0.0)
     if len(plan) == 1:
         only = plan[0]
-        yield from model.stream(
-            only.prompt, request.duration, chunk=CHUNK, seed=seed, melody=tune, continue_from=given,
+        yield from engine.stream(
+            only.prompt, request.duration, seed=seed, melody=tune, continue_from=given,
             options=request.options, progress=progress,
         )  # fmt: skip
         return
@@ -88,8 +90,8 @@ def stream(
             share = piece.start + (piece.end - piece.start) * done / steps
             progress(round(share), total)
 
-        for part in model.stream(
-            piece.prompt, seconds, chunk=CHUNK, seed=seed + index, melody=following, continue_from=context,
+        for part in engine.stream(
+            piece.prompt, seconds, seed=seed + index, melody=following, continue_from=context,
             options=request.options, progress=report,
         ):  # fmt: skip
             part = part.cpu()

@@ -91,7 +91,12 @@ class Service:
         self.configuration = configuration if configuration is not None else Configuration()
         self.limits = self.configuration.limits
         self.shelf = Shelf(self.configuration.folder, self.configuration.models)
-        self.engines = Engines(self.shelf, self.configuration.device, most=self.configuration.loaded)
+        self.engines = Engines(
+            self.shelf,
+            self.configuration.device,
+            most=self.configuration.loaded,
+            slots=self.configuration.workers,
+        )
         folder = folder if folder is not None else Path(tempfile.mkdtemp(prefix="musicgen-demo-"))
         self.files = Files(folder, self.limits.keep_hours)
         self.line: Line[Request, Event | Progress] = Line(
@@ -169,6 +174,7 @@ class Service:
 
     def close(self) -> None:
         self.line.close()
+        self.engines.close()
         self.files.close()
 
     def _work(self, ticket: Job) -> None:
@@ -218,7 +224,7 @@ class Service:
         """Parts float32 [C, n] and their rate. Without a ticket (in another process) nobody hears of the progress."""
         from demo import making
 
-        with self.engines.use(request.model, request.precision) as model:
+        with self.engines.use(request.model, request.precision) as engine:
             start, many = time.monotonic(), request.variations
 
             def progress(done: int, total: int) -> None:
@@ -230,8 +236,8 @@ class Service:
                 which = f"variation {index + 1} of {many}, " if many > 1 else ""
                 ticket.latest = Progress(f"{which}step {done} of {total}", (index + share) / many, left)
 
-            for part in making.stream(model, request, seed, progress):
-                yield part.cpu().numpy(), model.sample_rate
+            for part in making.stream(engine, request, seed, progress):
+                yield part.cpu().numpy(), engine.model.sample_rate
 
     def _write(self, request: Request, waves: list[np.ndarray], rate: int, seed: int, complete: bool) -> Clip:
         import numpy as np

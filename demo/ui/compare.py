@@ -30,9 +30,13 @@ const press = (name, on) => element.querySelector(`[data-do="${name}"]`).setAttr
 const load = () => {
   let value = {};
   try { value = JSON.parse(props.value || '{}'); } catch { value = {}; }
+  const playing = element.querySelector('[data-do=play]').getAttribute('aria-pressed') === 'true';
   clips().forEach((clip, i) => {
     const url = [value.a, value.b][i] || '';
-    if (clip.getAttribute('src') !== url) { if (url) clip.setAttribute('src', url); else clip.removeAttribute('src'); }
+    if ((clip.getAttribute('src') || '') !== url) {
+      if (url) clip.setAttribute('src', url); else clip.removeAttribute('src');
+      if (url && playing) clip.play();
+    }
     clip.muted = i !== now;
     clip.ontimeupdate = () => {
       if (i === now) element.querySelector('.time').textContent = clip.currentTime.toFixed(1) + ' s';

@@ -108,6 +108,10 @@ class Pool:
                 moved.rows[moved.rows.index(last)] = row
         seat.rows = []
 
+    def clear(self) -> None:
+        """Free all rows."""
+        self._seats = []
+
     def step(self, sequence: torch.Tensor) -> torch.Tensor:
         """The next step of every row in use, [rows, K, 1] -> logits [rows, K, N].
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import os
 import threading
 import time
 import weakref
@@ -97,10 +98,15 @@ class Scheduler:
         needed = memory.cache_bytes(model.lm.config, precision_of(model.lm), rows, capacity, max_tokens)
         memory.check(needed, slots, model.device)
         self._pool = Pool(model.lm, rows, capacity, max_tokens)
+        self._open = True
+        self._start()
+
+    def _start(self) -> None:
+        """Threads, and nothing to do."""
+        self._process = os.getpid()
         self._waiting: deque[Job] = deque()
         self._active: list[Job] = []
         self._changed = threading.Condition()
-        self._open = True
         self._step_seconds: float | None = None
         self._decoding = ThreadPoolExecutor(1, thread_name_prefix="decoder")
         self._thread = threading.Thread(target=self._serve, daemon=True, name="scheduler")
@@ -136,6 +142,9 @@ class Scheduler:
 
         Raises InputError for anything that cannot be generated, QueueFull at once if there is no place.
         """
+        if self._process != os.getpid():  # a fork has no threads: Spaces with a lent GPU fork for each request
+            self._pool.clear()
+            self._start()
         self._refuse_if_full()  # before the work of the conditions
         piece = self.model.piece([prompt], duration, seed, melody, continue_from, options, separate)
         tokens = max(piece.text.mask.shape[1], piece.null_text.mask.shape[1])
@@ -186,21 +195,22 @@ class Scheduler:
         self.close()
 
     def _follow(self, ticket: Ticket, progress: Callable[[int, int], None] | None) -> Iterator[torch.Tensor]:
-        told = -1
+        told = 0
         try:
             while True:
                 try:
                     wave = ticket.part(timeout=None if progress is None else _POLL)
+                    if wave is not None:
+                        yield wave
+                    ended = wave is None
                 except Empty:
-                    wave = torch.zeros(0)
+                    ended = False
                 done, total = ticket.progress
-                if progress is not None and done != told and done:
+                if progress is not None and done != told:
                     progress(done, total)
                     told = done
-                if wave is None:
+                if ended:
                     return
-                if wave.dim() == 2:
-                    yield wave
         finally:
             ticket.cancel()
 

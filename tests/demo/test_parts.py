@@ -25,6 +25,7 @@ from demo.service import Service
 from demo.ui import melody_editor
 from musicgen import chroma
 from musicgen.audio import Audio
+from musicgen.engine import Scheduler
 from musicgen.errors import InputError
 from musicgen.options import GenerationOptions
 from tests import standins
@@ -198,8 +199,8 @@ def test_a_job_that_fails_does_not_end_the_line() -> None:
 def test_engines_unload_the_least_used() -> None:
     engines = Engines(Shelf(), "cpu", most=2)
     for name in ("mini", "mini-melody", "mini", "mini-stereo-melody"):
-        with engines.use(name, "float32") as model:
-            assert model.name.endswith(name)
+        with engines.use(name, "float32") as engine:
+            assert engine.model.name.endswith(name)
     assert [name for name, _ in engines.loaded()] == ["mini", "mini-stereo-melody"]
 
 
@@ -316,17 +317,17 @@ def test_pieces_of_a_timeline() -> None:
 def test_a_timeline_is_whole() -> None:
     from musicgen import checkpoint
 
-    model = checkpoint.load("mini-melody", "cpu")
+    engine = Scheduler(checkpoint.load("mini-melody", "cpu"), slots=1, chunk=making.CHUNK)
     frames = tuple(range(12))
     request = Request("a", "mini-melody", 3.0, timeline=(Section(1.0, "b"), Section(2.0, "c")), frames=frames)
     steps: list[tuple[int, int]] = []
-    wave = torch.cat(list(making.stream(model, request, 1, lambda *step: steps.append(step))), dim=1)
+    wave = torch.cat(list(making.stream(engine, request, 1, lambda *step: steps.append(step))), dim=1)
     assert wave.shape == (1, 96_000)
     assert steps[-1] == (150, 150)
     assert [one for one, _ in steps] == sorted(one for one, _ in steps)
     # until the first change it is what the description alone gives
     alone = torch.cat(
-        list(making.stream(model, Request("a", "mini-melody", 1.0, frames=frames), 1, lambda *_: None)), dim=1
+        list(making.stream(engine, Request("a", "mini-melody", 1.0, frames=frames), 1, lambda *_: None)), dim=1
     )
     assert wave[:, :32_000].equal(alone)
 
