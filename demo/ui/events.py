@@ -124,10 +124,11 @@ class Events:
             yield {shown.status: result.show_status("Not generated.")}
             raise refused(error, *files) from None
 
-    def stop(self, request: gr.Request) -> None:
+    def stop(self, request: gr.Request) -> dict[Any, Any]:
         """Keep what was made; the generation itself shows it."""
-        if not self.music.stop(visitor(request)):
-            gr.Info("Nothing is being made.")
+        if self.music.stop(visitor(request)):
+            return {self.shown.status: gr.skip()}
+        return {self.shown.status: result.show_status("Nothing is being made.")}
 
     def closed(self, request: gr.Request) -> None:
         """The tab is gone."""
@@ -146,7 +147,8 @@ class Events:
         if shelf.find(model).melody is False:
             other = next((offer.name for offer in shelf if offer.melody), None)
             if other is not None:
-                gr.Info(f"{model} follows text only, so the model is now {other}.")
+                changed = f"{model} follows text only, so the model is now {other}."
+                updates[self.shown.status] = result.show_status(changed)
                 updates[self.form.model] = other
         return updates
 
@@ -166,8 +168,11 @@ class Events:
         if seconds >= most:
             gr.Warning(f"The clip is {seconds:.1f} s long and a result {most:g} s at most: cut it first.")
             return {self.form.duration: gr.skip()}
-        gr.Info(f"Your clip is {seconds:.1f} s long; the duration is that of clip and continuation together.")
-        return {self.form.duration: min(most, round(seconds * 2 + 20) / 2)}
+        told = f"Your clip is {seconds:.1f} s long; the duration is that of clip and continuation together."
+        return {
+            self.form.duration: min(most, round(seconds * 2 + 20) / 2),
+            self.shown.status: result.show_status(told),
+        }
 
     def cost(self, model: str, precision: str, duration: float, variations: float, apart: bool) -> str:
         """What the duration costs."""
@@ -288,7 +293,7 @@ def connect(music: Service, form: Form, actions: Actions, parts: Parts, shown: R
     run = actions.go.click(events.generate, [history, *form.inputs], every, **free)
     run.then(events.formats, [history, shown.clips], shown.downloads, **free)
     run.then(events.cost, events.costs, actions.cost, **free)
-    actions.stop.click(events.stop, None, None, **free)
+    actions.stop.click(events.stop, None, shown.status, **free)
     shown.clips.input(events.choose, [history, shown.clips], every, **free).then(
         events.formats, [history, shown.clips], shown.downloads, **free
     )

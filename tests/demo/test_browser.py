@@ -42,8 +42,9 @@ def watch(tab) -> list[str]:
     problems: list[str] = []
 
     def note(text: str) -> None:
-        # Gradio's waveform player says so when it is taken off the page while it still reads its file.
-        if "signal is aborted" not in text:
+        # Gradio's waveform player says the first when it is taken off the page while it still reads its file, a page that
+        # is left while it asks for something the second.
+        if "signal is aborted" not in text and "Connection errored out" not in text:
             problems.append(text)
 
     tab.on("pageerror", lambda error: note(str(error)))

@@ -89,10 +89,8 @@ def fine_tuned_model(recipe: LMRecipe) -> MusicGen:
             f"data.seconds is {recipe.data.seconds:g}: the melody model {recipe.start.model} has a context of "
             f"{model.max_duration:g} s, and its prefix is as long"
         )
-    if recipe.data.seconds > model.max_duration:
-        raise InputError(
-            f"data.seconds is {recipe.data.seconds:g}: {recipe.start.model} knows {model.max_duration:g} s at most"
-        )
+    # Positions are computed, not learnt: longer crops make the context longer.
+    model.max_duration = max(model.max_duration, recipe.data.seconds)
     return model
 
 

@@ -171,6 +171,14 @@ def test_options_of_the_optimiser(music: Path, tokenizer_folder: Path, tmp_path:
     assert losses(tmp_path / "again") == pytest.approx(curve, abs=1e-4)
 
 
+def test_longer_crops_make_the_context_longer(
+    music: Path, tokenizer_folder: Path, tmp_path: Path, trained: Path
+) -> None:
+    values = recipe_values(music, tokenizer_folder, start={"model": str(trained / "model")}, data={"seconds": 1.5})
+    train(LMRecipe.from_dict(values | {"shape": {}, "text": {}}), tmp_path, "cpu")
+    assert (musicgen.load(trained / "model").max_duration, musicgen.load(tmp_path / "model").max_duration) == (1.0, 1.5)
+
+
 def test_melody_then_stereo_then_adapters(music: Path, tokenizer_folder: Path, tmp_path: Path, trained: Path) -> None:
     """The family of the embedded models, each from the one before; and LoRA on the last."""
     small = {"steps": 4, "learning_rate": 1e-3}
