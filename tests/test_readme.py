@@ -58,11 +58,13 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_ten_lines_of_python_run() -> None:
-    (program,) = blocks("python")
+    program, many = blocks("python")
     assert len(program.strip().splitlines()) <= 11
     names: dict = {}
     exec(program.replace("duration=10.0", "duration=0.5"), names)
     assert names["wav"].shape == (2, 1, 16_000)
+    exec(many.replace("duration=10.0", "duration=0.5"), names)
+    assert names["other"].shape == (1, 16_000)
 
 
 def test_the_shell_commands_run(desk: Path) -> None:
