@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from demo import stored
+from demo import measure, stored
 from demo.configuration import Configuration
 from demo.engines import Engines
 from demo.files import Files
@@ -109,6 +109,7 @@ class Service:
         self._speeds: dict[tuple[str, str], float] = {}
         self._separator: Any = None
         self._separator_lock = threading.Lock()
+        self._measuring = measure.Measuring()
         self._parts = _on_zero_gpu(self._sound)
 
     def warm_up(self) -> threading.Thread:
@@ -165,6 +166,15 @@ class Service:
             if self._separator is None:
                 self._separator = DemucsSeparator()
             return melody.extract(recording, separate, self._separator)
+
+    def measure(self, clip: Clip) -> list[measure.Figure]:
+        """How well a clip does what it was asked; nothing where the evaluation package is missing."""
+        from demo import melody
+
+        frames = clip.request.frames
+        return self._measuring.figures(
+            clip.path, clip.request.prompt, melody.similarity(frames, clip.frames) if frames else None
+        )
 
     def seconds_of(self, recording: Path) -> float:
         """How long a recording is. Raises InputError for what is none."""

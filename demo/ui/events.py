@@ -212,6 +212,14 @@ class Events:
                 gr.Warning(str(error))
         return updates
 
+    def measure(self, history: list[Clip], index: int | None) -> str:
+        """CLAP score and chroma similarity of the chosen clip."""
+        clip = self._clip(history, index)
+        try:
+            return result.show_figures(self.music.measure(clip))
+        except Exception as error:
+            raise refused(error) from None
+
     def use_as_melody(self, history: list[Clip], index: int | None) -> dict[Any, Any]:
         clip = self._clip(history, index)
         return {self.form.melody: str(clip.path), self.form.clean: True}
@@ -265,6 +273,7 @@ class Events:
             shown.clips: gr.update(choices=choices, value=index),
             shown.player: str(clip.path),
             shown.seen: result.show_pictures(clip),
+            shown.measured: "",
             shown.share: f"?s={text}" if text else "",
             shown.other: gr.update(choices=others, value=others[-1][1] if others else None),
             shown.compare_part: gr.update(visible=bool(others)),
@@ -285,7 +294,8 @@ def connect(music: Service, form: Form, actions: Actions, parts: Parts, shown: R
     events = Events(music, form, parts, shown, history)
     every = [
         *form.inputs, parts.melody, parts.timeline, history, shown.status, shown.live, shown.made, shown.clips,
-        shown.player, shown.seen, shown.share, shown.other, shown.compare_part, shown.compared, *shown.downloads,
+        shown.player, shown.seen, shown.measured, shown.share, shown.other, shown.compare_part, shown.compared,
+        *shown.downloads,
     ]  # fmt: skip
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     free: dict[str, Any] = quiet | {"concurrency_limit": None}
@@ -304,6 +314,10 @@ def connect(music: Service, form: Form, actions: Actions, parts: Parts, shown: R
     form.melody.clear(events.unheard, None, every, **free)
     form.continue_from.change(events.given, form.continue_from, every, **free)
     gr.on([one.change for one in events.costs], events.cost, events.costs, actions.cost, **free)
+    shown.measure.click(
+        events.measure, [history, shown.clips], shown.measured, api_visibility="private", show_progress="minimal",
+        concurrency_limit=1,
+    )  # fmt: skip
     shown.as_melody.click(events.use_as_melody, [history, shown.clips], every, **free)
     shown.go_on.click(events.use_to_continue, [history, shown.clips], every, **free)
     # The server does not know under which address the visitor sees it.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import gradio as gr
 
-from demo import pictures
+from demo import measure, pictures
 from demo.files import FORMATS
+from demo.measure import Figure
 from demo.service import Clip, Progress
 from demo.ui import compare, live, texts
 
@@ -25,6 +27,8 @@ class Result:
     downloads: list[gr.DownloadButton]
     as_melody: gr.Button
     go_on: gr.Button
+    measure: gr.Button
+    measured: gr.HTML
     share: gr.Textbox
     other: gr.Dropdown
     compared: gr.HTML
@@ -51,6 +55,8 @@ def build() -> Result:
         with gr.Row():
             as_melody = gr.Button("Use as melody", size="sm", elem_id="as-melody")
             go_on = gr.Button("Continue from here", size="sm", elem_id="go-on")
+            measuring = gr.Button("Measure", size="sm", elem_id="measure", visible=measure.available())
+        measured = gr.HTML("", elem_id="measured")
         with gr.Accordion("Compare with another clip", open=False, visible=False, elem_id="compare-part") as part:
             other = gr.Dropdown([], label="B (A is the clip above)", elem_id="other")
             compared = compare.build()
@@ -63,7 +69,7 @@ def build() -> Result:
     with gr.Group(elem_id="notes-part"):
         gr.Markdown(texts.NOTES, elem_id="notes", padding=True)
     return Result(
-        status, sound, clips, player, seen, downloads, as_melody, go_on, share, other, compared, part,
+        status, sound, clips, player, seen, downloads, as_melody, go_on, measuring, measured, share, other, compared, part,
         restore, made,
     )  # fmt: skip
 
@@ -89,6 +95,17 @@ def show_seconds(seconds: float) -> str:
     if seconds < 90:
         return f"about {max(1, round(seconds))} s"
     return f"about {round(seconds / 60)} min"
+
+
+def show_figures(figures: Sequence[Figure]) -> str:
+    """What was measured, as a table."""
+    if not figures:
+        return '<p role="status">There is nothing to measure: the clip has neither a description nor a melody.</p>'
+    rows = "".join(
+        f"<tr><th scope=row>{html.escape(one.name)}</th><td>{one.value:.2f}</td><td>{html.escape(one.meaning)}</td></tr>"
+        for one in figures
+    )
+    return f'<table class="figures" aria-live="polite">{rows}</table>'
 
 
 def show_pictures(clip: Clip) -> str:

@@ -21,6 +21,9 @@ CSS = """
   overflow: hidden; }
 .status .bar div { height: 100%; background: var(--color-accent); transition: width 0.4s; }
 figure.sound { margin: 0 0 10px; }
+.figures { width: 100%; border-collapse: collapse; font-size: 14px; }
+.figures th, .figures td { text-align: left; padding: 6px 8px; border-bottom: 1px solid var(--border-color-primary); }
+.figures td:nth-child(2) { font-variant-numeric: tabular-nums; font-weight: 600; }
 figure.sound:last-child { margin-bottom: 0; }
 figure.sound img { display: block; width: 100%; height: 74px; border-radius: 6px;
   background: var(--block-background-fill); border: 1px solid var(--border-color-primary); }

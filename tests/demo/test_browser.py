@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -205,6 +206,20 @@ def test_history_compare_melody_and_continuation(page, music: Service) -> None:
     page.click("#as-melody")
     open_part(page, "Melody: hum or upload")
     page.locator("#melody-editor canvas").wait_for()
+
+
+def test_measuring_with_one_click(page) -> None:
+    open_part(page, "Melody: hum or upload")
+    page.set_input_files("#melody-file input[type=file]", str(TUNE))
+    page.locator("#melody-editor canvas").wait_for()
+    generate(page, "calm piano", 2.0)
+    page.click("#measure")
+    until(page, lambda: page.locator("#measured table").count() == 1)
+    text = page.inner_text("#measured")
+    assert re.search(r"CLAP \(mini\)\s+-?[01]\.\d\d", text)
+    similarity = re.search(r"Chroma similarity\s+([01]\.\d\d)", text)
+    assert similarity
+    assert f"{float(similarity[1]):.0%} of the melody" in page.inner_text("#pictures")
 
 
 def test_a_dropped_clip_restores_its_settings(page, music: Service) -> None:

@@ -19,6 +19,7 @@ from demo.configuration import Configuration, Limits
 from demo.engines import Engines
 from demo.files import Files
 from demo.line import Busy, Line
+from demo.measure import Measuring
 from demo.models import Shelf
 from demo.request import Request, Section, clean, format_timeline, parse_timeline
 from demo.service import Service
@@ -296,6 +297,38 @@ def test_a_melody_is_heard_as_the_model_hears_it() -> None:
     assert melody.similarity([1, 2], [1, 2, 1, 3]) == 0.75
     with pytest.raises(InputError, match="no such audio file"):
         melody.extract(Path("nowhere.wav"), separate=False)
+
+
+# Measuring
+
+
+def test_measures_are_those_of_the_evaluation(tmp_path: Path) -> None:
+    """The same clip and caption through the evaluation's own run give the same CLAP score."""
+    from evaluation import run, suites
+    from evaluation.data import Item
+    from evaluation.embedders.cache import Cache
+    from evaluation.embedders.registry import Registry
+    from evaluation.samples import Writer
+    from musicgen import audio
+
+    captions = {"a": "calm piano", "b": "heavy rock"}
+    writer, items = Writer(tmp_path / "clips", "ours"), []
+    for seed, (name, caption) in enumerate(captions.items()):
+        noise = torch.randn(1, 320_000, generator=torch.Generator().manual_seed(seed)) * 0.1
+        clip = Audio(noise.cumsum(dim=1).sin() * 0.3, 32_000)
+        writer.add(name, clip, prompt=caption, seed=seed, settings={})
+        audio.write(tmp_path / f"{name}.flac", clip)
+        items.append(Item(name, caption, tmp_path / f"{name}.flac"))
+    results = run.score(
+        suites.load("synth"), items, [tmp_path / "clips"], Registry(), Cache(tmp_path / "cache"), metrics=["clap_mini"]
+    )
+    expected = results.systems[0].score("clap_mini").clips
+    for name, caption in captions.items():
+        file = next(file for file in (tmp_path / "clips").rglob("*.*") if file.stem.startswith(name))
+        (clap, chroma_figure) = Measuring().figures(file, caption, 0.25)
+        assert clap.value == pytest.approx(expected[name], abs=1e-4)
+        assert chroma_figure.value == 0.25
+    assert Measuring().figures(file, "", None) == []
 
 
 # Pieces
