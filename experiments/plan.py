@@ -55,6 +55,8 @@ class Plan:
     metrics: tuple[str, ...]
     paper: dict[str, Any] = field(default_factory=dict)
     note: str = ""
+    curves: bool = False
+    """Show the losses over the steps too."""
 
 
 @dataclass(frozen=True)

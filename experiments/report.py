@@ -73,8 +73,14 @@ def plot(plan: Plan, rows: Rows) -> bytes:
     """PNG: a panel for each metric, rows with their intervals, every seed as a point."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.2 * len(plan.metrics), 0.45 * len(rows) + 1.4), layout="constrained")
-    names = list(rows)
+    names, width = list(rows), 3.2 * len(plan.metrics)
+    height = 0.45 * len(rows) + 1.4
+    whole = Figure(figsize=(width, height + (3.2 if plan.curves else 0)), layout="constrained")
+    figure: Any = whole
+    if plan.curves:
+        halves: Any = whole.subfigures(2, 1, height_ratios=[height, 3.2])
+        figure, below = halves
+        _curves(below, rows)
     for axes, metric in zip(figure.subplots(1, len(plan.metrics), squeeze=False)[0], plan.metrics, strict=True):
         for place, name in enumerate(names):
             mean, low, high = verdict.spread(rows[name], metric)
@@ -86,8 +92,27 @@ def plot(plan: Plan, rows: Rows) -> bytes:
         axes.set_title(title(metric), fontsize=9)
         axes.grid(axis="x", alpha=0.3)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    whole.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()
+
+
+def _curves(figure: Any, rows: Rows) -> None:
+    """Training and held-out losses over the steps, every seed a line."""
+    colours = ("#4f46e5", "#f59e0b", "#059669", "#dc2626", "#0891b2", "#7c3aed")
+    left, right = figure.subplots(1, 2)
+    for number, (name, runs) in enumerate(rows.items()):
+        for run in runs:
+            style = {"color": colours[number % len(colours)], "linewidth": 1.2}
+            label = name if run is runs[0] else None
+            left.plot(*zip(*run["losses"], strict=True), label=label, **style)
+            held_out = [(one["step"], one["loss"]) for one in run["validations"]]
+            right.plot(*zip(*held_out, strict=True), marker="o", markersize=3, label=label, **style)
+    for axes, text in ((left, "training"), (right, "held out")):
+        axes.set_title(text, fontsize=9)
+        axes.set_xlabel("step")
+        axes.set_ylabel("cross-entropy (nats)")
+        axes.grid(alpha=0.3)
+    right.legend(frameon=False, fontsize=8)
 
 
 def title(metric: str) -> str:

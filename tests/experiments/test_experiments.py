@@ -1,5 +1,6 @@
 """One experiment end to end at toy size; verdicts against data whose answer is known."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -65,6 +66,8 @@ def test_the_report_shows_every_row_and_claim(results: Path, tmp_path: Path) -> 
     assert "0.66" in text
     assert "## Not run yet" in text
     assert next(pictures.iterdir()).read_bytes()[:4] == b"\x89PNG"
+    curves = report.plot(dataclasses.replace(plan, curves=True), report.read(results / "table-2-melody" / "toy", plan))
+    assert curves[:4] == b"\x89PNG"
 
 
 def made(values: np.ndarray, seed: int = 0) -> dict:
@@ -124,7 +127,7 @@ def test_every_plan_is_whole(name: str, tmp_path: Path) -> None:
 
 def test_what_there_is_not_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["run", "table-9"]) == 2
-    assert "no experiment 'table-9': one of table-2-melody" in capsys.readouterr().err
+    assert "no experiment 'table-9': one of figure-a4-optimiser" in capsys.readouterr().err
     assert command.main(["run", "table-5-size", "--scale", "huge"]) == 2
     assert "no scale 'huge'" in capsys.readouterr().err
     assert command.main(["run", "table-5-size", "--row", "giant"]) == 2
