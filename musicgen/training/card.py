@@ -30,6 +30,7 @@ from musicgen.training.quality import bars_table, table
 
 LICENCE = "MIT"
 QUALITY = "quality.json"
+HISTORY = "history.json"
 
 
 def write(run: Path, output: Path, quality: Path | None, text: Path | None, tokens: str = "") -> None:
@@ -39,23 +40,36 @@ def write(run: Path, output: Path, quality: Path | None, text: Path | None, toke
         raise InputError(f"{run}: no trained model inside: let the run end first")
     if output.exists():
         raise InputError(f"{output} exists already: choose another folder")
-    history = json.loads((run / "history.json").read_text())
+    parts = [(part, json.loads((part / HISTORY).read_text())) for part in lineage(run)]
     index = read_index(tokens or str(run / "tokens"))
     shutil.copytree(model, output)
-    _plot(history, output / "curves.png")
+    _plot([history for _, history in parts], output / "curves.png")
     results = None if quality is None else json.loads(quality.read_text())
     if results is not None:
         # The figures without those of every clip.
         rows = {name: row["summary"] for name, row in results["rows"].items()}
         (output / QUALITY).write_text(json.dumps(results | {"rows": rows}, indent=1) + "\n")
     told = "" if text is None else text.read_text().strip()
-    (output / "README.md").write_text(_card(output.name, run, history, index, results, told))
+    (output / "README.md").write_text(_card(output.name, parts, index, results, told))
+
+
+def lineage(run: Path) -> list[Path]:
+    """The runs that led to this one, the first of them first: each started from the model of the one before."""
+    start = newest_recipe(run).start.model
+    before = run.parent / Path(start).parent.name if start else None
+    if before is None or not (before / HISTORY).is_file():
+        return [run]
+    return [*lineage(before), run]
 
 
 def _card(
-    name: str, run: Path, history: dict[str, Any], index: Index | None, quality: dict[str, Any] | None, text: str
+    name: str,
+    parts: Sequence[tuple[Path, dict[str, Any]]],
+    index: Index | None,
+    quality: dict[str, Any] | None,
+    text: str,
 ) -> str:
-    recipe = newest_recipe(run).as_dict()
+    run, history = parts[-1]
     model = musicgen.load(run / "model", "cpu")
     last = history["validations"][-1]
     size = sum(file.stat().st_size for file in (run / "model").iterdir()) / 1e6
@@ -95,11 +109,16 @@ def _card(
         "",
         "## Training",
         "",
-        f"{last['step']} steps. Held out: loss {last['loss']:.3f}, perplexity of the codebooks {perplexity}.",
-        f"Recipe (seed {recipe['seed']}):",
+        f"Held out: loss {last['loss']:.3f}, perplexity of the codebooks {perplexity}. The runs that led here:",
+        "",
+        "| recipe | steps | crops a step | seconds | held-out loss |",
+        "|---|---|---|---|---|",
+        *(_row(part, each) for part, each in parts),
+        "",
+        f"`make pretrained` makes all of them. The last recipe, whole (seed {newest_recipe(run).seed}):",
         "",
         "```yaml",
-        yaml.safe_dump(recipe, sort_keys=False).strip(),
+        yaml.safe_dump(_recipe(run), sort_keys=False).strip(),
         "```",
         "",
         "![loss over the steps](curves.png)",
@@ -122,25 +141,47 @@ def _card(
     return "\n".join(lines) + "\n"
 
 
+def _row(run: Path, history: dict[str, Any]) -> str:
+    recipe, last = newest_recipe(run), history["validations"][-1]
+    batch, seconds = recipe.optimisation.batch, recipe.data.seconds
+    return f"| `{run.name}` | {last['step']} | {batch} | {seconds:g} | {last['loss']:.3f} |"
+
+
+def _recipe(run: Path) -> dict[str, Any]:
+    """Without the places of one machine."""
+    values = newest_recipe(run).as_dict()
+    values["data"] |= {"path": "", "tokens": ""}
+    return values
+
+
 def _rate(index: Index) -> float:
     numerator, _, denominator = index.rate.partition("/")
     return int(numerator) / int(denominator or 1)
 
 
-def _plot(history: dict[str, Any], path: Path) -> None:
+def _plot(histories: Sequence[dict[str, Any]], path: Path) -> None:
+    """The runs one after the other."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axis = pyplot.subplots(figsize=(7, 3.5), layout="constrained")
-    steps, losses = zip(*history["losses"], strict=True)
-    axis.plot(steps, losses, color="#9aa5b1", linewidth=1, label="training")
-    validations = history["validations"]
-    axis.plot(
-        [one["step"] for one in validations], [one["loss"] for one in validations],
-        color="#1f6feb", marker="o", markersize=3, label="held out (EMA)",
-    )  # fmt: skip
+    before = 0
+    for number, history in enumerate(histories):
+        steps, losses = zip(*history["losses"], strict=True)
+        validations = history["validations"]
+        axis.plot(
+            [before + step for step in steps], losses, color="#9aa5b1", linewidth=1,
+            label=None if number else "training",
+        )  # fmt: skip
+        axis.plot(
+            [before + one["step"] for one in validations], [one["loss"] for one in validations],
+            color="#1f6feb", marker="o", markersize=3, label=None if number else "held out (EMA)",
+        )  # fmt: skip
+        if number:
+            axis.axvline(before, color="#d0d7de", linewidth=1, zorder=0)
+        before += validations[-1]["step"]
     axis.set_xlabel("step")
     axis.set_ylabel("cross-entropy (nats)")
     axis.grid(alpha=0.3)
