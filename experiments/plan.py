@@ -45,6 +45,15 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Planted:
+    """Training examples to be found again: `pieces` for each number of `times`, among `others` that are there once."""
+
+    pieces: int
+    times: tuple[int, ...]
+    others: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """One experiment. paper: row → column → the paper's number, as text; metrics: those shown, perplexity first."""
 
@@ -57,6 +66,8 @@ class Plan:
     note: str = ""
     curves: bool = False
     """Show the losses over the steps too."""
+    planted: Planted | None = None
+    """Measure memorisation, on a corpus of its own, in place of the metrics."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,8 @@ class Scale:
     clips: int
     batch: int
     seeds: int
+    planted: Planted | None = None
+    """In place of a plan's own: fewer, for the tests."""
     note: str = ""
 
 
@@ -107,5 +120,7 @@ def _read(file: Path, kind: Any) -> Any:
         values["rows"] = {name: build(Row, row or {}, f"rows.{name}.") for name, row in values["rows"].items()}
         values["claims"] = tuple(build(Claim, claim, "claims.") for claim in values["claims"])
         values["metrics"] = tuple(values["metrics"])
+        if "planted" in values:
+            values["planted"] = build(Planted, values["planted"], "planted.")
         return Plan(**values)
     return build(kind, values)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from scipy.stats import binomtest
+
 from evaluation.scorers import METRICS
 from experiments import plan as plans
 from experiments import verdict
@@ -17,6 +19,7 @@ from musicgen import audio
 
 DOCS = plans.FOLDER.parent / "docs"
 WORDS = {"yes": "holds here", "no": "the opposite holds here", "unclear": "unclear here: the interval holds 0"}
+COLOURS = ("#4f46e5", "#f59e0b", "#059669", "#dc2626", "#0891b2", "#7c3aed")
 Rows = dict[str, list[dict[str, Any]]]
 
 
@@ -31,8 +34,9 @@ def write(results: Path, page: Path = DOCS / "experiments.md", pictures: Path = 
             if count == 0:
                 continue
             total += count
+            drawn = plot_memorisation(rows) if plan.planted else plot(plan, rows)
             picture = pictures / f"experiment-{name}-{folder.name}.png"
-            audio.write_bytes(picture, plot(plan, rows))
+            audio.write_bytes(picture, drawn)
             parts.append(section(plan, rows, folder.name, f"images/{picture.name}"))
     missing = [name for name in plans.names() if not any((results / name).glob("*/*.json"))]
     if missing:
@@ -58,7 +62,7 @@ def section(plan: Plan, rows: Rows, scale: str, picture: str) -> str:
         for part in (
             f"## {plan.title}",
             plan.question,
-            _table(plan, rows),
+            _memorised(rows) if plan.planted else _table(plan, rows),
             f"![{plan.title}]({picture})",
             _verdicts(plan, rows),
             plan.note,
@@ -98,11 +102,10 @@ def plot(plan: Plan, rows: Rows) -> bytes:
 
 def _curves(figure: Any, rows: Rows) -> None:
     """Training and held-out losses over the steps, every seed a line."""
-    colours = ("#4f46e5", "#f59e0b", "#059669", "#dc2626", "#0891b2", "#7c3aed")
     left, right = figure.subplots(1, 2)
     for number, (name, runs) in enumerate(rows.items()):
         for run in runs:
-            style = {"color": colours[number % len(colours)], "linewidth": 1.2}
+            style = {"color": COLOURS[number % len(COLOURS)], "linewidth": 1.2}
             label = name if run is runs[0] else None
             left.plot(*zip(*run["losses"], strict=True), label=label, **style)
             held_out = [(one["step"], one["loss"]) for one in run["validations"]]
@@ -113,6 +116,56 @@ def _curves(figure: Any, rows: Rows) -> None:
         axes.set_ylabel("cross-entropy (nats)")
         axes.grid(alpha=0.3)
     right.legend(frameon=False, fontsize=8)
+
+
+def plot_memorisation(rows: Rows) -> bytes:
+    """PNG: a panel for each number of times that examples were planted; exact (lines) and partial (dashes) by prompt."""
+    from matplotlib.figure import Figure
+
+    groups = list(next(iter(rows.values()))[0]["memorisation"])
+    figure = Figure(figsize=(3.4 * len(groups), 3.2), layout="constrained")
+    for axes, times in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, strict=True):
+        for number, (name, runs) in enumerate(rows.items()):
+            for kind, style in (("exact", "-"), ("partial", "--")):
+                shares = [(float(prompt), share) for prompt, share, _ in _shares(runs, times, kind)]
+                axes.plot(*zip(*shares, strict=True), style, color=COLOURS[number], label=f"{name}, {kind}")
+        axes.set_title(f"planted {times} time{'' if times == '1' else 's'}", fontsize=9)
+        axes.set_xlabel("prompt (s)")
+        axes.set_ylabel("share of examples")
+        axes.set_ylim(-0.03, 1.03)
+        axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=7)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def _memorised(rows: Rows) -> str:
+    """Share of examples continued exactly, and by at least 80 % of the codes, with Wilson's interval."""
+    head = ["", "planted", "prompt", "exact", "partial (80 %)", "examples"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for name, runs in rows.items():
+        for times in runs[0]["memorisation"]:
+            exact, partial = _shares(runs, times, "exact"), _shares(runs, times, "partial")
+            for (prompt, one, n), (_, other, _) in zip(exact, partial, strict=True):
+                cells = [name, f"{times} ×", f"{prompt} s", _wilson(one, n), _wilson(other, n), str(n)]
+                lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _shares(runs: Sequence[dict[str, Any]], times: str, kind: str) -> list[tuple[str, float, int]]:
+    """(prompt, share, examples) over all seeds."""
+    found = []
+    for prompt in runs[0]["memorisation"][times]:
+        cells = [run["memorisation"][times][prompt] for run in runs]
+        examples = sum(cell["examples"] for cell in cells)
+        found.append((prompt, sum(cell[kind] for cell in cells) / examples, examples))
+    return found
+
+
+def _wilson(share: float, n: int) -> str:
+    interval = binomtest(round(share * n), n).proportion_ci(method="wilson")
+    return f"{share:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
 
 
 def title(metric: str) -> str:
@@ -178,7 +231,7 @@ def _provenance(rows: Rows, scale: str) -> str:
     first = runs[0]
     optimisation, experiment = first["recipe"]["optimisation"], first["experiment"]
     seconds, device = first["recipe"]["data"]["seconds"], first["machine"]["device"]
-    cost = sum(run["train_seconds"] + (run["generate_seconds"] or 0) for run in runs) / 3600
+    cost = sum(run["train_seconds"] + (run.get("generate_seconds") or 0) for run in runs) / 3600
     commits = ", ".join(sorted({run["commit"] for run in runs}))
     seeds = ", ".join(str(seed) for seed in sorted({run["seed"] for run in runs}))
     return (

@@ -19,11 +19,13 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+import musicgen
 from evaluation import data, generation, language_model, run, suites, systems
 from evaluation.embedders.cache import Cache
 from evaluation.embedders.registry import Registry
 from evaluation.embedders.weights import Weights
 from evaluation.metrics import perplexity
+from experiments import memorisation
 from experiments.plan import FOLDER, Plan, Row, Scale
 from musicgen import audio, catalog
 from musicgen.checkpoint.parts import audio_tokenizer
@@ -60,14 +62,27 @@ def run_row(place: Place, experiment: str, plan: Plan, name: str, seed: int, sca
         return False
     row = plan.rows[name]
     trained = row.trained_as or name
+    planted = plan.planted and (scale.planted or plan.planted)
+    if planted is not None:
+        place = dataclasses.replace(place, corpus=place.output / "planted", tokens=place.output / "tokens-planted")
     recipe = recipe_of(place, plan.rows[trained], seed, scale)
     folder = place.output / experiment / scale_name / f"{trained.replace(' ', '-')}-{seed}"
     started = time.monotonic()
-    compose(place, scale)
+    if planted is not None:
+        manifest = memorisation.compose(place.corpus, planted, recipe.data.workers or 1)
+        data_of = dataclasses.replace(recipe.data, path=str(manifest), seconds=memorisation.SECONDS)
+        recipe = dataclasses.replace(recipe, data=data_of)
+    else:
+        compose(place, scale)
     write_tokens(place, recipe)
     validation = train(recipe, folder, place.device)
     trained_in = time.monotonic() - started
-    measured = measure(folder / "model", folder / f"samples-{name.replace(' ', '-')}", row, seed, scale, place.device)
+    if planted is not None:
+        model = musicgen.load(folder / "model", place.device)
+        measured = {"memorisation": memorisation.measure(model, place.corpus, planted)}
+    else:
+        samples = folder / f"samples-{name.replace(' ', '-')}"
+        measured = measure(folder / "model", samples, row, seed, scale, place.device)
     history = json.loads((folder / "history.json").read_text())
     result = {
         "experiment": experiment, "row": name, "seed": seed, "scale": scale_name, "recipe": recipe.as_dict(),

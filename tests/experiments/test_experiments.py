@@ -33,6 +33,34 @@ def results(tmp_path_factory: pytest.TempPathFactory):
     return root / "results"
 
 
+@pytest.fixture(scope="module")
+def memorised(results: Path):
+    """The folder of results of figure 2b at toy size."""
+    root = results.parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(catalog, "PRETRAINED", root / "pretrained")
+        arguments = ["run", "figure-2b-memorisation", "--scale", "toy", "--row", "small", "--output", str(root / "work"),
+                     "--results", str(root / "memorised"), "--device", "cpu"]  # fmt: skip
+        assert command.main(arguments) == 0
+    return root / "memorised"
+
+
+def test_memorisation_is_measured_on_planted_examples(memorised: Path, results: Path, tmp_path: Path) -> None:
+    planted = results.parent / "work" / "planted"
+    lines = [json.loads(line)["path"] for line in (planted / "repeated.jsonl").read_text().splitlines()]
+    assert sorted(lines.count(name) for name in set(lines)) == [1] * 11 + [3]
+    (file,) = memorised.rglob("*.json")
+    found = json.loads(file.read_text())["memorisation"]
+    assert set(found) == {"1", "3"}
+    assert set(found["3"]) == {"0.5", "1", "2", "3", "5"}
+    # A model of two steps knows nothing by heart.
+    assert all(cell["examples"] == 1 and cell["exact"] == 0 for cell in found["3"].values())
+    pictures = tmp_path / "images"
+    pictures.mkdir()
+    assert report.write(memorised, tmp_path / "page.md", pictures) == 1
+    assert "| small | 3 × | 5 s | 0.00 [0.00, 0.79] |" in (tmp_path / "page.md").read_text()
+
+
 def test_a_run_tells_all_about_itself(results: Path) -> None:
     found = [json.loads(file.read_text()) for file in sorted(results.rglob("*.json"))]
     assert {one["row"] for one in found} == set(plans.load("table-2-melody").rows)
@@ -117,8 +145,9 @@ def test_nothing_is_found_where_nothing_is() -> None:
 @pytest.mark.parametrize("name", plans.names())
 def test_every_plan_is_whole(name: str, tmp_path: Path) -> None:
     plan = plans.load(name)
-    assert set(plan.paper["rows"]) == set(plan.rows)
-    assert all(len(cells) == len(plan.paper["columns"]) for cells in plan.paper["rows"].values())
+    if plan.paper:
+        assert set(plan.paper["rows"]) == set(plan.rows)
+        assert all(len(cells) == len(plan.paper["columns"]) for cells in plan.paper["rows"].values())
     place = runner.Place(tmp_path, tmp_path, tmp_path)
     for scale in ("toy", "cpu", "gpu"):
         for row in plan.rows.values():
@@ -127,7 +156,7 @@ def test_every_plan_is_whole(name: str, tmp_path: Path) -> None:
 
 def test_what_there_is_not_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["run", "table-9"]) == 2
-    assert "no experiment 'table-9': one of figure-a4-optimiser" in capsys.readouterr().err
+    assert "no experiment 'table-9': one of figure-2b-memorisation" in capsys.readouterr().err
     assert command.main(["run", "table-5-size", "--scale", "huge"]) == 2
     assert "no scale 'huge'" in capsys.readouterr().err
     assert command.main(["run", "table-5-size", "--row", "giant"]) == 2
