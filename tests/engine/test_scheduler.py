@@ -336,3 +336,16 @@ def test_a_thousand_short_requests_leave_nothing(text_model) -> None:
         assert threading.active_count() <= threads
         assert resident() - memory < 30e6
         assert scheduler._pool.used == 0
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8", "int4"])
+def test_other_precisions_share_a_batch_too(audiocraft_folder, precision: str) -> None:
+    """Rounding depends on the batch there, so the codes may; the first clip, which is alone, has its own."""
+    model = musicgen.load(audiocraft_folder("text"), "cpu", precision)
+    with Scheduler(model, slots=2) as scheduler:
+        first = scheduler.submit(TEXTS[0], 0.5, seed=1, options=options(do_sample=False)).result()
+        both = [scheduler.submit(text, 0.5, seed=1, options=options()) for text in TEXTS]
+        waves = [ticket.result() for ticket in both]
+    expected = model.generate(TEXTS[0], 0.5, seed=1, options=options(do_sample=False))[0]
+    torch.testing.assert_close(first, expected, atol=1e-4, rtol=0)
+    assert all(wave.shape == (1, 16_000) and bool(wave.isfinite().all()) for wave in waves)
