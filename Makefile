@@ -32,7 +32,10 @@ lint: $(VENV)/.development
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-# The embedded models from nothing: compose, train, measure, write cards. About three hours on four cores.
+# The embedded models from nothing: compose, train, measure, write cards. Some hours on four cores.
+pretrained: export MALLOC_MMAP_THRESHOLD_ := 17179869184
+pretrained: export MALLOC_TRIM_THRESHOLD_ := 17179869184
+pretrained: export THP_MEM_ALLOC_ENABLE := 1
 pretrained: $(VENV)/.development $(VENV)/.system
 	$(RUN) -m musicgen.training.corpus --output corpus/a --seed 1000 --count 1600 --duration 15 30 --captions 16 --workers 2
 	$(RUN) -m musicgen.training.corpus --output corpus/b --seed 100000 --count 3000 --duration 20 30 --captions 16 --workers 2
