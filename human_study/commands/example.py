@@ -1,4 +1,4 @@
-"""Build the example study from clips that the program makes itself, and serve it."""
+"""Build the example study from clips of the embedded models, and serve it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import argparse
 import threading
 import webbrowser
 from pathlib import Path
+
+STUDY = Path(__file__).parent.parent / "example" / "STUDY.yaml"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,12 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from human_study import example, manifest, prepare, settings
+    from human_study import manifest, prepare, settings
     from human_study.commands.serve import serve
 
     built = arguments.folder / "study"
     if not (built / manifest.FILE).is_file():
-        study = prepare.build(settings.read(example.write(arguments.folder)), built)
+        study = prepare.build(settings.read(STUDY), built)
         print(f"{built}: {len(study.clips)} clips, {study.target_lufs:.2f} LUFS")
     if arguments.build_only:
         return

@@ -19,8 +19,8 @@ import pytest
 import sqlalchemy
 import uvicorn
 
-from human_study import example, manifest, prepare, server, settings, store
-from tests.human_study import client
+from human_study import manifest, prepare, server, settings, store
+from tests.human_study import client, tones
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -56,7 +56,7 @@ prolific: {completion_code: "C0DE-42", reward: 150}
 def study_files(tmp_path_factory):
     """Samples folders of three items and 0.7 seconds, and a STUDY.yaml that the tests replace."""
     folder = tmp_path_factory.mktemp("study-files")
-    example.write(folder, seconds=0.7, items=3)
+    tones.write(folder, seconds=0.7, items=3)
     return folder
 
 

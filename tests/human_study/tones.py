@@ -1,7 +1,7 @@
-"""The clips of the example study: two imaginary systems, recordings and melodies, made from numpy alone.
+"""The clips of the tests' study: two imaginary systems, recordings and melodies, made from numpy alone.
 
 "bright" follows the melody and stays close to the recording; "dull" drifts off it, with noise. Small enough to be made
-when the study is built, so none of it lies in the repository.
+when the tests begin.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ PROMPTS = {
 }
 
 STUDY = """\
-# The example study: `make study` builds and opens it.
 name: example
 title: {en: "Listen to music made by computers", de: "Hören Sie Musik vom Computer"}
 systems: {bright: samples/bright, dull: samples/dull}
@@ -63,7 +62,7 @@ def write(folder: Path, seconds: float = SECONDS, items: int = len(PROMPTS)) -> 
             writer = made.setdefault(system, samples.Writer(folder / "samples" / system, system))
             if item not in writer:
                 clip = Audio(torch.from_numpy(wave).float(), RATE)
-                writer.add(item, clip, prompt=prompt, seed=index, settings={"made_by": "human_study.example"})
+                writer.add(item, clip, prompt=prompt, seed=index, settings={"made_by": "tones"})
     study = folder / "STUDY.yaml"
     study.write_text(STUDY, encoding="utf-8")
     return study
