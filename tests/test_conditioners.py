@@ -44,6 +44,19 @@ def test_no_text_is_one_zero_vector(text: T5Conditioner) -> None:
     assert not condition.values[2].any()
 
 
+def test_texts_of_a_fixed_length_are_followed_by_zero_vectors(text: T5Conditioner) -> None:
+    fixed = T5Conditioner(text.encoder, text.tokenizer, text.projection, length=16)
+    texts = [*TEXTS, None, "a very long description of a piece " * 4]
+    condition, plain = fixed(texts), text(texts)
+    longest = plain.mask.shape[1]
+    assert longest > 16
+    torch.testing.assert_close(condition.values, plain.values, atol=1e-5, rtol=0)
+    assert condition.mask.sum(dim=1).tolist() == [16, 16, 16, longest]
+    assert fixed(["drums"]).values.shape[1] == 16
+    assert fixed(["drums"]).zeroed().mask.all()  # the null text at inference is the one of training
+    assert torch.equal(fixed([None]).mask, fixed(["drums"]).mask)
+
+
 def test_flan_t5_has_the_same_interface(text: T5Conditioner) -> None:
     """FLAN-T5 is T5 with gated feed-forward layers; transformers' own encoder is the oracle."""
     config = T5Config(

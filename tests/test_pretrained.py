@@ -38,7 +38,8 @@ def test_transformers_gives_the_same_logits(model: MusicGen) -> None:
     kind = MusicgenForConditionalGeneration if model.melody is None else MusicgenMelodyForConditionalGeneration
     theirs = kind.from_pretrained(folder, dtype=torch.float32).eval()
     texts = ["a calm piano piece", "fast heavy metal with electric guitars at 150 bpm"]
-    tokens = AutoTokenizer.from_pretrained(folder)(texts, padding=True, return_tensors="pt")
+    fixed = {"padding": "max_length", "max_length": model.text.length} if model.text.length else {"padding": True}
+    tokens = AutoTokenizer.from_pretrained(folder)(texts, **fixed, return_tensors="pt")
     k, entries = model.lm.config.num_codebooks, model.lm.config.codebook_size
     codes = torch.randint(0, entries, (2, k, 9), generator=torch.Generator().manual_seed(0))
     arguments: dict[str, torch.Tensor] = {}

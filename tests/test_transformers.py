@@ -167,15 +167,17 @@ def test_melody_model_round_trip(stereo: bool, tmp_path: Path) -> None:
 
 
 def test_our_settings_survive(tmp_path: Path) -> None:
-    """Another pattern and another context length than transformers knows."""
+    """Another pattern, another context length and texts of another length than transformers knows."""
     standins.write(standins.transformers_model(), tmp_path / "in")
     model = musicgen.load(tmp_path / "in")
     model.pattern = patterns.partial_flattening(4)
     model.max_duration = 10.0
+    model.text.length = 16
     musicgen.save(model, tmp_path / "out")
     again = musicgen.load(tmp_path / "out")
     assert again.pattern == patterns.partial_flattening(4)
     assert again.max_duration == 10.0
+    assert again.text.length == 16
 
 
 def test_half_size_files_hold_the_rounded_weights(pair, tmp_path: Path) -> None:

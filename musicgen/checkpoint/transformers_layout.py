@@ -1,7 +1,8 @@
 """The transformers layout: `config.json`, `model.safetensors` (one file or shards), the text tokeniser's files.
 
 What is written here, `MusicgenForConditionalGeneration.from_pretrained` loads. Settings that transformers does not know
-(another pattern than delay, another context than 30 s, CLAP for text) stand in the configuration under "musicgen".
+(another pattern than delay, another context than 30 s, CLAP for text, texts of a fixed length) stand in the configuration
+under "musicgen".
 """
 
 from __future__ import annotations
@@ -239,7 +240,8 @@ def _load_text(config: dict[str, Any], tensors: dict[str, torch.Tensor], folder:
     encoder = load_t5(config["text_encoder"], below("text_encoder.", tensors), str(folder))
     width, dim = encoder.config.d_model, config["decoder"]["hidden_size"]
     projection = _projection("enc_to_dec_proj", width, dim, tensors, str(folder))
-    return T5Conditioner(encoder, load_text_tokenizer(folder), projection)
+    length = config.get("musicgen", {}).get("text_length", 0)
+    return T5Conditioner(encoder, load_text_tokenizer(folder), projection, length)
 
 
 def _load_clap(config: dict[str, Any], tensors: dict[str, torch.Tensor], folder: Path) -> ClapConditioner:
@@ -284,6 +286,8 @@ def _write_config(model: MusicGen, audio_encoder: PreTrainedConfig, folder: Path
         text_encoder = T5Config()  # transformers' class demands one; it stands for nothing
     else:
         text_encoder = model.text.encoder.config
+        if model.text.length:
+            ours["text_length"] = model.text.length
     parts = {
         "text_encoder": text_encoder.to_dict(),
         "audio_encoder": audio_encoder.to_dict(),

@@ -20,15 +20,20 @@ class T5Conditioner(nn.Module):
 
     `mask_padding`: whether a batch hides the padding of its shorter texts, so that a clip does not depend on the texts
     beside it. False repeats the reference implementation, which leaves padding in attention as zero vectors.
+    `length`: 0, or how many vectors a text is at least: zero vectors, attended, follow a shorter one. In a prefix, music then
+    stands at the same distance from the melody whatever the text, and the null text is as long as any other.
     """
 
     mask_padding = True
 
-    def __init__(self, encoder: T5EncoderModel, tokenizer: PreTrainedTokenizerBase, projection: nn.Module) -> None:
+    def __init__(
+        self, encoder: T5EncoderModel, tokenizer: PreTrainedTokenizerBase, projection: nn.Module, length: int = 0
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.tokenizer = tokenizer
         self.projection = projection
+        self.length = length
 
     def tokens(self, texts: Sequence[str], max_tokens: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Token numbers [B, L] and mask [B, L] (bool), on the CPU; cut at `max_tokens`, or InputError past T5's length."""
@@ -42,7 +47,9 @@ class T5Conditioner(nn.Module):
                 f"the description {longest[:40]!r}… has {tokens.input_ids.shape[1]} tokens: the text encoder takes "
                 f"{MAX_TOKENS} at most, about {4 * MAX_TOKENS} characters"
             )
-        return tokens.input_ids, tokens.attention_mask.bool()
+        missing = max(0, self.length - tokens.input_ids.shape[1])
+        ids = nn.functional.pad(tokens.input_ids, (0, missing), value=self.encoder.config.pad_token_id)
+        return ids, nn.functional.pad(tokens.attention_mask.bool(), (0, missing))
 
     def hidden(self, ids: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """The encoder's states [B, L, width]."""
@@ -52,12 +59,12 @@ class T5Conditioner(nn.Module):
         """States [B, L, width] -> condition; absent [B] (bool) marks the rows without text."""
         absent = absent[:, None]
         values = self.projection(states) * (real & ~absent)[..., None]
-        first = torch.arange(real.shape[1], device=real.device)[None] == 0
-        mask = torch.where(absent, first, real)
+        least = torch.arange(real.shape[1], device=real.device)[None] < max(1, self.length)
+        mask = torch.where(absent, least, real | least)
         return Condition(values, mask if self.mask_padding else torch.ones_like(mask))
 
     def forward(self, texts: Sequence[str | None]) -> Condition:
-        """One row a text. None and "" are the null text: a single zero vector."""
+        """One row a text. None and "" are the null text: a single zero vector, or `length` of them."""
         device = self.encoder.device
         ids, real = (part.to(device) for part in self.tokens([text or "" for text in texts]))
         absent = torch.tensor([not text for text in texts], device=device)

@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 
+from musicgen.conditioners.text import T5Conditioner
 from musicgen.engine import memory
 from musicgen.engine.pool import Pool, Seat
 from musicgen.engine.precision import precision_of
@@ -74,7 +75,8 @@ class Scheduler:
     """One for each loaded model. Thread-safe; `close` it, or use it in a `with` block.
 
     slots: clips that are made at once (their memory is allocated here); queue: requests that may wait; chunk: seconds of
-    sound in a part; max_tokens: longest text. Raises InputError for more slots than there is memory.
+    sound in a part; max_tokens: longest text, the model's fixed length at least. Raises InputError for more slots than there
+    is memory.
     """
 
     def __init__(
@@ -91,6 +93,8 @@ class Scheduler:
                 raise InputError(f"{name} is {value!r}: it must be a whole number from {low} on")
         if not 0 < chunk <= model.max_duration:
             raise InputError(f"chunk is {chunk} s: it must be above 0 and at most {model.max_duration:g} s")
+        if isinstance(model.text, T5Conditioner):
+            max_tokens = max(max_tokens, model.text.length)
         self.model, self.slots, self.queue_length, self.max_tokens = model, slots, queue, max_tokens
         self._chunk = frames_of(model.tokenizer, chunk)
         capacity = memory.positions(model, max_tokens)

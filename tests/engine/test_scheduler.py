@@ -89,6 +89,17 @@ def test_clips_are_those_of_their_requests_alone(model) -> None:
         assert ticket.place == 0
 
 
+def test_texts_of_a_fixed_length(audiocraft_folder) -> None:
+    """They take the room that they need, whatever the longest text is said to be."""
+    model = musicgen.load(audiocraft_folder("melody"))
+    model.text.length = 24
+    each = [request | {"duration": 0.4} for request in requests(model)[:2]]
+    with Scheduler(model, slots=2, max_tokens=8) as scheduler:
+        waves = [ticket.result() for ticket in [scheduler.submit(**request) for request in each]]
+    for request, wave in zip(each, waves, strict=True):
+        torch.testing.assert_close(wave, alone(model, request), atol=1e-5, rtol=0)
+
+
 def test_across_windows(model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "max_duration", 0.64)
     each = [request | {"duration": 2.0 + 0.3 * index} for index, request in enumerate(requests(model)[:3])]

@@ -68,6 +68,8 @@ def test_a_circle_is_refused(tmp_path: Path) -> None:
         ("optimisation: {precision: float8}", "one of float32, bfloat16, float16"),
         ("start: {stereo: true}", "name it in start.model"),
         ("start: {model: m}\nshape: {dim: 32, num_heads: 2}", "brings its shape with it"),
+        ("text: {length: 64}", "for a new melody model"),
+        ("shape: {melody: true}\ntext: {length: 300}", "text.max_tokens \\(256\\) at most"),
         ("start: {model: m}\ntext: {new: {}}", "leave one of them out"),
         ("shape: {pattern: diagonal}", "one of parallel, delay"),
         ("shape: {dim: 30, num_heads: 4}", "does not split into 4 heads"),

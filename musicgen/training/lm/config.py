@@ -109,11 +109,17 @@ class Text:
     """Text normalisation: stop words removed, the rest lemmatised."""
     max_tokens: int = 256
     """Longer descriptions are cut."""
+    length: int = 0
+    """Of a melody model: shorter descriptions are padded to so many tokens by zero vectors, so that music always stands at
+    the same distance from the melody in front of it, which is learnt far sooner. 0: as they are, like the published models."""
 
     def __post_init__(self) -> None:
         for name in ("merge", "merge_field", "drop_description", "drop_words", "word_share"):
             number(f"text.{name}", getattr(self, name), low=0.0, high=1.0)
         whole("text.max_tokens", self.max_tokens, low=4)
+        whole("text.length", self.length, low=0)
+        if self.length > self.max_tokens:
+            raise InputError(f"text.length is {self.length}: it may be text.max_tokens ({self.max_tokens}) at most")
         if self.merge == 0 and self.drop_description not in (0, 0.5):
             raise InputError("text.drop_description does nothing while text.merge is 0: give merge a probability")
 
@@ -260,6 +266,8 @@ class LMRecipe:
             raise InputError("text.new makes a text encoder, and start.model brings its own: leave one of them out")
         if self.start.model and self.shape != Shape():
             raise InputError("start.model brings its shape with it: leave the section shape out")
+        if self.text.length and not (self.shape.melody or self.start.melody):
+            raise InputError("text.length is for a new melody model (shape.melody or start.melody): leave it out")
         if "stereo" in self.shape.pattern and not self.shape.stereo:
             raise InputError(f"shape.pattern is {self.shape.pattern!r}: that is for stereo, so set shape.stereo: true")
 

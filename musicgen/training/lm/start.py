@@ -63,13 +63,12 @@ def new_model(
     projection = nn.Identity() if width == shape.dim else _linear(width, shape.dim, generator)
     melody = None
     if shape.melody:
-        projection_of_melody = _linear(chroma.NUM_CHROMA, shape.dim, generator)
-        melody = MelodyConditioner(projection_of_melody, _melody_length(recipe.data.seconds))
+        melody = _melody(shape.dim, recipe.data.seconds, generator)
     return MusicGen(
         lm,
         patterns.named(shape.pattern, tokenizer.num_codebooks),
         tokenizer,
-        T5Conditioner(encoder, text_tokenizer, projection),
+        T5Conditioner(encoder, text_tokenizer, projection, recipe.text.length),
         melody,
         max_duration=recipe.data.seconds,
     )
@@ -82,6 +81,7 @@ def fine_tuned_model(recipe: LMRecipe) -> MusicGen:
         raise InputError(f"{recipe.start.model} is conditioned by CLAP: only T5 models can be fine-tuned")
     if recipe.start.melody:
         model = melody_from_text(model, recipe.data.seconds, recipe.seed)
+        model.text.length = recipe.text.length
     if recipe.start.stereo:
         model = stereo_from_mono(model)
     if model.melody is not None and recipe.data.seconds != model.max_duration:
@@ -109,14 +109,16 @@ def melody_from_text(model: MusicGen, seconds: float, seed: int) -> MusicGen:
         model.pattern,
         model.tokenizer,
         model.text,
-        MelodyConditioner(_linear(chroma.NUM_CHROMA, config.dim, generator), _melody_length(seconds)),
+        _melody(config.dim, seconds, generator),
         max_duration=seconds,
         name=model.name,
     )
 
 
-def _melody_length(seconds: float) -> int:
-    return chroma.num_frames(round(seconds * chroma.SAMPLE_RATE))
+def _melody(dim: int, seconds: float, generator: torch.Generator) -> MelodyConditioner:
+    # A frame is one-hot: weights of unit variance make vectors as long as the music's embeddings beside them.
+    projection = _linear(chroma.NUM_CHROMA, dim, generator, std=1.0)
+    return MelodyConditioner(projection, chroma.num_frames(round(seconds * chroma.SAMPLE_RATE)))
 
 
 def stereo_from_mono(model: MusicGen) -> MusicGen:
@@ -227,10 +229,11 @@ def _initialise(lm: LanguageModel, generator: torch.Generator) -> None:
         parameter.normal_(0.0, std, generator=generator)
 
 
-def _linear(width: int, dim: int, generator: torch.Generator) -> nn.Linear:
+def _linear(width: int, dim: int, generator: torch.Generator, std: float | None = None) -> nn.Linear:
+    """Gaussian weights; by fan-in where `std` is None."""
     layer = nn.Linear(width, dim)
     with torch.no_grad():
-        layer.weight.normal_(0.0, 1 / math.sqrt(width), generator=generator)
+        layer.weight.normal_(0.0, 1 / math.sqrt(width) if std is None else std, generator=generator)
         layer.bias.zero_()
     return layer
 
