@@ -246,4 +246,5 @@ _HEAD = """# The paper's findings, rerun
 `python -m experiments report` writes this page from the stored results, `python -m experiments run NAME` makes those. Models
 are trained on composed music (`musicgen/training/corpus`) with the embedded tokeniser, and tested on the 100 held-out
 compositions of the `synth` suite with its `*_mini` metrics ([definitions](metrics/README.md)): the numbers are not the
-paper's, the order of the rows is what can be compared. In brackets: 95 % intervals over seeds and clips."""
+paper's, the order of the rows is what can be compared. In brackets: 95 % intervals (Student's t) over the seeds, each
+of which trains anew and has captions of its own."""

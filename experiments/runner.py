@@ -62,6 +62,11 @@ def run_row(place: Place, experiment: str, plan: Plan, name: str, seed: int, sca
         return False
     row = plan.rows[name]
     trained = row.trained_as or name
+    if plan.planted is None and (
+        same := _same(place, scale_name, recipe_of(place, plan.rows[trained], seed, scale), row)
+    ):
+        _write(file, same | {"experiment": experiment, "row": name})
+        return True
     planted = plan.planted and (scale.planted or plan.planted)
     if planted is not None:
         place = dataclasses.replace(place, corpus=place.output / "planted", tokens=place.output / "tokens-planted")
@@ -85,15 +90,13 @@ def run_row(place: Place, experiment: str, plan: Plan, name: str, seed: int, sca
         measured = measure(folder / "model", samples, row, seed, scale, place.device)
     history = json.loads((folder / "history.json").read_text())
     result = {
-        "experiment": experiment, "row": name, "seed": seed, "scale": scale_name, "recipe": recipe.as_dict(),
+        "experiment": experiment, "row": name, "seed": seed, "scale": scale_name, "melody": row.melody,
+        "recipe": _portable(recipe),
         "commit": _commit(), "machine": {"platform": platform.platform(), "device": _device(), "torch": torch.__version__},
         "train_seconds": round(trained_in, 1), "validation": validation, "losses": history["losses"],
         "validations": history["validations"],
     } | measured  # fmt: skip
-    # Paths of this machine say nothing elsewhere.
-    result["recipe"]["data"] |= {"path": "", "tokens": "", "tokenizer": Path(recipe.data.tokenizer).name}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    audio.write_bytes(file, (json.dumps(result, indent=1) + "\n").encode())
+    _write(file, result)
     return True
 
 
@@ -169,6 +172,28 @@ def measure(model: Path, samples: Path, row: Row, seed: int, scale: Scale, devic
             for score in results.systems[0].scores
         },
     }  # fmt: skip
+
+
+def _same(place: Place, scale: str, recipe: LMRecipe, row: Row) -> dict[str, Any] | None:
+    """The result of another experiment that trained and tested the same: the table's rows meet in the delay pattern."""
+    wanted = _portable(recipe)
+    for file in sorted(place.results.glob(f"*/{scale}/*-{recipe.seed}.json")):
+        result: dict[str, Any] = json.loads(file.read_text())
+        if "scores" in result and result["recipe"] == wanted and result["melody"] == row.melody:
+            return result
+    return None
+
+
+def _portable(recipe: LMRecipe) -> dict[str, Any]:
+    """Without paths of this machine, which say nothing elsewhere."""
+    values = recipe.as_dict()
+    values["data"] |= {"path": "", "tokens": "", "tokenizer": Path(recipe.data.tokenizer).name}
+    return values
+
+
+def _write(file: Path, result: dict[str, Any]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    audio.write_bytes(file, (json.dumps(result, indent=1) + "\n").encode())
 
 
 def _device() -> str:
