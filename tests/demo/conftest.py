@@ -1,7 +1,6 @@
-"""The page, served for real with tiny random models under the embedded and the published names."""
+"""The page, served for real with the embedded models, and tiny random ones under published names."""
 
 import contextlib
-import os
 import shutil
 import socket
 from pathlib import Path
@@ -12,7 +11,6 @@ from gradio_client import Client
 from demo import ui
 from demo.configuration import Configuration
 from demo.service import Service
-from musicgen import catalog
 from tests import standins
 
 SMALL, MELODY = "facebook/musicgen-small", "facebook/musicgen-melody"
@@ -31,24 +29,12 @@ CHROMIUM_FLAGS = [
 
 
 @pytest.fixture(scope="package", autouse=True)
-def models(hub_cache: Path, audiocraft_folder, tmp_path_factory: pytest.TempPathFactory):
-    """mini, mini-melody and mini-stereo-melody as if embedded; two published names as if fetched. MUSICGEN_PICTURES names a
-    folder of real models, to make the README's picture with."""
-    if os.environ.get("MUSICGEN_PICTURES"):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(catalog, "PRETRAINED", Path(os.environ["MUSICGEN_PICTURES"]))
-            yield catalog.PRETRAINED
-        return
-    root = tmp_path_factory.mktemp("pretrained")
-    shapes = {"mini": {}, "mini-melody": {"melody": True}, "mini-stereo-melody": {"melody": True, "stereo": True}}
-    for name, shape in shapes.items():
-        (root / name).mkdir()
-        standins.write(standins.transformers_model(**shape), root / name)
-    standins.publish(hub_cache, SMALL, root / "mini")
+def published(hub_cache: Path, audiocraft_folder, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tiny random models under two published names, as if fetched."""
+    small = tmp_path_factory.mktemp("published")
+    standins.write(standins.transformers_model(), small)
+    standins.publish(hub_cache, SMALL, small)
     standins.publish(hub_cache, MELODY, audiocraft_folder("melody"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(catalog, "PRETRAINED", root)
-        yield root
 
 
 @contextlib.contextmanager
@@ -67,7 +53,7 @@ def serving(service: Service):
 
 
 @pytest.fixture(scope="module")
-def music(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Service:  # noqa: ARG001
+def music(tmp_path_factory: pytest.TempPathFactory) -> Service:
     return Service(Configuration(), tmp_path_factory.mktemp("clips"))
 
 
