@@ -29,6 +29,7 @@ figure.sound img { display: block; width: 100%; height: 74px; border-radius: 6px
   background: var(--block-background-fill); border: 1px solid var(--border-color-primary); }
 figure.sound.chroma img { height: 60px; image-rendering: pixelated; }
 figure.sound figcaption { font-size: 0.8rem; margin-bottom: 3px; }
+#clips input { text-overflow: ellipsis; padding-right: 1.8rem; } /* clear of the arrow */
 .playback.icon { display: none; }
 .timestamps time, .controls span { color: var(--body-text-color-subdued) !important; }
 @media (max-width: 640px) {
