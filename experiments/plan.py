@@ -1,7 +1,9 @@
 """An experiment as its file says it: rows, what they change in the recipe and in the test, and the claims to check.
 
     title, question, paper       what the paper found, in words and numbers
-    rows.NAME.recipe             fields that differ from the scale's recipe: {shape.pattern: parallel}
+    steps                        times the scale's
+    rows.NAME.recipe             fields that differ from the scale's recipe: {shape.pattern: parallel}; with start.model the
+                                 row goes on from that model, in its shape
     rows.NAME.trained_as         take the model of this row: only the test differs
     rows.NAME.melody             give the reference as the melody in the test
     claims                       {better: ROW, than: ROW, metric: NAME, text: …}
@@ -64,6 +66,8 @@ class Plan:
     metrics: tuple[str, ...]
     paper: dict[str, Any] = field(default_factory=dict)
     note: str = ""
+    steps: float = 1.0
+    """Times the scale's, for what takes longer to learn."""
     curves: bool = False
     """Show the losses over the steps too."""
     planted: Planted | None = None

@@ -62,15 +62,13 @@ def run_row(place: Place, experiment: str, plan: Plan, name: str, seed: int, sca
         return False
     row = plan.rows[name]
     trained = row.trained_as or name
-    if plan.planted is None and (
-        same := _same(place, scale_name, recipe_of(place, plan.rows[trained], seed, scale), row)
-    ):
+    if plan.planted is None and (same := _same(place, scale_name, recipe_of(place, plan, trained, seed, scale), row)):
         _write(file, same | {"experiment": experiment, "row": name})
         return True
     planted = plan.planted and (scale.planted or plan.planted)
     if planted is not None:
         place = dataclasses.replace(place, corpus=place.output / "planted", tokens=place.output / "tokens-planted")
-    recipe = recipe_of(place, plan.rows[trained], seed, scale)
+    recipe = recipe_of(place, plan, trained, seed, scale)
     folder = place.output / experiment / scale_name / f"{trained.replace(' ', '-')}-{seed}"
     started = time.monotonic()
     if planted is not None:
@@ -100,15 +98,20 @@ def run_row(place: Place, experiment: str, plan: Plan, name: str, seed: int, sca
     return True
 
 
-def recipe_of(place: Place, row: Row, seed: int, scale: Scale) -> LMRecipe:
-    """The scale's recipe with what the row changes."""
+def recipe_of(place: Place, plan: Plan, name: str, seed: int, scale: Scale) -> LMRecipe:
+    """The scale's recipe with what the plan and its row change."""
+    row = plan.rows[name]
     values: dict[str, Any] = {"kind": "lm", "seed": seed}
     shared = {
         "data.path": str(place.corpus),
         "data.tokens": str(place.tokens),
         "data.tokenizer": str(catalog.PRETRAINED / "mini"),
     }
-    for field, value in (scale.recipe | shared | row.recipe).items():
+    steps = {"optimisation.steps": round(plan.steps * scale.recipe["optimisation.steps"])}
+    fields = scale.recipe | shared | steps | row.recipe
+    if "start.model" in row.recipe:  # it brings its shape and its text encoder
+        fields = {name: value for name, value in fields.items() if name != "text.new" and not name.startswith("shape.")}
+    for field, value in fields.items():
         *sections, last = field.split(".")
         section = values
         for one in sections:
