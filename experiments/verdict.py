@@ -15,6 +15,7 @@ from typing import Any
 
 from scipy.stats import t as student
 
+from evaluation.scorers import METRICS
 from musicgen.errors import InputError
 
 Z = 1.959964
@@ -67,9 +68,10 @@ def _interval(each: list[float], own: float) -> tuple[float, float, float]:
 
 
 def _clips(result: dict[str, Any], metric: str) -> dict[str, float]:
+    """Clip → its value; nothing for metrics of sets, whose clips have shares in the value instead."""
     if metric == "perplexity":
         return dict(result["perplexity"]["nats"])
-    return dict(result["scores"][metric]["clips"])
+    return {} if METRICS[metric].kind == "set" else dict(result["scores"][metric]["clips"])
 
 
 def _difference(better: dict[str, Any], than: dict[str, Any], metric: str) -> tuple[float, float]:
