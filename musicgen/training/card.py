@@ -115,6 +115,7 @@ def _card(
         "|---|---|---|---|---|",
         *(_row(part, each) for part, each in parts),
         "",
+        *_origin(parts[0][0]),
         f"`make pretrained` makes all of them. The last recipe, whole (seed {newest_recipe(run).seed}):",
         "",
         "```yaml",
@@ -145,6 +146,12 @@ def _row(run: Path, history: dict[str, Any]) -> str:
     recipe, last = newest_recipe(run), history["validations"][-1]
     batch, seconds = recipe.optimisation.batch, recipe.data.seconds
     return f"| `{run.name}` | {last['step']} | {batch} | {seconds:g} | {last['loss']:.3f} |"
+
+
+def _origin(first: Path) -> list[str]:
+    """Where the first run started from a model that has a card of its own, which tells the runs before."""
+    start = newest_recipe(first).start.model
+    return [f"They went on from `{start}`, whose card tells the runs behind it.", ""] if start else []
 
 
 def _recipe(run: Path) -> dict[str, Any]:

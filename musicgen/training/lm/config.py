@@ -27,6 +27,9 @@ class Start:
     """Make the mono model `model` stereo: every codebook's table and head once for the left and once for the right."""
     melody: bool = False
     """Make the text model `model` a melody model: its cross-attention is dropped, and its conditions become a prefix."""
+    align: bool = False
+    """With `melody`: one attention head in each of the first two layers begins by looking at the melody's frame that belongs
+    to each moment of the music, instead of having to find it. Needs `text.length`."""
     text: bool = False
     """Train the text encoder too. Small encoders that were learnt with their model may; T5 itself stays as it is."""
     lora_rank: int = 0
@@ -39,6 +42,8 @@ class Start:
         number("start.lora_alpha", self.lora_alpha, low=1e-3, high=1e6)
         if not self.model and (self.stereo or self.melody or self.text or self.lora_rank):
             raise InputError("start.stereo, melody, text and lora_rank change a model: name it in start.model")
+        if self.align and not self.melody:
+            raise InputError("start.align fits the heads of a new melody model: set start.melody, or leave it out")
 
 
 @dataclass(frozen=True)
@@ -268,6 +273,8 @@ class LMRecipe:
             raise InputError("start.model brings its shape with it: leave the section shape out")
         if self.text.length and not (self.shape.melody or self.start.melody):
             raise InputError("text.length is for a new melody model (shape.melody or start.melody): leave it out")
+        if self.start.align and not self.text.length:
+            raise InputError("start.align needs music at a fixed distance from its melody: set text.length")
         if "stereo" in self.shape.pattern and not self.shape.stereo:
             raise InputError(f"shape.pattern is {self.shape.pattern!r}: that is for stereo, so set shape.stereo: true")
 

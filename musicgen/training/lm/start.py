@@ -25,6 +25,7 @@ from musicgen.errors import InputError
 from musicgen.lm import LanguageModel, LMConfig
 from musicgen.model import MusicGen
 from musicgen.tokenizer import DacTokenizer, EncodecTokenizer, StereoTokenizer
+from musicgen.training.lm.alignment import align
 from musicgen.training.lm.config import LMRecipe, NewText
 
 ADAPTED = ("qkv", "out", "query", "key_value", "ffn_in", "ffn_out")
@@ -82,6 +83,8 @@ def fine_tuned_model(recipe: LMRecipe) -> MusicGen:
     if recipe.start.melody:
         model = melody_from_text(model, recipe.data.seconds, recipe.seed)
         model.text.length = recipe.text.length
+        if recipe.start.align:
+            align(model, recipe.seed)
     if recipe.start.stereo:
         model = stereo_from_mono(model)
     if model.melody is not None and recipe.data.seconds != model.max_duration:
