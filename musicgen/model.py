@@ -23,7 +23,7 @@ from musicgen.errors import CheckpointError, InputError
 from musicgen.generate import Guided, Step, generate_codes, guided
 from musicgen.lm import LanguageModel
 from musicgen.options import MAX_DURATION, GenerationOptions, check_duration
-from musicgen.patterns import Pattern
+from musicgen.patterns import Pattern, stereo_partial_delay
 from musicgen.sampling import ClipStream, clip_seeds
 from musicgen.streaming import StreamDecoder
 from musicgen.tokenizer import DacTokenizer, EncodecTokenizer, StereoTokenizer, frame_rate, frames_of
@@ -208,7 +208,8 @@ class MusicGen(nn.Module):
         options = options if options is not None else GenerationOptions()
         texts = check_prompts(prompts)
         total = frames_of(self.tokenizer, check_duration(duration))
-        streams = [ClipStream(one) for one in clip_seeds(seed, len(texts))]
+        together = 2 if self.pattern == stereo_partial_delay(self.pattern.num_codebooks) and self.channels == 2 else 1
+        streams = [ClipStream(one, together) for one in clip_seeds(seed, len(texts))]
         melodies = self._melodies(melody, len(texts), separate)
         prompt = self._continuation(continue_from, len(texts), total)
         known = 0 if prompt is None else prompt.shape[2]

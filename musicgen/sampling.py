@@ -1,8 +1,8 @@
 """Logits -> codes: temperature, top-k, top-p, and one random stream a clip.
 
-A clip's stream gives one uniform number for each codebook of each step, drawn in order; a code is where the cumulative
-distribution passes that number. So a clip's codes depend on its seed and its logits alone, not on the clips beside it or the
-device. This module knows nothing of the model or of guidance.
+A clip's stream gives one uniform number for each codebook of each step (in stereo one for both channels), drawn in order; a
+code is where the cumulative distribution passes that number. So a clip's codes depend on its seed and its logits alone, not on
+the clips beside it or the device. This module knows nothing of the model or of guidance.
 """
 
 from __future__ import annotations
@@ -20,15 +20,21 @@ MAX_SEED = 2**63 - 1
 
 
 class ClipStream:
-    """The random numbers of one clip (counter-based Philox, the same on every machine)."""
+    """The random numbers of one clip (counter-based Philox, the same on every machine).
 
-    def __init__(self, seed: int) -> None:
-        self.seed = check_seed(seed)
+    together: neighbouring codebooks that draw by the same number. 2 for stereo, where left and right of a level are drawn in
+    one step: each channel's distribution stays as it is, and where both are drawn from nearly the same, they become nearly
+    the same. Drawn apart, the channels of a sound in the middle would differ by chance.
+    """
+
+    def __init__(self, seed: int, together: int = 1) -> None:
+        self.seed, self.together = check_seed(seed), together
         self._generator = np.random.Generator(np.random.Philox(self.seed))
 
     def uniforms(self, num_steps: int, num_codebooks: int) -> torch.Tensor:
         """The next [num_steps, num_codebooks] numbers in [0, 1), float64."""
-        return torch.from_numpy(self._generator.random((num_steps, num_codebooks)))
+        drawn = self._generator.random((num_steps, num_codebooks // self.together))
+        return torch.from_numpy(drawn.repeat(self.together, axis=1))
 
 
 def check_seed(seed: int) -> int:

@@ -61,6 +61,7 @@ def test_a_stream_does_not_depend_on_how_it_is_read() -> None:
     parts = torch.cat([stream.uniforms(3, 4), stream.uniforms(16, 4), stream.uniforms(1, 4)])
     assert torch.equal(whole, parts)
     assert not torch.equal(whole, ClipStream(8).uniforms(20, 4))
+    assert torch.equal(ClipStream(7, together=2).uniforms(20, 8), whole.repeat_interleave(2, dim=1))
     # The numbers of a seed are part of the interface: a stored seed must give the same music next year.
     assert ClipStream(0).uniforms(1, 3).tolist() == [[0.014067035665647709, 0.2577672456246177, 0.47156538101528966]]
 

@@ -98,6 +98,17 @@ def test_stereo_starts_as_the_mono_model(folder: Path) -> None:
         stereo_from_mono(stereo)
 
 
+def test_channels_that_are_drawn_from_the_same_are_the_same(folder: Path) -> None:
+    """A fresh stereo model predicts for both channels what the mono one does, and both are drawn by the same numbers."""
+    mono = checkpoint.load(folder, "cpu")
+    stereo = stereo_from_mono(checkpoint.load(folder, "cpu"))
+    one, two = (model.generate(TEXTS, 0.6, seed=3) for model in (mono, stereo))
+    torch.testing.assert_close(two, one.expand_as(two), atol=1e-4, rtol=0)
+    stereo.pattern = patterns.stereo_delay(8)  # the right channel a step later: drawn for itself
+    apart = stereo.generate(TEXTS, 0.6, seed=3)
+    assert (apart[:, 0] - apart[:, 1]).abs().max() > 1e-2
+
+
 def test_a_text_model_becomes_a_melody_model(folder: Path) -> None:
     text = checkpoint.load(folder, "cpu")
     model = melody_from_text(text, 5.0, seed=0)
