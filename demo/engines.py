@@ -71,16 +71,17 @@ class Engines:
                 return self._loaded[key]
             self._make_room(int(offer.size * HEADROOM))
             self._loading.add(key)
+        engine: Scheduler | None = None
         try:
             from musicgen import checkpoint
 
             engine = self._scheduler(checkpoint.load(offer.source, self.device, key[1]))
         finally:
-            with self._changed:
+            with self._changed:  # at once: who waited for it must find it
                 self._loading.discard(key)
+                if engine is not None:
+                    self._loaded[key], self._users[key] = engine, 1
                 self._changed.notify_all()
-        with self._changed:
-            self._loaded[key], self._users[key] = engine, 1
         return engine
 
     def _scheduler(self, model: MusicGen) -> Scheduler:

@@ -6,6 +6,7 @@ It knows nothing of music or widgets. A ticket's owner reads its events without 
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
 from collections import deque
@@ -29,10 +30,12 @@ class Stopped(MusicGenError):
 
 
 class Ticket(Generic[Job, Event]):
-    """One job in the line. `failure` is for the owner to see; `latest` is the newest progress, older ones are dropped."""
+    """One job in the line. `failure` is for the owner to see; `latest` is the newest progress, older ones are dropped;
+    `context` is the owner's, in which the work is done (it says whose request it is, which a Space's GPU quota asks for)."""
 
     def __init__(self, visitor: str, job: Job) -> None:
         self.visitor, self.job = visitor, job
+        self.context = contextvars.copy_context()
         self.latest: Event | None = None
         self.failure: Exception | None = None
         self._events: deque[Event] = deque()
@@ -158,7 +161,7 @@ class Line(Generic[Job, Event]):
             failure: Exception | None = None
             try:
                 if not ticket.left:
-                    self._work(ticket)
+                    ticket.context.run(self._work, ticket)
             except Stopped:
                 pass
             except Exception as error:  # a worker outlives every job

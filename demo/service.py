@@ -10,7 +10,6 @@ import dataclasses
 import importlib
 import logging
 import math
-import os
 import secrets
 import tempfile
 import threading
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from demo import measure, stored
+from demo import measure, stored, zero_gpu
 from demo.configuration import Configuration
 from demo.engines import Engines
 from demo.files import Files
@@ -110,7 +109,7 @@ class Service:
         self._separator: Any = None
         self._separator_lock = threading.Lock()
         self._measuring = measure.Measuring()
-        self._parts = _on_zero_gpu(self._sound)
+        self._parts = zero_gpu.lent(self._sound, self._fetch) if zero_gpu.active() else self._sound
 
     def warm_up(self) -> threading.Thread:
         """Import PyTorch and load the default model, in the background. A model that is not here is left for later."""
@@ -118,7 +117,7 @@ class Service:
         def work() -> None:
             try:
                 name = self.shelf.default()
-                if self.shelf.find(name).origin != "published":
+                if self.shelf.find(name).origin != "published" and not zero_gpu.active():
                     with self.engines.use(name, "float32"):
                         pass
                 else:
@@ -210,9 +209,24 @@ class Service:
             self._variation(ticket, request, first + index, index)
 
     def _variation(self, ticket: Job, request: Request, seed: int, index: int) -> None:
-        start, waves, rate, complete = time.monotonic(), [], 0, False
+        waves, rate, complete = [], 0, False
+        first: tuple[float, float] | None = None  # the time and the share of the first report: loading is over
+        many = request.variations
+
+        def report(share: float, what: str) -> None:
+            nonlocal first
+            ticket.check()
+            now = time.monotonic()
+            first = first or (now, share)
+            passed, gained = now - first[0], share - first[1]
+            left = None
+            if passed > 0.3 and gained > 0:
+                left = passed / gained * (1 - share + many - 1 - index)
+            which = f"variation {index + 1} of {many}, " if many > 1 else ""
+            ticket.latest = Progress(f"{which}{what}", (index + share) / many, left)
+
         try:
-            for part, rate in self._parts(request, seed, index, ticket):
+            for part, rate in self._parts(request, seed, report):
                 waves.append(part)
                 if index == 0:
                     samples = (part.clip(-1, 1) * 32767).round().astype("int16").T.copy()
@@ -223,31 +237,31 @@ class Service:
             pass
         if ticket.left or not waves:
             raise Stopped("stopped before there was any sound")
-        if complete:
-            self._speeds[request.model, request.precision] = request.duration / (time.monotonic() - start)
-        ticket.latest = Progress("writing", (index + 1) / request.variations)
+        if complete and first is not None:
+            passed = time.monotonic() - first[0]
+            self._speeds[request.model, request.precision] = request.duration * (1 - first[1]) / max(passed, 1e-3)
+        ticket.latest = Progress("writing", (index + 1) / many)
         ticket.put(self._write(request, waves, rate, seed, complete))
 
     def _sound(
-        self, request: Request, seed: int, index: int, ticket: Job | None = None
+        self, request: Request, seed: int, report: Callable[[float, str], None]
     ) -> Iterator[tuple[np.ndarray, int]]:
-        """Parts float32 [C, n] and their rate. Without a ticket (in another process) nobody hears of the progress."""
+        """Parts float32 [C, n] and their rate; `report(share, what)` as it goes on."""
         from demo import making
 
         with self.engines.use(request.model, request.precision) as engine:
-            start, many = time.monotonic(), request.variations
 
             def progress(done: int, total: int) -> None:
-                if ticket is None:
-                    return
-                ticket.check()
-                passed, share = time.monotonic() - start, done / total
-                left = passed * (1 - share) / share + passed / share * (many - 1 - index) if done > 10 else None
-                which = f"variation {index + 1} of {many}, " if many > 1 else ""
-                ticket.latest = Progress(f"{which}step {done} of {total}", (index + share) / many, left)
+                report(done / total, f"step {done} of {total}")
 
             for part in making.stream(engine, request, seed, progress):
                 yield part.cpu().numpy(), engine.model.sample_rate
+
+    def _fetch(self, model: str) -> None:
+        """A model's files, from the hub if need be."""
+        from musicgen import checkpoint
+
+        checkpoint.find(self.shelf.find(model).source)
 
     def _write(self, request: Request, waves: list[np.ndarray], rate: int, seed: int, complete: bool) -> Clip:
         import numpy as np
@@ -274,16 +288,3 @@ class Service:
             complete=complete,
             frames=melody.of_audio(clip),
         )
-
-
-Parts = Callable[[Request, int, int, Job | None], Iterator[tuple["np.ndarray", int]]]
-
-
-def _on_zero_gpu(function: Parts) -> Parts:
-    """On a ZeroGPU Space the GPU is there inside a decorated function, which runs in a process of its own: a ticket cannot
-    go there, so Stop waits for the next part. Elsewhere the function is left as it is."""
-    if os.environ.get("SPACES_ZERO_GPU", "").lower() not in ("1", "true"):
-        return function
-    spaces = importlib.import_module("spaces")
-    remote = spaces.GPU(duration=120)(lambda request, seed, index: function(request, seed, index, None))
-    return lambda request, seed, index, ticket: remote(request, seed, index)  # noqa: ARG005

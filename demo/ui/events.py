@@ -33,6 +33,8 @@ def visitor(request: gr.Request | None) -> str:
 
 def refused(error: Exception, *files: str | None) -> gr.Error:
     """An error as the page shows it: names of files without the place where the server keeps them."""
+    if isinstance(error, gr.Error):
+        return error  # a Space's own, on its GPUs
     if not isinstance(error, MusicGenError):
         log.error("an event failed", exc_info=error)
         return gr.Error(

@@ -1,6 +1,9 @@
 """The parts that need no server: requests, links, the line, engines, files, pictures, melodies, pieces."""
 
 import base64
+import contextvars
+import inspect
+import multiprocessing
 import os
 import pickle
 import sys
@@ -14,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+import musicgen
 from demo import configuration, making, melody, pictures, stored
 from demo.configuration import Configuration, Limits
 from demo.engines import Engines
@@ -24,7 +28,7 @@ from demo.models import Shelf
 from demo.request import Request, Section, clean, format_timeline, parse_timeline
 from demo.service import Service
 from demo.ui import melody_editor
-from musicgen import chroma
+from musicgen import audio, chroma
 from musicgen.audio import Audio
 from musicgen.engine import Scheduler
 from musicgen.errors import InputError
@@ -97,8 +101,6 @@ def test_a_link_that_is_no_link_is_refused() -> None:
 
 
 def test_a_file_brings_the_settings_back(tmp_path: Path) -> None:
-    from musicgen import audio
-
     audio.write(tmp_path / "clip.ogg", Audio(torch.zeros(1, 32_000), 32_000), stored.comment(REQUEST, 4))
     assert stored.of_file(tmp_path / "clip.ogg", "clip.ogg") == (REQUEST, [])
     audio.write(tmp_path / "other.wav", Audio(torch.zeros(1, 32_000), 32_000), "a comment")
@@ -290,8 +292,6 @@ def test_pictures_show_what_sounds() -> None:
 
 def test_a_melody_is_heard_as_the_model_hears_it() -> None:
     frames = melody.extract(TUNE, separate=False)
-    from musicgen import audio
-
     assert melody.as_tensor(frames).equal(chroma.of_audio(audio.read(TUNE)))
     assert melody.similarity(frames, frames) == 1.0
     assert melody.similarity([1, 2], [1, 2, 1, 3]) == 0.75
@@ -309,7 +309,6 @@ def test_measures_are_those_of_the_evaluation(tmp_path: Path) -> None:
     from evaluation.embedders.cache import Cache
     from evaluation.embedders.registry import Registry
     from evaluation.samples import Writer
-    from musicgen import audio
 
     captions = {"a": "calm piano", "b": "heavy rock"}
     writer, items = Writer(tmp_path / "clips", "ours"), []
@@ -431,33 +430,74 @@ def test_a_clip_that_waits_is_stopped_at_once_and_memory_is_named(
     service.close()
 
 
-def test_on_zero_gpu_the_generation_runs_inside_the_decorated_function(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[tuple] = []
+def lending(calls: list):
+    """What the `spaces` package does: a fork for each call, plain values both ways, generators only if it is one."""
 
-    def gpu(duration: int):
+    def gpu(duration):
         def decorate(function):
+            assert inspect.isgeneratorfunction(function)
+
             def inside(*arguments):
-                calls.append((duration, *arguments))
-                yield from function(*arguments)
+                calls.append((os.getpid(), duration(*arguments), WHOSE.get()))
+                context = multiprocessing.get_context("fork")
+                here, there = context.Pipe(duplex=False)
+                asked = pickle.dumps(arguments)
+
+                def work() -> None:
+                    torch.set_num_threads(1)  # OpenMP's threads are not there after a fork
+                    for value in function(*pickle.loads(asked)):
+                        there.send((os.getpid(), value))
+                    there.send(None)
+
+                process = context.Process(target=work, daemon=True)
+                process.start()
+                try:
+                    while here.poll(30) and (sent := here.recv()) is not None:
+                        calls.append(sent[0])
+                        yield sent[1]
+                finally:
+                    process.kill()
 
             return inside
 
         return decorate
 
+    return SimpleNamespace(GPU=gpu)
+
+
+WHOSE: contextvars.ContextVar[str] = contextvars.ContextVar("WHOSE", default="nobody's")
+
+
+def test_on_zero_gpu_the_generation_runs_in_a_fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list = []
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
-    monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU=gpu))
+    monkeypatch.setitem(sys.modules, "spaces", lending(calls))
     service = Service(Configuration(), tmp_path)
-    ticket = service.submit("me", Request("drums", "mini", 1.0, seed=3))
-    assert ticket.wait(20)
-    assert ticket.take()[-1].complete
-    (call,) = calls
-    assert pickle.loads(pickle.dumps(call[1:])) == call[1:]  # what goes to the other process must be plain
+    service.warm_up().join()
+    assert service.engines.loaded() == []  # its threads and its GPU tensors would not be there in a fork
+    WHOSE.set("mine")  # whose quota it is
+    ticket = service.submit("me", Request("drums", "mini", 2.0, seed=3))
+    assert ticket.wait(60)
+    assert ticket.failure is None
+    clip = ticket.take()[-1]
+    assert clip.complete
+    asked, *from_there = calls
+    assert asked == (os.getpid(), 33.0, "mine")
+    assert os.getpid() not in from_there
+    assert service.cost("mini", "float32", 10.0) is not None
+    wave = musicgen.load("mini").generate(["drums"], 2.0, seed=3)[0]
+    expected = audio.normalise_loudness(Audio(wave, 32_000)).wave
+    assert (audio.read(clip.path).wave - expected).abs().max() < 2 / 32_768
+
     ticket = service.submit("me", Request("drums", "mini", 100.0))
     heard: list = []
-    until(lambda: heard.extend(ticket.take()) or bool(heard))
+    until(lambda: heard.extend(ticket.take()) or bool(heard), 60)
     service.stop("me")
-    assert ticket.wait(20)
+    assert ticket.wait(30)
     assert not ticket.take()[-1].complete
+
+    ticket = service.submit("me", Request("drums", "mini", 1.0, continue_from=tmp_path / "nowhere.wav"))
+    assert ticket.wait(60)
+    assert isinstance(ticket.failure, InputError)
+    assert "no such audio file" in str(ticket.failure)
     service.close()
