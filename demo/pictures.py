@@ -14,7 +14,9 @@ from PIL import Image
 
 WIDTH, HEIGHT = 960, 160
 """Pixels."""
-ACCENT = (124, 108, 240)
+CELL = 8
+"""Of a pitch class' height."""
+ACCENT, PALE = (124, 108, 240), (140, 140, 160, 110)
 _RAMP = np.array(
     [(124, 108, 240, 0), (110, 96, 235, 150), (146, 92, 224, 230), (240, 130, 120, 255), (255, 205, 110, 255)]
 )
@@ -60,13 +62,23 @@ def spectrogram(samples: np.ndarray, rate: int) -> Image.Image:
     return _coloured(level).resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
 
 
-def chromagram(frames: Sequence[int], length: int | None = None) -> Image.Image:
-    """Pitch classes over time, C at the bottom; `length`: frames of the whole width, shorter ones repeat from the beginning."""
-    length = length if length is not None else len(frames)
-    level = np.zeros((NUM_CHROMA, length))
-    for index in range(length):
-        level[NUM_CHROMA - 1 - frames[index % len(frames)], index] = 0.62
-    return _coloured(level).resize((WIDTH, NUM_CHROMA * 8), Image.Resampling.NEAREST)
+def chromagram(frames: Sequence[int]) -> Image.Image:
+    """Pitch classes over time, C at the bottom."""
+    level = np.zeros((NUM_CHROMA, len(frames)))
+    for index, pitch in enumerate(frames):
+        level[NUM_CHROMA - 1 - pitch, index] = 0.62
+    return _coloured(level).resize((WIDTH, NUM_CHROMA * CELL), Image.Resampling.NEAREST)
+
+
+def followed(reference: Sequence[int], result: Sequence[int]) -> Image.Image:
+    """The result's pitch classes, bars, over those of the reference, pale cells; a reference that is shorter repeats."""
+    picture = np.zeros((NUM_CHROMA * CELL, len(result), 4), np.uint8)
+    for index, pitch in enumerate(result):
+        bottom = (NUM_CHROMA - reference[index % len(reference)]) * CELL
+        picture[bottom - CELL : bottom, index] = PALE
+        bottom = (NUM_CHROMA - pitch) * CELL
+        picture[bottom - CELL * 3 // 4 : bottom - CELL // 4, index] = (*ACCENT, 255)
+    return Image.fromarray(picture).resize((WIDTH, NUM_CHROMA * CELL), Image.Resampling.NEAREST)
 
 
 def _coloured(level: np.ndarray) -> Image.Image:

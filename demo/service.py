@@ -156,6 +156,12 @@ class Service:
         speed = self._speeds.get((model, precision))
         return None if speed is None else seconds / speed
 
+    def here(self, model: str) -> bool:
+        """Whether a published model's files have been fetched."""
+        from musicgen.checkpoint import hub
+
+        return hub.cached(self.shelf.find(model).source, "config.json") is not None
+
     def melody(self, recording: Path, separate: bool) -> tuple[int, ...]:
         """The chroma frames of a recording, as a model would follow them."""
         from demo import melody

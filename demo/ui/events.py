@@ -107,10 +107,13 @@ class Events:
                 elif isinstance(event, Clip):
                     many += 1
                     history = [*history, event][-self.music.limits.history :]
-                    yield self._select(history, len(history) - 1) | {form.seed: event.seed if many == 1 else gr.skip()}
-                    took = time.monotonic() - start
-                    count = f" ({many} of {event.request.variations})" if event.request.variations > 1 else ""
-                    yield {shown.status: result.show_status(f"Done in {took:.1f} s{count}: {event.summary}.")}
+                    if many == 1:
+                        yield self._select(history, len(history) - 1) | {form.seed: event.seed}
+                    else:  # the visitor may be listening to the first
+                        yield {self.history: history, shown.clips: gr.update(choices=_choices(history))}
+                    took, all_of_them = time.monotonic() - start, event.request.variations
+                    which = f" ({many} of {all_of_them}: choose one below)" if all_of_them > 1 else ""
+                    yield {shown.status: result.show_status(f"Done in {took:.1f} s{which}: {event.summary}.")}
                 elif isinstance(event, int):
                     waiting = (
                         f"Waiting: {event - 1} before you, then it is your turn."
@@ -181,6 +184,7 @@ class Events:
         try:
             offer = self.music.shelf.find(model)
             known = self.music.cost(model, precision, duration)
+            here = offer.origin == "published" and self.music.here(model)
         except (InputError, TypeError):
             return ""
         parts = [f"{duration:g} s are about {round(duration * 50)} steps of the model"]
@@ -191,7 +195,7 @@ class Events:
         if known is not None:
             parts.append(f"{result.show_seconds(known * variations)} on this machine")
         if offer.origin == "published":
-            parts.append(f"{offer.size / 1e9:.1f} GB to download first, unless it is here")
+            parts.append("it is on this machine" if here else f"{offer.size / 1e9:.1f} GB to download first")
         return ", ".join(parts) + "."
 
     def choose(self, history: list[Clip], index: int | None) -> dict[Any, Any]:
@@ -202,14 +206,21 @@ class Events:
         del updates[self.shown.clips]
         return updates
 
-    def formats(self, history: list[Clip], index: int | None) -> dict[Any, Any]:
-        """The chosen clip in the other formats, for the download buttons."""
+    def beside(self, history: list[Clip], index: int | None) -> dict[Any, Any]:
+        """What goes with the clip in the player: its other formats, and the clips it can be compared with."""
         if index is None or not 0 <= index < len(history):
             return {self.shown.downloads[0]: gr.skip()}
-        updates: dict[Any, Any] = {}
+        others = [choice for choice in _choices(history) if choice[1] != index]
+        other = others[-1][1] if others else None
+        updates: dict[Any, Any] = {
+            self.shown.other: gr.update(choices=others, value=other),
+            self.shown.compare_part: gr.update(visible=bool(others)),
+            self.shown.compared: self.compare(history, index, other),
+        }
         for name, button in zip(FORMATS, self.shown.downloads, strict=True):
             try:
-                updates[button] = gr.update(value=str(self.music.files.convert(history[index].path, name)))
+                file = str(self.music.files.convert(history[index].path, name))
+                updates[button] = gr.update(value=file, interactive=True)
             except MusicGenError as error:
                 gr.Warning(str(error))
         return updates
@@ -266,22 +277,22 @@ class Events:
     def _select(self, history: list[Clip], index: int) -> dict[Any, Any]:
         """Updates that show one clip of the visit."""
         shown, clip = self.shown, self._clip(history, index)
-        choices = [(f"{i + 1} · {_title(one)}", i) for i, one in enumerate(history)]
-        others = [choice for choice in choices if choice[1] != index]
         text = stored.link(clip.request, clip.seed)
         return {
             self.history: history,
             shown.made: gr.update(visible=True),
-            shown.clips: gr.update(choices=choices, value=index),
-            shown.player: str(clip.path),
+            shown.clips: gr.update(choices=_choices(history), value=index),
+            shown.player: gr.update(value=str(clip.path), loop=clip.request.loop),
             shown.seen: result.show_pictures(clip),
             shown.measured: "",
             shown.share: f"?s={text}" if text else "",
-            shown.other: gr.update(choices=others, value=others[-1][1] if others else None),
-            shown.compare_part: gr.update(visible=bool(others)),
-            shown.compared: compare.dump(clip.path, history[others[-1][1]].path if others else None),
-            shown.downloads[0]: gr.update(value=str(clip.path)),
+            # Until they hold this clip, and not the one before.
+            **{button: gr.update(interactive=False) for button in shown.downloads},
         }
+
+
+def _choices(history: list[Clip]) -> list[tuple[str, int]]:
+    return [(f"{i + 1} · {_title(clip)}", i) for i, clip in enumerate(history)]
 
 
 def _title(clip: Clip) -> str:
@@ -302,13 +313,13 @@ def connect(music: Service, form: Form, actions: Actions, parts: Parts, shown: R
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     free: dict[str, Any] = quiet | {"concurrency_limit": None}
 
+    beside: list[Any] = [events.beside, [history, shown.clips], every]
     run = actions.go.click(events.generate, [history, *form.inputs], every, **free)
-    run.then(events.formats, [history, shown.clips], shown.downloads, **free)
+    run.then(*beside, **free)
     run.then(events.cost, events.costs, actions.cost, **free)
     actions.stop.click(events.stop, None, shown.status, **free)
-    shown.clips.input(events.choose, [history, shown.clips], every, **free).then(
-        events.formats, [history, shown.clips], shown.downloads, **free
-    )
+    shown.clips.input(events.choose, [history, shown.clips], every, **free)
+    shown.player.change(*beside, **free)
     gr.on(
         [form.melody.change, form.clean.input], events.listen, [form.melody, form.clean, form.model], every,
         api_visibility="private", show_progress="minimal", show_progress_on=[form.melody], concurrency_limit=2,

@@ -53,7 +53,12 @@ const unlock = () => {
   context.resume();
   find('audio').play().catch(() => {});
 };
-document.addEventListener('click', (event) => { if (event.target.closest && event.target.closest('#go')) unlock(); });
+document.addEventListener('click', (event) => {
+  const on = (what) => event.target.closest && event.target.closest(what);
+  if (on('#go')) unlock();
+  // Not two sounds at once: who plays a clip has heard enough of this one.
+  if (on('#result .play-pause-button, #compare [data-do=play]') && context && context.state === 'running') pause(true);
+});
 const heard = () => Math.max(0, Math.min(made, context.currentTime - start));
 const show = () => {
   if (!context || !made) return;

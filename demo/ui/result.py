@@ -122,9 +122,8 @@ def show_pictures(clip: Clip) -> str:
     reference = clip.request.frames
     if reference:
         same = melody.similarity(reference, clip.frames)
-        figures.append(_figure("Melody to follow", pictures.chromagram(reference, len(clip.frames)), "chroma"))
-        label = f"What the model played: {same:.0%} of the melody's pitch classes"
-        figures.append(_figure(label, pictures.chromagram(clip.frames), "chroma"))
+        label = f"What the model played (bars) over the melody (grey): {same:.0%} of the melody's pitch classes"
+        figures.append(_figure(label, pictures.followed(reference, clip.frames), "chroma"))
     else:
         figures.append(
             _figure("Chromagram (C at the bottom, B at the top)", pictures.chromagram(clip.frames), "chroma")

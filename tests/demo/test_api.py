@@ -27,14 +27,15 @@ def ask(client: Client, **values):
 
 
 def test_a_prompt_becomes_a_clip(client: Client) -> None:
-    file, more, about = ask(client, model=SMALL, seed=3, top_k=20)
+    file, more, about = ask(client, model=SMALL, seed=3, top_k=20, negative_prompt="noise")
     assert more == []
     assert about["summary"].startswith("1.00 s, mono, 32000 Hz")
     clip = audio.read(file)
     settings = Settings.of_file(file)
     assert (settings.prompt, settings.model, settings.seed) == ("drums", SMALL, 3)
     # the same music as from Python
-    options = musicgen.GenerationOptions(top_k=20)
+    options = musicgen.GenerationOptions(top_k=20, negative_prompt="noise")
+    assert settings.options == options
     wave = musicgen.load(SMALL).generate(["drums"], 1.0, seed=3, options=options)[0]
     expected = audio.normalise_loudness(audio.Audio(wave, 32_000)).wave
     assert (clip.wave - expected).abs().max() < 2 / 32_768
@@ -87,6 +88,13 @@ def test_variations_differ_by_their_seeds(client: Client) -> None:
     assert about["seed"] == 7
     alone, _, _ = ask(client, seed=9)
     assert audio.read(alone).wave.equal(audio.read(more[1]).wave)
+
+
+def test_a_loop_in_another_precision(client: Client) -> None:
+    file, _, about = ask(client, duration=2.0, loop=True, precision="int8", seed=1)
+    assert about["seconds"] == 1.5  # its last quarter is in its beginning
+    restored = client.predict(handle_file(file), api_name="/settings")
+    assert (restored["loop"], restored["precision"], restored["duration"]) == (True, "int8", 2.0)
 
 
 def test_stereo(client: Client) -> None:

@@ -208,6 +208,46 @@ def test_history_compare_melody_and_continuation(page, music: Service) -> None:
     page.locator("#melody-editor canvas").wait_for()
 
 
+def test_variations_are_there_to_choose_from(page, music: Service) -> None:
+    open_part(page, "More settings")
+    page.fill("#variations input[type=number]", "3")
+    page.fill("#seed input", "5")
+    page.check("#lock input")
+    assert "(3 of 3" in generate(page, "drums", 1.0)
+    assert page.input_value("#clips input").startswith("1 ·")  # the visitor goes on listening to the first
+    assert page.input_value("#seed input") == "5"
+    page.locator("#clips input").click()
+    assert page.get_by_role("option").count() == 3
+    page.get_by_role("option", name="seed 7").click()
+    until(page, lambda: page.locator("#get-mp3").is_enabled())
+    with page.expect_download() as download:
+        page.click("#get-mp3")
+    assert stored.of_file(Path(download.value.path()), "")[0].seed == 7
+
+
+def test_the_place_in_the_queue_is_shown(page, music: Service) -> None:
+    others = [f"other {i}" for i in range(music.configuration.workers + 1)]
+    for other in others:
+        music.submit(other, Request("x", "mini", 200.0))
+    page.fill("#prompt textarea", "drums")
+    set_duration(page, 1)
+    page.click("#go")
+    assert "1 before you" in said(page, "Waiting")
+    music.leave(others[0])
+    said(page, "you are next")
+    for other in others:
+        music.leave(other)
+    said(page, "Done")
+
+
+def test_the_page_says_what_one_must_know(page) -> None:
+    notes = page.inner_text("#notes").replace("\n", " ")
+    for text in ("nothing you enter goes anywhere else", "cannot sing", "CC-BY-NC 4.0, not for commercial use"):
+        assert text in notes
+    choose(page, "facebook/musicgen-large")
+    page.get_by_text("13.7 GB to download first").wait_for()
+
+
 def test_measuring_with_one_click(page) -> None:
     open_part(page, "Melody: hum or upload")
     page.set_input_files("#melody-file input[type=file]", str(TUNE))

@@ -1,6 +1,8 @@
 """Many visitors at one engine, and how the program starts."""
 
+import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -10,10 +12,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from gradio_client import Client
+import yaml
+from gradio_client import Client, handle_file
 
-from demo.configuration import Configuration
+from demo.configuration import Configuration, Limits
 from demo.service import Service
+from tests.conftest import GOLDEN
 from tests.demo.conftest import serving
 
 ROOT = Path(__file__).parents[2]
@@ -65,13 +69,24 @@ def test_building_the_page_needs_no_pytorch() -> None:
     assert done.returncode == 0, done.stderr[-500:]
 
 
-def test_the_program_answers_and_takes_its_settings_from_the_environment() -> None:
+def test_the_program_runs_as_in_its_container(tmp_path: Path) -> None:
+    """With the files that the Dockerfile copies, its command and its health check; its settings from the environment."""
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    for line in lines:
+        if line.startswith("COPY"):
+            for name in line.split()[1:-1]:
+                (tmp_path / name).symlink_to(ROOT / name)
+    (command,) = [json.loads(line.removeprefix("CMD ")) for line in lines if line.startswith("CMD")]
+    (health,) = [line.split(" CMD ")[1] for line in lines if line.startswith("HEALTHCHECK")]
+    assert command[0] == "python"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "MUSICGEN_DEMO_MAX_DURATION": "42"}
     start = time.monotonic()
-    program = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+    program = subprocess.Popen(
+        [sys.executable, *command[1:]], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL
+    )
     try:
         while True:
             try:
@@ -84,9 +99,40 @@ def test_the_program_answers_and_takes_its_settings_from_the_environment() -> No
         print(f"the page answered after {time.monotonic() - start:.1f} s")
         assert page.status_code == 200
         assert "42" in httpx.get(f"http://127.0.0.1:{port}/config", timeout=30).text
+        assert health.split()[0] == "python"
+        check = shlex.split(health.replace("7860", str(port)))[1:]
+        assert subprocess.run([sys.executable, *check], cwd=tmp_path, check=False, timeout=60).returncode == 0
     finally:
         program.terminate()
         program.wait(20)
+
+
+def test_a_space_gets_what_the_program_is_pinned_to() -> None:
+    space = yaml.safe_load((ROOT / "README.md").read_text().split("---")[1])
+    assert f"gradio=={space['sdk_version']}" in (ROOT / "requirements.txt").read_text().splitlines()
+    assert space["python_version"] == "3.11"
+    assert (space["sdk"], (ROOT / space["app_file"]).is_file()) == ("gradio", True)
+
+
+def test_what_is_old_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clips, uploads, and the copies that Gradio makes of both."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
+    service = Service(Configuration(limits=Limits(keep_hours=2 / 3600)), tmp_path / "clips")
+    with serving(service) as address:
+        client = Client(address, verbose=False, download_files=str(tmp_path / "mine"))
+        upload = handle_file(str(GOLDEN / "chroma" / "melody_a.wav"))
+        client.predict(
+            prompt="x", model="mini-melody", duration=1.0, melody=upload, separate=False, api_name="/generate"
+        )
+
+        def kept() -> int:
+            return sum(file.is_file() for part in ("gradio", "clips") for file in (tmp_path / part).rglob("*"))
+
+        assert kept() >= 2
+        end = time.monotonic() + 30
+        while kept():
+            assert time.monotonic() < end
+            time.sleep(0.2)
 
 
 def test_a_page_with_a_password_shows_nothing_without_it(tmp_path: Path) -> None:

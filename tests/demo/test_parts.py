@@ -2,6 +2,8 @@
 
 import base64
 import contextvars
+import dataclasses
+import gc
 import inspect
 import multiprocessing
 import os
@@ -9,6 +11,7 @@ import pickle
 import sys
 import threading
 import time
+import weakref
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
@@ -200,11 +203,16 @@ def test_a_job_that_fails_does_not_end_the_line() -> None:
 
 
 def test_engines_unload_the_least_used() -> None:
-    engines = Engines(Shelf(), "cpu", most=2)
+    engines, seen = Engines(Shelf(), "cpu", most=2), {}
     for name in ("mini", "mini-melody", "mini", "mini-stereo-melody"):
         with engines.use(name, "float32") as engine:
             assert engine.model.name.endswith(name)
+            seen[name] = weakref.ref(engine.model)
+    del engine
     assert [name for name, _ in engines.loaded()] == ["mini", "mini-stereo-melody"]
+    gc.collect()
+    assert seen["mini-melody"]() is None  # its memory is free again
+    assert seen["mini"]() is not None
 
 
 def test_engines_unload_for_memory_but_never_what_is_in_use() -> None:
@@ -245,6 +253,13 @@ def test_two_visitors_load_a_model_once(monkeypatch: pytest.MonkeyPatch) -> None
 # Files
 
 
+def test_the_page_knows_which_models_are_here(tmp_path: Path) -> None:
+    service = Service(Configuration(), tmp_path)
+    assert service.here("facebook/musicgen-small")  # the tests' stand-in
+    assert not service.here("facebook/musicgen-large")
+    service.close()
+
+
 def test_files_expire(tmp_path: Path) -> None:
     files = Files(tmp_path, hours=1)
     old, new = files.new("flac"), files.new("flac")
@@ -280,10 +295,18 @@ def test_pictures_show_what_sounds() -> None:
     seen = np.asarray(pictures.spectrogram(tone, 32_000))[..., 3].sum(axis=1)
     expected = pictures.HEIGHT * (1 - np.log(1000 / 30) / np.log(16_000 / 30))
     assert abs(int(seen.argmax()) - expected) < 4
-    grid = np.asarray(pictures.chromagram([0, 11], 4))[..., 3]
+    grid = np.asarray(pictures.chromagram([0, 11]))[..., 3]
     assert grid[-4, 5] > 0  # C at the bottom, first
-    assert grid[4, pictures.WIDTH - 5] > 0  # B at the top, last: the two repeat
+    assert grid[4, pictures.WIDTH - 5] > 0  # B at the top, last
     assert grid[4, 5] == 0
+    over = np.asarray(pictures.followed([0, 11], [0, 5, 0, 11]))
+    middle, edge = slice(4, None, 8), slice(0, None, 8)  # of the rows, B first
+    columns = over[:, pictures.WIDTH // 8 :: pictures.WIDTH // 4]  # the middle of each frame
+    bars = (columns[middle] == (*pictures.ACCENT, 255)).all(axis=-1)
+    assert [11 - int(column.argmax()) for column in bars.T] == [0, 5, 0, 11]
+    assert (bars.sum(axis=0) == 1).all()
+    cells = (columns[edge] == pictures.PALE).all(axis=-1)
+    assert [11 - int(column.argmax()) for column in cells.T] == [0, 11, 0, 11]  # the shorter one repeats
     for samples in (np.zeros((1, 10), np.float32), np.zeros((2, 3), np.float32)):
         pictures.waveform(samples, 32_000)
         pictures.spectrogram(samples, 32_000)
@@ -346,22 +369,27 @@ def test_pieces_of_a_timeline() -> None:
     ]
 
 
-def test_a_timeline_is_whole() -> None:
+@pytest.mark.parametrize("over", ["nothing", "a melody", "a continuation"])
+def test_a_timeline_is_whole(tmp_path: Path, over: str) -> None:
     from musicgen import checkpoint
 
     engine = Scheduler(checkpoint.load("mini-melody", "cpu"), slots=1, chunk=making.CHUNK)
-    frames = tuple(range(12))
-    request = Request("a", "mini-melody", 3.0, timeline=(Section(1.0, "b"), Section(2.0, "c")), frames=frames)
+    audio.write(tmp_path / "begun.wav", Audio(audio.read(TUNE).wave[:, :16_000], 32_000))
+    given = {"a melody": {"frames": tuple(range(12))}, "a continuation": {"continue_from": tmp_path / "begun.wav"}}
+    plain = Request("a", "mini-melody", 1.0, **given.get(over, {}))
+    request = dataclasses.replace(plain, duration=3.0, timeline=(Section(1.0, "b"), Section(2.0, "c")))
     steps: list[tuple[int, int]] = []
     wave = torch.cat(list(making.stream(engine, request, 1, lambda *step: steps.append(step))), dim=1)
     assert wave.shape == (1, 96_000)
     assert steps[-1] == (150, 150)
     assert [one for one, _ in steps] == sorted(one for one, _ in steps)
     # until the first change it is what the description alone gives
-    alone = torch.cat(
-        list(making.stream(engine, Request("a", "mini-melody", 1.0, frames=frames), 1, lambda *_: None)), dim=1
-    )
+    alone = torch.cat(list(making.stream(engine, plain, 1, lambda *_: None)), dim=1)
     assert wave[:, :32_000].equal(alone)
+    # and after it something else: the same piece goes on otherwise under one description
+    same = torch.cat(list(making.stream(engine, dataclasses.replace(plain, duration=3.0), 1, lambda *_: None)), dim=1)
+    assert not wave[:, 64_000:].equal(same[:, 64_000:])
+    engine.close()
 
 
 def test_a_step_at_a_joint_fades() -> None:
