@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from demo import melody
-from demo.request import Request
+from demo.request import MAX_RECORDING, Request
 from musicgen.audio import Audio
 from musicgen.engine import Scheduler
 from musicgen.model import MusicGen
@@ -66,7 +66,7 @@ def stream(
     if request.continue_from is not None:
         from musicgen import audio
 
-        given = audio.read(request.continue_from)
+        given = audio.read(request.continue_from, MAX_RECORDING)
     plan = pieces(request, model.frame_rate, model.max_duration, given.duration if given else 0.0)
     if len(plan) == 1:
         only = plan[0]

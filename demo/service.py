@@ -25,7 +25,7 @@ from demo.engines import Engines
 from demo.files import Files
 from demo.line import Busy, Line, Stopped, Ticket
 from demo.models import Shelf
-from demo.request import MAX_SEED, Request, Section, check, clean, format_timeline, parse_timeline, whole
+from demo.request import MAX_RECORDING, MAX_SEED, Request, Section, check, clean, format_timeline, parse_timeline, whole
 from musicgen.errors import InputError
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ class Service:
         """How long a recording is. Raises InputError for what is none."""
         from musicgen import audio
 
-        return audio.read(recording).duration
+        return audio.read(recording, MAX_RECORDING).duration
 
     def close(self) -> None:
         self.line.close()

@@ -37,6 +37,11 @@ MIN_LOUDNESS_SECONDS = 0.4
 """One BS.1770 gating block: shorter audio has no integrated loudness."""
 
 _PEAK_CEILING = 10 ** (-1 / 20)
+_MAX_KERNEL = 2**22
+"""Weights of a resampling kernel: rates without a common divisor, 43 997 and 32 000 Hz say, would need gigabytes."""
+_BLOCK = 1 << 20
+_MAX_DENSITY = 2 * 192_000
+"""Samples a second of a file whose length is limited."""
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 
@@ -68,7 +73,13 @@ class Audio:
         """The same sound at another rate (windowed-sinc interpolation)."""
         if rate == self.rate:
             return self
-        return Audio(torchaudio.functional.resample(self.wave, self.rate, rate), rate)
+        shared = math.gcd(self.rate, rate)
+        if (self.rate // shared) * (rate // shared) <= _MAX_KERNEL:
+            return Audio(torchaudio.functional.resample(self.wave, self.rate, rate), rate)
+        import soxr  # which needs no kernel for each phase
+
+        samples = soxr.resample(self.wave.detach().cpu().numpy().T, self.rate, rate).reshape(-1, self.wave.shape[0])
+        return Audio(torch.from_numpy(samples.T.copy()).to(self.wave), rate)
 
     def with_channels(self, channels: int) -> Audio:
         """Mono for 1; for 2, mono is doubled and more than two channels are mixed down first."""
@@ -77,20 +88,38 @@ class Audio:
         return Audio(self.mono().wave.expand(channels, -1).contiguous(), self.rate)
 
 
-def read(path: str | os.PathLike[str]) -> Audio:
-    """Read an audio file (WAV, FLAC, MP3, OGG and what else libsndfile reads). Errors name the file and the cause."""
+def read(path: str | os.PathLike[str], longest: float = math.inf) -> Audio:
+    """Read an audio file (WAV, FLAC, MP3, OGG and what else libsndfile reads). Errors name the file and the cause.
+
+    longest: seconds; a file that holds more is refused before it is decoded (a megabyte of FLAC can be hours of silence).
+    """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such audio file")
     try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(path) as file:
+            rate = file.samplerate
+            if math.isfinite(longest) and file.channels * rate > _MAX_DENSITY:
+                raise InputError(f"{path} has {file.channels} channels at {rate} Hz: stereo at 192000 Hz at most")
+            samples = _decode(file, longest * rate)
     except soundfile.LibsndfileError as error:
         raise InputError(f"{path}: not readable as audio ({error.error_string.strip()})") from error
+    if samples.shape[0] > longest * rate:
+        raise InputError(f"{path} is longer than {longest:g} s: cut it first")
     if samples.shape[0] == 0:
         raise InputError(f"{path}: holds no samples")
     if not np.isfinite(samples).all():
         raise InputError(f"{path}: holds NaN or infinite samples")
     return Audio(torch.from_numpy(samples.T.copy()), int(rate))
+
+
+def _decode(file: soundfile.SoundFile, most: float) -> np.ndarray:
+    """Samples [T, C] of a file, hardly more than `most`. Its header may not know how many there are, or lie."""
+    blocks, count = [np.zeros((0, file.channels), np.float32)], 0
+    while count <= most and len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
+        blocks.append(block)
+        count += len(block)
+    return np.concatenate(blocks)
 
 
 def check_format(path: str | os.PathLike[str]) -> str:

@@ -82,7 +82,7 @@ def test_what_has_no_loudness_is_left_alone() -> None:
 
 
 def test_resampling_keeps_the_tone() -> None:
-    for rate in (8_000, 44_100, 48_000):
+    for rate in (8_000, 44_100, 48_000, 31_991):  # the last has no divisor in common with 32 000
         other = tone(1.0).resampled(rate)
         assert other.wave.shape[1] == rate
         assert torch.fft.rfft(other.wave[0]).abs().argmax().item() == 440
@@ -113,6 +113,25 @@ def test_files_without_samples_or_with_nan_are_named(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "nan.wav", torch.full((10,), float("nan")).numpy(), 32_000, subtype="FLOAT")
     with pytest.raises(InputError, match="NaN or infinite"):
         audio.read(tmp_path / "nan.wav")
+
+
+def test_long_files_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "clip.flac"
+    with soundfile.SoundFile(path, "w", 8_000, 1) as file:
+        for _ in range(6):  # two hours in a quarter of a megabyte
+            file.write(torch.zeros(8_000 * 1200).numpy())
+    content = path.read_bytes()
+    # Bits 28 to 63 of the eight bytes from the 18th on: how many samples there are; 0 for "nobody knows".
+    head = int.from_bytes(content[18:26], "big") >> 36 << 36
+    for told in (8_000 * 7200, 0, 2**36 - 1):
+        path.write_bytes(content[:18] + (head | told).to_bytes(8, "big") + content[26:])
+        with pytest.raises(InputError, match=r"clip\.flac is longer than 600 s"):
+            audio.read(path, longest=600.0)
+    audio.write(path, tone(1.0))
+    assert audio.read(path, longest=1.0).duration == 1.0
+    soundfile.write(tmp_path / "many.wav", torch.zeros(1000, 64).numpy(), 48_000)
+    with pytest.raises(InputError, match="has 64 channels at 48000 Hz"):
+        audio.read(tmp_path / "many.wav", longest=600.0)
 
 
 def test_unknown_extensions_and_rates_are_named(tmp_path: Path) -> None:

@@ -193,9 +193,7 @@ def build(music: Service) -> tuple[Form, Actions, Parts]:
         )  # fmt: skip
     with gr.Accordion("More settings", open=False, elem_id="more"):
         with gr.Row():
-            variations = gr.Slider(
-                1, limits.max_variations, value=1, step=1, label="Variations", elem_id="variations"
-            )
+            variations = gr.Slider(1, limits.max_variations, value=1, step=1, label="Variations", elem_id="variations")
             precision = gr.Dropdown(
                 ["float32", "bfloat16", "float16", "int8", "int4"], value="float32", label="Precision",
                 info="float32 is exact; what else is there depends on the machine.",

@@ -67,7 +67,7 @@ class MelodyConditioner(nn.Module):
         """Read, check and separate a melody; `separate=False` takes clean or hummed input as it is."""
         if isinstance(melody, torch.Tensor):
             return Melody(frames=_checked_frames(melody))
-        recording = melody if isinstance(melody, Audio) else audio.read(melody)
+        recording = melody if isinstance(melody, Audio) else audio.read(melody, MAX_SECONDS)
         _check_recording(recording, "the melody" if isinstance(melody, Audio) else str(melody))
         if separate:
             recording = self.separator(recording)

@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+import soundfile
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
@@ -269,6 +271,20 @@ def test_uploads_with_false_names_and_contents(client: Client, tmp_path: Path) -
         with pytest.raises(AppError):
             client.predict(handle_file(str(file)), api_name="/settings")
     assert ask(client)[2]["seconds"] == 1.0
+
+
+def test_recordings_that_would_take_all_memory_are_refused_or_read(client: Client, tmp_path: Path) -> None:
+    with soundfile.SoundFile(tmp_path / "hours.flac", "w", 8_000, 1) as file:
+        for _ in range(4):
+            file.write(np.zeros(8_000 * 1200))
+    odd = tmp_path / "odd.wav"  # a rate that has no divisor in common with the model's
+    soundfile.write(odd, audio.read(TUNE).wave[0].numpy()[:8_000], 31_991)
+    hours = handle_file(str(tmp_path / "hours.flac"))
+    for given in ({"melody": hours, "separate": False}, {"continue_from": hours}):
+        with pytest.raises(AppError, match=r"hours\.flac is longer than 600 s"):
+            ask(client, model="mini-melody", **given)
+    for given in ({"melody": handle_file(str(odd)), "separate": False}, {"continue_from": handle_file(str(odd))}):
+        assert ask(client, model="mini-melody", **given)[2]["seconds"] == 1.0
 
 
 def test_an_upload_that_is_too_large_is_refused(address: str, tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ def test_history_compare_melody_and_continuation(page, music: Service) -> None:
     page.locator("#melody-editor canvas").wait_for()
 
 
-def test_variations_are_there_to_choose_from(page, music: Service) -> None:
+def test_variations_are_there_to_choose_from(page) -> None:
     open_part(page, "More settings")
     page.fill("#variations input[type=number]", "3")
     page.fill("#seed input", "5")

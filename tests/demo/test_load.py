@@ -84,9 +84,7 @@ def test_the_program_runs_as_in_its_container(tmp_path: Path) -> None:
         port = free.getsockname()[1]
     environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "MUSICGEN_DEMO_MAX_DURATION": "42"}
     start = time.monotonic()
-    program = subprocess.Popen(
-        [sys.executable, *command[1:]], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL
-    )
+    program = subprocess.Popen([sys.executable, *command[1:]], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
     try:
         while True:
             try:
