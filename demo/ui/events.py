@@ -44,7 +44,7 @@ def refused(error: Exception, *files: str | None) -> gr.Error:
     for file in files:
         if file:
             text = text.replace(f"{Path(file).parent}/", "")
-    return gr.Error(text, title="Not done", duration=None, print_exception=False)
+    return gr.Error(text, title="Not done", duration=15, print_exception=False)
 
 
 async def follow(music: Service, ticket: Job) -> AsyncIterator[Any]:
@@ -97,7 +97,7 @@ class Events:
         shown, form = self.shown, self.form
         given = dict(zip(form.inputs, values, strict=True))
         files = [given[form.melody], given[form.continue_from]]
-        start, many, feed = time.monotonic(), 0, live.Feed(secrets.token_hex(8))
+        start, many, told, feed = time.monotonic(), 0, "", live.Feed(secrets.token_hex(8))
         yield {shown.status: result.show_status("Asking for a place…", 0.0), shown.live: live.silence(feed.run)}
         try:
             ticket = self.music.submit(visitor(request), form.request(*values))
@@ -111,9 +111,7 @@ class Events:
                         yield self._select(history, len(history) - 1) | {form.seed: event.seed}
                     else:  # the visitor may be listening to the first
                         yield {self.history: history, shown.clips: gr.update(choices=_choices(history))}
-                    took, all_of_them = time.monotonic() - start, event.request.variations
-                    which = f" ({many} of {all_of_them}: choose one below)" if all_of_them > 1 else ""
-                    yield {shown.status: result.show_status(f"Done in {took:.1f} s{which}: {event.summary}.")}
+                    told = event.summary if many == 1 else f"{many} clips to choose from, the last {event.summary}"
                 elif isinstance(event, int):
                     waiting = (
                         f"Waiting: {event - 1} before you, then it is your turn."
@@ -123,11 +121,14 @@ class Events:
                     yield {shown.status: result.show_status(waiting, 0.0)}
                 else:
                     yield {shown.status: result.show_progress(event)}
-            if not many:
-                yield {shown.status: result.show_status("Stopped before there was any sound.")}
+            done = (
+                f"Done in {time.monotonic() - start:.1f} s: {told}." if many else "Stopped before there was any sound."
+            )
+            yield {shown.status: result.show_status(done), shown.live: feed.end()}
         except Exception as error:
-            yield {shown.status: result.show_status("Not generated.")}
-            raise refused(error, *files) from None
+            said = refused(error, *files)
+            yield {shown.status: result.show_status(f"Not generated: {said.message}.")}
+            raise said from None
 
     def stop(self, request: gr.Request) -> dict[Any, Any]:
         """Keep what was made; the generation itself shows it."""
@@ -187,13 +188,13 @@ class Events:
             here = offer.origin == "published" and self.music.here(model)
         except (InputError, TypeError):
             return ""
-        parts = [f"{duration:g} s are about {round(duration * 50)} steps of the model"]
-        if variations > 1:
-            parts.append(f"{variations:g} times")
+        steps = f"{round(duration * 50 * variations)} steps of the model"
+        if known is None:
+            parts = [f"{steps}: how long they take here, the first clip will tell"]
+        else:
+            parts = [f"{result.show_seconds(known * variations).capitalize()} on this machine: {steps}"]
         if apart:
             parts.append("half as slow again for the melody's own guidance")
-        if known is not None:
-            parts.append(f"{result.show_seconds(known * variations)} on this machine")
         if offer.origin == "published":
             parts.append("it is on this machine" if here else f"{offer.size / 1e9:.1f} GB to download first")
         return ", ".join(parts) + "."
@@ -297,7 +298,7 @@ def _choices(history: list[Clip]) -> list[tuple[str, int]]:
 
 def _title(clip: Clip) -> str:
     words = clip.request.prompt or "no description"
-    short = words if len(words) <= 30 else f"{words[:29].rstrip()}…"
+    short = words if len(words) <= 22 else f"{words[:21].rstrip(' ,')}…"
     return f"{short} · {clip.seconds:.0f} s · seed {clip.seed}"
 
 

@@ -202,12 +202,14 @@ def build(music: Service) -> tuple[Form, Actions, Parts]:
             seed = gr.Number(label="Seed", value=None, precision=0, minimum=0, maximum=MAX_SEED, elem_id="seed")
             lock = gr.Checkbox(value=False, label="Keep this seed (the same music again)", elem_id="lock")
         negative = gr.Textbox(label="Steer away from", placeholder="noise, low quality")
-        guidance = gr.Slider(1, 10, value=3, step=0.1, label="Guidance: how closely to follow the description")
+        guidance = gr.Slider(
+            1, 10, value=3, step=0.1, label="Guidance", info="How closely to follow description and melody."
+        )
         with gr.Row():
-            apart = gr.Checkbox(value=False, label="Guide the melody apart from the text (half as slow again)")
+            apart = gr.Checkbox(value=False, label="Guide text and melody apart (half as slow again)")
             melody_guidance = gr.Slider(1, 10, value=3, step=0.1, label="Melody guidance")
+        temperature = gr.Slider(0.1, 2, value=1, step=0.05, label="Temperature", info="Higher is wilder.")
         with gr.Row():
-            temperature = gr.Slider(0.1, 2, value=1, step=0.05, label="Temperature: higher is wilder")
             top_k = gr.Slider(0, 2048, value=250, step=1, label="Top-k (0: all)")
             top_p = gr.Slider(0, 1, value=0, step=0.01, label="Top-p (0: all)")
         loop = gr.Checkbox(value=False, label="Seamless loop: the end is mixed into the beginning (a second shorter)")

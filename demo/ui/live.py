@@ -1,8 +1,8 @@
 """The sound of a clip while it is made: plain samples, played without a gap by the browser's own audio clock.
 
 Gradio's streamed audio is lossy, needs ffmpeg on the server, and stumbles when its first segment is late; this needs neither.
-Its value is JSON: {"run": id, "rate": Hz, "channels": C, "parts": [[number, base64 of int16], …]}. Each value repeats the part
-before it, since a page that is busy may skip a value.
+Its value is JSON: {"run": id, "rate": Hz, "channels": C, "parts": [[number, base64 of int16], …], "ended": false}. Each value
+repeats the part before it, since a page that is busy may skip a value.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ STYLE = """
 """
 
 SCRIPT = """
-let context = null, out = null, run = null, next = 0, start = 0, made = 0, sources = [], timer = null;
+let context = null, out = null, run = null, next = 0, start = 0, made = 0, sources = [], timer = null, ended = false;
 const find = (what) => element.querySelector(what);
 // A browser lets sound begin only after a click: Generate is one.
 const unlock = () => {
@@ -57,7 +57,8 @@ document.addEventListener('click', (event) => {
   const on = (what) => event.target.closest && event.target.closest(what);
   if (on('#go')) unlock();
   // Not two sounds at once: who plays a clip has heard enough of this one.
-  if (on('#result .play-pause-button, #compare [data-do=play]') && context && context.state === 'running') pause(true);
+  if (!on('#result .play-pause-button, #compare [data-do=play]') || !context) return;
+  if (ended) reset(); else if (context.state === 'running') pause(true);
 });
 const heard = () => Math.max(0, Math.min(made, context.currentTime - start));
 const show = () => {
@@ -66,8 +67,8 @@ const show = () => {
   element.dataset.heard = time.toFixed(2);
   find('.meter i').style.width = 100 * time / made + '%';
   find('.time').textContent = `${Math.floor(time)} of ${Math.floor(made)} s`;
-  // Heard to the end, and nothing more has come: the clip itself is there now.
-  if (context.currentTime > start + made + 4) { find('.live').hidden = true; clearInterval(timer); }
+  // Heard to the end: the clip itself is there now.
+  if (context.currentTime > start + made + (ended ? 0.3 : 4)) { find('.live').hidden = true; clearInterval(timer); }
 };
 const reset = () => {
   sources.forEach((source) => { source.onended = null; try { source.stop(); } catch {} });
@@ -102,6 +103,7 @@ const take = () => {
   let value;
   try { value = JSON.parse(props.value || '{}'); } catch { return; }
   if (value.run !== run) { run = value.run; reset(); if (context) pause(false); }
+  ended = Boolean(value.ended);
   if (!value.parts || !value.parts.length) return;
   unlock();
   find('.live').hidden = false;
@@ -133,6 +135,7 @@ class Feed:
     def __init__(self, run: str) -> None:
         self.run, self._number = run, 0
         self._before: list[tuple[int, str]] = []
+        self._kind: dict[str, int] = {}
 
     def value(self, sounds: Sequence[Sound]) -> str:
         """The value for the next parts."""
@@ -142,6 +145,9 @@ class Feed:
             self._number += 1
         sent = [*self._before, *parts]
         self._before = parts[-1:]
-        return json.dumps(
-            {"run": self.run, "rate": sounds[-1].rate, "channels": sounds[-1].samples.shape[1], "parts": sent}
-        )
+        self._kind = {"rate": sounds[-1].rate, "channels": sounds[-1].samples.shape[1]}
+        return json.dumps({"run": self.run, **self._kind, "parts": sent})
+
+    def end(self) -> str:
+        """The value when no more will come."""
+        return json.dumps({"run": self.run, **self._kind, "parts": self._before, "ended": True})

@@ -51,6 +51,7 @@ STYLE = """
   border: 1px solid var(--border-color-primary); font-size: 0.85rem; font-weight: 500; line-height: 1.3;
   background: var(--button-secondary-background-fill); color: var(--button-secondary-text-color); }
 .melody-editor input { width: 76px; background: var(--input-background-fill); color: var(--body-text-color); }
+@media (pointer: coarse) { .melody-editor button, .melody-editor input { min-height: 42px; } }
 .melody-editor label { font-size: 0.85rem; color: var(--body-text-color); }
 """
 
@@ -137,14 +138,20 @@ element.addEventListener('click', (event) => {
   if (name === 'play') return play();
   keep(); act[name](); store(); times();
 });
+// A finger that begins to move scrolls (the browser says "cancel"): it changes a note only when it is lifted in place.
 element.addEventListener('pointerdown', (event) => {
   if (event.target.tagName !== 'CANVAS' || !frames.length) return;
-  keep(); drawing = true; last = null; set(event);
+  drawing = true; last = null;
+  if (event.pointerType !== 'touch') { keep(); set(event); }
 });
-element.addEventListener('pointermove', (event) => { if (drawing) set(event); });
-const done = () => { if (drawing) { drawing = false; last = null; store(); } };
-window.addEventListener('pointerup', done);
-window.addEventListener('pointercancel', done);
+element.addEventListener('pointermove', (event) => { if (drawing && event.pointerType !== 'touch') set(event); });
+window.addEventListener('pointerup', (event) => {
+  if (!drawing) return;
+  drawing = false;
+  if (event.pointerType === 'touch') { keep(); set(event); }
+  last = null; store();
+});
+window.addEventListener('pointercancel', () => { drawing = false; });
 element.addEventListener('keydown', (event) => {
   if (event.target.tagName !== 'CANVAS' || !frames.length) return;
   const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key], change = { ArrowUp: 1, ArrowDown: -1 }[event.key];

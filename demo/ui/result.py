@@ -53,9 +53,9 @@ def build() -> Result:
                 gr.DownloadButton(name.upper(), size="sm", min_width=60, elem_id=f"get-{name}") for name in FORMATS
             ]
         with gr.Row():
-            as_melody = gr.Button("Use as melody", size="sm", elem_id="as-melody")
-            go_on = gr.Button("Continue from here", size="sm", elem_id="go-on")
-            measuring = gr.Button("Measure", size="sm", elem_id="measure", visible=measure.available())
+            as_melody = gr.Button("Use as melody", size="sm", min_width=100, elem_id="as-melody")
+            go_on = gr.Button("Continue from here", size="sm", min_width=130, elem_id="go-on")
+            measuring = gr.Button("Measure", size="sm", min_width=80, elem_id="measure", visible=measure.available())
         measured = gr.HTML("", elem_id="measured")
         with gr.Accordion("Compare with another clip", open=False, visible=False, elem_id="compare-part") as part:
             other = gr.Dropdown([], label="B (A is the clip above)", elem_id="other")

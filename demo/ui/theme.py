@@ -13,6 +13,8 @@ CSS = """
 #cost p { margin: 0; }
 #actions button { min-height: 46px; }
 #status, #status > *, #live, #live > * { padding: 0 !important; }
+#live:has(.live[hidden]), #measured:not(:has(.figures)):not(:has(p)) { display: none; }
+.label-wrap span { text-align: left; }
 #notes-part, #notes-part > * { background: transparent; border: none; }
 .status { padding: 12px 14px; min-height: 62px; border: 1px solid var(--border-color-primary);
   border-radius: var(--block-radius); background: var(--block-background-fill); }
@@ -21,21 +23,25 @@ CSS = """
   overflow: hidden; }
 .status .bar div { height: 100%; background: var(--color-accent); transition: width 0.4s; }
 figure.sound { margin: 0 0 10px; }
-.figures { width: 100%; border-collapse: collapse; font-size: 14px; }
-.figures th, .figures td { text-align: left; padding: 6px 8px; border-bottom: 1px solid var(--border-color-primary); }
+.figures { width: 100%; border-collapse: collapse; font-size: 0.84rem; }
+.figures, .figures tr, .figures th, .figures td { border: none !important; }
+.figures th, .figures td { text-align: left; padding: 6px 8px; }
+.figures tr + tr { border-top: 1px solid var(--border-color-primary) !important; }
 .figures td:nth-child(2) { font-variant-numeric: tabular-nums; font-weight: 600; }
 figure.sound:last-child { margin-bottom: 0; }
 figure.sound img { display: block; width: 100%; height: 74px; border-radius: 6px;
   background: var(--block-background-fill); border: 1px solid var(--border-color-primary); }
-figure.sound.chroma img { height: 60px; image-rendering: pixelated; }
+figure.sound.chroma img { height: 96px; image-rendering: pixelated; }
 figure.sound figcaption { font-size: 0.8rem; margin-bottom: 3px; }
-#clips input { text-overflow: ellipsis; padding-right: 1.8rem; } /* clear of the arrow */
+#clips input, #other input { text-overflow: ellipsis; padding-right: 1.8rem; } /* clear of the arrow */
 .playback.icon { display: none; }
 .timestamps time, .controls span { color: var(--body-text-color-subdued) !important; }
 @media (max-width: 640px) {
-  .gradio-container { padding: 10px 8px !important; }
-  #actions { position: sticky; bottom: 0; z-index: 20; padding: 6px 0; background: var(--body-background-fill); }
+  .gradio-container, .gradio-container > main { padding: 4px 6px 40px !important; }
+  #actions { position: fixed; left: 0; right: 0; bottom: 0; z-index: 20; padding: 6px 12px;
+    background: var(--body-background-fill); border-top: 1px solid var(--border-color-primary); }
   #actions button { min-height: 50px; min-width: 90px; }
+  #cost { min-height: 2.6rem; }
 }
 @media (prefers-reduced-motion: reduce) { * { transition: none !important; animation: none !important; } }
 """
@@ -51,6 +57,12 @@ HEAD = """
     if (text && area.getAttribute('aria-label') !== text) area.setAttribute('aria-label', text);
   });
   new MutationObserver(name).observe(document, { subtree: true, childList: true });
+  // On a phone the result is below all the fields: who asks for music is taken there.
+  document.addEventListener('click', (event) => {
+    const status = document.querySelector('#status');
+    if (!status || !event.target.closest || !event.target.closest('#go')) return;
+    if (status.getBoundingClientRect().bottom > innerHeight) status.scrollIntoView({ block: 'start' });
+  });
   const field = (node) => node.closest && node.closest('#melody-file, #continue-file, #restore');
   document.addEventListener('dragover', (event) => { if (!field(event.target)) event.preventDefault(); });
   document.addEventListener('drop', (event) => {
@@ -93,5 +105,7 @@ def theme() -> gr.themes.Base:
         button_primary_background_fill_hover="*primary_700",
         button_primary_background_fill_dark="*primary_600",
         button_primary_text_color="white",
+        checkbox_border_color="*neutral_400",
+        checkbox_border_color_dark="*neutral_400",
         **subdued,
     )
