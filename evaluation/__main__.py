@@ -140,7 +140,9 @@ def _scoring(parser: argparse.ArgumentParser) -> None:
 
 
 def _weights(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--weights", action="append", default=[], metavar="NETWORK=FILE", help="vggish, passt, clap")
+    parser.add_argument(
+        "--weights", action="append", default=[], metavar="NETWORK=FILE", help="vggish, passt, clap, mert, aesthetics"
+    )
     parser.add_argument("--no-download", action="store_true", help="refuse to fetch weights")
     parser.add_argument("--cache", type=Path, metavar="FOLDER", help="of embeddings (default: the user's cache)")
 
@@ -215,7 +217,8 @@ def _suites(_: argparse.Namespace) -> None:
         print(f"{suite.label:<20}{suite.description}\n{'':<20}{', '.join(suite.metrics)}")
     print("\nmetrics")
     for name, metric in METRICS.items():
-        print(f"  {name:<18}{metric.title:<28}{metric.direction} is better")
+        better = "" if metric.direction == "neither" else f"{metric.direction} is better"
+        print(f"  {name:<18}{metric.title:<28}{better}".rstrip())
 
 
 def _fetch(options: argparse.Namespace) -> None:

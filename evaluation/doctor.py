@@ -19,6 +19,8 @@ PACKAGES = {
     "julius": "everything",
     "hear21passt": "kl",
     "laion-clap": "clap, clap_windowed, fad_clap_music",
+    "faiss-cpu": "mad, mad_mini",
+    "audiobox-aesthetics": "aesthetics_*",
     "matplotlib": "plots",
     "diffusers": "riffusion, audioldm2, musicldm, stable-audio-open",
     "yt-dlp": "fetching MusicCaps",
@@ -31,24 +33,24 @@ def report(chosen: weights.Weights, cache: Cache, hashes: bool = True) -> str:
     """As text. hashes: also read every file of weights, which takes seconds a gigabyte."""
     lines = ["packages"]
     for package, use in PACKAGES.items():
-        lines.append(f"  {package:<14}{_version(package) or 'not installed':<16}for {use}")
+        lines.append(f"  {package:<20}{_version(package) or 'not installed':<16}for {use}")
     lines += ["", "weights"]
     for name, published in weights.PUBLISHED.items():
         used = [metric for metric, facts in METRICS.items() if any(NEEDS.get(each) == name for each in facts.embedders)]
         found = chosen.find(name)
         if found is None:
-            lines.append(f"  {name:<8}would be downloaded: {published.url} ({published.megabytes} MB)")
+            lines.append(f"  {name:<11}would be downloaded: {published.url} ({published.megabytes} MB)")
         else:
-            lines.append(f"  {name:<8}{found} ({found.stat().st_size / 1e6:.0f} MB){_hash(found) if hashes else ''}")
-        lines.append(f"          for {', '.join(used)}")
+            lines.append(f"  {name:<11}{found} ({found.stat().st_size / 1e6:.0f} MB){_hash(found) if hashes else ''}")
+        lines.append(f"             for {', '.join(used)}")
     tokeniser = try_to_load_from_cache("roberta-base", "vocab.json")
     state = (
         str(tokeniser)
         if isinstance(tokeniser, str)
         else "would be downloaded from the hub: roberta-base (about 500 MB)"
     )
-    lines.append(f"  roberta {state}\n          for clap's captions")
-    lines.append(f"  mini    embedded ({mini.FILE.stat().st_size / 1e6:.1f} MB){_hash(mini.FILE) if hashes else ''}")
+    lines.append(f"  roberta    {state}\n             for clap's captions")
+    lines.append(f"  mini       embedded ({mini.FILE.stat().st_size / 1e6:.1f} MB){_hash(mini.FILE) if hashes else ''}")
     lines += ["", "devices", f"  {torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'}"]
     lines.append(f"  {torch.get_num_threads()} threads")
     offline = os.environ.get("HF_HUB_OFFLINE") == "1"

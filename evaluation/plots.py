@@ -33,7 +33,8 @@ def draw(results: Sequence[Results], folder: Path) -> list[Path]:
             axis.errorbar(score.value, place, xerr=[[below], [above]], color="#333", capsize=3, linewidth=1)
         axis.set_yticks(range(len(measured)), [row.system for row in measured])
         axis.invert_yaxis()
-        axis.set_title(f"{METRICS[name].title} ({METRICS[name].direction} is better)", fontsize=10)
+        better = "" if METRICS[name].direction == "neither" else f" ({METRICS[name].direction} is better)"
+        axis.set_title(f"{METRICS[name].title}{better}", fontsize=10)
     files = [_save(scores, folder / "scores.png")]
     single = [name for name in metrics if METRICS[name].kind != "set"]
     if single:

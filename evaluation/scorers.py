@@ -1,9 +1,9 @@
 """The metrics by name: which embeddings each needs, and how clips become one `Score`.
 
 A metric gets the clips that every compared system has, in the order of their ids, so that neither shards nor workers
-nor the order of folders change a digit. Set metrics (FAD, KAD) compare the generations with the references as sets;
-paired metrics (KL, chroma) compare each generation with its own reference and leave out clips that end before it; text
-metrics (CLAP) compare it with its caption.
+nor the order of folders change a digit. Set metrics (FAD, KAD, MAD) compare the generations with the references as
+sets; paired metrics (KL, chroma) compare each generation with its own reference and leave out clips that end before it;
+text metrics (CLAP) compare it with its caption; single metrics (aesthetics) hear it alone.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import numpy.typing as npt
 
 from evaluation import statistics
 from evaluation.clips import Source
+from evaluation.embedders.aesthetics import AXES
 from evaluation.embedders.base import TextEmbedder
 from evaluation.embedders.cache import Cache
 from evaluation.embedders.mini import MiniEmbedder
 from evaluation.embedders.registry import NEEDS, Registry
 from evaluation.embedding import embedding, text_embeddings
-from evaluation.metrics import chroma_similarity, clap, fad, kad, kl, resampling
+from evaluation.metrics import chroma_similarity, clap, fad, kad, kl, mad, resampling
 from evaluation.metrics.score import Direction, Score
 from musicgen.errors import InputError
 
@@ -82,7 +83,7 @@ class Metric:
     """title: for tables; kind: what a generation is compared with; embedders: by name."""
 
     title: str
-    kind: Literal["set", "paired", "text"]
+    kind: Literal["set", "paired", "text", "single"]
     embedders: tuple[str, ...]
     direction: Direction
     version: str
@@ -131,6 +132,29 @@ def _kad(name: str, task: Task) -> Scored:
     low, high, bias = resampling.shifted_interval(value, replicates)
     details = {"bias": bias, "bandwidth": reference.bandwidth, "windows": float(sums.sizes.sum())}
     return Scored(_score(name, task, task.pairs, value, low, high, details), replicates)
+
+
+def _mad(name: str, task: Task) -> Scored:
+    (embedder,) = METRICS[name].embedders
+    reference, generated = (
+        np.stack([mad.vector(task.rows(embedder, getattr(pair, side))) for pair in task.pairs])
+        for side in ("reference", "generated")
+    )
+    cells = mad.cells(reference, generated)
+    value = mad.distance(cells)
+    replicates = mad.bootstrap(cells, task.rng(), task.resamples)
+    low, high, bias = resampling.shifted_interval(value, replicates)
+    details = {"bias": bias, "cells": float(cells.count)}
+    return Scored(_score(name, task, task.pairs, value, max(0.0, low), high, details), replicates)
+
+
+def _aesthetics(name: str, task: Task) -> Scored:
+    axis = AXES.index(name.rsplit("_", 1)[1].upper())
+    rows = [task.rows("aesthetics", pair.generated) for pair in task.pairs]
+    values = np.array([np.average(each[:, axis], weights=each[:, -1]) for each in rows])
+    low, high = resampling.ratio_interval(values, np.ones(len(values)), task.rng(), task.resamples)
+    clips = dict(zip(_ids(task.pairs), map(float, values), strict=True))
+    return Scored(_score(name, task, task.pairs, float(values.mean()), low, high, {}, clips))
 
 
 def _kl(name: str, task: Task) -> Scored:
@@ -267,11 +291,17 @@ METRICS: dict[str, Metric] = {
     "kad_vggish_torch": Metric("KAD (VGGish, torch)", "set", ("vggish_torch",), "lower", kad.VERSION, _kad),
     "kad_clap_music": Metric("KAD (CLAP music)", "set", ("clap_windowed",), "lower", kad.VERSION, _kad),
     "kad_mini": Metric("KAD (mini)", "set", ("mini",), "lower", kad.VERSION, _kad),
+    "mad": Metric("MAD (MERT)", "set", ("mert",), "lower", mad.VERSION, _mad),
+    "mad_mini": Metric("MAD (mini)", "set", ("mini",), "lower", mad.VERSION, _mad),
     "kl": Metric("KL (PaSST)", "paired", ("passt",), "lower", kl.VERSION, _kl),
     "kl_mini": Metric("KL (mini)", "paired", ("mini_tags",), "lower", kl.VERSION, _kl),
     "clap": Metric("CLAP", "text", ("clap",), "higher", clap.VERSION, _clap),
     "clap_windowed": Metric("CLAP (windowed)", "text", ("clap_windowed",), "higher", clap.VERSION, _clap),
     "clap_mini": Metric("CLAP (mini)", "text", ("mini_clap",), "higher", clap.VERSION, _clap),
+    "aesthetics_ce": Metric("Enjoyment (Audiobox)", "single", ("aesthetics",), "higher", "1", _aesthetics),
+    "aesthetics_cu": Metric("Usefulness (Audiobox)", "single", ("aesthetics",), "higher", "1", _aesthetics),
+    "aesthetics_pc": Metric("Complexity (Audiobox)", "single", ("aesthetics",), "neither", "1", _aesthetics),
+    "aesthetics_pq": Metric("Quality (Audiobox)", "single", ("aesthetics",), "higher", "1", _aesthetics),
     "chroma": Metric("Chroma", "paired", ("chroma",), "higher", chroma_similarity.VERSION, _chroma),
 }
 """By the name that suites and results use."""

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from evaluation.embedders import chroma, clap, mini, passt, vggish
+from evaluation.embedders import aesthetics, chroma, clap, mert, mini, passt, vggish
 from evaluation.embedders.base import Embedder
 from evaluation.embedders.weights import Weights
 from musicgen.errors import InputError
 
-NAMES = ("chroma", "clap", "clap_windowed", "mini", "mini_clap", "mini_tags", "passt", "vggish_tf", "vggish_torch")
+NAMES = (
+    "aesthetics", "chroma", "clap", "clap_windowed", "mert", "mini", "mini_clap", "mini_tags", "passt", "vggish_tf",
+    "vggish_torch",
+)  # fmt: skip
 NEEDS = {
     "vggish_tf": "vggish",
     "vggish_torch": "vggish",
     "passt": "passt",
     "clap": "clap",
     "clap_windowed": "clap",
+    "mert": "mert",
+    "aesthetics": "aesthetics",
     "mini": "mini",
     "mini_clap": "mini",
     "mini_tags": "mini",
@@ -44,7 +49,13 @@ class Registry:
             return clap.ClapEmbedder(name, self._clap)
         if name.startswith("mini"):
             return mini.MiniEmbedder(name, self._mini)
-        return chroma.ChromaEmbedder() if name == "chroma" else passt.PasstEmbedder(self.chosen, self.device)
+        if name == "chroma":
+            return chroma.ChromaEmbedder()
+        if name == "mert":
+            return mert.MertEmbedder(self.chosen, self.device)
+        if name == "aesthetics":
+            return aesthetics.AestheticsEmbedder(self.chosen, self.device)
+        return passt.PasstEmbedder(self.chosen, self.device)
 
     @cached_property
     def _clap(self) -> clap.Network:

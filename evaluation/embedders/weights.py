@@ -56,9 +56,23 @@ PUBLISHED = {
             2352,
             repository="lukewys/laion_clap",
         ),
+        Published(
+            "mert",
+            "pytorch_model.bin",
+            "https://huggingface.co/m-a-p/MERT-v1-330M/resolve/main/pytorch_model.bin",
+            1260,
+            repository="m-a-p/MERT-v1-330M",
+        ),
+        Published(
+            "aesthetics",
+            "checkpoint.pt",
+            "https://huggingface.co/facebook/audiobox-aesthetics/resolve/main/checkpoint.pt",
+            416,
+            repository="facebook/audiobox-aesthetics",
+        ),
     )
 }
-"""name → the file that the paper's metrics use."""
+"""name → the file that the metrics use."""
 
 
 @dataclass(frozen=True)
@@ -124,19 +138,29 @@ def sha256(file: Path) -> str:
 
 def read(file: Path) -> dict[str, torch.Tensor]:
     """Tensors of a PyTorch file, under `state_dict` or at the top, without running code from it."""
+    return tensors(package(file), "module.")
+
+
+def tensors(package: Mapping[str, Any], prefix: str) -> dict[str, torch.Tensor]:
+    """Under `state_dict` or at the top, their names without the prefix that a wrapper left."""
+    state = package.get("state_dict", package)
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
+
+
+def package(file: Path) -> Mapping[str, Any]:
+    """Whatever a PyTorch file holds: tensors, numbers, texts; never code."""
     scalar = importlib.import_module("numpy.core.multiarray").scalar  # the name under which old files know it
     allowed: list[Any] = [scalar, np.dtype, *{type(np.dtype(kind)) for kind in ("f4", "f8", "i8")}]
     try:
         with torch.serialization.safe_globals(allowed):
-            package = torch.load(file, map_location="cpu", weights_only=True)
+            found = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{file}: refused: this pickle needs more than tensors, and could run code") from error
     except (RuntimeError, EOFError, OSError, KeyError) as error:
         raise CheckpointError(f"{file}: damaged or not a PyTorch file ({error})") from error
-    if not isinstance(package, dict):
-        raise CheckpointError(f"{file}: holds {type(package).__name__}, not tensors by name")
-    state = package.get("state_dict", package)
-    return {name.removeprefix("module."): tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{file}: holds {type(found).__name__}, not tensors by name")
+    return found
 
 
 def fill(network: torch.nn.Module, state: dict[str, torch.Tensor], file: Path) -> None:

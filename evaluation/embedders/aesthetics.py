@@ -1,0 +1,84 @@
+"""Audiobox Aesthetics (Tjandra et al. 2025): four marks from 1 to 10 that people would give a clip, without a reference.
+
+Conventions, those of the audiobox_aesthetics package, whose network this is: 16 kHz mono, the file as it is; windows of
+10 s, one behind the other, the last one filled with silence that does not count. Rows [windows, 5]: content enjoyment,
+content usefulness, production complexity, production quality; and the share of the window that holds sound, by which
+windows weigh.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from evaluation.clips import View
+from evaluation.embedders import weights
+from evaluation.embedders.base import Array
+from musicgen.errors import CheckpointError, InputError
+
+RATE = 16_000
+"""Hz."""
+WINDOW = 10 * RATE
+"""Samples."""
+AXES = ("CE", "CU", "PC", "PQ")
+
+
+class AestheticsEmbedder:
+    """Marks [windows, 4] and shares [windows, 1]."""
+
+    name = "aesthetics"
+    version = "1"
+    view: View = "raw"
+    rate = RATE
+
+    def __init__(self, chosen: weights.Weights, device: str = "cpu") -> None:
+        self._chosen, self._device = chosen, device
+
+    @cached_property
+    def weights(self) -> str:
+        return weights.sha256(self._chosen.file("aesthetics"))
+
+    def salt(self, clip_id: str) -> str:  # noqa: ARG002
+        return ""
+
+    def prepare(self, wave: torch.Tensor, clip_id: str) -> list[torch.Tensor]:  # noqa: ARG002
+        """Windows [2, WINDOW]: sound, and 1 where there is some."""
+        return [
+            torch.nn.functional.pad(torch.stack([part, torch.ones_like(part)]), (0, WINDOW - len(part)))
+            for part in wave.split(WINDOW)
+        ]
+
+    @torch.inference_mode()
+    def embed(self, inputs: torch.Tensor) -> Sequence[Array]:
+        network, scales = self._network
+        sound = inputs[:, 1:] > 0
+        marks = network({"wav": inputs[:, :1].to(self._device), "mask": sound.to(self._device)})
+        columns = [marks[axis].cpu() * scales[axis]["std"] + scales[axis]["mean"] for axis in AXES]
+        columns.append(sound.float().mean(dim=(1, 2)))
+        return list(torch.stack(columns, dim=-1)[:, None].numpy().astype(np.float32))
+
+    @cached_property
+    def _network(self) -> tuple[Any, dict[str, dict[str, float]]]:
+        try:
+            package: Any = importlib.import_module("audiobox_aesthetics.model.aes")
+        except ImportError as error:
+            raise InputError(
+                f"the aesthetics metrics need audiobox_aesthetics ({error}): pip install -r requirements-evaluation.txt"
+            ) from error
+        file = self._chosen.file("aesthetics")
+        facts = weights.package(file)
+        try:
+            settings, scales = dict(facts["model_cfg"]), facts["target_transform"]
+            chosen = {name: settings[name] for name in package.AesMultiOutput.__dataclass_fields__ if name in settings}
+            with torch.random.fork_rng():
+                network = package.AesMultiOutput(**chosen, target_transform=scales)
+            found = {axis: {part: float(scales[axis][part]) for part in ("mean", "std")} for axis in AXES}
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{file}: not a checkpoint of audiobox_aesthetics ({error!r})") from error
+        weights.fill(network, weights.tensors(facts, "model."), file)
+        return network.eval().to(self._device), found

@@ -1,0 +1,118 @@
+"""MERT and Audiobox Aesthetics at tiny random weights in files of the published form, against the published code."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from evaluation import data, run
+from evaluation.clips import resampled
+from evaluation.embedders import aesthetics, mert
+from evaluation.embedders.cache import Cache
+from evaluation.embedders.registry import Registry
+from evaluation.embedders.weights import Weights
+from musicgen.errors import CheckpointError
+from tests.evaluation.conftest import music
+from tests.evaluation.embedders.test_networks import heard
+from tests.evaluation.test_run import QUIET, reference_folder, samples_folder, suite_of
+
+HUBERT = {
+    **mert.CONFIGURATION, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,
+    "conv_dim": [16] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4,
+}  # fmt: skip
+SCALES = {axis: {"mean": 5.0 + place, "std": 1.0 + place / 2} for place, axis in enumerate(aesthetics.AXES)}
+
+
+@pytest.fixture(scope="module")
+def mert_folder(tmp_path_factory):
+    """The repository as published: config.json, and a pickle whose normalised weights have PyTorch's old names."""
+    from transformers import HubertConfig, HubertModel
+
+    folder = tmp_path_factory.mktemp("mert")
+    torch.manual_seed(3)
+    config = HubertConfig(**{**HUBERT, "mask_time_prob": 0.05})
+    state = HubertModel(config).state_dict()
+    for name in list(state):
+        for old, new in mert.RENAMED.items():
+            if name.endswith(new):
+                state[name.replace(new, old)] = state.pop(name)
+    assert "masked_spec_embed" in state
+    torch.save(state, folder / "pytorch_model.bin")
+    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def aesthetics_weights(tmp_path_factory):
+    """The package's checkpoint, its WavLM shrunk."""
+    from audiobox_aesthetics.model import aes
+
+    small = {
+        "encoder_layers": 2, "encoder_embed_dim": 32, "encoder_ffn_embed_dim": 48, "encoder_attention_heads": 4,
+        "conv_pos": 16, "conv_pos_groups": 4, "conv_feature_layers": "[(16,10,5)] + [(16,3,2)] * 4 + [(16,2,2)] * 2",
+    }  # fmt: skip
+    settings = {
+        "proj_num_layer": 2, "proj_ln": True, "proj_act_fn": "gelu", "proj_dropout": 0, "nth_layer": 3,
+        "use_weighted_layer_sum": True, "precision": "bf16", "normalize_embed": True, "output_dim": 1,
+    }  # fmt: skip
+    file = tmp_path_factory.mktemp("aesthetics") / "checkpoint.pt"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aes, "DEFAULT_AUDIO_CFG", aes.WavLMConfig({**vars(aes.DEFAULT_AUDIO_CFG), **small}))
+        torch.manual_seed(4)
+        network = aes.AesMultiOutput(**settings, target_transform=SCALES)
+        for parameter in network.proj_layer.parameters():
+            torch.nn.init.normal_(parameter)
+        state = {f"model.{name}": tensor for name, tensor in network.state_dict().items()}
+        torch.save({"state_dict": state, "model_cfg": settings, "target_transform": SCALES}, file)
+        yield file
+
+
+def test_mert_is_transformers_hubert_on_the_feature_extractors_input(mert_folder, monkeypatch):
+    from transformers import HubertModel, Wav2Vec2FeatureExtractor
+
+    monkeypatch.setattr(mert, "CONFIGURATION", HUBERT)
+    wave = music(1.7, 24_000) + 0.1
+    extractor = Wav2Vec2FeatureExtractor(sampling_rate=24_000, do_normalize=True)
+    inputs = extractor(wave.numpy(), sampling_rate=24_000, return_tensors="pt").input_values
+    with torch.no_grad():
+        last = HubertModel.from_pretrained(mert_folder).eval()(inputs).last_hidden_state
+    expected = last.max(dim=1).values.numpy()
+    embedder = mert.MertEmbedder(Weights({"mert": mert_folder / "pytorch_model.bin"}))
+    assert heard(embedder, wave) == pytest.approx(expected, abs=1e-5)
+
+
+def test_aesthetics_are_the_packages_marks(aesthetics_weights, tmp_path):
+    from audiobox_aesthetics.infer import AesPredictor
+
+    registry = Registry(Weights({"aesthetics": aesthetics_weights}))
+    predictor = AesPredictor(str(aesthetics_weights))
+    for seconds in (3.0, 10.0, 12.5):
+        wave = music(seconds, 16_000, seed=int(seconds))
+        (expected,) = predictor.forward([{"path": wave[None], "sample_rate": 16_000}])
+        rows = heard(registry["aesthetics"], wave)
+        ours = np.average(rows[:, :4], axis=0, weights=rows[:, 4])
+        assert ours == pytest.approx([expected[axis] for axis in aesthetics.AXES], abs=1e-4)
+    torch.save({"state_dict": {}}, tmp_path / "other.pt")
+    other = aesthetics.AestheticsEmbedder(Weights({"aesthetics": tmp_path / "other.pt"}))
+    with pytest.raises(CheckpointError, match="not a checkpoint of audiobox_aesthetics"):
+        heard(other, wave)
+
+
+def test_the_extras_from_files_to_scores(aesthetics_weights, mert_folder, monkeypatch, tmp_path):
+    monkeypatch.setattr(mert, "CONFIGURATION", HUBERT)
+    names = ("mad", "mad_mini", "aesthetics_ce", "aesthetics_pc")
+    references = reference_folder(tmp_path / "references", 4, 2.0)
+    folders = [samples_folder(tmp_path / name, name, 4, 2.0, seed) for name, seed in (("a", 50), ("b", 90))]
+    suite = suite_of(tmp_path, names)
+    registry = Registry(Weights({"mert": mert_folder / "pytorch_model.bin", "aesthetics": aesthetics_weights}))
+    found = run.score(suite, data.items(suite, references), folders, registry, Cache(tmp_path / "cache"), QUIET)
+    scores = {score.metric: score for score in found.systems[0].scores}
+    assert all(score.n == 4 and np.isfinite(score.value) for score in scores.values())
+    assert set(scores["mad"].weights) == {"mert"}
+    assert scores["mad"].details["cells"] == 2
+    wave = resampled(music(2.0, seed=50), 32_000, 16_000)
+    rows = heard(registry["aesthetics"], wave)
+    assert scores["aesthetics_ce"].clips["00"] == pytest.approx(rows[0, 0], abs=1e-2)
+    assert scores["aesthetics_pc"].direction == "neither"
+    assert {row.metric for row in found.comparisons} == set(names)
