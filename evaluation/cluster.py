@@ -26,6 +26,8 @@ from musicgen.errors import InputError
 
 PART = 16
 """Clips that a worker embeds at once."""
+COPIES = 2
+"""Of a system, on each machine without a GPU; with GPUs, one on each."""
 RETRIES = 3
 """Times that a part whose worker died is given to another."""
 
@@ -79,13 +81,14 @@ def embed_part(
 
 
 class RaySystem:
-    """Copies of a system on as many workers as there are machines' processors or GPUs, at most `workers`."""
+    """A copy of a system on each GPU of the cluster, or COPIES on each machine where there is none."""
 
-    def __init__(self, opener: Opener, address: str, workers: int = 2) -> None:
+    def __init__(self, opener: Opener, address: str) -> None:
         self._ray = connect(address)
         resources = self._ray.cluster_resources()
         gpus = int(resources.get("GPU", 0))
-        count = max(1, min(workers, gpus or int(resources.get("CPU", 1))))
+        machines = sum(bool(node["Alive"]) for node in self._ray.nodes())
+        count = gpus or max(1, min(COPIES * machines, int(resources.get("CPU", 1))))
         needs: Mapping[str, float] = {"num_gpus": 1} if gpus else {"num_cpus": 1}
         actor = self._ray.remote(max_restarts=-1, max_task_retries=RETRIES, **needs)(Worker)
         self._workers = [actor.remote(opener) for _ in range(count)]

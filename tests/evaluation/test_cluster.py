@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation import clips, cluster, embedding, samples
+from evaluation import clips, cluster, data, embedding, generation, run, samples
 from evaluation.embedders.cache import Cache
 from evaluation.embedders.registry import Registry
 from evaluation.embedders.weights import Weights
@@ -16,6 +16,7 @@ from evaluation.systems import Request
 from musicgen import audio
 from musicgen.audio import Audio
 from tests.evaluation.conftest import music
+from tests.evaluation.test_run import QUIET, reference_folder, samples_folder, suite_of
 
 NAMES = ("mini", "mini_tags", "mini_clap", "chroma")
 
@@ -48,6 +49,17 @@ def test_two_workers_give_the_bits_of_one_process(ray, tmp_path, monkeypatch):
         for name in NAMES:
             one, other = (embedding.embedding(source, registry[name], cache) for cache in (here, there))
             assert np.array_equal(one, other), name
+
+
+def test_scores_with_ray_are_those_of_one_process(ray, tmp_path, monkeypatch):
+    assert ray.is_initialized()
+    monkeypatch.setattr(cluster, "PART", 2)
+    suite, items = suite_of(tmp_path), data.items(suite_of(tmp_path), reference_folder(tmp_path / "references", 4))
+    folder, registry = samples_folder(tmp_path / "a", "first", 4), Registry()
+    one = run.score(suite, items, [folder], registry, Cache(tmp_path / "here"), QUIET)
+    there = Cache(tmp_path / "there")
+    hear = cluster.embed_with_ray(Weights(), there, "cpu", 1, "local")
+    assert run.score(suite, items, [folder], registry, there, QUIET, embed=hear) == one
 
 
 def test_a_worker_that_dies_loses_nothing(ray, tmp_path, monkeypatch):
@@ -86,6 +98,31 @@ def test_copies_of_a_system_make_the_clips_of_one(ray):
     expected = Tone().generate(requests)
     for one, other in zip(many.generate(requests), expected, strict=True):
         assert torch.equal(one.wave, other.wave)
+
+
+def test_a_system_whose_worker_dies_makes_the_same_clips(ray, tmp_path):
+    assert ray.is_initialized()
+    marker = tmp_path / "died"
+
+    class Mortal:
+        """Takes its worker down with it at the third clip, once."""
+
+        name, settings, batch = "mortal", {}, 1
+
+        def generate(self, requests):
+            if requests[0].seed == 3 and not marker.exists():
+                marker.touch()
+                os._exit(1)
+            return [Audio(torch.full((1, 100), request.seed / 10), 8000) for request in requests]
+
+    requests = [Request(str(number), "p", number, 0.2) for number in range(1, 7)]
+    made = generation.fill(tmp_path / "samples", requests, lambda: cluster.RaySystem(Mortal, "local"), "mortal", False)
+    assert (made, marker.exists()) == (6, True)
+    found = samples.read(tmp_path / "samples")
+    assert [sample.seed for sample in found.samples] == [1, 2, 3, 4, 5, 6]
+    expected = Mortal().generate(requests)
+    for sample, clip in zip(found.samples, expected, strict=True):
+        assert torch.allclose(audio.read(found.file(sample)).wave, clip.wave, atol=1e-4)
 
 
 def test_without_asking_ray_is_not_imported():

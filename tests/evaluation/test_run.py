@@ -298,6 +298,19 @@ def test_musiccaps_table(tmp_path):
         data.items(suites.load("musiccaps"))
 
 
+def test_song_describer_table(tmp_path):
+    (tmp_path / "song_describer.csv").write_text(
+        "caption_id,track_id,caption,is_valid_subset,familiarity,artist_id,album_id,path,duration\n"
+        "1,1004034,A song,True,0,a,b,34/1004034.mp3,120.0\n"
+        "2,1004034,The same song,True,0,a,b,34/1004034.mp3,120.0\n"
+        "3,77,Another,False,0,a,b,77/77.mp3,120.0\n"
+    )
+    items = data.items(suites.load("song_describer"), tmp_path)
+    assert [(item.id, item.caption) for item in items] == [("1004034", "A song"), ("77", "Another")]
+    assert items[0].file == tmp_path / "audio" / "34" / "1004034.2min.mp3"
+    assert [item.id for item in data.items(suites.load("song_describer"), tmp_path, "is_valid_subset")] == ["1004034"]
+
+
 def test_captions_of_a_folder(tmp_path):
     suite = suite_of(tmp_path)
     folder = reference_folder(tmp_path / "refs", 2)
@@ -314,7 +327,8 @@ def test_captions_of_a_folder(tmp_path):
         data.items(suite, folder)
 
 
-def test_the_command_line(tmp_path, capsys):
+def test_the_command_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     references = reference_folder(tmp_path / "references", 3)
     suite_of(tmp_path, ("chroma", "clap_mini"))
     theirs = tmp_path / "theirs"
@@ -334,8 +348,15 @@ def test_the_command_line(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "| somebody |" in printed
     assert "somebody: chroma: 0" in printed
-    for command in (["suites"], ["doctor"], ["cache", "ls", *cache], ["cache", "verify", *cache]):
+    for command in (["suites"], ["cache", "ls", *cache], ["cache", "verify", *cache]):
         assert main(command) == 0
+    weights = tmp_path / "weights.pt"
+    weights.write_bytes(b"x")
+    capsys.readouterr()
+    assert main(["doctor", "--weights", f"passt={weights}"]) == 0
+    printed = capsys.readouterr().out
+    assert f"{weights} (0 MB), sha256 {samples.file_sha256(weights)}" in printed
+    assert "vggish     would be downloaded: https://" in printed
     assert main(["cache", "gc", "--days", "0", *cache]) == 0
     assert list(Cache(tmp_path / "cache").entries()) == []
     capsys.readouterr()
@@ -346,12 +367,14 @@ def test_the_command_line(tmp_path, capsys):
         ["table", str(tmp_path / "none.json")],
         ["score", suite, str(tmp_path / "s"), *common, "--out", out, "--weights", "passt"],
         ["generate", "synth", "--system", "riffusoin", "--out", str(tmp_path / "x")],
+        ["generate", "synth", "--system", "mousai", "--out", str(tmp_path / "x")],
         ["run", suite, *common, "--system", "mini+loud", "--out", str(tmp_path / "x")],
     ):
         assert main(wrong) == 2
         error = capsys.readouterr().err
         assert error.startswith("error: ")
         assert error.count("\n") == 1
+        assert "riffusoin" not in wrong or "riffusion?" in error
 
 
 KILLED = """

@@ -1,5 +1,6 @@
 """Systems: a folder, a model of this project, a diffusers pipeline; spectrogram to sound; shards; interruption."""
 
+import inspect
 import math
 import sys
 from types import SimpleNamespace
@@ -136,6 +137,15 @@ def test_diffusers_pipelines_through_one_adapter():
         systems.open_system("stable-audio-open", "cpu").generate([Request("a", "calm", 5, 60)])
     (clip,) = systems.open_system("riffusion", "cpu").generate([Request("a", "calm", 5, 0.2)])
     assert (clip.rate, clip.wave.shape) == (44_100, (1, 8820))
+
+
+@pytest.mark.parametrize("name", systems.PIPELINES)
+def test_the_real_pipelines_take_the_adapters_arguments(name):
+    pipeline = systems.PIPELINES[name]
+    real = getattr(pytest.importorskip("diffusers"), pipeline.kind)
+    taken = set(inspect.signature(real.__call__).parameters)
+    asked = {"height", "width"} if name == "riffusion" else {pipeline.length}
+    assert {"prompt", "generator", *pipeline.arguments} | asked <= taken
 
 
 def test_without_diffusers_and_without_weights_it_says_so(monkeypatch):
