@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     from experiments import plan as plans
     from experiments import runner
+    from experiments.material import Place
     from musicgen.errors import InputError
 
     scale = plans.scale(options.scale)
@@ -53,7 +54,7 @@ def _run(options: argparse.Namespace) -> None:
     unknown = set(options.row) - {row for plan in chosen.values() for row in plan.rows}
     if unknown:
         raise InputError(f"no row {', '.join(sorted(unknown))} in {', '.join(names)}")
-    place = runner.Place(
+    place = Place(
         output=options.output,
         corpus=options.corpus or options.output / "corpus",
         tokens=options.tokens or options.output / "tokens",
@@ -66,7 +67,7 @@ def _run(options: argparse.Namespace) -> None:
             for row in plan.rows:
                 if options.row and row not in options.row:
                     continue
-                made = runner.run_row(place, name, plan, row, seed, options.scale, scale)
+                made = runner.run_row(place, name, plan, row, seed, scale)
                 print(f"{name}, {row}, seed {seed}: {'done' if made else 'there already'}", flush=True)
 
 

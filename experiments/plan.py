@@ -2,10 +2,17 @@
 
     title, question, paper       what the paper found, in words and numbers
     steps                        times the scale's
-    rows.NAME.recipe             fields that differ from the scale's recipe: {shape.pattern: parallel}; with start.model the
-                                 row goes on from that model, in its shape
+    recipe                       fields that differ from the scale's recipe in all rows
+    at.SCALE                     fields that differ from all of that at a scale, but for the rows'
+    references                   "original", or "through the tokeniser" (references.py), as all do that do not say
+    rows.NAME.recipe             fields that differ further: {shape.pattern: parallel}; with start.model the row goes on from
+                                 that model, in its shape
     rows.NAME.trained_as         take the model of this row: only the test differs
     rows.NAME.melody             give the reference as the melody in the test
+    rows.NAME.mono               mix the clips down before they are scored
+    rows.NAME.tokenizer          train the row's tokeniser first: what differs from the recipe tokenizer/mini
+    stereo                       the references have two channels
+    reworded                     test on captions worded unlike those of the training (wording.py)
     claims                       {better: ROW, than: ROW, metric: NAME, text: …}
 
 It knows nothing of training or metrics.
@@ -34,6 +41,8 @@ class Row:
     recipe: dict[str, Any] = field(default_factory=dict)
     trained_as: str = ""
     melody: bool = False
+    mono: bool = False
+    tokenizer: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,11 @@ class Plan:
     note: str = ""
     steps: float = 1.0
     """Times the scale's, for what takes longer to learn."""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    at: dict[str, dict[str, Any]] = field(default_factory=dict)
+    references: str = "through the tokeniser"
+    stereo: bool = False
+    reworded: bool = False
     curves: bool = False
     """Show the losses over the steps too."""
     planted: Planted | None = None
@@ -79,12 +93,16 @@ class Scale:
     """How large everything is. recipe: fields of the language model's recipe; corpus: pieces composed where no corpus is
     given, of `piece_seconds`; clips: held-out references generated against; batch: clips at once; seeds: runs of each row."""
 
+    name: str
     recipe: dict[str, Any]
     corpus: int
     piece_seconds: tuple[float, ...]
     clips: int
     batch: int
     seeds: int
+    clip_seconds: float = 10.0
+    tokenizer: dict[str, Any] = field(default_factory=dict)
+    """What tokenisers that are trained here have other than the recipe tokenizer/mini."""
     planted: Planted | None = None
     """In place of a plan's own: fewer, for the tests."""
     note: str = ""
@@ -127,4 +145,4 @@ def _read(file: Path, kind: Any) -> Any:
         if "planted" in values:
             values["planted"] = build(Planted, values["planted"], "planted.")
         return Plan(**values)
-    return build(kind, values)
+    return build(kind, {"name": file.stem} | values)

@@ -32,6 +32,9 @@ class Start:
     to each moment of the music, instead of having to find it. Needs `text.length`."""
     text: bool = False
     """Train the text encoder too. Small encoders that were learnt with their model may; T5 itself stays as it is."""
+    tables: str = ""
+    """A model whose tables of codes and heads a new one begins with (same width, same tokeniser): what codes have in common
+    need not be learnt again. Everything between them is new, and the pattern is the recipe's own."""
     lora_rank: int = 0
     """Train low-rank adapters of this rank beside the frozen language model (LoRA, Hu et al. 2021); 0 trains all of it."""
     lora_alpha: float = 16.0
@@ -44,6 +47,8 @@ class Start:
             raise InputError("start.stereo, melody, text and lora_rank change a model: name it in start.model")
         if self.align and not self.melody:
             raise InputError("start.align fits the heads of a new melody model: set start.melody, or leave it out")
+        if self.model and self.tables:
+            raise InputError("start.model brings its tables with it: leave start.tables out")
 
 
 @dataclass(frozen=True)

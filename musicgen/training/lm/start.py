@@ -1,4 +1,4 @@
-"""What a run begins with: a new model, or one to fine-tune, as it is, made stereo, or with adapters."""
+"""What a run begins with: a new model, perhaps with known tables, or one to fine-tune: as it is, stereo, with adapters."""
 
 from __future__ import annotations
 
@@ -58,6 +58,8 @@ def new_model(
     )
     lm = LanguageModel(config)
     _initialise(lm, generator)
+    if recipe.start.tables:
+        _take_tables(lm, recipe.start.tables)
     encoder, text_tokenizer = text
     width = encoder.config.d_model
     # transformers has no projection where the widths agree.
@@ -230,6 +232,20 @@ def _initialise(lm: LanguageModel, generator: torch.Generator) -> None:
         elif name == "heads.weight":
             std /= 10  # near-uniform at first
         parameter.normal_(0.0, std, generator=generator)
+
+
+def _take_tables(lm: LanguageModel, name: str) -> None:
+    """The tables of codes and the heads, with the norm in front of them, of the model `name`."""
+    state = checkpoint.load(name, "cpu").lm.state_dict()
+    taken = {key: state[key] for key in ("embedding.weight", "norm.weight", "norm.bias", "heads.weight")}
+    ours = lm.state_dict()
+    for key, value in taken.items():
+        if value.shape != ours[key].shape:
+            raise InputError(
+                f"start.tables: {key} of {name} is {list(value.shape)} and here {list(ours[key].shape)}: width, codebooks and "
+                "their entries must be the same"
+            )
+    lm.load_state_dict(ours | taken)
 
 
 def _linear(width: int, dim: int, generator: torch.Generator, std: float | None = None) -> nn.Linear:
