@@ -20,6 +20,8 @@ from musicgen import audio
 DOCS = plans.FOLDER.parent / "docs"
 WORDS = {"yes": "holds here", "no": "the opposite holds here", "unclear": "unclear here: the interval holds 0"}
 COLOURS = ("#4f46e5", "#f59e0b", "#059669", "#dc2626", "#0891b2", "#7c3aed")
+_OWN = {"perplexity": "PPL ↓", "coherence": "Coherence, distance ↓"}
+"""Titles of what is no metric of the evaluation."""
 Rows = dict[str, list[dict[str, Any]]]
 
 
@@ -170,8 +172,8 @@ def _wilson(share: float, n: int) -> str:
 
 def title(metric: str) -> str:
     """A column's head, with its arrow."""
-    if metric == "perplexity":
-        return "PPL ↓"
+    if metric in _OWN:
+        return _OWN[metric]
     return f"{METRICS[metric].title} {'↓' if METRICS[metric].direction == 'lower' else '↑'}"
 
 

@@ -71,7 +71,7 @@ def _clips(result: dict[str, Any], metric: str) -> dict[str, float]:
     """Clip → its value; nothing for metrics of sets, whose clips have shares in the value instead."""
     if metric == "perplexity":
         return dict(result["perplexity"]["nats"])
-    return {} if METRICS[metric].kind == "set" else dict(result["scores"][metric]["clips"])
+    return {} if metric in METRICS and METRICS[metric].kind == "set" else dict(result["scores"][metric]["clips"])
 
 
 def _difference(better: dict[str, Any], than: dict[str, Any], metric: str) -> tuple[float, float]:

@@ -32,6 +32,8 @@ class Start:
     to each moment of the music, instead of having to find it. Needs `text.length`."""
     text: bool = False
     """Train the text encoder too. Small encoders that were learnt with their model may; T5 itself stays as it is."""
+    pattern: str = ""
+    """The codebook pattern that `model` goes on with, by the paper's name, in place of its own."""
     tables: str = ""
     """A model whose tables of codes and heads a new one begins with (same width, same tokeniser): what codes have in common
     need not be learnt again. Everything between them is new, and the pattern is the recipe's own."""
@@ -47,6 +49,10 @@ class Start:
             raise InputError("start.stereo, melody, text and lora_rank change a model: name it in start.model")
         if self.align and not self.melody:
             raise InputError("start.align fits the heads of a new melody model: set start.melody, or leave it out")
+        if self.pattern:
+            choice("start.pattern", self.pattern, tuple(BY_NAME))
+            if not self.model:
+                raise InputError("start.pattern is for start.model: a new model has shape.pattern")
         if self.model and self.tables:
             raise InputError("start.model brings its tables with it: leave start.tables out")
 
@@ -105,6 +111,8 @@ class Text:
     encoder: str = "t5-base"
     """A frozen T5 or FLAN-T5 encoder: hub name or folder. Not used with `start.model` or `text.new`."""
     new: NewText | None = None
+    learn: bool = True
+    """Whether the encoder of `new` learns; without, it stays as it was drawn."""
     merge: float = 0.25
     """Condition merging: the probability that the other fields (genre, bpm, key, instruments …) join the description."""
     merge_field: float = 0.5

@@ -118,7 +118,7 @@ def _begin(recipe: LMRecipe, output: Path, accelerator: Accelerator) -> tuple[Mu
     for projection in (model.text.projection, model.melody and model.melody.projection):
         if projection is not None:
             projection.requires_grad_(True)
-    if recipe.text.new is not None or recipe.start.text:
+    if (recipe.text.new is not None and recipe.text.learn) or recipe.start.text:
         model.text.encoder.requires_grad_(True)
     if recipe.start.lora_rank:
         add_adapters(model.lm, recipe.start.lora_rank, recipe.start.lora_alpha)

@@ -89,6 +89,8 @@ def fine_tuned_model(recipe: LMRecipe) -> MusicGen:
             align(model, recipe.seed)
     if recipe.start.stereo:
         model = stereo_from_mono(model)
+    if recipe.start.pattern:
+        model.pattern = patterns.named(recipe.start.pattern, model.pattern.num_codebooks)
     if model.melody is not None and recipe.data.seconds != model.max_duration:
         raise InputError(
             f"data.seconds is {recipe.data.seconds:g}: the melody model {recipe.start.model} has a context of "
