@@ -63,21 +63,21 @@ def place_of(place: Place, plan: Plan, row: Row, scale: Scale) -> Place:
 
 
 def provide(place: Place, plan: Plan, row: Row, recipe: LMRecipe, scale: Scale) -> LMRecipe:
-    """Make what is not there yet. The recipe, reading the planted examples where the plan has some."""
+    """Make what is not there yet. The recipe, its crops as long as the planted examples where the plan has
+    some."""
     planted = plan.planted and (scale.planted or plan.planted)
     if planted is not None:
-        manifest = memorisation.compose(place.corpus, planted, recipe.data.workers or 1)
-        data_of = dataclasses.replace(recipe.data, path=str(manifest), seconds=memorisation.SECONDS)
-        recipe = dataclasses.replace(recipe, data=data_of)
-    else:
-        _compose(place, scale)
+        recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, seconds=memorisation.SECONDS))
+        if read_index(str(place.tokens)) is None:
+            memorisation.compose(place.corpus, planted, recipe.data.workers or 1)
+            once = place.tokens.with_name(f"{place.tokens.name}-once")
+            _write_tokens(once, recipe)
+            memorisation.repeat(once, place.tokens, planted, recipe.data.lanes)
+        return recipe
+    _compose(place, scale)
     if row.tokenizer and not Path(place.tokenizer).is_dir():
         train_tokenizer(tokenizer_recipe(row, scale, str(place.corpus)), Path(place.tokenizer).parent, place.device)
-    if read_index(str(place.tokens)) is None:
-        mono = audio_tokenizer(recipe.data.tokenizer)
-        tokenizer = StereoTokenizer(mono) if recipe.start.stereo else mono
-        # With melodies whether this run needs them or not: all runs share the tokens.
-        prepare(recipe.data, place.tokens, tokenizer, recipe.data.melody, recipe.seed, torch.device("cpu"))
+    _write_tokens(place.tokens, recipe)
     return recipe
 
 
@@ -93,6 +93,14 @@ def learnt_from(place: Place) -> dict[str, Any]:
     index = read_index(str(place.tokens))
     assert index is not None
     return {"clips": sum(index.train.values()), "hours": round(index.frames / float(Fraction(index.rate)) / 3600, 3)}
+
+
+def _write_tokens(folder: Path, recipe: LMRecipe) -> None:
+    """With melodies whether this run needs them or not: all runs share the tokens."""
+    if read_index(str(folder)) is None:
+        mono = audio_tokenizer(recipe.data.tokenizer)
+        tokenizer = StereoTokenizer(mono) if recipe.start.stereo else mono
+        prepare(recipe.data, folder, tokenizer, recipe.data.melody, recipe.seed, torch.device("cpu"))
 
 
 def _compose(place: Place, scale: Scale) -> None:

@@ -1,48 +1,84 @@
 """Figure 2b: what a model knows by heart, on pieces planted several times among others, so that there is something to find.
 
-OUTPUT/planted/   pieces as long as a crop, and a manifest that names the planted ones as often as they are planted
+OUTPUT/planted/         pieces as long as a crop, `pieces` for each number of times first, then the others
+OUTPUT/tokens-planted/  their tokens, each piece as often as it is planted
 """
 
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+import webdataset
 from tqdm import tqdm
 
 from evaluation import language_model
 from evaluation.data import Item
 from evaluation.metrics import memorisation
 from experiments.plan import Planted
-from musicgen import audio
 from musicgen.training.corpus.dataset import Settings
 from musicgen.training.corpus.dataset import write as write_corpus
+from musicgen.training.lm.shards import INDEX, Sample, encoded, iterate, read_index
 
 SEED = 300_000
 """Of the first piece."""
 SECONDS = 10.0
 """Of a piece, which is a crop: the example is always the same one. The longest prompt and the continuation fill it."""
-MANIFEST = "repeated.jsonl"
 
 
-def compose(folder: Path, planted: Planted, workers: int) -> Path:
-    """The manifest of a corpus with the planted pieces first: `pieces` for each number of times, then the others."""
-    manifest = folder / MANIFEST
-    if manifest.is_file():
-        return manifest
+def compose(folder: Path, planted: Planted, workers: int) -> None:
+    """The pieces, where they are not there."""
     count = planted.pieces * len(planted.times) + planted.others
     settings = Settings(output=folder, durations=(SECONDS, SECONDS), genres=(), captions=1)
     for _ in tqdm(write_corpus(settings, range(SEED, SEED + count), workers), total=count, desc="planted corpus"):
         pass
-    lines: list[str] = []
-    for place, file in enumerate(sorted(folder.glob("*.flac"))):
-        group = place // planted.pieces
-        times = planted.times[group] if group < len(planted.times) else 1
-        lines += [json.dumps({"path": file.name})] * times
-    audio.write_bytes(manifest, ("\n".join(lines) + "\n").encode())
-    return manifest
+
+
+def repeat(once: Path, folder: Path, planted: Planted, lanes: int) -> None:
+    """The tokens in `once` into the new folder `folder`, each piece as often as it is planted, in an order drawn once. A tenth
+    of the pieces that are there once is held out."""
+    index = read_index(str(once))
+    assert index is not None
+    pieces = [*iterate(str(once), index.train), *iterate(str(once), index.valid)]
+    pieces.sort(key=lambda sample: sample.metadata["seed"])
+    held_out = max(1, planted.others // 10)
+    train = [piece for place, piece in enumerate(pieces[:-held_out]) for _ in range(_times(planted, place))]
+    train = [train[i] for i in np.random.default_rng(SEED).permutation(len(train))]
+    temporary = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    size = max(1, len(train) // lanes)
+    index = replace(
+        index,
+        train=_write(temporary, "train", train, size),
+        valid=_write(temporary, "valid", pieces[-held_out:], size),
+        frames=sum(piece.codes.shape[1] for piece in train),
+    )
+    (temporary / INDEX).write_text(index.text())
+    temporary.replace(folder)
+
+
+def _times(planted: Planted, place: int) -> int:
+    group = place // planted.pieces
+    return planted.times[group] if group < len(planted.times) else 1
+
+
+def _write(folder: Path, name: str, pieces: list[Sample], size: int) -> dict[str, int]:
+    """Shards of `size` pieces; their names and numbers of pieces."""
+    counts = {}
+    for start in range(0, len(pieces), size):
+        part = pieces[start : start + size]
+        shard = f"{name}-{start // size:05d}.tar"
+        with webdataset.TarWriter(str(folder / shard)) as writer:
+            for number, piece in enumerate(part):
+                writer.write(encoded(f"{start + number:07d}", piece))
+        counts[shard] = len(part)
+    return counts
 
 
 @torch.inference_mode()

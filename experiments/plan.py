@@ -13,6 +13,7 @@
     rows.NAME.tokenizer          train the row's tokeniser first: what differs from the recipe tokenizer/mini
     stereo                       the references have two channels
     reworded                     test on captions worded unlike those of the training (wording.py)
+    note, reading.SCALE          what to know of the table; what the results at a scale say, and likely why
     claims                       {better: ROW, than: ROW, metric: NAME, text: …}
 
 It knows nothing of training or metrics.
@@ -75,6 +76,7 @@ class Plan:
     metrics: tuple[str, ...]
     paper: dict[str, Any] = field(default_factory=dict)
     note: str = ""
+    reading: dict[str, str] = field(default_factory=dict)
     steps: float = 1.0
     """Times the scale's, for what takes longer to learn."""
     recipe: dict[str, Any] = field(default_factory=dict)

@@ -18,7 +18,11 @@ from experiments.plan import Plan
 from musicgen import audio
 
 DOCS = plans.FOLDER.parent / "docs"
-WORDS = {"yes": "holds here", "no": "the opposite holds here", "unclear": "unclear here: the interval holds 0"}
+WORDS = {
+    "yes": "holds here",
+    "no": "does not hold here, the opposite does",
+    "unclear": "unclear here, the interval holds 0",
+}
 COLOURS = ("#4f46e5", "#f59e0b", "#059669", "#dc2626", "#0891b2", "#7c3aed")
 _OWN = {"perplexity": "PPL ↓", "coherence": "Coherence, distance ↓"}
 """Titles of what is no metric of the evaluation."""
@@ -27,23 +31,25 @@ Rows = dict[str, list[dict[str, Any]]]
 
 def write(results: Path, page: Path = DOCS / "experiments.md", pictures: Path = DOCS / "images") -> int:
     """The page and its plots; how many runs stand behind it."""
-    parts, total = [_HEAD], 0
+    parts, missing, total = [], [], 0
     for name in plans.names():
         plan = plans.load(name)
+        found = False
         for folder in sorted(path for path in (results / name).glob("*") if path.is_dir()):
             rows = read(folder, plan)
             count = sum(len(runs) for runs in rows.values())
             if count == 0:
                 continue
-            total += count
+            found, total = True, total + count
             drawn = plot_memorisation(rows) if plan.planted else plot(plan, rows)
             picture = pictures / f"experiment-{name}-{folder.name}.png"
             audio.write_bytes(picture, drawn)
             parts.append(section(plan, rows, folder.name, f"images/{picture.name}"))
-    missing = [name for name in plans.names() if not any((results / name).glob("*/*.json"))]
+        if not found:
+            missing.append(f"- {plan.title}: `python -m experiments run {name}`. {plan.question}")
     if missing:
-        parts.append("## Not run yet\n\n" + "\n".join(f"- {plans.load(name).title}" for name in missing))
-    audio.write_bytes(page, ("\n\n".join(parts) + "\n").encode())
+        parts.append("## Not run\n\nTheir plans are complete, and nothing is known yet.\n\n" + "\n".join(missing))
+    audio.write_bytes(page, ("\n\n".join([_HEAD, *parts]) + "\n").encode())
     return total
 
 
@@ -62,11 +68,12 @@ def section(plan: Plan, rows: Rows, scale: str, picture: str) -> str:
     return "\n\n".join(
         part
         for part in (
-            f"## {plan.title}",
+            f"## {plan.title}, scale `{scale}`",
             plan.question,
             _memorised(rows) if plan.planted else _table(plan, rows),
             f"![{plan.title}]({picture})",
             _verdicts(plan, rows),
+            plan.reading.get(scale, ""),
             plan.note,
             _paper(plan),
             _provenance(rows, scale),
@@ -206,9 +213,21 @@ def _verdicts(plan: Plan, rows: Rows) -> str:
         unit = " nats" if claim.metric == "perplexity" else ""
         lines.append(
             f"- {claim.text} ({title(claim.metric)}): **{WORDS[found.holds]}**; {claim.better} − {claim.than} = "
-            f"{found.difference:.3g}{unit} [{found.low:.3g}, {found.high:.3g}], {len(better)} seeds"
+            f"{found.difference:.3g}{unit} [{found.low:.3g}, {found.high:.3g}], {_times(len(better), 'seed')}{_clipwise(found)}"
         )
     return "\n".join(lines)
+
+
+def _clipwise(found: verdict.Verdict) -> str:
+    if found.p is None:
+        return ""
+    return (
+        f"; these models' own clips: p {'<' if found.p < 0.001 else '='} {max(found.p, 0.001):.3f}, n = {found.clips}"
+    )
+
+
+def _times(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _matched(
@@ -233,16 +252,33 @@ def _provenance(rows: Rows, scale: str) -> str:
     first = runs[0]
     optimisation, experiment = first["recipe"]["optimisation"], first["experiment"]
     seconds, device = first["recipe"]["data"]["seconds"], first["machine"]["device"]
-    cost = sum(run["train_seconds"] + (run.get("generate_seconds") or 0) for run in runs) / 3600
-    commits = ", ".join(sorted({run["commit"] for run in runs}))
+    # Rows that test the same model share its training.
+    trained = {(json.dumps(run["recipe"]), json.dumps(run.get("tokenizer"))): run["train_seconds"] for run in runs}
+    cost = (sum(trained.values()) + sum(run.get("generate_seconds") or 0 for run in runs)) / 60
+    commits = ", ".join(f"`{commit}`" for commit in sorted({run["commit"] for run in runs}))
     seeds = ", ".join(str(seed) for seed in sorted({run["seed"] for run in runs}))
+    steps = sorted({run["recipe"]["optimisation"]["steps"] for run in runs})
     return (
-        f"Scale `{scale}`: {optimisation['steps']} steps of {optimisation['batch']} crops of {seconds:g} s; seeds {seeds}; "
-        f"{cost:.1f} hours of {device}; commit {commits}. Each run's recipe, losses and clip values: "
-        f"`experiments/results/{experiment}/{scale}/`."
+        f"Scale `{scale}`: {' or '.join(map(str, steps))} steps of {optimisation['batch']} crops of {seconds:g} s"
+        f"{_music(first)}; {_compared(first)}seeds {seeds}; {cost:.0f} minutes of training and generation "
+        f"({device}); commit {commits}. Each run's recipe, losses and clip values: `experiments/results/{experiment}/{scale}/`."
     )
 
 
+def _music(run: dict[str, Any]) -> str:
+    corpus = run.get("corpus")
+    return f" out of {corpus['clips']} pieces, {corpus['hours']:.1f} hours" if corpus else ""
+
+
+def _compared(run: dict[str, Any]) -> str:
+    """How long the clips are and what they are compared with. Runs before there was a choice took the originals of 10 s."""
+    if "memorisation" in run:
+        return ""
+    test = run.get("test") or {"seconds": 10.0, "references": "original"}
+    return f"clips of {test['seconds']:g} s against references {_REFERENCES[test['references']]}; "
+
+
+_REFERENCES = {"original": "as they were rendered", "through the tokeniser": "that went through the tokeniser too"}
 _HEAD = """# The paper's findings, rerun
 
 `python -m experiments report` writes this page from the stored results, `python -m experiments run NAME` makes those. Models

@@ -2,7 +2,8 @@
 
 Each seed trains both rows anew and tests both on its own captions, the same for both: the differences of the seeds are
 independent, and Student's t over them has the coverage it claims, few as they are. A single seed has no such interval: there
-it is that of its clips, which says nothing of another training.
+it is that of its clips, which says nothing of another training. What the clips of these very models say is beside it: the
+paired permutation test over the clips of all seeds.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from scipy.stats import t as student
 
 from evaluation.scorers import METRICS
+from evaluation.statistics import paired_permutation
 from musicgen.errors import InputError
 
 Z = 1.959964
@@ -23,12 +26,15 @@ Z = 1.959964
 
 @dataclass(frozen=True)
 class Verdict:
-    """difference: `better` minus `than`, in the metric's own units (nats for perplexity); holds: yes, no or unclear."""
+    """difference: `better` minus `than`, in the metric's own units (nats for perplexity); holds: yes, no or unclear; p: of the
+    paired permutation over `clips` pairs, None for metrics of sets."""
 
     difference: float
     low: float
     high: float
     holds: str
+    p: float | None
+    clips: int
 
 
 def judge(better: Sequence[dict[str, Any]], than: Sequence[dict[str, Any]], metric: str) -> Verdict:
@@ -39,7 +45,9 @@ def judge(better: Sequence[dict[str, Any]], than: Sequence[dict[str, Any]], metr
     difference, low, high = _interval([value for value, _ in each], each[0][1])
     sign = -1.0 if direction(better[0], metric) == "lower" else 1.0
     above, below = (low > 0, high < 0) if sign > 0 else (high < 0, low > 0)
-    return Verdict(difference, low, high, "yes" if above else "no" if below else "unclear")
+    ours, theirs = _pairs(better, than, metric)
+    p = paired_permutation(ours, theirs, np.random.default_rng(0)) if ours else None
+    return Verdict(difference, low, high, "yes" if above else "no" if below else "unclear", p, len(ours))
 
 
 def direction(result: dict[str, Any], metric: str) -> str:
@@ -72,6 +80,20 @@ def _clips(result: dict[str, Any], metric: str) -> dict[str, float]:
     if metric == "perplexity":
         return dict(result["perplexity"]["nats"])
     return {} if metric in METRICS and METRICS[metric].kind == "set" else dict(result["scores"][metric]["clips"])
+
+
+def _pairs(
+    better: Sequence[dict[str, Any]], than: Sequence[dict[str, Any]], metric: str
+) -> tuple[list[float], list[float]]:
+    """The values of the clips that both have, seed by seed."""
+    ours: list[float] = []
+    theirs: list[float] = []
+    for one, other in zip(better, than, strict=True):
+        first, second = _clips(one, metric), _clips(other, metric)
+        common = sorted(first.keys() & second.keys())
+        ours += [first[clip] for clip in common]
+        theirs += [second[clip] for clip in common]
+    return ours, theirs
 
 
 def _difference(better: dict[str, Any], than: dict[str, Any], metric: str) -> tuple[float, float]:
