@@ -6,12 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+import musicgen
+from evaluation import data, suites
 from experiments import __main__ as command
+from experiments import channels as channels_of
+from experiments import material, references, report, runner, verdict, wording
 from experiments import plan as plans
-from experiments import report, runner, verdict
-from musicgen import catalog
+from musicgen import audio, catalog
 from musicgen.errors import InputError
+from musicgen.training.corpus import INSTRUMENTS, descriptions
+from musicgen.training.lm.shards import iterate, read_index
 from tests import standins
 
 
@@ -59,9 +65,14 @@ def memorised(results: Path):
 
 
 def test_memorisation_is_measured_on_planted_examples(memorised: Path, results: Path, tmp_path: Path) -> None:
-    planted = results.parent / "work" / "planted"
-    lines = [json.loads(line)["path"] for line in (planted / "repeated.jsonl").read_text().splitlines()]
-    assert sorted(lines.count(name) for name in set(lines)) == [1] * 11 + [3]
+    tokens = str(results.parent / "work" / "tokens-planted")
+    index = read_index(tokens)
+    assert index is not None
+    learnt = [sample.metadata["seed"] for sample in iterate(tokens, index.train)]
+    # One piece once, one three times, and nine of ten others; the tenth is held out.
+    assert sorted(learnt.count(seed) for seed in set(learnt)) == [1] * 10 + [3]
+    assert learnt.count(300_001) == 3
+    assert [sample.metadata["seed"] for sample in iterate(tokens, index.valid)] == [300_011]
     (file,) = memorised.rglob("*.json")
     found = json.loads(file.read_text())["memorisation"]
     assert set(found) == {"1", "3"}
@@ -83,8 +94,10 @@ def test_a_run_tells_all_about_itself(results: Path) -> None:
         assert len(one["perplexity"]["nats"]) == 3
         assert one["perplexity"]["value"] > 1
         assert set(one["scores"]) == {"fad_mini", "kl_mini", "clap_mini", "chroma", "kad_mini"}
-        assert one["recipe"]["optimisation"]["steps"] == 3
-        assert one["validation"]["step"] == 3
+        assert one["recipe"]["optimisation"]["steps"] == 2
+        assert one["validation"]["step"] == 2
+        assert one["test"]["references"] == "through the tokeniser"
+        assert one["corpus"]["clips"] == 9
         assert one["commit"]
         assert "/" not in one["recipe"]["data"]["path"] + one["recipe"]["data"]["tokens"]
     trained = {one["row"]: one["recipe"]["start"]["melody"] for one in found}
@@ -103,12 +116,59 @@ def test_the_report_shows_every_row_and_claim(results: Path, tmp_path: Path) -> 
     plan = plans.load("table-2-melody")
     for row in plan.rows:
         assert f"| {row} | " in text
-    assert text.count("seeds\n") + text.count(", 1 seeds") >= len(plan.claims)
+    assert text.count(", 1 seed; these models' own clips: p = ") == len(plan.claims)
     assert "0.66" in text
-    assert "## Not run yet" in text
+    assert "## Not run\n" in text
     assert next(pictures.iterdir()).read_bytes()[:4] == b"\x89PNG"
     curves = report.plot(dataclasses.replace(plan, curves=True), report.read(results / "table-2-melody" / "toy", plan))
     assert curves[:4] == b"\x89PNG"
+
+
+def test_left_and_right_are_as_alike_as_they_are(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    left, right = random.normal(0, 0.1, (2, 160_000))
+
+    def similarity(*channels: np.ndarray) -> float:
+        file = tmp_path / "clip.flac"
+        sound = torch.from_numpy(np.stack(channels)).float()
+        audio.write(file, audio.Audio(sound, 32_000))
+        return channels_of.similarity(file)
+
+    assert similarity(left) == 1
+    assert similarity(left, left) == pytest.approx(1, abs=1e-3)
+    # Of independent noise: the bias of Welch's estimate, 1 over the number of windows that count.
+    assert similarity(left, right) < 0.02
+    # Noise of equal power in both: a half of each channel is common, so coherence is (1/2)^2.
+    assert similarity(left + right, left + random.normal(0, 0.1, 160_000)) == pytest.approx(0.25, abs=0.03)
+
+
+def test_captions_in_other_words_say_the_same_of_the_same_piece() -> None:
+    items = data.items(suites.load("synth"))[:12]
+    for item in items:
+        piece = wording.composed(item)
+        text = wording.reworded(piece)
+        assert INSTRUMENTS[piece.lead.instrument].names[0] in text
+        assert not any(text.startswith(told[:12]) for told in descriptions(piece, 16))
+
+
+def test_references_go_through_the_tokeniser(tmp_path: Path) -> None:
+    model = standins_model(tmp_path / "model")
+    (item,) = data.items(suites.load("synth"), limit=1)
+    (cut,) = references.originals(tmp_path / "cut", [item], 2.0, stereo=False)
+    (heard,) = references.tokenised(tmp_path / "heard", [cut], model)
+    whole, short, codec = (audio.read(one.file).wave for one in (item, cut, heard))
+    assert torch.allclose(short, whole[:, :64_000], atol=1e-4)
+    expected = model.tokenizer.decode(model.tokenizer.encode(short[None]))[0]
+    assert torch.allclose(codec, expected.clamp(-1, 1), atol=1e-3)
+    (wide,) = references.originals(tmp_path / "wide", [item], 2.0, stereo=True)
+    left, right = audio.read(wide.file).wave
+    # The suite's file is the same rendering, mixed down and compressed.
+    mixed = (left + right) / 2
+    assert float(torch.corrcoef(torch.stack([mixed, short[0]]))[0, 1]) > 0.95
+
+
+def standins_model(folder: Path) -> musicgen.MusicGen:
+    return musicgen.load(str(standins.write(standins.transformers_model(), folder)), "cpu")
 
 
 def made(values: np.ndarray, seed: int = 0) -> dict:
@@ -174,10 +234,13 @@ def test_every_plan_is_whole(name: str, tmp_path: Path) -> None:
     if plan.paper:
         assert set(plan.paper["rows"]) == set(plan.rows)
         assert all(len(cells) == len(plan.paper["columns"]) for cells in plan.paper["rows"].values())
-    place = runner.Place(tmp_path, tmp_path, tmp_path)
-    for scale in ("toy", "cpu", "gpu"):
-        for row in plan.rows:
-            runner.recipe_of(place, plan, row, 0, plans.scale(scale))
+    place = material.Place(tmp_path, tmp_path, tmp_path, tmp_path)
+    for scale in map(plans.scale, ("toy", "core", "cpu", "gpu")):
+        for name, row in plan.rows.items():
+            runner.recipe_of(place, plan, name, 0, scale)
+            if row.tokenizer:
+                bits = material.tokenizer_recipe(row, scale).shape
+                assert (bits.codebooks, bits.codebook_size, bits.hop) == (4, 1024, 640)
 
 
 def test_what_there_is_not_is_named(capsys: pytest.CaptureFixture[str]) -> None:

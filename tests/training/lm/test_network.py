@@ -7,15 +7,19 @@ import torch
 from transformers import AutoTokenizer
 
 from musicgen import checkpoint, patterns
+from musicgen.conditioners.text import T5Conditioner
 from musicgen.errors import InputError
 from musicgen.lm import Conditions
+from musicgen.model import MusicGen
 from musicgen.tokenizer import StereoTokenizer
 from musicgen.training.lm.batches import Batch
-from musicgen.training.lm.config import NewText
+from musicgen.training.lm.config import LMRecipe, NewText
 from musicgen.training.lm.network import Network
 from musicgen.training.lm.start import (
     add_adapters,
+    fine_tuned_model,
     melody_from_text,
+    new_model,
     new_text,
     stereo_from_mono,
     without_adapters,
@@ -107,6 +111,36 @@ def test_channels_that_are_drawn_from_the_same_are_the_same(folder: Path) -> Non
     stereo.pattern = patterns.stereo_delay(8)  # the right channel a step later: drawn for itself
     apart = stereo.generate(TEXTS, 0.6, seed=3)
     assert (apart[:, 0] - apart[:, 1]).abs().max() > 1e-2
+
+
+def test_a_new_model_begins_with_known_tables(folder: Path) -> None:
+    known = checkpoint.load(folder, "cpu")
+    assert isinstance(known.text, T5Conditioner)
+
+    def made(dim: int) -> MusicGen:
+        recipe = LMRecipe.from_dict(
+            {
+                "start": {"tables": str(folder)},
+                "shape": {"dim": dim, "num_heads": 2, "num_layers": 3, "pattern": "flattening"},
+                "data": {"path": "music"},
+            }
+        )
+        return new_model(recipe, known.tokenizer, (known.text.encoder, known.text.tokenizer))
+
+    ours, theirs = made(known.lm.config.dim).lm.state_dict(), known.lm.state_dict()
+    alike = {name for name, value in theirs.items() if torch.equal(value, ours[name])}
+    assert alike >= {"embedding.weight", "heads.weight"}
+    assert not any(name.endswith(("qkv.weight", "ffn_in.weight")) for name in alike)
+    with pytest.raises(InputError, match=r"start.tables: embedding.weight of .* must be the same"):
+        made(2 * known.lm.config.dim)
+
+
+def test_a_stereo_model_may_go_on_with_another_pattern(folder: Path) -> None:
+    start = {"model": str(folder), "stereo": True, "pattern": "stereo delay"}
+    model = fine_tuned_model(LMRecipe.from_dict({"start": start, "data": {"path": "music"}}))
+    assert model.pattern == patterns.stereo_delay(8)
+    with pytest.raises(InputError, match=r"start\.pattern is for start\.model"):
+        LMRecipe.from_dict({"start": {"pattern": "delay"}, "data": {"path": "music"}})
 
 
 def test_a_text_model_becomes_a_melody_model(folder: Path) -> None:
