@@ -78,10 +78,18 @@ class LanguageModel(nn.Module):
         self.norm = nn.LayerNorm(c.dim)
         self.heads = nn.Linear(c.dim, c.num_codebooks * c.codebook_size, bias=False)
 
-    def forward(self, sequence: torch.Tensor, conditions: Conditions, cache: KVCache | None = None) -> torch.Tensor:
+    def forward(
+        self,
+        sequence: torch.Tensor,
+        conditions: Conditions,
+        cache: KVCache | None = None,
+        predicting: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """sequence [B, K, S] int64 of codes and special tokens -> logits [B, K, S, N]; those of index s predict step s + 1.
 
         With a cache, `sequence` is what comes after the steps the cache has seen; the prefix is read on the first call.
+        With `predicting` [K, T], the steps of the codes: the logits of these alone, [B, K, T, N]. Where a pattern gives a code
+        its own step, that is a K-th of them all.
         """
         x = self.embed(sequence)
         starting = cache is None or cache.length == 0
@@ -96,12 +104,19 @@ class LanguageModel(nn.Module):
             x = block(x, mask, condition, cross_mask, cache, layer)
         if cache is not None:
             cache.length += x.shape[1]
-        return self.predict(x[:, x.shape[1] - sequence.shape[2] :])
+        x = x[:, x.shape[1] - sequence.shape[2] :]
+        return self.predict(x) if predicting is None else self._predict_codes(x, predicting)
 
     def predict(self, x: torch.Tensor) -> torch.Tensor:
         """What leaves the last block [B, S, D] -> logits [B, K, S, N]."""
         logits = self.heads(self.norm(x)).unflatten(-1, (self.config.num_codebooks, self.config.codebook_size))
         return logits.transpose(1, 2)
+
+    def _predict_codes(self, x: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        """[B, S, D] -> [B, K, T, N]: codebook k's logits at the steps before `steps[k]`."""
+        heads = self.heads.weight.unflatten(0, (self.config.num_codebooks, self.config.codebook_size))
+        x = self.norm(x)
+        return torch.stack([nn.functional.linear(x[:, steps[k] - 1], head) for k, head in enumerate(heads)], dim=1)
 
     def embed(self, sequence: torch.Tensor) -> torch.Tensor:
         """[B, K, S] -> [B, S, D]: the sum over the codebooks."""

@@ -20,9 +20,11 @@ _IGNORED = -100
 @dataclass(frozen=True)
 class Inputs:
     """A batch as the network takes it, on its device. sequence: int64 [B, K, S + 1], special where nothing is known;
-    ids, real: the text's tokens [B, L] and their mask; absent: bool [B], rows without text; melody: [B, frames] or None."""
+    steps: int64 [K, T], which of them predict the codes; ids, real: the text's tokens [B, L] and their mask; absent: bool [B],
+    rows without text; melody: [B, frames] or None."""
 
     sequence: torch.Tensor
+    steps: torch.Tensor
     ids: torch.Tensor
     real: torch.Tensor
     absent: torch.Tensor
@@ -30,9 +32,9 @@ class Inputs:
 
     def to(self, device: torch.device) -> Inputs:
         melody = None if self.melody is None else self.melody.to(device)
-        return Inputs(
-            self.sequence.to(device), self.ids.to(device), self.real.to(device), self.absent.to(device), melody
-        )
+        parts = (self.sequence, self.steps, self.ids, self.real, self.absent)
+        sequence, steps, ids, real, absent = (part.to(device) for part in parts)
+        return Inputs(sequence, steps, ids, real, absent, melody)
 
     def counts(self, special: int) -> torch.Tensor:
         """int64 [K]: how many codes are predicted."""
@@ -59,10 +61,11 @@ class Network(nn.Module):
         text = self._text[0]
         frames = torch.arange(batch.codes.shape[2])
         codes = batch.codes.masked_fill(frames >= batch.lengths[:, None, None], self.special)
-        sequence = self._model[0].pattern.layout(codes.shape[2]).build(codes, self.special)
+        layout = self._model[0].pattern.layout(codes.shape[2])
+        sequence = layout.build(codes, self.special)
         ids, real = text.tokens(batch.texts, max_tokens)
         absent = torch.tensor([not one for one in batch.texts])
-        return Inputs(sequence, ids, real, absent, batch.melody)
+        return Inputs(sequence, layout.steps, ids, real, absent, batch.melody)
 
     def to_device(self, device: torch.device) -> None:
         """Move what is no part of the module's state too."""
@@ -76,8 +79,8 @@ class Network(nn.Module):
         condition = text.condition(states, inputs.real, inputs.absent)
         melody = None if inputs.melody is None else self._melody(inputs.melody)
         conditions = join(condition, melody, cross_attention=self.lm.config.cross_attention)
-        logits = self.lm(inputs.sequence[:, :, :-1], conditions)
-        targets = inputs.sequence[:, :, 1:]
+        logits = self.lm(inputs.sequence[:, :, :-1], conditions, predicting=inputs.steps)
+        targets = inputs.sequence.gather(2, inputs.steps.expand(len(inputs.sequence), -1, -1))
         targets = targets.masked_fill(targets == self.special, _IGNORED)
         losses = F.cross_entropy(
             logits.flatten(0, 2).float(), targets.flatten(), ignore_index=_IGNORED, reduction="none"
