@@ -55,7 +55,8 @@ def measure(
     if row.mono:
         clips = channels.mixed_down(clips, clips.with_name(f"{clips.name}-mixed-down"))
     registry = Registry(Weights({}, download=False), "cpu")
-    results = run.score(suite, compared, [clips], registry, Cache(place.output / "cache"))
+    shown = [metric for metric in suite.metrics if metric in plan.metrics]
+    results = run.score(suite, compared, [clips], registry, Cache(place.output / "cache"), metrics=shown)
     scores = _scores(results)
     if plan.stereo:
         scores["coherence"] = _coherence(clips, originals, results.ids)

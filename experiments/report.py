@@ -213,17 +213,17 @@ def _verdicts(plan: Plan, rows: Rows) -> str:
         unit = " nats" if claim.metric == "perplexity" else ""
         lines.append(
             f"- {claim.text} ({title(claim.metric)}): **{WORDS[found.holds]}**; {claim.better} − {claim.than} = "
-            f"{found.difference:.3g}{unit} [{found.low:.3g}, {found.high:.3g}], {_times(len(better), 'seed')}{_clipwise(found)}"
+            f"{found.difference:.3g}{unit} [{found.low:.3g}, {found.high:.3g}], {_times(len(better), 'seed')}{_clipwise(better, than, claim.metric)}"
         )
     return "\n".join(lines)
 
 
-def _clipwise(found: verdict.Verdict) -> str:
-    if found.p is None:
+def _clipwise(better: list[dict[str, Any]], than: list[dict[str, Any]], metric: str) -> str:
+    tested = verdict.clipwise(better, than, metric)
+    if tested is None:
         return ""
-    return (
-        f"; these models' own clips: p {'<' if found.p < 0.001 else '='} {max(found.p, 0.001):.3f}, n = {found.clips}"
-    )
+    p, clips = tested
+    return f"; these models' own clips: p {'<' if p < 0.001 else '='} {max(p, 0.001):.3f}, n = {clips}"
 
 
 def _times(number: int, what: str) -> str:

@@ -26,15 +26,12 @@ Z = 1.959964
 
 @dataclass(frozen=True)
 class Verdict:
-    """difference: `better` minus `than`, in the metric's own units (nats for perplexity); holds: yes, no or unclear; p: of the
-    paired permutation over `clips` pairs, None for metrics of sets."""
+    """difference: `better` minus `than`, in the metric's own units (nats for perplexity); holds: yes, no or unclear."""
 
     difference: float
     low: float
     high: float
     holds: str
-    p: float | None
-    clips: int
 
 
 def judge(better: Sequence[dict[str, Any]], than: Sequence[dict[str, Any]], metric: str) -> Verdict:
@@ -45,9 +42,19 @@ def judge(better: Sequence[dict[str, Any]], than: Sequence[dict[str, Any]], metr
     difference, low, high = _interval([value for value, _ in each], each[0][1])
     sign = -1.0 if direction(better[0], metric) == "lower" else 1.0
     above, below = (low > 0, high < 0) if sign > 0 else (high < 0, low > 0)
-    ours, theirs = _pairs(better, than, metric)
-    p = paired_permutation(ours, theirs, np.random.default_rng(0)) if ours else None
-    return Verdict(difference, low, high, "yes" if above else "no" if below else "unclear", p, len(ours))
+    return Verdict(difference, low, high, "yes" if above else "no" if below else "unclear")
+
+
+def clipwise(better: Sequence[dict[str, Any]], than: Sequence[dict[str, Any]], metric: str) -> tuple[float, int] | None:
+    """p of the paired permutation over the clips of all seeds, and their number; None for metrics of sets."""
+    ours: list[float] = []
+    theirs: list[float] = []
+    for one, other in zip(better, than, strict=True):
+        first, second = _clips(one, metric), _clips(other, metric)
+        common = sorted(first.keys() & second.keys())
+        ours += [first[clip] for clip in common]
+        theirs += [second[clip] for clip in common]
+    return (paired_permutation(ours, theirs, np.random.default_rng(0)), len(ours)) if ours else None
 
 
 def direction(result: dict[str, Any], metric: str) -> str:
@@ -80,20 +87,6 @@ def _clips(result: dict[str, Any], metric: str) -> dict[str, float]:
     if metric == "perplexity":
         return dict(result["perplexity"]["nats"])
     return {} if metric in METRICS and METRICS[metric].kind == "set" else dict(result["scores"][metric]["clips"])
-
-
-def _pairs(
-    better: Sequence[dict[str, Any]], than: Sequence[dict[str, Any]], metric: str
-) -> tuple[list[float], list[float]]:
-    """The values of the clips that both have, seed by seed."""
-    ours: list[float] = []
-    theirs: list[float] = []
-    for one, other in zip(better, than, strict=True):
-        first, second = _clips(one, metric), _clips(other, metric)
-        common = sorted(first.keys() & second.keys())
-        ours += [first[clip] for clip in common]
-        theirs += [second[clip] for clip in common]
-    return ours, theirs
 
 
 def _difference(better: dict[str, Any], than: dict[str, Any], metric: str) -> tuple[float, float]:

@@ -93,7 +93,7 @@ def test_a_run_tells_all_about_itself(results: Path) -> None:
         assert one["steps"] == 503
         assert len(one["perplexity"]["nats"]) == 3
         assert one["perplexity"]["value"] > 1
-        assert set(one["scores"]) == {"fad_mini", "kl_mini", "clap_mini", "chroma", "kad_mini"}
+        assert set(one["scores"]) == {"fad_mini", "kl_mini", "clap_mini", "chroma"}
         assert one["recipe"]["optimisation"]["steps"] == 2
         assert one["validation"]["step"] == 2
         assert one["test"]["references"] == "through the tokeniser"
@@ -201,6 +201,11 @@ def test_verdicts_find_what_is_there() -> None:
         assert verdict.judge(bad, good, metric).holds == "no"
         assert verdict.judge(good, good, metric).holds == "unclear"
     assert verdict.judge(good, bad, "chroma").holds == "no"
+    assert verdict.clipwise(good, bad, "fad_mini") is None
+    tested = verdict.clipwise(good, bad, "kl_mini")
+    assert tested is not None
+    assert tested[0] < 0.001
+    assert tested[1] == 300
     found = verdict.judge(good, bad, "kl_mini")
     assert found.low < found.difference < found.high
     assert found.difference == pytest.approx(-2.0, abs=0.6)
