@@ -211,9 +211,10 @@ def _verdicts(plan: Plan, rows: Rows) -> str:
             continue
         found = verdict.judge(better, than, claim.metric)
         unit = " nats" if claim.metric == "perplexity" else ""
+        measured = f"{found.difference:.3g}{unit} [{found.low:.3g}, {found.high:.3g}], {_times(len(better), 'seed')}"
         lines.append(
-            f"- {claim.text} ({title(claim.metric)}): **{WORDS[found.holds]}**; {claim.better} − {claim.than} = "
-            f"{found.difference:.3g}{unit} [{found.low:.3g}, {found.high:.3g}], {_times(len(better), 'seed')}{_clipwise(better, than, claim.metric)}"
+            f"- {claim.text} ({title(claim.metric)}): **{WORDS[found.holds]}**; {claim.better} − {claim.than} = {measured}"
+            f"{_clipwise(better, than, claim.metric)}"
         )
     return "\n".join(lines)
 
