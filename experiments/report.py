@@ -31,7 +31,7 @@ Rows = dict[str, list[dict[str, Any]]]
 
 def write(results: Path, page: Path = DOCS / "experiments.md", pictures: Path = DOCS / "images") -> int:
     """The page and its plots; how many runs stand behind it."""
-    parts, missing, total = [], [], 0
+    parts, summary, missing, total = [], [], [], 0
     for name in plans.names():
         plan = plans.load(name)
         found = False
@@ -44,11 +44,15 @@ def write(results: Path, page: Path = DOCS / "experiments.md", pictures: Path = 
             drawn = plot_memorisation(rows) if plan.planted else plot(plan, rows)
             picture = pictures / f"experiment-{name}-{folder.name}.png"
             audio.write_bytes(picture, drawn)
+            summary += _summary(plan, rows, folder.name)
             parts.append(section(plan, rows, folder.name, f"images/{picture.name}"))
         if not found:
             missing.append(f"- {plan.title}: `python -m experiments run {name}`. {plan.question}")
     if missing:
         parts.append("## Not run\n\nTheir plans are complete, and nothing is known yet.\n\n" + "\n".join(missing))
+    if summary:
+        table = "\n".join(["| finding of the paper | measured by | here | scale |", "|---|---|---|---|", *summary])
+        parts.insert(0, f"## In short\n\n{table}")
     audio.write_bytes(page, ("\n\n".join([_HEAD, *parts]) + "\n").encode())
     return total
 
@@ -200,6 +204,19 @@ def _table(plan: Plan, rows: Rows) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _summary(plan: Plan, rows: Rows, scale: str) -> list[str]:
+    """A line for each claim that could be judged."""
+    lines = []
+    for claim in plan.claims:
+        better, than = _matched(rows.get(claim.better, []), rows.get(claim.than, []))
+        if better:
+            words = WORDS[verdict.judge(better, than, claim.metric).holds]
+            seeds = _times(len(better), "seed")
+            name = plan.title.split(":")[0]
+            lines.append(f"| {name}: {claim.text} | {title(claim.metric)} | {words} ({seeds}) | `{scale}` |")
+    return lines
 
 
 def _verdicts(plan: Plan, rows: Rows) -> str:
