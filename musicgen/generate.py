@@ -1,4 +1,4 @@
-"""The readable path: conditions -> codes, one pattern step after the other. The oracle of every faster one.
+"""Conditions -> codes, one pattern step after the other: with `LanguageModel` the readable path, the oracle of faster ones.
 
     sequence [B, K, S + 1]   starts as special tokens where the pattern has no code, UNKNOWN where one is to come
     step s                   logits of index s - 1, guided, sampled, written where the sequence is UNKNOWN
@@ -9,8 +9,9 @@ It knows nothing of descriptions, audio or windows.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
@@ -137,6 +138,14 @@ class WindowRun:
         return Step(self.step - self._start, self.total, codes)
 
 
+class Runner(Protocol):
+    """What runs a language model: itself, or the engine."""
+
+    def start(self, conditions: Conditions, rows: int, capacity: int) -> Callable[[torch.Tensor], torch.Tensor]:
+        """As `LanguageModel.start`."""
+        ...
+
+
 @torch.no_grad()
 def generate_codes(
     lm: LanguageModel,
@@ -146,13 +155,14 @@ def generate_codes(
     options: GenerationOptions,
     streams: Sequence[ClipStream],
     prompt: torch.Tensor | None = None,
+    runner: Runner | None = None,
 ) -> Iterator[Step]:
     """Codes of B = len(streams) clips of `num_frames` frames, step by step; with a `prompt` [B, K, P], P < num_frames, those
-    of the frames that follow it. Nothing is computed before the first step is asked for."""
+    of the frames that follow it. Nothing is computed before the first step is asked for. runner: what runs the language
+    model in its stead."""
     run = WindowRun(pattern, num_frames, streams, lm.config.special_token, lm.embedding.weight.device, prompt)
-    rows = guidance.groups * len(streams)
-    cache = lm.new_cache(rows, guidance.conditions.prefix_length + run.layout.num_steps)
+    conditions, rows = guidance.conditions, guidance.groups * len(streams)
+    predict = (lm if runner is None else runner).start(conditions, rows, run.layout.num_steps)
     while not run.finished:
-        inputs = run.inputs().repeat(guidance.groups, 1, 1)
-        logits = guidance.mix(lm(inputs, guidance.conditions, cache)[:, :, -1].float(), options)
-        yield run.advance(sample(logits, options, run.uniforms()))
+        logits = predict(run.inputs().repeat(guidance.groups, 1, 1))
+        yield run.advance(sample(guidance.mix(logits, options), options, run.uniforms()))

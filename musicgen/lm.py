@@ -8,6 +8,7 @@ prefix of the sequence, a text condition is attended by cross-attention. It know
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -106,6 +107,12 @@ class LanguageModel(nn.Module):
             cache.length += x.shape[1]
         x = x[:, x.shape[1] - sequence.shape[2] :]
         return self.predict(x) if predicting is None else self._predict_codes(x, predicting)
+
+    def start(self, conditions: Conditions, rows: int, capacity: int) -> Callable[[torch.Tensor], torch.Tensor]:
+        """A run of `rows` rows over at most `capacity` steps: what enters next [rows, K, S], many steps at first, then one
+        -> logits [rows, K, N] of the last, float32."""
+        cache = self.new_cache(rows, conditions.prefix_length + capacity)
+        return lambda inputs: self(inputs, conditions, cache)[:, :, -1].float()
 
     def predict(self, x: torch.Tensor) -> torch.Tensor:
         """What leaves the last block [B, S, D] -> logits [B, K, S, N]."""

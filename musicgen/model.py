@@ -20,7 +20,7 @@ from musicgen.conditioners.condition import Condition
 from musicgen.conditioners.melody import Melody, MelodyConditioner, MelodyInput
 from musicgen.conditioners.text import T5Conditioner
 from musicgen.errors import CheckpointError, InputError
-from musicgen.generate import Guided, Step, generate_codes, guided
+from musicgen.generate import Guided, Runner, Step, generate_codes, guided
 from musicgen.lm import LanguageModel
 from musicgen.options import MAX_DURATION, GenerationOptions, check_duration
 from musicgen.patterns import Pattern, stereo_partial_delay
@@ -81,6 +81,8 @@ class MusicGen(nn.Module):
         self.melody = melody
         self.max_duration = max_duration
         self.name = name
+        self.engine: Runner | None = None
+        """Runs the language model in its stead, where the model was loaded to generate."""
         self.requires_grad_(False).eval()
 
     @property
@@ -229,7 +231,7 @@ class MusicGen(nn.Module):
             guidance = self.guidance(piece, window)
             prompt = piece.codes[:, :, window.start : position]
             for step in generate_codes(
-                self.lm, self.pattern, guidance, window.length, piece.options, piece.streams, prompt
+                self.lm, self.pattern, guidance, window.length, piece.options, piece.streams, prompt, self.engine
             ):
                 done += 1
                 piece.codes[:, :, position : position + step.codes.shape[2]] = step.codes

@@ -13,6 +13,8 @@ from musicgen import catalog
 from musicgen.checkpoint import audiocraft_export, audiocraft_layout, hub, transformers_layout
 from musicgen.engine.precision import apply as apply_precision
 from musicgen.engine.precision import check as check_precision
+from musicgen.engine.precision import precision_of
+from musicgen.engine.runner import Engine
 from musicgen.errors import CheckpointError, InputError
 from musicgen.model import MusicGen
 
@@ -35,6 +37,7 @@ def load(name: str | os.PathLike[str], device: str | torch.device = "auto", prec
     if model.melody is not None:
         model.melody.separator.device = target
     apply_precision(model.lm, precision)
+    model.engine = Engine(model.lm)
     return model.to(target)
 
 
@@ -66,7 +69,7 @@ def save(
     """Write a model as a new folder, which appears whole or not at all. stored: the files' type, float32 or float16 (half
     the size; the transformers layout only)."""
     folder = Path(folder)
-    if any(parameter.dtype != torch.float32 for parameter in model.lm.parameters()):
+    if precision_of(model.lm) != "float32":
         raise InputError("only a float32 model can be saved: load it without a precision")
     if layout not in LAYOUTS:
         raise InputError(f"unknown layout {layout!r}: one of {', '.join(LAYOUTS)}")

@@ -42,12 +42,15 @@ def _list() -> None:
 
 
 def _memory(slots: int) -> None:
+    import torch
+
     from musicgen.engine import memory
     from musicgen.errors import InputError
     from musicgen.lm import LMConfig
 
     if slots < 1:
         raise InputError(f"--slots is {slots}: at least one clip is made at once")
+    cpu = torch.device("cpu")
     precisions = ("float32", "bfloat16", "int8", "int4")
     rows: list[tuple[str, ...]] = [("weights and cache of", *precisions)]
     for entry in catalog.PUBLISHED:
@@ -56,7 +59,9 @@ def _memory(slots: int) -> None:
         )
         cells = []
         for precision in precisions:
-            cache = memory.cache_bytes(config, precision, memory.rows_of(slots), *entry.positions(memory.MAX_TOKENS))
+            shape = (config, precision, memory.rows_of(slots))
+            positions, tokens = entry.positions(memory.MAX_TOKENS)
+            cache = memory.cache_bytes(*shape, positions, cpu) + memory.text_bytes(*shape, tokens, cpu)
             cells.append(f"{_megabytes(memory.weight_bytes(config, precision))} + {_megabytes(cache)}")
         rows.append((entry.name, *cells))
     _print(rows)

@@ -1,6 +1,7 @@
-"""Linear layers with weights of 8 or 4 bits on the CPU, multiplied by PyTorch's own kernels.
+"""Linear layers whose weights are kept in 8 or 4 bits.
 
-A step of generation reads every weight once for a row or two: its time is the bytes read. Activations stay bfloat16.
+A step of generation reads every weight once for a row or two: its time is the bytes read. Here stands what the bits mean;
+`forward` says so in float32, and the engine multiplies without unpacking (`graph.py`).
 Shapes: x [..., in] -> [..., out]. It knows nothing of the model around it.
 """
 
@@ -8,36 +9,44 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 INT4_GROUP = 128
 """Weights that share a scale and a zero point."""
-INT4_ROWS = 16
-"""The kernel works on this many outputs at once."""
 
 
 class Int8Linear(nn.Module):
     """One scale for each output, symmetric: w = scale * q, q in [-127, 127]."""
 
-    weight: torch.Tensor
+    codes: torch.Tensor
+    """[out, in] int8."""
     scale: torch.Tensor
+    """[out, 1] float32."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         weight = linear.weight.detach().float()
-        scale = weight.abs().amax(dim=1).clamp(min=1e-12) / 127
-        self.register_buffer("weight", (weight / scale[:, None]).round().to(torch.int8))
-        self.register_buffer("scale", scale.bfloat16())
+        self.register_buffer("scale", weight.abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / 127)
+        self.register_buffer("codes", (weight / self.scale).round().to(torch.int8))
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """[out, in] float32, unpacked."""
+        return self.codes.float() * self.scale
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        flat = x.reshape(-1, x.shape[-1])
-        return torch._weight_int8pack_mm(flat, self.weight, self.scale).view(*x.shape[:-1], -1)
+        return F.linear(x, self.weight)
 
 
 class Int4Linear(nn.Module):
-    """A scale and a zero point for each group of 128 weights of an output: w = scale * (q - 8) + zero, q in [0, 15]."""
+    """A scale and a zero point for each group of 128 weights of an output: w = scale * (q - zero), both in [0, 15]."""
 
-    weight: torch.Tensor
-    scale_and_zero: torch.Tensor
+    codes: torch.Tensor
+    """[out, groups, 64] uint8, two weights a byte, the first in the low bits."""
+    zero: torch.Tensor
+    """[out, groups / 2] uint8, packed alike."""
+    scale: torch.Tensor
+    """[out, groups, 1] float32."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
@@ -45,19 +54,30 @@ class Int4Linear(nn.Module):
             raise ValueError(f"a layer {linear.in_features} -> {linear.out_features} does not split into int4 groups")
         groups = linear.weight.detach().float().unflatten(1, (-1, INT4_GROUP))
         low, high = groups.aminmax(dim=-1, keepdim=True)
-        scale = ((high - low) / 15).clamp(min=1e-12)
-        zero = low + 8 * scale
-        codes = ((groups - low) / scale).round().clamp(0, 15).to(torch.int32).flatten(1)
-        self.register_buffer("weight", torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes, 2))
-        both = torch.cat([scale, zero], dim=-1).transpose(0, 1).contiguous()  # [groups, out, 2]
-        self.register_buffer("scale_and_zero", both.bfloat16())
+        low, high = low.clamp(max=0), high.clamp(min=0)
+        self.register_buffer("scale", ((high - low) / 15).clamp(min=1e-12))
+        zero = (-low / self.scale).round()
+        self.register_buffer("codes", _pack((groups / self.scale).round() + zero))
+        self.register_buffer("zero", _pack(zero[..., 0]))
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """[out, in] float32, unpacked."""
+        return (self.scale * (_unpack(self.codes) - _unpack(self.zero)[..., None])).flatten(1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        flat = x.reshape(-1, x.shape[-1])
-        product = torch.ops.aten._weight_int4pack_mm_for_cpu(flat, self.weight, INT4_GROUP, self.scale_and_zero)
-        return product.view(*x.shape[:-1], -1)
+        return F.linear(x, self.weight)
 
 
 def fits_int4(linear: nn.Linear) -> bool:
-    """Whether a layer splits into whole groups."""
-    return linear.in_features % INT4_GROUP == 0 and linear.out_features % INT4_ROWS == 0
+    """Whether a layer splits into whole groups, an even number of them."""
+    return linear.in_features % (2 * INT4_GROUP) == 0
+
+
+def _pack(codes: torch.Tensor) -> torch.Tensor:
+    codes = codes.clamp(0, 15).to(torch.uint8)
+    return codes[..., ::2] | codes[..., 1::2] << 4
+
+
+def _unpack(codes: torch.Tensor) -> torch.Tensor:
+    return torch.stack([codes & 15, codes >> 4], dim=-1).flatten(-2).float()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from musicgen.engine.linear import INT4_GROUP, INT4_ROWS
+from musicgen.engine.linear import INT4_GROUP
+from musicgen.engine.paged import BLOCK
+from musicgen.engine.runner import compiles
 from musicgen.errors import InputError
 from musicgen.lm import LMConfig
 from musicgen.model import MusicGen
@@ -14,8 +16,8 @@ ROWS_OF_A_SLOT = 2
 """A clip with its null condition. Separate guidance of text and melody takes three rows, no guidance one."""
 MAX_TOKENS = 256
 """The longest text that a scheduler takes unless told otherwise."""
-_ELEMENT = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 2, "int4": 2}
-"""Bytes of a key, a value, a norm or a table's entry."""
+_ELEMENT = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 4, "int4": 4}
+"""Bytes of a norm or a table's entry."""
 
 
 def rows_of(slots: int) -> int:
@@ -44,10 +46,27 @@ def weight_bytes(config: LMConfig, precision: str) -> int:
     return linear + heads + (norms + tables) * element
 
 
-def cache_bytes(config: LMConfig, precision: str, rows: int, capacity: int, text_capacity: int) -> int:
-    """Of the keys and values of `rows` rows, those of the text included where it is attended to."""
-    length = capacity + (text_capacity if config.cross_attention else 0)
-    return 2 * config.num_layers * rows * length * config.dim * _ELEMENT[precision]
+def cache_bytes(config: LMConfig, precision: str, rows: int, capacity: int, device: torch.device) -> int:
+    """Of the keys and values of `rows` rows, those of the text not included."""
+    head = config.dim // config.num_heads
+    if not compiles(device):
+        key = value = capacity * head * _ELEMENT[precision]
+    else:
+        blocks = -(-capacity // BLOCK)
+        key = value = blocks * BLOCK * head * _ELEMENT[precision]
+        if precision in ("int8", "int4"):
+            # 8 bits each, and a scale and a zero point in float32: of a channel's keys in a block, of a position's values.
+            key, value = blocks * (BLOCK + 8) * head, blocks * BLOCK * (head + 8)
+    return config.num_layers * rows * config.num_heads * (key + value)
+
+
+def text_bytes(config: LMConfig, precision: str, rows: int, text_capacity: int, device: torch.device) -> int:
+    """At most of the keys and values of the texts of `rows` rows."""
+    if not config.cross_attention:
+        return 0
+    # Where the graph is compiled: float32, a clip's own, and once more side by side.
+    element = 2 * 4 if compiles(device) else _ELEMENT[precision]
+    return 2 * config.num_layers * rows * text_capacity * config.dim * element
 
 
 def free(device: torch.device) -> int:
@@ -76,8 +95,9 @@ def check(needed: int, slots: int, device: torch.device) -> None:
 
 def _linear(outputs: int, inputs: int, precision: str) -> int:
     weights = outputs * inputs
-    if precision == "int4" and inputs % INT4_GROUP == 0 and outputs % INT4_ROWS == 0:
-        return weights // 2 + inputs // INT4_GROUP * outputs * 2 * 2
+    if precision == "int4" and inputs % (2 * INT4_GROUP) == 0:
+        groups = outputs * inputs // INT4_GROUP
+        return weights // 2 + groups // 2 + 4 * groups
     if precision in ("int8", "int4"):
-        return weights + 2 * outputs
+        return weights + 4 * outputs
     return weights * _ELEMENT[precision]

@@ -27,7 +27,7 @@ class Seat:
     rows: list[int]
 
 
-class Pool:
+class TorchPool:
     """capacity: positions of a row, prefix included; text_capacity: vectors of a cross-attention condition."""
 
     def __init__(self, lm: LanguageModel, rows: int, capacity: int, text_capacity: int) -> None:
@@ -70,8 +70,15 @@ class Pool:
         stores = (*self._keys, *self._values, *self._cross_keys, *self._cross_values)
         return sum(store.numel() * store.element_size() for store in stores)
 
-    def seat(self, cache: KVCache, conditions: Conditions) -> Seat:
-        """Take over a clip whose first positions `cache` holds, a row each of its rows. There must be room."""
+    @torch.no_grad()
+    def join(self, inputs: torch.Tensor, conditions: Conditions) -> tuple[Seat, torch.Tensor]:
+        """Take in a clip: its first steps [rows, K, S] -> (its seat, logits [rows, K, N] of the last). There must be room."""
+        cache = self.lm.new_cache(inputs.shape[0], conditions.prefix_length + inputs.shape[2])
+        logits = self.lm(inputs, conditions, cache)[:, :, -1].float()
+        return self._seat(cache, conditions), logits
+
+    def _seat(self, cache: KVCache, conditions: Conditions) -> Seat:
+        """Take over a clip whose first positions `cache` holds."""
         length, count = cache.length, cache.mask.shape[0]
         first = self.used
         if first + count > self.rows or length > self.capacity:
@@ -112,6 +119,7 @@ class Pool:
         """Free all rows."""
         self._seats = []
 
+    @torch.no_grad()
     def step(self, sequence: torch.Tensor) -> torch.Tensor:
         """The next step of every row in use, [rows, K, 1] -> logits [rows, K, N].
 
@@ -136,7 +144,7 @@ class Pool:
         x = x + sinusoid(positions, config.dim).to(x.dtype)
         for layer, block in enumerate(self.lm.blocks):
             x = block(x, mask, None, cross_mask, self, layer)
-        return self.lm.predict(x)[:, :, 0]
+        return self.lm.predict(x)[:, :, 0].float()
 
     def advance(self) -> None:
         """The step that was made is one of the past."""

@@ -1,7 +1,8 @@
 """The precisions in which a language model computes, and giving one to it.
 
-float32 is the readable path's own and exact. bfloat16 and float16 halve what a step reads, int8 and int4 (weights only,
-activations in bfloat16) halve it again and again. What each costs in accuracy is tested (tests/engine/test_precision.py).
+float32 is the readable path's own. bfloat16 and float16 halve what a step reads, int8 and int4 (of the weights; what they
+are multiplied with is rounded to 8 bits, and so are keys and values) halve it again and again. What each costs in accuracy is
+tested (tests/engine/test_precision.py).
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ def apply(lm: LanguageModel, precision: str) -> None:
     error of the distribution itself."""
     if precision == "float32":
         return
-    lm.to(torch.float16 if precision == "float16" else torch.bfloat16)
-    if precision in ("int8", "int4"):
+    if precision in ("float16", "bfloat16"):
+        lm.to(getattr(torch, precision))
+    else:
         for block in lm.blocks:
             _pack(block, precision)
         lm.heads = Int8Linear(lm.heads)  # type: ignore[assignment]

@@ -26,8 +26,9 @@ import torch
 
 from musicgen.conditioners.text import T5Conditioner
 from musicgen.engine import memory
-from musicgen.engine.pool import Pool, Seat
+from musicgen.engine.pool import Seat
 from musicgen.engine.precision import precision_of
+from musicgen.engine.runner import Engine
 from musicgen.engine.ticket import Cancelled, Outcome, QueueFull, Ticket
 from musicgen.errors import InputError, MusicGenError
 from musicgen.generate import Guided, WindowRun
@@ -99,9 +100,12 @@ class Scheduler:
         self._chunk = frames_of(model.tokenizer, chunk)
         capacity = memory.positions(model, max_tokens)
         rows = memory.rows_of(slots)
-        needed = memory.cache_bytes(model.lm.config, precision_of(model.lm), rows, capacity, max_tokens)
+        shape = (model.lm.config, precision_of(model.lm), rows)
+        needed = memory.cache_bytes(*shape, capacity, model.device)
+        needed += memory.text_bytes(*shape, max_tokens, model.device)
         memory.check(needed, slots, model.device)
-        self._pool = Pool(model.lm, rows, capacity, max_tokens)
+        engine = model.engine if isinstance(model.engine, Engine) else Engine(model.lm)
+        self._pool = engine.pool(rows, capacity, max_tokens)
         self._open = True
         self._start()
 
@@ -308,10 +312,8 @@ class Scheduler:
             model.pattern, window.length, job.piece.streams, model.lm.config.special_token, torch.device("cpu"), prompt
         )
         inputs = run.inputs().repeat(guidance.groups, 1, 1).to(model.device)
-        cache = model.lm.new_cache(guidance.groups, guidance.conditions.prefix_length + inputs.shape[2])
-        logits = model.lm(inputs, guidance.conditions, cache)[:, :, -1].float()
         job.run = run
-        job.seat = self._pool.seat(cache, guidance.conditions)
+        job.seat, logits = self._pool.join(inputs, guidance.conditions)
         mixed = guidance.mix(logits, job.piece.options)
         self._advance(job, sample(mixed, job.piece.options, run.uniforms()).cpu())
 
@@ -325,7 +327,7 @@ class Scheduler:
         for job in jobs:
             assert job.seat is not None
             sequence[job.seat.rows] = job.entering
-        logits = self._pool.step(sequence.to(self.model.device)).float()
+        logits = self._pool.step(sequence.to(self.model.device))
         # Clips with the same options are guided and drawn together.
         alike: dict[tuple[GenerationOptions, int], list[Job]] = {}
         for job in jobs:

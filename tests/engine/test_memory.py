@@ -3,10 +3,13 @@
 import pytest
 import torch
 
+import musicgen
 from musicgen import catalog, patterns
 from musicgen.__main__ import main
 from musicgen.engine import Scheduler, memory, precision
 from musicgen.lm import LanguageModel, LMConfig
+
+CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "int8", "int4"])
@@ -22,10 +25,15 @@ def test_weights(name: str, cross_attention: bool) -> None:
     assert precision.precision_of(lm) == name
 
 
-def test_keys_and_values(model) -> None:
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "int8", "int4"])
+@pytest.mark.parametrize("kind", ["text", "melody"])
+def test_keys_and_values(audiocraft_folder, name: str, kind: str) -> None:
+    model = musicgen.load(audiocraft_folder(kind), "cpu", name)
     with Scheduler(model, slots=3, max_tokens=40) as scheduler:
         capacity = memory.positions(model, 40)
-        assert scheduler.bytes == memory.cache_bytes(model.lm.config, "float32", 6, capacity, 40)
+        assert scheduler.bytes == memory.cache_bytes(
+            model.lm.config, precision.precision_of(model.lm), 6, capacity, CPU
+        )
 
 
 def test_free_memory_is_that_of_the_machine() -> None:
@@ -45,6 +53,7 @@ def test_the_command_lists_every_model(capsys: pytest.CaptureFixture[str]) -> No
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:-1]] == [entry.name for entry in catalog.PUBLISHED]
     # small in float32: 24 layers of 16 x 1024^2 weights, and 16 rows of keys and values.
-    cache = 2 * 24 * 16 * (1503 + 256) * 1024 * 4
+    # Whole blocks of 32 positions, and the texts twice.
+    cache = 2 * 24 * 16 * (1504 + 2 * 256) * 1024 * 4
     assert f"1.7 GB + {cache / 1e9:.1f} GB" in lines[1]
     assert main(["models", "--memory", "--slots", "0"]) == 2

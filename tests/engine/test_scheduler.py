@@ -268,14 +268,14 @@ def test_a_fault_ends_one_clip_alone(text_model, monkeypatch: pytest.MonkeyPatch
     with Scheduler(text_model, slots=3) as scheduler:
         good = scheduler.submit(TEXTS[0], 2.0, seed=1, options=options())
         until(lambda: good.progress[0] > 3)
-        pool, new_cache = scheduler._pool, text_model.lm.new_cache
-        step = pool.step
+        pool = scheduler._pool
+        join, step = pool.join, pool.step
 
         def fails(*_: object, **__: object) -> torch.Tensor:
             raise torch.OutOfMemoryError("out of memory")
 
         if where == "prefill":
-            monkeypatch.setattr(text_model.lm, "new_cache", fails)
+            monkeypatch.setattr(pool, "join", fails)
         elif where == "step":
             monkeypatch.setattr(pool, "step", lambda sequence: (fails if pool.used > 2 else step)(sequence))
         bad = scheduler.submit(TEXTS[1], 1.0)
@@ -284,7 +284,7 @@ def test_a_fault_ends_one_clip_alone(text_model, monkeypatch: pytest.MonkeyPatch
             monkeypatch.setattr(scheduler._active[1].decoder, "push", fails)
         with pytest.raises(torch.OutOfMemoryError):
             bad.result()
-        monkeypatch.setattr(text_model.lm, "new_cache", new_cache)
+        monkeypatch.setattr(pool, "join", join)
         expected = text_model.generate(TEXTS[0], 2.0, seed=1, options=options())[0]
         torch.testing.assert_close(good.result(), expected, atol=1e-5, rtol=0)
         again = scheduler.submit(TEXTS[1], 0.4, seed=2, options=options()).result() if where != "step" else None

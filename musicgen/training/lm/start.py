@@ -80,6 +80,7 @@ def new_model(
 def fine_tuned_model(recipe: LMRecipe) -> MusicGen:
     """The model that the recipe starts from; its context becomes the recipe's."""
     model = checkpoint.load(recipe.start.model, "cpu")
+    model.engine = None  # it serves weights that stay as they are
     if not isinstance(model.text, T5Conditioner):
         raise InputError(f"{recipe.start.model} is conditioned by CLAP: only T5 models can be fine-tuned")
     if recipe.start.melody:
