@@ -74,12 +74,12 @@ class _EncodecStream:
             raise CheckpointError(
                 f"EnCodec with {config.norm_type} normalises over time: it cannot be decoded in parts"
             )
-        first, lstm, *rest = tokenizer.model.decoder.layers
+        first, lstm = tokenizer.model.decoder.layers[:2]
         self._quantizer = tokenizer.model.quantizer
         self._first = _Slices(first, _reach(config.kernel_size, config.use_causal_conv), hop=1)
         self._lstm: nn.LSTM = lstm.lstm
         self._state: tuple[torch.Tensor, torch.Tensor] | None = None
-        self._rest = _Slices(nn.Sequential(*rest), encodec_radius(config), hop=tokenizer.hop)
+        self._rest = _Slices(tokenizer.upsample, encodec_radius(config), hop=tokenizer.hop)
         self.delay = self._first.radius + self._rest.radius
 
     def push(self, codes: torch.Tensor, last: bool) -> torch.Tensor:

@@ -7,6 +7,7 @@ It knows nothing of language models.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Protocol
 
@@ -65,6 +66,21 @@ class EncodecTokenizer(nn.Module):
         self.num_codebooks: int = config.num_quantizers
         self.codebook_size: int = config.codebook_size
         self.hop: int = config.hop_length
+        self.engine: Callable[[torch.Tensor], torch.Tensor] | None = None
+        """Runs the decoder's tail in its stead, where the model was loaded to generate."""
+
+    @property
+    def tail(self) -> list[nn.Module]:
+        """The decoder's layers behind the LSTM."""
+        return list(self.model.decoder.layers)[2:]
+
+    def upsample(self, x: torch.Tensor) -> torch.Tensor:
+        """What leaves the decoder's LSTM [B, D, T] -> waveform [B, C, T * hop]."""
+        if self.engine is not None:
+            return self.engine(x)
+        for layer in self.tail:
+            x = layer(x)
+        return x
 
     @torch.no_grad()
     def encode(self, wave: torch.Tensor) -> torch.Tensor:
@@ -74,7 +90,8 @@ class EncodecTokenizer(nn.Module):
     @torch.no_grad()
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
         _check_codes(codes, self.num_codebooks)
-        return self.model.decode(codes[None], [None]).audio_values
+        first, lstm = self.model.decoder.layers[:2]
+        return self.upsample(lstm(first(self.model.quantizer.decode(codes.transpose(0, 1)))))
 
 
 class DacTokenizer(nn.Module):

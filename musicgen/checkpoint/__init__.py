@@ -14,7 +14,7 @@ from musicgen.checkpoint import audiocraft_export, audiocraft_layout, hub, trans
 from musicgen.engine.precision import apply as apply_precision
 from musicgen.engine.precision import check as check_precision
 from musicgen.engine.precision import precision_of
-from musicgen.engine.runner import Engine
+from musicgen.engine.runner import accelerate
 from musicgen.errors import CheckpointError, InputError
 from musicgen.model import MusicGen
 
@@ -37,7 +37,7 @@ def load(name: str | os.PathLike[str], device: str | torch.device = "auto", prec
     if model.melody is not None:
         model.melody.separator.device = target
     apply_precision(model.lm, precision)
-    model.engine = Engine(model.lm)
+    accelerate(model)
     return model.to(target)
 
 

@@ -29,8 +29,9 @@ EMPTY = -1e9
 
 def build(lm: LanguageModel) -> openvino.Model:
     """Inputs: x, past, begins, blocks, block_begins, longest (positions of the longest row), last (each row's last token);
-    for every layer key_cache.l and value_cache.l; with cross-attention cross_mask [rows, 1, 1, T], added to the scores, and
-    cross_key.l, cross_value.l [rows, H, T, D / H], where every row has the same number of tokens."""
+    for every layer key_cache.l and value_cache.l. With cross-attention every row has the same number of tokens, and there are
+    cross_mask [rows, 1, 1, T], added to the scores, and for every layer cross_key.l [rows, H, D / H, T], scaled, and
+    cross_value.l [rows, H, T, D / H]."""
     return _Builder(lm).model()
 
 
@@ -90,12 +91,16 @@ class _Builder:
         attention = block.cross_attention
         assert attention is not None
         ops, dim, heads = self.ops, self.lm.config.dim, self.lm.config.num_heads
-        key, value = (self._input(f"cross_{kind}.{layer}", [-1, heads, -1, dim // heads]) for kind in ("key", "value"))
+        head = dim // heads
+        key = self._input(f"cross_key.{layer}", [-1, heads, head, -1])
+        value = self._input(f"cross_value.{layer}", [-1, heads, -1, head])
         rows = ops.gather(ops.shape_of(key), self._numbers([0]), self._numbers(0))
-        split = ops.concat([rows, self._numbers([-1, heads, dim // heads], np.int64)], 0)
+        split = ops.concat([rows, self._numbers([-1, heads, head], np.int64)], 0)
         swap = self._numbers([0, 2, 1, 3])
         query = ops.transpose(ops.reshape(self._linear(x, attention.query), split, False), swap)
-        attended = ops.scaled_dot_product_attention(query, key, value, self.cross_mask, causal=False)
+        # Written out, with the keys as columns: the fused operation would turn them over at every step.
+        scores = ops.add(ops.matmul(query, key, False, False), self.cross_mask)
+        attended = ops.matmul(ops.softmax(scores, -1), value, False, False)
         merged = ops.reshape(ops.transpose(attended, swap), self._numbers([-1, dim]), False)
         return self._linear(merged, attention.out)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from musicgen.engine.compiled import supports
 from musicgen.engine.linear import INT4_GROUP
 from musicgen.engine.paged import BLOCK
-from musicgen.engine.runner import compiles
 from musicgen.errors import InputError
 from musicgen.lm import LMConfig
 from musicgen.model import MusicGen
@@ -49,7 +49,7 @@ def weight_bytes(config: LMConfig, precision: str) -> int:
 def cache_bytes(config: LMConfig, precision: str, rows: int, capacity: int, device: torch.device) -> int:
     """Of the keys and values of `rows` rows, those of the text not included."""
     head = config.dim // config.num_heads
-    if not compiles(device):
+    if not supports(device):
         key = value = capacity * head * _ELEMENT[precision]
     else:
         blocks = -(-capacity // BLOCK)
@@ -65,7 +65,7 @@ def text_bytes(config: LMConfig, precision: str, rows: int, text_capacity: int, 
     if not config.cross_attention:
         return 0
     # Where the graph is compiled: float32, a clip's own, and once more side by side.
-    element = 2 * 4 if compiles(device) else _ELEMENT[precision]
+    element = 2 * 4 if supports(device) else _ELEMENT[precision]
     return 2 * config.num_layers * rows * text_capacity * config.dim * element
 
 

@@ -149,19 +149,20 @@ class PagedPool:
 
     def _enter_texts(self, texts: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
         """The clips' texts, one under the other, padded to the longest."""
-        first = texts[0][0]
         rows, longest = sum(mask.shape[0] for _, mask in texts), max(mask.shape[1] for _, mask in texts)
-        both = first.new_zeros(*first.shape[:2], rows, first.shape[3], longest, first.shape[5])
+        layers, _, _, heads, _, head = texts[0][0].shape
+        keys, values = torch.zeros(layers, rows, heads, head, longest), torch.zeros(layers, rows, heads, longest, head)
         scores = torch.full((rows, 1, 1, longest), EMPTY)
         row = 0
         for projected, mask in texts:
             end, length = row + mask.shape[0], mask.shape[1]
-            both[:, :, row:end, :, :length] = projected
+            keys[:, row:end, ..., :length] = projected[:, 0].transpose(-1, -2) * head**-0.5
+            values[:, row:end, :, :length] = projected[:, 1]
             scores[row:end, 0, 0, :length] = torch.where(mask, 0.0, EMPTY)
             row = end
-        for layer, (keys, values) in enumerate(both):
-            self._set(f"cross_key.{layer}", keys.numpy())
-            self._set(f"cross_value.{layer}", values.numpy())
+        for layer in range(layers):
+            self._set(f"cross_key.{layer}", keys[layer].numpy())
+            self._set(f"cross_value.{layer}", values[layer].numpy())
         self._set("cross_mask", scores.numpy())
 
     def _infer(self, x: torch.Tensor, entering: list[int], past: list[int], homes: list[int]) -> torch.Tensor:

@@ -5,19 +5,19 @@ Both are a pool of rows (`Pool`), in which clips join and leave; one call of `ge
 
 from __future__ import annotations
 
-import os
-import platform
-import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from musicgen.engine import graph
+from musicgen.engine import convolutions, graph
+from musicgen.engine.compiled import Compiled, Settings
 from musicgen.engine.paged import PagedPool
 from musicgen.engine.pool import Seat, TorchPool
 from musicgen.engine.precision import precision_of
 from musicgen.lm import Conditions, LanguageModel
+from musicgen.model import MusicGen
+from musicgen.tokenizer import EncodecTokenizer, StereoTokenizer
 
 if TYPE_CHECKING:
     import openvino
@@ -47,28 +47,16 @@ class Pool(Protocol):
 
 
 class Engine:
-    """Of one language model. What it compiles is made when it is first needed, again after a fork or when weights have
-    changed, and is no part of a copy or a pickle."""
+    """Of one language model."""
 
     def __init__(self, lm: LanguageModel) -> None:
         self.lm = lm
-        self._forget()
-
-    def _forget(self) -> None:
-        self._lock = threading.Lock()
-        self._compiled: tuple[tuple[int, ...], openvino.CompiledModel] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"lm": self.lm}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.lm = state["lm"]
-        self._forget()
+        self._compiled = Compiled(lm, build)
 
     def pool(self, rows: int, capacity: int, text_capacity: int) -> Pool:
         """capacity: positions of a row, prefix included; text_capacity: vectors of a cross-attention condition."""
-        if compiles(self.lm.embedding.weight.device):
-            return PagedPool(self._graph(), self.lm, rows, capacity)
+        if Compiled.serves(self.lm.embedding.weight.device):
+            return PagedPool(self._compiled.get(), self.lm, rows, capacity)
         return TorchPool(self.lm, rows, capacity, text_capacity)
 
     def start(self, conditions: Conditions, rows: int, capacity: int) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -85,33 +73,22 @@ class Engine:
 
         return advance
 
-    def _graph(self) -> openvino.CompiledModel:
-        tensors = (*self.lm.parameters(), *self.lm.buffers())
-        stamp = (os.getpid(), torch.get_num_threads(), *(part for t in tensors for part in (t.data_ptr(), t._version)))
-        with self._lock:
-            if self._compiled is None or self._compiled[0] != stamp:
-                self._compiled = None
-                self._compiled = stamp, _compile(self.lm)
-            return self._compiled[1]
+
+def accelerate(model: MusicGen) -> None:
+    """Let the engine run what a model generates with, from here on. Its weights, and what it saves, stay as they are."""
+    model.engine = Engine(model.lm)
+    tokenizer = model.tokenizer.mono if isinstance(model.tokenizer, StereoTokenizer) else model.tokenizer
+    if isinstance(tokenizer, EncodecTokenizer) and convolutions.fits(tokenizer):
+        tokenizer.engine = convolutions.Upsampler(tokenizer)
 
 
-def compiles(device: torch.device) -> bool:
-    """Whether language models are compiled for this device."""
-    return device.type == "cpu" and platform.machine() in ("x86_64", "AMD64")
-
-
-def _compile(lm: LanguageModel) -> openvino.CompiledModel:
-    import openvino
-
+def build(lm: LanguageModel) -> tuple[openvino.Model, Settings]:
+    """The graph of a language model, and how it is to be computed in the precision it was given."""
     precision = precision_of(lm)
     packed = precision in ("int8", "int4")
-    settings = {
+    return graph.build(lm), {
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
         # Activations are rounded to 8 bits in groups of this many, where the weights have so few bits themselves.
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": "128" if packed else "0",
         "KV_CACHE_PRECISION": "u8" if packed else "bf16" if precision == "bfloat16" else "f32",
-        "INFERENCE_NUM_THREADS": str(torch.get_num_threads()),
-        "NUM_STREAMS": "1",
-        "ENABLE_CPU_PINNING": "NO",
     }
-    return openvino.Core().compile_model(graph.build(lm), "CPU", settings)

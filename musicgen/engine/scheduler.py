@@ -98,19 +98,19 @@ class Scheduler:
             max_tokens = max(max_tokens, model.text.length)
         self.model, self.slots, self.queue_length, self.max_tokens = model, slots, queue, max_tokens
         self._chunk = frames_of(model.tokenizer, chunk)
-        capacity = memory.positions(model, max_tokens)
-        rows = memory.rows_of(slots)
+        self._room = memory.rows_of(slots), memory.positions(model, max_tokens)
+        rows, capacity = self._room
         shape = (model.lm.config, precision_of(model.lm), rows)
         needed = memory.cache_bytes(*shape, capacity, model.device)
         needed += memory.text_bytes(*shape, max_tokens, model.device)
         memory.check(needed, slots, model.device)
-        engine = model.engine if isinstance(model.engine, Engine) else Engine(model.lm)
-        self._pool = engine.pool(rows, capacity, max_tokens)
         self._open = True
         self._start()
 
     def _start(self) -> None:
-        """Threads, and nothing to do."""
+        """Memory, threads, and nothing to do."""
+        engine = self.model.engine if isinstance(self.model.engine, Engine) else Engine(self.model.lm)
+        self._pool = engine.pool(*self._room, self.max_tokens)
         self._process = os.getpid()
         self._waiting: deque[Job] = deque()
         self._active: list[Job] = []
@@ -151,7 +151,6 @@ class Scheduler:
         Raises InputError for anything that cannot be generated, QueueFull at once if there is no place.
         """
         if self._process != os.getpid():  # a fork has no threads: Spaces with a lent GPU fork for each request
-            self._pool.clear()
             self._start()
         self._refuse_if_full()  # before the work of the conditions
         piece = self.model.piece([prompt], duration, seed, melody, continue_from, options, separate)
