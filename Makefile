@@ -39,7 +39,7 @@ pretrained: export THP_MEM_ALLOC_ENABLE := 1
 pretrained: $(VENV)/.development $(VENV)/.system
 	$(RUN) -m musicgen.training.corpus --output corpus/a --seed 1000 --count 1600 --duration 15 30 --captions 16 --workers 2
 	$(RUN) -m musicgen.training.corpus --output corpus/b --seed 100000 --count 3000 --duration 20 30 --captions 16 --workers 2
-	$(RUN) -m musicgen.training.corpus --output corpus-stereo --seed 1000 --count 800 --duration 15 30 --captions 16 --workers 2
+	$(RUN) -m musicgen.training.corpus --output corpus-stereo --seed 1000 --count 320 --duration 15 30 --captions 16 --workers 2
 	$(RUN) -m musicgen train tokenizer/mini-cpu --output runs/mini-tokenizer
 	for part in mini-a mini-b mini-c mini mini-melody mini-stereo-melody; do $(RUN) -m musicgen train $$part || exit 1; done
 	for name in mini mini-melody mini-stereo-melody; do \

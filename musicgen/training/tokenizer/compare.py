@@ -2,9 +2,9 @@
 
     python -m musicgen.training.tokenizer.compare MODEL AUDIO [--clips 16] [--seconds 10] [--output report.json]
 
-MODEL is a folder that training exported, AUDIO a folder or a manifest. Opus is libsndfile's, at the lowest rate it has
-(6 kbit/s): no Opus goes as low as the tokenisers here, so its row is what three times the bits buy. The metrics are
-metrics.py's; nothing here knows how a tokeniser is trained.
+MODEL is a folder that training exported, a hub name, or a MusicGen model's folder, whose tokeniser is taken; AUDIO a folder
+or a manifest. Opus is libsndfile's, at the lowest rate it has (6 kbit/s): no Opus goes as low as the tokenisers here, so its
+row is what three times the bits buy. The metrics are metrics.py's; nothing here knows how a tokeniser is trained.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ import torchaudio
 
 from musicgen import audio
 from musicgen.audio import Audio
-from musicgen.checkpoint.tensors import read_safetensors
-from musicgen.checkpoint.transformers_layout import load_tokenizer
-from musicgen.errors import InputError, MusicGenError
+from musicgen.checkpoint.parts import audio_tokenizer
+from musicgen.errors import MusicGenError
 from musicgen.tokenizer import Tokenizer, frame_rate
 from musicgen.training.manifest import find
 from musicgen.training.tokenizer.metrics import chroma_agreement, log_mel_distance, si_sdr
@@ -36,15 +35,6 @@ OPUS_LOWEST = 1.0
 
 RoundTrip = Callable[[torch.Tensor], tuple[torch.Tensor, float]]
 """A wave [T] -> the wave that comes back [T], and the kilobits that it took."""
-
-
-def read_tokenizer(folder: Path) -> Tokenizer:
-    """The tokeniser of a folder that training exported."""
-    try:
-        config = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: no tokeniser here: config.json is not readable ({error})") from error
-    return load_tokenizer(config, read_safetensors(folder), str(folder))
 
 
 def through_tokenizer(tokenizer: Tokenizer) -> RoundTrip:
@@ -92,9 +82,9 @@ def measure(run: RoundTrip, waves: Sequence[torch.Tensor], rate: int) -> dict[st
     return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 
 
-def compare(model: Path, source: Path, clips: int, seconds: float) -> dict[str, dict[str, float]]:
+def compare(model: str, source: Path, clips: int, seconds: float) -> dict[str, dict[str, float]]:
     """system -> its numbers, on the middle `seconds` of the first `clips` files of `source`, mixed down."""
-    tokenizer = read_tokenizer(model)
+    tokenizer = audio_tokenizer(model)
     rate = tokenizer.sample_rate
     waves = [_middle(audio.read(path), rate, seconds) for path in find(source)[:clips]]
     systems = {"tokenizer": through_tokenizer(tokenizer), "opus": through_opus(rate)}
@@ -111,7 +101,7 @@ def _middle(clip: Audio, rate: int, seconds: float) -> torch.Tensor:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m musicgen.training.tokenizer.compare", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model")
     parser.add_argument("audio", type=Path)
     parser.add_argument("--clips", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=10.0)
