@@ -37,14 +37,12 @@ def refused(error: Exception, *files: str | None) -> gr.Error:
         return error  # a Space's own, on its GPUs
     if not isinstance(error, MusicGenError):
         log.error("an event failed", exc_info=error)
-        return gr.Error(
-            "something went wrong on the server; its log says what", title="Not done", print_exception=False
-        )
+        return gr.Error("something went wrong on the server; its log says what", print_exception=False)
     text = str(error)
     for file in files:
         if file:
             text = text.replace(f"{Path(file).parent}/", "")
-    return gr.Error(text, title="Not done", duration=15, print_exception=False)
+    return gr.Error(text, duration=15, print_exception=False)
 
 
 async def follow(music: Service, ticket: Job) -> AsyncIterator[Any]:
@@ -299,7 +297,7 @@ def _choices(history: list[Clip]) -> list[tuple[str, int]]:
 def _title(clip: Clip) -> str:
     words = clip.request.prompt or "no description"
     short = words if len(words) <= 22 else f"{words[:21].rstrip(' ,')}…"
-    return f"{short} · {clip.seconds:.0f} s · seed {clip.seed}"
+    return f"{short} · seed {clip.seed}"
 
 
 def connect(music: Service, form: Form, actions: Actions, parts: Parts, shown: Result) -> Events:

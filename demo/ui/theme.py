@@ -37,7 +37,7 @@ figure.sound figcaption { font-size: 0.8rem; margin-bottom: 3px; }
 .playback.icon { display: none; }
 .timestamps time, .controls span { color: var(--body-text-color-subdued) !important; }
 @media (max-width: 640px) {
-  .gradio-container, .gradio-container > main { padding: 4px 6px 40px !important; }
+  .gradio-container > .main { padding: 10px 12px 64px !important; }
   #actions { position: fixed; left: 0; right: 0; bottom: 0; z-index: 20; padding: 6px 12px;
     background: var(--body-background-fill); border-top: 1px solid var(--border-color-primary); }
   #actions button { min-height: 50px; min-width: 90px; }

@@ -176,6 +176,18 @@ def test_a_melody_is_edited_and_followed(page, music: Service) -> None:
     assert list(stored.of_file(newest(music), "")[0].frames) == expected
 
 
+def test_a_hummed_melody(page, music: Service) -> None:
+    """Chromium's false microphone beeps."""
+    open_part(page, "Melody: hum or upload")
+    page.click("#melody-file [aria-label='Record audio']")
+    page.click("#melody-file .record-button")
+    page.wait_for_timeout(1.5 * SECOND)
+    page.click("#melody-file .stop-button")
+    page.locator("#melody-editor canvas").wait_for()
+    assert "Done" in generate(page, "flute", 1.0)
+    assert stored.of_file(newest(music), "")[0].frames
+
+
 def test_history_compare_melody_and_continuation(page, music: Service) -> None:
     generate(page, "first")
     generate(page, "second")
