@@ -2,9 +2,11 @@
 
 The peers are frechet-audio-distance, hear21passt and laion-clap, used as their own READMEs do: a system at a time, each
 with the reference set. All networks have the published shapes and the same random weights; nothing is downloaded. Clips
-are noise and decaying tones of 10 s at 32 kHz, already as loud as the protocol makes them. Ours starts with an empty
-cache in every round; ours
-and theirs take turns. Loading the networks is not counted.
+are noise and decaying tones of 10 s at 32 kHz, already as loud as the protocol makes them; systems differ in noise,
+tempo and pitch. Ours starts with an empty cache, in which a later system finds the references.
+
+Ours and the peers take turns, a system at a time, each in a process of its own; loading the networks is not counted.
+With --folder, what a process found is kept there, and the same command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -15,16 +17,16 @@ import io
 import json
 import os
 import resource
+import subprocess
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="musicgen-benchmark-")
 
 import numpy as np
 import soundfile
@@ -43,42 +45,52 @@ from musicgen import audio
 
 RATE = 32_000
 METRICS = ("fad_vggish_torch", "kl", "clap")
+NETWORKS = ("vggish", "passt", "clap")
+SIDES = ("ours", "peers")
 VOCABULARY = 50_265
 
 
 def write_clips(folder: Path, systems: int, clips: int, seconds: float) -> list[Item]:
-    """Samples folders `system0` …, and the items of the reference folder."""
+    """Samples folders `system0` …, and the items of the reference folder; what is there already stays."""
     items = []
     for system in range(-1, systems):
         name = "references" if system < 0 else f"system{system}"
         writer = samples.Writer(folder / name, name)
         for number in range(clips):
-            rng = np.random.default_rng([system + 1, number])
-            time_axis = np.arange(int(seconds * RATE)) / RATE
-            wave = 0.02 * rng.normal(size=len(time_axis))
-            for start in np.arange(0, seconds, 0.4):
-                after = np.clip(time_axis - start, 0, None)
-                wave += (
-                    (after > 0) * np.exp(-4 * after) * np.sin(2 * np.pi * 110 * 2 ** (rng.integers(36) / 12) * after)
-                )
-            loud = as_loud_as_the_paper(torch.from_numpy(wave).float())
-            sample = writer.add(f"{number:03d}", audio.Audio(loud[None], RATE), prompt="", extension=".wav")
-            if system < 0:
-                caption = f"a tune number {number} of plucked strings"
-                items.append(Item(sample.id, caption, folder / name / sample.audio, sample.sha256))
+            if f"{number:03d}" not in writer:
+                loud = as_loud_as_the_paper(tune(system + 1, number, seconds))
+                writer.add(f"{number:03d}", audio.Audio(loud[None], RATE), prompt="", extension=".wav")
+    for sample in samples.read(folder / "references").samples[:clips]:
+        caption = f"a tune number {sample.id} of plucked strings"
+        items.append(Item(sample.id, caption, folder / "references" / sample.audio, sample.sha256))
     return items
 
 
-def stand_ins(folder: Path) -> dict[str, Path]:
+def tune(kind: int, number: int, seconds: float) -> torch.Tensor:
+    """[samples]."""
+    rng = np.random.default_rng([kind, number])
+    time_axis = np.arange(int(seconds * RATE)) / RATE
+    wave = 0.02 * (1 + kind) * rng.normal(size=len(time_axis))
+    for start in np.arange(0, seconds, 0.4 - 0.05 * kind):
+        after = np.clip(time_axis - start, 0, None)
+        pitch = 110 * 2 ** ((rng.integers(36) + 3 * kind) / 12)
+        wave += (after > 0) * np.exp(-4 * after) * np.sin(2 * np.pi * pitch * after)
+    return torch.from_numpy(wave).float()
+
+
+def stand_ins(folder: Path) -> None:
     """Random weights of the published shapes, in the published form; RoBERTa has one layer."""
     from hear21passt.models import passt
     from transformers import RobertaConfig, RobertaModel
 
     torch.manual_seed(0)
     vggish = VGGish()
-    torch.save(vggish.state_dict(), folder / "vggish.pth")
+    for name, parameter in vggish.named_parameters():
+        if name.endswith("weight"):
+            torch.nn.init.kaiming_normal_(parameter)  # PyTorch's own start lets all clips look alike
+    torch.save(vggish.state_dict(), folder / "vggish.pt")
     torch.save(passt.get_model(arch="passt_20sec", pretrained=False, input_tdim=2000).state_dict(), folder / "passt.pt")
-    roberta = Path(os.environ["HF_HOME"]) / "hub" / "models--roberta-base"
+    roberta = folder / "hub-cache" / "hub" / "models--roberta-base"
     snapshot = roberta / "snapshots" / "0"
     snapshot.mkdir(parents=True)
     (roberta / "refs").mkdir()
@@ -95,16 +107,14 @@ def stand_ins(folder: Path) -> dict[str, Path]:
 
     module = laion_clap.CLAP_Module(enable_fusion=False, amodel="HTSAT-base", device="cpu")
     torch.save({"state_dict": module.model.state_dict()}, folder / "clap.pt")
-    return {"vggish": folder / "vggish.pth", "passt": folder / "passt.pt", "clap": folder / "clap.pt"}
 
 
-def ours(folder: Path, items: Sequence[Item], systems: int, registry: Registry, cache: Path) -> dict[str, Any]:
-    """{system: {metric: value}}."""
-    suite = suites.load("folder")
-    folders = [folder / f"system{number}" for number in range(systems)]
+def ours(folder: Path, items: Sequence[Item], system: int, registry: Registry) -> dict[str, float]:
+    """{metric: value}."""
     options = run.Options(progress=False)
-    results = run.score(suite, items, folders, registry, Cache(cache), options, METRICS)
-    return {system.name: {score.metric: score.value for score in system.scores} for system in results.systems}
+    cache = Cache(folder / "cache")
+    results = run.score(suites.load("folder"), items, [folder / f"system{system}"], registry, cache, options, METRICS)
+    return {score.metric: score.value for score in results.systems[0].scores}
 
 
 def warm(registry: Registry) -> None:
@@ -149,25 +159,22 @@ class Peers:
         self.clap.model.load_state_dict(torch.load(files["clap"])["state_dict"])
         self.clap.eval()
 
-    def score(self, folder: Path, items: Sequence[Item], systems: int) -> dict[str, Any]:
-        """{system: {metric: value}}."""
-        found = {}
-        for number in range(systems):
-            generated = samples.read(folder / f"system{number}", verify=False)
-            files = {sample.id: generated.file(sample) for sample in generated.samples}
-            divergences, texts, sounds = [], [], []
-            for item in items:
-                logits = [self._logits(file) for file in (item.file, files[item.id])]
-                divergences.append(kl.divergence(*logits))
-                with torch.no_grad():
-                    sounds.append(self.clap.get_audio_embedding_from_filelist([str(files[item.id])])[0])
-                    texts.append(self.clap.get_text_embedding([item.caption, ""])[0])
-            found[f"system{number}"] = {
-                "fad_vggish_torch": float(self._distance(folder / "references", folder / f"system{number}")),
-                "kl": kl.merge(divergences).means[0],
-                "clap": clap.score(texts, sounds),
-            }
-        return found
+    def score(self, folder: Path, items: Sequence[Item], system: int) -> dict[str, float]:
+        """{metric: value}."""
+        generated = samples.read(folder / f"system{system}", verify=False)
+        files = {sample.id: generated.file(sample) for sample in generated.samples}
+        divergences, texts, sounds = [], [], []
+        for item in items:
+            logits = [self._logits(file) for file in (item.file, files[item.id])]
+            divergences.append(kl.divergence(*logits))
+            with torch.no_grad():
+                sounds.append(self.clap.get_audio_embedding_from_filelist([str(files[item.id])])[0])
+                texts.append(self.clap.get_text_embedding([item.caption, ""])[0])
+        return {
+            "fad_vggish_torch": float(self._distance(folder / "references", folder / f"system{system}")),
+            "kl": kl.merge(divergences).means[0],
+            "clap": clap.score(texts, sounds),
+        }
 
     def _logits(self, file: Path) -> np.ndarray:
         wave, _ = soundfile.read(file, dtype="float32")
@@ -184,12 +191,52 @@ class Peers:
             return self.fad.score(f"{place}/r", f"{place}/g", dtype="float32")
 
 
-def timed(work: Callable[[], dict[str, Any]]) -> tuple[float, dict[str, Any]]:
-    """(seconds, result), with what libraries print swallowed."""
-    start = time.perf_counter()
+def step(options: argparse.Namespace) -> int:
+    """In a process of its own: `prepare`, or one side's scores of one system, as a line of JSON."""
+    side, folder = options.step[0], options.folder
+    torch.set_num_threads(options.threads)
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
-        result = work()
-    return time.perf_counter() - start, result
+        items = write_clips(folder, options.systems, options.clips, options.seconds)
+        if side == "prepare":
+            stand_ins(folder)
+            return 0
+        system, files = int(options.step[1]), {name: folder / f"{name}.pt" for name in NETWORKS}
+        if side == "ours":
+            registry = Registry(Weights(files))
+            warm(registry)
+            start = time.perf_counter()
+            values = ours(folder, items, system, registry)
+        else:
+            peers = Peers(files)
+            start = time.perf_counter()
+            values = peers.score(folder, items, system)
+        spent = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"wall_s": spent, "values": values, "peak_memory_mb": peak}))
+    return 0
+
+
+def child(folder: Path, options: argparse.Namespace, *step: str) -> str:
+    """What a process of its own prints. The hub's cache is the stand-ins'."""
+    command = [sys.executable, "-m", "benchmarks.evaluation", "--folder", str(folder), "--step", *step]
+    for name in ("clips", "systems", "seconds", "threads"):
+        command += [f"--{name}", str(getattr(options, name))]
+    environment = {**os.environ, "HF_HOME": str(folder / "hub-cache")}
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
+
+
+def measured(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """{`ours 0`: …}: from the folder where it is there, else from a new process."""
+    if not (folder / "clap.pt").is_file():
+        child(folder, options, "prepare")
+    found = {}
+    for system in range(options.systems):
+        for side in SIDES:
+            file = folder / f"{side}{system}.json"
+            if not file.is_file():
+                audio.write_bytes(file, child(folder, options, side, str(system)).encode())
+            found[f"{side} {system}"] = json.loads(file.read_text())
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -197,32 +244,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clips", type=int, default=60, help="a system (default 60)")
     parser.add_argument("--systems", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--folder", type=Path, help="keep clips, weights and what was measured here, and go on from there"
+    )
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--step", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)
-    rows: dict[str, list[float]] = {"ours": [], "peers": []}
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        items = write_clips(folder, options.systems, options.clips, options.seconds)
-        with contextlib.redirect_stdout(io.StringIO()):
-            files = stand_ins(folder)
-            peers, registry = Peers(files), Registry(Weights(files))
-            warm(registry)
-        values: dict[str, Any] = {}
-        for number in range(options.rounds):
-            cache = folder / f"cache{number}"
-            seconds, values["ours"] = timed(lambda: ours(folder, items, options.systems, registry, cache))  # noqa: B023
-            rows["ours"].append(seconds)
-            again, _ = timed(lambda: ours(folder, items, options.systems, registry, cache))  # noqa: B023
-            seconds, values["peers"] = timed(lambda: peers.score(folder, items, options.systems))
-            rows["peers"].append(seconds)
+    if options.step:
+        return step(options)
+    with contextlib.ExitStack() as stack:
+        found = measured(options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory())), options)
+    wall = {side: [found[f"{side} {system}"]["wall_s"] for system in range(options.systems)] for side in SIDES}
+    values = {name: entry["values"] for name, entry in found.items()}
     gaps = {
         metric: max(
-            abs(values["ours"][system][metric] - values["peers"][system][metric])
-            / max(1e-9, abs(values["peers"][system][metric]))
-            for system in values["ours"]
+            abs(values[f"ours {system}"][metric] / values[f"peers {system}"][metric] - 1)
+            for system in range(options.systems)
         )
         for metric in METRICS
     }
@@ -231,12 +269,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "clips": options.clips,
         "systems": options.systems,
         "seconds_of_a_clip": options.seconds,
-        "wall_s": rows,
-        "rescore_from_cache_s": again,
-        "ratio": float(np.median(rows["peers"]) / np.median(rows["ours"])),
+        "wall_s": wall,
+        "ratio": sum(wall["peers"]) / sum(wall["ours"]),
         "largest_relative_gap": gaps,
         "values": values,
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_memory_mb": {
+            side: max(found[f"{side} {n}"]["peak_memory_mb"] for n in range(options.systems)) for side in SIDES
+        },
     }
     text = json.dumps(report, indent=1) + "\n"
     if options.json:

@@ -86,7 +86,7 @@ def score(
 
     needed = scorers.embedders_of(names)
     hear = embed if embed is not None else _embed_here(registry, cache, options)
-    hear([references[name][0] for name in common], needed)
+    hear([references[name][0] for name in common], scorers.reference_embedders_of(names))
     memo: dict[object, object] = {}
     scored: dict[str, list[Scored]] = {}
     for name, pairs in lineup:

@@ -103,6 +103,11 @@ def embedders_of(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(embedder for name in names for embedder in METRICS[name].embedders))
 
 
+def reference_embedders_of(names: Sequence[str]) -> list[str]:
+    """Those that must hear the references, too."""
+    return embedders_of([name for name in names if METRICS[name].kind in ("set", "paired")])
+
+
 def _fad(name: str, task: Task) -> Scored:
     (embedder,) = METRICS[name].embedders
     reference = _shared(task, ("fad", embedder), lambda: fad.reference(_gaussian(task, embedder)))

@@ -1,9 +1,10 @@
 """PaSST (Koutini et al. 2022): what is heard, as logits of AudioSet's 527 classes; behind the KL metric.
 
 Conventions: 32 kHz mono; hear21passt's 20-s network; segments of at most 20 s, one behind the other, without padding,
-those of 0.15 s or less dropped. The network is hear21passt's, with two changes that alter no number: its mel front end
-draws from PyTorch's global random numbers even where nothing is random, and builds its filters anew for each call, so
-ours replaces it; and attention runs fused.
+those of 0.15 s or less dropped. The network is hear21passt's, with changes that alter no number beyond rounding: its mel
+front end draws from PyTorch's global random numbers even where nothing is random, and builds its filters anew for each
+call, so ours replaces it; attention runs fused; the last block computes the two tokens that are read; and on processors
+with bfloat16 tiles the layers' products run in parts (`products.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 from torch import nn
 
 from evaluation.clips import View
-from evaluation.embedders import weights
+from evaluation.embedders import products, weights
 from evaluation.embedders.base import Array
 from musicgen.errors import InputError
 
@@ -41,7 +42,7 @@ class PasstEmbedder:
     """Logits [segments, 527]."""
 
     name = "passt"
-    version = "1"
+    version = "2"
     view: View = "paper"
     rate = RATE
 
@@ -69,9 +70,7 @@ class PasstEmbedder:
         network = architecture()
         file = self._chosen.file("passt")
         weights.fill(network, weights.read(file), file)
-        for block in network.blocks:  # type: ignore[union-attr]
-            block.attn = FusedAttention(block.attn)
-        return network.eval().to(self._device)
+        return quickened(network.eval().to(self._device))
 
 
 class FusedAttention(nn.Module):
@@ -86,6 +85,46 @@ class FusedAttention(nn.Module):
         q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
         joined = nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, d)
         return self.proj(joined)
+
+
+class LastBlock(nn.Module):
+    """PaSST's last block for the class and distillation tokens [b, 2, d], the only ones that the head reads."""
+
+    def __init__(self, plain: Any) -> None:
+        super().__init__()
+        self.norm1, self.norm2, self.mlp = plain.norm1, plain.norm2, plain.mlp
+        self.proj, self.heads = plain.attn.proj, int(plain.attn.num_heads)
+        width = plain.attn.qkv.in_features
+        self.query = outputs_of(plain.attn.qkv, 0, width)
+        self.key_value = outputs_of(plain.attn.qkv, width, 3 * width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        b, n, d = x.shape
+        normed = self.norm1(x)
+        q = self.query(normed[:, :2]).reshape(b, 2, self.heads, d // self.heads).transpose(1, 2)
+        k, v = self.key_value(normed).reshape(b, n, 2, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        joined = nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, 2, d)
+        read = x[:, :2] + self.proj(joined)
+        return read + self.mlp(self.norm2(read))
+
+
+def quickened(network: Any) -> nn.Module:
+    """The same numbers, up to rounding, in half the time."""
+    *blocks, last = network.blocks
+    for block in blocks:
+        block.attn = FusedAttention(block.attn)
+    network.blocks = nn.Sequential(*blocks, LastBlock(last))
+    on_cpu = next(network.parameters()).device.type == "cpu"
+    return products.split(network) if on_cpu else network
+
+
+def outputs_of(layer: nn.Linear, start: int, end: int) -> nn.Linear:
+    """The outputs from `start` to `end` of a linear layer."""
+    piece = nn.utils.skip_init(nn.Linear, layer.in_features, end - start, device=layer.weight.device)
+    with torch.no_grad():
+        piece.weight.copy_(layer.weight[start:end])
+        piece.bias.copy_(layer.bias[start:end])
+    return piece
 
 
 def architecture() -> nn.Module:

@@ -58,7 +58,7 @@ class VGGish(nn.Module):
 class VGGishEmbedder:
     """name: vggish_tf or vggish_torch."""
 
-    version = "1"
+    version = "2"
     rate = RATE
 
     def __init__(self, name: str, chosen: weights.Weights, device: str = "cpu") -> None:
@@ -94,7 +94,7 @@ class VGGishEmbedder:
         network.to_empty(device="cpu")
         file = self._chosen.file("vggish")
         weights.fill(network, weights.read(file), file)
-        return network.eval().to(self._device)
+        return network.eval().to(self._device, memory_format=torch.channels_last)
 
 
 def sixteen_bits(wave: torch.Tensor) -> torch.Tensor:

@@ -26,6 +26,8 @@ Indices = npt.NDArray[np.intp]
 VERSION = "1"
 MAX_BLOCK = 1 << 28
 """Bytes of resampled products that are held at once."""
+STACK = 64
+"""Matrices whose eigenvalues are computed in one call."""
 
 
 @dataclass(frozen=True)
@@ -201,21 +203,30 @@ def _replicates(
     rows: npt.NDArray[np.intp],
     columns: npt.NDArray[np.intp],
 ) -> Array:
+    """Moments are those of x R, so that a resample's matrix is the sum of its clips', without a product of its own."""
     d = len(reference.gaussian.mean)
     origin = reference.gaussian.mean  # moments around a point nearby keep their digits
-    sizes, sums, products = np.zeros(len(drawn)), np.zeros((len(drawn), d)), np.zeros((len(drawn), len(rows)))
+    sizes, squares = np.zeros(len(drawn)), np.zeros(len(drawn))
+    sums, products = np.zeros((len(drawn), 2 * d)), np.zeros((len(drawn), len(rows)))
     step = max(1, (1 << 23) // len(rows))
     for start in range(0, len(clips), step):
         part = [validate(clip) - origin for clip in clips[start : start + step]]
+        turned = [clip @ reference.root for clip in part]
         weights = drawn[:, start : start + step]
         sizes += weights @ np.array([len(clip) for clip in part], dtype=np.float64)
-        sums += weights @ np.stack([clip.sum(axis=0) for clip in part])
-        products += weights @ np.stack([(clip.T @ clip)[rows, columns] for clip in part])
-    values = np.empty(len(drawn))
-    covariance = np.empty((d, d))
-    for index, (n, total) in enumerate(zip(sizes, sums, strict=True)):
-        covariance[rows, columns] = products[index]
-        covariance[columns, rows] = products[index]
-        mean = total / n
-        values[index] = _distance(reference, mean + origin, (covariance - n * np.outer(mean, mean)) / (n - 1))
-    return values
+        squares += weights @ np.array([np.sum(clip**2) for clip in part])
+        both = [np.concatenate([a.sum(axis=0), b.sum(axis=0)]) for a, b in zip(part, turned, strict=True)]
+        sums += weights @ np.stack(both)
+        products += weights @ np.stack([(clip.T @ clip)[rows, columns] for clip in turned])
+    means, turned_means = np.split(sums / sizes[:, None], 2, axis=1)
+    traces = (squares - sizes * np.sum(means**2, axis=1)) / (sizes - 1)
+    crosses = np.empty(len(drawn))
+    matrices = np.zeros((min(len(drawn), STACK), d, d))
+    for start in range(0, len(drawn), STACK):
+        own = slice(start, start + STACK)
+        mean, n = turned_means[own], sizes[own, None]
+        block = (products[own] - n * mean[:, rows] * mean[:, columns]) / (n - 1)
+        matrices[: len(block), columns, rows] = block  # eigvalsh reads the lower triangle
+        values = np.linalg.eigvalsh(matrices[: len(block)])
+        crosses[own] = np.sqrt(np.clip(values, 0, None)).sum(axis=1)
+    return np.asarray(np.sum(means**2, axis=1) + reference.trace + traces - 2 * crosses)
