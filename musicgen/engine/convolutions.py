@@ -21,7 +21,7 @@ from musicgen.tokenizer import EncodecTokenizer
 if TYPE_CHECKING:
     import openvino
 
-SLICE = 50
+SLICE = 100
 """Frames."""
 
 

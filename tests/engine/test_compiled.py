@@ -1,0 +1,126 @@
+"""What is compiled says what the modules say, leaves nothing behind, and is left alone where it cannot run."""
+
+import copy
+import gc
+import multiprocessing
+import os
+import weakref
+
+import pytest
+import torch
+
+import musicgen
+from musicgen.engine import convolutions
+from musicgen.engine.paged import PagedPool
+from musicgen.engine.pool import TorchPool
+from musicgen.engine.runner import Engine
+from musicgen.lm import Conditions
+from musicgen.tokenizer import EncodecTokenizer
+from tests.conftest import TEXTS
+
+OPTIONS = musicgen.GenerationOptions(top_k=20)
+
+
+@pytest.fixture
+def tokenizer(text_model) -> EncodecTokenizer:
+    return copy.deepcopy(text_model.tokenizer)
+
+
+@pytest.mark.parametrize("frames", [1, 99, 100, 101, 250])
+def test_the_decoder_in_slices_is_the_network_in_one_pass(tokenizer: EncodecTokenizer, frames: int) -> None:
+    codes = torch.randint(0, tokenizer.codebook_size, (2, tokenizer.num_codebooks, frames))
+    assert isinstance(tokenizer.engine, convolutions.Upsampler)
+    compiled = tokenizer.decode(codes)
+    expected = tokenizer.model.decode(codes[None], [None]).audio_values
+    torch.testing.assert_close(compiled, expected, atol=1e-5, rtol=0)
+    tokenizer.engine = None
+    torch.testing.assert_close(tokenizer.decode(codes), expected, atol=1e-6, rtol=0)
+
+
+def test_the_decoder_follows_its_weights(tokenizer: EncodecTokenizer) -> None:
+    codes = torch.randint(0, tokenizer.codebook_size, (1, tokenizer.num_codebooks, 20))
+    before = tokenizer.decode(codes)
+    with torch.no_grad():
+        tokenizer.tail[-1].conv.bias.add_(1.0)
+    torch.testing.assert_close(tokenizer.decode(codes), before + 1.0, atol=1e-5, rtol=0)
+
+
+def test_padding_that_the_graph_does_not_know_is_left_to_pytorch(tokenizer: EncodecTokenizer) -> None:
+    assert convolutions.fits(tokenizer)
+    tokenizer.model.config.pad_mode = "reflect"
+    assert not convolutions.fits(tokenizer)
+
+
+@pytest.mark.parametrize("kind", ["text", "melody"])
+def test_the_pools_agree(audiocraft_folder, kind: str) -> None:
+    """Rows of different length, with padding in the prefix, that come and go."""
+    lm = musicgen.load(audiocraft_folder(kind)).lm
+    generator = torch.Generator().manual_seed(0)
+    dim, books = lm.config.dim, lm.config.num_codebooks
+    vectors = torch.randn(2, 9, dim, generator=generator)
+    mask = torch.tensor([[True] * 9, [True] * 4 + [False] * 3 + [True] * 2])
+    conditions = Conditions(vectors, mask) if kind == "text" else Conditions(prefix=vectors, prefix_mask=mask)
+    pools = [PagedPool(Engine(lm)._compiled.get(), lm, 6, 120), TorchPool(lm, 6, 120, 9)]
+    seats: list[list] = []
+
+    def join(steps: int) -> None:
+        codes = torch.randint(0, 20, (2, books, steps), generator=generator)
+        (one, logits), (other, expected) = (pool.join(codes, conditions) for pool in pools)
+        torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+        assert one.rows == other.rows
+        seats.append([one, other])
+
+    def step(count: int) -> None:
+        for _ in range(count):
+            codes = torch.randint(0, 20, (pools[0].used, books, 1), generator=generator)
+            logits, expected = (pool.step(codes) for pool in pools)
+            # The pools name the rows differently once a clip has left: each clip's rows are compared.
+            for one, other in seats:
+                if one.rows == other.rows:
+                    torch.testing.assert_close(logits[one.rows], expected[other.rows], atol=1e-4, rtol=1e-4)
+            for pool in pools:
+                pool.advance()
+
+    join(1)
+    step(3)
+    join(5)
+    step(30)
+    join(40)
+    step(5)
+    assert [pool.used for pool in pools] == [6, 6]
+    with pytest.raises(ValueError, match="do not fit"):
+        pools[0].join(torch.zeros(2, books, 1, dtype=torch.int64), conditions)
+    for seat, pool in zip(seats.pop(), pools, strict=True):
+        pool.leave(seat)
+    step(3)
+    join(2)
+    step(3)
+    for pool in pools:
+        pool.clear()
+        assert pool.used == 0
+
+
+def _child(model: musicgen.MusicGen, expected: torch.Tensor) -> None:
+    torch.set_num_threads(1)
+    os._exit(0 if torch.equal(model.generate_codes(TEXTS, 0.5, seed=3, options=OPTIONS), expected) else 3)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int4"])
+def test_a_fork_generates_too(audiocraft_folder, precision: str) -> None:
+    """A fork has none of OpenVINO's threads: it does without."""
+    model = musicgen.load(audiocraft_folder("text"), "cpu", precision)
+    codes = model.generate_codes(TEXTS, 0.5, seed=3, options=OPTIONS)
+    child = multiprocessing.get_context("fork").Process(target=_child, args=(model, codes))
+    child.start()
+    child.join(timeout=60)
+    # With int4 PyTorch does not round what the weights are multiplied with, so the codes may differ.
+    assert child.exitcode in ((0,) if precision == "float32" else (0, 3))
+
+
+def test_an_unloaded_model_is_gone(audiocraft_folder) -> None:
+    model = musicgen.load(audiocraft_folder("text"))
+    model.generate(TEXTS, 0.2, seed=0)
+    held = [weakref.ref(model), weakref.ref(model.lm), weakref.ref(model.engine._compiled)]
+    del model
+    gc.collect()
+    assert [one() for one in held] == [None] * 3
