@@ -23,6 +23,7 @@ PACKAGES = {
     "audiobox-aesthetics": "aesthetics_*",
     "matplotlib": "plots",
     "diffusers": "riffusion, audioldm2, musicldm, stable-audio-open",
+    "audio-diffusion-pytorch": "mousai",
     "yt-dlp": "fetching MusicCaps",
     "ray": "--ray",
 }
@@ -33,7 +34,7 @@ def report(chosen: weights.Weights, cache: Cache, hashes: bool = True) -> str:
     """As text. hashes: also read every file of weights, which takes seconds a gigabyte."""
     lines = ["packages"]
     for package, use in PACKAGES.items():
-        lines.append(f"  {package:<20}{_version(package) or 'not installed':<16}for {use}")
+        lines.append(f"  {package:<25}{_version(package) or 'not installed':<16}for {use}")
     lines += ["", "weights"]
     for name, published in weights.PUBLISHED.items():
         used = [metric for metric, facts in METRICS.items() if any(NEEDS.get(each) == name for each in facts.embedders)]

@@ -4,7 +4,7 @@ of files.
     NAME                    whatever `musicgen.load` takes: an embedded name, a name on the hub, a folder
     riffusion, audioldm2, musicldm, stable-audio-open
                             published diffusers pipelines, through one adapter
-    mousai                  a checkpoint of audio-diffusion-pytorch that the user names (none is public)
+    mousai                  a checkpoint of audio-diffusion-pytorch that the user names (`mousai.py`; none is public)
     FOLDER of audio         clips that somebody made anywhere: files named after the suite's ids
 
 Heavy libraries are imported when a system is opened. Systems that cannot be run stand in tables as published rows.
@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from evaluation.data import AUDIO
+from evaluation.mousai import MousaiSystem
 from musicgen import audio
 from musicgen.audio import Audio
 from musicgen.errors import InputError
@@ -99,10 +100,7 @@ def open_system(
     if name in PIPELINES:
         return DiffusersSystem(called or name, PIPELINES[name], device, extra)
     if name == "mousai":
-        raise InputError(
-            "mousai: its authors published no weights of the paper's model: pass a folder of clips that you made with "
-            "audio-diffusion-pytorch"
-        )
+        return MousaiSystem(called or name, device, extra)
     folder = Path(name)
     if folder.is_dir() and any(file.suffix.lower() in AUDIO for file in folder.iterdir()):
         return FolderSystem(called or folder.name, folder)
@@ -126,7 +124,7 @@ class MusicGenSystem:
         try:
             self.model = musicgen.load(name, device)
         except musicgen.CheckpointError as error:
-            near = difflib.get_close_matches(name, PIPELINES, 1)
+            near = difflib.get_close_matches(name, [*PIPELINES, "mousai"], 1)
             raise InputError(f"{error}{f', or {near[0]}?' if near else ''}") from error
         self.name = called or label(name)
         self.batch = batch

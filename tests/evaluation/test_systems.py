@@ -1,6 +1,7 @@
 """Systems: a folder, a model of this project, a diffusers pipeline; spectrogram to sound; shards; interruption."""
 
 import inspect
+import json
 import math
 import sys
 from types import SimpleNamespace
@@ -154,6 +155,35 @@ def test_without_diffusers_and_without_weights_it_says_so(monkeypatch):
         systems.open_system("riffusion")
     with pytest.raises(InputError, match="published no weights"):
         systems.open_system("mousai")
+
+
+MOUSAI = {
+    "in_channels": 2, "channels": [8, 16], "factors": [1, 4], "items": [1, 1], "cross_attentions": [0, 1],
+    "attention_heads": 2, "attention_features": 8, "modulation_features": 32, "use_text_conditioning": True,
+    "use_embedding_cfg": True, "embedding_max_length": 64, "embedding_features": 768,
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("hub_cache")
+def test_mousai_is_its_authors_sampler_on_the_users_weights(tmp_path):
+    package = pytest.importorskip("audio_diffusion_pytorch")
+    torch.manual_seed(0)
+    model = package.DiffusionModel(
+        net_t=package.UNetV0, diffusion_t=package.VDiffusion, sampler_t=package.VSampler, **MOUSAI
+    ).eval()
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    (tmp_path / "config.json").write_text(json.dumps({"rate": 8000, "steps": 7, "model": MOUSAI}))
+    opened = systems.open_system("mousai", "cpu", settings={"checkpoint": str(tmp_path), "steps": 3})
+    (clip,) = opened.generate([Request("a", "a calm song", 5, 0.25)])
+    noise = torch.randn(1, 2, 2048, generator=torch.Generator().manual_seed(5))
+    expected = model.sample(noise, text=["a calm song"], num_steps=3, embedding_scale=5.0)
+    assert clip.rate == 8000
+    assert torch.allclose(clip.wave, expected[0, :, :2000], atol=1e-6)
+    assert opened.settings["steps"] == 3
+    with pytest.raises(InputError, match="unknown setting 'step'"):
+        systems.open_system("mousai", settings={"checkpoint": str(tmp_path), "step": 3})
+    with pytest.raises(InputError, match="no rate and model"):
+        systems.open_system("mousai", settings={"checkpoint": str(tmp_path / "none")})
 
 
 def test_a_drawn_line_sounds_at_its_pitch():
