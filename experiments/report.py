@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -189,7 +188,7 @@ def title(metric: str) -> str:
 
 
 def _table(plan: Plan, rows: Rows) -> str:
-    head = ["", *(title(metric) for metric in plan.metrics), "steps", "s to generate", "seeds × clips"]
+    head = ["", *(title(metric) for metric in plan.metrics), "steps", "s to generate, at best", "seeds × clips"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for name, runs in rows.items():
         cells = [name]
@@ -199,7 +198,7 @@ def _table(plan: Plan, rows: Rows) -> str:
         times = [run["generate_seconds"] for run in runs if run["generate_seconds"] is not None]
         cells += [
             str(runs[0]["steps"]),
-            f"{statistics.median(times):.0f}" if times else "–",
+            f"{min(times):.0f}" if times else "–",
             f"{len(runs)} × {runs[0]['clips']}",
         ]
         lines.append("| " + " | ".join(cells) + " |")
@@ -278,8 +277,9 @@ def _provenance(rows: Rows, scale: str) -> str:
     steps = sorted({run["recipe"]["optimisation"]["steps"] for run in runs})
     return (
         f"Scale `{scale}`: {' or '.join(map(str, steps))} steps of {optimisation['batch']} crops of {seconds:g} s"
-        f"{_music(first)}; {_compared(first)}seeds {seeds}; {cost:.0f} minutes of training and generation "
-        f"({device}); commit {commits}. Each run's recipe, losses and clip values: `experiments/results/{experiment}/{scale}/`."
+        f"{_music(first)}; {_compared(first)}seeds {seeds}; {cost:.0f} minutes of training and generation, "
+        f"waits for other work included ({device}); commit {commits}. Each run's recipe, losses and clip values: "
+        f"`experiments/results/{experiment}/{scale}/`."
     )
 
 
