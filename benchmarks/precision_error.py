@@ -1,4 +1,4 @@
-"""How far a precision moves the logits from float32, on codes that the float32 model drew itself."""
+"""How far a precision moves the engine's logits from the readable path's, on codes that the model drew itself in float32."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 import musicgen
 from benchmarks.systems import PROMPT
 from musicgen.conditioners.condition import join
+from musicgen.lm import Conditions
 
 
 @torch.no_grad()
@@ -19,18 +20,21 @@ def measure(source: str | Path, device: str, precisions: list[str], duration: fl
     codes = model.generate_codes([PROMPT], duration, seed=0)
     special = model.lm.config.special_token
     sequence = model.pattern.layout(codes.shape[2]).build(codes, special)
+    known = sequence[:, :, 1:] != special
 
-    def logits(one: musicgen.MusicGen) -> torch.Tensor:
-        text = one.text([PROMPT])
+    def conditions(one: musicgen.MusicGen) -> Conditions:
         melody = None if one.melody is None else one.melody(one.melody.frames([None]))
-        conditions = join(text, melody, cross_attention=one.lm.config.cross_attention)
-        steps = one.lm(sequence[:, :, :-1], conditions).double()
-        return steps[sequence[:, :, 1:] != special]
+        return join(one.text([PROMPT]), melody, cross_attention=one.lm.config.cross_attention)
 
-    exact = logits(model)
+    exact = model.lm(sequence[:, :, :-1], conditions(model)).double()[known]
     rows = []
     for precision in precisions:
-        ours = logits(musicgen.load(source, device=device, precision=precision))
+        other = musicgen.load(source, device=device, precision=precision)
+        assert other.engine is not None
+        predict = other.engine.start(conditions(other), 1, sequence.shape[2])
+        # As in generation, step by step: keys and values are rounded too.
+        steps = torch.stack([predict(one) for one in sequence[:, :, :-1].split(1, dim=2)], dim=2)
+        ours = steps.double()[known]
         divergence = exact.softmax(-1) * (exact.log_softmax(-1) - ours.log_softmax(-1))
         cosine = torch.nn.functional.cosine_similarity(exact, ours, dim=-1)
         row = {"precision": precision, "cosine": round(float(cosine.mean()), 6),

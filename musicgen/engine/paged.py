@@ -47,6 +47,7 @@ class PagedPool:
                 store = openvino.Tensor(zeros, openvino.Shape(shape), port.get_element_type())
                 self._request.set_tensor(port, store)
                 self._stores.append(store)
+        self._positions = sinusoid(torch.arange(capacity), lm.config.dim)
         self._free = list(range(rows))
         """Where in the store a row that joins may live."""
         self._homes: list[int] = []
@@ -71,10 +72,8 @@ class PagedPool:
         """Take in a clip: its first steps [rows, K, S] -> (its seat, logits [rows, K, N] of the last). There must be room."""
         count = inputs.shape[0]
         x, lengths = self._entering(inputs, conditions)
-        if count > len(self._free) or max(lengths) > self.capacity:
-            raise ValueError(
-                f"{count} rows of {max(lengths)} positions do not fit: {len(self._free)} of {self.capacity} are free"
-            )
+        if count > len(self._free):
+            raise ValueError(f"{count} rows do not fit: {len(self._free)} are free")
         text = self._text(conditions)
         homes = self._free[:count]
         if text is not None:
@@ -101,7 +100,7 @@ class PagedPool:
         The positions count only when `advance` is called: a step that failed can be made again.
         """
         x = self.lm.embed(sequence)[:, 0].float()
-        x = x + sinusoid(torch.tensor(self._lengths), self.lm.config.dim)
+        x += self._positions[self._lengths]
         return self._infer(x, [1] * self.used, self._lengths, self._homes)
 
     def advance(self) -> None:
@@ -122,11 +121,6 @@ class PagedPool:
         if self._texts.pop(seat, None) is not None and self._texts:
             self._enter_texts(list(self._texts.values()))
 
-    def clear(self) -> None:
-        """Free all rows."""
-        for seat in list(dict.fromkeys(self._seats)):
-            self.leave(seat)
-
     def _entering(self, inputs: torch.Tensor, conditions: Conditions) -> tuple[torch.Tensor, list[int]]:
         """What enters at first, row after row without padding, and how much of it is each row's."""
         x = self.lm.embed(inputs).float()
@@ -135,8 +129,10 @@ class PagedPool:
             mask = conditions.prefix_mask
             before = torch.ones(conditions.prefix.shape[:2], dtype=torch.bool) if mask is None else mask
             x, real = torch.cat([conditions.prefix.float(), x], dim=1), torch.cat([before, real], dim=1)
-        positions = (real.cumsum(dim=1) - 1)[real]
-        return x[real] + sinusoid(positions, self.lm.config.dim), real.sum(dim=1).tolist()
+        lengths = real.sum(dim=1).tolist()
+        if max(lengths) > self.capacity:
+            raise ValueError(f"{max(lengths)} positions do not fit: a row has {self.capacity}")
+        return x[real] + self._positions[(real.cumsum(dim=1) - 1)[real]], lengths
 
     def _text(self, conditions: Conditions) -> tuple[torch.Tensor, torch.Tensor] | None:
         if conditions.cross is None:

@@ -1,4 +1,4 @@
-"""Keys and values of many clips, each at a position of its own, and one step of the model for all of them.
+"""Keys and values of many clips, each at a position of its own, and one step of the model for all of them, in PyTorch.
 
 A fixed number of rows is allocated once. Clips come and go at any step: a clip's cache is computed alone (by
 `LanguageModel` with a `KVCache`), copied into free rows, and the rows that are in use always lie together, so that a step
@@ -7,17 +7,23 @@ reads no others.
     rows      | clip A: text | clip A: null | clip B: text | clip B: null | free ...
     positions   0 ... lengths[row], the rest is not attended
 
-Guidance, sampling and patterns are the scheduler's business.
+A step reads and writes buffers that stay where they are, in one of a few shapes: on CUDA it is captured as a graph when a
+shape is first met, and launched as one from then on. Guidance, sampling and patterns are the scheduler's business.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from musicgen.lm import Conditions, LanguageModel
 from musicgen.transformer import KVCache, sinusoid
+
+_POSITIONS = 256
+_TEXTS = 32
+"""A step's shape is a multiple of these, so that there are few shapes."""
 
 
 @dataclass(eq=False)
@@ -50,8 +56,14 @@ class TorchPool:
         self._texts = [0] * rows
         self._seats: list[Seat] = []
         """Of the rows in use, row by row."""
-        self._at = self._index = torch.zeros(0, dtype=torch.int64, device=like.device)
-        self._end = 0
+        integers = torch.zeros(3, rows, dtype=torch.int64, device=like.device)
+        self._at, self._positions, self._index = integers
+        self._index.copy_(torch.arange(rows))
+        self._sequence = torch.zeros(rows, config.num_codebooks, 1, dtype=torch.int64, device=like.device)
+        """What a step reads: where each row writes, where in time it is, its number, its codes."""
+        self._shape = (0, 0)
+        """Rows and positions of the step being made."""
+        self._graphs: dict[tuple[int, int, int], tuple[torch.cuda.CUDAGraph, torch.Tensor]] = {}
         self.cross: list[tuple[torch.Tensor, torch.Tensor] | None] = [None] * config.num_layers
 
     @property
@@ -115,33 +127,45 @@ class TorchPool:
                 moved.rows[moved.rows.index(last)] = row
         seat.rows = []
 
-    def clear(self) -> None:
-        """Free all rows."""
-        self._seats = []
-
     @torch.no_grad()
     def step(self, sequence: torch.Tensor) -> torch.Tensor:
         """The next step of every row in use, [rows, K, 1] -> logits [rows, K, N].
 
         The positions count only when `advance` is called: a step that failed can be made again.
         """
-        used, config = self.used, self.lm.config
-        device = self._real.device
-        self._index = torch.arange(used, device=device)
-        self._at = torch.tensor(self._lengths[:used], device=device)
-        self._end = max(self._lengths[:used]) + 1
-        self._real[self._index, self._at] = True
-        texts = max(self._texts[:used])
+        used = self.used
+        rows = min(self.rows, 1 << (used - 1).bit_length())
+        end = min(self.capacity, _whole(max(self._lengths[:used]) + 1, _POSITIONS))
+        texts = min(self.text_capacity, _whole(max(self._texts[:used]), _TEXTS))
+        idle = [0] * (rows - used)
+        self._at[:rows].copy_(torch.tensor(self._lengths[:used] + idle))
+        self._positions[:rows].copy_(torch.tensor(self._counts[:used] + idle))
+        self._sequence[:used].copy_(sequence)
+        return self._run(rows, end, texts)[:used].clone()
+
+    def _run(self, rows: int, end: int, texts: int) -> torch.Tensor:
+        if self._at.device.type != "cuda":
+            return self._forward(rows, end, texts)
+        shape = rows, end, texts
+        if shape not in self._graphs:
+            self._graphs[shape] = _capture(lambda: self._forward(*shape))
+        graph, logits = self._graphs[shape]
+        graph.replay()
+        return logits
+
+    def _forward(self, rows: int, end: int, texts: int) -> torch.Tensor:
+        """A step of the first `rows` rows, over the first `end` positions and `texts` vectors of the text."""
+        config = self.lm.config
+        self._shape = rows, end
+        self._real[:rows].scatter_(1, self._at[:rows, None], True)
+        mask = self._real[:rows, None, None, :end]
+        cross_mask = None
         if config.cross_attention:
-            self.cross = [
-                (k[:used, :, :texts], v[:used, :, :texts])
-                for k, v in zip(self._cross_keys, self._cross_values, strict=True)
-            ]
-        mask = self._real[:used, None, None, : self._end]
-        cross_mask = self._cross_real[:used, None, None, :texts] if config.cross_attention else None
-        x = self.lm.embed(sequence)
-        positions = torch.tensor(self._counts[:used], device=device)[:, None]
-        x = x + sinusoid(positions, config.dim).to(x.dtype)
+            stores = zip(self._cross_keys, self._cross_values, strict=True)
+            self.cross = [(k[:rows, :, :texts], v[:rows, :, :texts]) for k, v in stores]
+            cross_mask = self._cross_real[:rows, None, None, :texts]
+        x = self.lm.embed(self._sequence[:rows])
+        x = x + sinusoid(self._positions[:rows, None], config.dim).to(x.dtype)
         for layer, block in enumerate(self.lm.blocks):
             x = block(x, mask, None, cross_mask, self, layer)
         return self.lm.predict(x)[:, :, 0].float()
@@ -154,10 +178,11 @@ class TorchPool:
 
     def update(self, layer: int, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """For the blocks (`transformer.Cache`): every row writes at its own position."""
-        self._keys[layer][self._index, :, self._at] = k[:, :, 0]
-        self._values[layer][self._index, :, self._at] = v[:, :, 0]
-        used = len(self._index)
-        return self._keys[layer][:used, :, : self._end], self._values[layer][:used, :, : self._end]
+        rows, end = self._shape
+        index, at = self._index[:rows], self._at[:rows]
+        self._keys[layer][index, :, at] = k[:, :, 0]
+        self._values[layer][index, :, at] = v[:, :, 0]
+        return self._keys[layer][:rows, :, :end], self._values[layer][:rows, :, :end]
 
     def _move(self, source: int, target: int) -> None:
         length, texts = self._lengths[source], self._texts[source]
@@ -168,3 +193,22 @@ class TorchPool:
         self._real[target], self._cross_real[target] = self._real[source], self._cross_real[source]
         for values in (self._lengths, self._counts, self._texts):
             values[target] = values[source]
+
+
+def _whole(count: int, step: int) -> int:
+    """`count`, rounded up to a multiple."""
+    return -(-count // step) * step
+
+
+def _capture(step: Callable[[], torch.Tensor]) -> tuple[torch.cuda.CUDAGraph, torch.Tensor]:
+    """A step as a CUDA graph, and where its result will be."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        step()  # libraries set themselves up at the first call, which cannot be captured
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    # Another thread may be decoding: only what this one does is captured.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        result = step()
+    return graph, result

@@ -43,8 +43,6 @@ class Pool(Protocol):
 
     def leave(self, seat: Seat) -> None: ...
 
-    def clear(self) -> None: ...
-
 
 class Engine:
     """Of one language model."""

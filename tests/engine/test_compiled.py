@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import musicgen
-from musicgen.engine import convolutions
+from musicgen.engine import Scheduler, convolutions
 from musicgen.engine.paged import PagedPool
 from musicgen.engine.pool import TorchPool
 from musicgen.engine.runner import Engine
@@ -95,9 +95,10 @@ def test_the_pools_agree(audiocraft_folder, kind: str) -> None:
     step(3)
     join(2)
     step(3)
-    for pool in pools:
-        pool.clear()
-        assert pool.used == 0
+    for both in seats:
+        for seat, pool in zip(both, pools, strict=True):
+            pool.leave(seat)
+    assert [pool.used for pool in pools] == [0, 0]
 
 
 def _child(model: musicgen.MusicGen, expected: torch.Tensor) -> None:
@@ -124,3 +125,20 @@ def test_an_unloaded_model_is_gone(audiocraft_folder) -> None:
     del model
     gc.collect()
     assert [one() for one in held] == [None] * 3
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", ["text", "melody", "stereo"])
+def test_captured_steps_are_those_of_the_readable_path(audiocraft_folder, kind: str) -> None:
+    model = musicgen.load(audiocraft_folder(kind), "cuda")
+    with Scheduler(model, slots=3) as scheduler:
+        tickets = [scheduler.submit(text, 6.0, seed=seed, options=OPTIONS) for seed, text in enumerate([*TEXTS, ""])]
+        waves = [ticket.result() for ticket in tickets]
+        assert scheduler._pool._graphs
+    engine, model.engine = model.engine, None
+    for seed, (text, wave) in enumerate(zip([*TEXTS, ""], waves, strict=True)):
+        codes = model.generate_codes(text, 6.0, seed=seed, options=OPTIONS)
+        torch.testing.assert_close(wave, model.decode(codes)[0].cpu(), atol=1e-3, rtol=0)
+        model.engine = engine
+        assert torch.equal(model.generate_codes(text, 6.0, seed=seed, options=OPTIONS), codes)
+        model.engine = None
