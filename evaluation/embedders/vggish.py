@@ -94,7 +94,8 @@ class VGGishEmbedder:
         network.to_empty(device="cpu")
         file = self._chosen.file("vggish")
         weights.fill(network, weights.read(file), file)
-        return network.eval().to(self._device, memory_format=torch.channels_last)
+        # PyTorch's annotations leave memory_format out.
+        return network.eval().to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def sixteen_bits(wave: torch.Tensor) -> torch.Tensor:
