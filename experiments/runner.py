@@ -59,7 +59,7 @@ def run_row(place: Place, experiment: str, plan: Plan, name: str, seed: int, sca
         measured = measure(place, plan, recipe, folder, row, name, scale)
     history = json.loads((folder / "history.json").read_text())
     made |= {
-        "corpus": learnt_from(place), "commit": _commit(),
+        "recipe": _portable(recipe), "corpus": learnt_from(place), "commit": _commit(),
         "machine": {"platform": platform.platform(), "device": _device(), "torch": torch.__version__},
         "train_seconds": round(trained_in, 1), "validation": validation, "losses": history["losses"],
         "validations": history["validations"],
