@@ -48,7 +48,7 @@ def write(results: Path, page: Path = DOCS / "experiments.md", pictures: Path = 
         if not found:
             missing.append(f"- {plan.title}: `python -m experiments run {name}`. {plan.question}")
     if missing:
-        parts.append("## Not run\n\nTheir plans are complete, and nothing is known yet.\n\n" + "\n".join(missing))
+        parts.append("## Not run\n\n" + _NOT_RUN + "\n\n" + "\n".join(missing))
     if summary:
         table = "\n".join(["| finding of the paper | measured by | here | scale |", "|---|---|---|---|", *summary])
         parts.insert(0, f"## In short\n\n{table}")
@@ -297,6 +297,7 @@ def _compared(run: dict[str, Any]) -> str:
 
 
 _REFERENCES = {"original": "as they were rendered", "through the tokeniser": "that went through the tokeniser too"}
+_NOT_RUN = "There are plans for these, and no results; nothing is known yet. With `--scale core` they take the least."
 _HEAD = """# The paper's findings, rerun
 
 `python -m experiments report` writes this page from the stored results, `python -m experiments run NAME` makes those. Models
