@@ -231,6 +231,7 @@ class Service:
             which = f"variation {index + 1} of {many}, " if many > 1 else ""
             ticket.latest = Progress(f"{which}{what}", (index + share) / many, left)
 
+        began = time.monotonic()
         try:
             for part, rate in self._parts(request, seed, report):
                 waves.append(part)
@@ -244,8 +245,9 @@ class Service:
         if ticket.left or not waves:
             raise Stopped("stopped before there was any sound")
         if complete and first is not None:
-            passed = time.monotonic() - first[0]
-            self._speeds[request.model, request.precision] = request.duration * (1 - first[1]) / max(passed, 1e-3)
+            since, before = first if first[1] < 1 else (began, 0.0)  # a short clip may be reported once, at its end
+            speed = request.duration * (1 - before) / max(time.monotonic() - since, 1e-3)
+            self._speeds[request.model, request.precision] = speed
         ticket.latest = Progress("writing", (index + 1) / many)
         ticket.put(self._write(request, waves, rate, seed, complete))
 

@@ -82,6 +82,7 @@ def work(rank: int, world: int, values: dict, folder: str, output: str) -> None:
         assert model is not None
         torch.save({"losses": losses, "lm": model.lm.state_dict()}, f"{output}/result.pt")
     if world > 1:
+        dist.barrier()  # one that is gone early takes the connections of the other's last steps with it
         dist.destroy_process_group()
 
 
