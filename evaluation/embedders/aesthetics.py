@@ -18,7 +18,7 @@ import torch
 
 from evaluation.clips import View
 from evaluation.embedders import weights
-from evaluation.embedders.base import Array
+from evaluation.embedders.base import Array, OfWeights
 from musicgen.errors import CheckpointError, InputError
 
 RATE = 16_000
@@ -28,23 +28,13 @@ WINDOW = 10 * RATE
 AXES = ("CE", "CU", "PC", "PQ")
 
 
-class AestheticsEmbedder:
+class AestheticsEmbedder(OfWeights):
     """Marks [windows, 4] and shares [windows, 1]."""
 
-    name = "aesthetics"
+    name = file = "aesthetics"
     version = "1"
     view: View = "raw"
     rate = RATE
-
-    def __init__(self, chosen: weights.Weights, device: str = "cpu") -> None:
-        self._chosen, self._device = chosen, device
-
-    @cached_property
-    def weights(self) -> str:
-        return weights.sha256(self._chosen.file("aesthetics"))
-
-    def salt(self, clip_id: str) -> str:  # noqa: ARG002
-        return ""
 
     def prepare(self, wave: torch.Tensor, clip_id: str) -> list[torch.Tensor]:  # noqa: ARG002
         """Windows [2, WINDOW]: sound, and 1 where there is some."""
@@ -70,7 +60,7 @@ class AestheticsEmbedder:
             raise InputError(
                 f"the aesthetics metrics need audiobox_aesthetics ({error}): pip install -r requirements-evaluation.txt"
             ) from error
-        file = self._chosen.file("aesthetics")
+        file = self._chosen.file(self.file)
         facts = weights.package(file)
         try:
             settings, scales = dict(facts["model_cfg"]), facts["target_transform"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from evaluation.clips import Source, View
+from evaluation.embedders.weights import Weights, sha256
 
 Array = npt.NDArray[np.float32]
 
@@ -45,6 +47,25 @@ class Embedder(Protocol):
     def salt(self, clip_id: str) -> str:
         """What else the result depends on; "" for nothing."""
         ...
+
+
+class OfWeights:
+    """What embedders share whose network comes from one file of weights.
+
+    file: its name among the `Weights`.
+    """
+
+    file: str
+
+    def __init__(self, chosen: Weights, device: str = "cpu") -> None:
+        self._chosen, self._device = chosen, device
+
+    @cached_property
+    def weights(self) -> str:
+        return sha256(self._chosen.file(self.file))
+
+    def salt(self, clip_id: str) -> str:  # noqa: ARG002
+        return ""
 
 
 class TextEmbedder(Protocol):

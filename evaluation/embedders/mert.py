@@ -19,7 +19,7 @@ from torch import nn
 
 from evaluation.clips import View
 from evaluation.embedders import weights
-from evaluation.embedders.base import Array
+from evaluation.embedders.base import Array, OfWeights
 
 RATE = 24_000
 """Hz."""
@@ -39,23 +39,13 @@ RENAMED = {"weight_g": "parametrizations.weight.original0", "weight_v": "paramet
 """The file is from before PyTorch renamed the parts of a normalised weight."""
 
 
-class MertEmbedder:
+class MertEmbedder(OfWeights):
     """[1, 1024] a clip."""
 
-    name = "mert"
+    name = file = "mert"
     version = "1"
     view: View = "raw"
     rate = RATE
-
-    def __init__(self, chosen: weights.Weights, device: str = "cpu") -> None:
-        self._chosen, self._device = chosen, device
-
-    @cached_property
-    def weights(self) -> str:
-        return weights.sha256(self._chosen.file("mert"))
-
-    def salt(self, clip_id: str) -> str:  # noqa: ARG002
-        return ""
 
     def prepare(self, wave: torch.Tensor, clip_id: str) -> list[torch.Tensor]:  # noqa: ARG002
         centred = wave - wave.mean()
@@ -72,7 +62,7 @@ class MertEmbedder:
 
         with torch.random.fork_rng():
             network = HubertModel(HubertConfig(**CONFIGURATION))
-        file = self._chosen.file("mert")
+        file = self._chosen.file(self.file)
         state = weights.read(file)
         state.pop("masked_spec_embed", None)
         for old in [name for name in state if name.rsplit(".", 1)[-1] in RENAMED]:

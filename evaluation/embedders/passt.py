@@ -22,7 +22,7 @@ from torch import nn
 
 from evaluation.clips import View
 from evaluation.embedders import products, weights
-from evaluation.embedders.base import Array
+from evaluation.embedders.base import Array, OfWeights
 from musicgen.errors import InputError
 
 RATE = 32_000
@@ -38,23 +38,13 @@ FRAMES = 2000
 CLASSES = 527
 
 
-class PasstEmbedder:
+class PasstEmbedder(OfWeights):
     """Logits [segments, 527]."""
 
-    name = "passt"
+    name = file = "passt"
     version = "2"
     view: View = "paper"
     rate = RATE
-
-    def __init__(self, chosen: weights.Weights, device: str = "cpu") -> None:
-        self._chosen, self._device = chosen, device
-
-    @cached_property
-    def weights(self) -> str:
-        return weights.sha256(self._chosen.file("passt"))
-
-    def salt(self, clip_id: str) -> str:  # noqa: ARG002
-        return ""
 
     def prepare(self, wave: torch.Tensor, clip_id: str) -> list[torch.Tensor]:  # noqa: ARG002
         return [log_mel(segment[None])[0][None] for segment in wave.split(SEGMENT) if len(segment) > SHORTEST]
@@ -68,7 +58,7 @@ class PasstEmbedder:
     @cached_property
     def _network(self) -> nn.Module:
         network = architecture()
-        file = self._chosen.file("passt")
+        file = self._chosen.file(self.file)
         weights.fill(network, weights.read(file), file)
         return quickened(network.eval().to(self._device))
 

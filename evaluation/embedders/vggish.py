@@ -21,7 +21,7 @@ from torch import nn
 
 from evaluation.clips import View
 from evaluation.embedders import weights
-from evaluation.embedders.base import Array
+from evaluation.embedders.base import Array, OfWeights
 
 RATE = 16_000
 """Hz."""
@@ -55,24 +55,18 @@ class VGGish(nn.Module):
         return self.embeddings(self.features(mel).permute(0, 2, 3, 1).flatten(1))
 
 
-class VGGishEmbedder:
+class VGGishEmbedder(OfWeights):
     """name: vggish_tf or vggish_torch."""
 
+    file = "vggish"
     version = "2"
     rate = RATE
 
     def __init__(self, name: str, chosen: weights.Weights, device: str = "cpu") -> None:
+        super().__init__(chosen, device)
         self.name = name
         self.paper = name == "vggish_tf"
         self.view: View = "paper" if self.paper else "raw"
-        self._chosen, self._device = chosen, device
-
-    @cached_property
-    def weights(self) -> str:
-        return weights.sha256(self._chosen.file("vggish"))
-
-    def salt(self, clip_id: str) -> str:  # noqa: ARG002
-        return ""
 
     def prepare(self, wave: torch.Tensor, clip_id: str) -> list[torch.Tensor]:  # noqa: ARG002
         if not self.paper:
@@ -92,7 +86,7 @@ class VGGishEmbedder:
         with torch.device("meta"):
             network = VGGish()
         network.to_empty(device="cpu")
-        file = self._chosen.file("vggish")
+        file = self._chosen.file(self.file)
         weights.fill(network, weights.read(file), file)
         # PyTorch's annotations leave memory_format out.
         return network.eval().to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
