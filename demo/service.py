@@ -105,6 +105,7 @@ class Service:
             per_visitor=self.limits.per_visitor,
         )
         self.warm = threading.Event()
+        self._imports = threading.Lock()
         self._speeds: dict[tuple[str, str], float] = {}
         self._separator: Any = None
         self._separator_lock = threading.Lock()
@@ -116,12 +117,11 @@ class Service:
 
         def work() -> None:
             try:
+                self._import()
                 name = self.shelf.default()
                 if self.shelf.find(name).origin != "published" and not zero_gpu.active():
                     with self.engines.use(name, "float32"):
                         pass
-                else:
-                    importlib.import_module("musicgen.checkpoint")
             except Exception as error:
                 log.warning("not loaded at start: %s", error)
             finally:
@@ -130,6 +130,12 @@ class Service:
         thread = threading.Thread(target=work, daemon=True, name="warm-up")
         thread.start()
         return thread
+
+    def _import(self) -> None:
+        """What makes music. One thread at a time: transformers' names are missing for a second one while the first imports."""
+        with self._imports:
+            for name in ("musicgen.checkpoint", "demo.making"):
+                importlib.import_module(name)
 
     def submit(self, visitor: str, request: Request) -> Job:
         """A ticket in the line. Raises InputError for a request that cannot be met, Busy when the line is full."""
@@ -158,6 +164,7 @@ class Service:
 
     def here(self, model: str) -> bool:
         """Whether a published model's files have been fetched."""
+        self._import()
         from musicgen.checkpoint import hub
 
         return hub.cached(self.shelf.find(model).source, "config.json") is not None
@@ -205,6 +212,7 @@ class Service:
 
     def _serve(self, ticket: Job) -> None:
         request = ticket.job
+        self._import()
         if request.melody is not None and request.frames is None:
             ticket.latest = Progress("listening to the melody", 0.0)
             request = dataclasses.replace(request, frames=self.melody(request.melody, request.separate))

@@ -500,6 +500,27 @@ def lending(calls: list):
 WHOSE: contextvars.ContextVar[str] = contextvars.ContextVar("WHOSE", default="nobody's")
 
 
+IMPATIENT = """
+import sys
+from pathlib import Path
+from demo.configuration import Configuration
+from demo.request import Request
+from demo.service import Service
+service = Service(Configuration(), Path(sys.argv[1]))
+service.warm_up()
+ticket = service.submit("me", Request("drums", "mini", 1.0))
+assert ticket.wait(120)
+print(repr(ticket.failure))
+"""
+
+
+def test_a_clip_asked_for_while_pytorch_is_being_imported(tmp_path: Path) -> None:
+    """By a visitor who does not wait, in a fresh process: two threads import the same then."""
+    command = [sys.executable, "-c", IMPATIENT, str(tmp_path)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert ran.stdout.strip() == "None", ran.stdout + ran.stderr
+
+
 def test_zero_gpu_in_a_process_of_its_own() -> None:
     """As on a Space, whose process makes nothing before it forks: here OpenVINO's and PyTorch's threads have worked already."""
     wanted = f"{__file__}::test_on_zero_gpu_the_generation_runs_in_a_fork"
