@@ -24,8 +24,13 @@ from benchmarks import listeners, machine, precision_error, steps
 from benchmarks.systems import FRAME_RATE, SHAPES, serve, write_weights
 
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.0, "int4": 0.5}
-PEER_PRECISIONS = {"transformers": ("float32", "bfloat16"), "audiocraft": ("float32",)}
-"""A peer is compared at the fastest of these."""
+PEERS = {
+    "transformers": tuple(
+        (name, p) for name in ("transformers", "transformers-compiled") for p in ("float32", "bfloat16")
+    ),
+    "audiocraft": (("audiocraft", "float32"),),
+}
+"""The ways to run a peer: it is compared at its fastest."""
 WARM_UP = 1.0
 """Seconds of music, before anything counts."""
 
@@ -84,7 +89,7 @@ def _alone(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], s
 def _against(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], str]:
     """The race against the peers."""
     contestants = [("ours", precision) for precision in options.precision.split(",")]
-    contestants += [(peer, name) for peer in filter(None, options.against.split(",")) for name in PEER_PRECISIONS[peer]]
+    contestants += [way for peer in filter(None, options.against.split(",")) for way in PEERS[peer]]
     write_weights(options.shape, folder)
     times, failures = _race(contestants, folder, options)
     results = _results(times, failures, options)
@@ -147,9 +152,8 @@ def _results(
                                "rtf": round(median / options.duration, 3), "runs": times[system, precision]}  # fmt: skip
         if system == "ours":
             row["bound_seconds"] = round(num_steps * weights * BYTES[precision] / (facts["bandwidth_gb_s"] * 1e9), 3)
-            peers = {name for name, _ in medians if name != "ours"}
-            best = {name: min(time for (peer, _), time in medians.items() if peer == name) for name in peers}
-            row["ratios"] = {name: round(time / median, 2) for name, time in best.items()}
+            found = {peer: [medians[way] for way in ways if way in medians] for peer, ways in PEERS.items()}
+            row["ratios"] = {peer: round(min(seconds) / median, 2) for peer, seconds in found.items() if seconds}
             float32 = medians.get(("transformers", "float32"))
             if float32 is not None:
                 row["ratio_to_transformers_float32"] = round(float32 / median, 2)

@@ -6,6 +6,7 @@ models. Each system lives in a process of its own.
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -70,9 +71,12 @@ def ours(folder: Path, device: str, precision: str) -> Generate:
     return generate
 
 
-def transformers(folder: Path, device: str, precision: str) -> Generate:
-    """transformers at its own best: `precision` float32, bfloat16 or float16."""
+def transformers(folder: Path, device: str, precision: str, *, compiled: bool = False) -> Generate:
+    """transformers at its own best: `precision` float32, bfloat16 or float16; the decoder's step compiled, if asked for, with
+    dynamic shapes, since its cache grows."""
     model = MusicgenForConditionalGeneration.from_pretrained(folder, dtype=getattr(torch, precision)).to(device).eval()
+    if compiled:
+        model.decoder.compile(dynamic=True)
     tokens = AutoTokenizer.from_pretrained(folder)([PROMPT], return_tensors="pt").to(device)
 
     def generate(duration: float) -> torch.Tensor:
@@ -101,6 +105,7 @@ def audiocraft(folder: Path, device: str, _: str) -> Generate:
 SYSTEMS: dict[str, Callable[[Path, str, str], Generate]] = {
     "ours": ours,
     "transformers": transformers,
+    "transformers-compiled": functools.partial(transformers, compiled=True),
     "audiocraft": audiocraft,
 }
 

@@ -270,7 +270,7 @@ def _score(
 ) -> Score:
     metric = METRICS[name]
     hashes = {NEEDS.get(used, used): task.registry[used].weights for used in metric.embedders}
-    raw = any(task.registry[used].view == "raw" for used in metric.embedders)
+    raw = any(task.registry[used].view in ("raw", "toolkit") for used in metric.embedders)
     return Score(
         metric=name,
         value=value,

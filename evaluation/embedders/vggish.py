@@ -66,7 +66,7 @@ class VGGishEmbedder(OfWeights):
         super().__init__(chosen, device)
         self.name = name
         self.paper = name == "vggish_tf"
-        self.view: View = "paper" if self.paper else "raw"
+        self.view: View = "paper" if self.paper else "toolkit"
 
     def prepare(self, wave: torch.Tensor, clip_id: str) -> list[torch.Tensor]:  # noqa: ARG002
         if not self.paper:

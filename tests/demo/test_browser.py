@@ -76,10 +76,16 @@ def until(tab, true, seconds: float = 15.0) -> None:
     raise AssertionError("never true")
 
 
-def set_duration(tab, seconds: float) -> None:
-    field = tab.locator("#duration input[type=number]")
-    field.fill(str(seconds))
-    field.press("Tab")
+def set_slider(tab, name: str, value: float) -> None:
+    """Until number and handle both stay there: a part that has just unfolded may put its first value back once."""
+    number, handle = (tab.locator(f"#{name} input[type={kind}]") for kind in ("number", "range"))
+    for _ in range(20):
+        number.fill(str(value))
+        number.press("Tab")
+        tab.wait_for_timeout(200)
+        if float(number.input_value()) == float(handle.input_value()) == value:
+            return
+    raise AssertionError(f"{name} says {number.input_value()}, its handle {handle.input_value()}, never {value}")
 
 
 def choose(tab, model: str) -> None:
@@ -93,7 +99,7 @@ def open_part(tab, name: str) -> None:
 
 def generate(tab, prompt: str, seconds: float = 2.0) -> str:
     tab.fill("#prompt textarea", prompt)
-    set_duration(tab, seconds)
+    set_slider(tab, "duration", seconds)
     tab.click("#go")
     said(tab, "Asking", "Waiting", "Loading", "Step", "Writing", "%")
     return said(tab, "Done", "Not generated", seconds=PATIENCE)
@@ -113,7 +119,7 @@ def playing(tab) -> tuple[float, float]:
 
 def test_sound_starts_before_the_end_and_stop_keeps_it(page, music: Service) -> None:
     page.fill("#prompt textarea", "lofi, slow")
-    set_duration(page, 240)
+    set_slider(page, "duration", 240)
     page.click("#go")
     said(page, "Step")
     until(page, lambda: min(playing(page)) > 0.3)
@@ -132,7 +138,7 @@ def test_sound_starts_before_the_end_and_stop_keeps_it(page, music: Service) -> 
 def test_a_stranger_gets_music_with_two_clicks(page) -> None:
     page.get_by_text("90s rock", exact=True).click()
     until(page, lambda: page.input_value("#prompt textarea").startswith("90s rock song"))
-    set_duration(page, 2)
+    set_slider(page, "duration", 2)
     page.click("#go")
     assert "2.00 s, mono" in said(page, "Done")
     assert page.locator("#pictures img").count() == 2
@@ -209,7 +215,7 @@ def test_history_compare_melody_and_continuation(page, music: Service) -> None:
     page.click("#compare [data-do=play]")
     page.click("#go-on")
     until(page, lambda: page.input_value("#duration input[type=number]") == "12")
-    set_duration(page, 4)
+    set_slider(page, "duration", 4)
     page.click("#go")
     said(page, "Step", "Writing")
     assert "4.00 s" in said(page, "Done")
@@ -222,7 +228,7 @@ def test_history_compare_melody_and_continuation(page, music: Service) -> None:
 
 def test_variations_are_there_to_choose_from(page) -> None:
     open_part(page, "More settings")
-    page.fill("#variations input[type=number]", "3")
+    set_slider(page, "variations", 3)
     page.fill("#seed input", "5")
     page.check("#lock input")
     assert "3 clips to choose from" in generate(page, "drums", 1.0)
@@ -244,7 +250,7 @@ def test_the_place_in_the_queue_is_shown(page, music: Service) -> None:
     for other in others:
         music.submit(other, Request("x", "mini", 200.0))
     page.fill("#prompt textarea", "drums")
-    set_duration(page, 1)
+    set_slider(page, "duration", 1)
     page.click("#go")
     assert "1 before you" in said(page, "Waiting")
     music.leave(others[0])
@@ -329,7 +335,7 @@ def test_bad_input_is_said_in_the_page(page, tmp_path: Path) -> None:
     page.click("#go")
     assert "100000 characters" in said(page, "100000")
     page.fill("#prompt textarea", "<script>document.title='owned'</script>")
-    set_duration(page, 1)
+    set_slider(page, "duration", 1)
     page.click("#go")
     said(page, "Step", "Writing", "Done")
     said(page, "Done")
@@ -341,7 +347,7 @@ def test_a_closed_tab_frees_the_slot(browser, address, music: Service) -> None:
     tab = context.new_page()
     visit(tab, address)
     tab.fill("#prompt textarea", "long")
-    set_duration(tab, 300)
+    set_slider(tab, "duration", 300)
     tab.click("#go")
     said(tab, "Step")
     assert len(music.line) == 1
@@ -388,7 +394,7 @@ def test_the_keyboard_reaches_everything(page) -> None:
         )
     assert {"go", "stop", "More setting", "Timeline: ch"} <= reached
     page.focus("#go")
-    set_duration(page, 1)
+    set_slider(page, "duration", 1)
     page.focus("#go")
     page.keyboard.press("Enter")
     said(page, "Step", "Writing", "Done")
