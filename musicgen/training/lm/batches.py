@@ -9,7 +9,7 @@ reads only the lanes that are its own.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,9 +22,6 @@ from musicgen.errors import InputError
 from musicgen.training.lm.config import LMRecipe
 from musicgen.training.lm.descriptions import describe, written
 from musicgen.training.lm.shards import Index, Sample, iterate, read_shard
-
-LEAD_IN = 0.03
-"""Seconds of a crop in front of its bar line: an attack begins a little before the beat."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,6 @@ class Cropper:
     def __init__(self, recipe: LMRecipe, rate: Fraction, seconds: float, melody_frames: int) -> None:
         """melody_frames: chroma frames of the model's context, 0 for models without melody."""
         self.recipe = recipe
-        self.rate = float(rate)
         self.frames = max(1, round(Fraction(str(seconds)) * rate))
         self.melody_frames = melody_frames
         self._step = Fraction(chroma.HOP, chroma.SAMPLE_RATE) * rate
@@ -65,8 +61,8 @@ class Cropper:
 
     def training(self, sample: Sample, random: np.random.Generator) -> tuple[np.ndarray, str, np.ndarray]:
         """A random crop [K, frames], its text and its melody, with all that is dropped in training."""
-        starts = self._starts(sample)
-        start = starts[int(random.integers(len(starts)))]
+        length = sample.codes.shape[1]
+        start = int(random.integers(max(0, length - self.frames) + 1))
         text = describe(sample.metadata, self.recipe.text, random)
         bare = random.random() < self.recipe.dropout.all
         alone = random.random() < self.recipe.dropout.melody
@@ -74,8 +70,7 @@ class Cropper:
 
     def validation(self, sample: Sample, random: np.random.Generator) -> tuple[np.ndarray, str, np.ndarray]:
         """The middle of the clip, with all its conditions."""
-        starts = self._starts(sample)
-        start = starts[(len(starts) - 1) // 2]
+        start = max(0, sample.codes.shape[1] - self.frames) // 2
         return self._crop(sample, start), written(sample.metadata, random), self._melody(sample, start, silent=False)
 
     def batch(self, rows: list[tuple[np.ndarray, str, np.ndarray]]) -> Batch:
@@ -85,16 +80,6 @@ class Cropper:
         lengths = torch.tensor([crop.shape[1] for crop, _, _ in rows])
         melody = torch.from_numpy(np.stack([row[2] for row in rows])) if self.melody_frames else None
         return Batch(torch.from_numpy(codes), lengths, [text for _, text, _ in rows], melody)
-
-    def _starts(self, sample: Sample) -> Sequence[int]:
-        """The frames where a crop may begin, in order."""
-        last = max(0, sample.codes.shape[1] - self.frames)
-        if self.recipe.data.begin == "bars":
-            offset = sample.metadata.get("offset", 0.0) + LEAD_IN
-            bars = [round((bar - offset) * self.rate) for bar in sample.metadata.get("downbeats", [])]
-            if inside := [bar for bar in bars if 0 <= bar <= last]:
-                return inside
-        return range(last + 1)
 
     def _crop(self, sample: Sample, start: int) -> np.ndarray:
         return sample.codes[:, start : start + self.frames]

@@ -14,7 +14,6 @@ from musicgen.training.recipe import build, choice, number, plain, whole
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 MELODIES = ("none", "mix", "separated")
-BEGINNINGS = ("anywhere", "bars")
 STORED = ("float32", "float16")
 
 
@@ -31,9 +30,6 @@ class Start:
     align: bool = False
     """With `melody`: one attention head in each of the first two layers begins by looking at the melody's frame that belongs
     to each moment of the music, instead of having to find it. Needs `text.length`."""
-    pulse: bool = False
-    """Two cross-attention heads in the first layer of a text model begin as a clock that beats at the tempo a text names.
-    Needs metadata with bpm and downbeats; meant for `data.begin: bars`."""
     text: bool = False
     """Train the text encoder too. Small encoders that were learnt with their model may; T5 itself stays as it is."""
     pattern: str = ""
@@ -49,10 +45,8 @@ class Start:
     def __post_init__(self) -> None:
         whole("start.lora_rank", self.lora_rank, low=0)
         number("start.lora_alpha", self.lora_alpha, low=1e-3, high=1e6)
-        if not self.model and (self.stereo or self.melody or self.pulse or self.text or self.lora_rank):
-            raise InputError("start.stereo, melody, pulse, text and lora_rank change a model: name it in start.model")
-        if self.pulse and self.melody:
-            raise InputError("start.pulse changes cross-attention, and start.melody drops it: leave one of them out")
+        if not self.model and (self.stereo or self.melody or self.text or self.lora_rank):
+            raise InputError("start.stereo, melody, text and lora_rank change a model: name it in start.model")
         if self.align and not self.melody:
             raise InputError("start.align fits the heads of a new melody model: set start.melody, or leave it out")
         if self.pattern:
@@ -162,10 +156,6 @@ class Data:
     """The audio tokeniser, hub name or folder. Not used with `start.model`."""
     seconds: float = 30.0
     """Length of a training example: a random crop. It becomes the model's context."""
-    begin: str = "anywhere"
-    """Where a crop begins: "anywhere", or at "bars", just before a bar line of the clip's metadata (downbeats, in seconds;
-    a clip without them is cropped anywhere). Then what the text says of the tempo tells where a clip's first beats fall,
-    and music that the model makes begins with a bar."""
     melody: str = "separated"
     """How a melody model hears the melody: "separated" (Demucs drops drums and bass first, as in the paper) or "mix"."""
     lanes: int = 8
@@ -178,7 +168,6 @@ class Data:
 
     def __post_init__(self) -> None:
         number("data.seconds", self.seconds, low=0.5, high=600.0)
-        choice("data.begin", self.begin, BEGINNINGS)
         choice("data.melody", self.melody, MELODIES[1:])
         whole("data.lanes", self.lanes, low=1)
         whole("data.workers", self.workers, low=0)

@@ -39,7 +39,6 @@ from musicgen.training.lm.descriptions import MERGED
 from musicgen.training.lm.network import Inputs
 from musicgen.training.lm.optimiser import rate
 from musicgen.training.lm.prepare import prepare
-from musicgen.training.lm.pulse import pulse
 from musicgen.training.lm.shards import Index, iterate, read_index
 from musicgen.training.lm.start import (
     add_adapters,
@@ -115,8 +114,6 @@ def _begin(recipe: LMRecipe, output: Path, accelerator: Accelerator) -> tuple[Mu
                 told = captions((sample.metadata for sample in iterate(folder, index.train)), MERGED)
                 text = new_text(recipe.text.new, told, output / "text", recipe.seed)
         model = new_model(recipe, tokenizer, text)
-    elif recipe.start.pulse:
-        pulse(model, list(iterate(folder, index.train)), recipe.text, recipe.seed)
     model.lm.requires_grad_(True)
     for projection in (model.text.projection, model.melody and model.melody.projection):
         if projection is not None:

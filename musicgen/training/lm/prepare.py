@@ -171,13 +171,7 @@ class _Maker:
             codes = self.tokenizer.encode(part[None].to(self.device))[0].cpu().numpy().astype(np.int16)
             first = number * (length // self.tokenizer.hop)
             cut = None if classes is None else classes[first : first + codes.shape[1]]
-            # Times in the metadata are the file's.
-            own = (
-                metadata
-                if number == 0
-                else metadata | {"offset": first * self.tokenizer.hop / self.tokenizer.sample_rate}
-            )
-            yield f"{name}-{number}", Sample(codes, cut, own)
+            yield f"{name}-{number}", Sample(codes, cut, metadata)
 
     def _classes(self, recording: Audio, num_frames: int) -> np.ndarray | None:
         """uint8 [num_frames]: the pitch class around every frame."""

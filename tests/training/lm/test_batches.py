@@ -105,19 +105,6 @@ def test_crops_are_pieces_of_the_clip_with_its_melody(plain: LMRecipe) -> None:
     assert starts == set(range(71))
 
 
-def test_crops_can_begin_with_a_bar(plain: LMRecipe) -> None:
-    bars = replace(plain, data=replace(plain.data, begin="bars"))
-    codes = np.arange(4 * 120, dtype=np.int16).reshape(4, 120)
-    # The second part of a file: it begins at 10 s. Bars before it, too near to its end or behind it are no beginning.
-    fields = {"description": "x", "offset": 10.0, "downbeats": [9.5, 10.53, 11.23, 11.53, 12.5]}
-    generator = np.random.default_rng(0)
-    starts = {int(cropper(bars).training(Sample(codes, None, fields), generator)[0][0, 0]) for _ in range(100)}
-    assert starts == {25, 60}  # 0.03 s before 10.53 s and 11.23 s
-    assert int(cropper(bars).validation(Sample(codes, None, fields), generator)[0][0, 0]) == 25
-    without = {int(cropper(bars).training(Sample(codes, None, {}), generator)[0][0, 0]) for _ in range(1000)}
-    assert without == set(range(71))
-
-
 def test_short_clips_are_filled_up_and_their_melody_repeats(tokens: tuple[str, Index], plain: LMRecipe) -> None:
     frames = chroma.num_frames(3 * 32_000)
     long = Cropper(replace(plain, data=replace(plain.data, seconds=3.0)), Fraction(50), 3.0, frames)
