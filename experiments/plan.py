@@ -48,12 +48,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Claim:
-    """By this metric the row `better` beats the row `than`."""
+    """By this metric the row `better` beats the row `than`; denied: the paper found that it does not."""
 
     text: str
     better: str
     than: str
     metric: str
+    denied: bool = False
 
 
 @dataclass(frozen=True)

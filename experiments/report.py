@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 from evaluation.scorers import METRICS
 from experiments import plan as plans
 from experiments import verdict
-from experiments.plan import Plan
+from experiments.plan import Claim, Plan
 from musicgen import audio
 
 DOCS = plans.FOLDER.parent / "docs"
@@ -22,6 +22,12 @@ WORDS = {
     "no": "does not hold here, the opposite does",
     "unclear": "unclear here, the interval holds 0",
 }
+DENIED = {
+    "yes": "does not hold here",
+    "no": "holds here",
+    "unclear": "holds as far as can be seen: no difference was found",
+}
+"""Of a finding that there is no such difference."""
 COLOURS = ("#4f46e5", "#f59e0b", "#059669", "#dc2626", "#0891b2", "#7c3aed")
 _OWN = {"perplexity": "PPL ↓", "coherence": "Coherence, distance ↓"}
 """Titles of what is no metric of the evaluation."""
@@ -211,7 +217,7 @@ def _summary(plan: Plan, rows: Rows, scale: str) -> list[str]:
     for claim in plan.claims:
         better, than = _matched(rows.get(claim.better, []), rows.get(claim.than, []))
         if better:
-            words = WORDS[verdict.judge(better, than, claim.metric).holds]
+            words = _words(claim, verdict.judge(better, than, claim.metric))
             seeds = _times(len(better), "seed")
             name = plan.title.split(":")[0]
             lines.append(f"| {name}: {claim.text} | {title(claim.metric)} | {words} ({seeds}) | `{scale}` |")
@@ -229,10 +235,14 @@ def _verdicts(plan: Plan, rows: Rows) -> str:
         unit = " nats" if claim.metric == "perplexity" else ""
         measured = f"{found.difference:.3g}{unit} [{found.low:.3g}, {found.high:.3g}], {_times(len(better), 'seed')}"
         lines.append(
-            f"- {claim.text} ({title(claim.metric)}): **{WORDS[found.holds]}**; {claim.better} − {claim.than} = {measured}"
+            f"- {claim.text} ({title(claim.metric)}): **{_words(claim, found)}**; {claim.better} − {claim.than} = {measured}"
             f"{_clipwise(better, than, claim.metric)}"
         )
     return "\n".join(lines)
+
+
+def _words(claim: Claim, found: verdict.Verdict) -> str:
+    return (DENIED if claim.denied else WORDS)[found.holds]
 
 
 def _clipwise(better: list[dict[str, Any]], than: list[dict[str, Any]], metric: str) -> str:

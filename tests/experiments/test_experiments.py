@@ -192,6 +192,14 @@ def runs(random: np.random.Generator, mean: float, hard: np.ndarray) -> list[dic
     return [made(mean + hard + random.normal(0, 0.2) + random.normal(0, 0.3, hard.shape), seed) for seed in range(3)]
 
 
+def test_what_the_paper_denies_holds_where_nothing_is_found() -> None:
+    found = {name: verdict.Verdict(0.0, -1.0, 1.0, name) for name in ("yes", "no", "unclear")}
+    claim = plans.Claim("x", better="a", than="b", metric="chroma", denied=True)
+    said = {name: report._words(claim, one) for name, one in found.items()}
+    assert said == report.DENIED
+    assert report._words(dataclasses.replace(claim, denied=False), found["no"]) == report.WORDS["no"]
+
+
 def test_verdicts_find_what_is_there() -> None:
     random = np.random.default_rng(0)
     hard = random.normal(0, 5, 100)
