@@ -2,6 +2,7 @@
 #
 # PYTHON=…    the interpreter to build .venv with (3.11 or 3.12)
 # PIP_ARGS=…  further arguments of pip install, such as the index of PyTorch's CPU-only wheels (README.md, "Set-up")
+# ARGS=…      further arguments of demo, study, eval and test
 
 SHELL := /bin/bash
 VENV := .venv
@@ -32,18 +33,21 @@ lint: $(VENV)/.development
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-# The embedded models from nothing: compose, train, measure, write cards. Some hours on four cores.
+# The embedded models from nothing: compose, train, measure, write cards. Some hours on four cores. A rehearsal of all of it
+# takes minutes: make pretrained PIECES="24 24 24" CHANGES="optimisation.steps=2" QUALITY="--count 2 --tagger 60"
+pretrained: PIECES ?= 1600 3000 320
 pretrained: export MALLOC_MMAP_THRESHOLD_ := 17179869184
 pretrained: export MALLOC_TRIM_THRESHOLD_ := 17179869184
 pretrained: export THP_MEM_ALLOC_ENABLE := 1
 pretrained: $(VENV)/.development $(VENV)/.system
-	$(RUN) -m musicgen.training.corpus --output corpus/a --seed 1000 --count 1600 --duration 15 30 --captions 16 --workers 2
-	$(RUN) -m musicgen.training.corpus --output corpus/b --seed 100000 --count 3000 --duration 20 30 --captions 16 --workers 2
-	$(RUN) -m musicgen.training.corpus --output corpus-stereo --seed 1000 --count 320 --duration 15 30 --captions 16 --workers 2
-	$(RUN) -m musicgen train tokenizer/mini-cpu --output runs/mini-tokenizer
-	for part in mini-a mini-b mini-c mini mini-melody mini-stereo-melody; do $(RUN) -m musicgen train $$part || exit 1; done
+	$(RUN) -m musicgen.training.corpus --output corpus/a --seed 1000 --count $(word 1,$(PIECES)) --duration 15 30 --captions 16 --workers 2
+	$(RUN) -m musicgen.training.corpus --output corpus/b --seed 100000 --count $(word 2,$(PIECES)) --duration 20 30 --captions 16 --workers 2
+	$(RUN) -m musicgen.training.corpus --output corpus-stereo --seed 1000 --count $(word 3,$(PIECES)) --duration 15 30 --captions 16 --workers 2
+	$(RUN) -m musicgen train tokenizer/mini-cpu $(CHANGES) --output runs/mini-tokenizer
+	for part in mini-a mini-b mini-c mini mini-melody mini-stereo-melody; do \
+	    $(RUN) -m musicgen train $$part $(CHANGES) || exit 1; done
 	for name in mini mini-melody mini-stereo-melody; do \
-	    $(RUN) -m musicgen.training.quality runs/$$name/model --workers 2 --json runs/$$name/quality.json && \
+	    $(RUN) -m musicgen.training.quality runs/$$name/model --workers 2 --json runs/$$name/quality.json $(QUALITY) && \
 	    $(RUN) -m musicgen.training.card runs/$$name runs/pretrained/$$name --quality runs/$$name/quality.json \
 	        --text musicgen/training/recipes/$$name.md || exit 1; done
 
