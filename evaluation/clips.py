@@ -6,7 +6,7 @@ Four views of a clip, after audiocraft's evaluation (paper section 3.3):
                   generation is cut to its reference's length; then the network's own rate
     paper_whole   the same without the cut: what the CLAP score and the chroma extractor get
     raw           mono at the network's rate, straight from the file: what the field's toolkits do
-    toolkit       the same by resampy, as frechet-audio-distance does: its filter moves a FAD by up to 0.2 %
+    toolkit       the same, resampled as by resampy, as frechet-audio-distance does: its filter moves a FAD by up to 0.2 %
 
 Other resampling is julius's windowed sinc, as in audiocraft. Lengths are samples at 32 kHz.
 """
@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from evaluation import toolkit_resampler
 from evaluation.metrics import diagnostics
 from musicgen import audio
 from musicgen.audio import Audio
@@ -77,7 +78,7 @@ class Clip:
         if view == "raw":
             return resampled(self.audio.wave.mean(dim=0), self.audio.rate, rate)
         if view == "toolkit":
-            return resampled_as_toolkits(self.audio.wave.mean(dim=0), self.audio.rate, rate)
+            return toolkit_resampler.resampled(self.audio.wave.mean(dim=0), self.audio.rate, rate)
         if self._paper is None:
             self._paper = resampled(self.audio.wave.mean(dim=0), self.audio.rate, RATE)
             if self.source.role == "generated":
@@ -135,15 +136,6 @@ def resampled(wave: torch.Tensor, rate: int, target: int) -> torch.Tensor:
     if wave.shape[0] == 0:
         raise InputError("an empty clip cannot be resampled")
     return _resampler(rate, target)(wave[None])[0]
-
-
-def resampled_as_toolkits(wave: torch.Tensor, rate: int, target: int) -> torch.Tensor:
-    """[samples] at another rate (resampy, kaiser_best)."""
-    if rate == target:
-        return wave
-    import resampy
-
-    return torch.from_numpy(resampy.resample(wave.numpy(), rate, target))
 
 
 @lru_cache(maxsize=16)
