@@ -157,15 +157,9 @@ def bootstrap(
     if len(clips) < 2:
         raise InputError(f"a bootstrap needs at least 2 clips, and has {len(clips)}")
     d = len(reference.gaussian.mean)
-    drawn = resampling.counts(len(clips), resamples, rng)
     rows, columns = np.triu_indices(d)
-    block = max(1, MAX_BLOCK // (8 * len(rows)))
-    return np.concatenate(
-        [
-            _replicates(reference, clips, drawn[start : start + block], rows, columns)
-            for start in range(0, resamples, block)
-        ]
-    )
+    blocks = resampling.counts(len(clips), resamples, rng, most=max(1, MAX_BLOCK // (8 * len(rows))))
+    return np.concatenate([_replicates(reference, clips, drawn, rows, columns) for drawn in blocks])
 
 
 def extrapolated(

@@ -90,8 +90,8 @@ def bootstrap(
     reference: Reference, sums: Sums, rng: np.random.Generator, resamples: int = resampling.RESAMPLES
 ) -> Array:
     """KAD of resampled clips [R]. A clip that is drawn twice is close to itself: shift the interval by the excess."""
-    drawn = resampling.counts(len(sums.sizes), resamples, rng)
-    return np.array([distance(reference, sums, row) for row in drawn])
+    blocks = resampling.counts(len(sums.sizes), resamples, rng)
+    return np.array([distance(reference, sums, row) for drawn in blocks for row in drawn])
 
 
 def _kernel(a: Array, b: Array, bandwidth: float) -> Array:

@@ -61,7 +61,8 @@ def distance(cells: Cells) -> float:
 
 def bootstrap(cells: Cells, rng: np.random.Generator, resamples: int = resampling.RESAMPLES) -> Array:
     """MAD of resampled generations in the same cells, against the fixed reference [R]."""
-    return _distance(cells, resampling.counts(len(cells.generated), resamples, rng))
+    blocks = resampling.counts(len(cells.generated), resamples, rng)
+    return np.concatenate([_distance(cells, drawn) for drawn in blocks])
 
 
 def mauve(p: npt.ArrayLike, q: npt.ArrayLike) -> Array:

@@ -5,6 +5,8 @@ Conventions: counts [R, n], each row adds up to n. One clip, however many window
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
@@ -14,13 +16,18 @@ Array = npt.NDArray[np.float64]
 
 RESAMPLES = 1000
 LEVEL = 0.95
+BLOCK = 1 << 23
+"""Bytes of counts that are held at once."""
 
 
-def counts(n: int, resamples: int, rng: np.random.Generator) -> Array:
-    """How often each of n clips is drawn, n draws with replacement: [R, n]."""
+def counts(n: int, resamples: int, rng: np.random.Generator, most: int | None = None) -> Iterator[Array]:
+    """How often each of n clips is drawn, n draws with replacement: [R, n], in blocks of a few rows (`most` at most), so
+    that memory does not grow with the clips. The blocks change no draw."""
     if n < 1 or resamples < 1:
         raise InputError(f"a bootstrap needs clips and resamples, not {n} and {resamples}")
-    return rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
+    rows = max(1, min(BLOCK // (8 * n), most or resamples))
+    for start in range(0, resamples, rows):
+        yield rng.multinomial(n, np.full(n, 1 / n), size=min(rows, resamples - start)).astype(np.float64)
 
 
 def ratio_interval(
@@ -39,9 +46,10 @@ def ratio_interval(
         )
     if len(totals) < 2:
         return None, None
-    drawn = counts(len(totals), resamples, rng)
-    weight = drawn @ sizes
-    replicates = (drawn @ totals)[weight > 0] / weight[weight > 0]
+    both = np.stack([totals, sizes], axis=1)
+    sums = np.concatenate([drawn @ both for drawn in counts(len(totals), resamples, rng)])
+    some = sums[:, 1] > 0
+    replicates = sums[some, 0] / sums[some, 1]
     low, high = np.quantile(replicates, tails(level))
     return float(low), float(high)
 

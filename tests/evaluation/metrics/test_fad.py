@@ -64,7 +64,7 @@ def test_fewer_windows_than_dimensions_is_still_a_number():
 def test_bootstrap_is_the_plain_resampling():
     reference, parts = fad.reference(pooled(clips(20))), clips(12, shift=0.2, seed=3)
     fast = fad.bootstrap(reference, parts, np.random.default_rng(7), resamples=30)
-    drawn = resampling.counts(12, 30, np.random.default_rng(7)).astype(int)
+    drawn = np.concatenate(list(resampling.counts(12, 30, np.random.default_rng(7)))).astype(int)
     plain = [
         fad.distance(reference, fad.gaussian(np.concatenate([parts[i] for i in np.repeat(np.arange(12), row)])))
         for row in drawn
@@ -138,3 +138,12 @@ def test_influence_is_the_exact_share_to_first_order():
 def test_errors_name_the_value(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_blocks_of_resamples_change_no_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    (whole,) = resampling.counts(12, 30, np.random.default_rng(7))
+    monkeypatch.setattr(resampling, "BLOCK", 8 * 12 * 7)
+    blocks = list(resampling.counts(12, 30, np.random.default_rng(7)))
+    assert [len(block) for block in blocks] == [7, 7, 7, 7, 2]
+    assert np.array_equal(np.concatenate(blocks), whole)
+    assert [len(block) for block in resampling.counts(12, 5, np.random.default_rng(7), most=2)] == [2, 2, 1]
