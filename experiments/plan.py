@@ -48,7 +48,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Claim:
-    """By this metric the row `better` beats the row `than`; denied: the paper found that it does not."""
+    """By this metric the row `better` beats the row `than`; denied: the paper found that it does not. metric: one of the
+    plan's, or "exact N times", the share of the examples planted N times that are continued exactly."""
 
     text: str
     better: str
@@ -125,10 +126,15 @@ def load(name: str) -> Plan:
         if row.trained_as and (row.trained_as not in plan.rows or row.recipe):
             raise InputError(f"{name}: trained_as names another row, and leaves no recipe of its own")
     for claim in plan.claims:
-        unknown = {claim.better, claim.than} - set(plan.rows) | {claim.metric} - set(plan.metrics)
+        unknown = {claim.better, claim.than} - set(plan.rows) | {claim.metric} - {*plan.metrics, *remembered(plan)}
         if unknown:
             raise InputError(f"{name}: the claim {claim.text!r} speaks of {', '.join(sorted(unknown))}")
     return plan
+
+
+def remembered(plan: Plan) -> dict[str, str]:
+    """The further metrics of a plan with planted examples → how often those were planted."""
+    return {f"exact {times} times": str(times) for times in (plan.planted.times if plan.planted else ())}
 
 
 def scale(name: str) -> Scale:

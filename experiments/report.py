@@ -68,8 +68,23 @@ def read(folder: Path, plan: Plan) -> Rows:
     for file in folder.glob("*.json"):
         result = json.loads(file.read_text())
         if result["row"] in found:
-            found[result["row"]].append(result)
+            found[result["row"]].append(result | _remembered(result, plan))
     return {name: sorted(runs, key=lambda run: run["seed"]) for name, runs in found.items() if runs}
+
+
+def _remembered(result: dict[str, Any], plan: Plan) -> dict[str, Any]:
+    """Shares of planted examples continued exactly, over all prompts, as scores."""
+    scores = {}
+    for metric, times in plans.remembered(plan).items():
+        clips = {
+            f"{prompt} s, {number}": float(equal == 1.0)
+            for prompt, cell in result["memorisation"].get(times, {}).items()
+            for number, equal in enumerate(cell["equal"])
+        }
+        if clips:
+            value = sum(clips.values()) / len(clips)
+            scores[metric] = {"value": value, "low": None, "high": None, "direction": "higher", "clips": clips}
+    return {"scores": scores} if plan.planted else {}
 
 
 def section(plan: Plan, rows: Rows, scale: str, picture: str) -> str:
@@ -190,6 +205,8 @@ def title(metric: str) -> str:
     """A column's head, with its arrow."""
     if metric in _OWN:
         return _OWN[metric]
+    if metric.startswith("exact "):
+        return f"{metric.replace('exact', 'Exact, planted')} ↑"
     return f"{METRICS[metric].title} {'↓' if METRICS[metric].direction == 'lower' else '↑'}"
 
 
@@ -215,7 +232,7 @@ def _summary(plan: Plan, rows: Rows, scale: str) -> list[str]:
     """A line for each claim that could be judged."""
     lines = []
     for claim in plan.claims:
-        better, than = _matched(rows.get(claim.better, []), rows.get(claim.than, []))
+        better, than = _matched(rows, claim)
         if better:
             words = _words(claim, verdict.judge(better, than, claim.metric))
             seeds = _times(len(better), "seed")
@@ -227,7 +244,7 @@ def _summary(plan: Plan, rows: Rows, scale: str) -> list[str]:
 def _verdicts(plan: Plan, rows: Rows) -> str:
     lines = []
     for claim in plan.claims:
-        better, than = _matched(rows.get(claim.better, []), rows.get(claim.than, []))
+        better, than = _matched(rows, claim)
         if not better:
             lines.append(f"- {claim.text} ({title(claim.metric)}): not run yet")
             continue
@@ -257,10 +274,13 @@ def _times(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _matched(
-    one: list[dict[str, Any]], other: list[dict[str, Any]]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The runs of seeds that both have."""
+def _matched(rows: Rows, claim: Claim) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The runs of seeds that have both rows, with the claim's metric."""
+
+    def measured(row: str) -> list[dict[str, Any]]:
+        return [run for run in rows.get(row, []) if claim.metric == "perplexity" or claim.metric in run["scores"]]
+
+    one, other = measured(claim.better), measured(claim.than)
     seeds = {run["seed"] for run in one} & {run["seed"] for run in other}
     return [run for run in one if run["seed"] in seeds], [run for run in other if run["seed"] in seeds]
 

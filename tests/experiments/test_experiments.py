@@ -192,6 +192,16 @@ def runs(random: np.random.Generator, mean: float, hard: np.ndarray) -> list[dic
     return [made(mean + hard + random.normal(0, 0.2) + random.normal(0, 0.3, hard.shape), seed) for seed in range(3)]
 
 
+def test_planted_examples_become_a_score() -> None:
+    plan = plans.load("figure-2b-memorisation")
+    cells = {"1": {"equal": [1.0, 0.5]}, "3": {"equal": [1.0, 1.0]}}
+    scores = report._remembered({"memorisation": {"10": cells}}, plan)["scores"]
+    assert list(scores) == ["exact 10 times"]
+    assert scores["exact 10 times"]["value"] == 0.75
+    assert scores["exact 10 times"]["clips"]["1 s, 1"] == 0.0
+    assert report._remembered({}, plans.load("table-5-size")) == {}
+
+
 def test_what_the_paper_denies_holds_where_nothing_is_found() -> None:
     found = {name: verdict.Verdict(0.0, -1.0, 1.0, name) for name in ("yes", "no", "unclear")}
     claim = plans.Claim("x", better="a", than="b", metric="chroma", denied=True)
