@@ -202,7 +202,7 @@ def _replicates(
     origin = reference.gaussian.mean  # moments around a point nearby keep their digits
     sizes, squares = np.zeros(len(drawn)), np.zeros(len(drawn))
     sums, products = np.zeros((len(drawn), 2 * d)), np.zeros((len(drawn), len(rows)))
-    step = max(1, (1 << 23) // len(rows))
+    step = max(1, (1 << 20) // len(rows))
     for start in range(0, len(clips), step):
         part = [validate(clip) - origin for clip in clips[start : start + step]]
         turned = [clip @ reference.root for clip in part]
