@@ -6,7 +6,7 @@ Four views of a clip, after audiocraft's evaluation (paper section 3.3):
                   generation is cut to its reference's length; then the network's own rate
     paper_whole   the same without the cut: what the CLAP score and the chroma extractor get
     raw           mono at the network's rate, straight from the file: what the field's toolkits do
-    toolkit       the same, resampled as by resampy, as frechet-audio-distance does: its filter moves a FAD by up to 0.2 %
+    toolkit       the same, resampled as by resampy, which frechet-audio-distance uses: its filter shows in a FAD
 
 Other resampling is julius's windowed sinc, as in audiocraft. Lengths are samples at 32 kHz.
 """
@@ -39,6 +39,8 @@ VERSION = "1"
 
 Role = Literal["reference", "generated"]
 View = Literal["paper", "paper_whole", "raw", "toolkit"]
+AS_IT_IS: tuple[View, ...] = ("raw", "toolkit")
+"""The views that take the file as it is."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Source:
 
     def preparation(self, view: View) -> str:
         """What a view makes of this file, in words: a part of the cache key."""
-        if view in ("raw", "toolkit"):
+        if view in AS_IT_IS:
             return f"{view}:{VERSION}"
         cut = f":{self.length}" if view == "paper" and self.length is not None else ""
         return f"{view}:{VERSION}:{self.role}{cut}"
@@ -75,10 +77,9 @@ class Clip:
         return self._views[view, rate]
 
     def _make(self, view: View, rate: int) -> torch.Tensor:
-        if view == "raw":
-            return resampled(self.audio.wave.mean(dim=0), self.audio.rate, rate)
-        if view == "toolkit":
-            return toolkit_resampler.resampled(self.audio.wave.mean(dim=0), self.audio.rate, rate)
+        if view in AS_IT_IS:
+            resample = toolkit_resampler.resampled if view == "toolkit" else resampled
+            return resample(self.audio.wave.mean(dim=0), self.audio.rate, rate)
         if self._paper is None:
             self._paper = resampled(self.audio.wave.mean(dim=0), self.audio.rate, RATE)
             if self.source.role == "generated":

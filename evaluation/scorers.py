@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation import statistics
-from evaluation.clips import Source
+from evaluation.clips import AS_IT_IS, Source
 from evaluation.embedders.aesthetics import AXES
 from evaluation.embedders.base import TextEmbedder
 from evaluation.embedders.cache import Cache
@@ -270,7 +270,7 @@ def _score(
 ) -> Score:
     metric = METRICS[name]
     hashes = {NEEDS.get(used, used): task.registry[used].weights for used in metric.embedders}
-    raw = any(task.registry[used].view in ("raw", "toolkit") for used in metric.embedders)
+    raw = any(task.registry[used].view in AS_IT_IS for used in metric.embedders)
     return Score(
         metric=name,
         value=value,

@@ -24,6 +24,8 @@ Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
 VERSION = "1"
+MAX_PART = 1 << 20
+"""Numbers of clips' own products that are held at once."""
 MAX_BLOCK = 1 << 28
 """Bytes of resampled products that are held at once."""
 STACK = 64
@@ -202,7 +204,7 @@ def _replicates(
     origin = reference.gaussian.mean  # moments around a point nearby keep their digits
     sizes, squares = np.zeros(len(drawn)), np.zeros(len(drawn))
     sums, products = np.zeros((len(drawn), 2 * d)), np.zeros((len(drawn), len(rows)))
-    step = max(1, (1 << 20) // len(rows))
+    step = max(1, MAX_PART // len(rows))
     for start in range(0, len(clips), step):
         part = [validate(clip) - origin for clip in clips[start : start + step]]
         turned = [clip @ reference.root for clip in part]
