@@ -20,6 +20,8 @@ Statistic = Callable[[Array], float]
 """A number from clips [n, …]. It is called once a resample."""
 
 RESAMPLES = 9999
+BLOCK = 1 << 22
+"""Bytes of signs that are held at once."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,9 @@ def paired_permutation(
         signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
         return float(np.mean(np.abs(signs @ difference) >= threshold))
     extreme = 1
-    for start in range(0, permutations, 1000):
-        signs = rng.choice(np.array([-1.0, 1.0]), size=(min(1000, permutations - start), n))
+    rows = max(1, BLOCK // (8 * n))  # so that memory does not grow with the clips; it changes no draw
+    for start in range(0, permutations, rows):
+        signs = rng.choice(np.array([-1.0, 1.0]), size=(min(rows, permutations - start), n))
         extreme += int(np.sum(np.abs(signs @ difference) >= threshold))
     return extreme / (permutations + 1)
 

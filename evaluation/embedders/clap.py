@@ -7,8 +7,9 @@ at once, shorter sound repeated as often as it fits and padded with zeros. Two m
                     vector a clip
     clap_windowed   consecutive windows of 10 s, a last one of less than 1 s left out
 
-Vectors have length 1, as laion_clap returns them. The network is laion_clap's; importing it asks the hub for
-tokenisers, so that happens here alone. `laion/larger_clap_music` on the hub is not this model.
+Vectors have length 1, as laion_clap returns them. The network is laion_clap's, but for its attention, which runs fused;
+importing it asks the hub for tokenisers, so that happens here alone. `laion/larger_clap_music` on the hub is not this
+model.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from evaluation.clips import View
 from evaluation.embedders import weights
@@ -68,6 +70,7 @@ class Network:
         state = weights.read(file)
         state.pop("text_branch.embeddings.position_ids", None)  # a table that newer transformers computes by itself
         weights.fill(module.model, state, file)
+        quicken(module.model.audio_branch)
         return module.eval()
 
     @torch.inference_mode()
@@ -86,10 +89,39 @@ class Network:
         return torch.nn.functional.normalize(joined, dim=-1).cpu().numpy()
 
 
+class WindowAttention(nn.Module):
+    """The attention of one of HTSAT's blocks, in PyTorch's fused form. mask: of the windows that a shift joined."""
+
+    bias: torch.Tensor
+
+    def __init__(self, plain: Any, mask: torch.Tensor | None) -> None:
+        super().__init__()
+        self.qkv, self.proj, self.heads = plain.qkv, plain.proj, int(plain.num_heads)
+        n = len(plain.relative_position_index)
+        bias = plain.relative_position_bias_table.detach()[plain.relative_position_index]  # [n, n, heads]
+        bias = bias.reshape(1, n, n, self.heads).permute(0, 3, 1, 2)
+        self.register_buffer("bias", (bias if mask is None else bias + mask[:, None]).contiguous())
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ARG002
+        windows, n, d = x.shape
+        q, k, v = self.qkv(x).reshape(windows, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        bias = self.bias.repeat(windows // len(self.bias), 1, 1, 1)
+        joined = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        # The second value would be the attention's weights, which nobody reads.
+        return self.proj(joined.transpose(1, 2).reshape(windows, n, d)), x.new_zeros(1)
+
+
+def quicken(sound: Any) -> None:
+    """The same numbers, up to rounding, in two thirds of the time."""
+    for block in list(sound.modules()):
+        if hasattr(block, "attn") and hasattr(block, "attn_mask"):
+            block.attn = WindowAttention(block.attn, block.attn_mask)
+
+
 class ClapEmbedder:
     """One mode of the network. name: clap or clap_windowed."""
 
-    version = "1"
+    version = "2"
     view: View = "paper_whole"
     rate = RATE
 
