@@ -14,6 +14,7 @@ from musicgen.checkpoint import audiocraft_export, audiocraft_layout, hub, trans
 from musicgen.engine.precision import apply as apply_precision
 from musicgen.engine.precision import check as check_precision
 from musicgen.engine.precision import precision_of
+from musicgen.engine.precision import verify as verify_precision
 from musicgen.engine.runner import accelerate
 from musicgen.errors import CheckpointError, InputError
 from musicgen.model import MusicGen
@@ -36,9 +37,11 @@ def load(name: str | os.PathLike[str], device: str | torch.device = "auto", prec
     model = read(folder, name=str(name))
     if model.melody is not None:
         model.melody.separator.device = target
-    apply_precision(model.lm, precision)
+    apply_precision(model.lm, precision, target)
     accelerate(model)
-    return model.to(target)
+    model = model.to(target)
+    verify_precision(model.lm)
+    return model
 
 
 def find(name: str | os.PathLike[str]) -> Path:

@@ -50,7 +50,7 @@ def cache_bytes(config: LMConfig, precision: str, rows: int, capacity: int, devi
     """Of the keys and values of `rows` rows, those of the text not included."""
     head = config.dim // config.num_heads
     if not supports(device):
-        key = value = capacity * head * _ELEMENT[precision]
+        key = value = capacity * head * _element(precision, device)
     else:
         blocks = -(-capacity // BLOCK)
         key = value = blocks * BLOCK * head * _ELEMENT[precision]
@@ -65,7 +65,7 @@ def text_bytes(config: LMConfig, precision: str, rows: int, text_capacity: int, 
     if not config.cross_attention:
         return 0
     # Where the graph is compiled: float32, a clip's own, and once more side by side.
-    element = 2 * 4 if supports(device) else _ELEMENT[precision]
+    element = 2 * 4 if supports(device) else _element(precision, device)
     return 2 * config.num_layers * rows * text_capacity * config.dim * element
 
 
@@ -91,6 +91,11 @@ def check(needed: int, slots: int, device: torch.device) -> None:
             f"{slots} slots need {needed / 1e9:.2f} GB for keys and values, and {available / 1e9:.2f} GB are free on "
             f"{device.type}: at most {available * slots // needed} slots fit"
         )
+
+
+def _element(precision: str, device: torch.device) -> int:
+    """Bytes of a key's or a value's number in PyTorch's pool."""
+    return 2 if device.type == "cuda" and precision in ("int8", "int4") else _ELEMENT[precision]
 
 
 def _linear(outputs: int, inputs: int, precision: str) -> int:

@@ -1,8 +1,8 @@
 """The precisions in which a language model computes, and giving one to it.
 
 float32 is the readable path's own. bfloat16 and float16 halve what a step reads, int8 and int4 (of the weights; what they
-are multiplied with is rounded to 8 bits, and so are keys and values) halve it again and again. What each costs in accuracy is
-tested (tests/engine/test_precision.py).
+are multiplied with is rounded to 8 bits on the CPU, and so are keys and values; on CUDA they are bfloat16) halve it again and
+again. What each costs in accuracy is tested (tests/engine/test_precision.py).
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from musicgen.lm import LanguageModel
 
 ON_DEVICE = {
     "cpu": ("float32", "bfloat16", "int8", "int4"),
-    "cuda": ("float32", "bfloat16", "float16"),
+    "cuda": ("float32", "bfloat16", "float16", "int8", "int4"),
     "mps": ("float32",),
 }
 """Device -> the precisions that it has kernels for."""
+TOLERANCE = 0.02
+"""Relative error of a packed layer's product, from rounding to bfloat16."""
 
 
 def check(precision: str, device: torch.device) -> None:
@@ -29,9 +31,9 @@ def check(precision: str, device: torch.device) -> None:
         raise InputError(f"precision {precision!r} is not to be had on {device.type}: one of {', '.join(known)}")
 
 
-def apply(lm: LanguageModel, precision: str) -> None:
-    """Convert a float32 language model in place. The heads keep 8 bits where the layers have 4: every error there is an
-    error of the distribution itself."""
+def apply(lm: LanguageModel, precision: str, device: torch.device) -> None:
+    """Convert a float32 language model in place, for a device that it is moved to then. The heads keep 8 bits where the layers
+    have 4: every error there is an error of the distribution itself."""
     if precision == "float32":
         return
     if precision in ("float16", "bfloat16"):
@@ -40,6 +42,27 @@ def apply(lm: LanguageModel, precision: str) -> None:
         for block in lm.blocks:
             _pack(block, precision)
         lm.heads = Int8Linear(lm.heads)  # type: ignore[assignment]
+        if device.type == "cuda":
+            lm.to(torch.bfloat16)
+
+
+def verify(lm: LanguageModel) -> None:
+    """Refuse packed weights whose kernels are missing on this device, or give other products than the weights themselves:
+    they differ from one generation of GPUs to the next."""
+    packed = {type(module): module for module in lm.modules() if isinstance(module, Int8Linear | Int4Linear)}
+    for kind, layer in packed.items():
+        weight = layer.weight
+        x = torch.randn(3, weight.shape[1], generator=torch.Generator().manual_seed(0)).to(lm.embedding.weight)
+        try:
+            product, expected = layer(x).float(), x.float() @ weight.T
+        except RuntimeError as error:
+            raise InputError(f"this {weight.device.type} device cannot multiply by {kind.__name__}: {error}") from error
+        apart = float((product - expected).norm() / expected.norm())
+        if not apart < TOLERANCE:
+            raise InputError(
+                f"this {weight.device.type} device's products by {kind.__name__} are {apart:.1%} from those of its weights, "
+                f"at most {TOLERANCE:.0%} is rounding: choose bfloat16 or float32"
+            )
 
 
 def _pack(module: nn.Module, precision: str) -> None:

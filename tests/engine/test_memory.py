@@ -19,7 +19,7 @@ def test_weights(name: str, cross_attention: bool) -> None:
         dim=128, num_heads=2, num_layers=2, num_codebooks=4, codebook_size=64, cross_attention=cross_attention
     )
     lm = LanguageModel(config)
-    precision.apply(lm, name)
+    precision.apply(lm, name, torch.device("cpu"))
     tensors = (*lm.parameters(), *lm.buffers())
     assert memory.weight_bytes(config, name) == sum(tensor.numel() * tensor.element_size() for tensor in tensors)
     assert precision.precision_of(lm) == name

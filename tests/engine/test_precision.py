@@ -57,6 +57,60 @@ def test_int4_is_the_rounded_matrix(size_in: int, size_out: int) -> None:
     assert packed.codes.numel() * 8 == 4 * layer.weight.numel()
 
 
+@SIZES
+def test_int4_as_pytorchs_kernels_have_it(size_in: int, size_out: int) -> None:
+    """The kernel for the CPU, which packs in its own way, shares its scales and zeros with that for CUDA."""
+    packed = Int4Linear(linear(size_in, size_out))
+    codes = torch.stack([packed.codes & 15, packed.codes >> 4], dim=-1).flatten(1).int()
+    tiles = torch._convert_weight_to_int4pack_for_cpu(codes, 1)
+    x = torch.randn(3, size_in, generator=torch.Generator().manual_seed(0)).bfloat16()
+    product = torch._weight_int4pack_mm_for_cpu(x, tiles, INT4_GROUP, packed.scales_and_zeros).float()
+    expected = packed(x.float())
+    assert (product - expected).norm() / expected.norm() < precision.TOLERANCE
+
+
+@SIZES
+def test_int8_as_pytorchs_kernels_have_it(size_in: int, size_out: int) -> None:
+    packed = Int8Linear(linear(size_in, size_out))
+    x = torch.randn(3, size_in, generator=torch.Generator().manual_seed(0)).bfloat16()
+    product = torch._weight_int8pack_mm(x, packed.codes, packed.scale[:, 0].bfloat16()).float()
+    expected = packed(x.float())
+    assert (product - expected).norm() / expected.norm() < precision.TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["int8", "int4"])
+def test_kernels_that_multiply_by_something_else_are_refused(reference, name: str, monkeypatch) -> None:
+    lm = copy.deepcopy(reference[0])
+    precision.apply(lm, name, CPU)
+    precision.verify(lm)
+    kind = Int8Linear if name == "int8" else Int4Linear
+    right = kind.forward
+    monkeypatch.setattr(kind, "forward", lambda self, x: right(self, x.roll(1, dims=-1)))  # as if bytes were swapped
+    with pytest.raises(InputError, match=f"products by {kind.__name__} are .* choose bfloat16 or float32"):
+        precision.verify(lm)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["bfloat16", "float16", "int8", "int4"])
+def test_how_far_the_logits_move_on_cuda(reference, name: str) -> None:
+    lm, sequence, conditions, expected = reference
+    cuda = torch.device("cuda")
+    other = copy.deepcopy(lm)
+    precision.apply(other, name, cuda)
+    other.to(cuda)
+    precision.verify(other)
+    there = Conditions(
+        cross=conditions.cross.to(cuda, other.embedding.weight.dtype), cross_mask=conditions.cross_mask.to(cuda)
+    )
+    predict = Engine(other).start(there, 2, 50)
+    codes = sequence.to(cuda)
+    steps = [predict(codes[:, :, :7])] + [predict(codes[:, :, s : s + 1]) for s in range(7, 50)]
+    cosine, divergence = apart(torch.stack(steps, dim=2).cpu(), expected[:, :, 6:])
+    limits = LIMITS["bfloat16" if name == "float16" else name]
+    assert cosine > limits[0]
+    assert divergence < limits[1]
+
+
 def test_layers_that_do_not_split_into_groups_stay_at_8_bits() -> None:
     assert not fits_int4(nn.Linear(96, 64))
     assert fits_int4(nn.Linear(256, 24))
@@ -95,7 +149,7 @@ def test_how_far_the_logits_move(reference, name: str) -> None:
     """In the engine, step by step behind a prompt of 7 steps, against float32 in one pass."""
     lm, sequence, conditions, expected = reference
     other = copy.deepcopy(lm)
-    precision.apply(other, name)
+    precision.apply(other, name, CPU)
     predict = Engine(other).start(conditions, 2, 50)
     steps = [predict(sequence[:, :, :7])] + [predict(sequence[:, :, s : s + 1]) for s in range(7, 50)]
     logits = torch.stack(steps, dim=2)
@@ -127,7 +181,7 @@ def test_an_engine_is_copied_pickled_and_follows_its_weights(reference) -> None:
 def test_float32_is_untouched(reference) -> None:
     lm, sequence, conditions, expected = reference
     same = copy.deepcopy(lm)
-    precision.apply(same, "float32")
+    precision.apply(same, "float32", CPU)
     assert torch.equal(same(sequence, conditions), expected)
 
 
@@ -145,7 +199,7 @@ def test_a_model_is_loaded_and_generates(audiocraft_folder, name: str, kind: str
 
 
 @pytest.mark.parametrize(
-    ("name", "device"), [("float16", "cpu"), ("int4", "cuda"), ("int8", "mps"), ("int2", "cpu"), ("bfloat16", "xpu")]
+    ("name", "device"), [("float16", "cpu"), ("int4", "mps"), ("int8", "mps"), ("int2", "cpu"), ("bfloat16", "xpu")]
 )
 def test_a_precision_that_the_device_lacks_is_named(name: str, device: str) -> None:
     with pytest.raises(InputError, match=f"precision '{name}' is not to be had on {device}: one of float32"):
