@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -90,9 +91,15 @@ def transformers(folder: Path, device: str, precision: str, *, compiled: bool = 
 def audiocraft(folder: Path, device: str, _: str) -> Generate:
     """audiocraft, where it is installed (it is in nobody's requirements)."""
     from audiocraft.models import MusicGen as Peer  # type: ignore[import-not-found]
+    from audiocraft.modules import conditioners
 
     exported = Path(tempfile.mkdtemp()) / "audiocraft"
     musicgen.save(musicgen.load(folder, device="cpu"), exported, layout="audiocraft")
+    # Its checkpoints name T5, which it fetches from the hub; the benchmark's stands in the folder.
+    whole = MusicgenForConditionalGeneration.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    conditioners.T5EncoderModel = SimpleNamespace(from_pretrained=lambda _: whole.text_encoder)
+    conditioners.T5Tokenizer = SimpleNamespace(from_pretrained=lambda _: tokenizer)
     model = Peer.get_pretrained(str(exported), device=device)
 
     def generate(duration: float) -> torch.Tensor:

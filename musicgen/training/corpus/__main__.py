@@ -38,12 +38,6 @@ def main() -> int:
         help="only this genre; may be given again (default all)",
     )
     parser.add_argument("--captions", type=int, default=4, help="different captions a piece (default 4)")
-    parser.add_argument(
-        "--frame-rate",
-        type=int,
-        metavar="HZ",
-        help="of an audio tokeniser: play on its frames, so that what is repeated has the same tokens (default: freely)",
-    )
     parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
     options = parser.parse_args()
     if options.seed < 0 or options.count < 1 or options.workers < 1 or len(options.duration) > 2:
@@ -54,7 +48,6 @@ def main() -> int:
             durations=(options.duration[0], options.duration[-1]),
             genres=tuple(options.genre),
             captions=options.captions,
-            frame_rate=options.frame_rate,
         )
         seeds = range(options.seed, options.seed + options.count)
         for _ in tqdm(write(settings, seeds, options.workers), total=len(seeds), unit="piece"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 from musicgen.errors import InputError
 from musicgen.training.corpus import accompaniment, drums, form, melody
@@ -18,8 +17,6 @@ from musicgen.training.corpus.titles import title
 
 MIN_DURATION = 8.0
 """Seconds: four bars and an ending of most genres."""
-LOWEST_FRAME_RATE = 10
-"""Hz: half a beat of the fastest piece is a frame then."""
 _SHORTEST_ENDING = 1.2
 """Seconds of the last chord."""
 _LONG_ENDING = 2.5
@@ -40,14 +37,11 @@ def compose(
     key: str | None = None,
     bpm: int | None = None,
     lead: str | None = None,
-    frame_rate: int | None = None,
 ) -> Piece:
     """The piece of a seed: the same for the same arguments, anywhere. What is not given is drawn from the seed.
 
     duration: seconds, at least 8; genre: one of GENRES; key: such as "F# minor", if the genre has that quality; bpm: any
-    steady tempo from 40 to 240; lead: an instrument that can carry the melody of any genre; frame_rate: Hz of an audio
-    tokeniser, on whose frames the music is then played: the tempo moves to the nearest at which a beat is an even number of
-    frames, and hands are never early or late, so that what is repeated has the same tokens again.
+    steady tempo from 40 to 240; lead: an instrument that can carry the melody of any genre.
     """
     if seed < 0:
         raise InputError(f"seed is {seed}: it must be 0 or more")
@@ -57,8 +51,6 @@ def compose(
         raise InputError(f"bpm is {bpm}: it must lie between 40 and 240")
     if lead is not None and (lead not in INSTRUMENTS or INSTRUMENTS[lead].drums):
         raise InputError(f"{lead!r} cannot play the melody: it is not a pitched instrument of INSTRUMENTS")
-    if frame_rate is not None and frame_rate < LOWEST_FRAME_RATE:
-        raise InputError(f"frame_rate is {frame_rate} Hz: a tokeniser has {LOWEST_FRAME_RATE} or more, such as 50")
     facts = stream(seed, "facts")
     drawn = pick(facts, list(GENRES))
     style = find(genre or drawn)
@@ -69,18 +61,7 @@ def compose(
     home = _key(key, style) if key else Key(tonic, mode)
     moods = style.moods(home.quality)
     chosen = [moods[i] for i in facts.permutation(len(moods))[: int(facts.integers(1, 4))]]
-    steady: float = bpm or _fitting(tempo, style, duration)
-    if frame_rate is not None:
-        steady, style = _on_frames(steady, frame_rate), replace(style, looseness=0.0)
-    piece = _write(seed, duration, style, home, steady, lead or player, tuple(chosen))
-    return replace(piece, frame_rate=frame_rate)
-
-
-def _on_frames(bpm: float, frame_rate: int) -> float:
-    """The nearest tempo at which half a beat is a whole number of frames."""
-    halves = 30 * frame_rate / bpm
-    near = [30 * frame_rate / count for count in (math.floor(halves), math.ceil(halves))]
-    return min(near, key=lambda tempo: abs(tempo - bpm))
+    return _write(seed, duration, style, home, bpm or _fitting(tempo, style, duration), lead or player, tuple(chosen))
 
 
 def _key(name: str, genre: Genre) -> Key:
@@ -108,7 +89,7 @@ def _ending(clock: Clock, genre: Genre, duration: float) -> tuple[int, float]:
     return bars, duration - clock.seconds(bars * genre.beats)
 
 
-def _write(seed: int, duration: float, genre: Genre, key: Key, bpm: float, lead: str, moods: tuple[str, ...]) -> Piece:
+def _write(seed: int, duration: float, genre: Genre, key: Key, bpm: int, lead: str, moods: tuple[str, ...]) -> Piece:
     clock = Clock(bpm, genre.swing, genre.swing_unit)
     num_bars, tail = _ending(clock, genre, duration)
     bar_seconds = genre.beats * 60 / bpm
@@ -141,7 +122,7 @@ def _write(seed: int, duration: float, genre: Genre, key: Key, bpm: float, lead:
         title=title(genre.name, moods, stream(seed, "title")),
         genre=genre.name,
         key=key,
-        bpm=round(bpm),
+        bpm=bpm,
         metre=genre.metre,
         duration=duration,
         moods=moods,

@@ -66,8 +66,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Piece:
-    """A composed piece. bpm counts the beats of `beats` (dotted quarters in 6/8), rounded where the tempo follows a frame_rate
-    (Hz, as for `compose`); duration is seconds."""
+    """A composed piece. bpm counts the beats of `beats` (dotted quarters in 6/8); duration is seconds."""
 
     seed: int
     title: str
@@ -82,7 +81,6 @@ class Piece:
     parts: tuple[Part, ...]
     beats: tuple[float, ...]
     downbeats: tuple[float, ...]
-    frame_rate: int | None = None
 
     @property
     def lead(self) -> Part:

@@ -63,7 +63,6 @@ def sidecar(piece: Piece, *, name: str, sample_rate: int, soundfont: str, captio
         ],
         "beats": list(piece.beats),
         "downbeats": list(piece.downbeats),
-        "frame_rate": piece.frame_rate,
         "seed": piece.seed,
         "soundfont": soundfont,
         "version": VERSION,

@@ -155,7 +155,6 @@ def test_facts_can_be_given() -> None:
         ({"genre": "metal", "key": "C major"}, "never written in major"),
         ({"key": "nonsense"}, "not a key"),
         ({"bpm": 500}, "bpm is 500"),
-        ({"frame_rate": 3}, "frame_rate is 3 Hz"),
         ({"lead": "drums"}, "cannot play the melody"),
         ({"lead": "kazoo"}, "cannot play the melody"),
     ],
@@ -179,18 +178,3 @@ def test_swing_stretches_the_first_half_of_a_beat() -> None:
     assert clock.swung(3.5) - origin == pytest.approx(3 + 2 / 3)
     assert clock.swung(3.75) - origin == pytest.approx(3 + 5 / 6)
     assert clock.beats(clock.seconds(7.25)) == pytest.approx(7.25)
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_on_a_tokenisers_frames_whatever_is_repeated_begins_at_the_same_place_of_a_frame(seed: int) -> None:
-    free, tied = compose(seed), compose(seed, frame_rate=50)
-    spacing = {round(50 * (later - sooner), 3) for sooner, later in itertools.pairwise(tied.beats)}
-    assert len(spacing) == 1
-    assert spacing.pop() % 2 == pytest.approx(0, abs=1e-3)
-    assert abs(tied.bpm / free.bpm - 1) < 0.08  # what counts as the same tempo
-    assert tied.lead.instrument == free.lead.instrument
-    assert [note.pitch for note in tied.lead.notes][:8] == [note.pitch for note in free.lead.notes][:8]
-    for part in tied.parts:
-        bar = tied.downbeats[1] - tied.downbeats[0]
-        places = {round((note.onset - tied.beats[0]) % bar, 3) % round(bar, 3) for note in part.notes}
-        assert len(places) <= 48, part.role  # triplets and sixteenths of a bar, and a strummed chord's strings

@@ -53,8 +53,6 @@ def test_pieces_of_other_settings_are_not_mixed_in(tmp_path) -> None:
     write_piece(Settings(tmp_path, durations=(8, 8)), 0)
     with pytest.raises(InputError, match=r"was written with duration 8\.0, not 9\.0"):
         write_piece(Settings(tmp_path, durations=(9, 9)), 0)
-    with pytest.raises(InputError, match=r"was written with frame_rate None, not 50"):
-        write_piece(Settings(tmp_path, durations=(8, 8), frame_rate=50), 0)
 
 
 def test_sidecar_holds_the_truth() -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-import musicgen
 from musicgen.audio import Audio, loudness
 from musicgen.errors import InputError
 from musicgen.training.corpus import GENRES, SAMPLE_RATE, compose, measure, render, renderer, soundfont_path, stem
@@ -133,22 +132,3 @@ def test_a_missing_soundfont_is_explained(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(renderer, "SOUNDFONT_PATHS", (str(tmp_path / "none.sf2"),))
     with pytest.raises(InputError, match="apt install fluid-soundfont-gm"):
         soundfont_path()
-
-
-def test_on_a_tokenisers_frames_what_is_repeated_has_the_same_tokens_again() -> None:
-    """Four bars later, where a loop begins again, heard by the embedded tokeniser."""
-    tokenizer = musicgen.load("mini", "cpu").tokenizer
-
-    def repeated(frame_rate: int | None) -> float:
-        shares = []
-        for seed in (1000, 1001, 1002):
-            piece = compose(seed, duration=20, frame_rate=frame_rate)
-            wave = torch.from_numpy(render(piece)).mean(dim=0)[None, None]
-            codes = tokenizer.encode(wave)[0, 0]  # the first codebook
-            loop = round(50 * 4 * (piece.downbeats[1] - piece.downbeats[0]))
-            shares.append(float((codes[loop:] == codes[:-loop]).float().mean()))
-        return float(np.mean(shares))
-
-    tied, free = repeated(50), repeated(None)
-    assert tied > 0.1
-    assert tied > 4 * free
