@@ -103,3 +103,11 @@ def test_holm_never_beats_bonferroni_and_keeps_the_order():
 def test_errors_name_the_value(call, message):
     with pytest.raises(InputError, match=message):
         call(np.random.default_rng(0))
+
+
+def test_signs_drawn_in_blocks_are_the_same_signs(monkeypatch) -> None:
+    rng = np.random.default_rng(1)
+    first, second = rng.normal(size=(2, 300))
+    whole = statistics.paired_permutation(first + 0.1, second, np.random.default_rng(0))
+    monkeypatch.setattr(statistics, "BLOCK", 8 * 300 * 7)
+    assert statistics.paired_permutation(first + 0.1, second, np.random.default_rng(0)) == whole
