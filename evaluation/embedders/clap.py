@@ -28,6 +28,7 @@ from torch import nn
 
 from evaluation.clips import View
 from evaluation.embedders import weights
+from evaluation.embedders.attention import FusedAttention
 from evaluation.embedders.base import Array
 from musicgen.errors import CheckpointError
 
@@ -90,25 +91,18 @@ class Network:
 
 
 class WindowAttention(nn.Module):
-    """The attention of one of HTSAT's blocks, in PyTorch's fused form. mask: of the windows that a shift joined."""
-
-    bias: torch.Tensor
+    """The attention of one of HTSAT's blocks, fused. mask: of the windows that a shift joined."""
 
     def __init__(self, plain: Any, mask: torch.Tensor | None) -> None:
         super().__init__()
-        self.qkv, self.proj, self.heads = plain.qkv, plain.proj, int(plain.num_heads)
+        bias = plain.relative_position_bias_table.detach()[plain.relative_position_index.flatten()]
         n = len(plain.relative_position_index)
-        bias = plain.relative_position_bias_table.detach()[plain.relative_position_index]  # [n, n, heads]
-        bias = bias.reshape(1, n, n, self.heads).permute(0, 3, 1, 2)
-        self.register_buffer("bias", (bias if mask is None else bias + mask[:, None]).contiguous())
+        bias = bias.reshape(1, n, n, -1).permute(0, 3, 1, 2)
+        self.fused = FusedAttention(plain, (bias if mask is None else bias + mask[:, None]).contiguous())
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ARG002
-        windows, n, d = x.shape
-        q, k, v = self.qkv(x).reshape(windows, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        bias = self.bias.repeat(windows // len(self.bias), 1, 1, 1)
-        joined = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         # The second value would be the attention's weights, which nobody reads.
-        return self.proj(joined.transpose(1, 2).reshape(windows, n, d)), x.new_zeros(1)
+        return self.fused(x), x.new_zeros(1)
 
 
 def quicken(sound: Any) -> None:

@@ -22,6 +22,7 @@ from torch import nn
 
 from evaluation.clips import View
 from evaluation.embedders import products, weights
+from evaluation.embedders.attention import FusedAttention
 from evaluation.embedders.base import Array, OfWeights
 from musicgen.errors import InputError
 
@@ -61,20 +62,6 @@ class PasstEmbedder(OfWeights):
         file = self._chosen.file(self.file)
         weights.fill(network, weights.read(file), file)
         return quickened(network.eval().to(self._device))
-
-
-class FusedAttention(nn.Module):
-    """The attention of one of PaSST's blocks, in PyTorch's fused form."""
-
-    def __init__(self, plain: Any) -> None:
-        super().__init__()
-        self.qkv, self.proj, self.heads = plain.qkv, plain.proj, int(plain.num_heads)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        b, n, d = x.shape
-        q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        joined = nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, d)
-        return self.proj(joined)
 
 
 class LastBlock(nn.Module):

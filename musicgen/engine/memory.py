@@ -48,12 +48,12 @@ def weight_bytes(config: LMConfig, precision: str) -> int:
 
 def cache_bytes(config: LMConfig, precision: str, rows: int, capacity: int, device: torch.device) -> int:
     """Of the keys and values of `rows` rows, those of the text not included."""
-    head = config.dim // config.num_heads
+    head, element = config.dim // config.num_heads, _element(precision, device)
     if not supports(device):
-        key = value = capacity * head * _element(precision, device)
+        key = value = capacity * head * element
     else:
         blocks = -(-capacity // BLOCK)
-        key = value = blocks * BLOCK * head * _ELEMENT[precision]
+        key = value = blocks * BLOCK * head * element
         if precision in ("int8", "int4"):
             # 8 bits each, and a scale and a zero point in float32: of a channel's keys in a block, of a position's values.
             key, value = blocks * (BLOCK + 8) * head, blocks * BLOCK * (head + 8)
@@ -94,7 +94,7 @@ def check(needed: int, slots: int, device: torch.device) -> None:
 
 
 def _element(precision: str, device: torch.device) -> int:
-    """Bytes of a key's or a value's number in PyTorch's pool."""
+    """Bytes of one number of a key or a value, where those are not packed."""
     return 2 if device.type == "cuda" and precision in ("int8", "int4") else _ELEMENT[precision]
 
 

@@ -48,7 +48,7 @@ def apply(lm: LanguageModel, precision: str, device: torch.device) -> None:
 
 def verify(lm: LanguageModel) -> None:
     """Refuse packed weights whose kernels are missing on this device, or give other products than the weights themselves:
-    they differ from one generation of GPUs to the next."""
+    they differ from one generation of GPUs to the next. Where no kernel is used, there is nothing to find."""
     packed = {type(module): module for module in lm.modules() if isinstance(module, Int8Linear | Int4Linear)}
     for kind, layer in packed.items():
         weight = layer.weight
