@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from transformers.models.encodec.modeling_encodec import EncodecConv1d, EncodecConvTranspose1d, EncodecResnetBlock
 
-from musicgen.engine.compiled import Compiled, Settings
+from musicgen.engine.compiled import compile_graph, serves
+from musicgen.engine.derived import Derived
 from musicgen.streaming import encodec_radius
 from musicgen.tokenizer import EncodecTokenizer
 
@@ -31,7 +32,7 @@ class Upsampler:
     def __init__(self, tokenizer: EncodecTokenizer) -> None:
         self._network = nn.Sequential(*tokenizer.tail)
         self._hop, self._radius = tokenizer.hop, encodec_radius(tokenizer.model.config)
-        self._compiled = Compiled(self._network, build)
+        self._compiled = Derived(self._network, build)
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -42,7 +43,7 @@ class Upsampler:
         self._lock = threading.Lock()
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        if not Compiled.serves(x.device) or x.dtype != torch.float32:
+        if not serves(x.device) or x.dtype != torch.float32:
             return self._network(x)
         length = x.shape[2]
         out = x.new_empty(x.shape[0], 1, length * self._hop)
@@ -65,7 +66,7 @@ def fits(tokenizer: EncodecTokenizer) -> bool:
     return config.norm_type == "weight_norm" and config.pad_mode == "constant"
 
 
-def build(network: nn.Sequential) -> tuple[openvino.Model, Settings]:
+def build(network: nn.Sequential) -> openvino.CompiledModel:
     """[B, D, T] -> [B, 1, T * hop]."""
     import openvino
     from openvino import opset15 as ops
@@ -100,4 +101,4 @@ def build(network: nn.Sequential) -> tuple[openvino.Model, Settings]:
     x = parameter = ops.parameter([-1, first.conv.in_channels, -1], openvino.Type.f32)
     for layer in network:
         x = apply(x, layer)
-    return openvino.Model([x], [parameter], "upsampling"), {"INFERENCE_PRECISION_HINT": "f32"}
+    return compile_graph(openvino.Model([x], [parameter], "upsampling"), {"INFERENCE_PRECISION_HINT": "f32"})

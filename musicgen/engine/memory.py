@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from musicgen.engine import packed
 from musicgen.engine.compiled import supports
 from musicgen.engine.linear import INT4_GROUP
 from musicgen.engine.paged import BLOCK
@@ -51,6 +52,9 @@ def cache_bytes(config: LMConfig, precision: str, rows: int, capacity: int, devi
     head, element = config.dim // config.num_heads, _element(precision, device)
     if not supports(device):
         key = value = capacity * head * element
+    elif packed.fits(config, precision):
+        # A byte each, and a scale of a position's keys and one of its values.
+        key = value = -(-capacity // packed.LANES) * packed.LANES * (head + 4)
     else:
         blocks = -(-capacity // BLOCK)
         key = value = blocks * BLOCK * head * element

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 
 from musicgen.engine.graph import EMPTY
-from musicgen.engine.pool import Seat
-from musicgen.lm import Conditions, LanguageModel
-from musicgen.transformer import CrossAttention, sinusoid
+from musicgen.engine.homes import HomePool, Text
+from musicgen.lm import LanguageModel
 
 if TYPE_CHECKING:
     import openvino
@@ -23,14 +22,14 @@ BLOCK = 32
 """Positions of a block."""
 
 
-class PagedPool:
-    """capacity: positions of a row, prefix included. A clip's text may be of any length."""
+class PagedPool(HomePool):
+    """A clip's text may be of any length."""
 
     def __init__(self, compiled: openvino.CompiledModel, lm: LanguageModel, rows: int, capacity: int) -> None:
         import openvino
 
+        super().__init__(lm, rows, capacity)
         self._tensor = openvino.Tensor
-        self.lm, self.rows, self.capacity = lm, rows, capacity
         self._blocks_of_a_row = -(-capacity // BLOCK)
         self._request = compiled.create_infer_request()
         self._held: dict[str, np.ndarray] = {}
@@ -47,103 +46,19 @@ class PagedPool:
                 store = openvino.Tensor(zeros, openvino.Shape(shape), port.get_element_type())
                 self._request.set_tensor(port, store)
                 self._stores.append(store)
-        self._positions = sinusoid(torch.arange(capacity), lm.config.dim)
-        self._free = list(range(rows))
-        """Where in the store a row that joins may live."""
-        self._homes: list[int] = []
-        self._lengths: list[int] = []
-        self._seats: list[Seat] = []
-        """All three of the rows in use, in the order of a step's batch."""
-        self._texts: dict[Seat, tuple[torch.Tensor, torch.Tensor]] = {}
-        """Keys and values [L, 2, rows, H, T, D / H] of a clip's text, and its mask [rows, T]."""
-
-    @property
-    def used(self) -> int:
-        """Rows in use."""
-        return len(self._seats)
 
     @property
     def bytes(self) -> int:
-        """Of keys and values, those of texts not counted."""
         return sum(store.byte_size for store in self._stores)
 
-    @torch.no_grad()
-    def join(self, inputs: torch.Tensor, conditions: Conditions) -> tuple[Seat, torch.Tensor]:
-        """Take in a clip: its first steps [rows, K, S] -> (its seat, logits [rows, K, N] of the last). There must be room."""
-        count = inputs.shape[0]
-        x, lengths = self._entering(inputs, conditions)
-        if count > len(self._free):
-            raise ValueError(f"{count} rows do not fit: {len(self._free)} are free")
-        text = self._text(conditions)
-        homes = self._free[:count]
-        if text is not None:
-            self._enter_texts([text])
-        try:
-            logits = self._infer(x, lengths, [0] * count, homes)
-        finally:
-            if self._texts:
-                self._enter_texts(list(self._texts.values()))
-        seat = Seat(list(range(self.used, self.used + count)))
-        if text is not None:
-            self._texts[seat] = text
-            self._enter_texts(list(self._texts.values()))
-        del self._free[:count]
-        self._homes += homes
-        self._lengths += lengths
-        self._seats += [seat] * count
-        return seat, logits
+    def _read_text(self, text: Text, homes: list[int]) -> None:  # noqa: ARG002
+        self._enter_texts([text])
 
-    @torch.no_grad()
-    def step(self, sequence: torch.Tensor) -> torch.Tensor:
-        """The next step of every row in use, [rows, K, 1] -> logits [rows, K, N].
-
-        The positions count only when `advance` is called: a step that failed can be made again.
-        """
-        x = self.lm.embed(sequence)[:, 0].float()
-        x += self._positions[self._lengths]
-        return self._infer(x, [1] * self.used, self._lengths, self._homes)
-
-    def advance(self) -> None:
-        """The step that was made is one of the past."""
-        self._lengths = [length + 1 for length in self._lengths]
-
-    def leave(self, seat: Seat) -> None:
-        """Free a clip's rows; the rows behind it move up."""
-        gone = set(seat.rows)
-        self._free += [home for row, home in enumerate(self._homes) if row in gone]
-        kept = [row for row in range(self.used) if row not in gone]
-        self._homes = [self._homes[row] for row in kept]
-        self._lengths = [self._lengths[row] for row in kept]
-        self._seats = [self._seats[row] for row in kept]
-        seat.rows = []
-        for other in set(self._seats):
-            other.rows = [row for row, owner in enumerate(self._seats) if owner is other]
-        if self._texts.pop(seat, None) is not None and self._texts:
+    def _read_texts(self) -> None:
+        if self._texts:
             self._enter_texts(list(self._texts.values()))
 
-    def _entering(self, inputs: torch.Tensor, conditions: Conditions) -> tuple[torch.Tensor, list[int]]:
-        """What enters at first, row after row without padding, and how much of it is each row's."""
-        x = self.lm.embed(inputs).float()
-        real = torch.ones(x.shape[:2], dtype=torch.bool)
-        if conditions.prefix is not None:
-            mask = conditions.prefix_mask
-            before = torch.ones(conditions.prefix.shape[:2], dtype=torch.bool) if mask is None else mask
-            x, real = torch.cat([conditions.prefix.float(), x], dim=1), torch.cat([before, real], dim=1)
-        lengths = real.sum(dim=1).tolist()
-        if max(lengths) > self.capacity:
-            raise ValueError(f"{max(lengths)} positions do not fit: a row has {self.capacity}")
-        return x[real] + self._positions[(real.cumsum(dim=1) - 1)[real]], lengths
-
-    def _text(self, conditions: Conditions) -> tuple[torch.Tensor, torch.Tensor] | None:
-        if conditions.cross is None:
-            return None
-        condition = conditions.cross.to(self.lm.embedding.weight.dtype)
-        attentions = [block.cross_attention for block in self.lm.blocks]
-        projected = [torch.stack(one.project(condition)) for one in attentions if isinstance(one, CrossAttention)]
-        mask = conditions.cross_mask
-        return torch.stack(projected).float(), torch.ones(condition.shape[:2]).bool() if mask is None else mask
-
-    def _enter_texts(self, texts: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    def _enter_texts(self, texts: list[Text]) -> None:
         """The clips' texts, one under the other, padded to the longest."""
         rows, longest = sum(mask.shape[0] for _, mask in texts), max(mask.shape[1] for _, mask in texts)
         layers, _, _, heads, _, head = texts[0][0].shape
@@ -162,7 +77,6 @@ class PagedPool:
         self._set("cross_mask", scores.numpy())
 
     def _infer(self, x: torch.Tensor, entering: list[int], past: list[int], homes: list[int]) -> torch.Tensor:
-        """x [tokens, D], `entering[r]` of them row r's -> logits [rows, K, N]."""
         filled = np.array(past, dtype=np.int32) + np.array(entering, dtype=np.int32)
         needed = -(-filled // BLOCK)
         begins = np.concatenate([[0], np.cumsum(entering)]).astype(np.int32)

@@ -1,6 +1,7 @@
-"""A loaded language model, run fast: on the CPU as a compiled graph, elsewhere as static buffers of PyTorch's.
+"""A loaded language model, run fast: on the CPU as a compiled graph, with packed weights as compiled steps, elsewhere as static
+buffers of PyTorch's.
 
-Both are a pool of rows (`Pool`), in which clips join and leave; one call of `generate` is a pool with one clip.
+Each is a pool of rows (`Pool`), in which clips join and leave; one call of `generate` is a pool with one clip.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from musicgen.engine import convolutions, graph
-from musicgen.engine.compiled import Compiled, Settings
+from musicgen.engine import convolutions, graph, packed
+from musicgen.engine.compiled import claim, compile_graph, serves
+from musicgen.engine.derived import Derived
 from musicgen.engine.paged import PagedPool
 from musicgen.engine.pool import Seat, TorchPool
 from musicgen.engine.precision import precision_of
@@ -21,6 +23,8 @@ from musicgen.tokenizer import EncodecTokenizer, StereoTokenizer
 
 if TYPE_CHECKING:
     import openvino
+
+    from musicgen.engine.packed.weights import Table
 
 
 class Pool(Protocol):
@@ -49,13 +53,18 @@ class Engine:
 
     def __init__(self, lm: LanguageModel) -> None:
         self.lm = lm
-        self._compiled = Compiled(lm, build)
+        self._graph = Derived(lm, build)
+        self._weights = Derived(lm, tables)
 
     def pool(self, rows: int, capacity: int, text_capacity: int) -> Pool:
         """capacity: positions of a row, prefix included; text_capacity: vectors of a cross-attention condition."""
-        if Compiled.serves(self.lm.embedding.weight.device):
-            return PagedPool(self._compiled.get(), self.lm, rows, capacity)
-        return TorchPool(self.lm, rows, capacity, text_capacity)
+        if not serves(self.lm.embedding.weight.device):
+            return TorchPool(self.lm, rows, capacity, text_capacity)
+        if packed.fits(self.lm.config, precision_of(self.lm)):
+            from musicgen.engine.packed.pool import PackedPool
+
+            return PackedPool(self._weights.get(), self.lm, rows, capacity, text_capacity)
+        return PagedPool(self._graph.get(), self.lm, rows, capacity)
 
     def start(self, conditions: Conditions, rows: int, capacity: int) -> Callable[[torch.Tensor], torch.Tensor]:
         """As `LanguageModel.start`."""
@@ -80,13 +89,24 @@ def accelerate(model: MusicGen) -> None:
         tokenizer.engine = convolutions.Upsampler(tokenizer)
 
 
-def build(lm: LanguageModel) -> tuple[openvino.Model, Settings]:
-    """The graph of a language model, and how it is to be computed in the precision it was given."""
+def build(lm: LanguageModel) -> openvino.CompiledModel:
+    """The graph of a language model, in the precision it was given."""
     precision = precision_of(lm)
-    packed = precision in ("int8", "int4")
-    return graph.build(lm), {
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
-        # Activations are rounded to 8 bits in groups of this many, where the weights have so few bits themselves.
-        "DYNAMIC_QUANTIZATION_GROUP_SIZE": "128" if packed else "0",
-        "KV_CACHE_PRECISION": "u8" if packed else "bf16" if precision == "bfloat16" else "f32",
-    }
+    few_bits = precision in packed.PRECISIONS
+    return compile_graph(
+        graph.build(lm),
+        {
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+            # Activations are rounded to 8 bits in groups of this many, where the weights have so few bits themselves.
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": "128" if few_bits else "0",
+            "KV_CACHE_PRECISION": "u8" if few_bits else "bf16" if precision == "bfloat16" else "f32",
+        },
+    )
+
+
+def tables(lm: LanguageModel) -> Table:
+    """The weights of a language model as compiled steps read them."""
+    from musicgen.engine.packed.weights import Table
+
+    claim()
+    return Table(lm)

@@ -60,7 +60,7 @@ def test_the_pools_agree(audiocraft_folder, kind: str) -> None:
     vectors = torch.randn(2, 9, dim, generator=generator)
     mask = torch.tensor([[True] * 9, [True] * 4 + [False] * 3 + [True] * 2])
     conditions = Conditions(vectors, mask) if kind == "text" else Conditions(prefix=vectors, prefix_mask=mask)
-    pools = [PagedPool(Engine(lm)._compiled.get(), lm, 6, 120), TorchPool(lm, 6, 120, 9)]
+    pools = [PagedPool(Engine(lm)._graph.get(), lm, 6, 120), TorchPool(lm, 6, 120, 9)]
     seats: list[list] = []
 
     def join(steps: int) -> None:
@@ -121,7 +121,7 @@ def test_a_fork_generates_too(audiocraft_folder, precision: str) -> None:
 def test_an_unloaded_model_is_gone(audiocraft_folder) -> None:
     model = musicgen.load(audiocraft_folder("text"))
     model.generate(TEXTS, 0.2, seed=0)
-    held = [weakref.ref(model), weakref.ref(model.lm), weakref.ref(model.engine._compiled)]
+    held = [weakref.ref(model), weakref.ref(model.lm), weakref.ref(model.engine._graph)]
     del model
     gc.collect()
     assert [one() for one in held] == [None] * 3

@@ -1,0 +1,33 @@
+"""Steps of models with packed weights on processors that multiply 8-bit numbers (AVX-512 VNNI), compiled by Numba."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import platform
+
+from musicgen.lm import LMConfig
+
+PRECISIONS = ("int8", "int4")
+GROUP = 128
+"""Numbers of an activation that share a scale."""
+HEAD = 64
+"""Numbers of a head: as many bytes as a vector register has."""
+LANES = 16
+"""Positions that are scored at once; what is allocated for a row is a multiple."""
+
+
+def fits(config: LMConfig, precision: str) -> bool:
+    """Whether the compiled step has this shape in this precision, and this processor its instructions."""
+    widths = (config.dim, config.ffn_dim, config.num_codebooks * config.codebook_size)
+    whole = all(width % (2 * GROUP) == 0 for width in widths)
+    return precision in PRECISIONS and whole and config.dim == HEAD * config.num_heads and _has_instructions()
+
+
+@functools.cache
+def _has_instructions() -> bool:
+    if platform.machine() not in ("x86_64", "AMD64") or importlib.util.find_spec("numba") is None:
+        return False
+    from llvmlite.binding import get_host_cpu_features
+
+    return bool(get_host_cpu_features().get("avx512vnni", False))

@@ -1,0 +1,52 @@
+"""A language model's weights as the compiled step reads them: where they are, nothing copied but norms and shifts."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from musicgen.engine.linear import Int4Linear, Int8Linear
+from musicgen.engine.packed.products import TERMS
+from musicgen.engine.packed.step import Weights
+from musicgen.lm import LanguageModel
+from musicgen.transformer import Block, CrossAttention
+
+
+class Table:
+    """Of a model with packed weights, which stay where they are. What the table points at lives as long as it."""
+
+    def __init__(self, lm: LanguageModel) -> None:
+        self._held: list[torch.Tensor] = []
+        products: list[list[int]] = []
+        norms: list[nn.LayerNorm] = []
+        texts: list[list[int]] = []
+        for block in lm.blocks:
+            assert isinstance(block, Block)
+            own, text = block.self_attention, block.cross_attention
+            products += [self._entry(own.qkv), self._entry(own.out)]
+            if isinstance(text, CrossAttention):
+                products += [self._entry(text.query), self._entry(text.out)]
+                texts.append(self._entry(text.key_value))
+            products += [self._entry(block.ffn_in), self._entry(block.ffn_out)]
+            norms += [norm for norm in (block.norm_self, block.norm_cross, block.norm_ffn) if norm is not None]
+        products.append(self._entry(lm.heads))
+        numbers = torch.stack([torch.stack([norm.weight, norm.bias]) for norm in (*norms, lm.norm)]).detach().float()
+        layers, gelu = lm.config.num_layers, lm.config.activation == "gelu"
+        self.weights = Weights(
+            np.array(products, dtype=np.int64), np.ascontiguousarray(numbers.numpy()), layers, bool(texts), gelu
+        )
+        self.texts = np.array(texts, dtype=np.int64)
+        """Entries [L, 6] of what makes keys and values of a text."""
+
+    def _entry(self, layer: nn.Module) -> list[int]:
+        assert isinstance(layer, Int8Linear | Int4Linear)
+        codes, scale = layer.codes.contiguous(), layer.scale.float().contiguous()
+        self._held += [codes, scale]
+        outputs = codes.shape[0]
+        if isinstance(layer, Int8Linear):
+            return [codes.data_ptr(), scale.data_ptr(), 0, codes.shape[1], outputs, 8]
+        shift = scale[..., 0] * torch.stack([layer.zero & 15, layer.zero >> 4], dim=-1).flatten(1)
+        shift = nn.functional.pad(shift, (0, -shift.shape[1] % TERMS)).contiguous()
+        self._held.append(shift)
+        return [codes.data_ptr(), scale.data_ptr(), shift.data_ptr(), codes.shape[1] * codes.shape[2] * 2, outputs, 4]

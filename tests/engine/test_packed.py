@@ -1,0 +1,278 @@
+"""Compiled steps on packed weights: their arithmetic is what numpy and PyTorch make of the same rounded numbers."""
+
+import copy
+import math
+
+import numba
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from musicgen.engine import memory, packed, precision
+from musicgen.engine.linear import Int4Linear, Int8Linear
+from musicgen.engine.packed import HEAD, LANES, attention, products, step, vectors
+from musicgen.engine.packed.pool import TOKENS, PackedPool
+from musicgen.engine.packed.weights import Table
+from musicgen.engine.paged import PagedPool
+from musicgen.engine.runner import Engine
+from musicgen.lm import Conditions, LanguageModel, LMConfig
+
+CPU = torch.device("cpu")
+CONFIG = LMConfig(dim=256, num_heads=4, num_layers=3, num_codebooks=4, codebook_size=128)
+pytestmark = pytest.mark.skipif(not packed.fits(CONFIG, "int8"), reason="this processor lacks AVX-512 VNNI")
+
+
+def random(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+@numba.njit
+def powers(x, y):  # type: ignore[no-untyped-def]
+    for index in range(0, x.size, 16):
+        at = index * 4
+        vectors.store_floats(y.ctypes.data + at, vectors.two_to_the(vectors.load_floats(x.ctypes.data + at)))
+
+
+def test_powers_of_two() -> None:
+    x = np.linspace(-126, 100, 16 * 999, dtype=np.float32)
+    y = np.empty_like(x)
+    powers(x, y)
+    np.testing.assert_allclose(y, np.exp2(x.astype(np.float64)), rtol=5e-7)
+    for low in (-127.0, -1e30, -math.inf):
+        powers(np.full(16, low, dtype=np.float32), y)
+        assert (y[:16] <= 2.0**-126).all()
+
+
+def test_activations() -> None:
+    x = 3 * random(3, 512)
+    for gelu, reference in ((True, F.gelu), (False, F.relu)):
+        y = x.copy()
+        step.activate(y, 256, gelu)
+        torch.testing.assert_close(
+            torch.from_numpy(y[:, :256]), reference(torch.from_numpy(x[:, :256])), atol=1e-6, rtol=1e-6
+        )
+        np.testing.assert_array_equal(y[:, 256:], x[:, 256:])
+
+
+def test_norm() -> None:
+    x, norm, y = 3 * random(5, 256) + 1, random(2, 256, seed=1), np.empty((5, 256), dtype=np.float32)
+    step.normalise(x, norm, y)
+    expected = F.layer_norm(torch.from_numpy(x), (256,), *torch.from_numpy(norm))
+    torch.testing.assert_close(torch.from_numpy(y), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [Int8Linear, Int4Linear])
+@pytest.mark.parametrize("size", [256, 1536, 4096])
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 7])
+def test_products(kind: type, size: int, rows: int) -> None:
+    """What is rounded is rounded to the nearest of 255 values a group; all else is exact."""
+    layer = nn.Linear(size, 48, bias=False)
+    nn.init.normal_(layer.weight, mean=0.01, std=size**-0.5, generator=torch.Generator().manual_seed(size))
+    weights = kind(layer)
+    table = Table.__new__(Table)
+    table._held = []
+    x = random(rows, size, seed=rows)
+    x[0, :128] = 0  # a group of nothing
+    groups = products.whole_terms(size // 128)
+    codes, steps = np.empty((rows, size), dtype=np.int8), np.empty((rows, groups), dtype=np.float32)
+    sums, y = np.full((rows, groups), np.nan, dtype=np.float32), np.full((rows, 50), 7, dtype=np.float32)
+    step.product(np.array(table._entry(weights)), x, codes, steps, sums, y)
+    grouped = x.reshape(rows, -1, 128).astype(np.float64)
+    scale = np.maximum(np.abs(grouped).max(-1, keepdims=True), 1e-20) / 127
+    rounded = (np.round(grouped / scale) * scale).reshape(rows, size)
+    np.testing.assert_allclose(y[:, :48], rounded @ weights.weight.double().numpy().T, atol=2e-5)
+    assert (y[:, 48:] == 7).all()
+
+
+def test_attention() -> None:
+    """Of three tokens, two at one home, on keys and values that are rounded in 8 bits."""
+    heads, capacity, homes = 2, 48, 3
+    keys = np.zeros((homes, heads, capacity, HEAD), dtype=np.uint8)
+    values, scales = np.zeros_like(keys), np.zeros((2, homes, heads, capacity), dtype=np.float32)
+    history = random(capacity, homes, 3 * heads * HEAD)
+    for position in range(40):
+        at = np.full(homes, position)
+        attention.enter(history[position], np.arange(homes), at, keys, values, scales[0], scales[1])
+    tokens, places, positions = random(3, 3 * heads * HEAD, seed=1), np.array([2, 0, 0]), np.array([40, 15, 16])
+    attention.enter(tokens, places, positions, keys, values, scales[0], scales[1])
+    queries = np.empty((3, heads, 2 * HEAD), dtype=np.int8)
+    scores = np.full((3, heads, capacity), np.nan, dtype=np.float32)
+    result = np.empty((3, heads * HEAD), dtype=np.float32)
+    attention.attend(tokens, places, positions, keys, values, scales[0], scales[1], queries, scores, result)
+
+    def unrounded(numbers: np.ndarray) -> torch.Tensor:
+        parts = torch.from_numpy(numbers).view(-1, heads, HEAD).transpose(0, 1)
+        step = parts.abs().amax(-1, keepdim=True) / 127
+        return (parts / step).round() * step
+
+    for token, (home, position) in enumerate(zip(places, positions, strict=True)):
+        past = history[: position + 1, home].copy()
+        for other in range(3):
+            if places[other] == home and positions[other] <= position:
+                past[positions[other]] = tokens[other]
+        _, k, v = np.split(past, 3, axis=1)
+        q = torch.from_numpy(tokens[token, : heads * HEAD]).view(heads, 1, HEAD)
+        expected = F.scaled_dot_product_attention(q, unrounded(k), unrounded(v))[:, 0].flatten()
+        torch.testing.assert_close(torch.from_numpy(result[token]), expected, atol=2e-4, rtol=1e-3)
+
+
+def test_attention_on_a_text() -> None:
+    heads, texts = 2, 5
+    keys, values = random(3, heads, texts, HEAD), random(3, heads, texts, HEAD, seed=1)
+    mask = torch.tensor([[True] * 5, [True, False, True, True, True], [True] * 5])
+    counts = np.array([5, 4, 1])
+    query, homes = random(2, heads * HEAD, seed=2), np.array([1, 2])
+    result = np.empty_like(query)
+    scores = np.full((2, heads, LANES), np.nan, dtype=np.float32)
+    masks = torch.where(mask, 0.0, -1e9).numpy()
+    attention.attend_text(query, homes, keys, values, masks, counts, scores, result)
+    for token, home in enumerate(homes):
+        count = counts[home]
+        k, v = (torch.from_numpy(part[home, :, :count]) for part in (keys, values))
+        q = torch.from_numpy(query[token]).view(heads, 1, HEAD)
+        expected = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[home, :count][None, None])[:, 0].flatten()
+        torch.testing.assert_close(torch.from_numpy(result[token]), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.fixture(scope="module", params=["int8", "int4"])
+def lm(request: pytest.FixtureRequest) -> LanguageModel:
+    return model(request.param, cross_attention=True)
+
+
+def model(name: str, cross_attention: bool) -> LanguageModel:
+    generator = torch.Generator().manual_seed(0)
+    config = LMConfig(**{**vars(CONFIG), "cross_attention": cross_attention})
+    lm = LanguageModel(config).eval().requires_grad_(False)
+    for parameter in lm.parameters():
+        if parameter.dim() > 1:
+            nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5, generator=generator)
+    precision.apply(lm, name, CPU)
+    return lm
+
+
+def text(seed: int, length: int = 6) -> Conditions:
+    vectors = torch.randn(2, length, CONFIG.dim, generator=torch.Generator().manual_seed(seed))
+    return Conditions(cross=vectors, cross_mask=torch.arange(length) < torch.tensor([[length], [2]]))
+
+
+def pool(lm: LanguageModel, rows: int = 6, capacity: int = 200) -> PackedPool:
+    made = Engine(lm).pool(rows, capacity, 9)
+    assert isinstance(made, PackedPool)
+    return made
+
+
+def codes_of(rows: int, steps: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(0, 129, (rows, 4, steps), generator=torch.Generator().manual_seed(seed))
+
+
+def run(pool: PackedPool, codes: torch.Tensor, conditions: Conditions, first: int) -> torch.Tensor:
+    """Logits [rows, K, N, steps - first + 1] of a clip alone, `first` steps at once and then one by one."""
+    seat, logits = pool.join(codes[..., :first], conditions)
+    made = [logits]
+    for index in range(first, codes.shape[2]):
+        made.append(pool.step(codes[..., index : index + 1]))
+        pool.advance()
+    pool.leave(seat)
+    return torch.stack(made, dim=-1)
+
+
+def test_many_steps_at_once_are_the_same_steps(lm: LanguageModel) -> None:
+    codes, steps = codes_of(2, TOKENS + 9), TOKENS + 9
+    one_by_one = run(pool(lm), codes, text(0), 1)
+    for first in (2, 33, steps):
+        assert torch.equal(run(pool(lm), codes, text(0), first), one_by_one[..., first - 1 :])
+
+
+@pytest.mark.parametrize("kind", ["text", "melody"])
+@pytest.mark.parametrize("name", ["int8", "int4"])
+def test_steps_are_those_of_the_graph(name: str, kind: str) -> None:
+    """Which rounds as much, in other groups: both are as far from the readable path as the rounding of activations is."""
+    lm = model(name, cross_attention=kind == "text")
+    vectors = torch.randn(2, 9, CONFIG.dim, generator=torch.Generator().manual_seed(1))
+    mask = torch.tensor([[True] * 9, [True] * 4 + [False] * 3 + [True] * 2])
+    conditions = text(0) if kind == "text" else Conditions(prefix=vectors, prefix_mask=mask)
+    codes = codes_of(2, 60)
+    ours = run(pool(lm), codes, conditions, 5)
+    graphs = run(PagedPool(Engine(lm)._graph.get(), lm, 2, 200), codes, conditions, 5)  # type: ignore[arg-type]
+    exact = lm(codes, conditions)[:, :, 4:].movedim(2, -1)
+
+    def error(logits: torch.Tensor) -> float:
+        return float((logits - exact).norm() / exact.norm())
+
+    assert error(graphs) < 0.03
+    assert error(ours) < 1.25 * error(graphs)
+
+
+def test_a_clip_does_not_depend_on_who_else_is_there(lm: LanguageModel) -> None:
+    """Bit by bit, while others join, leave and are of another length."""
+    codes = codes_of(2, 30)
+    alone = run(pool(lm), codes, text(0), 3)
+    crowd = pool(lm)
+    before, _ = crowd.join(codes_of(2, 40, seed=1), text(1, 9))
+    seat, logits = crowd.join(codes[..., :3], text(0))
+    made = [logits]
+    after = None
+    for index in range(3, 30):
+        if index == 10:
+            after, _ = crowd.join(codes_of(2, 70, seed=2), text(2, 4))
+        if index == 20:
+            crowd.leave(before)
+        sequence = codes_of(crowd.used, 1, seed=index)
+        sequence[seat.rows] = codes[..., index : index + 1]
+        made.append(crowd.step(sequence)[seat.rows])
+        crowd.advance()
+    assert torch.equal(torch.stack(made, dim=-1), alone)
+    assert after is not None
+    crowd.leave(seat)
+    crowd.leave(after)
+    assert crowd.used == 0
+    assert torch.equal(run(crowd, codes, text(0), 3), alone)  # in homes that others have left
+
+
+def test_threads_change_nothing(lm: LanguageModel) -> None:
+    codes = codes_of(2, 20)
+    expected = run(pool(lm), codes, text(0), 4)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        assert torch.equal(run(pool(lm), codes, text(0), 4), expected)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_weights_that_change_are_seen(lm: LanguageModel) -> None:
+    other = copy.deepcopy(lm)
+    engine, codes = Engine(other), codes_of(2, 3)
+
+    def logits() -> torch.Tensor:
+        return engine.pool(2, 20, 9).join(codes, text(0))[1]
+
+    before = logits()
+    other.heads.scale.mul_(2)
+    torch.testing.assert_close(logits(), 2 * before)
+
+
+def test_what_does_not_fit_is_refused(lm: LanguageModel) -> None:
+    small = pool(lm, rows=2, capacity=20)
+    with pytest.raises(ValueError, match="a text of 10 vectors does not fit: there is room for 9"):
+        small.join(codes_of(2, 1), text(0, 10))
+    with pytest.raises(ValueError, match="21 positions do not fit: a row has 20"):
+        small.join(codes_of(2, 21), text(0))
+    small.join(codes_of(2, 20), text(0))
+    with pytest.raises(ValueError, match="2 rows do not fit: 0 are free"):
+        small.join(codes_of(2, 1), text(0))
+
+
+def test_shapes_that_registers_do_not_hold_are_left_to_the_graph() -> None:
+    for changes in ({"num_heads": 8}, {"dim": 192, "num_heads": 3}, {"codebook_size": 96}, {"ffn_dim": 384}):
+        assert not packed.fits(LMConfig(**{**vars(CONFIG), **changes}), "int8")
+    assert not packed.fits(CONFIG, "float32")
+
+
+@pytest.mark.parametrize("name", ["int8", "int4"])
+@pytest.mark.parametrize("cross_attention", [True, False])
+def test_memory_is_what_was_stated(name: str, cross_attention: bool) -> None:
+    lm = model(name, cross_attention)
+    assert Engine(lm).pool(6, 75, 9).bytes == memory.cache_bytes(lm.config, name, 6, 75, CPU)
