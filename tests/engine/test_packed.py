@@ -2,6 +2,8 @@
 
 import copy
 import math
+import multiprocessing
+import os
 
 import numba
 import numpy as np
@@ -16,6 +18,7 @@ from musicgen.engine.packed import HEAD, LANES, attention, products, step, vecto
 from musicgen.engine.packed.pool import TOKENS, PackedPool
 from musicgen.engine.packed.weights import Table
 from musicgen.engine.paged import PagedPool
+from musicgen.engine.pool import TorchPool
 from musicgen.engine.runner import Engine
 from musicgen.lm import Conditions, LanguageModel, LMConfig
 
@@ -252,6 +255,23 @@ def test_weights_that_change_are_seen(lm: LanguageModel) -> None:
     before = logits()
     other.heads.scale.mul_(2)
     torch.testing.assert_close(logits(), 2 * before)
+
+
+def _child(engine: Engine, expected: torch.Tensor) -> None:
+    torch.set_num_threads(1)
+    made = engine.pool(2, 20, 9)
+    logits = made.join(codes_of(2, 3), text(0))[1]
+    same = isinstance(made, TorchPool) and (logits - expected).norm() / expected.norm() < 0.03
+    os._exit(0 if same else 3)
+
+
+def test_a_fork_does_without(lm: LanguageModel) -> None:
+    engine = Engine(lm)
+    expected = engine.pool(2, 20, 9).join(codes_of(2, 3), text(0))[1]
+    child = multiprocessing.get_context("fork").Process(target=_child, args=(engine, expected))
+    child.start()
+    child.join(timeout=60)
+    assert child.exitcode == 0
 
 
 def test_what_does_not_fit_is_refused(lm: LanguageModel) -> None:
