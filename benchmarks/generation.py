@@ -40,7 +40,11 @@ def main() -> int:
     parser.add_argument("--shape", default="small", choices=SHAPES)
     parser.add_argument("--precision", default="float32", help="ours, one or several with commas (default: float32)")
     parser.add_argument("--duration", type=float, default=10.0, help="seconds of music (default: 10)")
-    parser.add_argument("--against", default="transformers", help="peers, with commas (default: transformers)")
+    parser.add_argument(
+        "--against",
+        default="transformers",
+        help="peers, with commas; one way of a peer: transformers/float32 (default: transformers)",
+    )
     parser.add_argument("--runs", type=int, default=5, help="counted runs of each system (default: 5)")
     parser.add_argument("--threads", type=int, default=2, help="processor cores of each system (default: 2)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -89,7 +93,9 @@ def _alone(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], s
 def _against(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], str]:
     """The race against the peers."""
     contestants = [("ours", precision) for precision in options.precision.split(",")]
-    contestants += [way for peer in filter(None, options.against.split(",")) for way in PEERS[peer]]
+    for peer in filter(None, options.against.split(",")):
+        name, _, precision = peer.partition("/")
+        contestants += [(name, precision)] if precision else PEERS[name]
     write_weights(options.shape, folder)
     times, failures = _race(contestants, folder, options)
     results = _results(times, failures, options)
