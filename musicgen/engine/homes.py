@@ -39,7 +39,10 @@ class HomePool(ABC):
 
     @abstractmethod
     def _infer(self, x: torch.Tensor, entering: list[int], past: list[int], homes: list[int]) -> torch.Tensor:
-        """x [tokens, D], `entering[r]` of them row r's, after `past[r]` -> logits [rows, K, N] of each row's last."""
+        """x [tokens, D], `entering[r]` of them row r's, after `past[r]` -> logits [rows, K, N] of each row's last.
+
+        x may be overwritten.
+        """
 
     @abstractmethod
     def _read_text(self, text: Text, homes: list[int]) -> None:

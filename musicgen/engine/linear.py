@@ -77,6 +77,11 @@ class Int4Linear(nn.Module):
         return (self.scale.float() * (_unpack(self.codes) - _unpack(self.zero)[..., None])).flatten(1)
 
     @property
+    def shift(self) -> torch.Tensor:
+        """[out, groups] float32, what a group's zero stands for: w = scale * q - shift."""
+        return self.scale[..., 0].float() * _unpack(self.zero)
+
+    @property
     def scales_and_zeros(self) -> torch.Tensor:
         """[groups, out, 2] bfloat16, as PyTorch's int4 kernels have them: w = scale * (q - 8) + zero."""
         scale = self.scale[..., 0].float()

@@ -8,6 +8,7 @@ from musicgen.engine import packed
 from musicgen.engine.compiled import supports
 from musicgen.engine.linear import INT4_GROUP
 from musicgen.engine.paged import BLOCK
+from musicgen.engine.pool import whole
 from musicgen.errors import InputError
 from musicgen.lm import LMConfig
 from musicgen.model import MusicGen
@@ -54,7 +55,7 @@ def cache_bytes(config: LMConfig, precision: str, rows: int, capacity: int, devi
         key = value = capacity * head * element
     elif packed.fits(config, precision):
         # A byte each, and a scale of a position's keys and one of its values.
-        key = value = -(-capacity // packed.LANES) * packed.LANES * (head + 4)
+        key = value = whole(capacity, packed.LANES) * (head + 4)
     else:
         blocks = -(-capacity // BLOCK)
         key = value = blocks * BLOCK * head * element

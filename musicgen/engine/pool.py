@@ -135,8 +135,8 @@ class TorchPool:
         """
         used = self.used
         rows = min(self.rows, 1 << (used - 1).bit_length())
-        end = min(self.capacity, _whole(max(self._lengths[:used]) + 1, _POSITIONS))
-        texts = min(self.text_capacity, _whole(max(self._texts[:used]), _TEXTS))
+        end = min(self.capacity, whole(max(self._lengths[:used]) + 1, _POSITIONS))
+        texts = min(self.text_capacity, whole(max(self._texts[:used]), _TEXTS))
         idle = [0] * (rows - used)
         self._at[:rows].copy_(torch.tensor(self._lengths[:used] + idle))
         self._positions[:rows].copy_(torch.tensor(self._counts[:used] + idle))
@@ -195,7 +195,7 @@ class TorchPool:
             values[target] = values[source]
 
 
-def _whole(count: int, step: int) -> int:
+def whole(count: int, step: int) -> int:
     """`count`, rounded up to a multiple."""
     return -(-count // step) * step
 

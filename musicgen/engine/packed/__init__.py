@@ -6,11 +6,12 @@ import functools
 import importlib.util
 import platform
 
+from musicgen.engine.linear import INT4_GROUP
 from musicgen.lm import LMConfig
 
 PRECISIONS = ("int8", "int4")
-GROUP = 128
-"""Numbers of an activation that share a scale."""
+GROUP = INT4_GROUP
+"""Numbers of an activation that share a scale: as many as weights do."""
 HEAD = 64
 """Numbers of a head: as many bytes as a vector register has."""
 LANES = 16

@@ -20,6 +20,7 @@ from musicgen.engine.packed.compiling import compiled, inlined
 from musicgen.engine.packed.vectors import (
     add,
     add_products,
+    address_of,
     as_floats,
     floats,
     integers,
@@ -110,14 +111,18 @@ def attend_text(query, homes, keys, values, masks, counts, scores, result):
     for task in prange(homes.shape[0] * heads):
         token, head = task // heads, task % heads
         home, parts = homes[token], scores[token, head]
-        at, key, value = _at(query[token, head * HEAD :]), _at(keys[home, head]), _at(values[home, head])
+        at, key, value = (
+            address_of(query[token, head * HEAD :]),
+            address_of(keys[home, head]),
+            address_of(values[home, head]),
+        )
         for position in range(counts[home]):
             a = multiply(load_floats(at), load_floats(key + position * 256))
             for index in range(64, 256, 64):
                 a = multiply_add(load_floats(at + index), load_floats(key + position * 256 + index), a)
             parts[position] = total(a) * _TO_SCORE + masks[home, position]
         inverse = floats(_softmax(parts, counts[home]))
-        to = _at(result[token, head * HEAD :])
+        to = address_of(result[token, head * HEAD :])
         for index in range(0, 256, 64):
             a = floats(np.float32(0))
             for position in range(counts[home]):
@@ -150,7 +155,7 @@ def _round_query(numbers, codes):
 def _score(keys, scales, query, step, sum_of_codes, count, scores):
     """Products of a query with `count` keys, as powers of two -> scores."""
     start, nothing = integers(np.int32(-128 * sum_of_codes)), integers(np.int32(0))
-    keys, scales, query, scores = _at(keys), _at(scales), _at(query), _at(scores)
+    keys, scales, query, scores = address_of(keys), address_of(scales), address_of(query), address_of(scores)
     for tile in range((count + LANES - 1) // LANES):
         at = keys + tile * LANES * HEAD
         coarse, fine = nothing, start
@@ -169,7 +174,7 @@ def _softmax(scores, count):
     """2^(score - largest) of `count` scores, in place, and zeros up to a whole tile. Returns one over their sum."""
     tiles = (count + LANES - 1) // LANES
     scores[count : tiles * LANES] = _NEVER
-    at = _at(scores)
+    at = address_of(scores)
     most = floats(_NEVER)
     for tile in range(tiles):
         most = larger(most, load_floats(at + tile * LANES * 4))
@@ -184,7 +189,7 @@ def _softmax(scores, count):
 @inlined()
 def _mix(values, scales, parts, count, inverse, result):
     """The mean of `count` values by their parts -> result [D]."""
-    values, result = _at(values), _at(result)
+    values, result = address_of(values), address_of(result)
     nothing, zero = floats(np.float32(0)), np.float32(0)
     a, b, c, d = nothing, nothing, nothing, nothing
     for position in range(count):
@@ -202,9 +207,3 @@ def _mix(values, scales, parts, count, inverse, result):
     store_floats(result + 64, multiply_add(b, factor, shift))
     store_floats(result + 128, multiply_add(c, factor, shift))
     store_floats(result + 192, multiply_add(d, factor, shift))
-
-
-@inlined()
-def _at(array):
-    """The address of an array's first number."""
-    return array.ctypes.data

@@ -6,6 +6,7 @@ folder named by the contents of all files here.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -48,6 +49,7 @@ def _kept_on_disk() -> Iterator[None]:
         numba.config.CACHE_DIR = ""
 
 
+@functools.cache
 def _folder() -> Path:
     contents = hashlib.sha256()
     for file in sorted(Path(__file__).parent.glob("*.py")):

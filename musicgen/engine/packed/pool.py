@@ -20,6 +20,7 @@ from musicgen.engine.packed import GROUP, HEAD, LANES
 from musicgen.engine.packed.products import TERMS
 from musicgen.engine.packed.step import Room, Store, product, step
 from musicgen.engine.packed.weights import Table
+from musicgen.engine.pool import whole
 from musicgen.lm import LanguageModel
 
 TOKENS = 64
@@ -35,20 +36,20 @@ class PackedPool(HomePool):
         self._table = table
         config = lm.config
         texts = text_capacity if config.cross_attention else 0
-        layers, heads, whole = config.num_layers, config.num_heads, -(-capacity // LANES) * LANES
+        layers, heads, positions = config.num_layers, config.num_heads, whole(capacity, LANES)
         # Zeros of the operating system: pages are taken when they are first written.
         self._store = Store(
-            keys=np.zeros((layers, rows, heads, whole, HEAD), dtype=np.uint8),
-            values=np.zeros((layers, rows, heads, whole, HEAD), dtype=np.uint8),
-            key_scales=np.zeros((layers, rows, heads, whole), dtype=np.float32),
-            value_scales=np.zeros((layers, rows, heads, whole), dtype=np.float32),
+            keys=np.zeros((layers, rows, heads, positions, HEAD), dtype=np.uint8),
+            values=np.zeros((layers, rows, heads, positions, HEAD), dtype=np.uint8),
+            key_scales=np.zeros((layers, rows, heads, positions), dtype=np.float32),
+            value_scales=np.zeros((layers, rows, heads, positions), dtype=np.float32),
             text_keys=np.zeros((layers, rows, heads, texts, HEAD), dtype=np.float32),
             text_values=np.zeros((layers, rows, heads, texts, HEAD), dtype=np.float32),
             text_masks=np.zeros((rows, texts), dtype=np.float32),
             text_counts=np.zeros(rows, dtype=np.int64),
         )
         tokens, widest = TOKENS, max(3 * config.dim, config.ffn_dim)
-        groups = -(-widest // GROUP // TERMS) * TERMS
+        groups = whole(widest // GROUP, TERMS)
         self._room = Room(
             codes=np.zeros((tokens, widest), dtype=np.int8),
             steps=np.zeros((tokens, groups), dtype=np.float32),
@@ -56,7 +57,7 @@ class PackedPool(HomePool):
             wide=np.zeros((tokens, widest), dtype=np.float32),
             narrow=np.zeros((tokens, config.dim), dtype=np.float32),
             queries=np.zeros((tokens, heads, 2 * HEAD), dtype=np.int8),
-            scores=np.zeros((tokens, heads, max(whole, -(-texts // LANES) * LANES)), dtype=np.float32),
+            scores=np.zeros((tokens, heads, max(positions, whole(texts, LANES))), dtype=np.float32),
         )
 
     @property
@@ -94,10 +95,10 @@ class PackedPool(HomePool):
 
     def _infer(self, x: torch.Tensor, entering: list[int], past: list[int], homes: list[int]) -> torch.Tensor:
         config = self.lm.config
-        tokens = x.detach().numpy().copy()
+        tokens = x.numpy()  # the step computes in it
         places = np.repeat(np.array(homes, dtype=np.int64), entering)
         positions = np.concatenate(
-            [np.arange(begin, begin + count) for begin, count in zip(past, entering, strict=True)]
+            [np.arange(begin, begin + count, dtype=np.int64) for begin, count in zip(past, entering, strict=True)]
         )
         last = np.cumsum(entering) - 1
         logits = np.empty((len(homes), config.num_codebooks * config.codebook_size), dtype=np.float32)
@@ -109,7 +110,7 @@ class PackedPool(HomePool):
                 step(
                     tokens[part],
                     places[part],
-                    positions[part].astype(np.int64),
+                    positions[part],
                     last[ends] - begin,
                     self._table.weights,
                     self._store,

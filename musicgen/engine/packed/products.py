@@ -19,6 +19,7 @@ from musicgen.engine.packed.compiling import compiled, inlined
 from musicgen.engine.packed.vectors import (
     add_integers,
     add_products,
+    address_of,
     as_floats,
     floats,
     high,
@@ -63,7 +64,7 @@ def round_rows(x, size, halves, codes, steps, sums):
     groups = size // GROUP
     for row in range(x.shape[0]):
         for group in range(groups):
-            at, to = _address(x, row) + group * GROUP * 4, _address(codes, row) + group * GROUP
+            at, to = address_of(x[row]) + group * GROUP * 4, address_of(codes[row]) + group * GROUP
             most = magnitude(load_floats(at))
             for index in range(64, GROUP * 4, 64):
                 most = larger(most, magnitude(load_floats(at + index)))
@@ -105,12 +106,12 @@ def _output(weight, bits, groups, output, codes, steps, sums, row, rows, y):
     at_scale += output * groups * 4 if bits == 4 else output * 4
     at_shift = weight[SHIFT] + output * whole_terms(groups) * 4
     r, s = row, min(row + 1, rows - 1)
-    q_r, q_s, f_r, f_s = _address(codes, r), _address(codes, s), _address(steps, r), _address(steps, s)
+    q_r, q_s, f_r, f_s = address_of(codes[r]), address_of(codes[s]), address_of(steps[r]), address_of(steps[s])
     nothing = floats(np.float32(0))
     a, b = nothing, nothing
     if rows - row > 2:
         t, u = row + 2, min(row + 3, rows - 1)
-        q_t, q_u, f_t, f_u = _address(codes, t), _address(codes, u), _address(steps, t), _address(steps, u)
+        q_t, q_u, f_t, f_u = address_of(codes[t]), address_of(codes[u]), address_of(steps[t]), address_of(steps[u])
         c, d = nothing, nothing
         for group in range(groups):
             first, second, scale = _unpack(at_codes, at_scale, bits, group)
@@ -119,15 +120,15 @@ def _output(weight, bits, groups, output, codes, steps, sums, row, rows, y):
             b = _add_group(b, first, second, q_s + at, scale, f_s + step)
             c = _add_group(c, first, second, q_t + at, scale, f_t + step)
             d = _add_group(d, first, second, q_u + at, scale, f_u + step)
-        y[t, output] = _end(at_scale, at_shift, bits, groups, c, _address(sums, t))
-        y[u, output] = _end(at_scale, at_shift, bits, groups, d, _address(sums, u))
+        y[t, output] = _end(at_scale, at_shift, bits, groups, c, address_of(sums[t]))
+        y[u, output] = _end(at_scale, at_shift, bits, groups, d, address_of(sums[u]))
     else:
         for group in range(groups):
             first, second, scale = _unpack(at_codes, at_scale, bits, group)
             a = _add_group(a, first, second, q_r + group * GROUP, scale, f_r + group * 4)
             b = _add_group(b, first, second, q_s + group * GROUP, scale, f_s + group * 4)
-    y[r, output] = _end(at_scale, at_shift, bits, groups, a, _address(sums, r))
-    y[s, output] = _end(at_scale, at_shift, bits, groups, b, _address(sums, s))
+    y[r, output] = _end(at_scale, at_shift, bits, groups, a, address_of(sums[r]))
+    y[s, output] = _end(at_scale, at_shift, bits, groups, b, address_of(sums[s]))
 
 
 @inlined()
@@ -167,8 +168,3 @@ def _end(scale, shifts, bits, groups, a, sums):
 def whole_terms(groups):
     """`groups`, rounded up to a multiple of `TERMS`."""
     return (groups + TERMS - 1) // TERMS * TERMS
-
-
-@inlined()
-def _address(array, row):
-    return array.ctypes.data + row * array.strides[0]

@@ -15,9 +15,11 @@ from musicgen.engine.packed.attention import attend, attend_text, enter
 from musicgen.engine.packed.compiling import compiled, inlined
 from musicgen.engine.packed.products import BITS, SIZE_IN, SIZE_OUT, round_rows, times
 from musicgen.engine.packed.vectors import (
+    address_of,
     floats,
     larger,
     load_floats,
+    magnitude,
     multiply,
     multiply_add,
     reciprocal,
@@ -143,7 +145,7 @@ def activate(x, size, gelu):
     """The first `size` of each row of x, in place."""
     for task in prange(x.shape[0] * (size // 256)):
         row, begin = task // (size // 256), task % (size // 256) * 256
-        at = x[row, begin:].ctypes.data
+        at = address_of(x[row, begin:])
         for index in range(0, 1024, 64):
             value = load_floats(at + index)
             value = _gelu(value) if gelu else larger(value, floats(np.float32(0)))
@@ -153,8 +155,8 @@ def activate(x, size, gelu):
 @inlined()
 def _gelu(x):
     """x (1 + erf(x / root 2)) / 2, by Abramowitz and Stegun 7.1.26 (erf to 1.5e-7)."""
-    z = multiply(x, floats(np.float32(0.5**0.5)))
-    z = larger(z, multiply(z, floats(np.float32(-1))))
+    size = magnitude(x)
+    z = multiply(size, floats(np.float32(0.5**0.5)))
     t = reciprocal(multiply_add(z, floats(np.float32(0.3275911)), floats(np.float32(1))))
     series = floats(np.float32(1.061405429))
     for coefficient in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
@@ -162,5 +164,4 @@ def _gelu(x):
     power = multiply(multiply(z, z), floats(np.float32(-1.4426950408889634)))
     tail = multiply(multiply(series, t), two_to_the(power))
     # tail = 1 - erf |z|: gelu = max(x, 0) - |x| tail / 2
-    magnitude = larger(x, multiply(x, floats(np.float32(-1))))
-    return multiply_add(multiply(magnitude, tail), floats(np.float32(-0.5)), larger(x, floats(np.float32(0))))
+    return multiply_add(multiply(size, tail), floats(np.float32(-0.5)), larger(x, floats(np.float32(0))))

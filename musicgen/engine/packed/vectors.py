@@ -16,6 +16,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
+from musicgen.engine.packed.compiling import inlined
+
 _BYTE, _INT, _FLOAT = ir.IntType(8), ir.IntType(32), ir.FloatType()
 _BYTES, _INTS, _FLOATS = ir.VectorType(_BYTE, 64), ir.VectorType(_INT, 16), ir.VectorType(_FLOAT, 16)
 
@@ -51,6 +53,12 @@ def _instruction(result: Any, *operands: Any) -> Callable[[Build], Any]:
 
 
 # Memory
+
+
+@inlined()
+def address_of(array):
+    """Of an array's first number."""
+    return array.ctypes.data
 
 
 @intrinsic
@@ -194,12 +202,9 @@ def add_integers(_, a, b):
 @intrinsic
 def nearest(_, value):
     """Floats as the nearest integers."""
-
-    def build(builder: ir.IRBuilder, value: Any) -> Any:
-        whole = builder.call(_function(builder, "llvm.roundeven.v16f32", _FLOATS, [_FLOATS]), [value])
-        return builder.fptosi(whole, _INTS)
-
-    return _instruction(Integers, Floats)(build)
+    return _instruction(Integers, Floats)(
+        lambda builder, value: builder.fptosi(_of_floats(builder, "roundeven", value), _INTS)
+    )
 
 
 @intrinsic
@@ -232,7 +237,7 @@ def multiply(_, a, b):
 @intrinsic
 def multiply_add(_, a, b, c):
     """a b + c."""
-    return _instruction(Floats, Floats, Floats, Floats)(_fused)
+    return _instruction(Floats, Floats, Floats, Floats)(lambda builder, *values: _of_floats(builder, "fma", *values))
 
 
 @intrinsic
@@ -244,21 +249,13 @@ def reciprocal(_, a):
 @intrinsic
 def larger(_, a, b):
     """The larger of a and b."""
-
-    def build(builder: ir.IRBuilder, a: Any, b: Any) -> Any:
-        return builder.call(_function(builder, "llvm.maxnum.v16f32", _FLOATS, [_FLOATS, _FLOATS]), [a, b])
-
-    return _instruction(Floats, Floats, Floats)(build)
+    return _instruction(Floats, Floats, Floats)(lambda builder, a, b: _of_floats(builder, "maxnum", a, b))
 
 
 @intrinsic
 def magnitude(_, a):
     """|a|."""
-
-    def build(builder: ir.IRBuilder, a: Any) -> Any:
-        return builder.call(_function(builder, "llvm.fabs.v16f32", _FLOATS, [_FLOATS]), [a])
-
-    return _instruction(Floats, Floats)(build)
+    return _instruction(Floats, Floats)(lambda builder, a: _of_floats(builder, "fabs", a))
 
 
 @intrinsic
@@ -269,13 +266,12 @@ def two_to_the(_, x):
     """
 
     def build(builder: ir.IRBuilder, x: Any) -> Any:
-        largest = _function(builder, "llvm.maxnum.v16f32", _FLOATS, [_FLOATS, _FLOATS])
-        x = builder.call(largest, [x, _constant(_FLOATS, -126.0)])
-        whole = builder.call(_function(builder, "llvm.roundeven.v16f32", _FLOATS, [_FLOATS]), [x])
+        x = _of_floats(builder, "maxnum", x, _constant(_FLOATS, -126.0))
+        whole = _of_floats(builder, "roundeven", x)
         part = builder.fsub(x, whole)
         series = _constant(_FLOATS, _TAYLOR[-1])
         for coefficient in reversed(_TAYLOR[:-1]):
-            series = _fused(builder, series, part, _constant(_FLOATS, coefficient))
+            series = _of_floats(builder, "fma", series, part, _constant(_FLOATS, coefficient))
         exponent = builder.add(builder.fptosi(whole, _INTS), _constant(_INTS, 127))
         return builder.fmul(series, builder.bitcast(builder.shl(exponent, _constant(_INTS, 23)), _FLOATS))
 
@@ -332,8 +328,8 @@ def _everywhere(builder: ir.IRBuilder, value: Any, kind: ir.VectorType) -> Any:
     return builder.shuffle_vector(builder.insert_element(nothing, value, _INT(0)), nothing, _lanes([0] * kind.count))
 
 
-def _fused(builder: ir.IRBuilder, a: Any, b: Any, c: Any) -> Any:
-    return builder.call(_function(builder, "llvm.fma.v16f32", _FLOATS, [_FLOATS] * 3), [a, b, c])
+def _of_floats(builder: ir.IRBuilder, name: str, *values: Any) -> Any:
+    return builder.call(_function(builder, f"llvm.{name}.v16f32", _FLOATS, [_FLOATS] * len(values)), values)
 
 
 def _function(builder: ir.IRBuilder, name: str, result: ir.Type, operands: list[ir.Type]) -> Any:

@@ -46,7 +46,7 @@ class Table:
         outputs = codes.shape[0]
         if isinstance(layer, Int8Linear):
             return [codes.data_ptr(), scale.data_ptr(), 0, codes.shape[1], outputs, 8]
-        shift = scale[..., 0] * torch.stack([layer.zero & 15, layer.zero >> 4], dim=-1).flatten(1)
+        shift = layer.shift
         shift = nn.functional.pad(shift, (0, -shift.shape[1] % TERMS)).contiguous()
         self._held.append(shift)
         return [codes.data_ptr(), scale.data_ptr(), shift.data_ptr(), codes.shape[1] * codes.shape[2] * 2, outputs, 4]
