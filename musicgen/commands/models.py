@@ -62,7 +62,8 @@ def _memory(slots: int) -> None:
             shape = (config, precision, memory.rows_of(slots))
             positions, tokens = entry.positions(memory.MAX_TOKENS)
             cache = memory.cache_bytes(*shape, positions, cpu) + memory.text_bytes(*shape, tokens, cpu)
-            cells.append(f"{_megabytes(memory.weight_bytes(config, precision))} + {_megabytes(cache)}")
+            weights = memory.weight_bytes(config, precision) + memory.table_bytes(config, precision)
+            cells.append(f"{_megabytes(weights)} + {_megabytes(cache)}")
         rows.append((entry.name, *cells))
     _print(rows)
     beside = catalog.BESIDE_BYTES

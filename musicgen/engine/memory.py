@@ -48,6 +48,20 @@ def weight_bytes(config: LMConfig, precision: str) -> int:
     return linear + heads + (norms + tables) * element
 
 
+def table_bytes(config: LMConfig, precision: str) -> int:
+    """Of what the compiled step keeps beside packed weights: norms in float32, and what each group's zero stands for."""
+    if not packed.fits(config, precision):
+        return 0
+    c = config
+    layer = [(3 * c.dim, c.dim), (c.dim, c.dim), (c.ffn_dim, c.dim), (c.dim, c.ffn_dim)]
+    norms = 2
+    if c.cross_attention:
+        layer += [(c.dim, c.dim), (2 * c.dim, c.dim), (c.dim, c.dim)]
+        norms = 3
+    shifts = sum(outputs * whole(inputs // INT4_GROUP, packed.TERMS) for outputs, inputs in layer)
+    return 4 * (c.num_layers * (shifts if precision == "int4" else 0) + (norms * c.num_layers + 1) * 2 * c.dim)
+
+
 def cache_bytes(config: LMConfig, precision: str, rows: int, capacity: int, device: torch.device) -> int:
     """Of the keys and values of `rows` rows, those of the text not included."""
     head, element = config.dim // config.num_heads, _element(precision, device)

@@ -295,4 +295,8 @@ def test_shapes_that_registers_do_not_hold_are_left_to_the_graph() -> None:
 @pytest.mark.parametrize("cross_attention", [True, False])
 def test_memory_is_what_was_stated(name: str, cross_attention: bool) -> None:
     lm = model(name, cross_attention)
+    weights = {tensor.data_ptr() for tensor in (*lm.parameters(), *lm.buffers())}
+    table = Table(lm)
+    made = sum(tensor.nbytes for tensor in table._held if tensor.data_ptr() not in weights)
+    assert made + table.weights.norms.nbytes == memory.table_bytes(lm.config, name)
     assert Engine(lm).pool(6, 75, 9).bytes == memory.cache_bytes(lm.config, name, 6, 75, CPU)

@@ -14,6 +14,8 @@ GROUP = INT4_GROUP
 """Numbers of an activation that share a scale: as many as weights do."""
 HEAD = 64
 """Numbers of a head: as many bytes as a vector register has."""
+TERMS = 8
+"""Groups of an output whose zeros are read at a time; what is kept for an output is a multiple."""
 LANES = 16
 """Positions that are scored at once; what is allocated for a row is a multiple."""
 

@@ -16,8 +16,7 @@ import torch
 
 from musicgen.engine.graph import EMPTY
 from musicgen.engine.homes import HomePool, Text
-from musicgen.engine.packed import GROUP, HEAD, LANES
-from musicgen.engine.packed.products import TERMS
+from musicgen.engine.packed import GROUP, HEAD, LANES, TERMS
 from musicgen.engine.packed.step import Room, Store, product, step
 from musicgen.engine.packed.weights import Table
 from musicgen.engine.pool import whole

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from musicgen.engine.packed import GROUP
+from musicgen.engine.packed import GROUP, TERMS
 from musicgen.engine.packed.compiling import compiled, inlined
 from musicgen.engine.packed.vectors import (
     add_integers,
@@ -43,8 +43,6 @@ from musicgen.engine.packed.vectors import (
     total,
 )
 
-TERMS = 8
-"""Zeros of an output that are read at a time."""
 AHEAD = 8192
 """Bytes from what is read to what is asked for: memory answers too late otherwise."""
 OUTPUTS = 16

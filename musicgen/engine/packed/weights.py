@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from musicgen.engine.linear import Int4Linear, Int8Linear
-from musicgen.engine.packed.products import TERMS
+from musicgen.engine.packed import TERMS
 from musicgen.engine.packed.step import Weights
 from musicgen.lm import LanguageModel
 from musicgen.transformer import Block, CrossAttention
@@ -24,13 +24,13 @@ class Table:
         for block in lm.blocks:
             assert isinstance(block, Block)
             own, text = block.self_attention, block.cross_attention
-            products += [self._entry(own.qkv), self._entry(own.out)]
+            products += [entry(own.qkv, self._held), entry(own.out, self._held)]
             if isinstance(text, CrossAttention):
-                products += [self._entry(text.query), self._entry(text.out)]
-                texts.append(self._entry(text.key_value))
-            products += [self._entry(block.ffn_in), self._entry(block.ffn_out)]
+                products += [entry(text.query, self._held), entry(text.out, self._held)]
+                texts.append(entry(text.key_value, self._held))
+            products += [entry(block.ffn_in, self._held), entry(block.ffn_out, self._held)]
             norms += [norm for norm in (block.norm_self, block.norm_cross, block.norm_ffn) if norm is not None]
-        products.append(self._entry(lm.heads))
+        products.append(entry(lm.heads, self._held))
         numbers = torch.stack([torch.stack([norm.weight, norm.bias]) for norm in (*norms, lm.norm)]).detach().float()
         layers, gelu = lm.config.num_layers, lm.config.activation == "gelu"
         self.weights = Weights(
@@ -39,14 +39,16 @@ class Table:
         self.texts = np.array(texts, dtype=np.int64)
         """Entries [L, 6] of what makes keys and values of a text."""
 
-    def _entry(self, layer: nn.Module) -> list[int]:
-        assert isinstance(layer, Int8Linear | Int4Linear)
-        codes, scale = layer.codes.contiguous(), layer.scale.float().contiguous()
-        self._held += [codes, scale]
-        outputs = codes.shape[0]
-        if isinstance(layer, Int8Linear):
-            return [codes.data_ptr(), scale.data_ptr(), 0, codes.shape[1], outputs, 8]
-        shift = layer.shift
-        shift = nn.functional.pad(shift, (0, -shift.shape[1] % TERMS)).contiguous()
-        self._held.append(shift)
-        return [codes.data_ptr(), scale.data_ptr(), shift.data_ptr(), codes.shape[1] * codes.shape[2] * 2, outputs, 4]
+
+def entry(layer: nn.Module, held: list[torch.Tensor]) -> list[int]:
+    """A packed layer as an entry of a table (`products.CODES` and what follows it); `held` gets what it points at."""
+    assert isinstance(layer, Int8Linear | Int4Linear)
+    codes, scale = layer.codes.contiguous(), layer.scale.float().contiguous()
+    held += [codes, scale]
+    outputs = codes.shape[0]
+    if isinstance(layer, Int8Linear):
+        return [codes.data_ptr(), scale.data_ptr(), 0, codes.shape[1], outputs, 8]
+    shift = layer.shift
+    shift = nn.functional.pad(shift, (0, -shift.shape[1] % TERMS)).contiguous()
+    held.append(shift)
+    return [codes.data_ptr(), scale.data_ptr(), shift.data_ptr(), codes.shape[1] * codes.shape[2] * 2, outputs, 4]
