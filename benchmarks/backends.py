@@ -34,6 +34,8 @@ from musicgen.engine.linear import INT4_GROUP, Int4Linear, Int8Linear
 from musicgen.lm import LMConfig
 
 CODES = 4 * 2048
+PAUSE = 0.2
+"""Seconds in which the threads of the back end before stop waiting for work."""
 Pass = Callable[[torch.Tensor], torch.Tensor]
 """[rows, D] -> [rows, CODES]."""
 
@@ -257,6 +259,7 @@ def measure(dim: int, num_layers: int, rows: int, runs: int) -> tuple[list[dict[
     times: dict[str, list[float]] = {name: [] for name in ready}
     for _ in tqdm(range(runs), desc="rounds", file=sys.stderr):
         for name, run in ready.items():
+            time.sleep(PAUSE)
             run(x)  # another back end's weights lie in the caches
             start = time.perf_counter()
             run(x)

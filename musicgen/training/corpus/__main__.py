@@ -37,6 +37,9 @@ def main() -> int:
         metavar="GENRE",
         help="only this genre; may be given again (default all)",
     )
+    parser.add_argument(
+        "--sequenced", action="store_true", help="played as by a sequencer, on the frames of a token model"
+    )
     parser.add_argument("--captions", type=int, default=4, help="different captions a piece (default 4)")
     parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
     options = parser.parse_args()
@@ -48,6 +51,7 @@ def main() -> int:
             durations=(options.duration[0], options.duration[-1]),
             genres=tuple(options.genre),
             captions=options.captions,
+            sequenced=options.sequenced,
         )
         seeds = range(options.seed, options.seed + options.count)
         for _ in tqdm(write(settings, seeds, options.workers), total=len(seeds), unit="piece"):

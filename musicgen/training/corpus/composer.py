@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from musicgen.errors import InputError
-from musicgen.training.corpus import accompaniment, drums, form, melody
+from musicgen.training.corpus import accompaniment, drums, form, melody, pulse
 from musicgen.training.corpus.genres import Genre, find
 from musicgen.training.corpus.instruments import INSTRUMENTS
 from musicgen.training.corpus.perform import Clock, play
@@ -24,7 +25,9 @@ _LONG_ENDING = 2.5
 _NUDGE = 4
 """bpm by which a drawn tempo may move for that."""
 _LATE_ENTRY = 0.35
-"""How often a part other than the lead, the bass and the first layer waits before it enters."""
+"""How often a layer other than the first waits before it enters."""
+_DRUMS_IN_FRONT = 2.5
+"""dB."""
 _RELEASE = 0.08
 """Seconds of silence kept for the last notes to end in."""
 
@@ -37,11 +40,13 @@ def compose(
     key: str | None = None,
     bpm: int | None = None,
     lead: str | None = None,
+    sequenced: bool = False,
 ) -> Piece:
     """The piece of a seed: the same for the same arguments, anywhere. What is not given is drawn from the seed.
 
     duration: seconds, at least 8; genre: one of GENRES; key: such as "F# minor", if the genre has that quality; bpm: any
-    steady tempo from 40 to 240; lead: an instrument that can carry the melody of any genre.
+    steady tempo from 40 to 240; lead: an instrument that can carry the melody of any genre; sequenced: played as by a
+    sequencer, on the frames of a token model (pulse.py), the drums in front; `bpm` stays the tempo that was meant.
     """
     if seed < 0:
         raise InputError(f"seed is {seed}: it must be 0 or more")
@@ -61,7 +66,12 @@ def compose(
     home = _key(key, style) if key else Key(tonic, mode)
     moods = style.moods(home.quality)
     chosen = [moods[i] for i in facts.permutation(len(moods))[: int(facts.integers(1, 4))]]
-    return _write(seed, duration, style, home, bpm or _fitting(tempo, style, duration), lead or player, tuple(chosen))
+    meant = bpm or _fitting(tempo, style, duration)
+    played = pulse.nearest(meant, style.beats) if sequenced else meant
+    if sequenced:
+        style = replace(style, looseness=0.0, drum_level=style.drum_level + _DRUMS_IN_FRONT, late_drums=0.0)
+    clock = Clock(played, style.swing, style.swing_unit, accented=sequenced)
+    return _write(seed, duration, style, home, meant, clock, lead or player, tuple(chosen))
 
 
 def _key(name: str, genre: Genre) -> Key:
@@ -89,12 +99,21 @@ def _ending(clock: Clock, genre: Genre, duration: float) -> tuple[int, float]:
     return bars, duration - clock.seconds(bars * genre.beats)
 
 
-def _write(seed: int, duration: float, genre: Genre, key: Key, bpm: int, lead: str, moods: tuple[str, ...]) -> Piece:
-    clock = Clock(bpm, genre.swing, genre.swing_unit)
+def _write(
+    seed: int,
+    duration: float,
+    genre: Genre,
+    key: Key,
+    bpm: int,
+    clock: Clock,
+    lead: str,
+    moods: tuple[str, ...],
+) -> Piece:
+    """bpm: the tempo that was meant; the clock has the one that is played."""
     num_bars, tail = _ending(clock, genre, duration)
-    bar_seconds = genre.beats * 60 / bpm
+    bar_seconds = genre.beats * 60 / clock.bpm
     bars = form.plan(genre, key, num_bars, bar_seconds, stream(seed, "form"))
-    ending = tail * bpm / 60
+    ending = tail * clock.bpm / 60
     end = duration - _RELEASE
 
     parts = [_lead(seed, genre, key, bars, clock, ending, end, lead)]
@@ -109,7 +128,7 @@ def _write(seed: int, duration: float, genre: Genre, key: Key, bpm: int, lead: s
         rng = stream(seed, "drums")
         groove = pick(rng, genre.grooves)
         events = drums.drums(bars, genre.beats, groove)
-        if chance(rng, _LATE_ENTRY):
+        if chance(rng, genre.late_drums):
             events = _after_intro(events, bars, genre)
         notes = play(events, clock, genre.looseness / 2, end, rng)
         parts.append(Part(DRUMS, pick(rng, genre.kits), notes, genre.drum_level, 0.0, groove.words))
@@ -131,6 +150,7 @@ def _write(seed: int, duration: float, genre: Genre, key: Key, bpm: int, lead: s
         parts=tuple(parts),
         beats=beats,
         downbeats=beats[:: genre.beats],
+        sequenced=clock.accented,
     )
 
 

@@ -30,12 +30,13 @@ MANIFEST = "manifest.jsonl"
 @dataclass(frozen=True)
 class Settings:
     """output: folder; durations: seconds, shortest and longest, drawn to tenths; genres: those to write, or all if empty;
-    captions: how many a piece."""
+    captions: how many a piece; sequenced: as in `compose`."""
 
     output: Path
     durations: tuple[float, float] = (30.0, 30.0)
     genres: tuple[str, ...] = ()
     captions: int = 4
+    sequenced: bool = False
 
     def __post_init__(self) -> None:
         if self.durations[0] > self.durations[1]:
@@ -77,7 +78,12 @@ def write_piece(settings: Settings, seed: int) -> dict[str, object]:
     rng = stream(seed, "dataset")
     low, high = settings.durations
     duration = round(float(rng.uniform(low, high)), 1)
-    piece = compose(seed, duration=duration, genre=pick(rng, settings.genres) if settings.genres else None)
+    piece = compose(
+        seed,
+        duration=duration,
+        genre=pick(rng, settings.genres) if settings.genres else None,
+        sequenced=settings.sequenced,
+    )
     content = sidecar(
         piece, name=name, sample_rate=SAMPLE_RATE, soundfont=soundfont_path().name, captions=settings.captions
     )
@@ -98,8 +104,8 @@ def write_piece(settings: Settings, seed: int) -> dict[str, object]:
 
 
 def _check_same(facts: Path, content: dict[str, object]) -> None:
-    there = json.loads(facts.read_text())
-    for field in ("version", "seed", "duration", "genre", "soundfont"):
+    there = {"sequenced": False} | json.loads(facts.read_text())  # older ones do not say
+    for field in ("version", "seed", "duration", "genre", "soundfont", "sequenced"):
         if there.get(field) != content[field]:
             raise InputError(
                 f"{facts} was written with {field} {there.get(field)!r}, not {content[field]!r}: "

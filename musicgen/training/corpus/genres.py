@@ -59,9 +59,9 @@ class Genre:
     tonic, in major and in minor; melody: a style of melody.RHYTHMS; scale: "full", "pentatonic" or "blues";
     answers: whether a varied section (A') ends with the cadence on the tonic, as an answer to its model;
     swing: share of a unit that its first half takes (0.5 straight, 2/3 triplets), swing_unit: beats;
-    looseness: seconds, the spread of human timing; reverb: seconds; wet: dB of the reverb;
-    bandwidth: Hz of a low-pass over everything, or None; crackle: dB of record noise, or None; feel: what the bpm is
-    multiplied with before a caption calls it slow or fast.
+    looseness: seconds, the spread of human timing; late_drums: how often drums wait until the introduction is over;
+    reverb: seconds; wet: dB of the reverb; bandwidth: Hz of a low-pass over everything, or None; crackle: dB of record
+    noise, or None; feel: what the bpm is multiplied with before a caption calls it slow or fast.
     """
 
     name: str
@@ -87,6 +87,7 @@ class Genre:
     swing_unit: float = 1.0
     looseness: float = 0.005
     drum_level: float = -3.0
+    late_drums: float = 0.35
     reverb: float = 1.2
     wet: float = -17.0
     bandwidth: float | None = None

@@ -66,7 +66,8 @@ class Section:
 
 @dataclass(frozen=True)
 class Piece:
-    """A composed piece. bpm counts the beats of `beats` (dotted quarters in 6/8); duration is seconds."""
+    """A composed piece. bpm counts the beats of `beats` (dotted quarters in 6/8), and is the tempo that was meant: a sequenced
+    piece is played within 6 % of it. duration is seconds."""
 
     seed: int
     title: str
@@ -81,6 +82,7 @@ class Piece:
     parts: tuple[Part, ...]
     beats: tuple[float, ...]
     downbeats: tuple[float, ...]
+    sequenced: bool = False
 
     @property
     def lead(self) -> Part:

@@ -28,7 +28,7 @@ def sidecar(piece: Piece, *, name: str, sample_rate: int, soundfont: str, captio
         "keywords": [piece.genre, *piece.moods, *names],
         "instrument": ", ".join(dict.fromkeys(names)),
         "key": piece.key.name,
-        "bpm": piece.bpm,
+        "bpm": round(60 / (piece.beats[1] - piece.beats[0])),
         "duration": piece.duration,
         "sample_rate": sample_rate,
         "descriptions": list(texts),
@@ -64,6 +64,7 @@ def sidecar(piece: Piece, *, name: str, sample_rate: int, soundfont: str, captio
         "beats": list(piece.beats),
         "downbeats": list(piece.downbeats),
         "seed": piece.seed,
+        "sequenced": piece.sequenced,
         "soundfont": soundfont,
         "version": VERSION,
     }

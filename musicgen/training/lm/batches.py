@@ -19,6 +19,7 @@ import torch
 
 from musicgen import chroma
 from musicgen.errors import InputError
+from musicgen.training.lm import guides
 from musicgen.training.lm.config import LMRecipe
 from musicgen.training.lm.descriptions import describe, written
 from musicgen.training.lm.shards import Index, Sample, iterate, read_shard
@@ -27,12 +28,14 @@ from musicgen.training.lm.shards import Index, Sample, iterate, read_shard
 @dataclass(frozen=True)
 class Batch:
     """codes: int64 [B, K, T]; lengths: int64 [B], frames that are music, the rest is 0; texts: "" for none; melody: int64
-    [B, chroma frames], -1 in the rows without one, None for models without melody."""
+    [B, chroma frames], -1 in the rows without one, None for models without melody; facts: float32 [B, T, guides.WIDTH],
+    None where nothing is guided."""
 
     codes: torch.Tensor
     lengths: torch.Tensor
     texts: list[str]
     melody: torch.Tensor | None
+    facts: torch.Tensor | None = None
 
     def split(self, size: int) -> list[Batch]:
         """The same in pieces of at most `size` rows."""
@@ -43,9 +46,20 @@ class Batch:
                 self.lengths[i : i + size],
                 self.texts[i : i + size],
                 None if self.melody is None else self.melody[i : i + size],
+                None if self.facts is None else self.facts[i : i + size],
             )
             for i in rows
         ]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Of a batch. codes: [K, up to T]; melody: [chroma frames]; facts: [T, guides.WIDTH] or None."""
+
+    codes: np.ndarray
+    text: str
+    melody: np.ndarray
+    facts: np.ndarray | None
 
 
 class Cropper:
@@ -55,31 +69,67 @@ class Cropper:
         """melody_frames: chroma frames of the model's context, 0 for models without melody."""
         self.recipe = recipe
         self.frames = max(1, round(Fraction(str(seconds)) * rate))
+        self.rate = rate
         self.melody_frames = melody_frames
         self._step = Fraction(chroma.HOP, chroma.SAMPLE_RATE) * rate
         """Token frames between two chroma frames."""
 
-    def training(self, sample: Sample, random: np.random.Generator) -> tuple[np.ndarray, str, np.ndarray]:
-        """A random crop [K, frames], its text and its melody, with all that is dropped in training."""
-        length = sample.codes.shape[1]
-        start = int(random.integers(max(0, length - self.frames) + 1))
+    def training(self, sample: Sample, random: np.random.Generator) -> Row:
+        """A random crop, its text and its melody, with all that is dropped in training."""
+        start = self._start(sample, random)
         text = describe(sample.metadata, self.recipe.text, random)
         bare = random.random() < self.recipe.dropout.all
         alone = random.random() < self.recipe.dropout.melody
-        return self._crop(sample, start), "" if bare else text, self._melody(sample, start, silent=bare or alone)
+        return self._row(sample, start, "" if bare else text, silent=bare or alone)
 
-    def validation(self, sample: Sample, random: np.random.Generator) -> tuple[np.ndarray, str, np.ndarray]:
+    def validation(self, sample: Sample, random: np.random.Generator) -> Row:
         """The middle of the clip, with all its conditions."""
         start = max(0, sample.codes.shape[1] - self.frames) // 2
-        return self._crop(sample, start), written(sample.metadata, random), self._melody(sample, start, silent=False)
+        if self.recipe.data.begin == "bars":
+            start = min(self._bars(sample), key=lambda bar: abs(bar - start))
+        return self._row(sample, start, written(sample.metadata, random), silent=False)
 
-    def batch(self, rows: list[tuple[np.ndarray, str, np.ndarray]]) -> Batch:
-        codes = np.zeros((len(rows), rows[0][0].shape[0], self.frames), np.int64)
-        for i, (crop, _, _) in enumerate(rows):
-            codes[i, :, : crop.shape[1]] = crop
-        lengths = torch.tensor([crop.shape[1] for crop, _, _ in rows])
-        melody = torch.from_numpy(np.stack([row[2] for row in rows])) if self.melody_frames else None
-        return Batch(torch.from_numpy(codes), lengths, [text for _, text, _ in rows], melody)
+    def batch(self, rows: list[Row]) -> Batch:
+        codes = np.zeros((len(rows), rows[0].codes.shape[0], self.frames), np.int64)
+        for i, row in enumerate(rows):
+            codes[i, :, : row.codes.shape[1]] = row.codes
+        lengths = torch.tensor([row.codes.shape[1] for row in rows])
+        melody = torch.from_numpy(np.stack([row.melody for row in rows])) if self.melody_frames else None
+        facts = [row.facts for row in rows if row.facts is not None]
+        return Batch(
+            torch.from_numpy(codes),
+            lengths,
+            [row.text for row in rows],
+            melody,
+            torch.from_numpy(np.stack(facts)) if facts else None,
+        )
+
+    def _start(self, sample: Sample, random: np.random.Generator) -> int:
+        if self.recipe.data.begin == "bars":
+            bars = self._bars(sample)
+            return bars[int(random.integers(len(bars)))]
+        return int(random.integers(max(0, sample.codes.shape[1] - self.frames) + 1))
+
+    def _bars(self, sample: Sample) -> list[int]:
+        """The frames of the bars that leave room for a whole crop; the first bar in any case."""
+        times = sample.metadata.get("downbeats")
+        if not times:
+            raise InputError(
+                'data.begin is bars: every clip\'s JSON must tell its "downbeats" in seconds, as musicgen.training.corpus '
+                f"writes them, and that of {sample.metadata.get('name', 'a clip')} does not"
+            )
+        # Counted from the first, which is where a piece begins to sound.
+        bars = [round((time - times[0]) * float(self.rate)) for time in times]
+        return bars[:1] + [bar for bar in bars[1:] if bar + self.frames <= sample.codes.shape[1]]
+
+    def _row(self, sample: Sample, start: int, text: str, *, silent: bool) -> Row:
+        guided = self.recipe.optimisation.guide > 0
+        return Row(
+            self._crop(sample, start),
+            text,
+            self._melody(sample, start, silent=silent),
+            guides.facts(sample.metadata, start, self.frames, float(self.rate)) if guided else None,
+        )
 
     def _crop(self, sample: Sample, start: int) -> np.ndarray:
         return sample.codes[:, start : start + self.frames]

@@ -14,6 +14,7 @@ from musicgen.training.recipe import build, choice, number, plain, whole
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 MELODIES = ("none", "mix", "separated")
+BEGINNINGS = ("anywhere", "bars")
 STORED = ("float32", "float16")
 
 
@@ -156,6 +157,9 @@ class Data:
     """The audio tokeniser, hub name or folder. Not used with `start.model`."""
     seconds: float = 30.0
     """Length of a training example: a random crop. It becomes the model's context."""
+    begin: str = "anywhere"
+    """Where crops begin: "anywhere", or at "bars", by the clips' "downbeats". Then a frame's position tells where in the
+    bar it lies, once the tempo is known."""
     melody: str = "separated"
     """How a melody model hears the melody: "separated" (Demucs drops drums and bass first, as in the paper) or "mix"."""
     lanes: int = 8
@@ -168,6 +172,7 @@ class Data:
 
     def __post_init__(self) -> None:
         number("data.seconds", self.seconds, low=0.5, high=600.0)
+        choice("data.begin", self.begin, BEGINNINGS)
         choice("data.melody", self.melody, MELODIES[1:])
         whole("data.lanes", self.lanes, low=1)
         whole("data.workers", self.workers, low=0)
@@ -212,6 +217,13 @@ class Optimisation:
     """Largest norm of the gradient."""
     average: float = 0.99
     """Decay of the moving average of the weights (EMA), which is validated and exported; 0 takes the weights themselves."""
+    codebooks: tuple[float, ...] = ()
+    """How much the loss of each codebook counts, beside the others; empty: all the same."""
+    guide: float = 0.0
+    """How much it counts what the layer `guide_layer` knows of bar, beat, chord and key (guides.py), which the clips'
+    sidecars must tell; 0: not at all."""
+    guide_layer: int = 2
+    """Counted from 1."""
     precision: str = "float16"
     """float32, bfloat16 or float16 (autocast; float16 scales the loss)."""
     compile: bool = False
@@ -230,6 +242,10 @@ class Optimisation:
         number("optimisation.floor", self.floor, low=0.0, high=1.0)
         number("optimisation.weight_decay", self.weight_decay, low=0.0, high=1.0)
         number("optimisation.clip", self.clip, low=1e-6, high=1e9)
+        number("optimisation.guide", self.guide, low=0.0, high=100.0)
+        whole("optimisation.guide_layer", self.guide_layer, low=1)
+        if any(not weight > 0 for weight in self.codebooks):
+            raise InputError(f"optimisation.codebooks is {list(self.codebooks)}: weights are above 0")
         number("optimisation.average", self.average, low=0.0, high=0.999999)
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise InputError(f"optimisation.betas is {list(self.betas)}: it must be two numbers from 0 to below 1")

@@ -36,6 +36,7 @@ from musicgen.model import MusicGen
 from musicgen.training.lm.batches import Cropper, TrainingData, validation_batches
 from musicgen.training.lm.config import LMRecipe
 from musicgen.training.lm.descriptions import MERGED
+from musicgen.training.lm.guides import KINDS, NAMES
 from musicgen.training.lm.network import Inputs
 from musicgen.training.lm.optimiser import rate
 from musicgen.training.lm.prepare import prepare
@@ -194,14 +195,19 @@ def _update(run: Run, inputs: list[Inputs]) -> tuple[torch.Tensor, torch.Tensor]
     counts = accelerator.reduce(local, "sum").clamp(min=1)
     for group in run.optimiser.param_groups:
         group["lr"] = rate(options, run.step)
+    weights = torch.tensor(options.codebooks or [1.0] * len(counts), device=accelerator.device)
+    weights = weights / weights.mean()
     total = torch.zeros((), device=accelerator.device)
     for number, part in enumerate(inputs):
         alone = number + 1 < len(inputs)
         with accelerator.no_sync(run.network) if alone else contextlib.nullcontext():
             # The mean over all codes of a codebook, then over codebooks. Processes' gradients are averaged: hence the factor.
-            loss = (run.network(part) / counts).mean()
-            accelerator.backward(loss * accelerator.num_processes)
-        total += loss.detach()
+            losses = run.network(part)
+            learnt = (weights * losses.codes / counts).mean()
+            if losses.guide is not None:
+                learnt = learnt + options.guide * losses.guide.sum() / counts[0]
+            accelerator.backward(learnt * accelerator.num_processes)
+        total += (losses.codes / counts).mean().detach()
     if accelerator.sync_gradients:
         accelerator.clip_grad_norm_(run.network.parameters(), options.clip)
     run.optimiser.step()
@@ -228,19 +234,25 @@ def _validate(
     with run.average:
         sums = torch.zeros(index.num_codebooks, device=device)
         counts = torch.zeros(index.num_codebooks, dtype=torch.int64, device=device)
+        guide = torch.zeros(KINDS, device=device)
         batches = list(validation_batches(folder, index, cropper, size))
         for number in range(-(-len(batches) // accelerator.num_processes)):
             mine = number * accelerator.num_processes + accelerator.process_index
             # Sharded weights are gathered in every pass: all processes take part in each.
             batch = batches[min(mine, len(batches) - 1)]
             inputs = run.plain.inputs(batch, run.recipe.text.max_tokens).to(device)
-            part = run.network(inputs)
+            losses = run.network(inputs)
             if mine < len(batches):
-                sums, counts = sums + part, counts + inputs.counts(special)
+                sums, counts = sums + losses.codes, counts + inputs.counts(special)
+                guide = guide if losses.guide is None else guide + losses.guide
         model = whole_model(run)
-    means = accelerator.reduce(sums, "sum") / accelerator.reduce(counts, "sum").clamp(min=1)
+    counts = accelerator.reduce(counts, "sum").clamp(min=1)
+    means = accelerator.reduce(sums, "sum") / counts
     perplexity = means.exp().tolist()
     run.validations.append({"step": run.step, "loss": float(means.mean()), "perplexity": perplexity})
+    guides = (accelerator.reduce(guide, "sum") / counts[0]).tolist() if run.recipe.optimisation.guide else []
+    if guides:
+        run.validations[-1]["guide"] = guides
     if model is None or writer is None:
         accelerator.wait_for_everyone()
         return
@@ -256,6 +268,7 @@ def _validate(
     tqdm.write(
         f"step {run.step}: validation loss {float(means.mean()):.4f}, perplexity "
         + " ".join(f"{value:.1f}" for value in perplexity)
+        + "".join(f", {name} {value:.3f}" for name, value in zip(NAMES, guides, strict=False))
     )
     accelerator.wait_for_everyone()
 

@@ -62,9 +62,18 @@ class Run:
 
 def start_run(recipe: LMRecipe, model: MusicGen, accelerator: Accelerator) -> Run:
     """A run before its first step. Which parameters learn is what asks for gradients."""
+    if _guide_layer(recipe) > model.lm.config.num_layers:
+        raise InputError(
+            f"optimisation.guide_layer is {recipe.optimisation.guide_layer}: the model has {model.lm.config.num_layers} layers"
+        )
+    if len(recipe.optimisation.codebooks) not in (0, model.lm.config.num_codebooks):
+        raise InputError(
+            f"optimisation.codebooks has {len(recipe.optimisation.codebooks)} weights: the model has "
+            f"{model.lm.config.num_codebooks} codebooks"
+        )
     train_text = any(parameter.requires_grad for parameter in model.text.encoder.parameters())  # type: ignore[union-attr]
     shell = copy.deepcopy(model) if accelerator.is_main_process else None
-    plain = Network(model, train_text=train_text)
+    plain = Network(model, train_text=train_text, guide_layer=_guide_layer(recipe))
     plain.to_device(accelerator.device)
     wrapped, optimise = accelerator.prepare(plain, optimiser(plain, recipe.optimisation))
     average = Average(list(wrapped.parameters()), recipe.optimisation.average)
@@ -138,7 +147,9 @@ def whole_model(run: Run) -> MusicGen | None:
     state = get_model_state_dict(run.network, options=_FULL)
     if run.shell is None:
         return None
-    Network(run.shell, train_text=run.plain.encoder is not None).load_state_dict(state)
+    Network(run.shell, train_text=run.plain.encoder is not None, guide_layer=_guide_layer(run.recipe)).load_state_dict(
+        state
+    )
     if run.recipe.start.lora_rank == 0:
         return run.shell
     # Adapters are merged into a copy: the shell goes on taking their weights.
@@ -146,6 +157,11 @@ def whole_model(run: Run) -> MusicGen | None:
     merged._modules = dict(run.shell._modules)
     merged.lm = without_adapters(run.shell.lm)
     return merged
+
+
+def _guide_layer(recipe: LMRecipe) -> int:
+    """0 for none."""
+    return recipe.optimisation.guide_layer if recipe.optimisation.guide else 0
 
 
 def _checkpoints(output: Path) -> list[Path]:

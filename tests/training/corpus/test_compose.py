@@ -1,15 +1,19 @@
 """Composed pieces hold what they claim."""
 
 import itertools
+import math
 
 import pytest
+import torch
+from transformers.models.musicgen.modeling_musicgen import MusicgenSinusoidalPositionalEmbedding
 
 from musicgen.errors import InputError
-from musicgen.training.corpus import GENRES, INSTRUMENTS, compose
+from musicgen.training.corpus import GENRES, INSTRUMENTS, compose, pulse
 from musicgen.training.corpus.form import INTRO
 from musicgen.training.corpus.genres import METRES
 from musicgen.training.corpus.perform import Clock
 from musicgen.training.corpus.piece import DRUMS
+from musicgen.training.corpus.pulse import FRAME_RATE
 
 SEEDS = (0, 1, 2)
 PIECES = [compose(seed, genre=genre) for genre in GENRES for seed in SEEDS]
@@ -178,3 +182,37 @@ def test_swing_stretches_the_first_half_of_a_beat() -> None:
     assert clock.swung(3.5) - origin == pytest.approx(3 + 2 / 3)
     assert clock.swung(3.75) - origin == pytest.approx(3 + 5 / 6)
     assert clock.beats(clock.seconds(7.25)) == pytest.approx(7.25)
+
+
+@pytest.mark.parametrize("genre", GENRES)
+def test_a_sequenced_piece_lies_on_the_frames_of_a_token_model(genre: str) -> None:
+    loose, piece = compose(3, genre=genre), compose(3, genre=genre, sequenced=True)
+    # The same music, at nearly the same tempo, which captions name.
+    assert (piece.bpm, piece.key, piece.form.split()[0]) == (loose.bpm, loose.key, loose.form.split()[0])
+    beat = piece.beats[1] - piece.beats[0]
+    assert beat == pytest.approx(60 / piece.bpm, rel=0.06)
+    bars = [(bar - piece.downbeats[0]) * FRAME_RATE for bar in piece.downbeats]
+    assert bars == pytest.approx([round(bar) for bar in bars], abs=1e-3)
+
+    # Nobody is late: without swing and strumming, notes lie where bars repeat them.
+    if GENRES[genre].swing == 0.5 and DRUMS in {part.role for part in piece.parts}:
+        drums = next(part for part in piece.parts if part.role == DRUMS)
+        steps = [(note.onset - piece.beats[0]) / beat * 24 for note in drums.notes]
+        assert steps == pytest.approx([round(step) for step in steps], abs=1e-3)
+        assert min(note.onset for note in drums.notes) < piece.downbeats[1]
+
+
+def test_beats_are_as_long_as_the_models_position_sinusoids() -> None:
+    # transformers' own table says which periods there are: the cosines of row 1 are those of the frequencies.
+    table = MusicgenSinusoidalPositionalEmbedding(4, 192).weights
+    periods = 2 * math.pi / torch.arccos(table[1, :96].double())
+    for bpm in range(60, 200):
+        beat = 60 * FRAME_RATE / pulse.nearest(bpm, 4)
+        assert min(abs(periods / beat - 1)) < 0.01
+        assert beat == pytest.approx(60 * FRAME_RATE / bpm, rel=0.06)
+
+
+def test_accents_make_the_beat_louder() -> None:
+    clock = Clock(120, accented=True)
+    assert [clock.weight(beat) for beat in (3.0, 0.5, 0.25)] == sorted([1.0, 0.78, 0.66], reverse=True)
+    assert Clock(120).weight(0.25) == 1.0

@@ -53,6 +53,16 @@ def test_pieces_of_other_settings_are_not_mixed_in(tmp_path) -> None:
     write_piece(Settings(tmp_path, durations=(8, 8)), 0)
     with pytest.raises(InputError, match=r"was written with duration 8\.0, not 9\.0"):
         write_piece(Settings(tmp_path, durations=(9, 9)), 0)
+    with pytest.raises(InputError, match="was written with sequenced False, not True"):
+        write_piece(Settings(tmp_path, durations=(8, 8), sequenced=True), 0)
+
+
+def test_a_sequenced_pieces_sidecar_tells_the_tempo_that_is_played(tmp_path) -> None:
+    write_piece(Settings(tmp_path, durations=(8, 8), genres=("house",), sequenced=True), 1)
+    facts = json.loads((tmp_path / "00000001.json").read_text())
+    assert facts["sequenced"]
+    assert facts["bpm"] == round(60 / (facts["beats"][1] - facts["beats"][0]))
+    assert facts["bpm"] != compose(1, duration=8, genre="house").bpm
 
 
 def test_sidecar_holds_the_truth() -> None:

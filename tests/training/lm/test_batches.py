@@ -95,14 +95,31 @@ def test_crops_are_pieces_of_the_clip_with_its_melody(plain: LMRecipe) -> None:
     )
     starts = set()
     for _ in range(1000):
-        codes, text, melody = cropper(plain).training(clip, generator)
-        start = int(codes[0, 0])
+        row = cropper(plain).training(clip, generator)
+        start = int(row.codes[0, 0])
         starts.add(start)
-        assert text == "x"
-        assert np.array_equal(codes, clip.codes[:, start : start + 50])
+        assert row.text == "x"
+        assert row.facts is None
+        assert np.array_equal(row.codes, clip.codes[:, start : start + 50])
         # A chroma frame is 4096 samples, 6.4 codes: 8 of them lie in a second, and the prefix has one more.
-        assert np.array_equal(melody[:8], clip.chroma[[start + round(i * 6.4) for i in range(8)]])
+        assert np.array_equal(row.melody[:8], clip.chroma[[start + round(i * 6.4) for i in range(8)]])
     assert starts == set(range(71))
+
+
+def test_crops_begin_with_a_bar(plain: LMRecipe) -> None:
+    at_bars = replace(plain, data=replace(plain.data, begin="bars"))
+    # Bars of 21 frames, the first of them 0.03 s late: the last that leaves room for 50 of 120 frames begins at 63.
+    told = {"description": "x", "name": "clip", "downbeats": [0.03 + 0.42 * bar for bar in range(6)]}
+    clip = Sample(np.arange(4 * 120, dtype=np.int16).reshape(4, 120), None, told)
+    generator = np.random.default_rng(0)
+    starts = {int(cropper(at_bars).training(clip, generator).codes[0, 0]) for _ in range(200)}
+    assert starts == {0, 21, 42, 63}
+    # Held out: the bar nearest to the middle, (120 - 50) / 2.
+    assert int(cropper(at_bars).validation(clip, generator).codes[0, 0]) == 42
+    with pytest.raises(
+        InputError, match=r'data.begin is bars: every clip.s JSON must tell its "downbeats".*that of song'
+    ):
+        cropper(at_bars).training(Sample(clip.codes, None, {"name": "song"}), generator)
 
 
 def test_short_clips_are_filled_up_and_their_melody_repeats(tokens: tuple[str, Index], plain: LMRecipe) -> None:
@@ -110,8 +127,8 @@ def test_short_clips_are_filled_up_and_their_melody_repeats(tokens: tuple[str, I
     long = Cropper(replace(plain, data=replace(plain.data, seconds=3.0)), Fraction(50), 3.0, frames)
     sample = next(iterate(tokens[0], tokens[1].train))
     length = sample.codes.shape[1]
-    codes, _, melody = long.training(sample, np.random.default_rng(0))
-    batch = long.batch([(codes, "", melody)])
+    row = long.training(sample, np.random.default_rng(0))
+    batch, melody = long.batch([row]), row.melody
     assert batch.codes.shape == (1, 4, 150)
     assert int(batch.lengths[0]) == length
     assert bool((batch.codes[0, :, length:] == 0).all())

@@ -48,7 +48,7 @@ def test_the_loss_is_transformers(folder: Path) -> None:
     network = Network(model, train_text=False)
     one = batch()
     inputs = network.inputs(one, 64)
-    ours = network(inputs) / inputs.counts(network.special)
+    ours = network(inputs).codes / inputs.counts(network.special)
 
     tokens = AutoTokenizer.from_pretrained(folder)(TEXTS, padding=True, return_tensors="pt")
     special = network.special
@@ -77,8 +77,8 @@ def test_rows_without_text_are_the_null_condition(folder: Path) -> None:
     alone = Batch(one.codes[:1], one.lengths[:1], [""], None)
     conditions = Conditions(*[getattr(model.text([None]), name) for name in ("values", "mask")])
     logits = model.lm(network.inputs(alone, 64).sequence[:, :, :-1], conditions)
-    both = network(inputs)
-    second = network(network.inputs(Batch(one.codes[1:], one.lengths[1:], TEXTS[1:], None), 64))
+    both = network(inputs).codes
+    second = network(network.inputs(Batch(one.codes[1:], one.lengths[1:], TEXTS[1:], None), 64)).codes
     targets = inputs.sequence[:1, :, 1:]
     known = targets != network.special
     logs = logits.log_softmax(-1).gather(-1, targets.clamp(max=63)[..., None])[..., 0]

@@ -51,7 +51,7 @@ def step(run: Run, rank: int, world: int) -> float:
     rows = list(range(rank, 4, world))
     batch = Batch(codes[rows], torch.full((len(rows),), 12), ["drums", "guitar", "", "bass"][rank::world], None)
     inputs = run.plain.inputs(batch, 64)
-    loss = (run.network(inputs) / (4 * 12)).mean()
+    loss = (run.network(inputs).codes / (4 * 12)).mean()
     (loss * world).backward()
     run.optimiser.optimizer.step()
     run.optimiser.optimizer.zero_grad()
