@@ -45,7 +45,7 @@ pretrained: $(VENV)/.development $(VENV)/.system
 	$(RUN) -m musicgen.training.corpus --output corpus-stereo --seed 1000 --count $(word 3,$(PIECES)) --duration 15 30 --captions 16 --workers 2
 	$(RUN) -m musicgen.training.corpus --output corpus-sequenced --seed 200000 --count $(word 4,$(PIECES)) --duration 20 30 --captions 16 --workers 2 --sequenced
 	$(RUN) -m musicgen train tokenizer/mini-cpu $(CHANGES) --output runs/mini-tokenizer
-	for part in mini-a mini-b mini-c mini-d mini mini-melody mini-stereo-melody; do \
+	for part in mini-a mini-b mini-c mini-d mini-e mini mini-melody mini-stereo-melody; do \
 	    $(RUN) -m musicgen train $$part $(CHANGES) || exit 1; done
 	for name in mini mini-melody mini-stereo-melody; do \
 	    $(RUN) -m musicgen.training.quality runs/$$name/model --workers 2 --json runs/$$name/quality.json $(QUALITY) && \

@@ -149,9 +149,9 @@ def _row(run: Path, history: dict[str, Any]) -> str:
 
 
 def _origin(first: Path) -> list[str]:
-    """Where the first run started from a model that has a card of its own, which tells the runs before."""
+    """What the first run started from, if not from nothing."""
     start = newest_recipe(first).start.model
-    return [f"They went on from `{start}`, whose card tells the runs behind it.", ""] if start else []
+    return [f"They went on from `{start}`.", ""] if start else []
 
 
 def _recipe(run: Path) -> dict[str, Any]:

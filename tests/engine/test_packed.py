@@ -16,7 +16,7 @@ from musicgen.engine import memory, packed, precision
 from musicgen.engine.linear import Int4Linear, Int8Linear
 from musicgen.engine.packed import HEAD, LANES, attention, products, step, vectors
 from musicgen.engine.packed.pool import TOKENS, PackedPool
-from musicgen.engine.packed.weights import Table
+from musicgen.engine.packed.weights import Table, entry
 from musicgen.engine.paged import PagedPool
 from musicgen.engine.pool import TorchPool
 from musicgen.engine.runner import Engine
@@ -74,14 +74,13 @@ def test_products(kind: type, size: int, rows: int) -> None:
     layer = nn.Linear(size, 48, bias=False)
     nn.init.normal_(layer.weight, mean=0.01, std=size**-0.5, generator=torch.Generator().manual_seed(size))
     weights = kind(layer)
-    table = Table.__new__(Table)
-    table._held = []
+    held: list[torch.Tensor] = []
     x = random(rows, size, seed=rows)
     x[0, :128] = 0  # a group of nothing
     groups = products.whole_terms(size // 128)
     codes, steps = np.empty((rows, size), dtype=np.int8), np.empty((rows, groups), dtype=np.float32)
     sums, y = np.full((rows, groups), np.nan, dtype=np.float32), np.full((rows, 50), 7, dtype=np.float32)
-    step.product(np.array(table._entry(weights)), x, codes, steps, sums, y)
+    step.product(np.array(entry(weights, held)), x, codes, steps, sums, y)
     grouped = x.reshape(rows, -1, 128).astype(np.float64)
     scale = np.maximum(np.abs(grouped).max(-1, keepdims=True), 1e-20) / 127
     rounded = (np.round(grouped / scale) * scale).reshape(rows, size)

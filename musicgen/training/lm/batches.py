@@ -85,8 +85,8 @@ class Cropper:
     def validation(self, sample: Sample, random: np.random.Generator) -> Row:
         """The middle of the clip, with all its conditions."""
         start = max(0, sample.codes.shape[1] - self.frames) // 2
-        if self.recipe.data.begin == "bars":
-            start = min(self._bars(sample), key=lambda bar: abs(bar - start))
+        if self.recipe.data.begin != "anywhere":
+            start = min(self._beginnings(sample), key=lambda frame: abs(frame - start))
         return self._row(sample, start, written(sample.metadata, random), silent=False)
 
     def batch(self, rows: list[Row]) -> Batch:
@@ -105,22 +105,25 @@ class Cropper:
         )
 
     def _start(self, sample: Sample, random: np.random.Generator) -> int:
-        if self.recipe.data.begin == "bars":
-            bars = self._bars(sample)
-            return bars[int(random.integers(len(bars)))]
+        if self.recipe.data.begin != "anywhere":
+            frames = self._beginnings(sample)
+            return frames[int(random.integers(len(frames)))]
         return int(random.integers(max(0, sample.codes.shape[1] - self.frames) + 1))
 
-    def _bars(self, sample: Sample) -> list[int]:
-        """The frames of the bars that leave room for a whole crop; the first bar in any case."""
-        times = sample.metadata.get("downbeats")
-        if not times:
+    def _beginnings(self, sample: Sample) -> list[int]:
+        """The frames of the bars or sections that leave room for a whole crop; the first one in any case."""
+        begin = self.recipe.data.begin
+        field = {"bars": "downbeats", "sections": "sections"}[begin]
+        told = sample.metadata.get(field)
+        if not told:
             raise InputError(
-                'data.begin is bars: every clip\'s JSON must tell its "downbeats" in seconds, as musicgen.training.corpus '
+                f'data.begin is {begin}: every clip\'s JSON must tell its "{field}" in seconds, as musicgen.training.corpus '
                 f"writes them, and that of {sample.metadata.get('name', 'a clip')} does not"
             )
+        times = told if begin == "bars" else [section["onset"] for section in told]
         # Counted from the first, which is where a piece begins to sound.
-        bars = [round((time - times[0]) * float(self.rate)) for time in times]
-        return bars[:1] + [bar for bar in bars[1:] if bar + self.frames <= sample.codes.shape[1]]
+        first, *others = [round((time - times[0]) * float(self.rate)) for time in times]
+        return [first, *(frame for frame in others if frame + self.frames <= sample.codes.shape[1])]
 
     def _row(self, sample: Sample, start: int, text: str, *, silent: bool) -> Row:
         guided = self.recipe.optimisation.guide > 0

@@ -14,7 +14,7 @@ from musicgen.training.recipe import build, choice, number, plain, whole
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 MELODIES = ("none", "mix", "separated")
-BEGINNINGS = ("anywhere", "bars")
+BEGINNINGS = ("anywhere", "bars", "sections")
 STORED = ("float32", "float16")
 
 
@@ -158,8 +158,8 @@ class Data:
     seconds: float = 30.0
     """Length of a training example: a random crop. It becomes the model's context."""
     begin: str = "anywhere"
-    """Where crops begin: "anywhere", or at "bars", by the clips' "downbeats". Then a frame's position tells where in the
-    bar it lies, once the tempo is known."""
+    """Where crops begin: "anywhere"; at "bars", by the clips' "downbeats": then a frame's position tells where in the bar it
+    lies, once the tempo is known; or at "sections", as a piece does itself, mostly on the tonic."""
     melody: str = "separated"
     """How a melody model hears the melody: "separated" (Demucs drops drums and bass first, as in the paper) or "mix"."""
     lanes: int = 8

@@ -109,11 +109,14 @@ def test_crops_are_pieces_of_the_clip_with_its_melody(plain: LMRecipe) -> None:
 def test_crops_begin_with_a_bar(plain: LMRecipe) -> None:
     at_bars = replace(plain, data=replace(plain.data, begin="bars"))
     # Bars of 21 frames, the first of them 0.03 s late: the last that leaves room for 50 of 120 frames begins at 63.
-    told = {"description": "x", "name": "clip", "downbeats": [0.03 + 0.42 * bar for bar in range(6)]}
+    bars = [0.03 + 0.42 * bar for bar in range(6)]
+    told = {"description": "x", "name": "clip", "downbeats": bars, "sections": [{"onset": bars[0]}, {"onset": bars[2]}]}
     clip = Sample(np.arange(4 * 120, dtype=np.int16).reshape(4, 120), None, told)
     generator = np.random.default_rng(0)
     starts = {int(cropper(at_bars).training(clip, generator).codes[0, 0]) for _ in range(200)}
     assert starts == {0, 21, 42, 63}
+    at_sections = replace(plain, data=replace(plain.data, begin="sections"))
+    assert {int(cropper(at_sections).training(clip, generator).codes[0, 0]) for _ in range(50)} == {0, 42}
     # Held out: the bar nearest to the middle, (120 - 50) / 2.
     assert int(cropper(at_bars).validation(clip, generator).codes[0, 0]) == 42
     with pytest.raises(
