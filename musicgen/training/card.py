@@ -41,7 +41,7 @@ def write(run: Path, output: Path, quality: Path | None, text: Path | None, toke
     if output.exists():
         raise InputError(f"{output} exists already: choose another folder")
     parts = [(part, json.loads((part / HISTORY).read_text())) for part in lineage(run)]
-    index = read_index(tokens or str(run / "tokens"))
+    index = read_index(tokens or newest_recipe(run).data.tokens or str(run / "tokens"))
     shutil.copytree(model, output)
     _plot([history for _, history in parts], output / "curves.png")
     results = None if quality is None else json.loads(quality.read_text())
@@ -203,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("output", type=Path, help="the new folder; its name is the model's")
     parser.add_argument("--quality", type=Path, help="what musicgen.training.quality wrote with --json")
     parser.add_argument("--text", type=Path, help="Markdown that opens the card")
-    parser.add_argument("--tokens", default="", help="the tokens' folder, if not RUN/tokens")
+    parser.add_argument("--tokens", default="", help="the tokens' folder, if not the recipe's")
     options = parser.parse_args(arguments)
     try:
         write(options.run, options.output, options.quality, options.text, options.tokens)
