@@ -34,16 +34,17 @@ lint: $(VENV)/.development
 	$(VENV)/bin/lint-imports
 
 # The embedded models from nothing: compose, train, measure, write cards. Some hours on four cores. A rehearsal of all of it
-# takes minutes: make pretrained PIECES="40 40 24 40" CHANGES="optimisation.steps=2" QUALITY="--count 2 --tagger 60"
-pretrained: PIECES ?= 1600 3000 320 4200
+# takes minutes: make pretrained PIECES="40 40 24 24 24" CHANGES="optimisation.steps=2" QUALITY="--count 2 --tagger 60"
+pretrained: PIECES ?= 1600 3000 320 2000 2200
 pretrained: export MALLOC_MMAP_THRESHOLD_ := 17179869184
 pretrained: export MALLOC_TRIM_THRESHOLD_ := 17179869184
 pretrained: export THP_MEM_ALLOC_ENABLE := 1
 pretrained: $(VENV)/.development $(VENV)/.system
 	$(RUN) -m musicgen.training.corpus --output corpus/a --seed 1000 --count $(word 1,$(PIECES)) --duration 15 30 --captions 16 --workers 2
 	$(RUN) -m musicgen.training.corpus --output corpus/b --seed 100000 --count $(word 2,$(PIECES)) --duration 20 30 --captions 16 --workers 2
-	$(RUN) -m musicgen.training.corpus --output corpus-stereo --seed 1000 --count $(word 3,$(PIECES)) --duration 15 30 --captions 16 --workers 2
-	$(RUN) -m musicgen.training.corpus --output corpus-sequenced --seed 200000 --count $(word 4,$(PIECES)) --duration 20 30 --captions 16 --workers 2 --sequenced
+	$(RUN) -m musicgen.training.corpus --output corpus-stereo --seed 200000 --count $(word 3,$(PIECES)) --duration 20 30 --captions 16 --workers 2 --sequenced
+	$(RUN) -m musicgen.training.corpus --output corpus-sequenced/a --seed 200000 --count $(word 4,$(PIECES)) --duration 20 30 --captions 16 --workers 2 --sequenced
+	$(RUN) -m musicgen.training.corpus --output corpus-sequenced/b --seed 202000 --count $(word 5,$(PIECES)) --duration 20 30 --captions 16 --workers 2 --sequenced
 	$(RUN) -m musicgen train tokenizer/mini-cpu $(CHANGES) --output runs/mini-tokenizer
 	for part in mini-a mini-b mini-c mini-d mini-e mini mini-melody mini-stereo-melody; do \
 	    $(RUN) -m musicgen train $$part $(CHANGES) || exit 1; done
