@@ -230,7 +230,12 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
     from musicgen.training.lm import network
 
     forward = network.Network.forward
-    monkeypatch.setattr(network.Network, "forward", lambda self, inputs: forward(self, inputs) * float("nan"))
+
+    def broken(self: network.Network, inputs: network.Inputs) -> network.Losses:
+        losses = forward(self, inputs)
+        return losses._replace(codes=losses.codes * float("nan"))
+
+    monkeypatch.setattr(network.Network, "forward", broken)
     longer = replace(recipe, optimisation=replace(recipe.optimisation, steps=8))
     with pytest.raises(InputError, match=r"step 5: the loss is not finite.*the last checkpoint is kept"):
         train(longer, tmp_path, "cpu")
