@@ -21,9 +21,9 @@ import torch
 from tqdm import tqdm
 
 from benchmarks import listeners, machine, precision_error, steps
-from benchmarks.systems import FRAME_RATE, SHAPES, serve, write_weights
+from benchmarks.systems import FRAME_RATE, SHAPES, bytes_of_a_step, serve, write_weights
+from musicgen.lm import LMConfig
 
-BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.0, "int4": 0.5}
 PEERS = {
     "transformers": tuple(
         (name, p) for name in ("transformers", "transformers-compiled") for p in ("float32", "bfloat16")
@@ -148,16 +148,17 @@ def _results(
 ) -> dict[str, Any]:
     medians = {one: statistics.median(seconds) for one, seconds in times.items() if seconds}
     facts = machine.describe(options.device, options.threads)
-    dim, layers, _ = SHAPES[options.shape]
-    # What a step reads: attention, the half of cross-attention that is not done once a clip, feed-forward, heads.
-    weights = layers * (4 + 2 + 8) * dim * dim + 4 * 2048 * dim
+    dim, layers, heads = SHAPES[options.shape]
+    config = LMConfig(dim=dim, num_layers=layers, num_heads=heads, num_codebooks=4)
     num_steps = round(options.duration * FRAME_RATE) + 3
     rows = []
     for (system, precision), median in medians.items():
         row: dict[str, Any] = {"system": system, "precision": precision, "seconds": round(median, 3),
                                "rtf": round(median / options.duration, 3), "runs": times[system, precision]}  # fmt: skip
         if system == "ours":
-            row["bound_seconds"] = round(num_steps * weights * BYTES[precision] / (facts["bandwidth_gb_s"] * 1e9), 3)
+            row["bound_seconds"] = round(
+                num_steps * bytes_of_a_step(config, precision) / (facts["bandwidth_gb_s"] * 1e9), 3
+            )
             found = {peer: [medians[way] for way in ways if way in medians] for peer, ways in PEERS.items()}
             row["ratios"] = {peer: round(min(seconds) / median, 2) for peer, seconds in found.items() if seconds}
             float32 = medians.get(("transformers", "float32"))

@@ -1,4 +1,8 @@
-"""Whether a step late in a clip takes longer than an early one: 30 s in one window."""
+"""Whether a step late in a clip takes longer than an early one: 30 s in one window.
+
+The bound is the ratio of the bytes that the two steps must read: all weights, and the keys and values of a clip and its null
+condition up to there.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,8 @@ from typing import Any
 import torch
 
 import musicgen
-from benchmarks.systems import FRAME_RATE, PROMPT
+from benchmarks.systems import FRAME_RATE, PROMPT, bytes_of_a_step
+from musicgen.engine import memory
 
 EARLY, LATE = 2, 28
 """Seconds of music."""
@@ -29,17 +34,26 @@ def measure(folder: Path, device: str, precision: str, threads: int) -> dict[str
         middle = second * FRAME_RATE
         return statistics.median(each[middle - FRAME_RATE // 2 : middle + FRAME_RATE // 2])
 
+    def read(second: int) -> float:
+        config, rows, place = model.lm.config, memory.ROWS_OF_A_SLOT, torch.device(device)
+        cache = memory.cache_bytes(config, precision, rows, second * FRAME_RATE, place)
+        return bytes_of_a_step(config, precision) + cache
+
     early, late = around(EARLY), around(LATE)
     return {
         "precision": precision,
         "early_ms": round(early, 2),
         "late_ms": round(late, 2),
         "ratio": round(late / early, 3),
+        "bound": round(read(LATE) / read(EARLY), 3),
     }
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown."""
-    lines = [f"| precision | step at {EARLY} s | step at {LATE} s | ratio |", "|---|---|---|---|"]
-    lines += [f"| {row['precision']} | {row['early_ms']} ms | {row['late_ms']} ms | {row['ratio']} |" for row in rows]
+    lines = [f"| precision | step at {EARLY} s | step at {LATE} s | ratio | bound |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {row['precision']} | {row['early_ms']} ms | {row['late_ms']} ms | {row['ratio']} | {row['bound']} |"
+        for row in rows
+    ]
     return "\n".join(lines)

@@ -27,14 +27,24 @@ from transformers import (
 )
 
 import musicgen
+from musicgen.lm import LMConfig
 
 SHAPES = {"small": (1024, 24, 16), "medium": (1536, 48, 24), "large": (2048, 48, 32), "mini": (256, 6, 4)}
 """Width, layers, heads."""
 PROMPT = "90s rock song with electric guitar and heavy drums"
 FRAME_RATE = 50
+BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.0, "int4": 0.5}
+"""Of a weight."""
 
 Generate = Callable[[float], torch.Tensor]
 """Seconds of music -> waveform."""
+
+
+def bytes_of_a_step(config: LMConfig, precision: str) -> float:
+    """Of the weights that a step reads: attention, cross-attention but for what is made once a clip, feed-forward, heads."""
+    layer = (4 + (2 if config.cross_attention else 0)) * config.dim + 2 * config.ffn_dim
+    heads = config.num_codebooks * config.codebook_size
+    return config.dim * (config.num_layers * layer + heads) * BYTES[precision]
 
 
 def write_weights(shape: str, folder: Path) -> Path:

@@ -68,8 +68,7 @@ def cache_bytes(config: LMConfig, precision: str, rows: int, capacity: int, devi
     if not supports(device):
         key = value = capacity * head * element
     elif packed.fits(config, precision):
-        # A byte each, and a scale of a position's keys and one of its values.
-        key = value = whole(capacity, packed.LANES) * (head + 4)
+        key = value = whole(capacity, packed.PAGE) // packed.PAGE * packed.PAGE_BYTES
     else:
         blocks = -(-capacity // BLOCK)
         key = value = blocks * BLOCK * head * element

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from musicgen.engine import memory, packed, precision
 from musicgen.engine.linear import Int4Linear, Int8Linear
-from musicgen.engine.packed import HEAD, LANES, attention, products, step, vectors
+from musicgen.engine.packed import HEAD, attention, cache, products, step, vectors
 from musicgen.engine.packed.pool import TOKENS, PackedPool
 from musicgen.engine.packed.weights import Table, entry
 from musicgen.engine.paged import PagedPool
@@ -89,24 +89,22 @@ def test_products(kind: type, size: int, rows: int) -> None:
 
 
 def test_attention() -> None:
-    """Of three tokens, two at one home, on keys and values that are rounded in 8 bits."""
-    heads, capacity, homes = 2, 48, 3
-    keys = np.zeros((homes, heads, capacity, HEAD), dtype=np.uint8)
-    values, scales = np.zeros_like(keys), np.zeros((2, homes, heads, capacity), dtype=np.float32)
+    """Of three tokens, two at one home, on keys and values that are rounded."""
+    heads, capacity, homes = 2, 50, 3
+    layer = cache.allocate(1, homes, heads, capacity)[0]
     history = random(capacity, homes, 3 * heads * HEAD)
     for position in range(40):
-        at = np.full(homes, position)
-        attention.enter(history[position], np.arange(homes), at, keys, values, scales[0], scales[1])
+        cache.enter(history[position], np.arange(homes), np.full(homes, position), layer)
     tokens, places, positions = random(3, 3 * heads * HEAD, seed=1), np.array([2, 0, 0]), np.array([40, 15, 16])
-    attention.enter(tokens, places, positions, keys, values, scales[0], scales[1])
+    cache.enter(tokens, places, positions, layer)
     queries = np.empty((3, heads, 2 * HEAD), dtype=np.int8)
-    scores = np.full((3, heads, capacity), np.nan, dtype=np.float32)
+    scores = np.full((3, heads, 64), np.nan, dtype=np.float32)
     result = np.empty((3, heads * HEAD), dtype=np.float32)
-    attention.attend(tokens, places, positions, keys, values, scales[0], scales[1], queries, scores, result)
+    attention.attend(tokens, places, positions, layer, queries, scores, result)
 
     def unrounded(numbers: np.ndarray) -> torch.Tensor:
         parts = torch.from_numpy(numbers).view(-1, heads, HEAD).transpose(0, 1)
-        step = parts.abs().amax(-1, keepdim=True) / 127
+        step = (parts.abs().amax(-1, keepdim=True) / 31).bfloat16().float()
         return (parts / step).round() * step
 
     for token, (home, position) in enumerate(zip(places, positions, strict=True)):
@@ -120,6 +118,24 @@ def test_attention() -> None:
         torch.testing.assert_close(torch.from_numpy(result[token]), expected, atol=2e-4, rtol=1e-3)
 
 
+def test_what_is_not_finite_ends_with_its_clip() -> None:
+    """Of numbers that leave nothing behind: not a scale, not a code, wherever the next clip at that home stops."""
+    heads, numbers = 2, random(33, 1, 3 * 2 * HEAD)
+    queries, scores = np.empty((1, heads, 2 * HEAD), dtype=np.int8), np.empty((1, heads, 64), dtype=np.float32)
+
+    def results(layer: np.ndarray) -> np.ndarray:
+        made, home = np.empty((33, 1, heads * HEAD), dtype=np.float32), np.zeros(1, dtype=np.int64)
+        for position in range(33):
+            cache.enter(numbers[position], home, home + position, layer)
+            attention.attend(numbers[position], home, home + position, layer, queries, scores, made[position])
+        return made
+
+    fresh, used = (cache.allocate(1, 1, heads, 40)[0] for _ in range(2))
+    for position, bad in enumerate(np.resize([np.nan, np.inf, -np.inf, 3e38], 40)):
+        cache.enter(np.full_like(numbers[0], bad), np.zeros(1, dtype=np.int64), np.full(1, position), used)
+    np.testing.assert_array_equal(results(used), results(fresh))
+
+
 def test_attention_on_a_text() -> None:
     heads, texts = 2, 5
     keys, values = random(3, heads, texts, HEAD), random(3, heads, texts, HEAD, seed=1)
@@ -127,7 +143,7 @@ def test_attention_on_a_text() -> None:
     counts = np.array([5, 4, 1])
     query, homes = random(2, heads * HEAD, seed=2), np.array([1, 2])
     result = np.empty_like(query)
-    scores = np.full((2, heads, LANES), np.nan, dtype=np.float32)
+    scores = np.full((2, heads, attention.LANES), np.nan, dtype=np.float32)
     masks = torch.where(mask, 0.0, -1e9).numpy()
     attention.attend_text(query, homes, keys, values, masks, counts, scores, result)
     for token, home in enumerate(homes):
@@ -190,7 +206,7 @@ def test_many_steps_at_once_are_the_same_steps(lm: LanguageModel) -> None:
 @pytest.mark.parametrize("kind", ["text", "melody"])
 @pytest.mark.parametrize("name", ["int8", "int4"])
 def test_steps_are_those_of_the_graph(name: str, kind: str) -> None:
-    """Which rounds as much, in other groups: both are as far from the readable path as the rounding of activations is."""
+    """But for rounding: of activations to 8 bits by both, of keys and values to 8 bits there and to 6 here."""
     lm = model(name, cross_attention=kind == "text")
     vectors = torch.randn(2, 9, CONFIG.dim, generator=torch.Generator().manual_seed(1))
     mask = torch.tensor([[True] * 9, [True] * 4 + [False] * 3 + [True] * 2])
@@ -204,7 +220,7 @@ def test_steps_are_those_of_the_graph(name: str, kind: str) -> None:
         return float((logits - exact).norm() / exact.norm())
 
     assert error(graphs) < 0.03
-    assert error(ours) < 1.25 * error(graphs)
+    assert error(ours) < 0.03
 
 
 def test_a_clip_does_not_depend_on_who_else_is_there(lm: LanguageModel) -> None:

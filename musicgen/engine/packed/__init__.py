@@ -16,8 +16,12 @@ HEAD = 64
 """Numbers of a head: as many bytes as a vector register has."""
 TERMS = 8
 """Groups of an output whose zeros are read at a time; what is kept for an output is a multiple."""
-LANES = 16
-"""Positions that are scored at once; what is allocated for a row is a multiple."""
+PAGE = 32
+"""Positions of keys and values that lie together; what is allocated for a row is a multiple."""
+CACHE_BITS = 6
+"""Of a number of a key or a value."""
+PAGE_BYTES = PAGE * (HEAD * CACHE_BITS // 8 + 2)
+"""Of a head's keys or values in a page, and a scale of each."""
 
 
 def fits(config: LMConfig, precision: str) -> bool:

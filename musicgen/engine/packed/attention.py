@@ -1,12 +1,6 @@
-"""Attention of single positions on keys and values of 8 bits, and on a text.
+"""Attention of single tokens on their homes' keys and values, which are rounded (`cache`), and on a text.
 
-A row of a clip is a home in the store. For every home and head lie there, position after position, without a gap:
-
-    keys    [positions / 16, D / 4, 16, 4] uint8: of 16 positions the first four numbers, then the next four, ...
-    values  [positions, D] uint8
-    scales  [positions] float32 of the keys and of the values: number = scale (code - 128), one scale a position and head
-
-so that one instruction multiplies four numbers of 16 keys with those of a query, and memory is read from end to end.
+What multiplies the codes is rounded to 16 bits, which are two signed bytes: the sums are exact.
 Shapes: N tokens, H heads, D = 64 numbers of a head.
 """
 
@@ -15,10 +9,12 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from musicgen.engine.packed import HEAD, LANES
+from musicgen.engine.packed import HEAD, PAGE, PAGE_BYTES
+from musicgen.engine.packed.cache import BLOCK, LANES, LEAST, SCALES, ZERO, block
 from musicgen.engine.packed.compiling import compiled, inlined
 from musicgen.engine.packed.vectors import (
     add,
+    add_integers,
     add_products,
     address_of,
     as_floats,
@@ -26,78 +22,49 @@ from musicgen.engine.packed.vectors import (
     integers,
     larger,
     largest,
-    load_bytes,
     load_floats,
-    load_small,
+    load_scales,
+    magnitude,
     multiply,
     multiply_add,
+    nearest,
     prefetch,
     repeat_word,
     store_floats,
+    store_small,
     total,
     two_to_the,
 )
 
-AHEAD = 8192
-"""Bytes from what is read to what is asked for."""
+AHEAD = 4
+"""Pages from what is read to what memory is asked for: it answers too late otherwise."""
 _TO_SCORE = np.float32(HEAD**-0.5 * 1.4426950408889634)
 """Over the root of D, and from powers of e to powers of two."""
+_FINEST = 16000
+"""The largest number of 16 bits: its first byte is 125, and rounding adds at most one."""
 _NEVER = np.float32(-1e30)
 
 
-@compiled(reorders=True)
-def enter(qkv, homes, positions, keys, values, key_scales, value_scales):
-    """Write the keys and values in qkv [N, >= 3 H D] at each token's home and position.
-
-    keys, values [homes, H, capacity, D] uint8 (keys in the order above), scales [homes, H, capacity] float32: a layer's.
-    """
-    heads = keys.shape[1]
-    for token in range(homes.shape[0]):
-        home, position = homes[token], positions[token]
-        for head in range(heads):
-            k = qkv[token, (heads + head) * HEAD : (heads + head + 1) * HEAD]
-            v = qkv[token, (2 * heads + head) * HEAD : (2 * heads + head + 1) * HEAD]
-            inverse = _scale(k, key_scales[home, head], position)
-            tile = keys[home, head].reshape(-1)[position // LANES * LANES * HEAD :]
-            lane = 4 * (position % LANES)
-            for index in range(HEAD):
-                tile[index // 4 * 4 * LANES + lane + index % 4] = _code(k[index] * inverse)
-            inverse = _scale(v, value_scales[home, head], position)
-            place = values[home, head, position]
-            for index in range(HEAD):
-                place[index] = _code(v[index] * inverse)
-
-
-@inlined()
-def _scale(numbers, scales, position):
-    """Note the scale of a position's numbers; returns its inverse."""
-    most = np.float32(1e-20)
-    for index in range(HEAD):
-        most = max(most, abs(numbers[index]))
-    scales[position] = most / np.float32(127)
-    return np.float32(127) / most
-
-
-@inlined()
-def _code(number):
-    return np.uint8(np.int32(number + np.float32(128.5)))
-
-
 @compiled(parallel=True)
-def attend(qkv, homes, positions, keys, values, key_scales, value_scales, queries, scores, result):
+def attend(qkv, homes, positions, cache, queries, scores, result):
     """Every token's query in qkv [N, >= 3 H D] on the positions of its home up to its own -> result [N, >= H D].
 
-    queries [N, H, 2 D] int8 and scores [N, H, >= capacity] float32 are room to work in.
+    cache [homes, H, 2, ...] is a layer's. queries [N, H, 2 D] int8 and scores [N, H, >= capacity] float32 are
+    room to work in.
     """
-    heads = keys.shape[1]
+    heads = cache.shape[1]
     for task in prange(homes.shape[0] * heads):
         token, head = task // heads, task % heads
-        home, count = homes[token], positions[token] + 1
-        query, parts = queries[token, head], scores[token, head]
-        step, sum_of_codes = _round_query(qkv[token, head * HEAD : (head + 1) * HEAD], query)
-        _score(keys[home, head], key_scales[home, head], query, step, sum_of_codes, count, parts)
+        count, query, parts = positions[token] + 1, queries[token, head], scores[token, head]
+        number, to = qkv[token, head * HEAD : (head + 1) * HEAD], result[token, head * HEAD :]
+        keys, values = address_of(cache[homes[token], head, 0]), address_of(cache[homes[token], head, 1])
+        # What is read next: memory is asked for it before the end of what is read now.
+        after = address_of(cache[homes[token], (head + 1) % heads, 0])
+        step, sum_of_codes = _round_query(address_of(number), address_of(query))
+        _score(keys, values, address_of(query), step, sum_of_codes, count, address_of(parts))
         inverse = _softmax(parts, count)
-        _mix(values[home, head], value_scales[home, head], parts, count, inverse, result[token, head * HEAD :])
+        step, first, second = _weigh(values, address_of(parts), count)
+        _mix(values, after, address_of(parts), step * inverse, first, second, count, address_of(to))
 
 
 @compiled(parallel=True)
@@ -130,43 +97,71 @@ def attend_text(query, homes, keys, values, masks, counts, scores, result):
             store_floats(to + index, multiply(a, inverse))
 
 
-@inlined(reorders=True)
+@inlined()
 def _round_query(numbers, codes):
     """A query in 16 bits, as two bytes: number = step (128 first + second). Returns step, and the sum of the 16 bits.
 
-    codes [2 D] int8: the first bytes of all, then the second.
+    codes: [2 D] int8, the first bytes of all, then the second.
     """
-    most = np.float32(1e-20)
-    for index in range(HEAD):
-        most = max(most, abs(numbers[index]))
-    inverse = np.float32(16000) / most
-    sum_of_codes = np.int32(0)
-    for index in range(HEAD):
-        scaled = numbers[index] * inverse
-        code = np.int32(scaled + np.float32(0.5 if scaled >= 0 else -0.5))
-        first = (code + 64) >> 7
-        codes[index] = np.int8(first)
-        codes[HEAD + index] = np.int8(code - (first << 7))
-        sum_of_codes += code
-    return most / np.float32(16000), sum_of_codes
+    most = magnitude(load_floats(numbers))
+    for index in range(64, 256, 64):
+        most = larger(most, magnitude(load_floats(numbers + index)))
+    step = max(largest(most), LEAST) / np.float32(_FINEST)
+    coarse, fine = integers(np.int32(0)), integers(np.int32(0))
+    for index in range(4):
+        first, second = _two_bytes(multiply(load_floats(numbers + index * 64), floats(np.float32(1) / step)))
+        store_small(codes + index * 16, first)
+        store_small(codes + HEAD + index * 16, second)
+        coarse, fine = add_integers(coarse, first), add_integers(fine, second)
+    return step, np.int32(total(_in_full(coarse, fine)))
 
 
 @inlined()
-def _score(keys, scales, query, step, sum_of_codes, count, scores):
-    """Products of a query with `count` keys, as powers of two -> scores."""
-    start, nothing = integers(np.int32(-128 * sum_of_codes)), integers(np.int32(0))
-    keys, scales, query, scores = address_of(keys), address_of(scales), address_of(query), address_of(scores)
+def _two_bytes(numbers):
+    """Floats up to 16,000 as 128 first + second, two signed bytes."""
+    first = nearest(multiply(numbers, floats(np.float32(1 / 128))))
+    return first, nearest(multiply_add(as_floats(first), floats(np.float32(-128)), numbers))
+
+
+@inlined()
+def _score(keys, values, query, step, sum_of_codes, count, scores):
+    """Products of a query with `count` keys, as powers of two -> scores. The values come next."""
+    start, nothing = integers(np.int32(-ZERO * sum_of_codes)), integers(np.int32(0))
+    factor, pages = floats(step * _TO_SCORE), (count + PAGE - 1) // PAGE
     for tile in range((count + LANES - 1) // LANES):
-        at = keys + tile * LANES * HEAD
+        page = keys + tile // 2 * PAGE_BYTES
+        ahead = _ahead(tile // 2, pages, keys, values)
+        prefetch(ahead + SCALES)
         coarse, fine = nothing, start
-        for index in range(HEAD // 4):
-            key = load_bytes(at + index * 64)
-            prefetch(at + index * 64 + AHEAD)
-            coarse = add_products(coarse, key, repeat_word(query + index * 4))
-            fine = add_products(fine, key, repeat_word(query + HEAD + index * 4))
-        product = multiply_add(as_floats(coarse), floats(np.float32(128)), as_floats(fine))
-        scale = multiply(load_floats(scales + tile * LANES * 4), floats(step * _TO_SCORE))
-        store_floats(scores + tile * LANES * 4, multiply(product, scale))
+        for index in range(4):
+            within = (tile % 2 * 4 + index) * BLOCK
+            words = query + index * 16
+            a, b, c, d = block(page + within, ahead + within)
+            coarse, fine = _add(coarse, fine, a, words, words + HEAD)
+            coarse, fine = _add(coarse, fine, b, words + 4, words + HEAD + 4)
+            coarse, fine = _add(coarse, fine, c, words + 8, words + HEAD + 8)
+            coarse, fine = _add(coarse, fine, d, words + 12, words + HEAD + 12)
+        scale = multiply(load_scales(page + SCALES + tile % 2 * 32), factor)
+        store_floats(scores + tile * 64, multiply(_in_full(coarse, fine), scale))
+
+
+@inlined()
+def _ahead(page, pages, here, then):
+    """The address to ask for while page `page` of `pages` from `here` is read; `then` is what is read after them."""
+    page += AHEAD
+    return here + page * PAGE_BYTES if page < pages else then + (page - pages) * PAGE_BYTES
+
+
+@inlined()
+def _add(coarse, fine, codes, first, second):
+    """coarse and fine + the products of codes with four times the bytes at two addresses."""
+    return add_products(coarse, codes, repeat_word(first)), add_products(fine, codes, repeat_word(second))
+
+
+@inlined()
+def _in_full(coarse, fine):
+    """128 coarse + fine."""
+    return multiply_add(as_floats(coarse), floats(np.float32(128)), as_floats(fine))
 
 
 @inlined()
@@ -187,23 +182,50 @@ def _softmax(scores, count):
 
 
 @inlined()
-def _mix(values, scales, parts, count, inverse, result):
-    """The mean of `count` values by their parts -> result [D]."""
-    values, result = address_of(values), address_of(result)
-    nothing, zero = floats(np.float32(0)), np.float32(0)
-    a, b, c, d = nothing, nothing, nothing, nothing
-    for position in range(count):
-        scaled = parts[position] * scales[position]
-        zero += scaled
-        part = floats(scaled)
-        at = values + position * HEAD
-        prefetch(at + AHEAD)
-        a = multiply_add(load_small(at), part, a)
-        b = multiply_add(load_small(at + 16), part, b)
-        c = multiply_add(load_small(at + 32), part, c)
-        d = multiply_add(load_small(at + 48), part, d)
-    factor, shift = floats(inverse), floats(np.float32(-128) * zero * inverse)
-    store_floats(result, multiply_add(a, factor, shift))
-    store_floats(result + 64, multiply_add(b, factor, shift))
-    store_floats(result + 128, multiply_add(c, factor, shift))
-    store_floats(result + 192, multiply_add(d, factor, shift))
+def _weigh(values, parts, count):
+    """Parts times the scales of their values, in 16 bits: step (128 first + second). Returns step, and the sums of both bytes.
+
+    parts: the address of float32, `count` and zeros up to a whole tile; of each tile's 64 bytes the first bytes take the first
+    16, the second the next.
+    """
+    tiles = (count + LANES - 1) // LANES
+    most = floats(LEAST)
+    for tile in range(tiles):
+        scales = load_scales(values + tile // 2 * PAGE_BYTES + SCALES + tile % 2 * 32)
+        scaled = multiply(load_floats(parts + tile * 64), scales)
+        store_floats(parts + tile * 64, scaled)
+        most = larger(most, scaled)
+    step = largest(most) / np.float32(_FINEST)
+    coarse, fine = integers(np.int32(0)), integers(np.int32(0))
+    for tile in range(tiles):
+        first, second = _two_bytes(multiply(load_floats(parts + tile * 64), floats(np.float32(1) / step)))
+        store_small(parts + tile * 64, first)
+        store_small(parts + tile * 64 + LANES, second)
+        coarse, fine = add_integers(coarse, first), add_integers(fine, second)
+    return step, total(as_floats(coarse)), total(as_floats(fine))
+
+
+@inlined()
+def _mix(values, after, parts, step, sum_of_first, sum_of_second, count, result):
+    """Values times the bytes that `_weigh` left at `parts` -> result [D] float32, by address. `after` comes next."""
+    pages = (count + PAGE - 1) // PAGE
+    start = integers(np.int32(np.float32(-ZERO) * sum_of_first))
+    begin = integers(np.int32(np.float32(-ZERO) * sum_of_second))
+    a, b, c, d, e, f, g, h = start, begin, start, begin, start, begin, start, begin
+    for tile in range((count + LANES - 1) // LANES):
+        page = values + tile // 2 * PAGE_BYTES
+        ahead = _ahead(tile // 2, pages, values, after)
+        prefetch(ahead + SCALES)
+        for index in range(4):
+            within = (tile % 2 * 4 + index) * BLOCK
+            words = parts + tile * 64 + index * 4
+            p, q, r, s = block(page + within, ahead + within)
+            a, b = _add(a, b, p, words, words + LANES)
+            c, d = _add(c, d, q, words, words + LANES)
+            e, f = _add(e, f, r, words, words + LANES)
+            g, h = _add(g, h, s, words, words + LANES)
+    factor = floats(step)
+    store_floats(result, multiply(_in_full(a, b), factor))
+    store_floats(result + 64, multiply(_in_full(c, d), factor))
+    store_floats(result + 128, multiply(_in_full(e, f), factor))
+    store_floats(result + 192, multiply(_in_full(g, h), factor))

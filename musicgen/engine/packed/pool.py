@@ -1,7 +1,7 @@
 """Rows of many clips on the CPU, stepped by compiled code on packed weights: same interface as `engine.pool.Pool`.
 
-Every row has a home of its own for keys and values in 8 bits, which are allocated once. Clips of a prefix or a prompt enter
-by the same step, many tokens at a time.
+Every row has a home of its own for keys and values (`cache`), which is allocated once. Clips of a prefix or a prompt enter by
+the same step, many tokens at a time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import torch
 
 from musicgen.engine.graph import EMPTY
 from musicgen.engine.homes import HomePool, Text
-from musicgen.engine.packed import GROUP, HEAD, LANES, TERMS
+from musicgen.engine.packed import GROUP, HEAD, PAGE, TERMS
+from musicgen.engine.packed.cache import allocate
 from musicgen.engine.packed.step import Room, Store, product, step
 from musicgen.engine.packed.weights import Table
 from musicgen.engine.pool import whole
@@ -35,13 +36,9 @@ class PackedPool(HomePool):
         self._table = table
         config = lm.config
         texts = text_capacity if config.cross_attention else 0
-        layers, heads, positions = config.num_layers, config.num_heads, whole(capacity, LANES)
-        # Zeros of the operating system: pages are taken when they are first written.
+        layers, heads, positions = config.num_layers, config.num_heads, whole(capacity, PAGE)
         self._store = Store(
-            keys=np.zeros((layers, rows, heads, positions, HEAD), dtype=np.uint8),
-            values=np.zeros((layers, rows, heads, positions, HEAD), dtype=np.uint8),
-            key_scales=np.zeros((layers, rows, heads, positions), dtype=np.float32),
-            value_scales=np.zeros((layers, rows, heads, positions), dtype=np.float32),
+            cache=allocate(layers, rows, heads, capacity),
             text_keys=np.zeros((layers, rows, heads, texts, HEAD), dtype=np.float32),
             text_values=np.zeros((layers, rows, heads, texts, HEAD), dtype=np.float32),
             text_masks=np.zeros((rows, texts), dtype=np.float32),
@@ -56,12 +53,12 @@ class PackedPool(HomePool):
             wide=np.zeros((tokens, widest), dtype=np.float32),
             narrow=np.zeros((tokens, config.dim), dtype=np.float32),
             queries=np.zeros((tokens, heads, 2 * HEAD), dtype=np.int8),
-            scores=np.zeros((tokens, heads, max(positions, whole(texts, LANES))), dtype=np.float32),
+            scores=np.zeros((tokens, heads, max(positions, whole(texts, PAGE))), dtype=np.float32),
         )
 
     @property
     def bytes(self) -> int:
-        return sum(store.nbytes for store in self._store[:4])
+        return self._store.cache.nbytes
 
     def _read_text(self, text: Text, homes: list[int]) -> None:
         projected, mask = text

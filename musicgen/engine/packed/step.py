@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from musicgen.engine.packed.attention import attend, attend_text, enter
+from musicgen.engine.packed.attention import attend, attend_text
+from musicgen.engine.packed.cache import enter
 from musicgen.engine.packed.compiling import compiled, inlined
 from musicgen.engine.packed.products import BITS, SIZE_IN, SIZE_OUT, round_rows, times
 from musicgen.engine.packed.vectors import (
@@ -44,12 +45,9 @@ class Weights(NamedTuple):
 
 
 class Store(NamedTuple):
-    """Keys and values by layer, as `attention` has them; the text's as well, of no length where there is none."""
+    """Keys and values by layer, as `cache` has them; the text's, in float32, of no length where there is none."""
 
-    keys: np.ndarray
-    values: np.ndarray
-    key_scales: np.ndarray
-    value_scales: np.ndarray
+    cache: np.ndarray
     text_keys: np.ndarray
     text_values: np.ndarray
     text_masks: np.ndarray
@@ -78,12 +76,11 @@ def step(x, homes, positions, last, weights, store, room, logits):
     queries, scores = room.queries[:tokens], room.scores[:tokens]
     products, norms = weights.products, weights.norms
     for layer in range(weights.layers):
-        keys, values = store.keys[layer], store.values[layer]
-        key_scales, value_scales = store.key_scales[layer], store.value_scales[layer]
+        cache = store.cache[layer]
         normalise(x, norms[0], narrow)
         product(products[0], narrow, codes, steps, sums, wide)
-        enter(wide, homes, positions, keys, values, key_scales, value_scales)
-        attend(wide, homes, positions, keys, values, key_scales, value_scales, queries, scores, narrow)
+        enter(wide, homes, positions, cache)
+        attend(wide, homes, positions, cache, queries, scores, narrow)
         product(products[1], narrow, codes, steps, sums, wide)
         increase(x, wide)
         products, norms = products[2:], norms[1:]

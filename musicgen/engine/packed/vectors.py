@@ -14,11 +14,12 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import RequireLiteralValue
 from numba.extending import intrinsic, models, register_model
 
 from musicgen.engine.packed.compiling import inlined
 
-_BYTE, _INT, _FLOAT = ir.IntType(8), ir.IntType(32), ir.FloatType()
+_BYTE, _WORD, _INT, _LONG, _FLOAT = *(ir.IntType(bits) for bits in (8, 16, 32, 64)), ir.FloatType()
 _BYTES, _INTS, _FLOATS = ir.VectorType(_BYTE, 64), ir.VectorType(_INT, 16), ir.VectorType(_FLOAT, 16)
 
 
@@ -97,16 +98,6 @@ def load_odd(_, address):
 
 
 @intrinsic
-def load_small(_, address):
-    """16 unsigned bytes from an address, as floats."""
-
-    def build(builder: ir.IRBuilder, at: Any) -> Any:
-        return builder.uitofp(builder.zext(_load(builder, at, ir.VectorType(_BYTE, 16)), _INTS), _FLOATS)
-
-    return _instruction(Floats, types.int64)(build)
-
-
-@intrinsic
 def store_floats(_, address, value):
     """Write 16 float32 to an address."""
 
@@ -125,6 +116,71 @@ def store_small(_, address, value):
         builder.store(builder.trunc(value, small), builder.inttoptr(at, small.as_pointer()), align=1)
 
     return _instruction(types.none, types.int64, Integers)(build)
+
+
+@intrinsic
+def load_fours(_, address):
+    """Of 64 float32 from an address, the first 4 of every 16."""
+
+    def build(builder: ir.IRBuilder, at: Any) -> Any:
+        four = ir.VectorType(_FLOAT, 4)
+        fours = [_load(builder, builder.add(at, _LONG(64 * index)), four) for index in range(4)]
+        halves = [builder.shuffle_vector(*pair, _lanes(range(8))) for pair in (fours[:2], fours[2:])]
+        return builder.shuffle_vector(*halves, _lanes(range(16)))
+
+    return _instruction(Floats, types.int64)(build)
+
+
+@intrinsic
+def load_scales(_, address):
+    """16 bfloat16 from an address, as floats."""
+
+    def build(builder: ir.IRBuilder, at: Any) -> Any:
+        words = builder.zext(_load(builder, at, ir.VectorType(_WORD, 16)), _INTS)
+        return builder.bitcast(builder.shl(words, _constant(_INTS, 16)), _FLOATS)
+
+    return _instruction(Floats, types.int64)(build)
+
+
+@intrinsic
+def store_fours(_, address, stride, value):
+    """Write 16 integers as bytes, which they must fit: 4 to an address, and 4 each `stride` bytes further."""
+
+    def build(builder: ir.IRBuilder, at: Any, stride: Any, value: Any) -> None:
+        four = ir.VectorType(_BYTE, 4)
+        small = builder.trunc(value, ir.VectorType(_BYTE, 16))
+        for index in range(4):
+            part = builder.shuffle_vector(small, small, _lanes(range(4 * index, 4 * index + 4)))
+            builder.store(part, builder.inttoptr(at, four.as_pointer()), align=1)
+            at = builder.add(at, stride)
+
+    return _instruction(types.none, types.int64, types.int64, Integers)(build)
+
+
+@intrinsic
+def store_every_fourth(_, address, which, value):
+    """Write 16 integers as bytes, which they must fit: every fourth of 64 at an address, from byte `which` on."""
+
+    def build(builder: ir.IRBuilder, at: Any, which: Any, value: Any) -> None:
+        pointer = builder.inttoptr(at, _INTS.as_pointer())
+        places = _everywhere(builder, builder.trunc(builder.shl(which, _LONG(3)), _INT), _INTS)
+        others = builder.not_(builder.shl(_constant(_INTS, 255), places))
+        kept = builder.and_(builder.load(pointer, align=4), others)
+        builder.store(builder.or_(kept, builder.shl(value, places)), pointer, align=4)
+
+    return _instruction(types.none, types.int64, types.int64, Integers)(build)
+
+
+@intrinsic
+def store_scale(_, address, value):
+    """Write a positive float32 to an address as the nearest bfloat16. Returns that."""
+
+    def build(builder: ir.IRBuilder, at: Any, value: Any) -> Any:
+        word = builder.lshr(builder.add(builder.bitcast(value, _INT), _INT(0x8000)), _INT(16))
+        builder.store(builder.trunc(word, _WORD), builder.inttoptr(at, _WORD.as_pointer()), align=1)
+        return builder.bitcast(builder.shl(word, _INT(16)), _FLOAT)
+
+    return _instruction(types.float32, types.int64, types.float32)(build)
 
 
 @intrinsic
@@ -158,6 +214,21 @@ def low(_, codes):
 def high(_, codes):
     """The high 4 bits of every byte."""
     return _instruction(Bytes, Bytes)(lambda builder, codes: builder.lshr(codes, _constant(_BYTES, 4)))
+
+
+@intrinsic
+def with_high_bits(_, codes, pairs, left):
+    """Bytes of 4 bits, with bits 4 and 5 from `pairs`, moved up by `left` (a constant; down where it is negative)."""
+    if not isinstance(left, types.IntegerLiteral):
+        raise RequireLiteralValue("left")
+    by = left.literal_value
+
+    def build(builder: ir.IRBuilder, codes: Any, pairs: Any, _left: Any) -> Any:
+        move = builder.shl if by > 0 else builder.lshr
+        moved = move(pairs, _constant(_BYTES, abs(by))) if by else pairs
+        return builder.or_(codes, builder.and_(moved, _constant(_BYTES, 0x30)))
+
+    return _instruction(Bytes, Bytes, Bytes, left)(build)
 
 
 @intrinsic
@@ -197,6 +268,31 @@ def integers(_, value):
 def add_integers(_, a, b):
     """a + b."""
     return _instruction(Integers, Integers, Integers)(lambda builder, a, b: builder.add(a, b))
+
+
+@intrinsic
+def join_low_bits(_, a, b):
+    """The low 4 bits of a, and above them those of b."""
+
+    def build(builder: ir.IRBuilder, a: Any, b: Any) -> Any:
+        a, b = (builder.and_(codes, _constant(_INTS, 15)) for codes in (a, b))
+        return builder.or_(a, builder.shl(b, _constant(_INTS, 4)))
+
+    return _instruction(Integers, Integers, Integers)(build)
+
+
+@intrinsic
+def join_high_bits(_, a, b, c, d):
+    """Bits 4 and 5, the highest, of a, above them those of b, c, d."""
+
+    def build(builder: ir.IRBuilder, *codes: Any) -> Any:
+        joined = _constant(_INTS, 0)
+        for index, code in enumerate(codes):
+            pair = builder.lshr(code, _constant(_INTS, 4))
+            joined = builder.or_(joined, builder.shl(pair, _constant(_INTS, 2 * index)))
+        return joined
+
+    return _instruction(Integers, Integers, Integers, Integers, Integers)(build)
 
 
 @intrinsic
