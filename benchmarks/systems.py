@@ -48,7 +48,8 @@ def bytes_of_a_step(config: LMConfig, precision: str) -> float:
 
 
 def write_weights(shape: str, folder: Path) -> Path:
-    """A random text model of a published shape, in the transformers layout."""
+    """A random text model of a published shape, in the transformers layout. Its language model has float32 numbers that 16 bits
+    hold, as the published ones, which were stored in half precision before."""
     dim, layers, heads = SHAPES[shape]
     torch.manual_seed(0)
     encodec = EncodecConfig(
@@ -61,6 +62,7 @@ def write_weights(shape: str, folder: Path) -> Path:
     t5 = T5Config(d_model=768, d_ff=3072, num_layers=12, num_heads=12, d_kv=64)
     config = MusicgenConfig(text_encoder=t5.to_dict(), audio_encoder=encodec.to_dict(), decoder=decoder.to_dict())
     model = MusicgenForConditionalGeneration(config)
+    model.decoder.half().float()
     model.generation_config.decoder_start_token_id = model.generation_config.pad_token_id = 2048
     model.save_pretrained(folder)
     words = {word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", *sorted(set(PROMPT.split()))])}

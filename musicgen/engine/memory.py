@@ -49,7 +49,8 @@ def weight_bytes(config: LMConfig, precision: str) -> int:
 
 
 def table_bytes(config: LMConfig, precision: str) -> int:
-    """Of what the compiled step keeps beside packed weights: norms in float32, and what each group's zero stands for."""
+    """At most of what the compiled step keeps beside a model's weights: norms in float32; what each group's zero stands for in
+    int4; a copy of the weights in 16 bits in float32, where they lose nothing by it."""
     if not packed.fits(config, precision):
         return 0
     c = config
@@ -58,8 +59,15 @@ def table_bytes(config: LMConfig, precision: str) -> int:
     if c.cross_attention:
         layer += [(c.dim, c.dim), (2 * c.dim, c.dim), (c.dim, c.dim)]
         norms = 3
-    shifts = sum(outputs * whole(inputs // INT4_GROUP, packed.TERMS) for outputs, inputs in layer)
-    return 4 * (c.num_layers * (shifts if precision == "int4" else 0) + (norms * c.num_layers + 1) * 2 * c.dim)
+    kept = 4 * (norms * c.num_layers + 1) * 2 * c.dim
+    if precision == "int4":
+        kept += 4 * c.num_layers * sum(outputs * whole(inputs // INT4_GROUP, packed.TERMS) for outputs, inputs in layer)
+    if precision == "float32":
+        kept += 2 * (
+            c.num_layers * sum(outputs * inputs for outputs, inputs in layer)
+            + c.num_codebooks * c.codebook_size * c.dim
+        )
+    return kept
 
 
 def cache_bytes(config: LMConfig, precision: str, rows: int, capacity: int, device: torch.device) -> int:
@@ -68,7 +76,8 @@ def cache_bytes(config: LMConfig, precision: str, rows: int, capacity: int, devi
     if not supports(device):
         key = value = capacity * head * element
     elif packed.fits(config, precision):
-        key = value = whole(capacity, packed.PAGE) // packed.PAGE * packed.PAGE_BYTES
+        page = packed.EXACT_PAGE_BYTES if precision == "float32" else packed.PAGE_BYTES
+        key = value = -(-capacity // packed.PAGE) * page
     else:
         blocks = -(-capacity // BLOCK)
         key = value = blocks * BLOCK * head * element

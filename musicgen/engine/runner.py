@@ -60,10 +60,11 @@ class Engine:
         """capacity: positions of a row, prefix included; text_capacity: vectors of a cross-attention condition."""
         if not serves(self.lm.embedding.weight.device):
             return TorchPool(self.lm, rows, capacity, text_capacity)
-        if packed.fits(self.lm.config, precision_of(self.lm)):
+        table = self._weights.get() if packed.fits(self.lm.config, precision_of(self.lm)) else None
+        if table is not None:
             from musicgen.engine.packed.pool import PackedPool
 
-            return PackedPool(self._weights.get(), self.lm, rows, capacity, text_capacity)
+            return PackedPool(table, self.lm, rows, capacity, text_capacity)
         return PagedPool(self._graph.get(), self.lm, rows, capacity)
 
     def start(self, conditions: Conditions, rows: int, capacity: int) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -92,7 +93,7 @@ def accelerate(model: MusicGen) -> None:
 def build(lm: LanguageModel) -> openvino.CompiledModel:
     """The graph of a language model, in the precision it was given."""
     precision = precision_of(lm)
-    few_bits = precision in packed.PRECISIONS
+    few_bits = precision in packed.FEW_BITS
     return compile_graph(
         graph.build(lm),
         {
@@ -104,9 +105,11 @@ def build(lm: LanguageModel) -> openvino.CompiledModel:
     )
 
 
-def tables(lm: LanguageModel) -> Table:
-    """The weights of a language model as compiled steps read them."""
-    from musicgen.engine.packed.weights import Table
+def tables(lm: LanguageModel) -> Table | None:
+    """The weights of a language model as compiled steps read them; none of a float32 model that needs all its bits."""
+    from musicgen.engine.packed.weights import Table, holds
 
+    if precision_of(lm) == "float32" and not holds(lm):
+        return None
     claim()
     return Table(lm)

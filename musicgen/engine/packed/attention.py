@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from musicgen.engine.packed import HEAD, PAGE, PAGE_BYTES
-from musicgen.engine.packed.cache import BLOCK, LANES, LEAST, SCALES, ZERO, block
+from musicgen.engine.packed import HEAD, LANES, PAGE, PAGE_BYTES
+from musicgen.engine.packed.cache import BLOCK, LEAST, SCALES, ZERO, block
 from musicgen.engine.packed.compiling import compiled, inlined
 from musicgen.engine.packed.vectors import (
     add,
@@ -38,7 +38,7 @@ from musicgen.engine.packed.vectors import (
 
 AHEAD = 4
 """Pages from what is read to what memory is asked for: it answers too late otherwise."""
-_TO_SCORE = np.float32(HEAD**-0.5 * 1.4426950408889634)
+TO_SCORE = np.float32(HEAD**-0.5 * 1.4426950408889634)
 """Over the root of D, and from powers of e to powers of two."""
 _FINEST = 16000
 """The largest number of 16 bits: its first byte is 125, and rounding adds at most one."""
@@ -62,7 +62,7 @@ def attend(qkv, homes, positions, cache, queries, scores, result):
         after = address_of(cache[homes[token], (head + 1) % heads, 0])
         step, sum_of_codes = _round_query(address_of(number), address_of(query))
         _score(keys, values, address_of(query), step, sum_of_codes, count, address_of(parts))
-        inverse = _softmax(parts, count)
+        inverse = softmax(parts, count)
         step, first, second = _weigh(values, address_of(parts), count)
         _mix(values, after, address_of(parts), step * inverse, first, second, count, address_of(to))
 
@@ -87,8 +87,8 @@ def attend_text(query, homes, keys, values, masks, counts, scores, result):
             a = multiply(load_floats(at), load_floats(key + position * 256))
             for index in range(64, 256, 64):
                 a = multiply_add(load_floats(at + index), load_floats(key + position * 256 + index), a)
-            parts[position] = total(a) * _TO_SCORE + masks[home, position]
-        inverse = floats(_softmax(parts, counts[home]))
+            parts[position] = total(a) * TO_SCORE + masks[home, position]
+        inverse = floats(softmax(parts, counts[home]))
         to = address_of(result[token, head * HEAD :])
         for index in range(0, 256, 64):
             a = floats(np.float32(0))
@@ -127,7 +127,7 @@ def _two_bytes(numbers):
 def _score(keys, values, query, step, sum_of_codes, count, scores):
     """Products of a query with `count` keys, as powers of two -> scores. The values come next."""
     start, nothing = integers(np.int32(-ZERO * sum_of_codes)), integers(np.int32(0))
-    factor, pages = floats(step * _TO_SCORE), (count + PAGE - 1) // PAGE
+    factor, pages = floats(step * TO_SCORE), (count + PAGE - 1) // PAGE
     for tile in range((count + LANES - 1) // LANES):
         page = keys + tile // 2 * PAGE_BYTES
         ahead = _ahead(tile // 2, pages, keys, values)
@@ -165,7 +165,7 @@ def _in_full(coarse, fine):
 
 
 @inlined()
-def _softmax(scores, count):
+def softmax(scores, count):
     """2^(score - largest) of `count` scores, in place, and zeros up to a whole tile. Returns one over their sum."""
     tiles = (count + LANES - 1) // LANES
     scores[count : tiles * LANES] = _NEVER

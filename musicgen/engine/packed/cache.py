@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from musicgen.engine.packed import HEAD, PAGE, PAGE_BYTES
+from musicgen.engine.packed import HEAD, LANES, PAGE, PAGE_BYTES
 from musicgen.engine.packed.compiling import compiled, inlined
 from musicgen.engine.packed.vectors import (
     add_integers,
@@ -42,8 +42,6 @@ from musicgen.engine.packed.vectors import (
     with_high_bits,
 )
 
-LANES = PAGE // 2
-"""Positions of half a page."""
 BLOCK = 3 * 64
 """Bytes of a block, of four to a half."""
 SCALES = 2 * 4 * BLOCK
@@ -57,10 +55,10 @@ _LINE = 64
 """Bytes that memory gives at once: where an array begins at one, no vector lies in two."""
 
 
-def allocate(layers: int, homes: int, heads: int, capacity: int) -> np.ndarray:
-    """[layers, homes, heads, 2, pages, PAGE_BYTES] uint8: zeros of the operating system, so memory is taken when it is
+def allocate(layers: int, homes: int, heads: int, capacity: int, page_bytes: int = PAGE_BYTES) -> np.ndarray:
+    """[layers, homes, heads, 2, pages, page_bytes] uint8: zeros of the operating system, so memory is taken when it is
     first written."""
-    shape = layers, homes, heads, 2, -(-capacity // PAGE), PAGE_BYTES
+    shape = layers, homes, heads, 2, -(-capacity // PAGE), page_bytes
     size = int(np.prod(shape))
     room = np.zeros(size + _LINE, dtype=np.uint8)
     begin = -room.ctypes.data % _LINE

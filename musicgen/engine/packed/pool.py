@@ -16,11 +16,12 @@ import torch
 
 from musicgen.engine.graph import EMPTY
 from musicgen.engine.homes import HomePool, Text
-from musicgen.engine.packed import GROUP, HEAD, PAGE, TERMS
+from musicgen.engine.packed import EXACT_PAGE_BYTES, GROUP, HEAD, PAGE, PAGE_BYTES, TERMS
 from musicgen.engine.packed.cache import allocate
 from musicgen.engine.packed.step import Room, Store, product, step
 from musicgen.engine.packed.weights import Table
 from musicgen.engine.pool import whole
+from musicgen.engine.precision import precision_of
 from musicgen.lm import LanguageModel
 
 TOKENS = 64
@@ -37,8 +38,10 @@ class PackedPool(HomePool):
         config = lm.config
         texts = text_capacity if config.cross_attention else 0
         layers, heads, positions = config.num_layers, config.num_heads, whole(capacity, PAGE)
+        exact = precision_of(lm) == "float32"
         self._store = Store(
-            cache=allocate(layers, rows, heads, capacity),
+            cache=allocate(layers, rows, heads, capacity, EXACT_PAGE_BYTES if exact else PAGE_BYTES),
+            exact=exact,
             text_keys=np.zeros((layers, rows, heads, texts, HEAD), dtype=np.float32),
             text_values=np.zeros((layers, rows, heads, texts, HEAD), dtype=np.float32),
             text_masks=np.zeros((rows, texts), dtype=np.float32),

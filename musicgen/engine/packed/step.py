@@ -14,6 +14,8 @@ from numba import prange
 from musicgen.engine.packed.attention import attend, attend_text
 from musicgen.engine.packed.cache import enter
 from musicgen.engine.packed.compiling import compiled, inlined
+from musicgen.engine.packed.exact import attend_exact, enter_exact
+from musicgen.engine.packed.halves import times_halves
 from musicgen.engine.packed.products import BITS, SIZE_IN, SIZE_OUT, round_rows, times
 from musicgen.engine.packed.vectors import (
     address_of,
@@ -45,9 +47,11 @@ class Weights(NamedTuple):
 
 
 class Store(NamedTuple):
-    """Keys and values by layer, as `cache` has them; the text's, in float32, of no length where there is none."""
+    """Keys and values by layer, as `cache` has them, or as `exact` has them; the text's, in float32, of no length where there
+    is none."""
 
     cache: np.ndarray
+    exact: bool
     text_keys: np.ndarray
     text_values: np.ndarray
     text_masks: np.ndarray
@@ -79,8 +83,12 @@ def step(x, homes, positions, last, weights, store, room, logits):
         cache = store.cache[layer]
         normalise(x, norms[0], narrow)
         product(products[0], narrow, codes, steps, sums, wide)
-        enter(wide, homes, positions, cache)
-        attend(wide, homes, positions, cache, queries, scores, narrow)
+        if store.exact:
+            enter_exact(wide, homes, positions, cache)
+            attend_exact(wide, homes, positions, cache, scores, narrow)
+        else:
+            enter(wide, homes, positions, cache)
+            attend(wide, homes, positions, cache, queries, scores, narrow)
         product(products[1], narrow, codes, steps, sums, wide)
         increase(x, wide)
         products, norms = products[2:], norms[1:]
@@ -108,8 +116,11 @@ def step(x, homes, positions, last, weights, store, room, logits):
 @compiled()
 def product(weight, x, codes, steps, sums, y):
     """x [N, >= in] -> y [N, >= out]."""
-    round_rows(x, weight[SIZE_IN], weight[BITS] == 4, codes, steps, sums)
-    times(weight, codes, steps, sums, y)
+    if weight[BITS] == 16:
+        times_halves(weight, x, y)
+    else:
+        round_rows(x, weight[SIZE_IN], weight[BITS] == 4, codes, steps, sums)
+        times(weight, codes, steps, sums, y)
 
 
 @compiled(reorders=True)

@@ -119,6 +119,16 @@ def store_small(_, address, value):
 
 
 @intrinsic
+def load_halves(_, address):
+    """16 float16 from an address, as floats."""
+
+    def build(builder: ir.IRBuilder, at: Any) -> Any:
+        return builder.fpext(_load(builder, at, ir.VectorType(ir.HalfType(), 16)), _FLOATS)
+
+    return _instruction(Floats, types.int64)(build)
+
+
+@intrinsic
 def load_fours(_, address):
     """Of 64 float32 from an address, the first 4 of every 16."""
 
@@ -187,6 +197,16 @@ def store_scale(_, address, value):
 def load_float(_, address):
     """One float32 from an address."""
     return _instruction(types.float32, types.int64)(lambda builder, at: _load(builder, at, _FLOAT))
+
+
+@intrinsic
+def store_float(_, address, value):
+    """Write one float32 to an address."""
+
+    def build(builder: ir.IRBuilder, at: Any, value: Any) -> None:
+        builder.store(value, builder.inttoptr(at, _FLOAT.as_pointer()), align=4)
+
+    return _instruction(types.none, types.int64, types.float32)(build)
 
 
 @intrinsic

@@ -1,4 +1,5 @@
-"""A language model's weights as the compiled step reads them: where they are, nothing copied but norms and shifts."""
+"""A language model's weights as the compiled step reads them: where they are, nothing copied but norms and shifts; or, of a
+model in float32, a copy in 16 bits."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from musicgen.transformer import Block, CrossAttention
 
 
 class Table:
-    """Of a model with packed weights, which stay where they are. What the table points at lives as long as it."""
+    """Of a model with packed weights, which stay where they are, or of one in float32 of which `holds` is true. What the table
+    points at lives as long as it."""
 
     def __init__(self, lm: LanguageModel) -> None:
         self._held: list[torch.Tensor] = []
@@ -40,8 +42,18 @@ class Table:
         """Entries [L, 6] of what makes keys and values of a text."""
 
 
+def holds(lm: LanguageModel) -> bool:
+    """Whether 16 bits lose nothing of any weight that a step multiplies with: so it is where they were stored in 16 bits."""
+    layers = (module for module in lm.modules() if isinstance(module, nn.Linear))
+    return all(layer.bias is None and torch.equal(layer.weight.half().float(), layer.weight) for layer in layers)
+
+
 def entry(layer: nn.Module, held: list[torch.Tensor]) -> list[int]:
-    """A packed layer as an entry of a table (`products.CODES` and what follows it); `held` gets what it points at."""
+    """A layer as an entry of a table (`products.CODES` and what follows it); `held` gets what it points at."""
+    if isinstance(layer, nn.Linear):
+        codes = layer.weight.detach().half().contiguous()
+        held.append(codes)
+        return [codes.data_ptr(), 0, 0, codes.shape[1], codes.shape[0], 16]
     assert isinstance(layer, Int8Linear | Int4Linear)
     codes, scale = layer.codes.contiguous(), layer.scale.float().contiguous()
     held += [codes, scale]
