@@ -60,12 +60,18 @@ class Engine:
         """capacity: positions of a row, prefix included; text_capacity: vectors of a cross-attention condition."""
         if not serves(self.lm.embedding.weight.device):
             return TorchPool(self.lm, rows, capacity, text_capacity)
-        table = self._weights.get() if packed.fits(self.lm.config, precision_of(self.lm)) else None
+        table = self._table(rows)
         if table is not None:
             from musicgen.engine.packed.pool import PackedPool
 
             return PackedPool(table, self.lm, rows, capacity, text_capacity)
         return PagedPool(self._graph.get(), self.lm, rows, capacity)
+
+    def _table(self, rows: int) -> Table | None:
+        """For the compiled steps, where they serve this model and are the faster way."""
+        precision = precision_of(self.lm)
+        fits = packed.fits(self.lm.config, precision) and (precision != "float32" or rows <= packed.EXACT_ROWS)
+        return self._weights.get() if fits else None
 
     def start(self, conditions: Conditions, rows: int, capacity: int) -> Callable[[torch.Tensor], torch.Tensor]:
         """As `LanguageModel.start`."""

@@ -102,7 +102,7 @@ def test_products(kind: type, size: int, rows: int) -> None:
     assert (y[:, 48:] == 7).all()
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 8, 11])
 def test_products_of_weights_in_16_bits(rows: int) -> None:
     layer = nn.Linear(768, 48, bias=False)
     layer.weight.data = layer.weight.data.half().float()
@@ -301,8 +301,9 @@ def test_float32_draws_the_readable_paths_codes() -> None:
     assert torch.equal(draw(engine.start(text(0), 2, 200)), draw(lm.start(text(0), 2, 200)))
 
 
-def test_float32_weights_that_need_all_their_bits_are_left_to_the_graph() -> None:
+def test_float32_is_left_to_the_graph_with_many_rows_and_weights_that_need_all_their_bits() -> None:
     lm = model("float32", cross_attention=True)
+    assert isinstance(Engine(lm).pool(packed.EXACT_ROWS + 1, 20, 9), PagedPool)
     lm.blocks[1].ffn_in.weight[3, 5] += 2.0**-24  # type: ignore[union-attr, index]
     assert isinstance(Engine(lm).pool(2, 20, 9), PagedPool)
 

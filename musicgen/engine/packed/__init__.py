@@ -32,6 +32,10 @@ EXACT_PAGE_BYTES = PAGE * HEAD * 4
 """In float32."""
 
 
+EXACT_ROWS = 16
+"""In float32, rows for which packed steps are faster: with more, the time is that of multiplying, and OpenVINO's better."""
+
+
 def fits(config: LMConfig, precision: str) -> bool:
     """Whether the compiled step has this shape in this precision, and this processor its instructions. In float32 the weights
     have to allow it as well (`weights.holds`)."""

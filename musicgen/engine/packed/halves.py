@@ -1,6 +1,6 @@
 """Rows of float32 times weights that were float32 and lose nothing in 16 bits: half the bytes, the same numbers.
 
-Published weights are such: they were stored in half precision. An output's weights come from memory once for four rows, and
+Published weights are such: they were stored in half precision. An output's weights come from memory once for all rows, and
 every sum is made in the same order whatever rows are beside it.
 """
 
