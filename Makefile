@@ -35,7 +35,7 @@ lint: $(VENV)/.development
 
 # The embedded models from nothing: compose, train, measure, write cards. Some hours on four cores. A rehearsal of all of it
 # takes minutes: make pretrained PIECES="40 40 24 24 24" CHANGES="optimisation.steps=2" QUALITY="--count 2 --tagger 60"
-pretrained: PIECES ?= 1600 3000 320 2000 2200
+pretrained: PIECES ?= 1600 3000 800 2000 2200
 pretrained: export MALLOC_MMAP_THRESHOLD_ := 17179869184
 pretrained: export MALLOC_TRIM_THRESHOLD_ := 17179869184
 pretrained: export THP_MEM_ALLOC_ENABLE := 1
