@@ -157,7 +157,7 @@ def _results(
                                "rtf": round(median / options.duration, 3), "runs": times[system, precision]}  # fmt: skip
         if system == "ours":
             row["bound_seconds"] = round(
-                num_steps * bytes_of_a_step(config, precision) / (facts["bandwidth_gb_s"] * 1e9), 3
+                num_steps * bytes_of_a_step(config, precision, options.device) / (facts["bandwidth_gb_s"] * 1e9), 3
             )
             found = {peer: [medians[way] for way in ways if way in medians] for peer, ways in PEERS.items()}
             row["ratios"] = {peer: round(min(seconds) / median, 2) for peer, seconds in found.items() if seconds}

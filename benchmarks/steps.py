@@ -37,7 +37,7 @@ def measure(folder: Path, device: str, precision: str, threads: int) -> dict[str
     def read(second: int) -> float:
         config, rows, place = model.lm.config, memory.ROWS_OF_A_SLOT, torch.device(device)
         cache = memory.cache_bytes(config, precision, rows, second * FRAME_RATE, place)
-        return bytes_of_a_step(config, precision) + cache
+        return bytes_of_a_step(config, precision, device) + cache
 
     early, late = around(EARLY), around(LATE)
     return {
