@@ -5,6 +5,7 @@ import math
 import multiprocessing
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+import musicgen
 from musicgen.engine import memory, packed, precision
 from musicgen.engine.linear import Int4Linear, Int8Linear
 from musicgen.engine.packed import (
@@ -28,7 +30,7 @@ from musicgen.engine.packed import (
     vectors,
 )  # fmt: skip
 from musicgen.engine.packed.pool import TOKENS, PackedPool
-from musicgen.engine.packed.weights import Table, entry
+from musicgen.engine.packed.weights import Table, entry, holds
 from musicgen.engine.paged import PagedPool
 from musicgen.engine.pool import TorchPool
 from musicgen.engine.runner import Engine
@@ -374,3 +376,18 @@ def test_memory_is_what_was_stated(name: str, cross_attention: bool) -> None:
     made = sum(tensor.nbytes for tensor in table._held if tensor.data_ptr() not in weights)
     assert made + table.weights.norms.nbytes == memory.table_bytes(lm.config, name)
     assert Engine(lm).pool(6, 75, 9).bytes == memory.cache_bytes(lm.config, name, 6, 75, CPU)
+
+
+def test_published_files_hold_16_bits(audiocraft_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    """audiocraft's files are in half precision; transformers' in float32, made from them. Loading changes no number."""
+    folder = audiocraft_folder("melody")
+    state = torch.load(folder / "state_dict.bin", weights_only=True)
+    state["best_state"] = {name: value.half() for name, value in state["best_state"].items()}
+    torch.save(state, folder / "state_dict.bin")
+    model = musicgen.load(folder, device="cpu")
+    assert holds(model.lm)
+    musicgen.save(model, tmp_path / "transformers")
+    again = musicgen.load(tmp_path / "transformers", device="cpu")
+    assert holds(again.lm)
+    again.lm.heads.weight[0, 0] += 2.0**-24
+    assert not holds(again.lm)
