@@ -16,6 +16,7 @@ from numba import prange
 from musicgen.engine.packed import HEAD, LANES
 from musicgen.engine.packed.attention import TO_SCORE, softmax
 from musicgen.engine.packed.compiling import compiled, inlined
+from musicgen.engine.packed.products import AHEAD
 from musicgen.engine.packed.vectors import (
     add,
     address_of,
@@ -29,8 +30,6 @@ from musicgen.engine.packed.vectors import (
     store_floats,
 )
 
-AHEAD = 8192
-"""Bytes from what is read to what memory is asked for."""
 _TILE = 4 * LANES * HEAD
 """Bytes."""
 
