@@ -102,6 +102,7 @@ class WindowRun:
         self.sequence = self.layout.build(codes, special)
         uniforms = [stream.uniforms(self.layout.num_steps, pattern.num_codebooks) for stream in streams]
         self._uniforms = torch.stack(uniforms)
+        self._steps = self.layout.steps.to(device)
         self._complete_at = self.layout.steps.amax(dim=0).tolist()
         self._start = self.step = self.layout.first_step_of_frame(known)
         self._complete = known
@@ -131,7 +132,7 @@ class WindowRun:
         column = self.sequence[:, :, self.step]
         self.sequence[:, :, self.step] = torch.where(column == UNKNOWN, drawn, column)
         new = bisect_right(self._complete_at, self.step, lo=self._complete)
-        finished = self.layout.steps[:, self._complete : new].to(self.sequence.device)
+        finished = self._steps[:, self._complete : new]
         codes = self.sequence.gather(2, finished.expand(self.sequence.shape[0], -1, -1))
         self._complete = new
         self.step += 1

@@ -62,11 +62,19 @@ def sample(logits: torch.Tensor, options: GenerationOptions, uniforms: torch.Ten
         return logits.argmax(dim=-1)
     if uniforms is None:
         raise InputError("sampling needs one uniform number for each code")
-    probabilities = filtered_probabilities(logits, options)
+    device = logits.device
+    probabilities = filtered_probabilities(logits.to(with_float64(device)), options)
     cumulative = probabilities.cumsum(dim=-1)
-    # Scaled to the sum as it was computed, and never past the last code that has any probability.
-    threshold = uniforms.to(cumulative.device, cumulative.dtype)[..., None] * cumulative[..., -1:]
-    return (cumulative <= threshold).sum(dim=-1).clamp(max=logits.shape[-1] - 1)
+    # Scaled to the sum as it was computed, and never past the last code that has any probability. Not waiting for the copy
+    # lets the processor prepare the next step while a GPU makes this one.
+    numbers = uniforms.to(cumulative.device, cumulative.dtype, non_blocking=True)
+    threshold = numbers[..., None] * cumulative[..., -1:]
+    return (cumulative <= threshold).sum(dim=-1).clamp(max=logits.shape[-1] - 1).to(device)
+
+
+def with_float64(device: torch.device) -> torch.device:
+    """Where a device's numbers are drawn: Apple's GPUs have no float64."""
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 def filtered_probabilities(logits: torch.Tensor, options: GenerationOptions) -> torch.Tensor:

@@ -17,6 +17,9 @@ atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported: its kernels run here too, slowly
+
 from tests import standins  # noqa: E402
 
 GOLDEN = Path(__file__).parent / "golden"

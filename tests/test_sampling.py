@@ -8,7 +8,7 @@ from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWa
 
 from musicgen.errors import InputError
 from musicgen.options import GenerationOptions
-from musicgen.sampling import ClipStream, clip_seeds, filtered_probabilities, sample
+from musicgen.sampling import ClipStream, clip_seeds, filtered_probabilities, sample, with_float64
 
 
 @settings(max_examples=200, deadline=None)
@@ -75,3 +75,9 @@ def test_seeds() -> None:
             clip_seeds(bad, 2)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="3 seeds for 2 clips"):
         clip_seeds([1, 2, 3], 2)
+
+
+def test_what_has_no_float64_draws_elsewhere() -> None:
+    assert with_float64(torch.device("mps")) == torch.device("cpu")
+    for device in (torch.device("cpu"), torch.device("cuda", 1)):
+        assert with_float64(device) == device

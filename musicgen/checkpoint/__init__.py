@@ -14,7 +14,6 @@ from musicgen.checkpoint import audiocraft_export, audiocraft_layout, hub, trans
 from musicgen.engine.precision import apply as apply_precision
 from musicgen.engine.precision import check as check_precision
 from musicgen.engine.precision import precision_of
-from musicgen.engine.precision import verify as verify_precision
 from musicgen.engine.runner import accelerate
 from musicgen.errors import CheckpointError, InputError
 from musicgen.model import MusicGen
@@ -39,10 +38,7 @@ def load(name: str | os.PathLike[str], device: str | torch.device = "auto", prec
         model.melody.separator.device = target
     apply_precision(model.lm, precision, target)
     accelerate(model)
-    model = model.to(target)
-    if target.type == "cuda":
-        verify_precision(model.lm)
-    return model
+    return model.to(target)
 
 
 def find(name: str | os.PathLike[str]) -> Path:

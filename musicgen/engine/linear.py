@@ -1,15 +1,11 @@
 """Linear layers whose weights are kept in 8 or 4 bits.
 
-A step of generation reads every weight once for a row or two: its time is the bytes read. Here stands what the bits mean.
-On CUDA, PyTorch's own kernels multiply by them in bfloat16; elsewhere `forward` says in float32 what they mean, and on most
-CPUs the engine multiplies without unpacking (`graph.py`).
+A step of generation reads every weight once for a row or two: its time is the bytes read. Here stands what the bits mean:
+`forward` unpacks them. The engine multiplies without unpacking, on CUDA (`fused`) and on most CPUs (`packed`, `graph.py`).
 Shapes: x [..., in] -> [..., out]. It knows nothing of the model around it.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import nn
@@ -17,8 +13,6 @@ from torch.nn import functional as F
 
 INT4_GROUP = 128
 """Weights that share a scale and a zero point."""
-TILES = 8
-"""Of 16 inputs each, that a thread of the CUDA kernel reads at once."""
 
 
 class Int8Linear(nn.Module):
@@ -41,10 +35,7 @@ class Int8Linear(nn.Module):
         return self.codes.float() * self.scale.float()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.is_cuda:
-            rows = x.reshape(-1, x.shape[-1])
-            return torch._weight_int8pack_mm(rows, self.codes, self.scale[:, 0].to(x.dtype)).view(*x.shape[:-1], -1)
-        return F.linear(x, self.weight)
+        return F.linear(x, self.weight.to(x.dtype))
 
 
 class Int4Linear(nn.Module):
@@ -56,8 +47,6 @@ class Int4Linear(nn.Module):
     """[out, groups / 2] uint8, packed alike."""
     scale: torch.Tensor
     """[out, groups, 1] float32."""
-    tiles: tuple[torch.Tensor, torch.Tensor] | None = None
-    """On CUDA, what its kernel reads: the codes in tiles, and `scales_and_zeros`."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
@@ -81,26 +70,8 @@ class Int4Linear(nn.Module):
         """[out, groups] float32, what a group's zero stands for: w = scale * q - shift."""
         return self.scale[..., 0].float() * _unpack(self.zero)
 
-    @property
-    def scales_and_zeros(self) -> torch.Tensor:
-        """[groups, out, 2] bfloat16, as PyTorch's int4 kernels have them: w = scale * (q - 8) + zero."""
-        scale = self.scale[..., 0].float()
-        return torch.stack([scale, scale * (8 - _unpack(self.zero))], dim=-1).transpose(0, 1).contiguous().bfloat16()
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.tiles is not None:
-            rows = x.reshape(-1, x.shape[-1])
-            return torch._weight_int4pack_mm(rows, self.tiles[0], INT4_GROUP, self.tiles[1]).view(*x.shape[:-1], -1)
-        return F.linear(x, self.weight)
-
-    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
-        """Wherever the layer is moved."""
-        super()._apply(fn, recurse)
-        self.tiles = None
-        if self.codes.is_cuda:
-            first_high = (self.codes << 4 | self.codes >> 4).flatten(1)  # the kernel's order within a byte
-            self.tiles = torch._convert_weight_to_int4pack(first_high, TILES), self.scales_and_zeros
-        return self
+        return F.linear(x, self.weight.to(x.dtype))
 
 
 def fits_int4(linear: nn.Linear) -> bool:

@@ -56,11 +56,12 @@ class TorchPool:
         self._texts = [0] * rows
         self._seats: list[Seat] = []
         """Of the rows in use, row by row."""
-        integers = torch.zeros(3, rows, dtype=torch.int64, device=like.device)
-        self._at, self._positions, self._index = integers
-        self._index.copy_(torch.arange(rows))
+        self._places = torch.zeros(2, rows, dtype=torch.int64, device=like.device)
+        """What a step reads: where each row writes, where in time it is."""
+        self._at, self._positions = self._places
         self._sequence = torch.zeros(rows, config.num_codebooks, 1, dtype=torch.int64, device=like.device)
-        """What a step reads: where each row writes, where in time it is, its number, its codes."""
+        """And its codes."""
+        self._index = torch.arange(rows, device=like.device)
         self._shape = (0, 0)
         """Rows and positions of the step being made."""
         self._graphs: dict[tuple[int, int, int], tuple[torch.cuda.CUDAGraph, torch.Tensor]] = {}
@@ -135,22 +136,27 @@ class TorchPool:
         """
         used = self.used
         rows = min(self.rows, 1 << (used - 1).bit_length())
-        end = min(self.capacity, whole(max(self._lengths[:used]) + 1, _POSITIONS))
-        texts = min(self.text_capacity, whole(max(self._texts[:used]), _TEXTS))
         idle = [0] * (rows - used)
-        self._at[:rows].copy_(torch.tensor(self._lengths[:used] + idle))
-        self._positions[:rows].copy_(torch.tensor(self._counts[:used] + idle))
+        places = torch.tensor([self._lengths[:used] + idle, self._counts[:used] + idle])
+        # Not waiting for the copy lets the processor prepare the next step while a GPU makes this one.
+        self._places[:, :rows].copy_(places, non_blocking=True)
         self._sequence[:used].copy_(sequence)
-        return self._run(rows, end, texts)[:used].clone()
+        return self._run(rows, *self._extent())[:used].clone()
+
+    def _extent(self) -> tuple[int, int]:
+        """The positions and the vectors of the text that a step reads."""
+        end = min(self.capacity, whole(max(self._lengths[: self.used]) + 1, _POSITIONS))
+        return end, min(self.text_capacity, whole(max(self._texts[: self.used]), _TEXTS))
 
     def _run(self, rows: int, end: int, texts: int) -> torch.Tensor:
         if self._at.device.type != "cuda":
             return self._forward(rows, end, texts)
         shape = rows, end, texts
-        if shape not in self._graphs:
-            self._graphs[shape] = _capture(lambda: self._forward(*shape))
-        graph, logits = self._graphs[shape]
-        graph.replay()
+        with torch.cuda.device(self._at.device):
+            if shape not in self._graphs:
+                self._graphs[shape] = _capture(lambda: self._forward(*shape))
+            graph, logits = self._graphs[shape]
+            graph.replay()
         return logits
 
     def _forward(self, rows: int, end: int, texts: int) -> torch.Tensor:

@@ -1,5 +1,5 @@
-"""A loaded language model, run fast: on the CPU as a compiled graph, with packed weights as compiled steps, elsewhere as static
-buffers of PyTorch's.
+"""A loaded language model, run fast: on the CPU as a compiled graph, with packed weights as compiled steps; on CUDA as fused
+kernels in a captured graph; elsewhere as static buffers of PyTorch's.
 
 Each is a pool of rows (`Pool`), in which clips join and leave; one call of `generate` is a pool with one clip.
 """
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from musicgen.engine import convolutions, graph, packed
+from musicgen.engine import convolutions, fused, graph, packed
 from musicgen.engine.compiled import claim, compile_graph, serves
 from musicgen.engine.derived import Derived
+from musicgen.engine.fused.trial import agree
 from musicgen.engine.paged import PagedPool
 from musicgen.engine.pool import Seat, TorchPool
 from musicgen.engine.precision import precision_of
@@ -55,10 +56,16 @@ class Engine:
         self.lm = lm
         self._graph = Derived(lm, build)
         self._weights = Derived(lm, tables)
+        self._fused = Derived(lm, agree)
 
     def pool(self, rows: int, capacity: int, text_capacity: int) -> Pool:
         """capacity: positions of a row, prefix included; text_capacity: vectors of a cross-attention condition."""
-        if not serves(self.lm.embedding.weight.device):
+        device = self.lm.embedding.weight.device
+        if device.type == "cuda" and fused.fits(self.lm.config) and self._fused.get():
+            from musicgen.engine.fused.pool import FusedPool
+
+            return FusedPool(self.lm, rows, capacity, text_capacity)
+        if not serves(device):
             return TorchPool(self.lm, rows, capacity, text_capacity)
         table = self._table(rows)
         if table is not None:

@@ -11,6 +11,7 @@ import torch
 
 import musicgen
 from musicgen.engine import Scheduler, convolutions
+from musicgen.engine.fused.pool import FusedPool
 from musicgen.engine.paged import PagedPool
 from musicgen.engine.pool import TorchPool
 from musicgen.engine.runner import Engine
@@ -134,6 +135,7 @@ def test_captured_steps_are_those_of_the_readable_path(audiocraft_folder, kind: 
     with Scheduler(model, slots=3) as scheduler:
         tickets = [scheduler.submit(text, 6.0, seed=seed, options=OPTIONS) for seed, text in enumerate([*TEXTS, ""])]
         waves = [ticket.result() for ticket in tickets]
+        assert isinstance(scheduler._pool, FusedPool)
         assert scheduler._pool._graphs
     engine, model.engine = model.engine, None
     for seed, (text, wave) in enumerate(zip([*TEXTS, ""], waves, strict=True)):
@@ -142,3 +144,21 @@ def test_captured_steps_are_those_of_the_readable_path(audiocraft_folder, kind: 
         model.engine = engine
         assert torch.equal(model.generate_codes(text, 6.0, seed=seed, options=OPTIONS), codes)
         model.engine = None
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", ["text", "stereo"])
+def test_steps_on_a_gpu_are_not_waited_for(audiocraft_folder, kind: str) -> None:
+    model = musicgen.load(audiocraft_folder(kind), "cuda")
+    begun: list[int] = []
+
+    def progress(done: int, _: int) -> None:
+        begun.append(done)
+        if len(begun) == 3:  # by then everything is compiled and captured
+            torch.cuda.set_sync_debug_mode("error")
+
+    try:
+        model.generate_codes(TEXTS, 2.0, seed=0, options=OPTIONS, progress=progress)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(begun) > 50
