@@ -371,7 +371,7 @@ def _packed(products: Products) -> Pass:
         weight = entries[layer]
         y = np.empty((len(x), weight[SIZE_OUT]), np.float32)
         codes, steps, sums = (np.empty((len(x), widest), kind) for kind in (np.int8, np.float32, np.float32))
-        product(weight, x, codes, steps, sums, y)
+        product(weight, x, codes, steps, sums, y, False)
         return y
 
     def first(x: np.ndarray) -> np.ndarray:

@@ -45,7 +45,9 @@ def main() -> int:
         default="transformers",
         help="peers, with commas; one way of a peer: transformers/float32 (default: transformers)",
     )
-    parser.add_argument("--runs", type=int, default=5, help="counted runs of each system (default: 5)")
+    parser.add_argument(
+        "--runs", type=int, default=5, help="counted runs of each system, of each precision with --steps (default: 5)"
+    )
     parser.add_argument("--threads", type=int, default=2, help="processor cores of each system (default: 2)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, help="write the results here")
@@ -78,7 +80,7 @@ def _alone(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], s
             rows += listeners.measure(source, options.device, precision, options.threads, options.duration, counts)
         text = listeners.table(rows)
     elif options.steps:
-        rows = [steps.measure(source, options.device, precision, options.threads) for precision in precisions]
+        rows = steps.measure(source, options.device, precisions, options.threads, options.runs)
         text = steps.table(rows)
     else:
         rows = precision_error.measure(source, options.device, precisions, options.duration)

@@ -22,10 +22,33 @@ EARLY, LATE = 2, 28
 """Seconds of music."""
 
 
-def measure(folder: Path, device: str, precision: str, threads: int) -> dict[str, Any]:
-    """Median milliseconds of a step in the second around EARLY and around LATE."""
+def measure(folder: Path, device: str, precisions: list[str], threads: int, runs: int) -> list[dict[str, Any]]:
+    """Median milliseconds of a step in the second around EARLY and around LATE, medians of `runs` clips; the precisions take
+    turns."""
     torch.set_num_threads(threads)
-    model = musicgen.load(folder, device=device, precision=precision)
+    models = {precision: musicgen.load(folder, device=device, precision=precision) for precision in precisions}
+    pairs: dict[str, list[tuple[float, float]]] = {precision: [] for precision in precisions}
+    for _ in range(runs):
+        for precision, model in models.items():
+            pairs[precision].append(_early_and_late(model))
+    rows = []
+    for precision, model in models.items():
+        early, late = (statistics.median(times) for times in zip(*pairs[precision], strict=True))
+        rows.append(
+            {
+                "precision": precision,
+                "early_ms": round(early, 2),
+                "late_ms": round(late, 2),
+                "ratio": round(late / early, 3),
+                "bound": round(_read(model, precision, LATE) / _read(model, precision, EARLY), 3),
+                "runs": [[round(one, 2) for one in pair] for pair in pairs[precision]],
+            }
+        )
+    return rows
+
+
+def _early_and_late(model: musicgen.MusicGen) -> tuple[float, float]:
+    """Of one clip."""
     times: list[float] = []
     model.generate_codes([PROMPT], 30.0, seed=0, progress=lambda *_: times.append(time.perf_counter()))
     each = [1000 * (after - before) for before, after in itertools.pairwise(times)]
@@ -34,19 +57,14 @@ def measure(folder: Path, device: str, precision: str, threads: int) -> dict[str
         middle = second * FRAME_RATE
         return statistics.median(each[middle - FRAME_RATE // 2 : middle + FRAME_RATE // 2])
 
-    def read(second: int) -> float:
-        config, rows, place = model.lm.config, memory.ROWS_OF_A_SLOT, torch.device(device)
-        cache = memory.cache_bytes(config, precision, rows, second * FRAME_RATE, place)
-        return bytes_of_a_step(config, precision, device) + cache
+    return around(EARLY), around(LATE)
 
-    early, late = around(EARLY), around(LATE)
-    return {
-        "precision": precision,
-        "early_ms": round(early, 2),
-        "late_ms": round(late, 2),
-        "ratio": round(late / early, 3),
-        "bound": round(read(LATE) / read(EARLY), 3),
-    }
+
+def _read(model: musicgen.MusicGen, precision: str, second: int) -> float:
+    """Bytes of a step there."""
+    config, rows = model.lm.config, memory.ROWS_OF_A_SLOT
+    cache = memory.cache_bytes(config, precision, rows, second * FRAME_RATE, model.device)
+    return bytes_of_a_step(config, precision, model.device.type) + cache
 
 
 def table(rows: list[dict[str, Any]]) -> str:

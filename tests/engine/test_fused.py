@@ -153,8 +153,7 @@ def _lm(name: str = "float32", *, cross: bool = True) -> LanguageModel:
     return lm.to(DEVICE)
 
 
-@pytest.mark.parametrize("name", ["float32", "int8", "int4"])
-@pytest.mark.parametrize("cross", [True, False])
+@pytest.mark.parametrize(("name", "cross"), [("float32", True), ("float32", False), ("int8", True), ("int4", True)])
 def test_a_pool_makes_the_steps_of_the_modules(name: str, cross: bool) -> None:
     """Clips of different length, with padding in the prefix, that come and go."""
     lm = _lm(name, cross=cross)
@@ -212,7 +211,7 @@ def test_shapes_that_the_kernels_have_not() -> None:
     assert not fused.fits(LMConfig(1040, 13, 6, 4))  # heads of 80
 
 
-@pytest.mark.parametrize("capability", ["80", "90"])
+@pytest.mark.parametrize("capability", [pytest.param("80", marks=pytest.mark.slow), "90"])
 def test_all_kernels_of_a_step_compile_for_a_gpu(capability: str, tmp_path) -> None:
     """Down to the machine code, with NVIDIA's own assembler; no numbers are left over for memory."""
     if not sys.platform.startswith("linux"):

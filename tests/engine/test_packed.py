@@ -29,6 +29,7 @@ from musicgen.engine.packed import (
     step,
     vectors,
 )  # fmt: skip
+from musicgen.engine.packed.crowds import MANY
 from musicgen.engine.packed.pool import TOKENS, PackedPool
 from musicgen.engine.packed.weights import Table, entry, holds
 from musicgen.engine.paged import PagedPool
@@ -84,10 +85,12 @@ def test_norm() -> None:
 
 @pytest.mark.parametrize("kind", [Int8Linear, Int4Linear])
 @pytest.mark.parametrize("size", [256, 1536, 4096])
-@pytest.mark.parametrize("rows", [1, 2, 3, 4, 7])
-def test_products(kind: type, size: int, rows: int) -> None:
+@pytest.mark.parametrize(
+    ("rows", "many"), [(1, False), (2, False), (3, False), (4, False), (7, False), (1, True), (16, True), (23, True)]
+)
+def test_products(kind: type, size: int, rows: int, many: bool) -> None:
     """What is rounded is rounded to the nearest of 255 values a group; all else is exact."""
-    layer = nn.Linear(size, 48, bias=False)
+    layer = nn.Linear(size, 64, bias=False)
     nn.init.normal_(layer.weight, mean=0.01, std=size**-0.5, generator=torch.Generator().manual_seed(size))
     weights = kind(layer)
     held: list[torch.Tensor] = []
@@ -95,13 +98,13 @@ def test_products(kind: type, size: int, rows: int) -> None:
     x[0, :128] = 0  # a group of nothing
     groups = products.whole_terms(size // 128)
     codes, steps = np.empty((rows, size), dtype=np.int8), np.empty((rows, groups), dtype=np.float32)
-    sums, y = np.full((rows, groups), np.nan, dtype=np.float32), np.full((rows, 50), 7, dtype=np.float32)
-    step.product(np.array(entry(weights, held)), x, codes, steps, sums, y)
+    sums, y = np.full((rows, groups), np.nan, dtype=np.float32), np.full((rows, 66), 7, dtype=np.float32)
+    step.product(np.array(entry(weights, held)), x, codes, steps, sums, y, many)
     grouped = x.reshape(rows, -1, 128).astype(np.float64)
     scale = np.maximum(np.abs(grouped).max(-1, keepdims=True), 1e-20) / 127
     rounded = (np.round(grouped / scale) * scale).reshape(rows, size)
-    np.testing.assert_allclose(y[:, :48], rounded @ weights.weight.double().numpy().T, atol=2e-5)
-    assert (y[:, 48:] == 7).all()
+    np.testing.assert_allclose(y[:, :64], rounded @ weights.weight.double().numpy().T, atol=2e-5)
+    assert (y[:, 64:] == 7).all()
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 8, 11])
@@ -238,7 +241,11 @@ def test_many_steps_at_once_are_the_same_steps(lm: LanguageModel) -> None:
     codes, steps = codes_of(2, TOKENS + 9), TOKENS + 9
     one_by_one = run(pool(lm), codes, text(0), 1)
     for first in (2, 33, steps):
-        assert torch.equal(run(pool(lm), codes, text(0), first), one_by_one[..., first - 1 :])
+        at_once, expected = run(pool(lm), codes, text(0), first), one_by_one[..., first - 1 :]
+        if 2 * first < MANY or precision.precision_of(lm) == "float32":
+            assert torch.equal(at_once, expected)
+        else:  # in another order of sums, so that now and then a number is rounded to its other neighbour
+            assert (at_once - expected).norm() / expected.norm() < 0.02
 
 
 @pytest.mark.parametrize("kind", ["text", "melody"])
@@ -312,11 +319,11 @@ def test_float32_is_left_to_the_graph_with_many_rows_and_weights_that_need_all_t
 
 def test_threads_change_nothing(lm: LanguageModel) -> None:
     codes = codes_of(2, 20)
-    expected = run(pool(lm), codes, text(0), 4)
+    expected = run(pool(lm), codes, text(0), MANY)
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        assert torch.equal(run(pool(lm), codes, text(0), 4), expected)
+        assert torch.equal(run(pool(lm), codes, text(0), MANY), expected)
     finally:
         torch.set_num_threads(threads)
 

@@ -53,22 +53,23 @@ def attend(
     rows = query.shape[0]
     _, heads, capacity, head = keys.shape
     splits = -(-capacity // SPLIT)
+    room = scratch.sums.shape[2]
     entering = at is not None
     arguments = (query, keys, values, real, query if at is None else at, scratch.sums, scratch.scores)
-    sizes = {"HEADS": heads, "HEAD": head, "SPLITS": scratch.sums.shape[2], "SPLIT": SPLIT, "ENTERING": entering}
+    sizes = {"HEADS": heads, "HEAD": head, "SPLIT": SPLIT, "ENTERING": entering}
     sizes |= overlapping(query.device)
-    attend_split[(splits + entering, heads, rows)](*arguments, capacity, **sizes, num_warps=4)
+    attend_split[(splits + entering, heads, rows)](*arguments, capacity, room, **sizes, num_warps=4)
     there = triton.next_power_of_2(splits + 1)
     join_splits[(heads, rows)](
-        scratch.sums, scratch.scores, arguments[4], out, capacity, **sizes, THERE=there, num_warps=2
+        scratch.sums, scratch.scores, arguments[4], out, capacity, room, **sizes, THERE=there, num_warps=2
     )
     return out
 
 
 @triton.jit
 def attend_split(
-    query, keys, values, real, at, sums, scores, capacity,
-    HEADS: tl.constexpr, HEAD: tl.constexpr, SPLITS: tl.constexpr, SPLIT: tl.constexpr, ENTERING: tl.constexpr,
+    query, keys, values, real, at, sums, scores, capacity, room,
+    HEADS: tl.constexpr, HEAD: tl.constexpr, SPLIT: tl.constexpr, ENTERING: tl.constexpr,
     OVERLAP: tl.constexpr,
 ):  # fmt: skip
     """A split of a head of a row. The last is the position that enters, where one does."""
@@ -81,7 +82,7 @@ def attend_split(
     start = query + row * width + head * HEAD + number
     asked = tl.load(start) * (1.4426950408889634 / HEAD**0.5)  # scores are to the base of two
     store = (row.to(tl.int64) * HEADS + head) * capacity * HEAD
-    place = (row * HEADS + head) * SPLITS + split
+    place = (row * HEADS + head) * room + split
     end = capacity
     if ENTERING:
         end = tl.load(at + row).to(tl.int32)
@@ -113,8 +114,8 @@ def attend_split(
 
 @triton.jit
 def join_splits(
-    sums, scores, at, out, capacity,
-    HEADS: tl.constexpr, HEAD: tl.constexpr, SPLITS: tl.constexpr, SPLIT: tl.constexpr, ENTERING: tl.constexpr,
+    sums, scores, at, out, capacity, room,
+    HEADS: tl.constexpr, HEAD: tl.constexpr, SPLIT: tl.constexpr, ENTERING: tl.constexpr,
     OVERLAP: tl.constexpr, THERE: tl.constexpr,
 ):  # fmt: skip
     """A head of a row from its splits."""
@@ -128,7 +129,7 @@ def join_splits(
         made = (split * SPLIT < tl.load(at + row)) | (split == entering)
     else:
         made = split < entering
-    place = (row * HEADS + head) * SPLITS + split
+    place = (row * HEADS + head) * room + split
     score = tl.load(scores + 2 * place, mask=made, other=-1e30)
     total = tl.load(scores + 2 * place + 1, mask=made, other=0.0)
     weight = tl.exp2(score - tl.max(score, 0))

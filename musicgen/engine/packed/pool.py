@@ -18,13 +18,14 @@ from musicgen.engine.graph import EMPTY
 from musicgen.engine.homes import HomePool, Text
 from musicgen.engine.packed import EXACT_PAGE_BYTES, GROUP, HEAD, PAGE, PAGE_BYTES, TERMS
 from musicgen.engine.packed.cache import allocate
+from musicgen.engine.packed.crowds import MANY
 from musicgen.engine.packed.step import Room, Store, product, step
 from musicgen.engine.packed.weights import Table
 from musicgen.engine.pool import whole
 from musicgen.engine.precision import precision_of
 from musicgen.lm import LanguageModel
 
-TOKENS = 64
+TOKENS = 128
 """That enter at once."""
 _turn = threading.Lock()
 
@@ -89,7 +90,7 @@ class PackedPool(HomePool):
                     part = slice(begin, min(begin + TOKENS, len(vectors)))
                     count = part.stop - begin
                     rounded = room.codes[:count], room.steps[:count], room.sums[:count]
-                    product(entry, vectors[part], *rounded, made[layer, part])
+                    product(entry, vectors[part], *rounded, made[layer, part], len(vectors) >= MANY)
         return torch.from_numpy(made).view(layers, rows, length, 2, heads, HEAD).permute(0, 3, 1, 4, 2, 5)
 
     def _infer(self, x: torch.Tensor, entering: list[int], past: list[int], homes: list[int]) -> torch.Tensor:
@@ -100,6 +101,8 @@ class PackedPool(HomePool):
             [np.arange(begin, begin + count, dtype=np.int64) for begin, count in zip(past, entering, strict=True)]
         )
         last = np.cumsum(entering) - 1
+        # Of one clip, which enters alone: what its numbers are must not depend on who else is there.
+        many = max(entering) > 1 and len(tokens) >= MANY
         logits = np.empty((len(homes), config.num_codebooks * config.codebook_size), dtype=np.float32)
         with self._threads():
             for begin in range(0, len(tokens), TOKENS):
@@ -111,6 +114,7 @@ class PackedPool(HomePool):
                     places[part],
                     positions[part],
                     last[ends] - begin,
+                    many,
                     self._table.weights,
                     self._store,
                     self._room,

@@ -14,6 +14,7 @@ from numba import prange
 from musicgen.engine.packed.attention import attend, attend_text
 from musicgen.engine.packed.cache import enter
 from musicgen.engine.packed.compiling import compiled, inlined
+from musicgen.engine.packed.crowds import times_many
 from musicgen.engine.packed.exact import attend_exact, enter_exact
 from musicgen.engine.packed.halves import times_halves
 from musicgen.engine.packed.products import BITS, SIZE_IN, SIZE_OUT, round_rows, times
@@ -72,8 +73,9 @@ class Room(NamedTuple):
 
 
 @compiled()
-def step(x, homes, positions, last, weights, store, room, logits):
-    """x [N, D] float32, which is overwritten; homes, positions [N] int64 -> logits [len(last), K * N] of the tokens `last`."""
+def step(x, homes, positions, last, many, weights, store, room, logits):
+    """x [N, D] float32, which is overwritten; homes, positions [N] int64 -> logits [len(last), K * N] of the tokens `last`.
+    many: whether they are multiplied as many, in another order of sums."""
     tokens = x.shape[0]
     codes, steps, sums = room.codes[:tokens], room.steps[:tokens], room.sums[:tokens]
     wide, narrow = room.wide[:tokens], room.narrow[:tokens]
@@ -82,45 +84,48 @@ def step(x, homes, positions, last, weights, store, room, logits):
     for layer in range(weights.layers):
         cache = store.cache[layer]
         normalise(x, norms[0], narrow)
-        product(products[0], narrow, codes, steps, sums, wide)
+        product(products[0], narrow, codes, steps, sums, wide, many)
         if store.exact:
             enter_exact(wide, homes, positions, cache)
             attend_exact(wide, homes, positions, cache, scores, narrow)
         else:
             enter(wide, homes, positions, cache)
             attend(wide, homes, positions, cache, queries, scores, narrow)
-        product(products[1], narrow, codes, steps, sums, wide)
+        product(products[1], narrow, codes, steps, sums, wide, many)
         increase(x, wide)
         products, norms = products[2:], norms[1:]
         if weights.text:
             normalise(x, norms[0], narrow)
-            product(products[0], narrow, codes, steps, sums, wide)
+            product(products[0], narrow, codes, steps, sums, wide, many)
             text_keys, text_values = store.text_keys[layer], store.text_values[layer]
             attend_text(wide, homes, text_keys, text_values, store.text_masks, store.text_counts, scores, narrow)
-            product(products[1], narrow, codes, steps, sums, wide)
+            product(products[1], narrow, codes, steps, sums, wide, many)
             increase(x, wide)
             products, norms = products[2:], norms[1:]
         normalise(x, norms[0], narrow)
-        product(products[0], narrow, codes, steps, sums, wide)
+        product(products[0], narrow, codes, steps, sums, wide, many)
         activate(wide, products[0, SIZE_OUT], weights.gelu)
-        product(products[1], wide, codes, steps, sums, narrow)
+        product(products[1], wide, codes, steps, sums, narrow, many)
         increase(x, narrow)
         products, norms = products[2:], norms[1:]
     ends = last.shape[0]
     for row in range(ends):
         x[row] = x[last[row]]
     normalise(x[:ends], norms[0], narrow)
-    product(products[0], narrow[:ends], codes[:ends], steps[:ends], sums[:ends], logits)
+    product(products[0], narrow[:ends], codes[:ends], steps[:ends], sums[:ends], logits, False)
 
 
 @compiled()
-def product(weight, x, codes, steps, sums, y):
+def product(weight, x, codes, steps, sums, y, many):
     """x [N, >= in] -> y [N, >= out]."""
     if weight[BITS] == 16:
         times_halves(weight, x, y)
     else:
         round_rows(x, weight[SIZE_IN], weight[BITS] == 4, codes, steps, sums)
-        times(weight, codes, steps, sums, y)
+        if many:
+            times_many(weight, codes, steps, sums, y)
+        else:
+            times(weight, codes, steps, sums, y)
 
 
 @compiled(reorders=True)

@@ -119,6 +119,40 @@ def store_small(_, address, value):
 
 
 @intrinsic
+def store_bytes(_, address, value):
+    """Write 64 bytes to an address."""
+
+    def build(builder: ir.IRBuilder, at: Any, value: Any) -> None:
+        builder.store(value, builder.inttoptr(at, _BYTES.as_pointer()), align=1)
+
+    return _instruction(types.none, types.int64, Bytes)(build)
+
+
+@intrinsic
+def turn(_, address, stride, to):
+    """16 vectors of 16 times 4 bytes, `stride` bytes apart -> as many from `to` on, end to end: vector j gets what stands at
+    place j of each, in order."""
+
+    def build(builder: ir.IRBuilder, at: Any, stride: Any, to: Any) -> None:
+        rows = []
+        for _ in range(16):
+            rows.append(_load(builder, at, _INTS))
+            at = builder.add(at, stride)
+        for apart in (1, 2, 4, 8):  # squares of that size change places across the diagonal
+            first = _lanes(lane if not lane & apart else 16 + lane - apart for lane in range(16))
+            second = _lanes(lane + apart if not lane & apart else 16 + lane for lane in range(16))
+            for row in range(16):
+                if not row & apart:
+                    pair = rows[row], rows[row + apart]
+                    rows[row] = builder.shuffle_vector(*pair, first)
+                    rows[row + apart] = builder.shuffle_vector(*pair, second)
+        for index, row in enumerate(rows):
+            builder.store(row, builder.inttoptr(builder.add(to, _LONG(64 * index)), _INTS.as_pointer()), align=1)
+
+    return _instruction(types.none, types.int64, types.int64, types.int64)(build)
+
+
+@intrinsic
 def load_halves(_, address):
     """16 float16 from an address, as floats."""
 
