@@ -127,7 +127,10 @@ def torch_int4(products: Products) -> Pass:
             super().__init__()
             layer = Int4Linear(linear)
             codes = torch.stack([layer.codes & 15, layer.codes >> 4], dim=-1).flatten(1).int()
-            self.codes, self.scales = torch._convert_weight_to_int4pack_for_cpu(codes, 1), layer.scales_and_zeros
+            self.codes = torch._convert_weight_to_int4pack_for_cpu(codes, 1)
+            # There w = scale * (q - 8) + zero.
+            scale = layer.scale[..., 0]
+            self.scales = torch.stack([scale, 8 * scale - layer.shift], dim=-1).transpose(0, 1).contiguous().bfloat16()
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch._weight_int4pack_mm_for_cpu(x, self.codes, INT4_GROUP, self.scales)
