@@ -11,7 +11,6 @@ import torch
 
 import musicgen
 from musicgen.engine import Scheduler, convolutions
-from musicgen.engine.fused.pool import FusedPool
 from musicgen.engine.paged import PagedPool
 from musicgen.engine.pool import TorchPool
 from musicgen.engine.runner import Engine
@@ -131,6 +130,8 @@ def test_an_unloaded_model_is_gone(audiocraft_folder) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("kind", ["text", "melody", "stereo"])
 def test_captured_steps_are_those_of_the_readable_path(audiocraft_folder, kind: str) -> None:
+    from musicgen.engine.fused.pool import FusedPool  # here, as PyTorch's wheels for the CPU alone lack Triton
+
     model = musicgen.load(audiocraft_folder(kind), "cuda")
     with Scheduler(model, slots=3) as scheduler:
         tickets = [scheduler.submit(text, 6.0, seed=seed, options=OPTIONS) for seed, text in enumerate([*TEXTS, ""])]
