@@ -34,8 +34,8 @@ from musicgen.engine.packed.vectors import (
     turn,
 )
 
-MANY = 16
-"""Rows from which this is faster."""
+MANY = 8
+"""Tokens of a row (of which a clip mostly has two) from which they are multiplied so."""
 _ROWS, _OUTPUTS = 8, 2 * LANES
 """That one pass over a tile multiplies, and that a tile has."""
 _HALF = GROUP // 4 * 64

@@ -6,6 +6,7 @@ the same step, many tokens at a time.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,7 +91,7 @@ class PackedPool(HomePool):
                     part = slice(begin, min(begin + TOKENS, len(vectors)))
                     count = part.stop - begin
                     rounded = room.codes[:count], room.steps[:count], room.sums[:count]
-                    product(entry, vectors[part], *rounded, made[layer, part], len(vectors) >= MANY)
+                    product(entry, vectors[part], *rounded, made[layer, part], False)
         return torch.from_numpy(made).view(layers, rows, length, 2, heads, HEAD).permute(0, 3, 1, 4, 2, 5)
 
     def _infer(self, x: torch.Tensor, entering: list[int], past: list[int], homes: list[int]) -> torch.Tensor:
@@ -101,19 +102,16 @@ class PackedPool(HomePool):
             [np.arange(begin, begin + count, dtype=np.int64) for begin, count in zip(past, entering, strict=True)]
         )
         last = np.cumsum(entering) - 1
-        # Of one clip, which enters alone: what its numbers are must not depend on who else is there.
-        many = max(entering) > 1 and len(tokens) >= MANY
         logits = np.empty((len(homes), config.num_codebooks * config.codebook_size), dtype=np.float32)
         with self._threads():
-            for begin in range(0, len(tokens), TOKENS):
-                part = slice(begin, begin + TOKENS)
-                ends = np.flatnonzero((last >= begin) & (last < begin + TOKENS))
+            for part, many in _parts(entering):
+                ends = np.flatnonzero((last >= part.start) & (last < part.stop))
                 made = np.empty((len(ends), logits.shape[1]), dtype=np.float32)
                 step(
                     tokens[part],
                     places[part],
                     positions[part],
-                    last[ends] - begin,
+                    last[ends] - part.start,
                     many,
                     self._table.weights,
                     self._store,
@@ -130,3 +128,14 @@ class PackedPool(HomePool):
         with _turn:
             numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
             yield
+
+
+def _parts(entering: list[int]) -> Iterator[tuple[slice, bool]]:
+    """Tokens that enter at once, and whether they are multiplied as many. Each row's own number decides: what a clip becomes
+    must not depend on who enters with it."""
+    begin = 0
+    for many, counts in itertools.groupby(entering, lambda count: count >= MANY):
+        end = begin + sum(counts)
+        for start in range(begin, end, TOKENS):
+            yield slice(start, min(start + TOKENS, end)), many
+        begin = end
