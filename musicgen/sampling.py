@@ -62,14 +62,13 @@ def sample(logits: torch.Tensor, options: GenerationOptions, uniforms: torch.Ten
         return logits.argmax(dim=-1)
     if uniforms is None:
         raise InputError("sampling needs one uniform number for each code")
-    device = logits.device
-    probabilities = filtered_probabilities(logits.to(with_float64(device)), options)
+    probabilities = filtered_probabilities(logits, options)
     cumulative = probabilities.cumsum(dim=-1)
     # Scaled to the sum as it was computed, and never past the last code that has any probability. Not waiting for the copy
     # lets the processor prepare the next step while a GPU makes this one.
     numbers = uniforms.to(cumulative.device, cumulative.dtype, non_blocking=True)
     threshold = numbers[..., None] * cumulative[..., -1:]
-    return (cumulative <= threshold).sum(dim=-1).clamp(max=logits.shape[-1] - 1).to(device)
+    return (cumulative <= threshold).sum(dim=-1).clamp(max=logits.shape[-1] - 1).to(logits.device)
 
 
 def with_float64(device: torch.device) -> torch.device:
@@ -79,7 +78,7 @@ def with_float64(device: torch.device) -> torch.device:
 
 def filtered_probabilities(logits: torch.Tensor, options: GenerationOptions) -> torch.Tensor:
     """Temperature, then top-k, then top-p: [..., N] float64, what is filtered out 0, not renormalised after top-p."""
-    logits = logits.double() / options.temperature
+    logits = logits.to(with_float64(logits.device)).double() / options.temperature
     size = logits.shape[-1]
     if 0 < options.top_k < size:
         kth = logits.topk(options.top_k, dim=-1).values[..., -1:]

@@ -2,7 +2,7 @@
 
 float32 is the readable path's own, also where it is read from 16 bits that hold all of it (`packed`). bfloat16 and float16
 halve what a step reads, int8 and int4 (of the weights; what they are multiplied with is rounded to 8 bits on the CPU, keys and
-values to 8 or 6; on CUDA they are bfloat16) halve it again and again. What each costs in accuracy is tested
+values to 8 or 6; on CUDA keys and values are bfloat16) halve it again and again. What each costs in accuracy is tested
 (tests/engine/test_precision.py).
 """
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 import triton
 import triton.language as tl
-from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from musicgen.engine.fused import overlapping
+from musicgen.engine.fused.ends import begin
 
 SPLIT = 64
 """Positions of a program."""
@@ -75,9 +75,7 @@ def attend_split(
     """A split of a head of a row. The last is the position that enters, where one does."""
     split, head, row = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     number = tl.arange(0, HEAD)
-    if OVERLAP:
-        gdc_launch_dependents()
-        gdc_wait()
+    begin(OVERLAP)
     width = 3 * HEADS * HEAD if ENTERING else HEADS * HEAD
     start = query + row * width + head * HEAD + number
     asked = tl.load(start) * (1.4426950408889634 / HEAD**0.5)  # scores are to the base of two
@@ -121,9 +119,7 @@ def join_splits(
     """A head of a row from its splits."""
     head, row = tl.program_id(0), tl.program_id(1)
     split = tl.arange(0, THERE)
-    if OVERLAP:
-        gdc_launch_dependents()
-        gdc_wait()
+    begin(OVERLAP)
     entering = (capacity + SPLIT - 1) // SPLIT
     if ENTERING:
         made = (split * SPLIT < tl.load(at + row)) | (split == entering)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
-from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from musicgen.engine.fused.ends import GROUP, INT8, leave
+from musicgen.engine.fused.ends import GROUP, INT8, begin, leave, scales_and_zeros
 
 
 @triton.jit
@@ -25,9 +24,7 @@ def pairs(
     weights = tl.load(codes + outs[:, None] * INPUTS + column[None, :], mask=inside[None, :], other=0)
     if NORM:
         times, plus = _affine(gain, shift, column, inside)
-    if OVERLAP:
-        gdc_launch_dependents()
-        gdc_wait()
+    begin(OVERLAP)
     x_one = tl.load(x + one * INPUTS + column, mask=inside, other=0.0)
     x_other = tl.load(x + other * INPUTS + column, mask=inside, other=0.0)
     if NORM:
@@ -58,19 +55,14 @@ def pairs_of_groups(
     one = 2 * tl.program_id(1)
     other = tl.minimum(one + 1, rows - 1)
     group = tl.arange(0, WIDE // GROUP)
-    there = group < INPUTS // GROUP
-    inside = there[:, None]
+    inside = (group < INPUTS // GROUP)[:, None]
     half = group[:, None] * (GROUP // 2) + tl.arange(0, GROUP // 2)[None, :]
     two = tl.load(codes + outs[:, None, None] * (INPUTS // 2) + half[None], mask=inside[None], other=0)
-    place = outs[:, None] * (INPUTS // GROUP) + group[None, :]
-    scales = tl.load(scale + place, mask=there[None, :], other=0.0).to(tl.float32)
-    zeros = (tl.load(zero + place // 2, mask=there[None, :], other=0) >> (4 * (place % 2)).to(tl.uint8)) & 15
+    scales, zeros = scales_and_zeros(scale, zero, outs, group, INPUTS)
     if NORM:
         times_even, plus_even = _affine(gain, shift, 2 * half, inside)
         times_odd, plus_odd = _affine(gain, shift, 2 * half + 1, inside)
-    if OVERLAP:
-        gdc_launch_dependents()
-        gdc_wait()
+    begin(OVERLAP)
     even_one = tl.load(x + one * INPUTS + 2 * half, mask=inside, other=0.0)
     odd_one = tl.load(x + one * INPUTS + 2 * half + 1, mask=inside, other=0.0)
     even_other = tl.load(x + other * INPUTS + 2 * half, mask=inside, other=0.0)
@@ -94,7 +86,6 @@ def pairs_of_groups(
     sums_one, sums_other = tl.reduce(
         (low * even_one[None] + high * odd_one[None], low * even_other[None] + high * odd_other[None]), 2, add_both
     )
-    zeros = zeros.to(tl.float32)
     made_one, made_other = tl.reduce(
         ((sums_one - zeros * level_one[None, :]) * scales, (sums_other - zeros * level_other[None, :]) * scales),
         1,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
-from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from musicgen.engine.fused.ends import FLOAT, GROUP, INT4, INT8, leave
+from musicgen.engine.fused.ends import FLOAT, GROUP, INT4, INT8, begin, leave, scales_and_zeros
 
 
 @triton.jit
@@ -22,9 +21,7 @@ def tiles(
     real = (row < rows)[:, None]
     within = tl.arange(0, PART)[None, :]
     start = x + row[:, None] * INPUTS
-    if OVERLAP:
-        gdc_launch_dependents()
-        gdc_wait()
+    begin(OVERLAP)
     if NORM:
         total = tl.zeros([ROWS, PART], tl.float32)
         for first in range(0, INPUTS, PART):
@@ -59,10 +56,7 @@ def _weights(
         places = outs[:, None] * (INPUTS // 2) + first // 2 + tl.arange(0, PART // 2)[None, :]
         two = tl.load(codes + places)
         weights = tl.interleave(two & 15, two >> 4).to(tl.float32)
-        groups = first // GROUP + tl.arange(0, PART // GROUP)[None, :]
-        scales = tl.load(scale + outs[:, None] * (INPUTS // GROUP) + groups).to(tl.float32)
-        both = tl.load(zero + outs[:, None] * (INPUTS // GROUP // 2) + groups // 2)
-        zeros = ((both >> (4 * (groups % 2)).to(tl.uint8)) & 15).to(tl.float32)
+        scales, zeros = scales_and_zeros(scale, zero, outs, tl.arange(0, PART // GROUP) + first // GROUP, INPUTS)
         grouped = tl.reshape(weights, [OUTS, PART // GROUP, GROUP])
         weights = tl.reshape((grouped - zeros[:, :, None]) * scales[:, :, None], [OUTS, PART])
     else:

@@ -102,7 +102,7 @@ def store_floats(_, address, value):
     """Write 16 float32 to an address."""
 
     def build(builder: ir.IRBuilder, at: Any, value: Any) -> None:
-        builder.store(value, builder.inttoptr(at, _FLOATS.as_pointer()), align=4)
+        _store(builder, at, value)
 
     return _instruction(types.none, types.int64, Floats)(build)
 
@@ -112,8 +112,7 @@ def store_small(_, address, value):
     """Write 16 integers to an address as signed bytes, which they must fit."""
 
     def build(builder: ir.IRBuilder, at: Any, value: Any) -> None:
-        small = ir.VectorType(_BYTE, 16)
-        builder.store(builder.trunc(value, small), builder.inttoptr(at, small.as_pointer()), align=1)
+        _store(builder, at, builder.trunc(value, ir.VectorType(_BYTE, 16)))
 
     return _instruction(types.none, types.int64, Integers)(build)
 
@@ -123,7 +122,7 @@ def store_bytes(_, address, value):
     """Write 64 bytes to an address."""
 
     def build(builder: ir.IRBuilder, at: Any, value: Any) -> None:
-        builder.store(value, builder.inttoptr(at, _BYTES.as_pointer()), align=1)
+        _store(builder, at, value)
 
     return _instruction(types.none, types.int64, Bytes)(build)
 
@@ -147,7 +146,7 @@ def turn(_, address, stride, to):
                     rows[row] = builder.shuffle_vector(*pair, first)
                     rows[row + apart] = builder.shuffle_vector(*pair, second)
         for index, row in enumerate(rows):
-            builder.store(row, builder.inttoptr(builder.add(to, _LONG(64 * index)), _INTS.as_pointer()), align=1)
+            _store(builder, builder.add(to, _LONG(64 * index)), row)
 
     return _instruction(types.none, types.int64, types.int64, types.int64)(build)
 
@@ -191,11 +190,10 @@ def store_fours(_, address, stride, value):
     """Write 16 integers as bytes, which they must fit: 4 to an address, and 4 each `stride` bytes further."""
 
     def build(builder: ir.IRBuilder, at: Any, stride: Any, value: Any) -> None:
-        four = ir.VectorType(_BYTE, 4)
         small = builder.trunc(value, ir.VectorType(_BYTE, 16))
         for index in range(4):
             part = builder.shuffle_vector(small, small, _lanes(range(4 * index, 4 * index + 4)))
-            builder.store(part, builder.inttoptr(at, four.as_pointer()), align=1)
+            _store(builder, at, part)
             at = builder.add(at, stride)
 
     return _instruction(types.none, types.int64, types.int64, Integers)(build)
@@ -221,7 +219,7 @@ def store_scale(_, address, value):
 
     def build(builder: ir.IRBuilder, at: Any, value: Any) -> Any:
         word = builder.lshr(builder.add(builder.bitcast(value, _INT), _INT(0x8000)), _INT(16))
-        builder.store(builder.trunc(word, _WORD), builder.inttoptr(at, _WORD.as_pointer()), align=1)
+        _store(builder, at, builder.trunc(word, _WORD))
         return builder.bitcast(builder.shl(word, _INT(16)), _FLOAT)
 
     return _instruction(types.float32, types.int64, types.float32)(build)
@@ -238,7 +236,7 @@ def store_float(_, address, value):
     """Write one float32 to an address."""
 
     def build(builder: ir.IRBuilder, at: Any, value: Any) -> None:
-        builder.store(value, builder.inttoptr(at, _FLOAT.as_pointer()), align=4)
+        _store(builder, at, value)
 
     return _instruction(types.none, types.int64, types.float32)(build)
 
@@ -455,6 +453,10 @@ _TAYLOR = [1.0, _LN2, _LN2**2 / 2, _LN2**3 / 6, _LN2**4 / 24, _LN2**5 / 120, _LN
 
 def _load(builder: ir.IRBuilder, at: Any, kind: ir.Type) -> Any:
     return builder.load(builder.inttoptr(at, kind.as_pointer()), align=1)
+
+
+def _store(builder: ir.IRBuilder, at: Any, value: Any) -> None:
+    builder.store(value, builder.inttoptr(at, value.type.as_pointer()), align=1)
 
 
 def _every_other(builder: ir.IRBuilder, at: Any, first: int) -> Any:
