@@ -1,4 +1,4 @@
-"""Steps of a model on a GPU, nine Triton kernels a layer.
+"""Steps of a model on a GPU, ten Triton kernels a layer, six without a text.
 
 A step of few rows reads every weight once and computes next to nothing: its time is that of reading, and of starting kernels.
 So norm, product, activation and residual are one kernel, weights of 8 and 4 bits are unpacked where they are multiplied, and
