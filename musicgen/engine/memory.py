@@ -76,8 +76,7 @@ def cache_bytes(config: LMConfig, precision: str, rows: int, capacity: int, devi
     if not supports(device):
         key = value = capacity * head * element
     elif packed.fits(config, precision):
-        page = packed.EXACT_PAGE_BYTES if precision == "float32" else packed.PAGE_BYTES
-        key = value = -(-capacity // packed.PAGE) * page
+        key = value = (packed.exact_bytes if precision == "float32" else packed.head_bytes)(capacity)
     else:
         blocks = -(-capacity // BLOCK)
         key = value = blocks * BLOCK * head * element
@@ -85,6 +84,13 @@ def cache_bytes(config: LMConfig, precision: str, rows: int, capacity: int, devi
             # 8 bits each, and a scale and a zero point in float32: of a channel's keys in a block, of a position's values.
             key, value = blocks * (BLOCK + 8) * head, blocks * BLOCK * (head + 8)
     return config.num_layers * rows * config.num_heads * (key + value)
+
+
+def cache_bytes_read(config: LMConfig, precision: str, rows: int, positions: int, device: torch.device) -> int:
+    """Of them by a step that attends to so many positions."""
+    if supports(device) and precision in packed.FEW_BITS and packed.fits(config, precision):
+        return 2 * config.num_layers * rows * config.num_heads * packed.bytes_read(positions)
+    return cache_bytes(config, precision, rows, positions, device)
 
 
 def text_bytes(config: LMConfig, precision: str, rows: int, text_capacity: int, device: torch.device) -> int:

@@ -18,19 +18,23 @@ import musicgen
 from musicgen.engine import memory, packed, precision
 from musicgen.engine.linear import Int4Linear, Int8Linear
 from musicgen.engine.packed import (
-    EXACT_PAGE_BYTES,
     HEAD,
-    PAGE_BYTES,
+    PAGE,
+    RECENT,
+    TOKENS,
     attention,
     cache,
     exact,
+    exact_bytes,
     halves,
+    head_bytes,
     products,
+    settling,
     step,
     vectors,
 )  # fmt: skip
 from musicgen.engine.packed.crowds import MANY
-from musicgen.engine.packed.pool import TOKENS, PackedPool
+from musicgen.engine.packed.pool import PackedPool
 from musicgen.engine.packed.weights import Table, entry, holds
 from musicgen.engine.paged import PagedPool
 from musicgen.engine.pool import TorchPool
@@ -122,57 +126,97 @@ def test_products_of_weights_in_16_bits(rows: int) -> None:
     np.testing.assert_array_equal(alone[0], y[-1, :48])
 
 
+def enter(numbers: np.ndarray, homes: np.ndarray, positions: np.ndarray, layer: np.ndarray) -> None:
+    cache.enter(numbers, homes, positions, layer)
+    settling.settle(homes, positions, layer)
+
+
+def rounded(numbers: torch.Tensor) -> torch.Tensor:
+    """Keys or values [H, S, D] of a clip's positions as its last sees them."""
+    step = (numbers.abs().amax(-1, keepdim=True) / 127).bfloat16().float()
+    recent = (numbers / step).round() * step
+    pages = list(recent.split(PAGE, dim=1))
+    for index, page in enumerate(pages[:-RECENT]):
+        least, most = page.amin(1, keepdim=True), page.amax(1, keepdim=True)
+        unit, other = (most - least).amax(-1, keepdim=True) / (15 * 255), least.abs().amax(-1, keepdim=True) / 127
+        step, least = ((most - least) / (15 * unit)).round().clamp_min(1) * unit, (least / other).round() * other
+        pages[index] = ((page - least) / step).round().clamp(0, 15) * step + least
+    return torch.cat(pages, dim=1)
+
+
 @pytest.mark.parametrize("exactly", [False, True])
 def test_attention(exactly: bool) -> None:
-    """Of three tokens, two at one home, on keys and values that are rounded, or are not."""
-    heads, capacity, homes = 2, 50, 3
-    layer = cache.allocate(1, homes, heads, capacity, EXACT_PAGE_BYTES if exactly else PAGE_BYTES)[0]
-    enter = exact.enter_exact if exactly else cache.enter
-    history = random(capacity, homes, 3 * heads * HEAD)
-    for position in range(40):
-        enter(history[position], np.arange(homes), np.full(homes, position), layer)
-    tokens, places, positions = random(3, 3 * heads * HEAD, seed=1), np.array([2, 0, 0]), np.array([40, 15, 16])
-    enter(tokens, places, positions, layer)
-    queries = np.empty((3, heads, 2 * HEAD), dtype=np.int8)
-    scores = np.full((3, heads, 64), np.nan, dtype=np.float32)
-    result = np.empty((3, heads * HEAD), dtype=np.float32)
+    """Of four tokens, three at one home, on keys and values that are rounded, or are not."""
+    heads, homes = 2, 3
+    lengths = {0: 95, 1: 20, 2: 170}
+    layer = cache.allocate(1, homes, heads, (exact_bytes if exactly else head_bytes)(180))[0]
+    history = random(180, homes, 3 * heads * HEAD)
+    for home, length in lengths.items():
+        for position in range(length):
+            numbers, places, positions = history[position, home : home + 1], np.array([home]), np.array([position])
+            (exact.enter_exact if exactly else enter)(numbers, places, positions, layer)
+    tokens, places = random(4, 3 * heads * HEAD, seed=1), np.array([2, 0, 0, 0])
+    positions = np.array([170, 95, 96, 97])
+    (exact.enter_exact if exactly else enter)(tokens, places, positions, layer)
+    queries = np.empty((4, heads, 8 * HEAD), dtype=np.int8)
+    scores = np.full((4, heads, 192), np.nan, dtype=np.float32)
+    result = np.empty((4, heads * HEAD), dtype=np.float32)
     if exactly:
         exact.attend_exact(tokens, places, positions, layer, scores, result)
     else:
         attention.attend(tokens, places, positions, layer, queries, scores, result)
 
-    def unrounded(numbers: np.ndarray) -> torch.Tensor:
-        parts = torch.from_numpy(numbers).view(-1, heads, HEAD).transpose(0, 1)
-        step = (parts.abs().amax(-1, keepdim=True) / 31).bfloat16().float()
-        return parts if exactly else (parts / step).round() * step
-
     for token, (home, position) in enumerate(zip(places, positions, strict=True)):
         past = history[: position + 1, home].copy()
-        for other in range(3):
+        for other in range(4):
             if places[other] == home and positions[other] <= position:
                 past[positions[other]] = tokens[other]
-        _, k, v = np.split(past, 3, axis=1)
         q = torch.from_numpy(tokens[token, : heads * HEAD]).view(heads, 1, HEAD)
-        expected = F.scaled_dot_product_attention(q, unrounded(k), unrounded(v))[:, 0].flatten()
+        k, v = (
+            torch.from_numpy(part.copy()).view(-1, heads, HEAD).transpose(0, 1)
+            for part in np.split(past, 3, axis=1)[1:]
+        )
+        expected = F.scaled_dot_product_attention(q, *((k, v) if exactly else (rounded(k), rounded(v))))
         error = 1e-6 if exactly else 2e-4
-        torch.testing.assert_close(torch.from_numpy(result[token]), expected, atol=error, rtol=5 * error)
+        made = torch.from_numpy(result[token])
+        torch.testing.assert_close(made, expected[:, 0].flatten(), atol=error, rtol=5 * error)
+
+
+@pytest.mark.parametrize("together", [1, 7, TOKENS])
+def test_pages_settle_alike_however_positions_enter(together: int) -> None:
+    """What tokens find depends on their position alone, not on how many entered with them."""
+    heads, count = 2, 4 * TOKENS
+    numbers, home, positions = random(count, 3 * heads * HEAD), np.zeros(count, dtype=np.int64), np.arange(count)
+    queries = np.empty((count, heads, 8 * HEAD), dtype=np.int8)
+    scores = np.empty((count, heads, count), dtype=np.float32)
+    made = []
+    for size in (together, 16):
+        layer = cache.allocate(1, 1, heads, head_bytes(count))[0]
+        made.append(np.empty((count, heads * HEAD), dtype=np.float32))
+        for begin in range(0, count, size):
+            part = slice(begin, begin + size)
+            arguments = numbers[part], home[part], positions[part], layer
+            enter(*arguments)
+            attention.attend(*arguments, queries[part], scores[part], made[-1][part])
+    np.testing.assert_array_equal(*made)
 
 
 def test_what_is_not_finite_ends_with_its_clip() -> None:
     """Of numbers that leave nothing behind: not a scale, not a code, wherever the next clip at that home stops."""
-    heads, numbers = 2, random(33, 1, 3 * 2 * HEAD)
-    queries, scores = np.empty((1, heads, 2 * HEAD), dtype=np.int8), np.empty((1, heads, 64), dtype=np.float32)
+    heads, count = 2, 3 * PAGE + 1
+    numbers = random(count, 1, 3 * heads * HEAD)
+    queries, scores = np.empty((1, heads, 8 * HEAD), dtype=np.int8), np.empty((1, heads, 128), dtype=np.float32)
 
     def results(layer: np.ndarray) -> np.ndarray:
-        made, home = np.empty((33, 1, heads * HEAD), dtype=np.float32), np.zeros(1, dtype=np.int64)
-        for position in range(33):
-            cache.enter(numbers[position], home, home + position, layer)
+        made, home = np.empty((count, 1, heads * HEAD), dtype=np.float32), np.zeros(1, dtype=np.int64)
+        for position in range(count):
+            enter(numbers[position], home, home + position, layer)
             attention.attend(numbers[position], home, home + position, layer, queries, scores, made[position])
         return made
 
-    fresh, used = (cache.allocate(1, 1, heads, 40)[0] for _ in range(2))
-    for position, bad in enumerate(np.resize([np.nan, np.inf, -np.inf, 3e38], 40)):
-        cache.enter(np.full_like(numbers[0], bad), np.zeros(1, dtype=np.int64), np.full(1, position), used)
+    fresh, used = (cache.allocate(1, 1, heads, head_bytes(count + 7))[0] for _ in range(2))
+    for position, bad in enumerate(np.resize([np.nan, np.inf, -np.inf, 3e38], count + 7)):
+        enter(np.full_like(numbers[0], bad), np.zeros(1, dtype=np.int64), np.full(1, position), used)
     np.testing.assert_array_equal(results(used), results(fresh))
 
 

@@ -24,16 +24,39 @@ LANES = 16
 """Positions that are scored at once."""
 PAGE = 2 * LANES
 """Positions of keys and values that lie together; what is allocated for a row is a multiple."""
-CACHE_BITS = 6
-"""Of a number of a key or a value."""
-PAGE_BYTES = PAGE * (HEAD * CACHE_BITS // 8 + 2)
-"""Of a head's keys or values in a page, and a scale of each."""
-EXACT_PAGE_BYTES = PAGE * HEAD * 4
-"""In float32."""
-
-
+TOKENS = 128
+"""That enter at once."""
+RECENT = 2
+"""Pages of the last positions, whose numbers have 8 bits. Those of the pages before have 4 (`cache`)."""
+RING = TOKENS // PAGE + RECENT
+"""Pages of 8 bits that are kept: all that tokens which enter at once attend to."""
+RECENT_BYTES = PAGE * (HEAD + 2)
+"""Of a head's keys or values in a page of 8 bits: the codes, and a scale of each position."""
+SETTLED_BYTES = PAGE * HEAD // 2 + 2 * HEAD
+"""In a page of 4 bits: the codes, and a step and an offset of each number."""
+FACTORS_BYTES = 8
+"""What multiplies a page's steps, and its offsets."""
+_LINE = 64
+"""Bytes that memory gives at once."""
 EXACT_ROWS = 16
 """In float32, rows for which packed steps are faster: with more, the time is that of multiplying, and OpenVINO's better."""
+
+
+def head_bytes(capacity: int) -> int:
+    """Of a head's keys or values at a home, where they are rounded."""
+    settled = max(-(-capacity // PAGE) - RECENT, 0)
+    return RING * RECENT_BYTES + settled * SETTLED_BYTES + -(-settled * FACTORS_BYTES // _LINE) * _LINE
+
+
+def bytes_read(positions: int) -> int:
+    """Of them by a step that attends to so many."""
+    settled = max(-(-positions // PAGE) - RECENT, 0)
+    return settled * (SETTLED_BYTES + FACTORS_BYTES) + (positions - settled * PAGE) * RECENT_BYTES // PAGE
+
+
+def exact_bytes(capacity: int) -> int:
+    """Of a head's keys or values in float32."""
+    return -(-capacity // PAGE) * PAGE * HEAD * 4
 
 
 def fits(config: LMConfig, precision: str) -> bool:

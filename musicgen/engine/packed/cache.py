@@ -1,53 +1,58 @@
-"""Keys and values in 6 bits, as attention reads them: from end to end, 256 codes at a time.
+"""Keys and values in few bits, as attention reads them: the last positions in 8, those before in 4.
 
-A row of a clip is a home in the cache. Every home and head has its keys and then its values there, each in pages of 32
-positions: two halves of 16 positions, and the scales. A half is four blocks, a block four vectors of 64 codes:
+A row of a clip is a home in the cache. Every home and head has its keys and then its values there, in pages of 32 positions:
+first `RING` recent ones, of which page i takes the place i modulo RING, then all that have settled, in order; at the end, from
+the last backwards, the factors of the settled ones. A page is two halves of 16 positions, a half four blocks, a block four
+vectors of 64 codes:
 
     keys      block m, vector v: of the numbers 16 m + 4 v ... + 3, those of 16 positions; position p's are codes 4 p ... + 3
     values    block g, vector v: of the positions 4 g ... + 3, the numbers 16 v ... + 15; number n's are codes 4 n ... + 3
-    scales    32 bfloat16: number = scale (code - 32), one scale a position and head
 
 so that one instruction multiplies four numbers of 16 keys with those of a query, or 16 numbers of four values with their
-positions' weights. In memory a block has three times 64 bytes: the high 2 bits of all four vectors' codes (the first's
-lowest), the low 4 bits of the first two's, those of the other two's. A byte belongs to one position.
+positions' weights.
+
+    recent     a byte a code; then 32 bfloat16, one scale a position: number = scale (code - 128)
+    settled    4 bits a code, two vectors in 64 bytes, the first one's the low bits; then 64 unsigned steps and 64 signed
+               offsets, one of each a number, and two float32 factors a page: number = (factor step) code + other factor offset
+
+A number changes little in 32 positions, less than the numbers of one position differ: that is why the settled ones have their
+range by number (as KIVI, Liu et al. 2024, has that of keys), and why it is fixed only when a page is full (`settling`).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from musicgen.engine.packed import HEAD, LANES, PAGE, PAGE_BYTES
+from musicgen.engine.packed import FACTORS_BYTES, HEAD, LANES, PAGE, RECENT_BYTES, RING, SETTLED_BYTES
 from musicgen.engine.packed.compiling import compiled, inlined
 from musicgen.engine.packed.vectors import (
     add_integers,
     address_of,
     floats,
-    high,
     integers,
-    join_high_bits,
-    join_low_bits,
     larger,
     largest,
-    load_bytes,
     load_floats,
-    load_fours,
-    low,
     magnitude,
     multiply,
     nearest,
-    prefetch,
     store_every_fourth,
     store_fours,
     store_scale,
-    with_high_bits,
 )
 
-BLOCK = 3 * 64
-"""Bytes of a block, of four to a half."""
+BLOCK = 4 * 64
+"""Bytes of a recent page's block, of four to a half."""
+SMALL_BLOCK = 2 * 64
+"""Of a settled page's."""
 SCALES = 2 * 4 * BLOCK
-"""Where in a page they begin."""
-ZERO = 32
-"""The code of nothing; the others are up to 31 away."""
+"""Where in a recent page they begin."""
+STEPS = 2 * 4 * SMALL_BLOCK
+"""Where in a settled page they begin."""
+OFFSETS = STEPS + HEAD
+"""As STEPS."""
+ZERO = 128
+"""The code of nothing in a recent page; the others are up to 127 away."""
 LEAST = np.float32(1e-20)
 """What the largest number of a position is taken for at least."""
 _MOST = np.float32(1e30)
@@ -55,14 +60,32 @@ _LINE = 64
 """Bytes that memory gives at once: where an array begins at one, no vector lies in two."""
 
 
-def allocate(layers: int, homes: int, heads: int, capacity: int, page_bytes: int = PAGE_BYTES) -> np.ndarray:
-    """[layers, homes, heads, 2, pages, page_bytes] uint8: zeros of the operating system, so memory is taken when it is
-    first written."""
-    shape = layers, homes, heads, 2, -(-capacity // PAGE), page_bytes
+def allocate(layers: int, homes: int, heads: int, head_bytes: int) -> np.ndarray:
+    """[layers, homes, heads, 2, head_bytes] uint8: zeros of the operating system, so memory is taken when it is first
+    written."""
+    shape = layers, homes, heads, 2, head_bytes
     size = int(np.prod(shape))
     room = np.zeros(size + _LINE, dtype=np.uint8)
     begin = -room.ctypes.data % _LINE
     return room[begin : begin + size].reshape(shape)
+
+
+@inlined()
+def recent_page(begin, page):
+    """Its address, of a head's keys or values that begin at an address."""
+    return begin + page % RING * RECENT_BYTES
+
+
+@inlined()
+def settled_page(begin, page):
+    """Its address."""
+    return begin + RING * RECENT_BYTES + page * SETTLED_BYTES
+
+
+@inlined()
+def factors_of(begin, size, page):
+    """The address of a settled page's factors; `size` is what the head's keys or values take."""
+    return begin + size - (page + 1) * FACTORS_BYTES
 
 
 @compiled()
@@ -75,24 +98,18 @@ def enter(qkv, homes, positions, cache):
         half, lane = within // LANES * (4 * BLOCK), within % LANES
         for head in range(heads):
             numbers = address_of(qkv[token]) + (heads + head) * HEAD * 4
-            page = address_of(cache[home, head, 0, position // PAGE])
+            page = recent_page(address_of(cache[home, head, 0]), position // PAGE)
             inverse = _scale(numbers, page + SCALES + 2 * within)
-            a, b = _codes(load_fours(numbers), inverse), _codes(load_fours(numbers + 16), inverse)
-            c, d = _codes(load_fours(numbers + 32), inverse), _codes(load_fours(numbers + 48), inverse)
-            at = page + half + 4 * lane
-            store_fours(at, BLOCK, join_high_bits(a, b, c, d))
-            store_fours(at + 64, BLOCK, join_low_bits(a, b))
-            store_fours(at + 128, BLOCK, join_low_bits(c, d))
+            for index in range(4):
+                codes = _codes(load_floats(numbers + 64 * index), inverse)
+                store_fours(page + half + index * BLOCK + 4 * lane, 64, codes)
 
             numbers += heads * HEAD * 4
-            page = address_of(cache[home, head, 1, position // PAGE])
+            page = recent_page(address_of(cache[home, head, 1]), position // PAGE)
             inverse = _scale(numbers, page + SCALES + 2 * within)
-            a, b = _codes(load_floats(numbers), inverse), _codes(load_floats(numbers + 64), inverse)
-            c, d = _codes(load_floats(numbers + 128), inverse), _codes(load_floats(numbers + 192), inverse)
-            at = page + half + lane // 4 * BLOCK
-            store_every_fourth(at, lane % 4, join_high_bits(a, b, c, d))
-            store_every_fourth(at + 64, lane % 4, join_low_bits(a, b))
-            store_every_fourth(at + 128, lane % 4, join_low_bits(c, d))
+            for index in range(4):
+                codes = _codes(load_floats(numbers + 64 * index), inverse)
+                store_every_fourth(page + half + lane // 4 * BLOCK + 64 * index, lane % 4, codes)
 
 
 @inlined()
@@ -112,18 +129,3 @@ def _scale(numbers, to):
 @inlined()
 def _codes(numbers, inverse):
     return add_integers(nearest(multiply(numbers, inverse)), integers(np.int32(ZERO)))
-
-
-@inlined()
-def block(at, ahead):
-    """The codes of a block's four vectors. Asks memory for the block at `ahead`."""
-    prefetch(ahead)
-    prefetch(ahead + 64)
-    prefetch(ahead + 128)
-    pairs, first, second = load_bytes(at), load_bytes(at + 64), load_bytes(at + 128)
-    return (
-        with_high_bits(low(first), pairs, 4),
-        with_high_bits(high(first), pairs, 2),
-        with_high_bits(low(second), pairs, 0),
-        with_high_bits(high(second), pairs, -2),
-    )

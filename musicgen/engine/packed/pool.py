@@ -17,7 +17,7 @@ import torch
 
 from musicgen.engine.graph import EMPTY
 from musicgen.engine.homes import HomePool, Text
-from musicgen.engine.packed import EXACT_PAGE_BYTES, GROUP, HEAD, PAGE, PAGE_BYTES, TERMS
+from musicgen.engine.packed import GROUP, HEAD, PAGE, TERMS, TOKENS, exact_bytes, head_bytes
 from musicgen.engine.packed.cache import allocate
 from musicgen.engine.packed.crowds import MANY
 from musicgen.engine.packed.step import Room, Store, product, step
@@ -26,8 +26,6 @@ from musicgen.engine.pool import whole
 from musicgen.engine.precision import precision_of
 from musicgen.lm import LanguageModel
 
-TOKENS = 128
-"""That enter at once."""
 _turn = threading.Lock()
 
 
@@ -42,7 +40,7 @@ class PackedPool(HomePool):
         layers, heads, positions = config.num_layers, config.num_heads, whole(capacity, PAGE)
         exact = precision_of(lm) == "float32"
         self._store = Store(
-            cache=allocate(layers, rows, heads, capacity, EXACT_PAGE_BYTES if exact else PAGE_BYTES),
+            cache=allocate(layers, rows, heads, (exact_bytes if exact else head_bytes)(capacity)),
             exact=exact,
             text_keys=np.zeros((layers, rows, heads, texts, HEAD), dtype=np.float32),
             text_values=np.zeros((layers, rows, heads, texts, HEAD), dtype=np.float32),
@@ -57,7 +55,7 @@ class PackedPool(HomePool):
             sums=np.zeros((tokens, groups), dtype=np.float32),
             wide=np.zeros((tokens, widest), dtype=np.float32),
             narrow=np.zeros((tokens, config.dim), dtype=np.float32),
-            queries=np.zeros((tokens, heads, 2 * HEAD), dtype=np.int8),
+            queries=np.zeros((tokens, heads, 8 * HEAD), dtype=np.int8),
             scores=np.zeros((tokens, heads, max(positions, whole(texts, PAGE))), dtype=np.float32),
         )
 

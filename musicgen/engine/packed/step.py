@@ -18,6 +18,7 @@ from musicgen.engine.packed.crowds import times_many
 from musicgen.engine.packed.exact import attend_exact, enter_exact
 from musicgen.engine.packed.halves import times_halves
 from musicgen.engine.packed.products import BITS, SIZE_IN, SIZE_OUT, round_rows, times
+from musicgen.engine.packed.settling import settle
 from musicgen.engine.packed.vectors import (
     address_of,
     floats,
@@ -90,6 +91,7 @@ def step(x, homes, positions, last, many, weights, store, room, logits):
             attend_exact(wide, homes, positions, cache, scores, narrow)
         else:
             enter(wide, homes, positions, cache)
+            settle(homes, positions, cache)
             attend(wide, homes, positions, cache, queries, scores, narrow)
         product(products[1], narrow, codes, steps, sums, wide, many)
         increase(x, wide)

@@ -14,7 +14,6 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.errors import RequireLiteralValue
 from numba.extending import intrinsic, models, register_model
 
 from musicgen.engine.packed.compiling import inlined
@@ -128,6 +127,22 @@ def store_bytes(_, address, value):
 
 
 @intrinsic
+def load_words(_, address):
+    """16 integers, of 4 bytes each, from an address."""
+    return _instruction(Integers, types.int64)(lambda builder, at: _load(builder, at, _INTS))
+
+
+@intrinsic
+def store_words(_, address, value):
+    """Write 16 integers to an address, 4 bytes each."""
+
+    def build(builder: ir.IRBuilder, at: Any, value: Any) -> None:
+        _store(builder, at, value)
+
+    return _instruction(types.none, types.int64, Integers)(build)
+
+
+@intrinsic
 def turn(_, address, stride, to):
     """16 vectors of 16 times 4 bytes, `stride` bytes apart -> as many from `to` on, end to end: vector j gets what stands at
     place j of each, in order."""
@@ -162,16 +177,29 @@ def load_halves(_, address):
 
 
 @intrinsic
-def load_fours(_, address):
-    """Of 64 float32 from an address, the first 4 of every 16."""
+def load_unsigned(_, address):
+    """16 bytes from an address, as floats of 0 to 255."""
+    return _instruction(Floats, types.int64)(
+        lambda builder, at: builder.uitofp(_load(builder, at, ir.VectorType(_BYTE, 16)), _FLOATS)
+    )
+
+
+@intrinsic
+def load_signed(_, address):
+    """16 bytes from an address, as floats of -128 to 127."""
+    return _instruction(Floats, types.int64)(
+        lambda builder, at: builder.sitofp(_load(builder, at, ir.VectorType(_BYTE, 16)), _FLOATS)
+    )
+
+
+@intrinsic
+def load_scale(_, address):
+    """One bfloat16 from an address, as a float."""
 
     def build(builder: ir.IRBuilder, at: Any) -> Any:
-        four = ir.VectorType(_FLOAT, 4)
-        fours = [_load(builder, builder.add(at, _LONG(64 * index)), four) for index in range(4)]
-        halves = [builder.shuffle_vector(*pair, _lanes(range(8))) for pair in (fours[:2], fours[2:])]
-        return builder.shuffle_vector(*halves, _lanes(range(16)))
+        return builder.bitcast(builder.shl(builder.zext(_load(builder, at, _WORD), _INT), _INT(16)), _FLOAT)
 
-    return _instruction(Floats, types.int64)(build)
+    return _instruction(types.float32, types.int64)(build)
 
 
 @intrinsic
@@ -205,7 +233,7 @@ def store_every_fourth(_, address, which, value):
 
     def build(builder: ir.IRBuilder, at: Any, which: Any, value: Any) -> None:
         pointer = builder.inttoptr(at, _INTS.as_pointer())
-        places = _everywhere(builder, builder.trunc(builder.shl(which, _LONG(3)), _INT), _INTS)
+        places = _bytes_up(builder, which)
         others = builder.not_(builder.shl(_constant(_INTS, 255), places))
         kept = builder.and_(builder.load(pointer, align=4), others)
         builder.store(builder.or_(kept, builder.shl(value, places)), pointer, align=4)
@@ -269,21 +297,6 @@ def high(_, codes):
 
 
 @intrinsic
-def with_high_bits(_, codes, pairs, left):
-    """Bytes of 4 bits, with bits 4 and 5 from `pairs`, moved up by `left` (a constant; down where it is negative)."""
-    if not isinstance(left, types.IntegerLiteral):
-        raise RequireLiteralValue("left")
-    by = left.literal_value
-
-    def build(builder: ir.IRBuilder, codes: Any, pairs: Any, _left: Any) -> Any:
-        move = builder.shl if by > 0 else builder.lshr
-        moved = move(pairs, _constant(_BYTES, abs(by))) if by else pairs
-        return builder.or_(codes, builder.and_(moved, _constant(_BYTES, 0x30)))
-
-    return _instruction(Bytes, Bytes, Bytes, left)(build)
-
-
-@intrinsic
 def offset(_, codes):
     """Signed bytes as unsigned ones, 128 more."""
     return _instruction(Bytes, Bytes)(lambda builder, codes: builder.xor(codes, _constant(_BYTES, 128)))
@@ -323,28 +336,33 @@ def add_integers(_, a, b):
 
 
 @intrinsic
-def join_low_bits(_, a, b):
-    """The low 4 bits of a, and above them those of b."""
+def byte_of(_, words, index):
+    """One of the four bytes of every integer, 0 to 255."""
 
-    def build(builder: ir.IRBuilder, a: Any, b: Any) -> Any:
-        a, b = (builder.and_(codes, _constant(_INTS, 15)) for codes in (a, b))
-        return builder.or_(a, builder.shl(b, _constant(_INTS, 4)))
+    def build(builder: ir.IRBuilder, words: Any, index: Any) -> Any:
+        return builder.and_(builder.lshr(words, _bytes_up(builder, index)), _constant(_INTS, 255))
 
-    return _instruction(Integers, Integers, Integers)(build)
+    return _instruction(Integers, Integers, types.int64)(build)
 
 
 @intrinsic
-def join_high_bits(_, a, b, c, d):
-    """Bits 4 and 5, the highest, of a, above them those of b, c, d."""
+def with_byte(_, words, code, index):
+    """Integers whose byte `index` is still 0, with 0 to 255 there."""
 
-    def build(builder: ir.IRBuilder, *codes: Any) -> Any:
-        joined = _constant(_INTS, 0)
-        for index, code in enumerate(codes):
-            pair = builder.lshr(code, _constant(_INTS, 4))
-            joined = builder.or_(joined, builder.shl(pair, _constant(_INTS, 2 * index)))
-        return joined
+    def build(builder: ir.IRBuilder, words: Any, code: Any, index: Any) -> Any:
+        return builder.or_(words, builder.shl(code, _bytes_up(builder, index)))
 
-    return _instruction(Integers, Integers, Integers, Integers, Integers)(build)
+    return _instruction(Integers, Integers, Integers, types.int64)(build)
+
+
+@intrinsic
+def in_halves(_, a, b):
+    """Integers of bytes below 16: a's are the low 4 bits of each byte, b's the high ones."""
+
+    def build(builder: ir.IRBuilder, a: Any, b: Any) -> Any:
+        return builder.or_(a, builder.shl(b, _constant(_INTS, 4)))
+
+    return _instruction(Integers, Integers, Integers)(build)
 
 
 @intrinsic
@@ -398,6 +416,12 @@ def reciprocal(_, a):
 def larger(_, a, b):
     """The larger of a and b."""
     return _instruction(Floats, Floats, Floats)(lambda builder, a, b: _of_floats(builder, "maxnum", a, b))
+
+
+@intrinsic
+def smaller(_, a, b):
+    """The smaller of a and b."""
+    return _instruction(Floats, Floats, Floats)(lambda builder, a, b: _of_floats(builder, "minnum", a, b))
 
 
 @intrinsic
@@ -478,6 +502,10 @@ def _lanes(which: Any) -> Any:
 def _everywhere(builder: ir.IRBuilder, value: Any, kind: ir.VectorType) -> Any:
     nothing = ir.Constant(kind, ir.Undefined)
     return builder.shuffle_vector(builder.insert_element(nothing, value, _INT(0)), nothing, _lanes([0] * kind.count))
+
+
+def _bytes_up(builder: ir.IRBuilder, index: Any) -> Any:
+    return _everywhere(builder, builder.trunc(builder.shl(index, _LONG(3)), _INT), _INTS)
 
 
 def _of_floats(builder: ir.IRBuilder, name: str, *values: Any) -> Any:
