@@ -1,6 +1,7 @@
 """The Gradio app: what `make demo`, `python app.py` and a Hugging Face Space run. `python app.py --help` lists its flags."""
 
 import os
+import signal
 import sys
 
 from demo import configuration, ui
@@ -10,7 +11,10 @@ service = Service(configuration.read(sys.argv[1:] if __name__ == "__main__" else
 demo = ui.build(service)
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # without a handler, the first process of a container ignores it
     # The page answers first; PyTorch and the model, which take longer, are loaded behind it.
     ui.launch(demo, service, prevent_thread_lock=True)
-    service.warm_up()
-    demo.block_thread()
+    warming = service.warm_up()
+    demo.block_thread()  # until it is interrupted
+    warming.join(20)  # libraries that are being loaded do not survive the end of the process
+    service.close()

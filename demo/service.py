@@ -84,7 +84,7 @@ Job = Ticket[Request, Event | Progress]
 
 
 class Service:
-    """One for a page. folder: where clips are kept, a new one when None."""
+    """One for a page. folder: where clips are kept; when None, a new one, which goes with the service."""
 
     def __init__(self, configuration: Configuration | None = None, folder: Path | None = None) -> None:
         self.configuration = configuration if configuration is not None else Configuration()
@@ -96,7 +96,10 @@ class Service:
             most=self.configuration.loaded,
             slots=self.configuration.workers,
         )
-        folder = folder if folder is not None else Path(tempfile.mkdtemp(prefix="musicgen-demo-"))
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        if folder is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="musicgen-demo-", ignore_cleanup_errors=True)
+            folder = Path(self._temporary.name)
         self.files = Files(folder, self.limits.keep_hours)
         self.line: Line[Request, Event | Progress] = Line(
             self._work,
@@ -198,6 +201,8 @@ class Service:
         self.line.close()
         self.engines.close()
         self.files.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
 
     def _work(self, ticket: Job) -> None:
         try:

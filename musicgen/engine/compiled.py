@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from typing import TYPE_CHECKING
 
 import torch
 
 if TYPE_CHECKING:
     import openvino
+
+# Where this module is found, importing OpenVINO reports it to Google Analytics, unasked; it goes without.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 Settings = dict[str, str]
 _process: int | None = None

@@ -82,7 +82,10 @@ def test_the_program_runs_as_in_its_container(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "MUSICGEN_DEMO_MAX_DURATION": "42"}
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    settings = {"GRADIO_SERVER_PORT": str(port), "MUSICGEN_DEMO_MAX_DURATION": "42", "TMPDIR": str(temporary)}
+    environment = os.environ | settings
     start = time.monotonic()
     program = subprocess.Popen([sys.executable, *command[1:]], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
     try:
@@ -98,8 +101,11 @@ def test_the_program_runs_as_in_its_container(tmp_path: Path) -> None:
         assert page.status_code == 200
         assert "42" in httpx.get(f"http://127.0.0.1:{port}/config", timeout=30).text
         assert health.split()[0] == "python"
-        check = shlex.split(health.replace("7860", str(port)))[1:]
-        assert subprocess.run([sys.executable, *check], cwd=tmp_path, check=False, timeout=60).returncode == 0
+        check = [sys.executable, *shlex.split(health)[1:]]
+        assert subprocess.run(check, cwd=tmp_path, env=environment, check=False, timeout=60).returncode == 0
+        program.terminate()  # as a container is stopped
+        assert program.wait(60) == 0
+        assert not list(temporary.glob("musicgen-demo-*"))
     finally:
         program.kill()
         program.wait(20)

@@ -4,7 +4,10 @@ import copy
 import gc
 import multiprocessing
 import os
+import subprocess
+import sys
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -164,3 +167,15 @@ def test_steps_on_a_gpu_are_not_waited_for(name: str) -> None:
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert len(begun) > 50
+
+
+def test_openvino_reports_to_nobody(tmp_path: Path) -> None:
+    """Not to Google Analytics, as it does by itself when it is imported, leaving an identifier in the home folder."""
+    program = (
+        "import musicgen.engine.compiled, openvino.tools.ovc.telemetry_utils as utils\n"
+        "from openvino.tools.ovc import telemetry_stub\n"
+        "assert utils.tm is telemetry_stub, utils.tm"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "CI"} | {"HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=60)
+    assert list(tmp_path.iterdir()) == []
