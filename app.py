@@ -11,7 +11,8 @@ service = Service(configuration.read(sys.argv[1:] if __name__ == "__main__" else
 demo = ui.build(service)
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # without a handler, the first process of a container ignores it
+    # The first process of a container ignores what it has no handler for.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # The page answers first; PyTorch and the model, which take longer, are loaded behind it.
     ui.launch(demo, service, prevent_thread_lock=True)
     warming = service.warm_up()
