@@ -146,21 +146,20 @@ def rounded(numbers: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("exactly", [False, True])
 def test_attention(exactly: bool) -> None:
-    """Of four tokens, three at one home, on keys and values that are rounded, or are not."""
+    """Of five tokens, three at one home, on keys and values that are rounded, or are not."""
     heads, homes = 2, 3
-    lengths = {0: 95, 1: 20, 2: 170}
     layer = cache.allocate(1, homes, heads, (exact_bytes if exactly else head_bytes)(180))[0]
     history = random(180, homes, 3 * heads * HEAD)
-    for home, length in lengths.items():
+    for home, length in {0: 95, 1: 60, 2: 170}.items():
         for position in range(length):
             numbers, places, positions = history[position, home : home + 1], np.array([home]), np.array([position])
             (exact.enter_exact if exactly else enter)(numbers, places, positions, layer)
-    tokens, places = random(4, 3 * heads * HEAD, seed=1), np.array([2, 0, 0, 0])
-    positions = np.array([170, 95, 96, 97])
+    tokens, places = random(5, 3 * heads * HEAD, seed=1), np.array([2, 0, 0, 0, 1])
+    positions = np.array([170, 95, 96, 97, 60])
     (exact.enter_exact if exactly else enter)(tokens, places, positions, layer)
-    queries = np.empty((4, heads, 8 * HEAD), dtype=np.int8)
-    scores = np.full((4, heads, 192), np.nan, dtype=np.float32)
-    result = np.empty((4, heads * HEAD), dtype=np.float32)
+    queries = np.empty((5, heads, 2 * HEAD), dtype=np.int8)
+    scores = np.full((5, heads, 192), np.nan, dtype=np.float32)
+    result = np.empty((5, heads * HEAD), dtype=np.float32)
     if exactly:
         exact.attend_exact(tokens, places, positions, layer, scores, result)
     else:
@@ -168,7 +167,7 @@ def test_attention(exactly: bool) -> None:
 
     for token, (home, position) in enumerate(zip(places, positions, strict=True)):
         past = history[: position + 1, home].copy()
-        for other in range(4):
+        for other in range(5):
             if places[other] == home and positions[other] <= position:
                 past[positions[other]] = tokens[other]
         q = torch.from_numpy(tokens[token, : heads * HEAD]).view(heads, 1, HEAD)
@@ -176,10 +175,15 @@ def test_attention(exactly: bool) -> None:
             torch.from_numpy(part.copy()).view(-1, heads, HEAD).transpose(0, 1)
             for part in np.split(past, 3, axis=1)[1:]
         )
-        expected = F.scaled_dot_product_attention(q, *((k, v) if exactly else (rounded(k), rounded(v))))
-        error = 1e-6 if exactly else 2e-4
+        unrounded = F.scaled_dot_product_attention(q, k, v)[:, 0].flatten()
+        expected = F.scaled_dot_product_attention(q, rounded(k), rounded(v))[:, 0].flatten()
         made = torch.from_numpy(result[token])
-        torch.testing.assert_close(made, expected[:, 0].flatten(), atol=error, rtol=5 * error)
+        if exactly:
+            torch.testing.assert_close(made, unrounded, atol=1e-6, rtol=5e-6)
+        elif position < RECENT * PAGE:
+            torch.testing.assert_close(made, expected, atol=2e-4, rtol=1e-3)
+        else:  # what multiplies codes of 4 bits is rounded too, by less than they are
+            assert (made - expected).norm() < 0.25 * (expected - unrounded).norm()
 
 
 @pytest.mark.parametrize("together", [1, 7, TOKENS])
@@ -187,7 +191,7 @@ def test_pages_settle_alike_however_positions_enter(together: int) -> None:
     """What tokens find depends on their position alone, not on how many entered with them."""
     heads, count = 2, 4 * TOKENS
     numbers, home, positions = random(count, 3 * heads * HEAD), np.zeros(count, dtype=np.int64), np.arange(count)
-    queries = np.empty((count, heads, 8 * HEAD), dtype=np.int8)
+    queries = np.empty((count, heads, 2 * HEAD), dtype=np.int8)
     scores = np.empty((count, heads, count), dtype=np.float32)
     made = []
     for size in (together, 16):
@@ -205,7 +209,7 @@ def test_what_is_not_finite_ends_with_its_clip() -> None:
     """Of numbers that leave nothing behind: not a scale, not a code, wherever the next clip at that home stops."""
     heads, count = 2, 3 * PAGE + 1
     numbers = random(count, 1, 3 * heads * HEAD)
-    queries, scores = np.empty((1, heads, 8 * HEAD), dtype=np.int8), np.empty((1, heads, 128), dtype=np.float32)
+    queries, scores = np.empty((1, heads, 2 * HEAD), dtype=np.int8), np.empty((1, heads, 128), dtype=np.float32)
 
     def results(layer: np.ndarray) -> np.ndarray:
         made, home = np.empty((count, 1, heads * HEAD), dtype=np.float32), np.zeros(1, dtype=np.int64)

@@ -32,10 +32,10 @@ RING = TOKENS // PAGE + RECENT
 """Pages of 8 bits that are kept: all that tokens which enter at once attend to."""
 RECENT_BYTES = PAGE * (HEAD + 2)
 """Of a head's keys or values in a page of 8 bits: the codes, and a scale of each position."""
-SETTLED_BYTES = PAGE * HEAD // 2 + 2 * HEAD
-"""In a page of 4 bits: the codes, and a step and an offset of each number."""
-FACTORS_BYTES = 8
-"""What multiplies a page's steps, and its offsets."""
+SETTLED_BYTES = PAGE * HEAD // 2
+"""Of the codes in a page of 4 bits."""
+NOTES_BYTES = 2 * HEAD + 2 * 4
+"""Of what its codes mean: a step and an offset of each number, and their two factors."""
 _LINE = 64
 """Bytes that memory gives at once."""
 EXACT_ROWS = 16
@@ -45,13 +45,13 @@ EXACT_ROWS = 16
 def head_bytes(capacity: int) -> int:
     """Of a head's keys or values at a home, where they are rounded."""
     settled = max(-(-capacity // PAGE) - RECENT, 0)
-    return RING * RECENT_BYTES + settled * SETTLED_BYTES + -(-settled * FACTORS_BYTES // _LINE) * _LINE
+    return -(-(RING * RECENT_BYTES + settled * (SETTLED_BYTES + NOTES_BYTES)) // _LINE) * _LINE
 
 
 def bytes_read(positions: int) -> int:
     """Of them by a step that attends to so many."""
     settled = max(-(-positions // PAGE) - RECENT, 0)
-    return settled * (SETTLED_BYTES + FACTORS_BYTES) + (positions - settled * PAGE) * RECENT_BYTES // PAGE
+    return settled * (SETTLED_BYTES + NOTES_BYTES) + (positions - settled * PAGE) * RECENT_BYTES // PAGE
 
 
 def exact_bytes(capacity: int) -> int:

@@ -1,6 +1,7 @@
 """Attention of single tokens on their homes' keys and values, which are rounded (`cache`), and on a text.
 
-What multiplies the codes is rounded to 16 bits, which are two signed bytes: the sums are exact.
+What multiplies codes of 8 bits is rounded to 16, which are two signed bytes; what multiplies those of 4 bits to a byte, with a
+scale for each page, which is far less than what the codes themselves were rounded by. Sums of products are exact.
 Shapes: N tokens, H heads, D = 64 numbers of a head.
 """
 
@@ -12,13 +13,12 @@ from numba import prange
 from musicgen.engine.packed import HEAD, LANES, PAGE, RECENT
 from musicgen.engine.packed.cache import (
     BLOCK,
+    FACTORS,
     LEAST,
     OFFSETS,
     SCALES,
-    SMALL_BLOCK,
-    STEPS,
     ZERO,
-    factors_of,
+    notes_of,
     recent_page,
     settled_page,
 )
@@ -30,7 +30,7 @@ from musicgen.engine.packed.vectors import (
     address_of,
     as_floats,
     floats,
-    high,
+    high_in_place,
     integers,
     larger,
     largest,
@@ -40,7 +40,6 @@ from musicgen.engine.packed.vectors import (
     load_scales,
     load_signed,
     load_unsigned,
-    low,
     magnitude,
     multiply,
     multiply_add,
@@ -50,18 +49,21 @@ from musicgen.engine.packed.vectors import (
     store_float,
     store_floats,
     store_small,
+    subtract_integers,
     total,
     two_to_the,
 )
 
-AHEAD = 4
+AHEAD = 8
 """Pages from what is read to what memory is asked for: it answers too late otherwise."""
 TO_SCORE = np.float32(HEAD**-0.5 * 1.4426950408889634)
 """Over the root of D, and from powers of e to powers of two."""
 _FINEST = np.float32(16000)
 """The largest number of 16 bits: its first byte is 125, and rounding adds at most one."""
-_STEPS = np.float32(255)
-"""The largest step of a settled page."""
+_BYTE = np.float32(127)
+"""The largest number of a signed byte."""
+_MIDDLE = np.float32(7.5)
+"""Of the codes of a settled page."""
 _NEVER = np.float32(-1e30)
 
 
@@ -69,7 +71,7 @@ _NEVER = np.float32(-1e30)
 def attend(qkv, homes, positions, cache, queries, scores, result):
     """Every token's query in qkv [N, >= 3 H D] on the positions of its home up to its own -> result [N, >= H D].
 
-    cache [homes, H, 2, ...] is a layer's. queries [N, H, 8 D] int8 and scores [N, H, >= capacity] float32 are
+    cache [homes, H, 2, ...] is a layer's. queries [N, H, 2 D] int8 and scores [N, H, >= capacity] float32 are
     room to work in.
     """
     heads, size = cache.shape[1], cache.shape[3]
@@ -83,7 +85,7 @@ def attend(qkv, homes, positions, cache, queries, scores, result):
         page = positions[token] // PAGE
         settled = max(page + 1 - RECENT, 0)
         first = settled * PAGE
-        _score_settled(keys, values, size, address_of(number), address_of(query), settled, address_of(parts))
+        _score_settled(keys, values, size, address_of(number), settled, address_of(parts))
         _score_recent(
             keys, values, settled, address_of(number), address_of(query), count - first, address_of(parts[first:])
         )
@@ -130,38 +132,40 @@ def _two_bytes(numbers):
 
 
 @inlined()
-def _score_settled(keys, values, size, numbers, query, pages, scores):
+def _score_settled(keys, values, size, numbers, pages, scores):
     """Products of a query with the keys of `pages` settled pages, as powers of two -> scores. Their values come next."""
-    step = _largest(numbers) * (_STEPS / _FINEST)
-    # The query in such units that its numbers times steps have 16 bits, then what a page's steps make of it.
-    scaled, words, inverse = query, query + 4 * HEAD, floats(np.float32(1) / step)
-    for index in range(0, 4 * HEAD, 64):
-        store_floats(scaled + index, multiply(load_floats(numbers + index), inverse))
-    nothing, step = integers(np.int32(0)), step * TO_SCORE
+    # First, to where each page's scores will be, the query times its steps in bytes, and what its scores are made of: for those
+    # come late.
     for page in range(pages):
-        at, factors = settled_page(keys, page), factors_of(keys, size, page)
-        ahead = _ahead(page, pages, keys, values)
-        prefetch(ahead + STEPS)
-        prefetch(ahead + OFFSETS)
-        offsets = floats(np.float32(0))
+        notes, to = notes_of(keys, size, page), scores + page * 128
+        most, offsets = floats(LEAST), floats(np.float32(0))
         for index in range(4):
-            number = load_floats(scaled + index * 64)
-            first, second = _two_bytes(multiply(number, load_unsigned(at + STEPS + index * 16)))
-            store_small(words + index * 16, first)
-            store_small(words + HEAD + index * 16, second)
-            offsets = multiply_add(number, load_signed(at + OFFSETS + index * 16), offsets)
-        factor = floats(load_float(factors) * step)
-        score = floats(load_float(factors + 4) * step * total(offsets))
-        for half in range(2):
-            coarse, fine = nothing, nothing
-            for index in range(4):
-                within, word = (half * 4 + index) * SMALL_BLOCK, words + index * 16
-                a, b, c, d = _settled_block(at + within, ahead + within)
-                coarse, fine = _add(coarse, fine, a, word, word + HEAD)
-                coarse, fine = _add(coarse, fine, b, word + 4, word + HEAD + 4)
-                coarse, fine = _add(coarse, fine, c, word + 8, word + HEAD + 8)
-                coarse, fine = _add(coarse, fine, d, word + 12, word + HEAD + 12)
-            store_floats(scores + (2 * page + half) * 64, multiply_add(_in_full(coarse, fine), factor, score))
+            number = load_floats(numbers + index * 64)
+            most = larger(most, magnitude(multiply(number, load_unsigned(notes + index * 16))))
+            offsets = multiply_add(number, load_signed(notes + OFFSETS + index * 16), offsets)
+        step = largest(most) / _BYTE
+        inverse = floats(np.float32(1) / step)
+        for index in range(4):
+            number = multiply(load_floats(numbers + index * 64), load_unsigned(notes + index * 16))
+            store_small(to + 64 + index * 16, nearest(multiply(number, inverse)))
+        store_float(to, load_float(notes + FACTORS + 4) * TO_SCORE * total(offsets))
+        store_float(to + 4, load_float(notes + FACTORS) * TO_SCORE * step)
+    nothing, sixteenth = integers(np.int32(0)), np.float32(1 / 16)
+    for page in range(pages):
+        at, ahead, to = settled_page(keys, page), _ahead(page, pages, keys, values), scores + page * 128
+        _ask_for_notes(values, size, page)
+        score, factor = floats(load_float(to)), load_float(to + 4)
+        a, b, c, d = nothing, nothing, nothing, nothing
+        for vector in range(0, 16, 2):
+            p, q = load_bytes(at + vector * 64), load_bytes(at + vector * 64 + 64)
+            prefetch(ahead + vector * 64)
+            prefetch(ahead + vector * 64 + 64)
+            word, other = repeat_word(to + 64 + vector * 4), repeat_word(to + 64 + vector * 4 + 4)
+            a, b = add_products(a, p, word), add_products(b, high_in_place(p), word)
+            c, d = add_products(c, q, other), add_products(d, high_in_place(q), other)
+        both, second = add_integers(a, c), add_integers(b, d)
+        store_floats(to, multiply_add(as_floats(subtract_integers(both, second)), floats(factor), score))
+        store_floats(to + 64, multiply_add(as_floats(second), floats(factor * sixteenth), score))
 
 
 @inlined()
@@ -203,22 +207,20 @@ def _largest(numbers):
 @inlined()
 def _ahead(page, pages, here, then):
     """The address to ask for while settled page `page` of `pages` is read of what begins `here`; `then` is read after it."""
-    page += AHEAD
+    page += min(AHEAD, pages)
     return settled_page(here, page) if page < pages else settled_page(then, page - pages)
 
 
 @inlined()
-def _settled_block(at, ahead):
-    """The codes of a block's four vectors. Asks memory for the block at `ahead`."""
-    prefetch(ahead)
-    prefetch(ahead + 64)
-    first, second = load_bytes(at), load_bytes(at + 64)
-    return low(first), high(first), low(second), high(second)
+def _ask_for_notes(begin, size, page):
+    notes = notes_of(begin, size, page)
+    prefetch(notes)
+    prefetch(notes + 64)
 
 
 @inlined()
 def _recent_block(at, ahead):
-    """As `_settled_block`."""
+    """The codes of four vectors of a recent page. Asks memory for those at `ahead`."""
     prefetch(ahead)
     prefetch(ahead + 64)
     prefetch(ahead + 128)
@@ -259,41 +261,44 @@ def softmax(scores, count):
 def _mix_settled(values, after, size, parts, pages, result):
     """Values of settled pages times their parts -> result [D], by address. `after` is read next.
 
-    parts: the address of float32, which are overwritten: of each tile's 64 bytes the first 16 take the parts' first bytes, the
-    next the second ones, and then comes a float32, their sum.
+    parts: the address of float32, which are overwritten: of a page's 128 bytes the first 32 take its parts, rounded, and then
+    come three float32: a byte's step, the sum of the parts, and what rounding took from it, which is given back as if every
+    code were the middle one.
     """
-    most = floats(LEAST)
-    for tile in range(2 * pages):
-        most = larger(most, load_floats(parts + tile * 64))
-    step = largest(most) / _FINEST
-    for tile in range(2 * pages):
-        part = load_floats(parts + tile * 64)
-        first, second = _two_bytes(multiply(part, floats(np.float32(1) / step)))
-        store_small(parts + tile * 64, first)
-        store_small(parts + tile * 64 + LANES, second)
-        store_float(parts + tile * 64 + 2 * LANES, total(part))
+    for page in range(pages):
+        at = parts + page * 128
+        first, second = load_floats(at), load_floats(at + 64)
+        step = max(largest(larger(first, second)), LEAST) / _BYTE
+        one = nearest(multiply(first, floats(np.float32(1) / step)))
+        two = nearest(multiply(second, floats(np.float32(1) / step)))
+        both, bytes_of_both = total(add(first, second)), total(as_floats(add_integers(one, two)))
+        store_small(at, one)
+        store_small(at + LANES, two)
+        store_float(at + 32, step)
+        store_float(at + 36, both)
+        store_float(at + 40, both - step * bytes_of_both)
     nothing, zero = integers(np.int32(0)), floats(np.float32(0))
     w, x, y, z = zero, zero, zero, zero
     for page in range(pages):
-        at, factors = settled_page(values, page), factors_of(values, size, page)
+        at, notes, words = settled_page(values, page), notes_of(values, size, page), parts + page * 128
         ahead = _ahead(page, pages, values, after)
-        prefetch(ahead + STEPS)
-        prefetch(ahead + OFFSETS)
-        a, b, c, d, e, f, g, h = nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing
+        _ask_for_notes(after, size, page)
+        a, b, c, d = nothing, nothing, nothing, nothing
         for index in range(8):
-            words = parts + (2 * page + index // 4) * 64 + index % 4 * 4
-            p, q, r, s = _settled_block(at + index * SMALL_BLOCK, ahead + index * SMALL_BLOCK)
-            a, b = _add(a, b, p, words, words + LANES)
-            c, d = _add(c, d, q, words, words + LANES)
-            e, f = _add(e, f, r, words, words + LANES)
-            g, h = _add(g, h, s, words, words + LANES)
-        sums = parts + page * 128 + 2 * LANES
-        factor = floats(load_float(factors) * step)
-        other = floats(load_float(factors + 4) * (load_float(sums) + load_float(sums + 64)))
-        w = _increased(w, _in_full(a, b), factor, at + STEPS, other)
-        x = _increased(x, _in_full(c, d), factor, at + STEPS + 16, other)
-        y = _increased(y, _in_full(e, f), factor, at + STEPS + 32, other)
-        z = _increased(z, _in_full(g, h), factor, at + STEPS + 48, other)
+            p, q = load_bytes(at + index * 128), load_bytes(at + index * 128 + 64)
+            prefetch(ahead + index * 128)
+            prefetch(ahead + index * 128 + 64)
+            word = repeat_word(words + index * 4)
+            a, b = add_products(a, p, word), add_products(b, high_in_place(p), word)
+            c, d = add_products(c, q, word), add_products(d, high_in_place(q), word)
+        factor = load_float(notes + FACTORS)
+        step, rest = factor * load_float(words + 32), floats(factor * load_float(words + 40) * _MIDDLE)
+        low, high = floats(step), floats(step * np.float32(1 / 16))
+        other = floats(load_float(notes + FACTORS + 4) * load_float(words + 36))
+        w = _increased(w, subtract_integers(a, b), low, rest, notes, other)
+        x = _increased(x, b, high, rest, notes + 16, other)
+        y = _increased(y, subtract_integers(c, d), low, rest, notes + 32, other)
+        z = _increased(z, d, high, rest, notes + 48, other)
     store_floats(result, w)
     store_floats(result + 64, x)
     store_floats(result + 128, y)
@@ -301,10 +306,10 @@ def _mix_settled(values, after, size, parts, pages, result):
 
 
 @inlined()
-def _increased(mean, products, factor, steps, other):
+def _increased(mean, products, by, rest, steps, other):
     """mean + what a page's codes and its offsets add to it."""
-    mean = multiply_add(products, multiply(load_unsigned(steps), factor), mean)
-    return multiply_add(load_signed(steps + HEAD), other, mean)
+    mean = multiply_add(multiply_add(as_floats(products), by, rest), load_unsigned(steps), mean)
+    return multiply_add(load_signed(steps + OFFSETS), other, mean)
 
 
 @inlined()

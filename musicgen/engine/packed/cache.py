@@ -1,8 +1,8 @@
 """Keys and values in few bits, as attention reads them: the last positions in 8, those before in 4.
 
 A row of a clip is a home in the cache. Every home and head has its keys and then its values there, in pages of 32 positions:
-first `RING` recent ones, of which page i takes the place i modulo RING, then all that have settled, in order; at the end, from
-the last backwards, the factors of the settled ones. A page is two halves of 16 positions, a half four blocks, a block four
+first `RING` recent ones, of which page i takes the place i modulo RING, then all that have settled, in order; and from the end
+backwards the notes of those, what their codes mean. A page is two halves of 16 positions, a half four blocks, a block four
 vectors of 64 codes:
 
     keys      block m, vector v: of the numbers 16 m + 4 v ... + 3, those of 16 positions; position p's are codes 4 p ... + 3
@@ -12,8 +12,10 @@ so that one instruction multiplies four numbers of 16 keys with those of a query
 positions' weights.
 
     recent     a byte a code; then 32 bfloat16, one scale a position: number = scale (code - 128)
-    settled    4 bits a code, two vectors in 64 bytes, the first one's the low bits; then 64 unsigned steps and 64 signed
-               offsets, one of each a number, and two float32 factors a page: number = (factor step) code + other factor offset
+    settled    4 bits a code, two vectors in 64 bytes: in the high bits, of keys the vector of the next 16 positions, of values
+               that of the next 16 numbers
+    notes      64 unsigned steps and 64 signed offsets, one of each a number, and two float32 factors:
+               number = (factor step) code + other factor offset
 
 A number changes little in 32 positions, less than the numbers of one position differ: that is why the settled ones have their
 range by number (as KIVI, Liu et al. 2024, has that of keys), and why it is fixed only when a page is full (`settling`).
@@ -23,7 +25,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from musicgen.engine.packed import FACTORS_BYTES, HEAD, LANES, PAGE, RECENT_BYTES, RING, SETTLED_BYTES
+from musicgen.engine.packed import HEAD, LANES, NOTES_BYTES, PAGE, RECENT_BYTES, RING, SETTLED_BYTES
 from musicgen.engine.packed.compiling import compiled, inlined
 from musicgen.engine.packed.vectors import (
     add_integers,
@@ -42,15 +44,11 @@ from musicgen.engine.packed.vectors import (
 )
 
 BLOCK = 4 * 64
-"""Bytes of a recent page's block, of four to a half."""
-SMALL_BLOCK = 2 * 64
-"""Of a settled page's."""
-SCALES = 2 * 4 * BLOCK
+"""Bytes of four vectors of a recent page."""
+SCALES = PAGE * HEAD
 """Where in a recent page they begin."""
-STEPS = 2 * 4 * SMALL_BLOCK
-"""Where in a settled page they begin."""
-OFFSETS = STEPS + HEAD
-"""As STEPS."""
+OFFSETS, FACTORS = HEAD, 2 * HEAD
+"""Where in a page's notes they begin; steps are the first."""
 ZERO = 128
 """The code of nothing in a recent page; the others are up to 127 away."""
 LEAST = np.float32(1e-20)
@@ -83,9 +81,9 @@ def settled_page(begin, page):
 
 
 @inlined()
-def factors_of(begin, size, page):
-    """The address of a settled page's factors; `size` is what the head's keys or values take."""
-    return begin + size - (page + 1) * FACTORS_BYTES
+def notes_of(begin, size, page):
+    """The address of a settled page's notes; `size` is what the head's keys or values take."""
+    return begin + size - (page + 1) * NOTES_BYTES
 
 
 @compiled()

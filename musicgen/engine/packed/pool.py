@@ -55,7 +55,7 @@ class PackedPool(HomePool):
             sums=np.zeros((tokens, groups), dtype=np.float32),
             wide=np.zeros((tokens, widest), dtype=np.float32),
             narrow=np.zeros((tokens, config.dim), dtype=np.float32),
-            queries=np.zeros((tokens, heads, 8 * HEAD), dtype=np.int8),
+            queries=np.zeros((tokens, heads, 2 * HEAD), dtype=np.int8),
             scores=np.zeros((tokens, heads, max(positions, whole(texts, PAGE))), dtype=np.float32),
         )
 

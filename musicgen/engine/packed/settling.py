@@ -8,13 +8,12 @@ from numba import prange
 from musicgen.engine.packed import HEAD, PAGE, RECENT
 from musicgen.engine.packed.cache import (
     BLOCK,
+    FACTORS,
     LEAST,
     OFFSETS,
     SCALES,
-    SMALL_BLOCK,
-    STEPS,
     ZERO,
-    factors_of,
+    notes_of,
     recent_page,
     settled_page,
 )
@@ -80,25 +79,23 @@ def _settle_page(row, page, values):
     """Of a head's values, or else of its keys."""
     ends = np.empty((2, HEAD), dtype=np.float32)
     begin, lows, highs = address_of(row), address_of(ends[0]), address_of(ends[1])
-    recent, to, factors = recent_page(begin, page), settled_page(begin, page), factors_of(begin, row.size, page)
+    recent, to, notes = recent_page(begin, page), settled_page(begin, page), notes_of(begin, row.size, page)
     if values:
         _ends_of_values(recent, lows, highs)
     else:
         _ends_of_keys(recent, lows, highs)
-    _note_range(lows, highs, to, factors)
-    for block in range(8):
-        at, codes = recent + block * BLOCK, to + block * SMALL_BLOCK
-        for pair in range(2):
-            first, second = at + pair * 128, at + pair * 128 + 64
-            if values:
-                scales = recent + SCALES + block * 8
-                a = _codes_of_values(first, scales, lows + pair * 128, highs + pair * 128)
-                b = _codes_of_values(second, scales, lows + pair * 128 + 64, highs + pair * 128 + 64)
-            else:
-                scales, number = recent + SCALES + block // 4 * 32, block % 4 * 64 + pair * 32
-                a = _codes_of_keys(first, scales, lows + number, highs + number)
-                b = _codes_of_keys(second, scales, lows + number + 16, highs + number + 16)
-            store_words(codes + pair * 64, in_halves(a, b))
+    _note_range(lows, highs, notes)
+    for vector in range(16):
+        if values:
+            at, index = recent + vector // 2 * BLOCK + vector % 2 * 128, vector % 2 * 128
+            scales = recent + SCALES + vector // 2 * 8
+            a = _codes_of_values(at, scales, lows + index, highs + index)
+            b = _codes_of_values(at + 64, scales, lows + index + 64, highs + index + 64)
+        else:
+            at, index = recent + vector * 64, vector * 16
+            a = _codes_of_keys(at, recent + SCALES, lows + index, highs + index)
+            b = _codes_of_keys(at + 4 * BLOCK, recent + SCALES + 32, lows + index, highs + index)
+        store_words(to + vector * 64, in_halves(a, b))
     ends[0, 0] = 0  # keeps the array until here: what is above knows its address alone
 
 
@@ -128,7 +125,7 @@ def _ends_of_values(recent, lows, highs):
 
 
 @inlined()
-def _note_range(lows, highs, to, factors):
+def _note_range(lows, highs, notes):
     """Write the steps and offsets of a page and their factors. Leaves what they stand for: lows as rounded, and the inverse of
     each step in the place of highs."""
     widest, farthest = floats(LEAST), floats(LEAST)
@@ -137,15 +134,15 @@ def _note_range(lows, highs, to, factors):
         widest = larger(widest, add(most, _negative(least)))
         farthest = larger(farthest, magnitude(least))
     of_steps, of_offsets = largest(widest) / (_CODES * _STEPS), largest(farthest) / _OFFSETS
-    store_float(factors, of_steps)
-    store_float(factors + 4, of_offsets)
+    store_float(notes + FACTORS, of_steps)
+    store_float(notes + FACTORS + 4, of_offsets)
     for index in range(4):
         least, most = load_floats(lows + index * 64), load_floats(highs + index * 64)
         wide = multiply(add(most, _negative(least)), floats(np.float32(1) / (_CODES * of_steps)))
         step = nearest(larger(wide, floats(np.float32(1))))
         offset = nearest(multiply(least, floats(np.float32(1) / of_offsets)))
-        store_small(to + STEPS + index * 16, step)
-        store_small(to + OFFSETS + index * 16, offset)
+        store_small(notes + index * 16, step)
+        store_small(notes + OFFSETS + index * 16, offset)
         store_floats(lows + index * 64, multiply(as_floats(offset), floats(of_offsets)))
         store_floats(highs + index * 64, reciprocal(multiply(as_floats(step), floats(of_steps))))
 
