@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from musicgen import numba_cache
+
 ZEROS = 64
 """Crossings on each side of resampy's default filter, kaiser_best."""
 
@@ -34,6 +36,7 @@ def resampled(wave: torch.Tensor, rate: int, target: int) -> torch.Tensor:
 @lru_cache(maxsize=8)
 def _weights(rate: int, target: int) -> tuple[torch.Tensor, int, int]:
     """[L, M + 2 reach]: of the samples around a block of M, for each of the block's L outputs; reach; M."""
+    numba_cache.provide()
     import resampy
 
     common = math.gcd(rate, target)

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import torch
 
+from musicgen import numba_cache
 from musicgen.audio import Audio
 from musicgen.errors import InputError
 
@@ -84,6 +85,7 @@ def fit(frames: torch.Tensor, length: int) -> torch.Tensor:
 @lru_cache(maxsize=1)
 def _filters() -> torch.Tensor:
     """[12, WINDOW / 2 + 1] float32."""
+    numba_cache.provide()
     from librosa.filters import chroma as chroma_filters  # here: it takes a second, and only the melody needs it
 
     return torch.from_numpy(chroma_filters(sr=SAMPLE_RATE, n_fft=WINDOW, tuning=0, n_chroma=NUM_CHROMA))

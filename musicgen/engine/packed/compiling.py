@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,11 @@ from typing import Any
 
 import numba
 
+from musicgen import numba_cache
+
 _FAST = {"reassoc", "nsz", "contract"}
+
+numba_cache.provide()
 
 
 def compiled(*, parallel: bool = False, reorders: bool = False) -> Callable[[Any], Any]:
@@ -38,7 +41,7 @@ def inlined(*, reorders: bool = False) -> Callable[[Any], Any]:
 
 @contextmanager
 def _kept_on_disk() -> Iterator[None]:
-    """For the functions decorated meanwhile. Where nothing can be written, Numba looks for another place itself."""
+    """For the functions decorated meanwhile."""
     if numba.config.CACHE_DIR:
         yield
         return
@@ -54,5 +57,4 @@ def _folder() -> Path:
     contents = hashlib.sha256()
     for file in sorted(Path(__file__).parent.glob("*.py")):
         contents.update(file.read_bytes())
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "musicgen" / f"compiled-{contents.hexdigest()[:16]}"
+    return numba_cache.user_cache() / "musicgen" / f"compiled-{contents.hexdigest()[:16]}"
