@@ -22,8 +22,9 @@ COPY demo demo
 COPY musicgen musicgen
 
 USER visitor
-ENV GRADIO_SERVER_NAME=0.0.0.0 GRADIO_SERVER_PORT=7860 HF_HOME=/models XDG_CACHE_HOME=/cache TRITON_HOME=/cache \
-    PYTHONUNBUFFERED=1
+# USER: PyTorch asks for the user's name, and a number that `docker run --user` gives has none.
+ENV USER=visitor GRADIO_SERVER_NAME=0.0.0.0 GRADIO_SERVER_PORT=7860 HF_HOME=/models XDG_CACHE_HOME=/cache \
+    TRITON_HOME=/cache PYTHONUNBUFFERED=1
 VOLUME /models /cache
 EXPOSE 7860
 # Open without a login too.
