@@ -30,6 +30,7 @@ def provide() -> None:
 
 
 def user_cache() -> Path:
+    """$XDG_CACHE_HOME, else `.cache` in the home folder; what cannot be a folder where there is no home."""
     if base := os.environ.get("XDG_CACHE_HOME"):
         return Path(base)
     try:

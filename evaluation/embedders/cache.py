@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from musicgen.errors import InputError
+from musicgen.numba_cache import user_cache
 
 FOLDER_VARIABLE = "MUSICGEN_EVALUATION_CACHE"
 SUFFIX = ".emb"
@@ -44,7 +45,7 @@ def default_folder() -> Path:
     named = os.environ.get(FOLDER_VARIABLE)
     if named:
         return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "musicgen" / "evaluation"
+    return user_cache() / "musicgen" / "evaluation"
 
 
 class Cache:
