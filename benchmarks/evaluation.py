@@ -33,7 +33,7 @@ import soundfile
 import torch
 
 from benchmarks import machine
-from evaluation import run, samples, scorers, suites
+from evaluation import run, scorers, suites
 from evaluation.clips import as_loud_as_the_paper
 from evaluation.data import Item
 from evaluation.embedders.cache import Cache
@@ -41,7 +41,7 @@ from evaluation.embedders.registry import Registry
 from evaluation.embedders.vggish import VGGish
 from evaluation.embedders.weights import Weights
 from evaluation.metrics import clap, kl
-from musicgen import audio
+from musicgen import audio, samples
 
 RATE = 32_000
 METRICS = ("fad_vggish_torch", "kl", "clap")

@@ -21,11 +21,11 @@ import soundfile
 import torch
 
 from benchmarks import machine
-from evaluation import run, samples, suites
+from evaluation import run, suites
 from evaluation.data import Item
 from evaluation.embedders.cache import Cache
 from evaluation.embedders.registry import Registry
-from musicgen import audio
+from musicgen import audio, samples
 
 METRICS = ("fad_mini", "kl_mini", "clap_mini", "chroma")
 RATE = 32_000

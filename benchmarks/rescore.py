@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from benchmarks import machine
-from evaluation import run, samples, suites
+from evaluation import run, suites
 from evaluation.clips import Inspection, Source
 from evaluation.data import Item
 from evaluation.embedders.base import key, text_key
@@ -29,6 +29,7 @@ from evaluation.embedders.weights import Weights
 from evaluation.embedding import inspection_key
 from evaluation.metrics import fad
 from evaluation.metrics.diagnostics import Diagnosis
+from musicgen import samples
 
 SHAPES = {"vggish_torch": (10, 128), "passt": (1, 527), "clap": (1, 512)}
 METRICS = ("fad_vggish_torch", "kl", "clap")

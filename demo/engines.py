@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from demo.models import Shelf
 from musicgen.errors import InputError
+
+from .models import Shelf
 
 if TYPE_CHECKING:
     from musicgen.engine import Scheduler
@@ -85,8 +86,9 @@ class Engines:
         return engine
 
     def _scheduler(self, model: MusicGen) -> Scheduler:
-        from demo.making import CHUNK
         from musicgen.engine import Scheduler
+
+        from .making import CHUNK
 
         slots = self.slots
         while True:

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 
 import torch
 
-from demo import melody
-from demo.request import MAX_RECORDING, Request
 from musicgen.audio import Audio
 from musicgen.engine import Scheduler
 from musicgen.model import MusicGen
+
+from . import melody
+from .request import MAX_RECORDING, Request
 
 CHUNK = 1.0
 """Seconds of sound that a visitor gets at a time: shorter parts make players stutter."""

@@ -15,6 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from musicgen import siblings
+
 if TYPE_CHECKING:
     from evaluation.embedders.registry import Registry
 
@@ -30,7 +32,9 @@ class Figure:
 
 def available() -> bool:
     """Whether this machine can measure."""
-    return all(importlib.util.find_spec(name) is not None for name in ("evaluation", "julius", "scipy"))
+    return siblings.available("evaluation") and all(
+        importlib.util.find_spec(name) is not None for name in ("julius", "scipy")
+    )
 
 
 class Measuring:
@@ -57,22 +61,17 @@ class Measuring:
 
     @cached_property
     def _registry(self) -> Registry:
-        from evaluation.embedders.registry import Registry
-        from evaluation.embedders.weights import Weights
-
-        return Registry(Weights(download=False))
+        weights = siblings.load("evaluation.embedders.weights").Weights(download=False)
+        return cast("Registry", siblings.load("evaluation.embedders.registry").Registry(weights))
 
     def _clap(self, name: str, file: Path, prompt: str) -> float:
         import torch
 
-        from evaluation.clips import Clip, Source
-        from evaluation.embedders.base import TextEmbedder
-        from evaluation.metrics import clap
-
+        clips, clap = siblings.load("evaluation.clips"), siblings.load("evaluation.metrics.clap")
         embedder: Any = self._registry[name]
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        wave = Clip(Source("clip", file, digest, "generated")).view(embedder.view, embedder.rate)
+        wave = clips.Clip(clips.Source("clip", file, digest, "generated")).view(embedder.view, embedder.rate)
         rows: list[Any] = []
         for part in cast(Sequence[torch.Tensor], embedder.prepare(wave, "clip")):
             rows += list(embedder.embed(part[None])[0])
-        return clap.similarity(cast(TextEmbedder, embedder).texts([prompt])[0], rows)
+        return float(clap.similarity(embedder.texts([prompt])[0], rows))

@@ -8,10 +8,11 @@ import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from demo.configuration import Limits
-from demo.models import Shelf
 from musicgen.errors import InputError
 from musicgen.options import GenerationOptions
+
+from .configuration import Limits
+from .models import Shelf
 
 PRECISIONS = ("float32", "bfloat16", "float16", "int8", "int4")
 MAX_SEED = 2**31 - 1

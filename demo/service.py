@@ -19,14 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from demo import measure, stored, zero_gpu
-from demo.configuration import Configuration
-from demo.engines import Engines
-from demo.files import Files
-from demo.line import Busy, Line, Stopped, Ticket
-from demo.models import Shelf
-from demo.request import MAX_RECORDING, MAX_SEED, Request, Section, check, clean, format_timeline, parse_timeline, whole
 from musicgen.errors import InputError
+
+from . import measure, stored, zero_gpu
+from .configuration import Configuration
+from .engines import Engines
+from .files import Files
+from .line import Busy, Line, Stopped, Ticket
+from .models import Shelf
+from .request import MAX_RECORDING, MAX_SEED, Request, Section, check, clean, format_timeline, parse_timeline, whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -137,7 +138,7 @@ class Service:
     def _import(self) -> None:
         """What makes music. One thread at a time: transformers' names are missing for a second one while the first imports."""
         with self._imports:
-            for name in ("musicgen.checkpoint", "demo.making"):
+            for name in ("musicgen.checkpoint", f"{__package__}.making"):
                 importlib.import_module(name)
 
     def submit(self, visitor: str, request: Request) -> Job:
@@ -174,8 +175,9 @@ class Service:
 
     def melody(self, recording: Path, separate: bool) -> tuple[int, ...]:
         """The chroma frames of a recording, as a model would follow them."""
-        from demo import melody
         from musicgen.conditioners.separation import DemucsSeparator
+
+        from . import melody
 
         with self._separator_lock:  # Demucs is large: one at a time
             if self._separator is None:
@@ -184,7 +186,7 @@ class Service:
 
     def measure(self, clip: Clip) -> list[measure.Figure]:
         """How well a clip does what it was asked; nothing where the evaluation package is missing."""
-        from demo import melody
+        from . import melody
 
         frames = clip.request.frames
         return self._measuring.figures(
@@ -268,7 +270,7 @@ class Service:
         self, request: Request, seed: int, report: Callable[[float, str], None]
     ) -> Iterator[tuple[np.ndarray, int]]:
         """Parts float32 [C, n] and their rate; `report(share, what)` as it goes on."""
-        from demo import making
+        from . import making
 
         with self.engines.use(request.model, request.precision) as engine:
 
@@ -288,9 +290,10 @@ class Service:
         import numpy as np
         import torch
 
-        from demo import making, melody
         from musicgen import audio
         from musicgen.audio import Audio
+
+        from . import making, melody
 
         clip = Audio(torch.from_numpy(np.concatenate(waves, axis=1)), rate)
         if request.loop and complete:

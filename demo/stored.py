@@ -12,10 +12,11 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from demo.request import NUM_CHROMA, Request, Section
 from musicgen import __version__
 from musicgen.errors import InputError
 from musicgen.options import GenerationOptions
+
+from .request import NUM_CHROMA, Request, Section
 
 KEY = "demo"
 MAX_LINK = 8_000

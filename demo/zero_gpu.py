@@ -10,8 +10,9 @@ import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from demo.request import Request
 from musicgen.errors import MusicGenError
+
+from .request import Request
 
 if TYPE_CHECKING:
     import numpy as np

@@ -148,7 +148,7 @@ def _weights(parser: argparse.ArgumentParser) -> None:
 
 
 def _generate(options: argparse.Namespace) -> None:
-    from evaluation import generation, suites, systems
+    from . import generation, suites, systems
 
     _positive(options, "limit", "batch")
     suite = suites.load(options.suite)
@@ -160,7 +160,7 @@ def _generate(options: argparse.Namespace) -> None:
 
 
 def _score(options: argparse.Namespace) -> None:
-    from evaluation import suites
+    from . import suites
 
     _positive(options, "limit", "resamples")
     suite = suites.load(options.suite)
@@ -170,7 +170,7 @@ def _score(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from evaluation import generation, plots, suites, systems, table
+    from . import generation, plots, suites, systems, table
 
     _positive(options, "limit", "batch", "resamples")
     suite = suites.load(options.suite)
@@ -195,22 +195,22 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _table(options: argparse.Namespace) -> None:
-    from evaluation import results, table
+    from . import results, table
 
     found = [results.load(file) for file in options.results]
     print(table.RENDER[options.format](found), end="")
     if options.worst:
         print(table.worst(found, options.worst), end="")
     if options.plots:
-        from evaluation import plots
+        from . import plots
 
         for file in plots.draw(found, options.plots):
             print(file)
 
 
 def _suites(_: argparse.Namespace) -> None:
-    from evaluation import suites
-    from evaluation.scorers import METRICS
+    from . import suites
+    from .scorers import METRICS
 
     for name in suites.names():
         suite = suites.load(name)
@@ -222,7 +222,7 @@ def _suites(_: argparse.Namespace) -> None:
 
 
 def _fetch(options: argparse.Namespace) -> None:
-    from evaluation import data, fetching, suites
+    from . import data, fetching, suites
 
     suite = suites.load(options.suite)
     items = data.items(suite, options.data, options.subset, options.limit)
@@ -231,14 +231,14 @@ def _fetch(options: argparse.Namespace) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> None:
-    from evaluation import doctor
-    from evaluation.embedders.cache import Cache
+    from . import doctor
+    from .embedders.cache import Cache
 
     print(doctor.report(_chosen(options), Cache(options.cache), not options.no_hashes), end="")
 
 
 def _cache(options: argparse.Namespace) -> None:
-    from evaluation.embedders.cache import Cache
+    from .embedders.cache import Cache
 
     cache = Cache(options.cache)
     if options.action == "ls":
@@ -256,7 +256,7 @@ def _cache(options: argparse.Namespace) -> None:
 
 
 def _language_model(options: argparse.Namespace) -> None:
-    from evaluation import data, language_model, suites
+    from . import data, language_model, suites
 
     _positive(options, "limit", "batch")
     suite = suites.load(options.suite)
@@ -269,20 +269,20 @@ def _language_model(options: argparse.Namespace) -> None:
 
 
 def _wanted(options: argparse.Namespace, suite: Any, melody: bool, shuffle: bool) -> list[Any]:
-    from evaluation import data, generation
+    from . import data, generation
 
     items = data.items(suite, options.data, options.subset, options.limit)
     return generation.requests(suite, items, melody, shuffle)
 
 
 def _opener(options: argparse.Namespace, name: str, label: str) -> Any:
-    from evaluation import systems
+    from . import systems
 
     settings = dict(_setting(text) for text in options.setting)
     opener = partial(systems.open_system, name, options.device, options.batch, label, settings)
     if options.ray is None:
         return opener
-    from evaluation import cluster
+    from . import cluster
 
     return partial(cluster.RaySystem, opener, options.ray)
 
@@ -290,10 +290,10 @@ def _opener(options: argparse.Namespace, name: str, label: str) -> Any:
 def _scored(options: argparse.Namespace, suite: Any, folders: Sequence[Path]) -> Any:
     import torch
 
-    from evaluation import data, run, suites
-    from evaluation.embedders.cache import Cache
-    from evaluation.embedders.registry import Registry
-    from evaluation.scorers import METRICS
+    from . import data, run, suites
+    from .embedders.cache import Cache
+    from .embedders.registry import Registry
+    from .scorers import METRICS
 
     if options.metrics:
         suites.check_metrics(options.metrics, METRICS, "--metrics")
@@ -305,14 +305,14 @@ def _scored(options: argparse.Namespace, suite: Any, folders: Sequence[Path]) ->
     settings = run.Options(options.seed, options.resamples, options.bounds, batch)
     embed = None
     if options.ray is not None:
-        from evaluation import cluster
+        from . import cluster
 
         embed = cluster.embed_with_ray(chosen, cache, device, batch, options.ray)
     return run.score(suite, items, folders, Registry(chosen, device), cache, settings, options.metrics, embed)
 
 
 def _chosen(options: argparse.Namespace) -> Any:
-    from evaluation.embedders.weights import Weights
+    from .embedders.weights import Weights
 
     files = {}
     for entry in options.weights:

@@ -24,11 +24,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from evaluation import toolkit_resampler
-from evaluation.metrics import diagnostics
 from musicgen import audio
 from musicgen.audio import Audio
 from musicgen.errors import InputError
+
+from . import toolkit_resampler
+from .metrics import diagnostics
 
 RATE = 32_000
 """Hz, of the paper's views."""

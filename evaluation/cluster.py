@@ -15,14 +15,15 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from evaluation.clips import Source
-from evaluation.embedders.cache import Cache
-from evaluation.embedders.registry import Registry
-from evaluation.embedders.weights import Weights
-from evaluation.embedding import embed
-from evaluation.systems import Opener, Request
 from musicgen.audio import Audio
 from musicgen.errors import InputError
+
+from .clips import Source
+from .embedders.cache import Cache
+from .embedders.registry import Registry
+from .embedders.weights import Weights
+from .embedding import embed
+from .systems import Opener, Request
 
 PART = 16
 """Clips that a worker embeds at once."""

@@ -18,8 +18,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.suites import Suite
 from musicgen.errors import InputError
+
+from .suites import Suite
 
 AUDIO = (".wav", ".flac", ".mp3", ".ogg")
 

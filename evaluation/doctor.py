@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from huggingface_hub import try_to_load_from_cache
 
-from evaluation.embedders import mini, weights
-from evaluation.embedders.cache import Cache
-from evaluation.embedders.registry import NEEDS
-from evaluation.scorers import METRICS
+from .embedders import mini, weights
+from .embedders.cache import Cache
+from .embedders.registry import NEEDS
+from .scorers import METRICS
 
 PACKAGES = {
     "torch": "everything",

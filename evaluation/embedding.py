@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from evaluation.clips import Clip, Inspection, Source, inspect
-from evaluation.embedders.base import Array, Embedder, TextEmbedder, digest, key, text_key
-from evaluation.embedders.cache import Cache
 from musicgen.errors import InputError
+
+from .clips import Clip, Inspection, Source, inspect
+from .embedders.base import Array, Embedder, TextEmbedder, digest, key, text_key
+from .embedders.cache import Cache
 
 INSPECTION_VERSION = "1"
 AHEAD = 4

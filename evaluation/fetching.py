@@ -14,8 +14,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from evaluation.data import Item
 from musicgen.errors import InputError
+
+from .data import Item
 
 MANIFEST = "availability.jsonl"
 PATIENCE = 180

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from evaluation import samples
-from evaluation.data import Item
-from evaluation.suites import Suite
-from evaluation.systems import FolderSystem, Opener, Request
+from musicgen import samples
 from musicgen.errors import InputError
+
+from .data import Item
+from .suites import Suite
+from .systems import FolderSystem, Opener, Request
 
 
 def requests(suite: Suite, items: Sequence[Item], melody: bool = False, shuffle: bool = False) -> list[Request]:

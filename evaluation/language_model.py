@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from evaluation.data import Item
-from evaluation.metrics import memorisation, perplexity
-from evaluation.suites import Suite
 from musicgen import audio
 from musicgen.errors import InputError
+
+from .data import Item
+from .metrics import memorisation, perplexity
+from .suites import Suite
 
 PROMPT_SECONDS = (0.5, 1.0, 2.0, 3.0, 5.0)
 """Lengths of the prompts of the memorisation experiment."""

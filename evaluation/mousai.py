@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from evaluation.embedders import weights
 from musicgen.audio import Audio
 from musicgen.errors import InputError
 
+from .embedders import weights
+
 if TYPE_CHECKING:
-    from evaluation.systems import Request
+    from .systems import Request
 
 DEFAULTS = {"steps": 50, "embedding_scale": 5.0}
 

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation import table
-from evaluation.results import Results
-from evaluation.scorers import METRICS
 from musicgen import audio
 from musicgen.errors import InputError
+
+from . import table
+from .results import Results
+from .scorers import METRICS
 
 COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a463f2", "#97bbf5", "#9c6b4e", "#9498a0")
 

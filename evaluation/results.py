@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evaluation.metrics.score import Score
 from musicgen import audio
 from musicgen.errors import InputError
+
+from .metrics.score import Score
 
 FORMAT = 1
 """Of the file."""

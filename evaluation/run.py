@@ -16,17 +16,19 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from evaluation import embedding, samples, scorers, statistics
-from evaluation.clips import RATE, Inspection, Source
-from evaluation.data import Item
-from evaluation.embedders.cache import Cache
-from evaluation.embedders.registry import Registry
-from evaluation.metrics import diagnostics, resampling
-from evaluation.results import Comparison, Results, SystemResult
-from evaluation.scorers import METRICS, Pair, Scored, Task
-from evaluation.suites import Suite
-from evaluation.table import BOUNDS
+from musicgen import samples, statistics
 from musicgen.errors import InputError
+
+from . import embedding, scorers
+from .clips import RATE, Inspection, Source
+from .data import Item
+from .embedders.cache import Cache
+from .embedders.registry import Registry
+from .metrics import diagnostics, resampling
+from .results import Comparison, Results, SystemResult
+from .scorers import METRICS, Pair, Scored, Task
+from .suites import Suite
+from .table import BOUNDS
 
 TOLERANCE = round(0.1 * RATE)
 """Samples by which a generation may end before its reference."""

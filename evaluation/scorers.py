@@ -15,17 +15,18 @@ from typing import Any, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
-from evaluation import statistics
-from evaluation.clips import AS_IT_IS, Source
-from evaluation.embedders.aesthetics import AXES
-from evaluation.embedders.base import TextEmbedder
-from evaluation.embedders.cache import Cache
-from evaluation.embedders.mini import MiniEmbedder
-from evaluation.embedders.registry import NEEDS, Registry
-from evaluation.embedding import embedding, text_embeddings
-from evaluation.metrics import chroma_similarity, clap, fad, kad, kl, mad, resampling
-from evaluation.metrics.score import Direction, Score
+from musicgen import statistics
 from musicgen.errors import InputError
+
+from .clips import AS_IT_IS, Source
+from .embedders.aesthetics import AXES
+from .embedders.base import TextEmbedder
+from .embedders.cache import Cache
+from .embedders.mini import MiniEmbedder
+from .embedders.registry import NEEDS, Registry
+from .embedding import embedding, text_embeddings
+from .metrics import chroma_similarity, clap, fad, kad, kl, mad, resampling
+from .metrics.score import Direction, Score
 
 Array = npt.NDArray[np.float64]
 

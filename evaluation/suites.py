@@ -66,7 +66,7 @@ def load(name: str) -> Suite:
 
 def read(file: Path) -> Suite:
     """A suite's file."""
-    from evaluation.scorers import METRICS  # here: it needs SciPy, and listing suites does not
+    from .scorers import METRICS  # here: it needs SciPy, and listing suites does not
 
     try:
         entry = yaml.safe_load(file.read_text(encoding="utf-8"))

@@ -22,11 +22,12 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from evaluation.data import AUDIO
-from evaluation.mousai import MousaiSystem
 from musicgen import audio
 from musicgen.audio import Audio
 from musicgen.errors import InputError
+
+from .data import AUDIO
+from .mousai import MousaiSystem
 
 
 @dataclass(frozen=True)

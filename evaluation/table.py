@@ -7,11 +7,12 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evaluation import published
-from evaluation.metrics.score import Score
-from evaluation.results import Results
-from evaluation.scorers import METRICS
 from musicgen.errors import InputError
+
+from . import published
+from .metrics.score import Score
+from .results import Results
+from .scorers import METRICS
 
 ARROWS = {"lower": "↓", "higher": "↑", "neither": ""}
 BOUNDS = ("references", "references, shuffled")

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy.signal import coherence, welch
 
-from evaluation import samples
-from musicgen import audio
+from musicgen import audio, samples
 
 WINDOW = 2048
 """Samples."""

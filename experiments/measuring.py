@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from evaluation import data, generation, language_model, run, samples, suites, systems
+from evaluation import data, generation, language_model, run, suites, systems
 from evaluation.embedders.cache import Cache
 from evaluation.embedders.registry import Registry
 from evaluation.embedders.weights import Weights
@@ -21,6 +21,7 @@ from experiments import channels, references
 from experiments.material import Place
 from experiments.plan import Plan, Row, Scale
 from experiments.wording import composed, reworded
+from musicgen import samples
 from musicgen.training.lm.config import LMRecipe
 from musicgen.training.lm.descriptions import normalise
 

@@ -18,8 +18,8 @@ import numpy as np
 from scipy.stats import t as student
 
 from evaluation.scorers import METRICS
-from evaluation.statistics import paired_permutation
 from musicgen.errors import InputError
+from musicgen.statistics import paired_permutation
 
 Z = 1.959964
 

@@ -2,5 +2,5 @@
 
     prepare → design → server → store → screening → analysis
 
-Systems meet here as samples folders (evaluation/samples.py); no model is ever loaded.
+Systems meet here as samples folders (musicgen/samples.py); no model is ever loaded.
 """

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, summary in COMMANDS.items():
         # "import" is a keyword, and a hyphen is none of a name's.
         module = {"import": "import_"}.get(name, name.replace("-", "_"))
-        command = importlib.import_module(f"human_study.commands.{module}")
+        command = importlib.import_module(f"{__package__}.commands.{module}")
         subparser = subparsers.add_parser(name, help=summary, description=command.__doc__)
         command.add_arguments(subparser)
         subparser.set_defaults(run=command.run)

@@ -14,10 +14,10 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from sqlalchemy import select, update
 
-from human_study import export, overview, pages_html, raters, schema, security, store, topup
-from human_study.errors import Refused
-from human_study.manifest import ADMIN_TOKEN, Study
-from human_study.store import Store
+from . import export, overview, pages_html, raters, schema, security, store, topup
+from .errors import Refused
+from .manifest import ADMIN_TOKEN, Study
+from .store import Store
 
 COOKIE = "study_admin"
 SESSION_SECONDS = 12 * 3600

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from human_study.ratings import Matrix
+from .ratings import Matrix
 
 
 def alpha(z: Matrix) -> float | None:

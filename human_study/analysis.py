@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from evaluation import statistics
-from human_study import agreement, crowdmos, screening
-from human_study.crowdmos import Score
-from human_study.ratings import Data, Rating, matrix, questions, systems
-from human_study.screening import Screened
+from musicgen import statistics
+
+from . import agreement, crowdmos, screening
+from .crowdmos import Score
+from .ratings import Data, Rating, matrix, questions, systems
+from .screening import Screened
 
 RESAMPLES = 4999
 

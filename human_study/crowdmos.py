@@ -18,8 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from human_study.ratings import Matrix
 from musicgen.errors import InputError
+
+from .ratings import Matrix
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from human_study import raters, records, schema
-from human_study.manifest import Study, to_json
-from human_study.ratings import rows_of, to_csv
-from human_study.store import Store
+from . import raters, records, schema
+from .manifest import Study, to_json
+from .ratings import rows_of, to_csv
+from .store import Store
 
 __all__ = ["tables", "to_csv"]
 

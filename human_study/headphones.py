@@ -11,11 +11,11 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from human_study import design, leases, schema, store
-from human_study.errors import Refused
-from human_study.manifest import Clip, Study
-from human_study.raters import Rater
-from human_study.store import Store
+from . import design, leases, schema, store
+from .errors import Refused
+from .manifest import Clip, Study
+from .raters import Rater
+from .store import Store
 
 PASS = 5
 TRIES = 2

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from human_study.ratings import Data, Preference, Rating, guess_role, number_in, read_csv, read_rows
 from musicgen.errors import InputError
+
+from .ratings import Data, Preference, Rating, guess_role, number_in, read_csv, read_rows
 
 FORMATS = ("csv", "webmushra")
 ANCHORS = {"anchor35": "anchor 3500 Hz", "anchor70": "anchor 7000 Hz"}

@@ -14,11 +14,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from human_study import design, schema, store
-from human_study.errors import Refused
-from human_study.manifest import Clip, Page, Study
-from human_study.raters import Rater
-from human_study.store import Store
+from . import design, schema, store
+from .errors import Refused
+from .manifest import Clip, Page, Study
+from .raters import Rater
+from .store import Store
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from human_study import settings as study_settings
-from human_study.settings import Question, Settings
 from musicgen.errors import InputError
+
+from . import settings as study_settings
+from .settings import Question, Settings
 
 FILE = "manifest.json"
 AUDIO = "audio"

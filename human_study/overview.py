@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from human_study import leases, raters, schema
-from human_study.manifest import Study
-from human_study.store import Store
+from . import leases, raters, schema
+from .manifest import Study
+from .store import Store
 
 QUICK_SECONDS = 5.0
 """A median page under this is flagged."""

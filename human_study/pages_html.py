@@ -8,8 +8,8 @@ from typing import Any
 
 import jinja2
 
-from human_study.manifest import Clip
-from human_study.settings import Settings
+from .manifest import Clip
+from .settings import Settings
 
 _ENVIRONMENT = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),

@@ -12,9 +12,10 @@ from typing import Any
 
 import httpx
 
-from human_study.errors import Refused
-from human_study.settings import Settings
 from musicgen.errors import InputError
+
+from .errors import Refused
+from .settings import Settings
 
 API = "https://api.prolific.com/api/v1/"
 COMPLETE = "https://app.prolific.com/submissions/complete"

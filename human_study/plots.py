@@ -8,8 +8,8 @@ from html import escape
 
 import numpy as np
 
-from human_study.analysis import SystemScore
-from human_study.screening import OVERLAP
+from .analysis import SystemScore
+from .screening import OVERLAP
 
 WIDTH = 760
 LEFT = 170

@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from evaluation import samples
-from human_study import manifest, pages_html, signals
-from human_study.manifest import Clip, Page
-from human_study.settings import Question, Settings
-from human_study.signals import Wave
-from musicgen import audio
+from musicgen import audio, samples
 from musicgen.errors import InputError
+
+from . import manifest, pages_html, signals
+from .manifest import Clip, Page
+from .settings import Question, Settings
+from .signals import Wave
 
 ATTENTION_BEEPS = (3, 5, 8)
 """How often the clips of the attention checks beep; the right answer is ten times that."""

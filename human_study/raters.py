@@ -12,10 +12,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from human_study import schema, store
-from human_study.errors import Refused
-from human_study.manifest import Study
-from human_study.store import Store
+from . import schema, store
+from .errors import Refused
+from .manifest import Study
+from .store import Store
 
 CODE_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
 CODE_LENGTH = 12

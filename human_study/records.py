@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from human_study import raters, schema
-from human_study.manifest import Study
-from human_study.ratings import Data, Preference, Rating
-from human_study.store import Store
+from . import raters, schema
+from .manifest import Study
+from .ratings import Data, Preference, Rating
+from .store import Store
 
 SCREENED = "screening: "
 """How the reason starts where screening excluded a rater: the analysis screens again, by its own thresholds."""

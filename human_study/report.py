@@ -6,8 +6,8 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from human_study import pages_html, plots, tables
-from human_study.analysis import Result
+from . import pages_html, plots, tables
+from .analysis import Result
 
 
 def html(result: Result, name: str) -> str:

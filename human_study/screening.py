@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from human_study.ratings import Data, Rating, questions, systems
 from musicgen.errors import InputError
+
+from .ratings import Data, Rating, questions, systems
 
 REFERENCE_MODES = ("any", "mean", "fraction")
 OVERLAP = 5

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from human_study.errors import Refused
-from human_study.store import Store
+from .errors import Refused
+from .store import Store
 
 MAX_BODY_BYTES = 64 * 1024
 """A page of ten clips heard in a hundred pieces each is a third of that."""

@@ -24,13 +24,13 @@ from sqlalchemy import Connection, select
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from human_study import admin, headphones, leases, padding, pages_html, platforms, raters, schema, security, trials
-from human_study.errors import Refused
-from human_study.manifest import Study
-from human_study.platforms import Prolific
-from human_study.raters import Rater
-from human_study.settings import BANDS, SCALE
-from human_study.store import Store
+from . import admin, headphones, leases, padding, pages_html, platforms, raters, schema, security, trials
+from .errors import Refused
+from .manifest import Study
+from .platforms import Prolific
+from .raters import Rater
+from .settings import BANDS, SCALE
+from .store import Store
 
 HERE = Path(__file__).parent
 COOKIE = "study_session"

@@ -20,9 +20,10 @@ import alembic.config
 import sqlalchemy
 from sqlalchemy import Connection, event, func, insert, select
 
-from human_study import schema
-from human_study.manifest import DATABASE, SECRET, Study
 from musicgen.errors import InputError
+
+from . import schema
+from .manifest import DATABASE, SECRET, Study
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -81,7 +82,7 @@ def migrate(store: Store) -> None:
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     try:
         with store.write() as connection:
-            config.attributes["connection"] = connection
+            config.attributes["connection"], config.attributes["metadata"] = connection, schema.metadata
             alembic.command.upgrade(config, "head")
     except sqlalchemy.exc.OperationalError as error:
         raise InputError(f"cannot open the database {store.engine.url!r}: {str(error.orig).splitlines()[0]}") from error

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from human_study.analysis import Result, SystemScore
-from human_study.ratings import to_csv
+from .analysis import Result, SystemScore
+from .ratings import to_csv
 
 Rows = list[list[str]]
 

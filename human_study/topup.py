@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, select
 
-from human_study import raters, records, schema, screening
-from human_study.manifest import Study
-from human_study.store import Store
+from . import raters, records, schema, screening
+from .manifest import Study
+from .store import Store
 
 
 def screen(connection: Connection, database: Store, study: Study) -> list[dict[str, str]]:

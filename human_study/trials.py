@@ -16,13 +16,13 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from human_study import leases, schema, store
-from human_study.errors import Refused
-from human_study.leases import Lease, Stimulus
-from human_study.manifest import Study, to_json
-from human_study.raters import Rater
-from human_study.settings import SCALE
-from human_study.store import Store
+from . import leases, schema, store
+from .errors import Refused
+from .leases import Lease, Stimulus
+from .manifest import Study, to_json
+from .raters import Rater
+from .settings import SCALE
+from .store import Store
 
 EDGE_SECONDS = 0.25
 """What may be missing or too much at a clip's ends: decoders and audio clocks differ by that."""

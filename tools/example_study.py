@@ -14,8 +14,8 @@ import torch
 from tqdm import tqdm
 
 import musicgen
-from evaluation.samples import Writer
 from musicgen.audio import Audio
+from musicgen.samples import Writer
 from musicgen.training.corpus import compose, render
 from musicgen.training.quality import HELD_OUT_SEED, full_caption
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import gradio as gr
 
-from demo.service import Service
-from demo.ui import api, events, form, result, texts, theme
+from ..service import Service
+from . import api, events, form, result, texts, theme
 
 
 def build(music: Service) -> gr.Blocks:

@@ -14,12 +14,13 @@ from typing import Any
 
 import gradio as gr
 
-from demo import stored
-from demo.files import FORMATS
-from demo.service import Clip, Service
-from demo.ui import events
-from demo.ui.form import make_request
 from musicgen.errors import InputError
+
+from .. import stored
+from ..files import FORMATS
+from ..service import Clip, Service
+from . import events
+from .form import make_request
 
 
 def build(music: Service) -> None:

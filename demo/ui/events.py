@@ -12,13 +12,14 @@ from typing import Any
 
 import gradio as gr
 
-from demo import stored
-from demo.files import FORMATS
-from demo.service import Clip, Job, Request, Service, Sound
-from demo.ui import compare, live, melody_editor, result, texts
-from demo.ui.form import Actions, Form, Parts
-from demo.ui.result import Result
 from musicgen.errors import InputError, MusicGenError
+
+from .. import stored
+from ..files import FORMATS
+from ..service import Clip, Job, Request, Service, Sound
+from . import compare, live, melody_editor, result, texts
+from .form import Actions, Form, Parts
+from .result import Result
 
 POLL = 0.1
 """Seconds between two looks at a ticket."""

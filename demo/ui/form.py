@@ -10,10 +10,11 @@ from typing import Any
 
 import gradio as gr
 
-from demo.service import Request, Service, clean, format_timeline, parse_timeline, whole
-from demo.ui import melody_editor, texts
 from musicgen.errors import InputError
 from musicgen.options import GenerationOptions
+
+from ..service import Request, Service, clean, format_timeline, parse_timeline, whole
+from . import melody_editor, texts
 
 MAX_SEED = 2**31 - 1
 

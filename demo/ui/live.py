@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import gradio as gr
 
 if TYPE_CHECKING:
-    from demo.service import Sound
+    from ..service import Sound
 
 TEMPLATE = """
 <div class="live" hidden>

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import gradio as gr
 
-from demo.ui.texts import EDITOR_HINT
 from musicgen.errors import InputError
+
+from .texts import EDITOR_HINT
 
 SECONDS_PER_FRAME = 4096 / 32_000
 """Of the chroma (musicgen.chroma, which needs PyTorch: not imported while the page is built)."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from demo import measure, pictures
-from demo.files import FORMATS
-from demo.measure import Figure
-from demo.service import Clip, Progress
-from demo.ui import compare, live, texts
+from .. import measure, pictures
+from ..files import FORMATS
+from ..measure import Figure
+from ..service import Clip, Progress
+from . import compare, live, texts
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,9 @@ def show_figures(figures: Sequence[Figure]) -> str:
 
 def show_pictures(clip: Clip) -> str:
     """Spectrogram and chromagram of a clip, with the melody that it was to follow over it."""
-    from demo import melody
     from musicgen import audio
+
+    from .. import melody
 
     recording = audio.read(clip.path)
     samples = recording.wave.numpy()

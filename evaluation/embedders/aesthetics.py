@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from evaluation.clips import View
-from evaluation.embedders import weights
-from evaluation.embedders.base import Array, OfWeights
 from musicgen.errors import CheckpointError, InputError
+
+from ..clips import View
+from . import weights
+from .base import Array, OfWeights
 
 RATE = 16_000
 """Hz."""

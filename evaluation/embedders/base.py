@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from evaluation.clips import Source, View
-from evaluation.embedders.weights import Weights, sha256
+from ..clips import Source, View
+from .weights import Weights, sha256
 
 Array = npt.NDArray[np.float32]
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import torch
 
-from evaluation.clips import View
-from evaluation.embedders.base import Array
 from musicgen import chroma
+
+from ..clips import View
+from .base import Array
 
 
 class ChromaEmbedder:

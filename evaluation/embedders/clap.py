@@ -26,11 +26,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from evaluation.clips import View
-from evaluation.embedders import weights
-from evaluation.embedders.attention import FusedAttention
-from evaluation.embedders.base import Array
 from musicgen.errors import CheckpointError
+
+from ..clips import View
+from . import weights
+from .attention import FusedAttention
+from .base import Array
 
 RATE = 48_000
 """Hz."""

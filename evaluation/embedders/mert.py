@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from evaluation.clips import View
-from evaluation.embedders import weights
-from evaluation.embedders.base import Array, OfWeights
+from ..clips import View
+from . import weights
+from .base import Array, OfWeights
 
 RATE = 24_000
 """Hz."""

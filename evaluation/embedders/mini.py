@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from evaluation.clips import View
-from evaluation.embedders import mini_network as network
-from evaluation.embedders import weights
-from evaluation.embedders.base import Array
+from ..clips import View
+from . import mini_network as network
+from . import weights
+from .base import Array
 
 FILE = Path(__file__).with_name("mini.safetensors")
 SEGMENT = 10 * network.RATE

@@ -20,11 +20,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from evaluation.clips import View
-from evaluation.embedders import products, weights
-from evaluation.embedders.attention import FusedAttention
-from evaluation.embedders.base import Array, OfWeights
 from musicgen.errors import InputError
+
+from ..clips import View
+from . import products, weights
+from .attention import FusedAttention
+from .base import Array, OfWeights
 
 RATE = 32_000
 """Hz."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from evaluation.embedders import aesthetics, chroma, clap, mert, mini, passt, vggish
-from evaluation.embedders.base import Embedder
-from evaluation.embedders.weights import Weights
 from musicgen.errors import InputError
+
+from . import aesthetics, chroma, clap, mert, mini, passt, vggish
+from .base import Embedder
+from .weights import Weights
 
 NAMES = (
     "aesthetics", "chroma", "clap", "clap_windowed", "mert", "mini", "mini_clap", "mini_tags", "passt", "vggish_tf",

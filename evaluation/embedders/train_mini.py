@@ -21,9 +21,10 @@ from safetensors.torch import save
 from torch import nn
 from tqdm import tqdm
 
-from evaluation.embedders import mini_network as network
 from musicgen import audio
 from musicgen.errors import InputError, MusicGenError
+
+from . import mini_network as network
 
 SECONDS = 10
 CROPS = 2

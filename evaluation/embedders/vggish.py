@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from evaluation.clips import View
-from evaluation.embedders import weights
-from evaluation.embedders.base import Array, OfWeights
+from ..clips import View
+from . import weights
+from .base import Array, OfWeights
 
 RATE = 16_000
 """Hz."""

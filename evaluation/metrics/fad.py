@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import linalg
 
-from evaluation.metrics import resampling
 from musicgen.errors import InputError
+
+from . import resampling
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]

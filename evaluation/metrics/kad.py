@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import distance as pairs
 
-from evaluation.metrics import fad, resampling
 from musicgen.errors import InputError
+
+from . import fad, resampling
 
 Array = npt.NDArray[np.float64]
 

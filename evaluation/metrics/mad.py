@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import integrate, special
 
-from evaluation.metrics import fad, resampling
 from musicgen.errors import InputError
+
+from . import fad, resampling
 
 Array = npt.NDArray[np.float64]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from human_study.commands.common import add_study, opened
+from .common import add_study, opened
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,8 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     import yaml
 
-    from human_study import analysis, ratings, records, report, tables
     from musicgen.errors import InputError
+
+    from .. import analysis, ratings, records, report, tables
 
     protocol = None
     if arguments.study.suffix == ".csv":

@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from human_study import prepare, screening, settings
+    from .. import prepare, screening, settings
 
     parsed = settings.read(arguments.study)
     for step in parsed.screening or ():

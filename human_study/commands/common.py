@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from human_study.manifest import Study
-    from human_study.store import Store
+    from ..manifest import Study
+    from ..store import Store
 
 
 def add_study(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def add_study(parser: argparse.ArgumentParser) -> None:
 @contextlib.contextmanager
 def opened(arguments: argparse.Namespace) -> Iterator[tuple[Study, Store]]:
     """The study and its database, closed on leaving."""
-    from human_study import manifest, store
+    from .. import manifest, store
 
     study = manifest.read(arguments.study)
     database = store.open_store(study, arguments.database)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from human_study.commands.common import add_study, opened
+from .common import add_study, opened
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,8 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from human_study import raters
     from musicgen.errors import InputError
+
+    from .. import raters
 
     with opened(arguments) as (_, database):
         with database.write() as connection:

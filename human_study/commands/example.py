@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from human_study import manifest, prepare, settings
-    from human_study.commands.serve import serve
+    from .. import manifest, prepare, settings
+    from .serve import serve
 
     built = arguments.folder / "study"
     if not (built / manifest.FILE).is_file():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from human_study.imports import FORMATS
+from ..imports import FORMATS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,8 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from human_study import imports, ratings
     from musicgen.errors import InputError
+
+    from .. import imports, ratings
 
     data = imports.read(arguments.file, arguments.format)
     if not data.ratings:

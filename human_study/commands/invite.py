@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from human_study.commands.common import add_study, opened
+from .common import add_study, opened
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from human_study import raters
+    from .. import raters
 
     with opened(arguments) as (_, database):
         for _ in range(arguments.count):

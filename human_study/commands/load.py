@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import asyncio
 
-    from human_study import load
+    from .. import load
 
     tally = asyncio.run(load.run(arguments.url, arguments.raters, arguments.seconds, arguments.every))
     print(

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from human_study import power
+    from .. import power
 
     residual = power.RESIDUAL if arguments.residual is None else arguments.residual
     item = power.ITEM if arguments.item_sd is None else arguments.item_sd

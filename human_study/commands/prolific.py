@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from human_study import manifest, platforms
+    from .. import manifest, platforms
 
     client = platforms.Prolific(os.environ.get("PROLIFIC_TOKEN", ""))
     if arguments.action == "create":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from human_study.commands.common import add_study, opened
+from .common import add_study, opened
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from human_study import topup
+    from .. import topup
 
     with opened(arguments) as (study, database):
         with database.write() as connection:

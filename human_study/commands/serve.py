@@ -30,7 +30,7 @@ def serve(folder: Path, database_url: str | None, host: str, port: int, public_u
     """Serve until interrupted."""
     import uvicorn
 
-    from human_study import manifest, platforms, server, store
+    from .. import manifest, platforms, server, store
 
     if host not in LOOPBACK and public_url is None:
         raise InputError(

@@ -332,7 +332,7 @@ def test_measures_are_those_of_the_evaluation(tmp_path: Path) -> None:
     from evaluation.data import Item
     from evaluation.embedders.cache import Cache
     from evaluation.embedders.registry import Registry
-    from evaluation.samples import Writer
+    from musicgen.samples import Writer
 
     captions = {"a": "calm piano", "b": "heavy rock"}
     writer, items = Writer(tmp_path / "clips", "ours"), []

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation import clips, cluster, data, embedding, generation, run, samples
+from evaluation import clips, cluster, data, embedding, generation, run
 from evaluation.embedders.cache import Cache
 from evaluation.embedders.registry import Registry
 from evaluation.embedders.weights import Weights
 from evaluation.systems import Request
-from musicgen import audio
+from musicgen import audio, samples
 from musicgen.audio import Audio
 from tests.evaluation.conftest import music
 from tests.evaluation.test_run import QUIET, reference_folder, samples_folder, suite_of

@@ -11,12 +11,12 @@ import pytest
 import soundfile
 import torch
 
-from evaluation import clips, data, embedding, plots, published, results, run, samples, scorers, suites, table
+from evaluation import clips, data, embedding, plots, published, results, run, scorers, suites, table
 from evaluation.__main__ import main
 from evaluation.embedders.cache import Cache
 from evaluation.embedders.registry import Registry
 from evaluation.metrics.score import Score
-from musicgen import audio
+from musicgen import audio, samples
 from musicgen.audio import Audio
 from musicgen.errors import InputError
 from tests.evaluation.conftest import music

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation import generation, samples, systems
+from evaluation import generation, systems
 from evaluation.systems import Request
-from musicgen import audio
+from musicgen import audio, samples
 from musicgen.audio import Audio
 from musicgen.errors import InputError
 from tests.evaluation.conftest import music

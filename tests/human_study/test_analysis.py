@@ -7,9 +7,9 @@ import re
 import numpy as np
 import pytest
 
-from evaluation import statistics
 from human_study import analysis, imports, power, ratings, report, tables
 from human_study.ratings import Data, Preference, Rating
+from musicgen import statistics
 from musicgen.errors import InputError
 from tests.human_study import simulation
 

@@ -9,8 +9,8 @@ import soundfile
 import torch
 from scipy import signal
 
-from evaluation import samples
 from human_study import manifest, prepare, settings, signals
+from musicgen import samples
 from musicgen.audio import Audio
 from musicgen.errors import InputError
 from tests.human_study.conftest import STUDY

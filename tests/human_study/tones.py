@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from evaluation import samples
 from human_study.signals import Wave
+from musicgen import samples
 from musicgen.audio import Audio
 
 RATE = 32000

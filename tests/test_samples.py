@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from evaluation import samples
+from musicgen import samples
 from musicgen.audio import Audio
 from musicgen.errors import InputError
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from evaluation import statistics
+from musicgen import statistics
 from musicgen.errors import InputError
 
 

@@ -1,0 +1,38 @@
+"""The packages beside this one: `demo`, `evaluation` and `human_study` in a clone, `musicgen_demo` and so on where installed.
+
+The folders' own names are too generic for a shared environment, so the wheel prefixes them (setup.py). Inside a package
+imports are relative; across packages this module knows the name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+_CLONE = Path(__file__).parents[1]
+
+
+def name(package: str) -> str:
+    """The name under which a sibling package can be imported here.
+
+    Args:
+        package: the name of its folder in the repository.
+    """
+    return package if (_CLONE / package / "__init__.py").is_file() else f"musicgen_{package}"
+
+
+def available(package: str) -> bool:
+    """Whether a sibling package can be imported."""
+    return importlib.util.find_spec(name(package)) is not None
+
+
+def load(module: str) -> ModuleType:
+    """Import a module of a sibling package.
+
+    Args:
+        module: dotted, beginning with the folder's name: "evaluation.clips".
+    """
+    package, _, rest = module.partition(".")
+    return importlib.import_module(".".join(filter(None, (name(package), rest))))
