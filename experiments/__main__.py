@@ -18,11 +18,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run.add_argument("names", nargs="+", metavar="NAME", help="experiments, or all")
     run.add_argument("--scale", default="cpu", help="toy, cpu (default) or gpu")
     run.add_argument("--row", action="append", default=[], help="only this row; may be given again")
-    run.add_argument("--seeds", type=int, help="in place of the scale's")
+    run.add_argument("--seeds", type=int, help="in paths of the scale's")
     run.add_argument("--output", type=Path, default=Path("outputs/experiments"), help="where runs work")
     run.add_argument("--corpus", type=Path, help="composed music that is there already")
     run.add_argument("--tokens", type=Path, help="its tokens, by the embedded tokeniser, that are there already")
-    run.add_argument("--results", type=Path, help="in place of experiments/results")
+    run.add_argument("--results", type=Path, help="in paths of experiments/results")
     run.add_argument("--device", default="auto", choices=["auto", "cpu"])
     run.set_defaults(command=_run)
     report = commands.add_parser("report", help="write docs/experiments.md from the stored results")
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     from experiments import plan as plans
     from experiments import runner
-    from experiments.material import Place
+    from experiments.training_data import Paths
     from musicgen.errors import InputError
 
     scale = plans.scale(options.scale)
@@ -54,7 +54,7 @@ def _run(options: argparse.Namespace) -> None:
     unknown = set(options.row) - {row for plan in chosen.values() for row in plan.rows}
     if unknown:
         raise InputError(f"no row {', '.join(sorted(unknown))} in {', '.join(names)}")
-    place = Place(
+    paths = Paths(
         output=options.output,
         corpus=options.corpus or options.output / "corpus",
         tokens=options.tokens or options.output / "tokens",
@@ -67,7 +67,7 @@ def _run(options: argparse.Namespace) -> None:
             for row in plan.rows:
                 if options.row and row not in options.row:
                     continue
-                made = runner.run_row(place, name, plan, row, seed, scale)
+                made = runner.run_row(paths, name, plan, row, seed, scale)
                 print(f"{name}, {row}, seed {seed}: {'done' if made else 'there already'}", flush=True)
 
 

@@ -21,7 +21,7 @@ from evaluation import language_model
 from evaluation.data import Item
 from evaluation.metrics import memorisation
 from experiments.plan import Planted
-from musicgen.training.corpus.dataset import Settings
+from musicgen.training.corpus.dataset import CorpusOptions
 from musicgen.training.corpus.dataset import write as write_corpus
 from musicgen.training.lm.shards import INDEX, Sample, encoded, iterate, read_index
 
@@ -34,7 +34,7 @@ SECONDS = 10.0
 def compose(folder: Path, planted: Planted, workers: int) -> None:
     """The pieces, where they are not there."""
     count = planted.pieces * len(planted.times) + planted.others
-    settings = Settings(output=folder, durations=(SECONDS, SECONDS), genres=(), captions=1)
+    settings = CorpusOptions(output=folder, durations=(SECONDS, SECONDS), genres=(), captions=1)
     for _ in tqdm(write_corpus(settings, range(SEED, SEED + count), workers), total=count, desc="planted corpus"):
         pass
 

@@ -12,7 +12,7 @@
     rows.NAME.mono               mix the clips down before they are scored
     rows.NAME.tokenizer          train the row's tokeniser first: what differs from the recipe tokenizer/mini
     stereo                       the references have two channels
-    reworded                     test on captions worded unlike those of the training (wording.py)
+    reworded                     test on captions worded unlike those of the training (rewording.py)
     note, reading.SCALE          what to know of the table; what the results at a scale say, and likely why
     claims                       {better: ROW, than: ROW, metric: NAME, text: …}
 
@@ -126,13 +126,16 @@ def load(name: str) -> Plan:
         if row.trained_as and (row.trained_as not in plan.rows or row.recipe):
             raise InputError(f"{name}: trained_as names another row, and leaves no recipe of its own")
     for claim in plan.claims:
-        unknown = {claim.better, claim.than} - set(plan.rows) | {claim.metric} - {*plan.metrics, *remembered(plan)}
+        unknown = {claim.better, claim.than} - set(plan.rows) | {claim.metric} - {
+            *plan.metrics,
+            *memorisation_metrics(plan),
+        }
         if unknown:
             raise InputError(f"{name}: the claim {claim.text!r} speaks of {', '.join(sorted(unknown))}")
     return plan
 
 
-def remembered(plan: Plan) -> dict[str, str]:
+def memorisation_metrics(plan: Plan) -> dict[str, str]:
     """The further metrics of a plan with planted examples → how often those were planted."""
     return {f"exact {times} times": str(times) for times in (plan.planted.times if plan.planted else ())}
 

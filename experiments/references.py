@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from evaluation.data import Item
-from experiments.wording import composed
+from experiments.rewording import composed
 from musicgen import audio
 from musicgen.audio import Audio
 from musicgen.training.corpus import render

@@ -11,8 +11,8 @@ from typing import Any
 from scipy.stats import binomtest
 
 from evaluation.scorers import METRICS
+from experiments import claims
 from experiments import plan as plans
-from experiments import verdict
 from experiments.plan import Claim, Plan
 from musicgen import audio
 
@@ -68,14 +68,14 @@ def read(folder: Path, plan: Plan) -> Rows:
     for file in folder.glob("*.json"):
         result = json.loads(file.read_text())
         if result["row"] in found:
-            found[result["row"]].append(result | _remembered(result, plan))
+            found[result["row"]].append(result | _memorisation_scores(result, plan))
     return {name: sorted(runs, key=lambda run: run["seed"]) for name, runs in found.items() if runs}
 
 
-def _remembered(result: dict[str, Any], plan: Plan) -> dict[str, Any]:
+def _memorisation_scores(result: dict[str, Any], plan: Plan) -> dict[str, Any]:
     """Shares of planted examples continued exactly, over all prompts, as scores."""
     scores = {}
-    for metric, times in plans.remembered(plan).items():
+    for metric, times in plans.memorisation_metrics(plan).items():
         clips = {
             f"{prompt} s, {number}": float(equal == 1.0)
             for prompt, cell in result["memorisation"].get(times, {}).items()
@@ -120,9 +120,9 @@ def plot(plan: Plan, rows: Rows) -> bytes:
         _curves(below, rows)
     for axes, metric in zip(figure.subplots(1, len(plan.metrics), squeeze=False)[0], plan.metrics, strict=True):
         for place, name in enumerate(names):
-            mean, low, high = verdict.spread(rows[name], metric)
+            mean, low, high = claims.mean_and_interval(rows[name], metric)
             axes.errorbar(mean, place, xerr=[[mean - low], [high - mean]], fmt="o", color="#4f46e5", capsize=3)
-            each = verdict.values(rows[name], metric)
+            each = claims.values(rows[name], metric)
             axes.plot(each, [place] * len(each), "|", color="#94a3b8", markersize=9)
         axes.set_yticks(range(len(names)), names if axes.get_subplotspec().is_first_col() else [""] * len(names))
         axes.invert_yaxis()
@@ -216,7 +216,7 @@ def _table(plan: Plan, rows: Rows) -> str:
     for name, runs in rows.items():
         cells = [name]
         for metric in plan.metrics:
-            mean, low, high = verdict.spread(runs, metric)
+            mean, low, high = claims.mean_and_interval(runs, metric)
             cells.append(f"{mean:.3g} [{low:.3g}, {high:.3g}]")
         times = [run["generate_seconds"] for run in runs if run["generate_seconds"] is not None]
         cells += [
@@ -234,7 +234,7 @@ def _summary(plan: Plan, rows: Rows, scale: str) -> list[str]:
     for claim in plan.claims:
         better, than = _matched(rows, claim)
         if better:
-            words = _words(claim, verdict.judge(better, than, claim.metric))
+            words = _words(claim, claims.evaluate_claim(better, than, claim.metric))
             seeds = _times(len(better), "seed")
             name = plan.title.split(":")[0]
             lines.append(f"| {name}: {claim.text} | {title(claim.metric)} | {words} ({seeds}) | `{scale}` |")
@@ -248,7 +248,7 @@ def _verdicts(plan: Plan, rows: Rows) -> str:
         if not better:
             lines.append(f"- {claim.text} ({title(claim.metric)}): not run yet")
             continue
-        found = verdict.judge(better, than, claim.metric)
+        found = claims.evaluate_claim(better, than, claim.metric)
         unit = " nats" if claim.metric == "perplexity" else ""
         measured = f"{found.difference:.3g}{unit} [{found.low:.3g}, {found.high:.3g}], {_times(len(better), 'seed')}"
         lines.append(
@@ -258,12 +258,12 @@ def _verdicts(plan: Plan, rows: Rows) -> str:
     return "\n".join(lines)
 
 
-def _words(claim: Claim, found: verdict.Verdict) -> str:
+def _words(claim: Claim, found: claims.ClaimTest) -> str:
     return (DENIED if claim.denied else WORDS)[found.holds]
 
 
 def _clipwise(better: list[dict[str, Any]], than: list[dict[str, Any]], metric: str) -> str:
-    tested = verdict.clipwise(better, than, metric)
+    tested = claims.clip_p_value(better, than, metric)
     if tested is None:
         return ""
     p, clips = tested

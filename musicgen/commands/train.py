@@ -35,11 +35,11 @@ def run(arguments: argparse.Namespace) -> None:
     output = arguments.output or Path("runs") / path.stem
     kind = values.get("kind", "lm")
     if kind == "tokenizer":
-        from musicgen.training.tokenizer.loop import train as train_tokenizer
+        from musicgen.training.tokenizer.trainer import train as train_tokenizer
 
         train_tokenizer(TokenizerRecipe.from_dict(values), output, arguments.device)
     elif kind == "lm":
-        from musicgen.training.lm.loop import train as train_lm
+        from musicgen.training.lm.trainer import train as train_lm
 
         train_lm(LMRecipe.from_dict(values), output, arguments.device)
     else:

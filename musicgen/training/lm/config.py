@@ -19,7 +19,7 @@ STORED = ("float32", "float16")
 
 
 @dataclass(frozen=True)
-class Start:
+class Initialization:
     """What training begins with: new weights, or a model to fine-tune."""
 
     model: str = ""
@@ -277,7 +277,7 @@ class Every:
 class LMRecipe:
     """All of a training run."""
 
-    start: Start = field(default_factory=Start)
+    start: Initialization = field(default_factory=Initialization)
     shape: Shape = field(default_factory=Shape)
     text: Text = field(default_factory=Text)
     data: Data = field(default_factory=Data)

@@ -15,8 +15,8 @@ from musicgen import chroma
 from musicgen.conditioners.condition import Condition, join
 from musicgen.conditioners.text import T5Conditioner
 from musicgen.model import MusicGen
-from musicgen.training.lm.batches import Batch
-from musicgen.training.lm.guides import Guide, Places
+from musicgen.training.lm.auxiliary_losses import Guide, Places
+from musicgen.training.lm.dataloader import Batch
 
 _IGNORED = -100
 
@@ -48,7 +48,7 @@ class Inputs:
 
 
 class Losses(NamedTuple):
-    """Sums: codes, the cross-entropies of every codebook, float32 [K]; guide, float32 [guides.KINDS], or None without one."""
+    """Sums: codes, the cross-entropies of every codebook, float32 [K]; guide, float32 [auxiliary_losses.KINDS], or None."""
 
     codes: torch.Tensor
     guide: torch.Tensor | None

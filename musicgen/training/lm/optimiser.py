@@ -81,7 +81,7 @@ class Muon(torch.optim.Optimizer):
             part.step()
 
 
-def rate(options: Optimisation, step: int) -> float:
+def learning_rate(options: Optimisation, step: int) -> float:
     """The learning rate of step `step` (from 0): linear warm-up, then a cosine down to the floor at the last step."""
     if step < options.warmup:
         return options.learning_rate * (step + 1) / options.warmup

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 AnyTokenizer = EncodecTokenizer | DacTokenizer | StereoTokenizer
 
-PIECE_SECONDS = 120
+SEGMENT_SECONDS = 120
 SHARD_CLIPS = 256
 VALIDATION_SHARE = 10
 """At most one clip in so many is held out."""
@@ -55,7 +55,7 @@ def prepare(data: Data, folder: Path, tokenizer: AnyTokenizer, melody: str, seed
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        made = _Made(_Maker(tokenizer, melody, device), data.workers)
+        made = _SampleSource(_SampleMaker(tokenizer, melody, device), data.workers)
         # Small collections too get a shard for every lane.
         clips = max(1, min(SHARD_CLIPS, (len(entries) - held_out) // data.lanes))
         with tqdm(total=len(entries), desc="tokens", unit="clip", disable=None) as bar:
@@ -92,10 +92,10 @@ def prepare(data: Data, folder: Path, tokenizer: AnyTokenizer, melody: str, seed
     return index
 
 
-class _Made:
+class _SampleSource:
     """The samples of many entries, in order; counts frames and keeps the reasons of what is not used."""
 
-    def __init__(self, maker: _Maker, workers: int) -> None:
+    def __init__(self, maker: _SampleMaker, workers: int) -> None:
         self.maker, self.workers = maker, workers
         self.failed: list[str] = []
         self.frames = 0
@@ -119,7 +119,7 @@ class _Made:
             yield from pool.map(_in_worker, entries, chunksize=4)
 
 
-_worker: list[_Maker] = []
+_worker: list[_SampleMaker] = []
 """In a worker process, its maker."""
 
 
@@ -127,14 +127,14 @@ def _start_worker(config: dict[str, Any], state: dict[str, Any], stereo: bool, m
     torch.set_num_threads(1)
     mono = load_tokenizer(config, {name: torch.from_numpy(array) for name, array in state.items()}, "the tokeniser")
     tokenizer = (StereoTokenizer(mono) if stereo else mono).to(device)
-    _worker.append(_Maker(tokenizer, melody, torch.device(device)))
+    _worker.append(_SampleMaker(tokenizer, melody, torch.device(device)))
 
 
 def _in_worker(entry: Entry) -> list[tuple[str, Sample]] | InputError:
     return _worker[0].make(entry)
 
 
-class _Maker:
+class _SampleMaker:
     """Entries -> samples."""
 
     def __init__(self, tokenizer: AnyTokenizer, melody: str, device: torch.device) -> None:
@@ -158,13 +158,13 @@ class _Maker:
                 raise InputError(f"{entry.path}: holds NaN or infinite samples")
             if recording.duration * float(frame_rate(self.tokenizer)) < 1:
                 raise InputError(f"{entry.path}: {recording.duration:.3f} s long, shorter than one frame")
-            return list(self._pieces(entry, recording, entry.metadata()))
+            return list(self._segments(entry, recording, entry.metadata()))
         except InputError as error:
             return error
 
-    def _pieces(self, entry: Entry, recording: Audio, metadata: dict[str, Any]) -> Iterator[tuple[str, Sample]]:
+    def _segments(self, entry: Entry, recording: Audio, metadata: dict[str, Any]) -> Iterator[tuple[str, Sample]]:
         wave = recording.with_channels(self.tokenizer.channels).resampled(self.tokenizer.sample_rate).wave
-        length = PIECE_SECONDS * self.tokenizer.sample_rate
+        length = SEGMENT_SECONDS * self.tokenizer.sample_rate
         classes = self._classes(recording, -(-wave.shape[1] // self.tokenizer.hop))
         name = entry.path.stem.replace(".", "_")
         for number, part in enumerate(wave.split(length - length % self.tokenizer.hop, dim=1)):

@@ -17,7 +17,7 @@ from transformers.models.dac.modeling_dac import DacResidualUnit
 
 from musicgen.tokenizer import DacTokenizer
 from musicgen.training.tokenizer.config import Quantisation, Shape
-from musicgen.training.tokenizer.initial import keep_levels
+from musicgen.training.tokenizer.weight_initialization import variance_preserving_init
 
 COMMITMENT = 0.25
 """Weight of the commitment loss beside the codebook loss's 1 (Kumar et al. 2023, appendix A)."""
@@ -28,7 +28,7 @@ RESIDUAL_LEVEL = 0.1
 class DacTrainer(nn.Module):
     """A trainable DAC. All it learns are parameters, the codebooks too."""
 
-    vectors_to_start = 0
+    num_init_vectors = 0
     """Gradient finds the codebooks: no k-means."""
 
     def __init__(self, shape: Shape, quantisation: Quantisation) -> None:
@@ -47,7 +47,7 @@ class DacTrainer(nn.Module):
             )
         )
         self.network.apply_weight_norm()
-        keep_levels(self.network)
+        variance_preserving_init(self.network)
         with torch.no_grad():
             for unit in self.network.modules():
                 if isinstance(unit, DacResidualUnit):  # three a stride: at full level their sum would grow eightfold
@@ -78,7 +78,7 @@ class DacTrainer(nn.Module):
         # Odd strides lose a few samples at the end.
         return F.pad(made, (0, waves.shape[-1] - made.shape[-1])), penalty
 
-    def start(self, latents: torch.Tensor, generator: torch.Generator) -> None:
+    def initialize_codebooks(self, latents: torch.Tensor, generator: torch.Generator) -> None:
         """Nothing to set."""
 
     @torch.no_grad()

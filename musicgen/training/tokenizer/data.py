@@ -28,7 +28,7 @@ READERS = 4
 
 
 @dataclass(frozen=True)
-class Corpus:
+class AudioData:
     """What a run learns from. pool: the crops' source; held_out: (name, float32 [T]) for validation; failed: a line for
     each file that could not be used; left_out: how many did not fit the memory limit."""
 
@@ -74,7 +74,7 @@ class CropPool:
         return (waves * gain)[:, None]
 
 
-def load(data: Data, sample_rate: int, crop: int, seed: int) -> Corpus:
+def load(data: Data, sample_rate: int, crop: int, seed: int) -> AudioData:
     """Read all audio that `data` names, at `sample_rate` Hz; crop in samples."""
     files = find(Path(data.path))
     random.Random(seed).shuffle(files)
@@ -103,7 +103,7 @@ def load(data: Data, sample_rate: int, crop: int, seed: int) -> Corpus:
     left_out = len(files) - len(failed) - len(held_out) - used
     if left_out:
         logger.warning("%d files left out: data.max_gigabytes is %g", left_out, data.max_gigabytes)
-    return Corpus(CropPool(tracks, crop), held_out, failed, left_out)
+    return AudioData(CropPool(tracks, crop), held_out, failed, left_out)
 
 
 def _read_all(files: list[Path], sample_rate: int) -> Iterator[tuple[Path, list[torch.Tensor] | InputError]]:

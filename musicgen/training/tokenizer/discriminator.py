@@ -14,7 +14,7 @@ from torch.nn.utils.parametrizations import weight_norm
 SLOPE = 0.2
 """Of the leaky ReLUs, below 0."""
 
-Judgement = list[list[torch.Tensor]]
+Activations = list[list[torch.Tensor]]
 """A scale: its activations in order, the last one its verdict."""
 
 
@@ -52,11 +52,11 @@ class Discriminator(nn.Module):
         super().__init__()
         self.scales = nn.ModuleList(Scale(window, filters) for window in windows)
 
-    def forward(self, waves: torch.Tensor) -> Judgement:
+    def forward(self, waves: torch.Tensor) -> Activations:
         return [scale(waves) for scale in self.scales]
 
 
-def discriminator_loss(real: Judgement, fake: Judgement) -> torch.Tensor:
+def discriminator_loss(real: Activations, fake: Activations) -> torch.Tensor:
     """Hinge: 0 where real is above 1 and fake below -1."""
     losses = [
         F.relu(1 - r[-1].float()).mean() + F.relu(1 + f[-1].float()).mean() for r, f in zip(real, fake, strict=True)
@@ -64,12 +64,12 @@ def discriminator_loss(real: Judgement, fake: Judgement) -> torch.Tensor:
     return torch.stack(losses).mean()
 
 
-def adversarial_loss(fake: Judgement) -> torch.Tensor:
+def adversarial_loss(fake: Activations) -> torch.Tensor:
     """Hinge, for the tokeniser: 0 where fake is above 1."""
     return torch.stack([F.relu(1 - scale[-1].float()).mean() for scale in fake]).mean()
 
 
-def feature_loss(real: Judgement, fake: Judgement) -> torch.Tensor:
+def feature_loss(real: Activations, fake: Activations) -> torch.Tensor:
     """L1 between activations, relative to the mean size of the real ones."""
     losses = []
     for scale, other in zip(real, fake, strict=True):

@@ -21,8 +21,8 @@ from transformers.models.encodec.modeling_encodec import EncodecConv1d, EncodecL
 
 from musicgen.tokenizer import EncodecTokenizer
 from musicgen.training.tokenizer.config import Quantisation, Shape
-from musicgen.training.tokenizer.initial import keep_levels
 from musicgen.training.tokenizer.quantiser import ResidualCodebooks
+from musicgen.training.tokenizer.weight_initialization import variance_preserving_init
 
 
 def config_of(shape: Shape) -> EncodecConfig:
@@ -56,7 +56,7 @@ class EncodecTrainer(nn.Module):
         super().__init__()
         self.quantisation = quantisation
         self.network = EncodecModel(config_of(shape))
-        keep_levels(self.network)
+        variance_preserving_init(self.network)
         self.codebooks = ResidualCodebooks(
             shape.codebooks,
             shape.codebook_size,
@@ -92,11 +92,11 @@ class EncodecTrainer(nn.Module):
         return self.decode(quantised.vectors), self.quantisation.commitment * quantised.commitment
 
     @property
-    def vectors_to_start(self) -> int:
+    def num_init_vectors(self) -> int:
         """How many latent vectors `start` wants."""
         return self.codebooks.embed.shape[1] * self.quantisation.vectors_per_code
 
-    def start(self, latents: torch.Tensor, generator: torch.Generator) -> None:
+    def initialize_codebooks(self, latents: torch.Tensor, generator: torch.Generator) -> None:
         """Set the codebooks from latents [M, D]."""
         self.codebooks.initialise(latents, self.quantisation.kmeans_iterations, generator)
 

@@ -1,4 +1,4 @@
-"""What the corpus tests share: a mark for tests that need a soundfont, and pieces rendered once."""
+"""What the corpus tests share: a mark for tests that need a soundfont, and compositions rendered once."""
 
 from functools import lru_cache
 from importlib.util import find_spec
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from musicgen.errors import InputError
-from musicgen.training.corpus import Piece, compose, render, soundfont_path
+from musicgen.training.corpus import Composition, compose, render, soundfont_path
 
 
 def _missing() -> str | None:
@@ -30,11 +30,11 @@ def soundfont() -> None:
 
 @pytest.fixture(scope="session")
 def rendered(soundfont):  # noqa: ARG001
-    """(genre, seed) -> a 16 s piece and its sound."""
+    """(genre, seed) -> a 16 s composition and its sound."""
 
     @lru_cache(maxsize=64)
-    def make(genre: str, seed: int) -> tuple[Piece, np.ndarray]:
-        piece = compose(seed, duration=16.0, genre=genre)
-        return piece, render(piece)
+    def make(genre: str, seed: int) -> tuple[Composition, np.ndarray]:
+        composition = compose(seed, duration=16.0, genre=genre)
+        return composition, render(composition)
 
     return make
