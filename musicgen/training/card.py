@@ -3,10 +3,10 @@
     RUN/model/          the weights, in the transformers layout
     RUN/history.json    losses and validations
     QUALITY.json        `python -m musicgen.training.quality` wrote it
-    TEXT.md             what only a person can say: what the model is for, what it cannot do
+    TEXT.md             intended use and limits, written by hand
         -> OUTPUT/README.md, curves.png, quality.json and the model's files
 
-Every number in the card comes from these files.
+All numbers of the card are from these files.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ HISTORY = "history.json"
 
 
 def write(run: Path, output: Path, quality: Path | None, text: Path | None, tokens: str = "") -> None:
-    """Make the folder `output` from a finished run."""
+    """Write the folder `output` from a finished run."""
     model = run / "model"
     if not (model / "config.json").is_file():
-        raise InputError(f"{run}: no trained model inside: let the run end first")
+        raise InputError(f"{run}: no trained model inside: finish the run first")
     if output.exists():
         raise InputError(f"{output} exists already: choose another folder")
     parts = [(part, json.loads((part / HISTORY).read_text())) for part in lineage(run)]
@@ -46,7 +46,7 @@ def write(run: Path, output: Path, quality: Path | None, text: Path | None, toke
     _plot([history for _, history in parts], output / "curves.png")
     results = None if quality is None else json.loads(quality.read_text())
     if results is not None:
-        # The figures without those of every clip.
+        # Without the values of every clip.
         rows = {name: row["summary"] for name, row in results["rows"].items()}
         (output / QUALITY).write_text(json.dumps(results | {"rows": rows}, indent=1) + "\n")
     told = "" if text is None else text.read_text().strip()
@@ -54,7 +54,7 @@ def write(run: Path, output: Path, quality: Path | None, text: Path | None, toke
 
 
 def lineage(run: Path) -> list[Path]:
-    """The runs that led to this one, the first of them first: each started from the model of the one before."""
+    """The runs that led to this one, in order: each fine-tunes the model of the one before."""
     start = latest_recipe(run).start.model
     before = run.parent / Path(start).parent.name if start else None
     if before is None or not (before / HISTORY).is_file():
@@ -149,13 +149,13 @@ def _row(run: Path, history: dict[str, Any]) -> str:
 
 
 def _origin(first: Path) -> list[str]:
-    """What the first run started from, if not from nothing."""
+    """The model that the first run fine-tuned, if any."""
     start = latest_recipe(first).start.model
     return [f"They went on from `{start}`.", ""] if start else []
 
 
 def _recipe(run: Path) -> dict[str, Any]:
-    """Without the places of one machine."""
+    """The last recipe without paths of this machine."""
     values = latest_recipe(run).as_dict()
     values["data"] |= {"path": "", "tokens": ""}
     return values
@@ -167,7 +167,7 @@ def _rate(index: Index) -> float:
 
 
 def _plot(histories: Sequence[dict[str, Any]], path: Path) -> None:
-    """The runs one after the other."""
+    """Plot the losses of the runs one after the other."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,9 +1,9 @@
-"""python -m musicgen.training.quality MODEL: how well a model trained on the corpus does what it is asked.
+"""python -m musicgen.training.quality MODEL: how well a model trained on the corpus follows its conditions.
 
-Held-out compositions of 10 s, whose seeds no training corpus uses. The model gets each one's caption, and its sound as the
-melody where it takes one; the same is measured with the melody left out, with the captions shuffled, and on the rendered
-references, as they are and as the model's tokeniser gives them back. A linear tagger, trained on rendered audio in both forms,
-says which genre and lead instrument a clip has.
+Held-out compositions of 10 s, with seeds that no training corpus uses. The model gets the caption of each, and its audio as the
+melody if it is a melody model; the same is measured without the melody, with shuffled captions, and on the rendered
+references, as they are and reconstructed by the model's tokeniser. A linear tagger, trained on rendered audio in both forms,
+predicts genre and lead instrument of a clip.
 
     melody   share of chroma frames whose pitch class is the reference's
     genre, lead, tempo (within 8 %, octaves allowed), key (of 24)    share of clips that have what the caption says
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 HELD_OUT_SEED = 10_000_000
-"""Of the first held-out composition; a training corpus counts up from 0 and stays below."""
+"""Of the first held-out composition; training corpora have smaller seeds."""
 BATCH = 20
 """Clips generated at a time."""
 VERSIONS = ("rendered", "through the tokeniser")
 TAGGER_SEED = 20_000_000
-"""Of the first composition that the tagger learns from."""
+"""Of the first composition that the tagger is trained on."""
 DURATION = 10.0
 """Seconds."""
 SILENT_LUFS = -50.0
@@ -73,7 +73,7 @@ class Tagger:
 
 @dataclass(frozen=True)
 class ClipScores:
-    """What one clip was measured to be, against the composition that its caption describes."""
+    """The measurements of one clip against the composition that its caption describes."""
 
     melody: float
     genre: bool
@@ -104,13 +104,13 @@ def full_caption(composition: Composition) -> str:
 
 
 def examine(wave: Audio, reference: Audio, composition: Composition, tagger: Tagger) -> ClipScores:
-    """Measure a clip. `reference`: the rendered composition that it should follow."""
+    """Measure a clip. reference: the rendered composition."""
     mono = wave.mono().resampled(chroma.SAMPLE_RATE)
     samples = mono.wave[0].numpy()
     ours, theirs = chroma.of_audio(wave).argmax(-1), chroma.of_audio(reference).argmax(-1)
     frames = min(len(ours), len(theirs))
     genre, lead = tagger.tags(samples)
-    silent = audio.loudness(wave) < SILENT_LUFS  # has no tempo and no key: estimators guess
+    silent = audio.loudness(wave) < SILENT_LUFS  # estimators return arbitrary tempo and key
     counts = torch.bincount(ours, minlength=chroma.NUM_CHROMA)
     return ClipScores(
         melody=float((ours[:frames] == theirs[:frames]).float().mean()),
@@ -223,7 +223,7 @@ def table(results: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Threshold:
-    """A figure that a model should reach."""
+    """A value that a model should reach."""
 
     name: str
     value: float
@@ -235,7 +235,7 @@ class Threshold:
 
 
 def thresholds(results: dict[str, Any]) -> list[Threshold]:
-    """What is asked of an embedded model. `results`: of `measure`, or with the summaries alone."""
+    """The thresholds of embedded models. results: of `measure`, or with its summaries only."""
     rows = {name: row.get("summary", row) for name, row in results["rows"].items()}
     accuracies = results["tagger"]["held_out_accuracy"]
     asked = [
@@ -300,10 +300,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _generated(
     model: MusicGen, captions: list[str], seeds: list[int], melodies: list[Audio] | None, options: GenerationOptions
 ) -> Iterator[Audio]:
-    """Clips in order, made in batches: each depends on its own seed alone."""
+    """Clips in order, generated in batches; each depends on its own seed only."""
     for start in range(0, len(captions), BATCH):
         part = slice(start, start + BATCH)
-        # The melody is separated nowhere: the reference is what training conditioned on, the full mix.
+        # Not separated: training conditioned on the chroma of the full mix.
         waves = model.generate(
             captions[part],
             DURATION,
@@ -316,13 +316,13 @@ def _generated(
 
 
 def _through(model: MusicGen, clip: Audio) -> Audio:
-    """What the model's tokeniser gives back: the best that its clips can sound."""
+    """The reconstruction by the model's tokeniser, an upper bound on the quality of its clips."""
     wave = clip.with_channels(model.channels).resampled(model.sample_rate).wave[None].to(model.device)
     return Audio(model.tokenizer.decode(model.tokenizer.encode(wave))[0, :, : wave.shape[-1]].cpu(), model.sample_rate)
 
 
 _worker: list[MusicGen] = []
-"""In a process that makes sounds for the tagger, the model."""
+"""In a worker process of the tagger's training data, the model."""
 
 
 def _start_worker(name: str) -> None:
@@ -346,7 +346,7 @@ def _tagged_compositions(name: str, seeds: range, workers: int) -> list[tuple[st
 
 
 def _side_db(clip: Audio) -> float | None:
-    """Energy of left minus right under that of left plus right, dB; None for mono, no lower than -100."""
+    """Energy of left minus right relative to left plus right, dB, at least -100; None for mono."""
     if clip.wave.shape[0] != 2:
         return None
     left, right = clip.wave.double()

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import musicgen
 from evaluation import data, suites
@@ -275,3 +276,30 @@ def test_what_there_is_not_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no scale 'huge'" in capsys.readouterr().err
     assert command.main(["run", "table-5-size", "--row", "giant"]) == 2
     assert "no row giant" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"claimz": []}, "test has no claimz: did you mean claims"),
+        ({"rows": {"a": {"melodi": True}}}, "test has no rows.a.melodi: did you mean rows.a.melody"),
+        ({"rows": {"a": {"melody": "yes"}}}, "rows.a.melody is 'yes': it must be true or false"),
+        ({"references": "originals"}, "references is 'originals': one of through the tokeniser, original"),
+        ({"at": {"cor": {}}}, "at.cor is not a scale: one of core, cpu, gpu, toy"),
+        (
+            {"claims": [{"text": "t", "better": "a", "than": "b", "metric": "chroma"}]},
+            "unknown rows or metrics: b, chroma",
+        ),
+        ({"title": None}, "title is None: it must be text"),
+    ],
+)
+def test_a_mistake_in_a_plan_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict, message: str
+) -> None:
+    values = {"title": "t", "question": "q", "rows": {"a": {}}, "claims": [], "metrics": []} | change
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump(values))
+    monkeypatch.setattr(plans, "PLANS", tmp_path)
+    with pytest.raises(InputError) as raised:
+        plans.load("test")
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from musicgen.errors import InputError
-from musicgen.training import recipe
+from musicgen.training import recipe, schema
 from musicgen.training.lm.config import LMRecipe
 from musicgen.training.tokenizer.config import TokenizerRecipe
 
@@ -78,11 +78,22 @@ def test_a_circle_is_refused(tmp_path: Path) -> None:
         ("dropout: 0.2", "must be a section"),
         ("kind: tokenizer", "another kind"),
         ("optimisation: {learning_rate: 1.0}", "meant for the optimiser dadaptation"),
+        ("optimisation: {learning_rate: true}", "optimisation.learning_rate is True: it must be a number"),
+        ("optimisation: {steps: 0}", "optimisation.steps is 0: it must be 1 or more"),
+        ("optimisation: {betas: [0.9]}", "lacks optimisation.betas.1"),
+        ("optimisation: {betas: [0.9, 1]}", "optimisation.betas.1 is 1: it must be below 1"),
+        ("optimisation: {codebooks: [1, 0]}", "optimisation.codebooks.1 is 0: it must be above 0"),
+        ("optimisation: {compile: 1}", "optimisation.compile is 1: it must be true or false"),
+        ("text: {encoder: 5}", "text.encoder is 5: it must be text"),
+        ("text: {new: {vocabluary: 9}}", "did you mean text.new.vocabulary"),
+        ("auxiliary_losses: {beat_chord: {weight: 1}}", "did you mean auxiliary_losses.beat_chord_key"),
+        ("auxiliary_losses: {beat_chord_key: {weight: -1}}", "weight is -1.0: it must lie between 0 and 100"),
     ],
 )
 def test_what_is_wrong_is_named(text: str, message: str) -> None:
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as raised:
         LMRecipe.from_dict({"data": {"path": "here"}} | yaml.safe_load(text))
+    assert "\n" not in str(raised.value)
 
 
 def test_music_must_be_named() -> None:
@@ -101,7 +112,7 @@ def test_unknown_recipes_and_bad_overrides() -> None:
 
 @pytest.mark.parametrize("kind", [LMRecipe, TokenizerRecipe])
 def test_every_field_is_documented(kind: type) -> None:
-    text = recipe.document(kind)
+    text = schema.document(kind)
 
     def names(cls: type, place: str) -> typing.Iterator[str]:
         for field in dataclasses.fields(cls):

@@ -1,4 +1,4 @@
-"""Crops are pieces of the files; what cannot be read is counted."""
+"""Crops are parts of the files; files that cannot be read are listed."""
 
 import json
 from pathlib import Path
