@@ -221,16 +221,16 @@ class MusicGen(nn.Module):
     def _stream(self, plan: GenerationPlan, chunk: int, progress: Progress | None) -> Iterator[torch.Tensor]:
         decoder = StreamDecoder(self.tokenizer)
         total = plan.codes.shape[2]
-        made, heard = plan.known, 0
+        made, decoded = plan.known, 0
         for step in self._steps(plan):
             made += step.codes.shape[2]
             if progress is not None:
                 progress(step.done, step.total)
             # The decoder needs `delay` frames of lookahead: the first part waits for them, so that it is a whole chunk too.
-            held = decoder.delay if heard == 0 else 0
-            if made == total or made - heard >= chunk + held:
-                wave = decoder.push(plan.codes[:, :, heard:made], last=made == total)
-                heard = made
+            lookahead = decoder.delay if decoded == 0 else 0
+            if made == total or made - decoded >= chunk + lookahead:
+                wave = decoder.push(plan.codes[:, :, decoded:made], last=made == total)
+                decoded = made
                 if wave.shape[2]:
                     yield wave[0].float()
 
