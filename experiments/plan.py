@@ -21,32 +21,36 @@ It knows nothing of training or metrics.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from musicgen.errors import InputError
-from musicgen.training.recipe import build
+from musicgen.training.schema import STRICT, Flag, NonNegativeInt, Number, PositiveInt, build
 
 FOLDER = Path(__file__).parent
 PLANS = FOLDER / "plans"
 SCALES = FOLDER / "scales"
 
+T = TypeVar("T")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, config=STRICT)
 class Row:
     """One line of the table."""
 
     recipe: dict[str, Any] = field(default_factory=dict)
     trained_as: str = ""
-    melody: bool = False
-    mono: bool = False
+    melody: Flag = False
+    mono: Flag = False
     tokenizer: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Claim:
     """By this metric the row `better` beats the row `than`; denied: the paper found that it does not. metric: one of the
     plan's, or "exact N times", the share of the examples planted N times that are continued exactly."""
@@ -55,19 +59,19 @@ class Claim:
     better: str
     than: str
     metric: str
-    denied: bool = False
+    denied: Flag = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Planted:
     """Training examples to be found again: `pieces` for each number of `times`, among `others` that are there once."""
 
-    pieces: int
-    times: tuple[int, ...]
-    others: int
+    pieces: PositiveInt
+    times: tuple[PositiveInt, ...]
+    others: NonNegativeInt
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Plan:
     """One experiment. paper: row → column → the paper's number, as text; metrics: those shown, perplexity first."""
 
@@ -79,37 +83,38 @@ class Plan:
     paper: dict[str, Any] = field(default_factory=dict)
     note: str = ""
     reading: dict[str, str] = field(default_factory=dict)
-    steps: float = 1.0
+    steps: Annotated[Number, Field(gt=0)] = 1.0
     """Times the scale's, for what takes longer to learn."""
     recipe: dict[str, Any] = field(default_factory=dict)
     at: dict[str, dict[str, Any]] = field(default_factory=dict)
-    references: str = "through the tokeniser"
-    stereo: bool = False
-    reworded: bool = False
-    curves: bool = False
+    references: Literal["through the tokeniser", "original"] = "through the tokeniser"
+    stereo: Flag = False
+    reworded: Flag = False
+    curves: Flag = False
     """Show the losses over the steps too."""
     planted: Planted | None = None
     """Measure memorisation, on a corpus of its own, in place of the metrics."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Scale:
     """How large everything is. recipe: fields of the language model's recipe; corpus: pieces composed where no corpus is
     given, of `piece_seconds`; clips: held-out references generated against; batch: clips at once; seeds: runs of each row."""
 
-    name: str
     recipe: dict[str, Any]
-    corpus: int
-    piece_seconds: tuple[float, ...]
-    clips: int
-    batch: int
-    seeds: int
-    clip_seconds: float = 10.0
+    corpus: PositiveInt
+    piece_seconds: tuple[Number, Number]
+    clips: PositiveInt
+    batch: PositiveInt
+    seeds: PositiveInt
+    clip_seconds: Number = 10.0
     tokenizer: dict[str, Any] = field(default_factory=dict)
     """What tokenisers that are trained here have other than the recipe tokenizer/mini."""
     planted: Planted | None = None
     """In place of a plan's own: fewer, for the tests."""
     note: str = ""
+    name: str = ""
+    """That of its file."""
 
 
 def names() -> list[str]:
@@ -132,6 +137,9 @@ def load(name: str) -> Plan:
         }
         if unknown:
             raise InputError(f"{name}: the claim {claim.text!r} speaks of {', '.join(sorted(unknown))}")
+    for section, given in (("at", plan.at), ("reading", plan.reading)):
+        for unknown_scale in given.keys() - set(scales()):
+            raise InputError(f"{name}: {section}.{unknown_scale} is for no scale: one of {', '.join(scales())}")
     return plan
 
 
@@ -142,19 +150,15 @@ def memorisation_metrics(plan: Plan) -> dict[str, str]:
 
 def scale(name: str) -> Scale:
     """A scale by its name."""
-    known = sorted(file.stem for file in SCALES.glob("*.yaml"))
-    if name not in known:
-        raise InputError(f"no scale {name!r}: one of {', '.join(known)}")
-    return _read(SCALES / f"{name}.yaml", Scale)
+    if name not in scales():
+        raise InputError(f"no scale {name!r}: one of {', '.join(scales())}")
+    return replace(_read(SCALES / f"{name}.yaml", Scale), name=name)
 
 
-def _read(file: Path, kind: Any) -> Any:
-    values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    if kind is Plan:
-        values["rows"] = {name: build(Row, row or {}, f"rows.{name}.") for name, row in values["rows"].items()}
-        values["claims"] = tuple(build(Claim, claim, "claims.") for claim in values["claims"])
-        values["metrics"] = tuple(values["metrics"])
-        if "planted" in values:
-            values["planted"] = build(Planted, values["planted"], "planted.")
-        return Plan(**values)
-    return build(kind, {"name": file.stem} | values)
+def scales() -> list[str]:
+    """Names of the scales."""
+    return sorted(file.stem for file in SCALES.glob("*.yaml"))
+
+
+def _read(file: Path, kind: type[T]) -> T:
+    return build(kind, yaml.safe_load(file.read_text(encoding="utf-8")), file.stem)

@@ -29,8 +29,8 @@ from musicgen.training.lm.config import LMRecipe
 from musicgen.training.lm.prepare import prepare
 from musicgen.training.lm.shards import read_index
 from musicgen.training.tokenizer.config import TokenizerRecipe
-from musicgen.training.tokenizer.trainer import MODEL
 from musicgen.training.tokenizer.trainer import train as train_tokenizer
+from musicgen.training.trainer import MODEL
 
 CORPUS_SEED = 1000
 """Of the first piece: the corpus of the embedded models begins there too."""

@@ -52,7 +52,7 @@ class _Help(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from musicgen.training.lm.config import LMRecipe
-        from musicgen.training.recipe import document
+        from musicgen.training.schema import document
         from musicgen.training.tokenizer.config import TokenizerRecipe
 
         parser.print_help()

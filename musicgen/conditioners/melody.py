@@ -1,4 +1,4 @@
-"""Melody -> condition: a recording, its stems, its quantised chroma, the learned projection (paper section 2.3)."""
+"""The melody conditioner: recording -> source separation -> quantised chroma -> learned projection (paper section 2.3)."""
 
 from __future__ import annotations
 
@@ -19,29 +19,34 @@ MIN_SECONDS = 0.1
 MAX_SECONDS = 600.0
 MAX_CHANNELS = 2
 RATES = (4_000, 192_000)
-"""Hz. Below the lowest the pitch range is gone; above the highest a file's header is more likely wrong than right."""
+"""Hz. Lower rates lack the range of pitches; higher ones are more likely a wrong file header."""
 SILENCE = 1e-4
 """A melody whose largest sample is below this is silent (-80 dBFS)."""
 
 MelodyInput = str | os.PathLike[str] | Audio | torch.Tensor
-"""A file, a waveform with its rate, or chroma frames [frames, 12] made or edited by hand."""
+"""A file, a waveform with its rate, or chroma frames [frames, 12]."""
 
 
 @dataclass(frozen=True)
 class Melody:
-    """A melody ready to be followed: either `wave` [T] (mono, 32 kHz) or chroma `frames` [frames, 12]."""
+    """A validated melody.
+
+    Attributes:
+        wave: float32 [samples], mono at 32 kHz; or None where frames are given.
+        frames: Quantised chroma [frames, 12], or None.
+    """
 
     wave: torch.Tensor | None = None
     frames: torch.Tensor | None = None
 
     def chroma(self, length: int) -> torch.Tensor:
-        """Quantised chroma [length, 12] from the beginning: repeated when shorter, cut when longer."""
+        """Quantised chroma [length, 12], repeated if shorter and cut if longer."""
         frames = chroma.quantise(chroma.chroma(self.wave)) if self.wave is not None else self.frames
         assert frames is not None
         return chroma.fit(frames, length)
 
     def window(self, start: float, duration: float) -> Melody:
-        """The part from `start` on that a window of `duration` seconds follows; past its end the melody starts again."""
+        """The melody of a window: `duration` seconds from `start` seconds on; after its end it is repeated."""
         if self.wave is not None:
             index = int(start * chroma.SAMPLE_RATE) + torch.arange(int(duration * chroma.SAMPLE_RATE))
             return Melody(wave=self.wave[index % self.wave.shape[0]])
@@ -51,10 +56,12 @@ class Melody:
 
 
 class MelodyConditioner(nn.Module):
-    """Chroma [length, 12] and the learned projection to the language model's width.
+    """Quantised chroma and the learned projection to the language model's width.
 
-    `length`: chroma frames of the model's training segment (235 for 30 s). A clip without a melody gets the null melody:
-    bin 0 in every frame, projected, as in the reference implementation.
+    A clip without a melody gets the null melody: bin 0 in every frame, projected, as in the reference implementation.
+
+    Attributes:
+        length: Chroma frames of the model's training segment (235 for 30 s).
     """
 
     def __init__(self, projection: nn.Module, length: int, separator: DemucsSeparator | None = None) -> None:
@@ -64,7 +71,15 @@ class MelodyConditioner(nn.Module):
         self.separator = separator if separator is not None else DemucsSeparator()
 
     def prepare(self, melody: MelodyInput, *, separate: bool = True) -> Melody:
-        """Read, check and separate a melody; `separate=False` takes clean or hummed input as it is."""
+        """Read, validate and separate a melody.
+
+        Args:
+            melody: A file, audio, or chroma frames.
+            separate: Whether Demucs removes drums and bass; False for clean or hummed melodies.
+
+        Raises:
+            InputError: The melody is unreadable, too short or long, silent, or has NaN samples or too many channels.
+        """
         if isinstance(melody, torch.Tensor):
             return Melody(frames=_checked_frames(melody))
         recording = melody if isinstance(melody, Audio) else audio.read(melody, MAX_SECONDS)
@@ -74,17 +89,17 @@ class MelodyConditioner(nn.Module):
         return Melody(wave=recording.mono().resampled(chroma.SAMPLE_RATE).wave[0])
 
     def frames(self, melodies: Sequence[Melody | None]) -> torch.Tensor:
-        """Quantised chroma [B, length, 12] of a batch, the null melody where there is None."""
+        """Quantised chroma [B, length, 12] of a batch; None gives the null melody."""
         return torch.stack([_null(self.length) if m is None else m.chroma(self.length) for m in melodies])
 
     def forward(self, frames: torch.Tensor) -> Condition:
-        """Chroma frames [B, length, 12] -> condition."""
+        """Project chroma frames [B, length, 12] to a condition of L = length vectors."""
         weight = next(self.projection.parameters(), None)
         values = self.projection(frames if weight is None else frames.to(weight))
         return Condition(values, torch.ones(values.shape[:2], dtype=torch.bool, device=values.device))
 
     def null(self, batch: int) -> Condition:
-        """The null melody of `batch` clips."""
+        """The condition of `batch` clips without melody."""
         return self(_null(self.length).expand(batch, -1, -1))
 
 

@@ -32,7 +32,7 @@ from musicgen.engine.runner import Engine
 from musicgen.engine.ticket import Cancelled, Outcome, QueueFull, Ticket
 from musicgen.errors import InputError, MusicGenError
 from musicgen.generate import Guided, WindowRun
-from musicgen.model import MusicGen, Piece
+from musicgen.model import GenerationPlan, MusicGen
 from musicgen.options import GenerationOptions
 from musicgen.sampling import sample
 from musicgen.streaming import StreamDecoder
@@ -50,7 +50,7 @@ _POLL = 0.1
 class Job:
     """A request on the scheduler's side. `made`: frames that have codes; `sent`: those that went to the decoder."""
 
-    piece: Piece
+    piece: GenerationPlan
     guidance: Guided
     """Of the current window."""
     outcome: Outcome
@@ -153,7 +153,7 @@ class Scheduler:
         if self._process != os.getpid():  # a fork has no threads: Spaces with a lent GPU fork for each request
             self._start()
         self._refuse_if_full()  # before the work of the conditions
-        piece = self.model.piece([prompt], duration, seed, melody, continue_from, options, separate)
+        piece = self.model.plan_generation([prompt], duration, seed, melody, continue_from, options, separate)
         tokens = max(piece.text.mask.shape[1], piece.null_text.mask.shape[1])
         if tokens > self.max_tokens:
             raise InputError(

@@ -1,12 +1,12 @@
-"""Attention heads that begin by looking at the melody's frame that belongs to each moment of the music.
+"""Attention initialisation: one head in each of the first layers attends the melody frame at the same time as the music.
 
-In a melody model every step has to find its frame in the prefix: the one at (position - prefix) / 6.4, a distance that grows
-along the clip. Gradients through the music's loss find that slowly, since a head that looks anywhere else says nothing about
-the next code. Here queries and keys of one head in each of the first layers are fitted to it beforehand, on random codes and
-random melodies, in seconds: first by ridge regression on sinusoids of the frame's number, then by the cross-entropy between
-attention and a narrow window around the frame. What the heads do with what they see is left to training.
+In a melody model, step s must find frame s / 6.4 of the prefix, at a distance that grows along the clip. The gradient of the
+cross-entropy finds this alignment slowly, because a head that attends other frames says nothing about the next code. Here
+query and key weights of one head in each of the first layers are fitted beforehand, on random codes and melodies, in seconds:
+first by ridge regression on sinusoids of the frame index, then by the cross-entropy between the attention and a narrow
+Gaussian window around the frame. Values and outputs are left to training.
 
-It needs music that always stands at the same distance from the melody: texts of a fixed length.
+The distance between music and melody must not depend on the text: texts have a fixed length.
 """
 
 from __future__ import annotations
@@ -26,17 +26,21 @@ from musicgen.tokenizer import frames_of
 from musicgen.transformer import Block
 
 OFFSETS = (0.0, 1.0)
-"""Of the head in layer 0, 1: chroma frames ahead of the code that is predicted. A frame is an eighth of a second."""
+"""For layers 0 and 1: how many chroma frames (of 1/8 s) ahead of the predicted code the head attends."""
 HEAD = 0
 WIDTH = 0.7
-"""Chroma frames: the standard deviation of the window that attention should have."""
+"""Standard deviation of the target window, in chroma frames."""
 CLIPS, BATCH, STEPS, LEARNING_RATE = 16, 4, 300, 3e-3
 RIDGE = 1e-2
 SHARPNESS = 16.0
 
 
 def initialize_melody_attention(model: MusicGen, seed: int) -> None:
-    """Change one head of each of the first layers of a melody model in place, deterministically."""
+    """Initialise one head of each of the first layers of a melody model, in place and deterministically.
+
+    Raises:
+        InputError: The model has no melody, no fixed text length, or too few layers.
+    """
     melody, text, lm = model.melody, model.text, model.lm
     if melody is None or not isinstance(text, T5Conditioner) or text.length == 0:
         raise InputError("start.align is for melody models whose texts have a fixed length: set text.length")
@@ -54,7 +58,7 @@ def initialize_melody_attention(model: MusicGen, seed: int) -> None:
 
 
 def _random_batch(model: MusicGen, generator: torch.Generator) -> tuple[torch.Tensor, Condition]:
-    """A sequence [B, K, S] of random codes, and the null text."""
+    """A sequence [B, K, S] of random codes, and the null text condition."""
     config, text = model.lm.config, model.text
     assert isinstance(text, T5Conditioner)
     shape = (CLIPS, config.num_codebooks, frames_of(model.tokenizer, model.max_duration))
@@ -71,7 +75,7 @@ def _random_melodies(length: int, generator: torch.Generator) -> torch.Tensor:
 
 @torch.no_grad()
 def _entering(model: MusicGen, layer: int, sequence: torch.Tensor, conditions: Conditions) -> torch.Tensor:
-    """What the layer's attention reads: [B, P + S, D]."""
+    """The input of the layer's self-attention: [B, P + S, D]."""
     seen: list[torch.Tensor] = []
     block = model.lm.blocks[layer]
     assert isinstance(block, Block)
@@ -84,18 +88,26 @@ def _entering(model: MusicGen, layer: int, sequence: torch.Tensor, conditions: C
 def _fit(
     entering: torch.Tensor, wanted: torch.Tensor, length: int, width: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Query and key weights [width, D]. wanted [S]: the chroma frame, a fraction, that each step should look at."""
+    """Fit query and key weights, each [width, D].
+
+    Args:
+        entering: [B, P + S, D], inputs of the attention.
+        wanted: float32 [S], the (fractional) chroma frame that each step should attend.
+        length: Chroma frames of the melody.
+        width: Of a head.
+        generator: Chooses the batches.
+    """
     steps = wanted.shape[0]
     prefix = entering.shape[1] - steps
     dim = entering.shape[2]
-    targets = torch.zeros(entering.shape[1], width)  # of the keys: 0 behind the melody
+    targets = torch.zeros(entering.shape[1], width)  # of the keys: 0 after the melody
     targets[:length] = _waves(torch.arange(length).float(), width, dim)
     key = _ridge(entering, targets) * math.sqrt(SHARPNESS)
     query = _ridge(entering[:, prefix:], _waves(wanted, width, dim)) * math.sqrt(SHARPNESS)
 
     distance = torch.arange(length)[None] - wanted[:, None]
     window = nn.functional.pad(torch.exp(-0.5 * (distance / WIDTH) ** 2), (0, entering.shape[1] - length))
-    inside = wanted <= length - 1  # the last steps look beyond the melody's end
+    inside = wanted <= length - 1  # the last steps are beyond the melody's end
     window = window[inside] / window[inside].sum(dim=1, keepdim=True)
     future = torch.ones(steps, entering.shape[1], dtype=torch.bool).triu(prefix + 1)[inside]
     weights = [query.requires_grad_(), key.requires_grad_()]
@@ -112,9 +124,9 @@ def _fit(
 
 
 def _waves(frames: torch.Tensor, width: int, dim: int) -> torch.Tensor:
-    """[n] -> [n, width]: cosines and sines, whose inner products are largest between equal frames, and a constant, by which
-    the melody stands out from all else. Their rates are among those of the model's own position embedding (`sinusoid`),
-    from about 1 down to 10000^(-1/3) a frame: slower ones do not tell the frames of a melody apart."""
+    """Frames [n] -> features [n, width]: cosines and sines, whose inner product is largest between equal frames, and a
+    constant, which separates the melody from all other positions. Their frequencies are a subset of the model's position embedding
+    (`sinusoid`), from about 1 to 10000^(-1/3) a frame; lower ones do not resolve the frames of a melody."""
     pairs, last = width // 2 - 1, dim // 2 - 1
     spacing = max(1, round(last / (3 * pairs)))
     rates = 10_000.0 ** (-spacing * torch.arange(1, pairs + 1) / last)
@@ -125,7 +137,7 @@ def _waves(frames: torch.Tensor, width: int, dim: int) -> torch.Tensor:
 
 
 def _ridge(inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Weights [width, D] that take inputs [B, n, D] to targets [n, width]."""
+    """Ridge regression: weights [width, D] from inputs [B, n, D] to targets [n, width]."""
     x = inputs.flatten(0, 1).double()
     y = targets.repeat(len(inputs), 1).double()
     gram = x.T @ x + RIDGE * len(x) * torch.eye(x.shape[1], dtype=torch.float64)
@@ -134,7 +146,7 @@ def _ridge(inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def _replace(model: MusicGen, layer: int, query: torch.Tensor, key: torch.Tensor, generator: torch.Generator) -> None:
-    """Give the head these queries and keys, and fresh values and outputs, which are small at first."""
+    """Set query and key weights of the head, and draw small value and output weights."""
     config = model.lm.config
     width = config.dim // config.num_heads
     block = model.lm.blocks[layer]

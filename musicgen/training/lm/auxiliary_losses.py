@@ -1,14 +1,16 @@
-"""What a layer in the middle is taught, in training alone: where in bar and beat each frame lies, its chord, the key.
+"""Auxiliary losses: plug-ins of the training that read the hidden states of one layer and are gone from the exported model.
 
-The facts come from a corpus' sidecars. A head reads them off the hidden states, its loss joins the codes', and it is thrown
-away at the end. The codes' own loss finds a pulse slowly, since each single code says little about it.
+A loss is a subclass of `AuxiliaryLoss` in `REGISTRY`; a recipe switches it on by that name, with a weight and a layer
+(`auxiliary_losses.NAME: {weight: 1.0, layer: 2}`). The data loader asks it for the targets of a crop, the network gives it the
+layer's output, and its sum joins the cross-entropy of the codes.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,74 +19,109 @@ from torch.nn import functional as F
 
 from musicgen.errors import InputError
 
-NAMES = ("place", "chord", "key")
-KINDS = len(NAMES)
-"""Of losses."""
-FIELDS = ("beats", "downbeats", "chords", "tonic", "key")
-"""Of a sidecar, as `musicgen.training.corpus` writes it."""
-_CLASSES, _KEYS = 12, 24
-_TURNS = 6
-"""Cosine and sine of the bar, the beat and the half beat."""
-WIDTH = _TURNS + _CLASSES + 1
-"""Numbers a frame: turns, the chord's pitch classes, the key's number."""
-_WEIGHTS = (4.0, 1.0, 0.5)
-"""By kind: a place is worth most."""
+
+class AuxiliaryLoss(nn.Module, ABC):
+    """A head on hidden states of width `dim`, and its loss."""
+
+    name: ClassVar[str]
+    """In recipes."""
+    terms: ClassVar[tuple[str, ...]]
+    """Names of the parts of the loss, which are validated one by one."""
+
+    @staticmethod
+    @abstractmethod
+    def targets(metadata: dict[str, Any], start: int, frames: int, rate: float) -> np.ndarray:
+        """What the head should predict for a crop.
+
+        Args:
+            metadata: Of the clip.
+            start: First frame of the crop.
+            frames: Its length in frames.
+            rate: Frames a second.
+
+        Returns:
+            float32 [frames, width].
+
+        Raises:
+            InputError: The metadata lacks a field.
+        """
+
+    @abstractmethod
+    def forward(self, hidden: torch.Tensor, targets: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+        """The weighted sums over frames.
+
+        Args:
+            hidden: [B, T, D], the states that predict the first codebook of every frame.
+            targets: float32 [B, T, width].
+            known: bool [B, T], the frames that count.
+
+        Returns:
+            float32 [terms].
+        """
 
 
-@dataclass(frozen=True)
-class Places:
-    """facts: float32 [B, T, WIDTH]; counted: bool [B, T], the frames of which something can be known."""
+class BeatChordKey(AuxiliaryLoss):
+    """Position in bar and beat, chord and key of every frame, from the metadata of a corpus in steady tempo.
 
-    facts: torch.Tensor
-    counted: torch.Tensor
+    The loss of the codes alone finds a pulse slowly, because each single code says little about it.
+    """
 
-    def to(self, device: torch.device) -> Places:
-        return Places(self.facts.to(device), self.counted.to(device))
-
-
-def facts(metadata: dict[str, Any], start: int, frames: int, rate: float) -> np.ndarray:
-    """float32 [frames, WIDTH] of a piece of steady tempo, from frame `start` on, at `rate` frames a second."""
-    missing = [name for name in FIELDS if name not in metadata]
-    if missing:
-        raise InputError(
-            f"optimisation.guide needs {', '.join(FIELDS)} in the JSON of every clip, as musicgen.training.corpus writes "
-            f"it, and {metadata.get('name', 'a clip')} has no {missing[0]!r}"
-        )
-    beats, bars = metadata["beats"], metadata["downbeats"]
-    if min(len(beats), len(bars)) < 2:
-        raise InputError(f"optimisation.guide: {metadata.get('name', 'a clip')} has fewer than two beats or bars")
-    times = (start + np.arange(frames)) / rate
-    table = np.zeros((frames, WIDTH), np.float32)
-    beat = (times - beats[0]) / (beats[1] - beats[0])
-    bar = (times - bars[0]) / (bars[1] - bars[0])
-    for number, turns in enumerate((bar, beat, 2 * beat)):
-        table[:, 2 * number] = np.cos(2 * math.pi * turns)
-        table[:, 2 * number + 1] = np.sin(2 * math.pi * turns)
-    for chord in metadata["chords"]:
-        inside = (times >= chord["onset"]) & (times < chord["offset"])
-        table[np.ix_(inside, [_TURNS + pitch_class for pitch_class in chord["pitch_classes"]])] = 1
-    table[:, -1] = metadata["tonic"] + (_CLASSES if metadata["key"].endswith("minor") else 0)
-    return table
-
-
-class Guide(nn.Module):
-    """Hidden states [B, T, D] and their places -> the losses by kind, weighted sums over frames, float32 [KINDS]."""
+    name = "beat_chord_key"
+    terms = ("beat", "chord", "key")
+    weights = (4.0, 1.0, 0.5)
+    """Of the terms."""
+    fields = ("beats", "downbeats", "chords", "tonic", "key")
+    """Of the metadata, as `musicgen.training.corpus` writes it."""
+    phases = 6
+    """Cosine and sine of the position in the bar, the beat and the half beat."""
+    pitch_classes = 12
+    keys = 24
+    width = phases + pitch_classes + 1
+    """Numbers a frame: phases, the chord's pitch classes, the number of the key."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim, elementwise_affine=False)
-        self.head = nn.Linear(dim, _TURNS + _CLASSES + _KEYS)
+        self.head = nn.Linear(dim, self.phases + self.pitch_classes + self.keys)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, hidden: torch.Tensor, places: Places) -> torch.Tensor:
-        turns, chord, key = self.head(self.norm(hidden)).float().split((_TURNS, _CLASSES, _KEYS), dim=-1)
-        wanted = places.facts
+    @staticmethod
+    def targets(metadata: dict[str, Any], start: int, frames: int, rate: float) -> np.ndarray:
+        own = BeatChordKey
+        missing = [field for field in own.fields if field not in metadata]
+        name = metadata.get("name", "a clip")
+        if missing:
+            raise InputError(
+                f"auxiliary_losses.{own.name} needs {', '.join(own.fields)} in the JSON of every clip, as "
+                f"musicgen.training.corpus writes it, and {name} has no {missing[0]!r}"
+            )
+        beats, bars = metadata["beats"], metadata["downbeats"]
+        if min(len(beats), len(bars)) < 2:
+            raise InputError(f"auxiliary_losses.{own.name}: {name} has fewer than two beats or bars")
+        times = (start + np.arange(frames)) / rate
+        table = np.zeros((frames, own.width), np.float32)
+        beat = (times - beats[0]) / (beats[1] - beats[0])
+        bar = (times - bars[0]) / (bars[1] - bars[0])
+        for number, position in enumerate((bar, beat, 2 * beat)):
+            table[:, 2 * number] = np.cos(2 * math.pi * position)
+            table[:, 2 * number + 1] = np.sin(2 * math.pi * position)
+        for chord in metadata["chords"]:
+            inside = (times >= chord["onset"]) & (times < chord["offset"])
+            table[np.ix_(inside, [own.phases + pitch_class for pitch_class in chord["pitch_classes"]])] = 1
+        table[:, -1] = metadata["tonic"] + (own.pitch_classes if metadata["key"].endswith("minor") else 0)
+        return table
+
+    def forward(self, hidden: torch.Tensor, targets: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+        sizes = (self.phases, self.pitch_classes, self.keys)
+        phases, chord, key = self.head(self.norm(hidden)).float().split(sizes, dim=-1)
         losses = (
-            F.mse_loss(turns, wanted[..., :_TURNS], reduction="none").mean(dim=-1),
-            F.binary_cross_entropy_with_logits(chord, wanted[..., _TURNS:-1], reduction="none").mean(dim=-1),
-            F.cross_entropy(key.movedim(-1, 1), wanted[..., -1].long(), reduction="none"),
+            F.mse_loss(phases, targets[..., : self.phases], reduction="none").mean(dim=-1),
+            F.binary_cross_entropy_with_logits(chord, targets[..., self.phases : -1], reduction="none").mean(dim=-1),
+            F.cross_entropy(key.movedim(-1, 1), targets[..., -1].long(), reduction="none"),
         )
-        return torch.stack(
-            [weight * (loss * places.counted).sum() for weight, loss in zip(_WEIGHTS, losses, strict=True)]
-        )
+        return torch.stack([weight * (loss * known).sum() for weight, loss in zip(self.weights, losses, strict=True)])
+
+
+REGISTRY: Mapping[str, type[AuxiliaryLoss]] = {loss.name: loss for loss in (BeatChordKey,)}
+"""Name in recipes -> loss. `config.AuxiliaryLosses` has a field for each."""

@@ -1,8 +1,8 @@
-"""Metadata -> the description that one training example gets (paper section 3.1, table A.2).
+"""Caption augmentation: metadata -> the text of one training example (paper section 3.1, table A.2).
 
     description --normalise--> --merge: other fields join--> --drop the description--> --drop words--> text
 
-Every choice comes from the random generator passed in. It knows nothing of audio.
+All random choices use the generator that is passed in.
 """
 
 from __future__ import annotations
@@ -22,7 +22,16 @@ _WORD = re.compile(r"[\w'#&-]+")
 
 
 def augment_caption(metadata: dict[str, Any], text: Text, random: np.random.Generator) -> str:
-    """One text for a clip: "" if the clip has none, or if all of it was dropped."""
+    """The text of a clip for one training example.
+
+    Args:
+        metadata: Of the clip: "description" or "descriptions", and the fields of MERGED_FIELDS.
+        text: The recipe's probabilities.
+        random: The example's own generator.
+
+    Returns:
+        The text; "" if the clip has none or all of it was dropped.
+    """
     description = pick_description(metadata, random)
     if text.normalise:
         description = normalise(description)
@@ -31,7 +40,7 @@ def augment_caption(metadata: dict[str, Any], text: Text, random: np.random.Gene
         merged = [f"{name}: {spoken}" for name in MERGED_FIELDS if (spoken := _spoken(metadata.get(name)))]
         merged = [field for field in merged if random.random() < text.merge_field]
         merged = [merged[i] for i in random.permutation(len(merged))]
-        # What is left must say something.
+        # The merged fields must not be empty, so that some text is left.
         if merged and random.random() < text.drop_description:
             description = ""
     if description and random.random() < text.drop_words:
@@ -42,7 +51,7 @@ def augment_caption(metadata: dict[str, Any], text: Text, random: np.random.Gene
 
 
 def pick_description(metadata: dict[str, Any], random: np.random.Generator) -> str:
-    """One of the clip's descriptions, where there are several."""
+    """The clip's description, or a random one of several."""
     several = metadata.get("descriptions")
     if isinstance(several, list) and several:
         return str(several[int(random.integers(len(several)))])
@@ -52,8 +61,8 @@ def pick_description(metadata: dict[str, Any], random: np.random.Generator) -> s
 def normalise(description: str) -> str:
     """Text normalisation: stop words removed, the other words lemmatised, punctuation dropped.
 
-    The paper used spaCy's English model; here stop words are scikit-learn's list and lemmas lemminflect's table, which
-    come with their packages. A word that can be several parts of speech is taken for the first of noun, verb, adjective.
+    The paper used spaCy's English model; here stop words are scikit-learn's and lemmas lemminflect's, which need no download. A
+    word that can be several parts of speech is lemmatised as the first of noun, verb, adjective and adverb.
     """
     words = [word.lower() for word in _WORD.findall(description)]
     return " ".join(_lemma(word) for word in words if word not in _stop_words())
@@ -61,7 +70,7 @@ def normalise(description: str) -> str:
 
 @lru_cache(maxsize=100_000)
 def _lemma(word: str) -> str:
-    from lemminflect import getAllLemmas  # here: only normalisation needs its tables
+    from lemminflect import getAllLemmas  # here: its tables take time to load
 
     lemmas = getAllLemmas(word)
     return next((lemmas[part][0] for part in ("NOUN", "VERB", "ADJ", "ADV") if part in lemmas), word)

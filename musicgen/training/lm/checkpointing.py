@@ -1,14 +1,12 @@
-"""A training run's state: made from a recipe, written to and read from a checkpoint.
+"""The state of a run, and its checkpoints.
 
-A checkpoint holds full tensors, whatever the processes share between them (DDP, FSDP), so a run may go on with another
-number of processes. Batches are a function of the step, so the step is all that is needed to go on with the data.
-It knows neither the audio nor the steps.
+A checkpoint holds full tensors also where the weights are sharded (FSDP), so a run may be resumed with another number of
+processes. Batches are a function of the step, so the step is the whole state of the data loader.
 """
 
 from __future__ import annotations
 
 import copy
-import io
 import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,15 +22,15 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
-from musicgen import audio
 from musicgen.checkpoint.tensors import read_pickle
 from musicgen.errors import CheckpointError, InputError
 from musicgen.model import MusicGen
 from musicgen.training.lm.config import Every, LMRecipe
 from musicgen.training.lm.initialization import merge_adapters
 from musicgen.training.lm.network import Network
-from musicgen.training.lm.optimiser import Average, optimiser
-from musicgen.training.recipe import differences
+from musicgen.training.lm.optimiser import optimiser
+from musicgen.training.moving_average import MovingAverage
+from musicgen.training.trainer import check_same_recipe, write_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -42,18 +40,18 @@ _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 @dataclass
 class TrainingState:
-    """The state of a run."""
+    """All that changes from step to step, and what it is made of."""
 
     recipe: LMRecipe
     accelerator: Accelerator
     network: torch.nn.Module
-    """Network, as Accelerate wraps it."""
+    """As Accelerate wraps it."""
     unwrapped: Network
-    """The same, unwrapped: for what is no forward pass."""
+    """The same module without its wrapper, for what is not a forward pass."""
     optimiser: Any
-    average: Average
+    average: MovingAverage
     export_model: MusicGen | None
-    """In the main process: a whole model on the CPU that takes the weights for samples and for the export."""
+    """In the main process: a model on the CPU that receives the weights for samples and for the export."""
     step: int = 0
     """Steps done."""
     losses: list[tuple[int, float]] = field(default_factory=list)
@@ -61,11 +59,12 @@ class TrainingState:
 
 
 def new_state(recipe: LMRecipe, model: MusicGen, accelerator: Accelerator) -> TrainingState:
-    """A run before its first step. Which parameters learn is what asks for gradients."""
-    if _guide_layer(recipe) > model.lm.config.num_layers:
-        raise InputError(
-            f"optimisation.guide_layer is {recipe.optimisation.guide_layer}: the model has {model.lm.config.num_layers} layers"
-        )
+    """The state before the first step. The parameters that require gradients are trained."""
+    for name, options in recipe.auxiliary_losses.active().items():
+        if options.layer > model.lm.config.num_layers:
+            raise InputError(
+                f"auxiliary_losses.{name}.layer is {options.layer}: the model has {model.lm.config.num_layers} layers"
+            )
     if len(recipe.optimisation.codebooks) not in (0, model.lm.config.num_codebooks):
         raise InputError(
             f"optimisation.codebooks has {len(recipe.optimisation.codebooks)} weights: the model has "
@@ -73,15 +72,15 @@ def new_state(recipe: LMRecipe, model: MusicGen, accelerator: Accelerator) -> Tr
         )
     train_text = any(parameter.requires_grad for parameter in model.text.encoder.parameters())  # type: ignore[union-attr]
     shell = copy.deepcopy(model) if accelerator.is_main_process else None
-    plain = Network(model, train_text=train_text, guide_layer=_guide_layer(recipe))
+    plain = Network(model, train_text=train_text, auxiliary=recipe.auxiliary_losses)
     plain.to_device(accelerator.device)
     wrapped, optimise = accelerator.prepare(plain, optimiser(plain, recipe.optimisation))
-    average = Average(list(wrapped.parameters()), recipe.optimisation.average)
+    average = MovingAverage(list(wrapped.parameters()), recipe.optimisation.average)
     return TrainingState(recipe, accelerator, wrapped, plain, optimise, average, shell)
 
 
 def save_checkpoint(run: TrainingState, output: Path) -> None:
-    """Write the run's state, whole or not at all, and drop the oldest checkpoints. All processes call this."""
+    """Write the state atomically and delete the oldest checkpoints. All processes call this."""
     with run.average:
         averaged = get_model_state_dict(run.network, options=_FULL)
     state = {
@@ -97,26 +96,22 @@ def save_checkpoint(run: TrainingState, output: Path) -> None:
     if run.accelerator.is_main_process:
         folder = output / CHECKPOINTS
         folder.mkdir(parents=True, exist_ok=True)
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        audio.write_bytes(folder / f"step-{run.step:08d}.pt", buffer.getvalue())
+        write_checkpoint(folder / f"step-{run.step:08d}.pt", state)
         for old in _checkpoints(output)[: -run.recipe.every.keep]:
             old.unlink(missing_ok=True)
     run.accelerator.wait_for_everyone()
 
 
 def resume(run: TrainingState, output: Path) -> bool:
-    """Put the run into the state of the newest whole checkpoint in `output`; False if there is none."""
+    """Load the newest checkpoint in `output` that is not damaged; False if there is none."""
     for path in reversed(_checkpoints(output)):
         try:
             state = read_pickle(path)
         except CheckpointError as error:
-            logger.warning("%s: left aside (%s)", path, error)
+            logger.warning("%s: skipped (%s)", path, error)
             continue
         recipe = LMRecipe.from_dict(state["recipe"])
-        changed = differences(_comparable(recipe), _comparable(run.recipe))
-        if changed:
-            raise InputError(f"{output} holds a run of another recipe ({', '.join(changed)}): choose another folder")
+        check_same_recipe(output, _comparable(recipe), _comparable(run.recipe))
         _load(run, state)
         return True
     return False
@@ -143,25 +138,19 @@ def _load(run: TrainingState, state: dict[str, Any]) -> None:
 
 
 def gather_model(run: TrainingState) -> MusicGen | None:
-    """In the main process, the model with the weights as they are now, on the CPU. All processes call this."""
+    """In the main process, the model with the present weights, on the CPU. All processes call this."""
     state = get_model_state_dict(run.network, options=_FULL)
     if run.export_model is None:
         return None
-    Network(
-        run.export_model, train_text=run.unwrapped.encoder is not None, guide_layer=_guide_layer(run.recipe)
-    ).load_state_dict(state)
+    train_text = run.unwrapped.encoder is not None
+    Network(run.export_model, train_text=train_text, auxiliary=run.recipe.auxiliary_losses).load_state_dict(state)
     if run.recipe.start.lora_rank == 0:
         return run.export_model
-    # Adapters are merged into a copy: the shell goes on taking their weights.
+    # Adapters are merged into a copy, because the model receives their weights again later.
     merged = copy.copy(run.export_model)
     merged._modules = dict(run.export_model._modules)
     merged.lm = merge_adapters(run.export_model.lm)
     return merged
-
-
-def _guide_layer(recipe: LMRecipe) -> int:
-    """0 for none."""
-    return recipe.optimisation.guide_layer if recipe.optimisation.guide else 0
 
 
 def _checkpoints(output: Path) -> list[Path]:
@@ -169,6 +158,6 @@ def _checkpoints(output: Path) -> list[Path]:
 
 
 def _comparable(recipe: LMRecipe) -> dict[str, Any]:
-    """What a run and its continuation must agree on: all but its length, where things lie, and how often it reports."""
+    """What a resumed run must agree on: all but its length, paths, and intervals."""
     data = replace(recipe.data, path=".", tokens="", workers=0)
     return replace(recipe, every=Every(), data=data, optimisation=replace(recipe.optimisation, steps=1)).as_dict()

@@ -1,17 +1,17 @@
-"""Shards -> batches of random crops, the same for any number of processes, and from any step on.
+"""The data loader: token shards -> batches of random crops, deterministic for any number of processes and from any step on.
 
-The shards are dealt to `lanes` independent streams. A lane reads its shards in an order that the seed and the epoch give,
-and the clips of a shard in such an order too; row i of every batch is the next clip of the lane i modulo `lanes`. So the
-batch of a step is a function of the recipe and the step alone: a run that goes on needs no more than the step, and a process
-reads only the lanes that are its own.
+The shards are distributed over `lanes` independent streams. A lane shuffles its shards, and the clips of each shard, with a
+generator seeded by the recipe's seed and the epoch; row i of every batch is the next clip of lane i modulo `lanes`. So the
+batch of a step is a function of the recipe and the step: a resumed run needs only the step, and a process reads only its own
+lanes.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
@@ -19,7 +19,7 @@ import torch
 
 from musicgen import chroma
 from musicgen.errors import InputError
-from musicgen.training.lm import auxiliary_losses
+from musicgen.training.lm.auxiliary_losses import REGISTRY
 from musicgen.training.lm.caption_augmentation import augment_caption, pick_description
 from musicgen.training.lm.config import LMRecipe
 from musicgen.training.lm.shards import Index, Sample, iterate, read_shard
@@ -27,18 +27,24 @@ from musicgen.training.lm.shards import Index, Sample, iterate, read_shard
 
 @dataclass(frozen=True)
 class Batch:
-    """codes: int64 [B, K, T]; lengths: int64 [B], frames that are music, the rest is 0; texts: "" for none; melody: int64
-    [B, chroma frames], -1 in the rows without one, None for models without melody; facts: float32 [B, T,
-    auxiliary_losses.WIDTH], None where nothing is guided."""
+    """One step's examples of one process.
+
+    Attributes:
+        codes: int64 [B, K, T], 0 at padding.
+        lengths: int64 [B], frames of each row that are not padding.
+        texts: B descriptions, "" for none.
+        melody: int64 [B, chroma frames], pitch classes, -1 in rows without melody; None for models without melody.
+        auxiliary_targets: name of an auxiliary loss -> float32 [B, T, width].
+    """
 
     codes: torch.Tensor
     lengths: torch.Tensor
     texts: list[str]
     melody: torch.Tensor | None
-    facts: torch.Tensor | None = None
+    auxiliary_targets: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def split(self, size: int) -> list[Batch]:
-        """The same in pieces of at most `size` rows."""
+        """Micro-batches of at most `size` rows."""
         rows = range(0, len(self.texts), size)
         return [
             Batch(
@@ -46,7 +52,7 @@ class Batch:
                 self.lengths[i : i + size],
                 self.texts[i : i + size],
                 None if self.melody is None else self.melody[i : i + size],
-                None if self.facts is None else self.facts[i : i + size],
+                {name: targets[i : i + size] for name, targets in self.auxiliary_targets.items()},
             )
             for i in rows
         ]
@@ -54,16 +60,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class Row:
-    """Of a batch. codes: [K, up to T]; melody: [chroma frames]; facts: [T, auxiliary_losses.WIDTH] or None."""
+    """A row of a batch. codes: [K, up to T]; melody: [chroma frames]; auxiliary_targets: name -> [T, width]."""
 
     codes: np.ndarray
     text: str
     melody: np.ndarray
-    facts: np.ndarray | None
+    auxiliary_targets: dict[str, np.ndarray]
 
 
 class Cropper:
-    """Clips -> rows of a batch."""
+    """Crops clips and chooses their conditions: clips -> rows of a batch."""
 
     def __init__(self, recipe: LMRecipe, rate: Fraction, seconds: float, melody_frames: int) -> None:
         """melody_frames: chroma frames of the model's context, 0 for models without melody."""
@@ -75,19 +81,19 @@ class Cropper:
         """Token frames between two chroma frames."""
 
     def training(self, sample: Sample, random: np.random.Generator) -> Row:
-        """A random crop, its text and its melody, with all that is dropped in training."""
+        """A random crop with its text and melody, after caption augmentation and condition dropout."""
         start = self._start(sample, random)
         text = augment_caption(sample.metadata, self.recipe.text, random)
-        bare = random.random() < self.recipe.dropout.all
-        alone = random.random() < self.recipe.dropout.melody
-        return self._row(sample, start, "" if bare else text, silent=bare or alone)
+        drop_all = random.random() < self.recipe.dropout.all
+        drop_melody = random.random() < self.recipe.dropout.melody
+        return self._row(sample, start, "" if drop_all else text, with_melody=not (drop_all or drop_melody))
 
     def validation(self, sample: Sample, random: np.random.Generator) -> Row:
-        """The middle of the clip, with all its conditions."""
+        """The middle of the clip with all of its conditions."""
         start = max(0, sample.codes.shape[1] - self.frames) // 2
         if self.recipe.data.begin != "anywhere":
-            start = min(self._beginnings(sample), key=lambda frame: abs(frame - start))
-        return self._row(sample, start, pick_description(sample.metadata, random), silent=False)
+            start = min(self._boundaries(sample), key=lambda frame: abs(frame - start))
+        return self._row(sample, start, pick_description(sample.metadata, random), with_melody=True)
 
     def batch(self, rows: list[Row]) -> Batch:
         codes = np.zeros((len(rows), rows[0].codes.shape[0], self.frames), np.int64)
@@ -95,50 +101,54 @@ class Cropper:
             codes[i, :, : row.codes.shape[1]] = row.codes
         lengths = torch.tensor([row.codes.shape[1] for row in rows])
         melody = torch.from_numpy(np.stack([row.melody for row in rows])) if self.melody_frames else None
-        facts = [row.facts for row in rows if row.facts is not None]
         return Batch(
             torch.from_numpy(codes),
             lengths,
             [row.text for row in rows],
             melody,
-            torch.from_numpy(np.stack(facts)) if facts else None,
+            {
+                name: torch.from_numpy(np.stack([row.auxiliary_targets[name] for row in rows]))
+                for name in rows[0].auxiliary_targets
+            },
         )
 
     def _start(self, sample: Sample, random: np.random.Generator) -> int:
         if self.recipe.data.begin != "anywhere":
-            frames = self._beginnings(sample)
+            frames = self._boundaries(sample)
             return frames[int(random.integers(len(frames)))]
         return int(random.integers(max(0, sample.codes.shape[1] - self.frames) + 1))
 
-    def _beginnings(self, sample: Sample) -> list[int]:
-        """The frames of the bars or sections that leave room for a whole crop; the first one in any case."""
+    def _boundaries(self, sample: Sample) -> list[int]:
+        """First frames of the bars or sections that a whole crop fits behind; the first one in any case."""
         begin = self.recipe.data.begin
-        field = {"bars": "downbeats", "sections": "sections"}[begin]
-        told = sample.metadata.get(field)
-        if not told:
+        entry = {"bars": "downbeats", "sections": "sections"}[begin]
+        entries = sample.metadata.get(entry)
+        if not entries:
             raise InputError(
-                f'data.begin is {begin}: every clip\'s JSON must tell its "{field}" in seconds, as musicgen.training.corpus '
+                f'data.begin is {begin}: every clip\'s JSON must have its "{entry}" in seconds, as musicgen.training.corpus '
                 f"writes them, and that of {sample.metadata.get('name', 'a clip')} does not"
             )
-        times = told if begin == "bars" else [section["onset"] for section in told]
-        # Counted from the first, which is where a piece begins to sound.
+        times = entries if begin == "bars" else [section["onset"] for section in entries]
+        # Relative to the first one, which is where the music begins.
         first, *others = [round((time - times[0]) * float(self.rate)) for time in times]
         return [first, *(frame for frame in others if frame + self.frames <= sample.codes.shape[1])]
 
-    def _row(self, sample: Sample, start: int, text: str, *, silent: bool) -> Row:
-        guided = self.recipe.optimisation.guide > 0
+    def _row(self, sample: Sample, start: int, text: str, *, with_melody: bool) -> Row:
         return Row(
             self._crop(sample, start),
             text,
-            self._melody(sample, start, silent=silent),
-            auxiliary_losses.facts(sample.metadata, start, self.frames, float(self.rate)) if guided else None,
+            self._melody(sample, start, with_melody=with_melody),
+            {
+                name: REGISTRY[name].targets(sample.metadata, start, self.frames, float(self.rate))
+                for name in self.recipe.auxiliary_losses.active()
+            },
         )
 
     def _crop(self, sample: Sample, start: int) -> np.ndarray:
         return sample.codes[:, start : start + self.frames]
 
-    def _melody(self, sample: Sample, start: int, *, silent: bool) -> np.ndarray:
-        if silent or not self.melody_frames or sample.chroma is None:
+    def _melody(self, sample: Sample, start: int, *, with_melody: bool) -> np.ndarray:
+        if not with_melody or not self.melody_frames or sample.chroma is None:
             return np.full(self.melody_frames, -1, np.int64)
         # As at inference: chroma frames from the crop's beginning, repeated where the crop ends before the context does.
         length = min(self.frames, sample.codes.shape[1] - start)
@@ -177,8 +187,8 @@ class TrainingData:
             rows.append(self.cropper.training(self._lanes[lane].clip(number), random))
         return self.cropper.batch(rows)
 
-    def batches(self, start: int, steps: int) -> Iterator[Batch]:
-        """The batches of the steps from `start` on, one made ahead while the device computes."""
+    def batches(self, start: int, steps: int) -> Generator[Batch]:
+        """The batches of the steps from `start` on, one prefetched while the device computes."""
         with ThreadPoolExecutor(1) as executor:
             ahead = executor.submit(self.batch, start)
             for step in range(start, steps):
@@ -189,7 +199,7 @@ class TrainingData:
 
 
 class _Lane:
-    """An endless stream of clips, to be asked for in rising order."""
+    """An endless stream of clips, read in rising order."""
 
     def __init__(self, folder: str, shards: dict[str, int], seed: tuple[int, int]) -> None:
         self.folder, self.shards, self.seed = folder, shards, seed

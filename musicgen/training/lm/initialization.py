@@ -1,4 +1,4 @@
-"""What a run begins with: a new model, perhaps with known tables, or one to fine-tune: as it is, stereo, with adapters."""
+"""The initial model of a run: new weights, or a pretrained model as it is, converted to melody or stereo, or with adapters."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from musicgen.training.lm.attention_initialization import initialize_melody_atte
 from musicgen.training.lm.config import LMRecipe, NewText
 
 ADAPTED = ("qkv", "out", "query", "key_value", "ffn_in", "ffn_out")
-"""The linear layers that LoRA's adapters stand beside."""
+"""The linear layers that get LoRA adapters."""
 
 
 def audio_tokenizer(recipe: LMRecipe) -> EncodecTokenizer | DacTokenizer | StereoTokenizer:
-    """The tokeniser of a new model."""
+    """The audio tokeniser of a new model."""
     mono = parts.audio_tokenizer(recipe.data.tokenizer)
     return StereoTokenizer(mono) if recipe.shape.stereo else mono
 
@@ -43,7 +43,13 @@ def new_model(
     tokenizer: EncodecTokenizer | DacTokenizer | StereoTokenizer,
     text: tuple[T5EncoderModel, Any],
 ) -> MusicGen:
-    """Fresh weights from the recipe's seed."""
+    """A model with new weights.
+
+    Args:
+        recipe: Its shape, and the seed of the weights.
+        tokenizer: The audio tokeniser.
+        text: T5's encoder and tokeniser.
+    """
     shape = recipe.shape
     generator = torch.Generator().manual_seed(recipe.seed)
     config = LMConfig(
@@ -78,9 +84,13 @@ def new_model(
 
 
 def fine_tuned_model(recipe: LMRecipe) -> MusicGen:
-    """The model that the recipe starts from; its context becomes the recipe's."""
+    """The pretrained model of `start.model`, converted as the recipe says. Longer crops extend its context.
+
+    Raises:
+        InputError: The model cannot be converted or trained like this.
+    """
     model = checkpoint.load(recipe.start.model, "cpu")
-    model.engine = None  # it serves weights that stay as they are
+    model.engine = None  # it is compiled for constant weights
     if not isinstance(model.text, T5Conditioner):
         raise InputError(f"{recipe.start.model} is conditioned by CLAP: only T5 models can be fine-tuned")
     if recipe.start.melody:
@@ -103,7 +113,7 @@ def fine_tuned_model(recipe: LMRecipe) -> MusicGen:
 
 
 def melody_from_text(model: MusicGen, seconds: float, seed: int) -> MusicGen:
-    """The melody model that starts from a text model: all weights but the cross-attention's, a fresh melody projection."""
+    """A melody model with the weights of a text model, without its cross-attention, and a new melody projection."""
     if model.melody is not None:
         raise InputError(f"{model.name} follows melodies already: leave start.melody out")
     config = model.lm.config
@@ -124,14 +134,19 @@ def melody_from_text(model: MusicGen, seconds: float, seed: int) -> MusicGen:
 
 
 def _melody(dim: int, seconds: float, generator: torch.Generator) -> MelodyConditioner:
-    # A frame is one-hot: weights of unit variance make vectors as long as the music's embeddings beside them.
+    # Frames are one-hot: weights of unit variance give vectors with the norm of the music's embeddings.
     projection = _linear(chroma.NUM_CHROMA, dim, generator, std=1.0)
     return MelodyConditioner(projection, chroma.num_frames(round(seconds * chroma.SAMPLE_RATE)))
 
 
 def stereo_from_mono(model: MusicGen) -> MusicGen:
-    """The stereo model that starts where a mono one is: fed the same codes left and right, it predicts for both channels
-    what the mono model predicts (paper section 4.3; the published stereo models are fine-tuned from mono ones too)."""
+    """A stereo model that predicts for both channels what the mono model predicts, if both have the same codes.
+
+    The published stereo models are fine-tuned from mono ones too (paper section 4.3).
+
+    Raises:
+        InputError: The model is stereo already, or has no delay pattern.
+    """
     if model.channels == 2:
         raise InputError(f"{model.name} is stereo already: leave start.stereo out")
     if model.pattern != patterns.delay(model.pattern.num_codebooks):
@@ -140,7 +155,7 @@ def stereo_from_mono(model: MusicGen) -> MusicGen:
     tables = config.codebook_size + 1
     lm = LanguageModel(LMConfig(**{**vars(config), "num_codebooks": 2 * config.num_codebooks}))
     state = model.lm.state_dict()
-    # [1L, 1R, 2L, 2R, ...]; twice as many vectors are summed, so each is half as long.
+    # Codebooks [1L, 1R, 2L, 2R, ...]; twice as many embeddings are summed, so each is halved.
     state["embedding.weight"] = _repeat_codebooks(state["embedding.weight"], tables) / 2
     state["heads.weight"] = _repeat_codebooks(state["heads.weight"], config.codebook_size)
     lm.load_state_dict(state)
@@ -157,13 +172,13 @@ def stereo_from_mono(model: MusicGen) -> MusicGen:
 
 
 def add_adapters(lm: LanguageModel, rank: int, alpha: float) -> None:
-    """Put LoRA adapters beside the linear layers of the blocks; only they ask for gradients then."""
+    """Add LoRA adapters (Hu et al. 2021) to the linear layers of the blocks, and freeze everything else."""
     lm.requires_grad_(False)
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(ADAPTED)), lm)
 
 
 def merge_adapters(lm: LanguageModel) -> LanguageModel:
-    """A copy with the adapters merged into the layers that they stand beside."""
+    """A copy with the adapters merged into their linear layers."""
     merged = copy.deepcopy(lm)
     for parent in list(merged.modules()):
         for name, child in list(parent.named_children()):
@@ -174,7 +189,7 @@ def merge_adapters(lm: LanguageModel) -> LanguageModel:
 
 
 def new_text_encoder(options: NewText, captions: Iterable[str], folder: Path, seed: int) -> tuple[T5EncoderModel, Any]:
-    """A vocabulary learnt from `captions`, kept in `folder`, and a fresh T5 encoder."""
+    """A new T5 encoder, and a tokeniser trained on `captions` and stored in `folder`."""
     if not folder.is_dir():
         _vocabulary(options.vocabulary, captions).save_pretrained(folder)
     tokenizer = load_text_tokenizer(folder)
@@ -188,20 +203,20 @@ def new_text_encoder(options: NewText, captions: Iterable[str], folder: Path, se
         dropout_rate=0.0,
         feed_forward_proj="gated-gelu",
     )
-    # transformers initialises from the global stream: here it starts at the seed, and afterwards is as it was.
+    # transformers draws weights from the global generator: it is seeded here and restored afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return T5EncoderModel(config), tokenizer
 
 
 def _vocabulary(size: int, captions: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Byte pairs (Sennrich et al. 2016) with T5's conventions: <pad> 0, </s> 1 at the end of every text, <unk> 2."""
+    """A byte pair encoding (Sennrich et al. 2016) with T5's special tokens: <pad> 0, </s> 1 at the end of texts, <unk> 2."""
     special = ["<pad>", "</s>", "<unk>"]
     fast = FastTokenizer(models.BPE(unk_token="<unk>"))
     fast.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     fast.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()])
     fast.decoder = decoders.Metaspace()
-    # Not T5's unigram model: its training here gives another vocabulary every time.
+    # Not T5's unigram model, whose training is not deterministic.
     trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=special, show_progress=False)
     fast.train_from_iterator(captions, trainer)
     fast.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
@@ -215,14 +230,14 @@ def _vocabulary(size: int, captions: Iterable[str]) -> PreTrainedTokenizerFast:
 
 
 def _repeat_codebooks(weight: torch.Tensor, rows: int) -> torch.Tensor:
-    """[K * rows, D] -> [2 K * rows, D], every codebook's rows twice in a row."""
+    """[K * rows, D] -> [2 K * rows, D], the rows of every codebook twice."""
     return weight.unflatten(0, (-1, rows)).repeat_interleave(2, dim=0).flatten(0, 1).clone()
 
 
 @torch.no_grad()
 def _initialise(lm: LanguageModel, generator: torch.Generator) -> None:
-    """Unit variance through the network: Gaussians by fan-in; what writes into the residual stream is scaled by
-    1 / sqrt(2 L), so that its variance does not grow with depth; the K embeddings of a step sum to unit variance."""
+    """Gaussian weights that keep unit variance: scaled by fan-in; layers that write into the residual stream also by
+    1 / sqrt(2 L), so that the variance does not grow with depth (Radford et al. 2019); embeddings by 1 / sqrt(K)."""
     config = lm.config
     for name, parameter in lm.named_parameters():
         if parameter.dim() < 2:
@@ -233,12 +248,12 @@ def _initialise(lm: LanguageModel, generator: torch.Generator) -> None:
         elif name.endswith(("out.weight", "ffn_out.weight")):
             std /= math.sqrt(2 * config.num_layers)
         elif name == "heads.weight":
-            std /= 10  # near-uniform at first
+            std /= 10  # nearly uniform predictions at first
         parameter.normal_(0.0, std, generator=generator)
 
 
 def _copy_code_tables(lm: LanguageModel, name: str) -> None:
-    """The tables of codes and the heads, with the norm in front of them, of the model `name`."""
+    """Copy embedding tables, final norm and heads from the model `name`."""
     state = checkpoint.load(name, "cpu").lm.state_dict()
     taken = {key: state[key] for key in ("embedding.weight", "norm.weight", "norm.bias", "heads.weight")}
     ours = lm.state_dict()
@@ -252,7 +267,7 @@ def _copy_code_tables(lm: LanguageModel, name: str) -> None:
 
 
 def _linear(width: int, dim: int, generator: torch.Generator, std: float | None = None) -> nn.Linear:
-    """Gaussian weights; by fan-in where `std` is None."""
+    """A linear layer with Gaussian weights, scaled by fan-in if `std` is None, and zero bias."""
     layer = nn.Linear(width, dim)
     with torch.no_grad():
         layer.weight.normal_(0.0, 1 / math.sqrt(width) if std is None else std, generator=generator)
@@ -261,7 +276,7 @@ def _linear(width: int, dim: int, generator: torch.Generator, std: float | None 
 
 
 def captions(metadata: Iterable[dict[str, Any]], merged: Sequence[str]) -> Iterable[str]:
-    """What a vocabulary is learnt from: all texts of all clips, and the merged fields as they are written."""
+    """The texts that a vocabulary is trained on: all descriptions, and the merged fields as text."""
     for fields in metadata:
         yield from [str(text) for text in fields.get("descriptions") or [fields.get("description") or ""]]
         yield ". ".join(f"{name}: {fields[name]}" for name in merged if fields.get(name))

@@ -1,7 +1,7 @@
-"""Audio files -> shards of tokens.
+"""Preprocessing: audio files -> token shards.
 
-Every file is read, mixed to the model's channels, cut into pieces of two minutes at most and encoded. Files that cannot be
-used are named in the log and in the index, and counted. The folder appears whole or not at all.
+Every file is decoded, mixed to the model's channels, split into segments of at most two minutes and encoded. Files that cannot
+be used are listed in the log and in the index. The folder is written atomically.
 """
 
 from __future__ import annotations
@@ -39,11 +39,26 @@ AnyTokenizer = EncodecTokenizer | DacTokenizer | StereoTokenizer
 SEGMENT_SECONDS = 120
 SHARD_CLIPS = 256
 VALIDATION_SHARE = 10
-"""At most one clip in so many is held out."""
+"""At most one clip in this many is held out."""
 
 
 def prepare(data: Data, folder: Path, tokenizer: AnyTokenizer, melody: str, seed: int, device: torch.device) -> Index:
-    """Write the shards of `data.path` into the new folder `folder`. melody: "none", "mix" or "separated"."""
+    """Write the token shards of `data.path`.
+
+    Args:
+        data: The recipe's data section.
+        folder: Of the shards; it must not exist.
+        tokenizer: The audio tokeniser, on `device`.
+        melody: "none", "mix" or "separated": what the pitch classes are computed from.
+        seed: Shuffles the clips and chooses those held out.
+        device: Of the tokeniser and the source separation.
+
+    Returns:
+        The index of the shards.
+
+    Raises:
+        InputError: There is no music, too little of it can be used, or the folder cannot be written.
+    """
     if not data.path:
         raise InputError(f"{folder} holds no tokens, and data.path names no music to make them from")
     entries = read(Path(data.path))
@@ -56,7 +71,7 @@ def prepare(data: Data, folder: Path, tokenizer: AnyTokenizer, melody: str, seed
     try:
         temporary.mkdir(parents=True)
         made = _SampleSource(_SampleMaker(tokenizer, melody, device), data.workers)
-        # Small collections too get a shard for every lane.
+        # Every lane needs a shard, also with few clips.
         clips = max(1, min(SHARD_CLIPS, (len(entries) - held_out) // data.lanes))
         with tqdm(total=len(entries), desc="tokens", unit="clip", disable=None) as bar:
             valid = _write(temporary, "valid", made.samples(entries[:held_out], bar), clips)
@@ -93,7 +108,7 @@ def prepare(data: Data, folder: Path, tokenizer: AnyTokenizer, melody: str, seed
 
 
 class _SampleSource:
-    """The samples of many entries, in order; counts frames and keeps the reasons of what is not used."""
+    """Encodes entries, in order, in this process or several; counts frames and collects the files that cannot be used."""
 
     def __init__(self, maker: _SampleMaker, workers: int) -> None:
         self.maker, self.workers = maker, workers
@@ -120,7 +135,7 @@ class _SampleSource:
 
 
 _worker: list[_SampleMaker] = []
-"""In a worker process, its maker."""
+"""In a worker process, its sample maker."""
 
 
 def _start_worker(config: dict[str, Any], state: dict[str, Any], stereo: bool, melody: str, device: str) -> None:
@@ -135,7 +150,7 @@ def _in_worker(entry: Entry) -> list[tuple[str, Sample]] | InputError:
 
 
 class _SampleMaker:
-    """Entries -> samples."""
+    """Reads and encodes one entry."""
 
     def __init__(self, tokenizer: AnyTokenizer, melody: str, device: torch.device) -> None:
         self.tokenizer = tokenizer
@@ -144,14 +159,14 @@ class _SampleMaker:
         self.separator = DemucsSeparator(device) if melody == "separated" else None
 
     def portable(self) -> tuple[dict[str, Any], dict[str, Any], bool, str, str]:
-        """What `_start_worker` makes the same of in another process: networks with weight norm cannot be pickled."""
+        """Arguments of `_start_worker`, because networks with weight norm cannot be pickled."""
         stereo = isinstance(self.tokenizer, StereoTokenizer)
         network = (self.tokenizer.mono if isinstance(self.tokenizer, StereoTokenizer) else self.tokenizer).model
         state = {name: tensor.cpu().numpy() for name, tensor in network.state_dict().items()}
         return network.config.to_dict(), state, stereo, self.melody, str(self.device)
 
     def make(self, entry: Entry) -> list[tuple[str, Sample]] | InputError:
-        """The pieces of one file under their keys, or why it cannot be used."""
+        """The segments of one file with their keys, or the error if it cannot be used."""
         try:
             recording = audio.read(entry.path)
             if not bool(torch.isfinite(recording.wave).all()):
@@ -174,7 +189,7 @@ class _SampleMaker:
             yield f"{name}-{number}", Sample(codes, cut, metadata)
 
     def _classes(self, recording: Audio, num_frames: int) -> np.ndarray | None:
-        """uint8 [num_frames]: the pitch class around every frame."""
+        """uint8 [num_frames], the strongest pitch class around every frame; None without melody."""
         if self.melody == "none":
             return None
         heard = recording if self.separator is None else self.separator(recording)
@@ -185,7 +200,7 @@ class _SampleMaker:
 
 
 def _write(folder: Path, name: str, samples: Iterator[tuple[str, Sample]], clips: int) -> dict[str, int]:
-    """Shards of `clips` clips each; their names and numbers of clips."""
+    """Write shards of `clips` clips. Returns name -> number of clips."""
     counts: dict[str, int] = {}
     writer = None
     try:

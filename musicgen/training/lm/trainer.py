@@ -1,25 +1,19 @@
-"""The training loop: recipe + music -> checkpoints, curves and, at the end, a model to load.
+"""Training of the language model: recipe + music -> checkpoints, curves, samples and a model's folder.
 
-    OUTPUT/tokens/        the shards, if the recipe names no other place
-    OUTPUT/text/          the vocabulary, if the recipe makes one
-    OUTPUT/checkpoints/   everything a killed run goes on from, each written whole or not at all
-    OUTPUT/history.json   losses and validations
-    OUTPUT/tensorboard/   the same and samples, for TensorBoard
-    OUTPUT/model/         the model in the transformers layout (moving average of the weights), new after every validation
+    OUTPUT/tokens/         the token shards, unless the recipe names others
+    OUTPUT/checkpoints/    step-NNNNNNNN.pt, the newest `every.keep`
+    and what `musicgen.training.trainer` writes; TensorBoard also has audio of held-out captions
 
-One process or many: `accelerate launch -m musicgen train RECIPE --output OUTPUT`. The host waits for the device only where
-it reads the losses. A loss that is not finite stops the run there and names the first such step.
+With `accelerate launch`, every process runs this.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-import math
 import os
 import shutil
-import time
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -29,22 +23,15 @@ from accelerate import Accelerator
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from musicgen import audio, checkpoint
+from musicgen import checkpoint
 from musicgen.checkpoint import parts
 from musicgen.errors import InputError
 from musicgen.model import MusicGen
-from musicgen.training.lm.auxiliary_losses import KINDS, NAMES
+from musicgen.training.lm.auxiliary_losses import REGISTRY
 from musicgen.training.lm.caption_augmentation import MERGED_FIELDS
-from musicgen.training.lm.checkpointing import (
-    CHECKPOINTS,
-    TrainingState,
-    gather_model,
-    new_state,
-    resume,
-    save_checkpoint,
-)
+from musicgen.training.lm.checkpointing import TrainingState, gather_model, new_state, resume, save_checkpoint
 from musicgen.training.lm.config import LMRecipe
-from musicgen.training.lm.dataloader import Cropper, TrainingData, validation_batches
+from musicgen.training.lm.dataloader import Batch, Cropper, TrainingData, validation_batches
 from musicgen.training.lm.initialization import (
     add_adapters,
     audio_tokenizer,
@@ -57,40 +44,54 @@ from musicgen.training.lm.network import Inputs
 from musicgen.training.lm.optimiser import learning_rate
 from musicgen.training.lm.prepare import prepare
 from musicgen.training.lm.shards import Index, iterate, read_index
+from musicgen.training.trainer import MODEL, TENSORBOARD, Intervals, Trainer, clock, write_history
 from musicgen.transformer import Block
 
 logger = logging.getLogger(__name__)
 
-HISTORY = "history.json"
-MODEL = "model"
 SAMPLES = 3
 SAMPLE_SECONDS = 10.0
-_MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+_MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 
 def train(recipe: LMRecipe, output: str | os.PathLike[str], device: str = "auto") -> dict[str, Any]:
-    """Train into the folder `output`, or go on with the run that lies there. Returns the last validation."""
+    """Train a language model, or resume the run in `output`.
+
+    Args:
+        recipe: What to train on what.
+        output: The run's folder.
+        device: "auto" for a GPU where there is one, or "cpu".
+
+    Returns:
+        The last validation.
+
+    Raises:
+        InputError: The recipe does not fit the model, the music, the machine or the run in `output`, or the loss diverged.
+    """
     output = Path(output)
     if recipe.optimisation.precision == "float16" and (device == "cpu" or not torch.cuda.is_available()):
         raise InputError("optimisation.precision is float16: that needs a GPU; on the CPU take bfloat16 or float32")
-    accelerator = Accelerator(mixed_precision=_MIXED[recipe.optimisation.precision], cpu=device == "cpu")
-    model, folder, index = _begin(recipe, output, accelerator)
+    accelerator = Accelerator(mixed_precision=_MIXED_PRECISION[recipe.optimisation.precision], cpu=device == "cpu")
+    model, folder, index = _prepare(recipe, output, accelerator)
     cropper = Cropper(
         recipe, Fraction(index.rate), recipe.data.seconds, 0 if model.melody is None else model.melody.length
     )
     data = TrainingData(folder, index, recipe, cropper, accelerator.process_index, accelerator.num_processes)
     run = new_state(recipe, model, accelerator)
     if resume(run, output):
-        logger.info("going on from step %d", run.step)
+        logger.info("resuming at step %d", run.step)
     seconds = index.frames / float(Fraction(index.rate))
     logger.info(
-        "%.1f hours of music in %d clips, %d clips not used; %.1f M weights learn",
+        "%.1f hours of music in %d clips, %d clips not used; %.1f M trainable weights",
         seconds / 3600, sum(index.train.values()), len(index.not_used),
         sum(p.numel() for p in run.average.parameters) / 1e6,
     )  # fmt: skip
-    writer = _writer(run, output)
+    writer = None
+    if accelerator.is_main_process:
+        writer = SummaryWriter(str(output / TENSORBOARD), purge_step=run.step)
     try:
-        _loop(run, data, cropper, folder, index, output, writer)
+        with contextlib.closing(data.batches(run.step, recipe.optimisation.steps)) as batches:
+            LMTrainer(run, batches, cropper, folder, index, output, writer).fit()
     finally:
         if writer is not None:
             writer.close()
@@ -98,8 +99,8 @@ def train(recipe: LMRecipe, output: str | os.PathLike[str], device: str = "auto"
     return run.validations[-1]
 
 
-def _begin(recipe: LMRecipe, output: Path, accelerator: Accelerator) -> tuple[MusicGen, str, Index]:
-    """The model to train, the tokens' folder and its index."""
+def _prepare(recipe: LMRecipe, output: Path, accelerator: Accelerator) -> tuple[MusicGen, str, Index]:
+    """The model to train, the folder of the token shards and its index."""
     fine_tuned = fine_tuned_model(recipe) if recipe.start.model else None
     tokenizer = audio_tokenizer(recipe) if fine_tuned is None else fine_tuned.tokenizer
     follows_melody = recipe.shape.melody if fine_tuned is None else fine_tuned.melody is not None
@@ -119,8 +120,8 @@ def _begin(recipe: LMRecipe, output: Path, accelerator: Accelerator) -> tuple[Mu
             text = parts.text_encoder(recipe.text.encoder)
         else:
             with accelerator.main_process_first():
-                told = captions((sample.metadata for sample in iterate(folder, index.train)), MERGED_FIELDS)
-                text = new_text_encoder(recipe.text.new, told, output / "text", recipe.seed)
+                texts = captions((sample.metadata for sample in iterate(folder, index.train)), MERGED_FIELDS)
+                text = new_text_encoder(recipe.text.new, texts, output / "text", recipe.seed)
         model = new_model(recipe, tokenizer, text)
     model.lm.requires_grad_(True)
     for projection in (model.text.projection, model.melody and model.melody.projection):
@@ -151,150 +152,157 @@ def _check(index: Index, folder: str, tokenizer: Any, melody: bool) -> None:
         raise InputError(f"{folder} holds tokens without melodies: a melody model needs them written anew")
 
 
-def _loop(
-    run: TrainingState,
-    data: TrainingData,
-    cropper: Cropper,
-    folder: str,
-    index: Index,
-    output: Path,
-    writer: SummaryWriter | None,
-) -> None:
-    options, every, accelerator = run.recipe.optimisation, run.recipe.every, run.accelerator
-    device = accelerator.device
-    summed = torch.zeros((), device=device)
-    codes = torch.zeros((), dtype=torch.int64, device=device)
-    bad_step = torch.full((), -1, dtype=torch.int64, device=device)
-    mark = time.monotonic(), run.step
-    bar = tqdm(total=options.steps, initial=run.step, desc="train", unit="step",
-               disable=None if accelerator.is_main_process else True)  # fmt: skip
-    with bar:
-        for batch in data.batches(run.step, options.steps):
-            size = options.micro_batch or len(batch.texts)
-            inputs = [run.unwrapped.inputs(part, run.recipe.text.max_tokens).to(device) for part in batch.split(size)]
-            loss, counted = _update(run, inputs)
-            run.step += 1
-            bad_step = torch.where((bad_step < 0) & ~loss.isfinite(), run.step, bad_step)
-            summed, codes = summed + loss, codes + counted
-            intervals = (every.log, every.validate, every.checkpoint, every.samples, options.steps)
-            if any(run.step % interval == 0 for interval in intervals):
-                _stop_if_bad(int(bad_step), output)
-                now, (since, first) = time.monotonic(), mark
-                run.losses.append((run.step, float(summed) / (run.step - first)))
-                _report(run, (now - since) / (run.step - first), int(codes) / (now - since), bar, writer)
-                summed, codes = torch.zeros_like(summed), torch.zeros_like(codes)
-            last = run.step == options.steps
-            if last or run.step % every.validate == 0:
-                _validate(run, cropper, folder, index, output, writer, with_samples=run.step % every.samples == 0)
-            if last or run.step % every.checkpoint == 0:
-                save_checkpoint(run, output)
-            if any(run.step % interval == 0 for interval in intervals):
-                mark = time.monotonic(), run.step
-    if not run.validations:  # a run that was complete when it was killed
-        _validate(run, cropper, folder, index, output, writer, with_samples=False)
+class LMTrainer(Trainer):
+    """The loop on a language model."""
 
+    def __init__(
+        self,
+        run: TrainingState,
+        batches: Iterator[Batch],
+        cropper: Cropper,
+        folder: str,
+        index: Index,
+        output: Path,
+        writer: SummaryWriter | None,
+    ) -> None:
+        """batches: of the steps that remain; folder, index: the token shards; writer: in the main process."""
+        options, every = run.recipe.optimisation, run.recipe.every
+        intervals = Intervals(options.steps, every.log, every.validate, every.checkpoint)
+        super().__init__(run, intervals, run.accelerator.device, is_main=run.accelerator.is_main_process)
+        self.run, self.batches, self.cropper = run, batches, cropper
+        self.folder, self.index, self.output, self.writer = folder, index, output, writer
 
-def _update(run: TrainingState, inputs: list[Inputs]) -> tuple[torch.Tensor, torch.Tensor]:
-    """One step of the optimiser. Returns the mean loss over all processes and the number of codes predicted."""
-    accelerator, options = run.accelerator, run.recipe.optimisation
-    special = run.unwrapped.special
-    local = torch.stack([part.counts(special) for part in inputs]).sum(dim=0)
-    counts = accelerator.reduce(local, "sum").clamp(min=1)
-    for group in run.optimiser.param_groups:
-        group["lr"] = learning_rate(options, run.step)
-    weights = torch.tensor(options.codebooks or [1.0] * len(counts), device=accelerator.device)
-    weights = weights / weights.mean()
-    total = torch.zeros((), device=accelerator.device)
-    for number, part in enumerate(inputs):
-        alone = number + 1 < len(inputs)
-        with accelerator.no_sync(run.network) if alone else contextlib.nullcontext():
-            # The mean over all codes of a codebook, then over codebooks. Processes' gradients are averaged: hence the factor.
-            losses = run.network(part)
-            learnt = (weights * losses.codes / counts).mean()
-            if losses.guide is not None:
-                learnt = learnt + options.guide * losses.guide.sum() / counts[0]
-            accelerator.backward(learnt * accelerator.num_processes)
-        total += (losses.codes / counts).mean().detach()
-    if accelerator.sync_gradients:
-        accelerator.clip_grad_norm_(run.network.parameters(), options.clip)
-    run.optimiser.step()
-    run.optimiser.zero_grad()
-    run.average.update()
-    return accelerator.reduce(total, "sum"), counts.sum()
+    def finished(self) -> bool:
+        return self.run.step >= self.run.recipe.optimisation.steps
 
+    def save_checkpoint(self) -> None:
+        save_checkpoint(self.run, self.output)
 
-@torch.no_grad()
-def _validate(
-    run: TrainingState,
-    cropper: Cropper,
-    folder: str,
-    index: Index,
-    output: Path,
-    writer: SummaryWriter | None,
-    *,
-    with_samples: bool,
-) -> None:
-    """Perplexity of every codebook on the clips held out; the model's folder; audio of a few captions."""
-    accelerator = run.accelerator
-    device, special = accelerator.device, run.unwrapped.special
-    size = max(1, (run.recipe.optimisation.micro_batch or run.recipe.optimisation.batch) // accelerator.num_processes)
-    with run.average:
-        sums = torch.zeros(index.num_codebooks, device=device)
-        counts = torch.zeros(index.num_codebooks, dtype=torch.int64, device=device)
-        guide = torch.zeros(KINDS, device=device)
-        batches = list(validation_batches(folder, index, cropper, size))
+    def train_step(self) -> dict[str, torch.Tensor]:
+        """One step on this process's rows. Returns the mean loss over all processes, and how many codes were predicted."""
+        run = self.run
+        accelerator, options = run.accelerator, run.recipe.optimisation
+        batch = next(self.batches)
+        inputs = [self._inputs(part) for part in batch.split(options.micro_batch or len(batch.texts))]
+        local = torch.stack([part.counts(run.unwrapped.special) for part in inputs]).sum(dim=0)
+        counts = accelerator.reduce(local, "sum").clamp(min=1)
+        for group in run.optimiser.param_groups:
+            group["lr"] = learning_rate(options, run.step)
+        weights = torch.tensor(options.codebooks or [1.0] * len(counts), device=accelerator.device)
+        weights = weights / weights.mean()
+        total = torch.zeros((), device=accelerator.device)
+        for number, part in enumerate(inputs):
+            last = number + 1 == len(inputs)
+            with contextlib.nullcontext() if last else accelerator.no_sync(run.network):
+                # The mean over the codes of a codebook, then over codebooks. The factor below undoes the averaging of gradients
+                # over processes, because `counts` are of all of them.
+                losses = run.network(part)
+                loss = (weights * losses.codes / counts).mean()
+                for name, auxiliary in run.recipe.auxiliary_losses.active().items():
+                    loss = loss + auxiliary.weight * losses.auxiliary[name].sum() / counts[0]
+                accelerator.backward(loss * accelerator.num_processes)
+            total += (losses.codes / counts).mean().detach()
+        if accelerator.sync_gradients:
+            accelerator.clip_grad_norm_(run.network.parameters(), options.clip)
+        run.optimiser.step()
+        run.optimiser.zero_grad()
+        run.average.update()
+        return {"loss": accelerator.reduce(total, "sum"), "codes": counts.sum()}
+
+    def log(self, means: dict[str, float], seconds_per_step: float) -> str:
+        run = self.run
+        loss, speed = means["loss"], means["codes"] / seconds_per_step
+        run.losses.append((run.step, loss))
+        if self.writer is not None:
+            self.writer.add_scalar("train/loss", loss, run.step)
+            self.writer.add_scalar("train/learning_rate", run.optimiser.param_groups[0]["lr"], run.step)
+            self.writer.add_scalar("train/codes_per_second", speed, run.step)
+        left = (run.recipe.optimisation.steps - run.step) * seconds_per_step
+        return f"loss {loss:.4f}, {speed:,.0f} codes/s, {clock(left)} left"
+
+    @torch.no_grad()
+    def validate(self) -> None:
+        """Perplexity of every codebook and the auxiliary losses on the held-out clips; the model's folder; a few samples."""
+        run = self.run
+        accelerator = run.accelerator
+        with run.average:
+            record = {"step": run.step, **self._held_out_losses()}
+            model = gather_model(run)
+        run.validations.append(record)
+        if model is not None and self.writer is not None:
+            self._write_validation(record, model, self.writer)
+        accelerator.wait_for_everyone()
+
+    def _held_out_losses(self) -> dict[str, Any]:
+        run = self.run
+        accelerator, special = run.accelerator, run.unwrapped.special
+        options = run.recipe.optimisation
+        size = max(1, (options.micro_batch or options.batch) // accelerator.num_processes)
+        device = accelerator.device
+        sums = torch.zeros(self.index.num_codebooks, device=device)
+        counts = torch.zeros(self.index.num_codebooks, dtype=torch.int64, device=device)
+        auxiliary = {
+            name: torch.zeros(len(REGISTRY[name].terms), device=device) for name in run.recipe.auxiliary_losses.active()
+        }
+        batches = list(validation_batches(self.folder, self.index, self.cropper, size))
         for number in range(-(-len(batches) // accelerator.num_processes)):
             mine = number * accelerator.num_processes + accelerator.process_index
             # Sharded weights are gathered in every pass: all processes take part in each.
-            batch = batches[min(mine, len(batches) - 1)]
-            inputs = run.unwrapped.inputs(batch, run.recipe.text.max_tokens).to(device)
+            inputs = self._inputs(batches[min(mine, len(batches) - 1)])
             losses = run.network(inputs)
             if mine < len(batches):
                 sums, counts = sums + losses.codes, counts + inputs.counts(special)
-                guide = guide if losses.guide is None else guide + losses.guide
-        model = gather_model(run)
-    counts = accelerator.reduce(counts, "sum").clamp(min=1)
-    means = accelerator.reduce(sums, "sum") / counts
-    perplexity = means.exp().tolist()
-    run.validations.append({"step": run.step, "loss": float(means.mean()), "perplexity": perplexity})
-    guides = (accelerator.reduce(guide, "sum") / counts[0]).tolist() if run.recipe.optimisation.guide else []
-    if guides:
-        run.validations[-1]["guide"] = guides
-    if model is None or writer is None:
-        accelerator.wait_for_everyone()
-        return
-    writer.add_scalar("validation/loss", float(means.mean()), run.step)
-    for k, value in enumerate(perplexity):
-        writer.add_scalar(f"validation/perplexity_{k + 1}", value, run.step)
-    if with_samples:
-        _sample(run, model, folder, index, writer)
-    writer.flush()
-    values = {"losses": run.losses, "validations": run.validations, "not_used": index.not_used}
-    audio.write_bytes(output / HISTORY, (json.dumps(values, indent=1) + "\n").encode())
-    _export(model, output / MODEL, run.recipe.export)
-    tqdm.write(
-        f"step {run.step}: validation loss {float(means.mean()):.4f}, perplexity "
-        + " ".join(f"{value:.1f}" for value in perplexity)
-        + "".join(f", {name} {value:.3f}" for name, value in zip(NAMES, guides, strict=False))
-    )
-    accelerator.wait_for_everyone()
+                auxiliary = {name: total + losses.auxiliary[name] for name, total in auxiliary.items()}
+        counts = accelerator.reduce(counts, "sum").clamp(min=1)
+        means = accelerator.reduce(sums, "sum") / counts
+        record: dict[str, Any] = {"loss": float(means.mean()), "perplexity": means.exp().tolist()}
+        if auxiliary:
+            record["auxiliary_losses"] = {
+                name: dict(
+                    zip(REGISTRY[name].terms, (accelerator.reduce(total, "sum") / counts[0]).tolist(), strict=True)
+                )
+                for name, total in auxiliary.items()
+            }
+        return record
 
+    def _write_validation(self, record: dict[str, Any], model: MusicGen, writer: SummaryWriter) -> None:
+        run = self.run
+        writer.add_scalar("validation/loss", record["loss"], run.step)
+        for k, value in enumerate(record["perplexity"]):
+            writer.add_scalar(f"validation/perplexity_{k + 1}", value, run.step)
+        if run.step % run.recipe.every.samples == 0:
+            self._write_samples(model, writer)
+        writer.flush()
+        history = {"losses": run.losses, "validations": run.validations, "not_used": self.index.not_used}
+        write_history(self.output, history)
+        _export(model, self.output / MODEL, run.recipe.export)
+        terms = {f"{name} {term}": value for name, loss in record.get("auxiliary_losses", {}).items()
+                 for term, value in loss.items()}  # fmt: skip
+        tqdm.write(
+            f"step {run.step}: validation loss {record['loss']:.4f}, perplexity "
+            + " ".join(f"{value:.1f}" for value in record["perplexity"])
+            + "".join(f", {name} {value:.3f}" for name, value in terms.items())
+        )
 
-def _sample(run: TrainingState, model: MusicGen, folder: str, index: Index, writer: SummaryWriter) -> None:
-    texts = [str(sample.metadata.get("description") or "") for sample in iterate(folder, index.valid)][:SAMPLES]
-    seconds = min(SAMPLE_SECONDS, run.recipe.data.seconds)
-    model.to(run.accelerator.device)
-    waves = model.generate(texts, seconds, seed=run.recipe.seed)
-    model.to("cpu")
-    for number, (text, wave) in enumerate(zip(texts, waves, strict=True)):
-        # TensorBoard plays one channel.
-        mono = wave.mean(dim=0).cpu()
-        writer.add_audio(f"samples/{number + 1}", mono, run.step, sample_rate=model.sample_rate)
-        writer.add_text(f"samples/{number + 1}", text, run.step)
+    def _write_samples(self, model: MusicGen, writer: SummaryWriter) -> None:
+        run = self.run
+        held_out = iterate(self.folder, self.index.valid)
+        texts = [str(sample.metadata.get("description") or "") for sample in held_out][:SAMPLES]
+        seconds = min(SAMPLE_SECONDS, run.recipe.data.seconds)
+        model.to(run.accelerator.device)
+        waves = model.generate(texts, seconds, seed=run.recipe.seed)
+        model.to("cpu")
+        for number, (text, wave) in enumerate(zip(texts, waves, strict=True)):
+            mono = wave.mean(dim=0).cpu()  # TensorBoard plays one channel
+            writer.add_audio(f"samples/{number + 1}", mono, run.step, sample_rate=model.sample_rate)
+            writer.add_text(f"samples/{number + 1}", text, run.step)
+
+    def _inputs(self, batch: Batch) -> Inputs:
+        return self.run.unwrapped.inputs(batch, self.run.recipe.text.max_tokens).to(self.run.accelerator.device)
 
 
 def _export(model: MusicGen, folder: Path, stored: str) -> None:
-    """Replace the folder by the model as it is now."""
+    """Replace the folder by the present model."""
     fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
     for left in (fresh, old):
         shutil.rmtree(left, ignore_errors=True)
@@ -303,37 +311,3 @@ def _export(model: MusicGen, folder: Path, stored: str) -> None:
         folder.replace(old)
     fresh.replace(folder)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _writer(run: TrainingState, output: Path) -> SummaryWriter | None:
-    if not run.accelerator.is_main_process:
-        return None
-    return SummaryWriter(str(output / "tensorboard"), purge_step=run.step)
-
-
-def _report(run: TrainingState, pace: float, speed: float, bar: tqdm[Any], writer: SummaryWriter | None) -> None:
-    step, loss = run.losses[-1]
-    left = (run.recipe.optimisation.steps - step) * pace
-    line = f"loss {loss:.4f}, {speed:,.0f} codes/s, {_clock(left)} left"
-    if writer is not None:
-        writer.add_scalar("train/loss", loss, step)
-        writer.add_scalar("train/learning_rate", run.optimiser.param_groups[0]["lr"], step)
-        writer.add_scalar("train/codes_per_second", speed, step)
-    if bar.disable and run.accelerator.is_main_process:  # no terminal: a log file gets lines
-        logger.info("step %d: %s", step, line)
-    bar.set_postfix_str(line, refresh=False)
-    bar.update(step - bar.n)
-
-
-def _clock(seconds: float) -> str:
-    minutes = math.ceil(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
-
-
-def _stop_if_bad(bad_step: int, output: Path) -> None:
-    if bad_step >= 0:
-        kept = "the last checkpoint is kept" if (output / CHECKPOINTS).is_dir() else "there is no checkpoint yet"
-        raise InputError(
-            f"step {bad_step}: the loss is not finite, training stops ({kept}): lower optimisation.learning_rate, "
-            "or use the precision bfloat16 or float32"
-        )

@@ -1,14 +1,11 @@
-"""A training run's state: made from a recipe, written to and read from a checkpoint.
+"""The state of a run, and its checkpoint.
 
-A checkpoint holds all that changes from step to step, the random stream too, so a run that goes on from one takes the same
-steps as a run that was never interrupted. It knows neither the audio nor the steps.
+A checkpoint holds all that changes from step to step, the state of the random generator included, so a resumed run makes the
+same steps as an uninterrupted one.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,25 +13,24 @@ from typing import Any
 import torch
 from torch import nn
 
-from musicgen import audio
 from musicgen.checkpoint.tensors import read_pickle
-from musicgen.errors import InputError
-from musicgen.training.recipe import differences
+from musicgen.training.moving_average import MovingAverage
 from musicgen.training.tokenizer.config import Optimisation, TokenizerRecipe
 from musicgen.training.tokenizer.dac import DacTrainer
 from musicgen.training.tokenizer.discriminator import Discriminator
 from musicgen.training.tokenizer.encodec import EncodecTrainer
 from musicgen.training.tokenizer.loss_balancer import Balancer
 from musicgen.training.tokenizer.losses import SpectralLosses
+from musicgen.training.trainer import check_same_recipe, write_checkpoint
 
 CHECKPOINT = "checkpoint.pt"
 FREE = ("steps", "max_seconds", "log_every", "validate_every", "checkpoint_every", "compile")
-"""What may change between a run and its continuation."""
+"""Fields of `optimisation` that a resumed run may change."""
 
 
 @dataclass
 class TrainingState:
-    """The state of a run: all that changes from step to step."""
+    """All that changes from step to step, and what it is made of."""
 
     recipe: TokenizerRecipe
     device: torch.device
@@ -44,14 +40,13 @@ class TrainingState:
     discriminator_optimiser: torch.optim.AdamW | None
     balancer: Balancer
     spectral: SpectralLosses
-    average: list[torch.Tensor]
-    """Moving averages of the model's parameters, in their order."""
+    average: MovingAverage
     generator: torch.Generator
     step: int = 0
     """Steps done."""
     seconds: float = 0.0
     """Spent on them, in all sessions."""
-    history: list[dict[str, float]] = field(default_factory=list)
+    validations: list[dict[str, float]] = field(default_factory=list)
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values."""
@@ -59,44 +54,44 @@ class TrainingState:
             "recipe": self.recipe.as_dict(),
             "step": self.step,
             "seconds": self.seconds,
-            "history": self.history,
+            "history": self.validations,
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "discriminator": self.discriminator and self.discriminator.state_dict(),
             "discriminator_optimiser": self.discriminator_optimiser and self.discriminator_optimiser.state_dict(),
             "balancer": self.balancer.state_dict(),
-            "average": self.average,
+            "average": self.average.values,
             "generator": self.generator.get_state(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """The inverse of `state`."""
-        self.step, self.seconds, self.history = state["step"], state["seconds"], state["history"]
+        self.step, self.seconds, self.validations = state["step"], state["seconds"], state["history"]
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         if self.discriminator is not None and self.discriminator_optimiser is not None:
             self.discriminator.load_state_dict(state["discriminator"])
             self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
         self.balancer.load_state_dict(state["balancer"])
-        for ours, theirs in zip(self.average, state["average"], strict=True):
+        for ours, theirs in zip(self.average.values, state["average"], strict=True):
             ours.copy_(theirs)
         self.generator.set_state(state["generator"].cpu())
 
 
 def new_state(recipe: TokenizerRecipe, device: torch.device) -> TrainingState:
-    """A run before its first step."""
+    """The state before the first step."""
     kind = EncodecTrainer if recipe.family == "encodec" else DacTrainer
-    judge, discriminator, discriminator_optimiser = recipe.adversarial, None, None
+    adversarial, discriminator, discriminator_optimiser = recipe.adversarial, None, None
     # transformers initialises from the global stream: here it starts at the seed, and afterwards is as it was.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(recipe.seed)
         model = kind(recipe.shape, recipe.quantisation).to(device)
-        if judge is not None:
-            discriminator = Discriminator(judge.windows, judge.filters).to(device)
-            discriminator_optimiser = _optimiser(discriminator, recipe.optimisation, judge.learning_rate)
+        if adversarial is not None:
+            discriminator = Discriminator(adversarial.windows, adversarial.filters).to(device)
+            discriminator_optimiser = _optimiser(discriminator, recipe.optimisation, adversarial.learning_rate)
     losses = recipe.losses
     weights = {"wave": losses.wave, "mel": losses.mel, "stft": losses.stft}
-    if judge is not None:
+    if adversarial is not None:
         weights |= {"adversarial": losses.adversarial, "features": losses.features}
     return TrainingState(
         recipe,
@@ -107,50 +102,26 @@ def new_state(recipe: TokenizerRecipe, device: torch.device) -> TrainingState:
         discriminator_optimiser,
         Balancer(weights).to(device),
         SpectralLosses(recipe.shape.sample_rate, losses.windows).to(device),
-        [parameter.detach().clone() for parameter in model.parameters()],
+        MovingAverage(list(model.parameters()), recipe.optimisation.average),
         torch.Generator(device).manual_seed(recipe.seed),
     )
 
 
 def resume(run: TrainingState, output: Path) -> bool:
-    """Put the run into the state of the checkpoint in `output`; False if there is none."""
+    """Load the checkpoint in `output`; False if there is none."""
     path = output / CHECKPOINT
     if not path.is_file():
         return False
     state = read_pickle(path)
     recipe = TokenizerRecipe.from_dict(state["recipe"])
-    changed = differences(_comparable(recipe), _comparable(run.recipe))
-    if changed:
-        raise InputError(f"{output} holds a run of another recipe ({', '.join(changed)}): choose another folder")
+    check_same_recipe(output, _comparable(recipe), _comparable(run.recipe))
     run.load_state(state)
     return True
 
 
 def save_checkpoint(run: TrainingState, output: Path) -> None:
-    """Write the run's state into `output`, whole or not at all."""
-    buffer = io.BytesIO()
-    torch.save(run.state(), buffer)
-    audio.write_bytes(output / CHECKPOINT, buffer.getvalue())
-
-
-@contextlib.contextmanager
-def averaged(run: TrainingState) -> Iterator[None]:
-    """Inside, the model's weights are their moving average."""
-    if run.recipe.optimisation.average == 0:
-        yield
-        return
-    kept = [parameter.detach().clone() for parameter in run.model.parameters()]
-    try:
-        _overwrite(run.model, run.average)
-        yield
-    finally:
-        _overwrite(run.model, kept)
-
-
-@torch.no_grad()
-def _overwrite(module: nn.Module, values: list[torch.Tensor]) -> None:
-    for parameter, value in zip(module.parameters(), values, strict=True):
-        parameter.copy_(value)
+    """Write the state, atomically."""
+    write_checkpoint(output / CHECKPOINT, run.state())
 
 
 def _optimiser(module: nn.Module, options: Optimisation, rate: float) -> torch.optim.AdamW:

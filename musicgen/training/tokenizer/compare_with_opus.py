@@ -1,10 +1,9 @@
-"""A tokeniser beside Opus: the same clips through both -> log-mel distance, chroma agreement, SI-SDR, bit rate.
+"""Compare a tokeniser with Opus on the same clips: log-mel distance, chroma agreement, SI-SDR, bit rate.
 
     python -m musicgen.training.tokenizer.compare_with_opus MODEL AUDIO [--clips 16] [--seconds 10] [--output report.json]
 
-MODEL is a folder that training exported, a hub name, or a MusicGen model's folder, whose tokeniser is taken; AUDIO a folder
-or a manifest. Opus is libsndfile's, at the lowest rate it has (6 kbit/s): no Opus goes as low as the tokenisers here, so its
-row is what three times the bits buy. The metrics are metrics.py's; nothing here knows how a tokeniser is trained.
+MODEL is a folder that training exported, a hub name, or the folder of a MusicGen model, whose tokeniser is used; AUDIO a folder
+or a manifest. Opus is libsndfile's at its lowest rate (6 kbit/s), which is three times the tokenisers' bit rate.
 """
 
 from __future__ import annotations
@@ -34,11 +33,11 @@ OPUS_LOWEST = 1.0
 """libsndfile's compression level for 6 kbit/s."""
 
 RoundTrip = Callable[[torch.Tensor], tuple[torch.Tensor, float]]
-"""A wave [T] -> the wave that comes back [T], and the kilobits that it took."""
+"""A wave [T] -> its reconstruction [T], and its size in kilobits."""
 
 
 def through_tokenizer(tokenizer: Tokenizer) -> RoundTrip:
-    """Bits as the codes need them: K codebooks of log2 N bits a frame."""
+    """The bit rate is that of the codes: K log2 N bits a frame."""
     bits = tokenizer.num_codebooks * (tokenizer.codebook_size.bit_length() - 1)
     rate = float(frame_rate(tokenizer)) * bits / 1000
 
@@ -50,7 +49,7 @@ def through_tokenizer(tokenizer: Tokenizer) -> RoundTrip:
 
 
 def through_opus(rate: int) -> RoundTrip:
-    """Bits as the file has them, its headers counted in. rate: Hz of the waves."""
+    """The bit rate is that of the file, headers included. rate: Hz of the waves."""
 
     def run(wave: torch.Tensor) -> tuple[torch.Tensor, float]:
         samples = torchaudio.functional.resample(wave, rate, OPUS_RATE).clamp(-1, 1).numpy()

@@ -1,7 +1,7 @@
-"""Several losses, one gradient at the waveform (Défossez et al. 2022, section 3.4).
+"""The loss balancer: several losses, one gradient at the waveform (Défossez et al. 2022, section 3.4).
 
-Each loss's gradient is divided by the moving average of its length, so that its weight is its share of the whole, whatever
-its scale or that of the others. It knows neither the losses nor the network behind the waveform.
+The gradient of each loss is divided by the moving average of its norm, so that its weight is its share of the total gradient,
+whatever the scale of the losses.
 """
 
 from __future__ import annotations
@@ -13,8 +13,12 @@ from torch import nn
 
 
 class Balancer(nn.Module):
-    """norms: [losses], moving averages of the gradients' lengths; seen: [losses], the share of each average that is not
-    the 0 it began with."""
+    """Combines the gradients of losses.
+
+    Attributes:
+        norms: [losses], moving averages of the norms.
+        seen: [losses], their bias corrections (as in Adam): 1 - decay^updates.
+    """
 
     norms: torch.Tensor
     seen: torch.Tensor
@@ -27,8 +31,15 @@ class Balancer(nn.Module):
         self.register_buffer("seen", torch.zeros(len(self.weights)))
 
     def gradient(self, losses: Mapping[str, torch.Tensor], waves: torch.Tensor) -> torch.Tensor:
-        """Losses that depend on `waves` [B, C, T], means over B -> the gradient to send back from `waves`. Its length, in
-        the mean over the crops, is about 1 / B, as that of a mean over crops. Losses without a weight are left out."""
+        """The gradient to propagate back from `waves`.
+
+        Args:
+            losses: Scalars that depend on `waves`, means over B. Those without a weight are ignored.
+            waves: [B, C, T].
+
+        Returns:
+            [B, C, T]; the mean norm over the crops is about 1 / B, as for a mean over crops.
+        """
         active = [name for name in self.weights if name in losses]
         share = sum(self.weights[name] for name in active)
         total = torch.zeros_like(waves)

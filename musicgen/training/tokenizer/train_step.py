@@ -1,6 +1,6 @@
-"""One training step: a batch of crops in, the losses out, everything that learns moved a little.
+"""One training step of a tokeniser: forward, losses, balanced gradient, optimisers, moving average.
 
-Nothing here waits for the device: the losses stay there as scalars. It knows neither files nor how long training goes on.
+Nothing here synchronises with the device: the losses stay there as scalars.
 """
 
 from __future__ import annotations
@@ -14,26 +14,34 @@ from torch.nn import functional as F
 from musicgen.training.tokenizer.checkpointing import TrainingState
 from musicgen.training.tokenizer.data import CropPool
 from musicgen.training.tokenizer.discriminator import adversarial_loss, discriminator_loss, feature_loss
+from musicgen.training.trainer import cosine_decay
 
 FINAL_RATE = 0.01
 """The learning rate at the end, as a share of the peak."""
 
 
 def train_step(run: TrainingState, waves: torch.Tensor) -> dict[str, torch.Tensor]:
-    """One step on crops [B, 1, T]: move the model, the codebooks, the discriminator and the average. Returns the losses,
-    scalars on the device."""
+    """Update the model, the codebooks, the discriminator and the moving average.
+
+    Args:
+        run: The state, changed in place.
+        waves: float32 [B, 1, T] crops.
+
+    Returns:
+        Losses and the norm of the gradient, scalars on the device.
+    """
     recipe = run.recipe
     quantise = run.step >= recipe.quantisation.start_step
     with _autocast(run):
         made, penalty = run.model(waves, run.generator, quantise=quantise)
-    # The losses see the wave as their input: their gradients meet there, and the network is walked back once.
+    # A leaf: the losses' gradients are balanced at the waveform, then one backward pass goes through the network.
     wave = made.detach().requires_grad_()
     mel, stft = run.spectral(wave, waves)
     losses = {"wave": F.l1_loss(wave, waves), "mel": mel, "stft": stft}
     extra = {"penalty": penalty.detach()}
     if recipe.adversarial is not None and run.step >= recipe.adversarial.start_step:
-        judged, extra["discriminator"] = _train_discriminator(run, wave, waves)
-        losses |= judged
+        adversarial, extra["discriminator"] = _train_discriminator(run, wave, waves)
+        losses |= adversarial
     gradient = run.balancer.gradient(losses, wave)
     run.optimiser.zero_grad(set_to_none=True)
     if penalty.requires_grad:
@@ -44,16 +52,14 @@ def train_step(run: TrainingState, waves: torch.Tensor) -> dict[str, torch.Tenso
     limit = recipe.optimisation.clip or math.inf
     extra["gradient"] = nn.utils.clip_grad_norm_(parameters, limit, foreach=True)
     run.optimiser.step()
-    with torch.no_grad():
-        # Early on the average follows closely: it would else hold the first weights for a thousand steps.
-        decay = min(recipe.optimisation.average, (1 + run.step) / (10 + run.step))
-        torch._foreach_lerp_(run.average, [parameter.detach() for parameter in parameters], 1 - decay)
+    # A warm-up of the average's decay: otherwise the initial weights would dominate it for a thousand steps.
+    run.average.update(min(recipe.optimisation.average, (1 + run.step) / (10 + run.step)))
     return {name: loss.detach() for name, loss in (losses | extra).items()}
 
 
 @torch.no_grad()
 def initialize_codebooks(run: TrainingState, pool: CropPool) -> None:
-    """Set the codebooks by k-means of what the encoder makes of crops."""
+    """Initialise the codebooks by k-means on latents of random crops."""
     wanted = run.model.num_init_vectors
     if wanted == 0:
         return
@@ -66,9 +72,9 @@ def initialize_codebooks(run: TrainingState, pool: CropPool) -> None:
 
 
 def set_learning_rates(run: TrainingState, share: float) -> None:
-    """The learning rates of the next step; share: of the training done, 0 to 1."""
+    """Set the learning rates of the next step. share: of the training done, 0 to 1."""
     warm = min(1.0, (run.step + 1) / max(1, run.recipe.optimisation.warmup))
-    factor = warm * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * share)))
+    factor = warm * cosine_decay(share, FINAL_RATE)
     for optimiser in (run.optimiser, run.discriminator_optimiser):
         for group in optimiser.param_groups if optimiser else ():
             group["lr"] = group["initial_lr"] * factor
@@ -77,7 +83,7 @@ def set_learning_rates(run: TrainingState, share: float) -> None:
 def _train_discriminator(
     run: TrainingState, wave: torch.Tensor, waves: torch.Tensor
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """Move the discriminator, then ask it -> the losses of `wave`, and its own."""
+    """Update the discriminator. Returns the losses that it gives `wave`, and its own."""
     assert run.discriminator is not None
     assert run.discriminator_optimiser is not None
     with _autocast(run):

@@ -1,172 +1,150 @@
-"""The training loop: recipe + audio -> checkpoints, curves and, at the end, a folder to load.
+"""Training of an audio tokeniser: recipe + audio -> checkpoints, curves and a folder to load.
 
-    OUTPUT/checkpoint.pt   everything a killed run goes on from, written whole or not at all
-    OUTPUT/history.json    the validations, and the files that could not be used
-    OUTPUT/tensorboard/    the same numbers and the losses, for TensorBoard
-    OUTPUT/model/          the tokeniser as transformers loads it (moving average of the weights)
-
-The host waits for the device only where it reads the losses, every `log_every` steps. A loss that is not finite stops the run
-there and names the first such step. It knows nothing of which network it trains.
+OUTPUT/checkpoint.pt   the state to resume from
+and what `musicgen.training.trainer` writes; the model's folder appears at the end
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import math
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from musicgen import audio
 from musicgen.errors import InputError
-from musicgen.training.tokenizer.checkpointing import (
-    CHECKPOINT,
-    TrainingState,
-    averaged,
-    new_state,
-    resume,
-    save_checkpoint,
-)
+from musicgen.training.tokenizer.checkpointing import TrainingState, new_state, resume, save_checkpoint
 from musicgen.training.tokenizer.config import Optimisation, TokenizerRecipe
 from musicgen.training.tokenizer.data import AudioData, load
 from musicgen.training.tokenizer.metrics import evaluate
 from musicgen.training.tokenizer.train_step import initialize_codebooks, set_learning_rates, train_step
+from musicgen.training.trainer import MODEL, TENSORBOARD, Intervals, Trainer, clock, write_history
 
 logger = logging.getLogger(__name__)
 
-HISTORY = "history.json"
-MODEL = "model"
-
 
 def train(recipe: TokenizerRecipe, output: str | os.PathLike[str], device: str = "auto") -> dict[str, float]:
-    """Train a tokeniser into the folder `output`, or go on with the run that lies there. Returns the last validation."""
-    began = time.monotonic()
+    """Train a tokeniser, or resume the run in `output`.
+
+    Args:
+        recipe: What to train on what.
+        output: The run's folder.
+        device: "auto" for a GPU where there is one, or a name of PyTorch's.
+
+    Returns:
+        The last validation.
+
+    Raises:
+        InputError: The recipe does not fit the audio or the run in `output`, or a loss diverged.
+    """
+    started = time.monotonic()
     output = Path(output)
     run = new_state(recipe, _device(device))
     resumed = resume(run, output)
-    corpus = load(recipe.data, recipe.shape.sample_rate, recipe.crop_samples, recipe.seed)
-    corpus.pool.to(run.device)
-    minutes = corpus.pool.samples.numel() / recipe.shape.sample_rate / 60
-    logger.info(
-        "%.1f minutes of audio, %d files held out, %d not used", minutes, len(corpus.held_out), len(corpus.failed)
-    )
+    data = load(recipe.data, recipe.shape.sample_rate, recipe.crop_samples, recipe.seed)
+    data.pool.to(run.device)
+    minutes = data.pool.samples.numel() / recipe.shape.sample_rate / 60
+    logger.info("%.1f minutes of audio, %d files held out, %d not used", minutes, len(data.held_out), len(data.failed))
     if resumed:
-        logger.info("going on from step %d", run.step)
+        logger.info("resuming at step %d", run.step)
     if recipe.optimisation.compile:
         run.model.compile()
-    began -= run.seconds
-    with SummaryWriter(str(output / "tensorboard"), purge_step=run.step) as writer, _fast_matrices(run.device):
-        _loop(run, corpus, output, writer, began)
-    with averaged(run):
+    with SummaryWriter(str(output / TENSORBOARD), purge_step=run.step) as writer, _fast_matrices(run.device):
+        TokenizerTrainer(run, data, output, writer, started - run.seconds).fit()
+    with run.average:
         run.model.save(output / MODEL, getattr(torch, recipe.export))
-    return run.history[-1]
+    return run.validations[-1]
 
 
-def _loop(run: TrainingState, corpus: AudioData, output: Path, writer: SummaryWriter, began: float) -> None:
-    options = run.recipe.optimisation
-    sums: dict[str, torch.Tensor] = {}
-    bad_step = torch.full((), -1, dtype=torch.int64, device=run.device)
-    mark = time.monotonic(), run.step
-    with tqdm(total=options.steps, initial=run.step, desc="tokenizer", unit="step", disable=None) as bar:
-        while (share := _share_done(options, run.step, time.monotonic() - began)) < 1:
-            set_learning_rates(run, share)
-            if run.step == run.recipe.quantisation.start_step:
-                initialize_codebooks(run, corpus.pool)
-            losses = train_step(run, corpus.pool.draw(options.batch, run.recipe.data.gain_db, run.generator))
-            run.step += 1
-            finite = torch.stack(list(losses.values())).isfinite().all()
-            bad_step = torch.where((bad_step < 0) & ~finite, run.step, bad_step)
-            sums = {name: sums[name] + loss if name in sums else loss for name, loss in losses.items()}
-            every = (options.log_every, options.validate_every, options.checkpoint_every, options.steps)
-            if any(run.step % interval == 0 for interval in every):
-                _stop_if_bad(int(bad_step), output)
-                since, first = mark
-                means = {name: float(total) / (run.step - first) for name, total in sums.items()}
-                mark, sums = (time.monotonic(), run.step), {}
-                pace = (mark[0] - since) / (run.step - first)
-                _report(run, means, pace, bar, writer, _seconds_left(options, run.step, mark[0] - began, pace))
-            if run.step % options.validate_every == 0 and run.step > run.recipe.quantisation.start_step:
-                _validate(run, corpus, output, writer)
-            if run.step % options.checkpoint_every == 0:
-                run.seconds = time.monotonic() - began
-                save_checkpoint(run, output)
-    _stop_if_bad(int(bad_step), output)
-    if run.step <= run.recipe.quantisation.start_step:
-        raise InputError(
-            f"optimisation.max_seconds is {options.max_seconds}: that passed after {run.step} steps, before the codebooks "
-            "began to learn (reading the audio counts too)"
-        )
-    if not run.history or run.history[-1]["step"] != run.step:
-        _validate(run, corpus, output, writer)
-    run.seconds = time.monotonic() - began
-    save_checkpoint(run, output)
+class TokenizerTrainer(Trainer):
+    """The loop on a tokeniser."""
 
+    name = "tokenizer"
 
-def _validate(run: TrainingState, corpus: AudioData, output: Path, writer: SummaryWriter) -> None:
-    with averaged(run):
-        tokenizer = run.model.tokenizer().to(run.device)
-    numbers = evaluate(tokenizer, [wave for _, wave in corpus.held_out], run.device)
-    run.history.append({"step": run.step, **numbers})
-    for name, value in numbers.items():
-        writer.add_scalar(f"validation/{name}", value, run.step)
-    writer.flush()
-    values = {
-        "validations": run.history,
-        "held_out": [name for name, _ in corpus.held_out],
-        "not_used": corpus.failed,
-        "left_out": corpus.left_out,
-        "seconds_of_audio": round(corpus.pool.samples.numel() / run.recipe.shape.sample_rate, 1),
-    }
-    audio.write_bytes(output / HISTORY, (json.dumps(values, indent=1) + "\n").encode())
-    tqdm.write(
-        f"step {run.step}: log-mel distance {numbers['log_mel_db']:.2f} dB, chroma agreement "
-        f"{numbers['chroma_agreement']:.1%}, SI-SDR {numbers['si_sdr_db']:.1f} dB"
-    )
+    def __init__(
+        self, run: TrainingState, data: AudioData, output: Path, writer: SummaryWriter, started: float
+    ) -> None:
+        """started: `time.monotonic` of the run's beginning, its earlier sessions counted in."""
+        options = run.recipe.optimisation
+        intervals = Intervals(options.steps, options.log_every, options.validate_every, options.checkpoint_every)
+        super().__init__(run, intervals, run.device)
+        self.run, self.data, self.output, self.writer, self.started = run, data, output, writer, started
 
+    def finished(self) -> bool:
+        if self._progress() < 1:
+            return False
+        if not self.can_validate():
+            raise InputError(
+                f"optimisation.max_seconds is {self.run.recipe.optimisation.max_seconds}: that passed after {self.run.step} "
+                "steps, before the codebooks began to learn (reading the audio counts too)"
+            )
+        return True
 
-def _report(
-    run: TrainingState, means: dict[str, float], pace: float, bar: tqdm[Any], writer: SummaryWriter, left: float
-) -> None:
-    for name, value in means.items():
-        writer.add_scalar(f"loss/{name}", value, run.step)
-    writer.add_scalar("seconds_per_step", pace, run.step)
-    writer.add_scalar("learning_rate", run.optimiser.param_groups[0]["lr"], run.step)
-    line = f"mel {means['mel']:.3f}, stft {means['stft']:.3f}, {pace:.3f} s/step, {left / 60:.1f} min left"
-    if bar.disable:  # no terminal: a log file gets lines
-        logger.info("step %d: %s", run.step, line)
-    bar.set_postfix_str(line, refresh=False)
-    bar.update(run.step - bar.n)
+    def can_validate(self) -> bool:
+        return self.run.step > self.run.recipe.quantisation.start_step
 
+    def save_checkpoint(self) -> None:
+        self.run.seconds = time.monotonic() - self.started
+        save_checkpoint(self.run, self.output)
 
-def _stop_if_bad(bad_step: int, output: Path) -> None:
-    if bad_step >= 0:
-        kept = "the last checkpoint is kept" if (output / CHECKPOINT).is_file() else "there is no checkpoint yet"
-        raise InputError(
-            f"step {bad_step}: a loss is not finite, training stops ({kept}): lower optimisation.learning_rate, "
-            "or use precision float32"
+    def train_step(self) -> dict[str, torch.Tensor]:
+        run, pool = self.run, self.data.pool
+        set_learning_rates(run, min(1.0, self._progress()))
+        if run.step == run.recipe.quantisation.start_step:
+            initialize_codebooks(run, pool)
+        waves = pool.draw(run.recipe.optimisation.batch, run.recipe.data.gain_db, run.generator)
+        return train_step(run, waves)
+
+    def log(self, means: dict[str, float], seconds_per_step: float) -> str:
+        run, options = self.run, self.run.recipe.optimisation
+        for name, value in means.items():
+            self.writer.add_scalar(f"loss/{name}", value, run.step)
+        self.writer.add_scalar("seconds_per_step", seconds_per_step, run.step)
+        self.writer.add_scalar("learning_rate", run.optimiser.param_groups[0]["lr"], run.step)
+        time_left = (options.max_seconds or math.inf) - (time.monotonic() - self.started)
+        left = max(0.0, min((options.steps - run.step) * seconds_per_step, time_left))
+        return f"mel {means['mel']:.3f}, stft {means['stft']:.3f}, {seconds_per_step:.3f} s/step, {clock(left)} left"
+
+    def validate(self) -> None:
+        run, data = self.run, self.data
+        with run.average:
+            tokenizer = run.model.tokenizer().to(run.device)
+        numbers = evaluate(tokenizer, [wave for _, wave in data.held_out], run.device)
+        run.validations.append({"step": run.step, **numbers})
+        for name, value in numbers.items():
+            self.writer.add_scalar(f"validation/{name}", value, run.step)
+        self.writer.flush()
+        history = {
+            "validations": run.validations,
+            "held_out": [name for name, _ in data.held_out],
+            "not_used": data.failed,
+            "left_out": data.left_out,
+            "seconds_of_audio": round(data.pool.samples.numel() / run.recipe.shape.sample_rate, 1),
+        }
+        write_history(self.output, history)
+        tqdm.write(
+            f"step {run.step}: log-mel distance {numbers['log_mel_db']:.2f} dB, chroma agreement "
+            f"{numbers['chroma_agreement']:.1%}, SI-SDR {numbers['si_sdr_db']:.1f} dB"
         )
 
+    def _progress(self) -> float:
+        return progress(self.run.recipe.optimisation, self.run.step, time.monotonic() - self.started)
 
-def _share_done(options: Optimisation, step: int, seconds: float) -> float:
-    """0 at the start, 1 at the end: the larger share of steps or of time."""
+
+def progress(options: Optimisation, step: int, seconds: float) -> float:
+    """How much of the training is done, 0 to 1: the larger share of steps or of time."""
     return max(step / options.steps, seconds / (options.max_seconds or math.inf))
-
-
-def _seconds_left(options: Optimisation, step: int, seconds: float, pace: float) -> float:
-    return max(0.0, min((options.steps - step) * pace, (options.max_seconds or math.inf) - seconds))
 
 
 @contextlib.contextmanager
 def _fast_matrices(device: torch.device) -> Iterator[None]:
-    """Inside, float32 products on a GPU may use TF32 and its fastest convolutions."""
+    """Inside, a GPU may use TF32 for float32 matrices, and its fastest convolutions."""
     if device.type != "cuda":
         yield
         return

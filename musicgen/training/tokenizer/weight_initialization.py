@@ -8,15 +8,16 @@ from torch import nn
 
 @torch.no_grad()
 def variance_preserving_init(network: nn.Module) -> None:
-    """Give a network under weight norm initial weights that make every layer's output about as loud as its input (He et al.
-    2015, equation 10). With PyTorch's own, each layer loses 5 dB, and hundreds of steps go by before any sound reaches the
-    codes."""
+    """Initialise a network with weight norm so that every layer preserves the variance (He et al. 2015, equation 10).
+
+    With PyTorch's default each layer loses 5 dB, and it takes hundreds of steps until any signal reaches the quantiser.
+    """
     for layer in network.modules():
         if not isinstance(layer, nn.Conv1d | nn.ConvTranspose1d):
             continue
-        # A transposed convolution of twice its stride adds two taps a sample.
+        # In a transposed convolution with kernel 2 * stride, two taps contribute to a sample.
         taps = layer.kernel_size[0] if isinstance(layer, nn.Conv1d) else layer.kernel_size[0] / layer.stride[0]
-        # An assignment, not a copy: weight norm splits it into length and direction.
+        # Assigned, not copied in place: weight norm splits it into norm and direction.
         layer.weight = torch.randn_like(layer.weight) / (layer.in_channels * taps) ** 0.5
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)

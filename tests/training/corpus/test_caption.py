@@ -8,8 +8,8 @@ import pytest
 from musicgen.errors import InputError
 from musicgen.training.corpus import GENRES, INSTRUMENTS, compose, describe, descriptions
 
-PIECES = [compose(seed, duration=12) for seed in range(150)]
-CAPTIONS = [(composition, describe(composition, seed)) for composition in PIECES for seed in range(4)]
+COMPOSITIONS = [compose(seed, duration=12) for seed in range(150)]
+CAPTIONS = [(composition, describe(composition, seed)) for composition in COMPOSITIONS for seed in range(4)]
 
 GENRE_OF = {word.lower(): name for name, genre in GENRES.items() for word in genre.words}
 PLAYERS_OF: dict[str, set[str]] = {}
@@ -25,7 +25,7 @@ def words_found(vocabulary, text: str) -> list[str]:
 
 
 def test_same_seed_same_caption() -> None:
-    assert all(describe(composition, 7) == describe(composition, 7) for composition in PIECES)
+    assert all(describe(composition, 7) == describe(composition, 7) for composition in COMPOSITIONS)
 
 
 def test_every_mention_is_true() -> None:
@@ -101,9 +101,9 @@ def test_captions_vary() -> None:
 
 
 def test_several_captions_of_one_piece_differ() -> None:
-    for composition in PIECES[:20]:
+    for composition in COMPOSITIONS[:20]:
         texts = descriptions(composition, 8)
         assert len(texts) == len(set(texts)) == 8
         assert texts[0] == describe(composition, 0)
     with pytest.raises(InputError, match="0 captions"):
-        descriptions(PIECES[0], 0)
+        descriptions(COMPOSITIONS[0], 0)

@@ -99,7 +99,7 @@ def test_crops_are_pieces_of_the_clip_with_its_melody(plain: LMRecipe) -> None:
         start = int(row.codes[0, 0])
         starts.add(start)
         assert row.text == "x"
-        assert row.facts is None
+        assert row.auxiliary_targets == {}
         assert np.array_equal(row.codes, clip.codes[:, start : start + 50])
         # A chroma frame is 4096 samples, 6.4 codes: 8 of them lie in a second, and the prefix has one more.
         assert np.array_equal(row.melody[:8], clip.chroma[[start + round(i * 6.4) for i in range(8)]])

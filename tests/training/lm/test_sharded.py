@@ -18,7 +18,8 @@ from musicgen.training.lm.checkpointing import TrainingState, gather_model, resu
 from musicgen.training.lm.config import LMRecipe
 from musicgen.training.lm.dataloader import Batch
 from musicgen.training.lm.network import Network
-from musicgen.training.lm.optimiser import Average, optimiser
+from musicgen.training.lm.optimiser import optimiser
+from musicgen.training.moving_average import MovingAverage
 from tests import standins
 from tests.training.lm.conftest import recipe_values
 
@@ -40,7 +41,7 @@ def start(recipe: LMRecipe, folder: str, rank: int, world: int) -> TrainingState
         wait_for_everyone=dist.barrier if world > 1 else lambda: None,
     )  # fmt: skip
     learning = SimpleNamespace(optimizer=optimiser(network, recipe.optimisation))
-    average = Average(list(network.parameters()), 0.5)
+    average = MovingAverage(list(network.parameters()), 0.5)
     return TrainingState(recipe, accelerator, network, network, learning, average, shell)  # type: ignore[arg-type]
 
 

@@ -137,7 +137,7 @@ def test_a_resumed_run_has_the_losses_of_an_unbroken_one(tones, tmp_path, advers
     assert resume(second, tmp_path)
     assert second.step == 5
     assert losses_of(second, 3) == expected[5:]
-    for ours, theirs in zip(second.average, whole.average, strict=True):
+    for ours, theirs in zip(second.average.values, whole.average.values, strict=True):
         assert torch.equal(ours, theirs)
 
 
@@ -205,8 +205,8 @@ def test_the_rate_warms_up_and_falls_with_steps_or_time(tones) -> None:
     assert rate(10, 0.0) == pytest.approx(1.0)
     assert rate(50, 0.5) == pytest.approx(0.505)
     assert rate(99, 1.0) == pytest.approx(0.01)
-    assert trainer._share_done(dataclasses.replace(run.recipe.optimisation, max_seconds=10.0), 20, 4.0) == 0.4
-    assert trainer._share_done(run.recipe.optimisation, 20, 4.0) == 0.2
+    assert trainer.progress(dataclasses.replace(run.recipe.optimisation, max_seconds=10.0), 20, 4.0) == 0.4
+    assert trainer.progress(run.recipe.optimisation, 20, 4.0) == 0.2
 
 
 def test_training_leaves_the_global_stream_alone(tones, tmp_path) -> None:
