@@ -44,6 +44,18 @@ class Engines:
         self._users: dict[Key, int] = {}
         self._changed = threading.Condition()
         self._loading: set[Key] = set()
+        self._preloaded: dict[Key, MusicGen] = {}
+
+    def preload(self, name: str, precision: str) -> None:
+        """Load a model's weights alone and keep them: its scheduler, which has threads, is made where it is first used, in a
+        fork of this process it may be."""
+        from musicgen import checkpoint
+
+        self._preloaded[name, precision] = checkpoint.load(self.shelf.find(name).source, self.device, precision)
+
+    def preloaded(self) -> list[Key]:
+        """What `preload` keeps."""
+        return list(self._preloaded)
 
     def loaded(self) -> list[Key]:
         """The least recently used one first."""
@@ -76,7 +88,10 @@ class Engines:
         try:
             from musicgen import checkpoint
 
-            engine = self._scheduler(checkpoint.load(offer.source, self.device, key[1]))
+            model = self._preloaded.get(key)
+            if model is None:
+                model = checkpoint.load(offer.source, self.device, key[1])
+            engine = self._scheduler(model)
         finally:
             with self._changed:  # at once: who waited for it must find it
                 self._loading.discard(key)
