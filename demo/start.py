@@ -68,7 +68,7 @@ def asked_port(environment: Mapping[str, str]) -> int | None:
     text = environment.get("GRADIO_SERVER_PORT")
     if text is None:
         return None
-    if not text.isdecimal() or not 0 < int(text) < 65_536:
+    if not (text.isascii() and text.isdecimal()) or not 0 < int(text) < 65_536:
         raise InputError(f"GRADIO_SERVER_PORT is {text!r}: it must be a port, from 1 to 65535")
     host = environment.get("GRADIO_SERVER_NAME") or "127.0.0.1"
     try:
