@@ -64,9 +64,8 @@ def deploy(name: str, hardware: str | None = None) -> str:
         raise InputError(f"--deploy {name!r}: a Space is named OWNER/NAME")
     uploaded = files()
 
-    import httpx
     from huggingface_hub import CommitOperationAdd, HfApi
-    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
     api = HfApi()
     try:
@@ -88,7 +87,7 @@ def deploy(name: str, hardware: str | None = None) -> str:
         raise InputError("the hub is switched off here: HF_HUB_OFFLINE is set") from error
     except HfHubHTTPError as error:
         raise InputError(f"the hub refused to deploy {name}: {_line(error)}") from error
-    except (httpx.HTTPError, OSError) as error:
+    except (HTTPError, OSError) as error:
         raise InputError(f"the hub cannot be reached to deploy {name}: {_line(error)}") from error
     return str(space)
 
