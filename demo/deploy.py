@@ -98,7 +98,9 @@ def _stale(remote: list[str], uploaded: list[Path]) -> list[CommitOperationDelet
 
     kept = {path.as_posix() for path in uploaded}
     return [
-        CommitOperationDelete(path) for path in remote if path.split("/")[0] in PACKAGES and "/" in path and path not in kept
+        CommitOperationDelete(path)
+        for path in remote
+        if path.split("/")[0] in PACKAGES and "/" in path and path not in kept
     ]
 
 

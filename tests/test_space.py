@@ -54,7 +54,9 @@ def test_git_takes_no_binary_for_text() -> None:
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
     if tracked.returncode:
         pytest.skip("no clone")
-    binary = [name for name in tracked.stdout.decode().split("\0") if name and b"\0" in (ROOT / name).read_bytes()[:8000]]
+    binary = [
+        name for name in tracked.stdout.decode().split("\0") if name and b"\0" in (ROOT / name).read_bytes()[:8000]
+    ]
     assert len(binary) > 20
     attributes = subprocess.run(
         ["git", "check-attr", "-z", "--stdin", "text"], cwd=ROOT, input="\0".join(binary), capture_output=True, text=True,
@@ -84,6 +86,7 @@ def test_what_a_space_installs_resolves_in_one_go(settings: dict, pins: dict[str
     assert done.returncode == 0, done.stderr
     resolved = (tmp_path / "resolved.txt").read_text()
     for name, version in pins.items():
-        assert re.search(rf"^{canonicalize_name(name)}(\[[\w,]+\])?=={re.escape(version)}$", resolved, flags=re.MULTILINE)
+        assert re.search(
+            rf"^{canonicalize_name(name)}(\[[\w,]+\])?=={re.escape(version)}$", resolved, flags=re.MULTILINE
+        )
     assert re.search("^spaces==", resolved, flags=re.MULTILINE)
-

@@ -63,4 +63,6 @@ def launch(page: gr.Blocks, music: Service, *, server_port: int | None = None, *
         tried = f"port {server_port}" if server_port is not None else f"the ports from {INITIAL_PORT_VALUE} on"
         raise InputError(f"the page cannot be served: {tried} cannot be had ({error})") from error
     if server_port is None and page.server_port != INITIAL_PORT_VALUE:
-        print(f"Port {INITIAL_PORT_VALUE} is taken by another program: the page is at {page.local_url}", file=sys.stderr)
+        print(
+            f"Port {INITIAL_PORT_VALUE} is taken by another program: the page is at {page.local_url}", file=sys.stderr
+        )

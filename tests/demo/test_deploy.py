@@ -174,7 +174,7 @@ def hub():
 
 def run(hub: Hub | None, home: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    # Through LFS: Xet's own servers speak a protocol of their own. Which files are not sent as text is the hub's decision in both.
+    # Through LFS: Xet's servers speak a protocol of their own. Which files are not sent as text is the hub's decision in both.
     environment |= {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     environment["HF_ENDPOINT"] = hub.url if hub is not None else "http://127.0.0.1:9"
     return subprocess.run(
@@ -193,7 +193,9 @@ def test_a_space_is_created_with_what_it_runs_on(hub: Hub, tmp_path: Path) -> No
     for name, data in hub.files.items():
         if name != ".gitattributes":
             assert data == (ROOT / name).read_bytes(), name
-    tracked = subprocess.run(["git", "ls-files", "demo", "musicgen"], cwd=ROOT, capture_output=True, text=True, check=False)
+    tracked = subprocess.run(
+        ["git", "ls-files", "demo", "musicgen"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if tracked.returncode == 0:
         assert set(tracked.stdout.splitlines()) <= set(hub.files)
     assert {name.split("/")[0] for name in hub.files} == {*deploy.FILES, *deploy.PACKAGES, ".gitattributes"}

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import torch
 
-import musicgen
 from demo import configuration, making, melody, pictures, stored
 from demo.configuration import Configuration, Limits
 from demo.engines import Engines
@@ -153,9 +152,7 @@ def test_the_shelf_offers_a_folder_of_the_operator(tmp_path: Path) -> None:
         Shelf(None, ["nothing"])
 
 
-def test_a_broken_model_of_the_operator_is_named_and_left_out(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_broken_model_of_the_operator_is_named_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     standins.write(standins.transformers_model(), tmp_path / "good")
     config = (tmp_path / "good" / "config.json").read_text()
     broken = {

@@ -52,7 +52,9 @@ def test_all_that_is_temporary_is_private_and_goes_at_the_end(tmp_path: Path, en
     (temporary / "gradio").write_text("not a folder that anybody could use")
     url = f"http://127.0.0.1:{port}/"
     environment = os.environ | {"TMPDIR": str(temporary), "GRADIO_SERVER_PORT": str(port)}
-    program = subprocess.Popen([sys.executable, "app.py", "--models", "mini-melody"], cwd=ROOT, env=environment, umask=0)
+    program = subprocess.Popen(
+        [sys.executable, "app.py", "--models", "mini-melody"], cwd=ROOT, env=environment, umask=0
+    )
     try:
         opened(program, url)
         if ended_by == signal.SIGTERM:  # the other one is interrupted while it still loads
@@ -66,7 +68,9 @@ def test_all_that_is_temporary_is_private_and_goes_at_the_end(tmp_path: Path, en
         (folder,) = temporary.glob("musicgen-demo-*")
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         found = list(folder.rglob("*"))
-        assert ended_by != signal.SIGTERM or sum(path.is_file() for path in found) >= 4  # the clip, its mp3, upload, copy
+        assert (
+            ended_by != signal.SIGTERM or sum(path.is_file() for path in found) >= 4
+        )  # the clip, its mp3, upload, copy
         if "system.posix_acl_default" in os.listxattr(folder):  # elsewhere it is the folder above that keeps others out
             open_to_others = [path for path in found if stat.S_IMODE(path.stat().st_mode) & 0o077]
             assert not open_to_others
@@ -88,7 +92,7 @@ def test_a_private_folder_is_made_where_the_operator_says(tmp_path: Path) -> Non
     assert stat.S_IMODE(Path(folder.name).stat().st_mode) == 0o700
     folder.cleanup()
     assert not list(tmp_path.iterdir())
-    with pytest.raises(InputError, match="no folder can be made in .*: name another place with --temporary"):
+    with pytest.raises(InputError, match=r"no folder can be made in .*: name another place with --temporary"):
         private(tmp_path / "nowhere")
     assert configuration.read(["--temporary", str(tmp_path)], {}).temporary == tmp_path
     with pytest.raises(SystemExit):

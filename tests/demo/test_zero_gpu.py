@@ -61,7 +61,9 @@ def test_what_is_asked_for_follows_what_was_seen() -> None:
     assert asked("facebook/musicgen-small", 30.0, known=10.0).needed < asked("facebook/musicgen-small", 30.0).needed
     assert asked("facebook/musicgen-small", 30.0, known=100.0).needed > 130.0
     assert asked("mini", 0.5, known=0.01).asked == zero_gpu.LEAST
-    assert asked("facebook/musicgen-large", 10.0, ready=False).needed > asked("facebook/musicgen-large", 10.0).needed + 20
+    assert (
+        asked("facebook/musicgen-large", 10.0, ready=False).needed > asked("facebook/musicgen-large", 10.0).needed + 20
+    )
     apart = Request("", "mini", 60.0, options=GenerationOptions(melody_guidance_scale=2.0))
     assert estimate(apart, EMBEDDED, None, True).needed > asked("mini", 60.0).needed
 

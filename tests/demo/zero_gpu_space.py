@@ -33,7 +33,7 @@ def move(callback=None) -> None:  # noqa: ARG001 (called so)
 def main() -> int:
     # Before Gradio is imported, which `spaces` imports: the service does the same.
     folder = demo.files.private()
-    os.environ.update({name: folder.name for name in demo.files.GRADIO})
+    os.environ.update(dict.fromkeys(demo.files.GRADIO, folder.name))
     import spaces.zero.torch
 
     spaces.zero.torch.init = lambda uuid: None  # noqa: ARG005
