@@ -102,9 +102,9 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Configurat
     for name, text in (("share", "a public address through Gradio's tunnel"), ("mcp", "serve the API to MCP clients")):
         default = environment.get(PREFIX + name.upper(), "") not in OFF
         parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=default, help=text)
-    default = environment.get(PREFIX + "OPEN")
+    told = environment.get(PREFIX + "OPEN")
     parser.add_argument(
-        "--open", action=argparse.BooleanOptionalAction, default=None if default is None else default not in OFF,
+        "--open", action=argparse.BooleanOptionalAction, default=None if told is None else told not in OFF,
         help="open the page in a browser (without the flag: where there is a desktop)",
     )  # fmt: skip
     deploy.add_arguments(parser)

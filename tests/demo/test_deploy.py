@@ -229,6 +229,7 @@ def test_a_second_deployment_replaces_and_leaves_the_owners_files(hub: Hub, tmp_
         (("--deploy", SPACE), {}, "there is no token of the hub here"),
         (("--deploy", SPACE), {"HF_TOKEN": "hf_wrong"}, "the hub refused to deploy me/music"),
         (("--deploy", "music"), {"HF_TOKEN": TOKEN}, "a Space is named OWNER/NAME"),
+        (("--deploy", SPACE, "--hardware", "cray-1"), {"HF_TOKEN": TOKEN}, "--hardware 'cray-1' is none of the hub's"),
         (("--deploy", "../x/y"), {"HF_TOKEN": TOKEN}, "a Space is named OWNER/NAME"),
         (("--deploy", SPACE), {"HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
         (("--deploy", SPACE), {"HF_TOKEN": TOKEN, "HF_ENDPOINT": "http://127.0.0.1:9"}, "cannot be reached"),
