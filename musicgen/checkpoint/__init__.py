@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 import torch
 
@@ -20,6 +22,8 @@ from musicgen.model import MusicGen
 
 LAYOUTS = ("transformers", "audiocraft")
 STORED = ("float32", "float16")
+ADAPTER_CONFIG = "adapter_config.json"
+"""What peft writes beside an adapter's weights."""
 
 
 def load(name: str | os.PathLike[str], device: str | torch.device = "auto", precision: str = "float32") -> MusicGen:
@@ -32,8 +36,7 @@ def load(name: str | os.PathLike[str], device: str | torch.device = "auto", prec
     target = pick_device(device)
     check_precision(precision, target)
     folder = find(name)
-    read = transformers_layout.load if transformers_layout.is_layout(folder) else audiocraft_layout.load
-    model = read(folder, name=str(name))
+    model = _layout(_names(folder), str(folder)).load(folder, name=str(name))
     if model.melody is not None:
         model.melody.separator.device = target
     apply_precision(model.lm, precision, target)
@@ -45,22 +48,41 @@ def find(name: str | os.PathLike[str]) -> Path:
     """The folder of a checkpoint, downloaded from the hub if need be."""
     folder = Path(name)
     if folder.is_dir():
-        if not (transformers_layout.is_layout(folder) or audiocraft_layout.is_layout(folder)):
-            raise CheckpointError(
-                f"{folder}: neither {transformers_layout.CONFIG} nor {audiocraft_layout.LM_FILE} inside"
-            )
+        _layout(_names(folder), str(folder))
         return folder
     name = str(name)
     if name in catalog.embedded():
         return catalog.PRETRAINED / name
     if "/" not in name or not hub.is_repository(name):
         raise CheckpointError(f"unknown model {name!r} (and no such folder): {catalog.did_you_mean(name)}")
-    folder = hub.download(name, transformers_layout.FILES)
-    if not transformers_layout.is_layout(folder):
-        folder = hub.download(name, audiocraft_layout.FILES)
-        if not audiocraft_layout.is_layout(folder):
-            raise CheckpointError(f"{name!r} holds no MusicGen model: {catalog.did_you_mean(name)}")
-    return folder
+    return hub.download(name, lambda names: _layout(names, repr(name)).needed(names))
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def _layout(names: Sequence[str], source: str) -> ModuleType:
+    """The layout of a checkpoint whose files have these names. A repository may hold both: transformers' has its text
+    encoder with it."""
+    for layout in (transformers_layout, audiocraft_layout):
+        if layout.is_layout(names):
+            return layout
+    if ADAPTER_CONFIG in names:
+        raise CheckpointError(
+            f"{source}: a LoRA adapter (PEFT), which is not loaded yet: merge it into its base model with peft "
+            "(PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)), copy the base model's "
+            "tokenizer files beside it, and load that folder"
+        )
+    if transformers_layout.CONFIG in names:
+        return transformers_layout  # which says what is missing
+    if audiocraft_layout.TOKENIZER_FILE in names:
+        raise CheckpointError(
+            f"{source}: an audio tokeniser (EnCodec) alone: the language model, {audiocraft_layout.LM_FILE}, is missing"
+        )
+    raise CheckpointError(
+        f"{source}: no MusicGen model: neither {transformers_layout.CONFIG} nor {audiocraft_layout.LM_FILE} inside"
+    )
 
 
 def save(

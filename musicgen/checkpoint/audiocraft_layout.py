@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,6 @@ from musicgen.tokenizer import EncodecTokenizer, StereoTokenizer
 
 LM_FILE = "state_dict.bin"
 TOKENIZER_FILE = "compression_state_dict.bin"
-FILES = [LM_FILE, TOKENIZER_FILE]
-"""What a download of this layout fetches."""
-
 TEXT, MELODY = "description", "self_wav"
 """audiocraft's names of the two conditions."""
 
@@ -46,8 +43,14 @@ REQUIRED: dict[str, Any] = {
 """Settings that the published models share and our transformer is built for."""
 
 
-def is_layout(folder: Path) -> bool:
-    return (folder / LM_FILE).is_file()
+def is_layout(names: Sequence[str]) -> bool:
+    """Whether files of these names are a checkpoint in this layout."""
+    return LM_FILE in names
+
+
+def needed(names: Sequence[str]) -> list[str]:
+    """Of a repository's files those that are read."""
+    return [name for name in (LM_FILE, TOKENIZER_FILE) if name in names]
 
 
 def load(folder: Path, name: str) -> MusicGen:

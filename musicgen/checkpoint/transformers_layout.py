@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from transformers import (
 
 from musicgen import patterns
 from musicgen.checkpoint import hub
-from musicgen.checkpoint.tensors import Names, below, fill, gather, read_safetensors, scatter
+from musicgen.checkpoint.tensors import Names, below, fill, gather, read_weights, scatter, weight_files
 from musicgen.chroma import NUM_CHROMA
 from musicgen.conditioners.clap import CHECKPOINT as CLAP_CHECKPOINT
 from musicgen.conditioners.clap import DIM as CLAP_DIM
@@ -52,15 +53,9 @@ from musicgen.tokenizer import DacTokenizer, EncodecTokenizer, StereoTokenizer
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
-FILES = [
-    CONFIG,
-    "*.safetensors",
-    "model.safetensors.index.json",
-    "tokenizer*",
-    "special_tokens_map.json",
-    "spiece.model",
-]
-"""What a download of this layout fetches."""
+_TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "spiece.model",
+)  # fmt: skip
 
 _CLAP_CODEBOOKS = "clap_quantiser.codebooks"
 
@@ -68,14 +63,22 @@ MAX_DURATION = 30.0
 """Seconds of the published models' training segments."""
 
 
-def is_layout(folder: Path) -> bool:
-    return (folder / CONFIG).is_file()
+def is_layout(names: Sequence[str]) -> bool:
+    """Whether files of these names are a checkpoint in this layout."""
+    return CONFIG in names and bool(weight_files(names))
+
+
+def needed(names: Sequence[str]) -> list[str]:
+    """Of a repository's files those that are read."""
+    if not is_layout(names):
+        raise CheckpointError(f"no {CONFIG} with weights beside it among the files {', '.join(sorted(names)[:8])}")
+    return [CONFIG, *weight_files(names), *(name for name in _TOKENIZER_FILES if name in names)]
 
 
 def load(folder: Path, name: str) -> MusicGen:
     """Read a folder in the transformers layout."""
     config = _read_config(folder)
-    tensors = read_safetensors(folder)
+    tensors = read_weights(folder)
     melody_model = config["model_type"] == "musicgen_melody"
     ours = config.get("musicgen", {})
     lm_config = _lm_config(config["decoder"], cross_attention=not melody_model)
@@ -246,7 +249,7 @@ def _load_text(config: dict[str, Any], tensors: dict[str, torch.Tensor], folder:
 
 def _load_clap(config: dict[str, Any], tensors: dict[str, torch.Tensor], folder: Path) -> ClapConditioner:
     # CLAP's own weights (2.4 GB) are not copied into every model that uses them.
-    weights = hub.download(CLAP_REPOSITORY, [CLAP_CHECKPOINT]) / CLAP_CHECKPOINT
+    weights = hub.download(CLAP_REPOSITORY, lambda _: [CLAP_CHECKPOINT]) / CLAP_CHECKPOINT
     projection = _projection("enc_to_dec_proj", CLAP_DIM, config["decoder"]["hidden_size"], tensors, str(folder))
     text = ClapConditioner(ClapEmbedder(weights), projection, ClapOptions(**config["musicgen"]["clap"]))
     fill(text.quantiser, {"codebooks": tensors[_CLAP_CODEBOOKS]}, f"{folder} (CLAP's quantiser)")
