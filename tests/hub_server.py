@@ -81,21 +81,21 @@ class HubServer:
         """(file name, first byte) of each request that asked for a part."""
         self.requests: list[str] = []
         """Method and path of every request."""
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
+        # The client tells a redirect to the store of large files from one within the hub by the origin: two ports.
+        self._servers = [ThreadingHTTPServer(("127.0.0.1", 0), _handler(self)) for _ in range(2)]
+        self._threads = [threading.Thread(target=server.serve_forever, daemon=True) for server in self._servers]
+        self.url, self.store = (f"http://127.0.0.1:{server.server_address[1]}" for server in self._servers)
 
     def __enter__(self) -> HubServer:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._http.shutdown()
-        self._http.server_close()
-        self._thread.join()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_address[1]}"
+        for server, thread in zip(self._servers, self._threads, strict=True):
+            server.shutdown()
+            server.server_close()
+            thread.join()
 
     def publish(self, name: str, folder: Path) -> Repository:
         """Serve a folder's files as a repository."""
@@ -184,7 +184,7 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
                 content = found.files[path]
                 size = found.sizes.get(path, len(content))
                 headers = {"X-Linked-Etag": f'"{sha256(content)}"', "X-Linked-Size": str(size)}
-                self.send(302, b"", headers | {"X-Repo-Commit": COMMIT, "Location": f"/large/{name}/file/{path}"})
+                self.send(302, b"", headers | {"X-Repo-Commit": COMMIT, "Location": f"{hub.store}/large/{name}/file/{path}"})
             else:
                 content = found.files[path]
                 self.send_file(path, content, {"ETag": f'"{git_sha1(content)}"', "X-Repo-Commit": COMMIT})

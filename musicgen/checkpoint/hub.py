@@ -17,6 +17,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, ResolvedRevision, constants, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     DisabledRepoError,
+    FileMetadataError,
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
@@ -153,6 +154,10 @@ def _explained(name: str) -> Iterator[None]:
         cause = error.__cause__ if isinstance(error.__cause__, HfHubHTTPError) else error
         if isinstance(cause, HfHubHTTPError):
             raise CheckpointError(_refused(name, cause)) from error
+        if isinstance(error.__cause__, FileMetadataError):
+            raise CheckpointError(
+                f"what answers at {constants.ENDPOINT} is no hub ({name!r}): check HF_ENDPOINT, and the network's proxy"
+            ) from error
         offline = " (HF_HUB_OFFLINE is set)" if constants.is_offline_mode() else ""
         doubt = "" if name in catalog.names() else f". If the name is wrong: {catalog.did_you_mean(name)}"
         raise CheckpointError(
