@@ -106,7 +106,12 @@ class HubServer:
     def environment(self, home: Path) -> dict[str, str]:
         """For a process whose hub this is, with an empty or its own cache in `home`."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
-        return kept | {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}
+        return kept | {
+            "HF_ENDPOINT": self.url,
+            "HF_HOME": str(home),
+            "HF_HUB_DISABLE_XET": "1",
+            "NO_PROXY": "127.0.0.1",
+        }
 
 
 def sha256(content: bytes) -> str:
@@ -184,7 +189,9 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
                 content = found.files[path]
                 size = found.sizes.get(path, len(content))
                 headers = {"X-Linked-Etag": f'"{sha256(content)}"', "X-Linked-Size": str(size)}
-                self.send(302, b"", headers | {"X-Repo-Commit": COMMIT, "Location": f"{hub.store}/large/{name}/file/{path}"})
+                self.send(
+                    302, b"", headers | {"X-Repo-Commit": COMMIT, "Location": f"{hub.store}/large/{name}/file/{path}"}
+                )
             else:
                 content = found.files[path]
                 self.send_file(path, content, {"ETag": f'"{git_sha1(content)}"', "X-Repo-Commit": COMMIT})

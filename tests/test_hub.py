@@ -165,7 +165,13 @@ def test_a_model_is_fetched_with_progress_and_only_once(
     server: HubServer, client: Client, folder: Path, expected: torch.Tensor, tmp_path: Path
 ) -> None:
     both = Path(shutil.copytree(folder, tmp_path / "both"))
-    for unneeded in ("pytorch_model.bin", "state_dict.bin", "compression_state_dict.bin", "flax_model.msgpack", "a.wav"):
+    for unneeded in (
+        "pytorch_model.bin",
+        "state_dict.bin",
+        "compression_state_dict.bin",
+        "flax_model.msgpack",
+        "a.wav",
+    ):
         (both / unneeded).write_bytes(b"not to be fetched")
     (both / "sub").mkdir()
     (both / "sub" / "model.safetensors").write_bytes(b"not to be fetched")
@@ -290,7 +296,11 @@ def test_a_file_that_the_disk_damaged_is_named_by_its_place(
     [
         ("facebook/musicgen-smal", None, "the hub has no model .* did you mean 'facebook/musicgen-small'"),
         ("one/gone", (404, "RepoNotFound"), "the hub has no model 'one/gone' that is open to you"),
-        ("one/gated", (401, "GatedRepo"), "behind terms: accept them at http.*/one/gated, then log in with 'hf auth login'"),
+        (
+            "one/gated",
+            (401, "GatedRepo"),
+            "behind terms: accept them at http.*/one/gated, then log in with 'hf auth login'",
+        ),
         ("one/waiting", (403, "GatedRepo"), "behind terms: accept them at http.*/one/waiting"),
         ("one/forbidden", (403, ""), r"the hub refused 'one/forbidden' \(HTTP 403\)"),
     ],

@@ -13,12 +13,16 @@ import torch
 
 from musicgen import catalog
 from musicgen.checkpoint import audiocraft_export, audiocraft_layout, hub, transformers_layout
+from musicgen.chroma import SAMPLE_RATE, num_frames
+from musicgen.conditioners.text import MAX_TOKENS, T5Conditioner
 from musicgen.engine.precision import apply as apply_precision
 from musicgen.engine.precision import check as check_precision
 from musicgen.engine.precision import precision_of
 from musicgen.engine.runner import accelerate
-from musicgen.errors import CheckpointError, InputError
+from musicgen.errors import CheckpointError, InputError, MusicGenError
 from musicgen.model import MusicGen
+from musicgen.options import MAX_DURATION
+from musicgen.tokenizer import frames_of
 
 LAYOUTS = ("transformers", "audiocraft")
 STORED = ("float32", "float16")
@@ -37,6 +41,7 @@ def load(name: str | os.PathLike[str], device: str | torch.device = "auto", prec
     check_precision(precision, target)
     folder = find(name)
     model = _layout(_names(folder), str(folder)).load(folder, name=str(name))
+    _check_lengths(model, str(folder))
     if model.melody is not None:
         model.melody.separator.device = target
     apply_precision(model.lm, precision, target)
@@ -56,6 +61,24 @@ def find(name: str | os.PathLike[str]) -> Path:
     if "/" not in name or not hub.is_repository(name):
         raise CheckpointError(f"unknown model {name!r} (and no such folder): {catalog.did_you_mean(name)}")
     return hub.download(name, lambda names: _layout(names, repr(name)).needed(names))
+
+
+def _check_lengths(model: MusicGen, source: str) -> None:
+    """Refuse lengths that no tensor shows and that generation would take memory by."""
+    rate, duration = model.tokenizer.sample_rate, model.max_duration
+    if not 1_000 <= rate <= 200_000:
+        raise CheckpointError(f"{source}: a sample rate of {rate} Hz")
+    if not 0 < duration <= MAX_DURATION:
+        raise CheckpointError(
+            f"{source}: a context of {duration:g} s: above 0 and at most {MAX_DURATION:g} s is possible"
+        )
+    pattern, frames = model.pattern, frames_of(model.tokenizer, duration)
+    if max(pattern.max_delay, pattern.flatten_first, pattern.empty_initial) > frames:
+        raise CheckpointError(f"{source}: the pattern's delays are longer than the context of {frames} frames")
+    if model.melody is not None and not 0 < model.melody.length <= num_frames(round(MAX_DURATION * SAMPLE_RATE)):
+        raise CheckpointError(f"{source}: a melody of {model.melody.length} chroma frames")
+    if isinstance(model.text, T5Conditioner) and not 0 <= model.text.length <= MAX_TOKENS:
+        raise CheckpointError(f"{source}: texts of {model.text.length} vectors: {MAX_TOKENS} at most are possible")
 
 
 def _names(folder: Path) -> list[str]:
@@ -86,10 +109,19 @@ def _layout(names: Sequence[str], source: str) -> ModuleType:
 
 
 def save(
-    model: MusicGen, folder: str | os.PathLike[str], layout: str = "transformers", stored: str = "float32"
+    model: MusicGen,
+    folder: str | os.PathLike[str],
+    layout: str = "transformers",
+    stored: str = "float32",
+    text_encoder: str | None = None,
 ) -> None:
-    """Write a model as a new folder, which appears whole or not at all. stored: the files' type, float32 or float16 (half
-    the size; the transformers layout only)."""
+    """Write a model as a new folder, which appears whole or not at all.
+
+    stored: the files' type, float32 or float16 (half the size; the transformers layout only).
+    text_encoder: the name of the T5 that audiocraft's layout is to name in place of storing it; None takes the one that the
+        model says it has.
+    Raises InputError for a folder that cannot be written, CheckpointError for a model that the layout cannot hold.
+    """
     folder = Path(folder)
     if precision_of(model.lm) != "float32":
         raise InputError("only a float32 model can be saved: load it without a precision")
@@ -108,7 +140,7 @@ def save(
         if layout == "transformers":
             transformers_layout.save(model, temporary, getattr(torch, stored))
         else:
-            audiocraft_export.save(model, temporary)
+            audiocraft_export.save(model, temporary, text_encoder)
         temporary.chmod(0o755)
         for file in temporary.iterdir():
             file.chmod(0o644)  # safetensors' writer keeps others out
@@ -116,7 +148,7 @@ def save(
     except Exception as error:
         shutil.rmtree(temporary, ignore_errors=True)
         # A full disk reaches us as OSError from Python, as RuntimeError or SafetensorError from the libraries' writers.
-        if isinstance(error, CheckpointError):
+        if isinstance(error, MusicGenError):
             raise
         raise InputError(f"cannot write {folder}: {error}") from error
     except BaseException:

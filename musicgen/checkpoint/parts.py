@@ -24,12 +24,15 @@ def audio_tokenizer(name: str) -> EncodecTokenizer | DacTokenizer:
 
 
 def text_encoder(name: str) -> tuple[T5EncoderModel, PreTrainedTokenizerBase]:
-    """A T5 encoder and its tokeniser by hub name or folder; of a whole MusicGen model, its text encoder."""
+    """A T5 encoder and its tokeniser by hub name or folder; of a whole MusicGen model, its text encoder.
+    The configuration keeps the hub name."""
     folder = _folder(name)
     config, tensors = _config(folder), read_weights(folder)
     if "text_encoder" in config:
         config, tensors = config["text_encoder"], below("text_encoder.", tensors)
     encoder = transformers_layout.load_t5(config, tensors, str(folder))
+    if not Path(name).is_dir():
+        encoder.config.name_or_path = name
     return encoder, transformers_layout.load_text_tokenizer(folder)
 
 
@@ -40,7 +43,9 @@ def _folder(name: str) -> Path:
 def _config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
-        values: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a readable configuration ({error})") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: no settings in this configuration")
     return values

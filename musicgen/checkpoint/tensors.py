@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import re
 import zipfile
@@ -42,7 +43,9 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     one file, or the shards that an index lists."""
     names = weight_files([path.name for path in folder.iterdir()])
     if not names:
-        raise CheckpointError(f"{folder / 'model.safetensors'}: missing: the checkpoint is incomplete, download it again")
+        raise CheckpointError(
+            f"{folder / 'model.safetensors'}: missing: the checkpoint is incomplete, download it again"
+        )
     files = _shards(folder / names[0]) if names[0].endswith(".json") else [folder / names[0]]
     tensors: dict[str, torch.Tensor] = {}
     for path in files:
@@ -164,9 +167,8 @@ def scatter(names: Names, state: Mapping[str, torch.Tensor]) -> dict[str, torch.
     return out
 
 
-def fill(module: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
-    """Give a module the weights of `state`, all of them in their right shape; float32."""
-    expected = module.state_dict()
+def check_shapes(expected: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], source: str) -> None:
+    """Refuse a state that lacks one of the expected tensors or has it in another shape."""
     for name, tensor in expected.items():
         if name not in state:
             raise CheckpointError(f"{source}: the tensor {name!r} is missing")
@@ -174,8 +176,26 @@ def fill(module: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> N
             raise CheckpointError(
                 f"{source}: {name!r} has the shape {list(state[name].shape)}, the configuration says {list(tensor.shape)}"
             )
+
+
+def fill(module: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
+    """Give a module the weights of `state`, all of them in their right shape and finite; float32."""
+    expected = module.state_dict()
+    check_shapes(expected, state, source)
+    for name in expected:
+        if not _finite(state[name]):
+            raise CheckpointError(
+                f"{source}: {name!r} holds NaN or infinite values: the training broke, or the file did"
+            )
     values = {name: state[name].float() if state[name].dtype.is_floating_point else state[name] for name in expected}
     module.load_state_dict(values, assign=True)
+
+
+def _finite(tensor: torch.Tensor) -> bool:
+    if not tensor.dtype.is_floating_point or not tensor.numel():
+        return True
+    least, most = torch.aminmax(tensor)  # NaN spreads to both; no copy of the tensor is made
+    return math.isfinite(least) and math.isfinite(most)
 
 
 def below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
