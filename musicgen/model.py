@@ -18,7 +18,7 @@ from musicgen.audio import Audio
 from musicgen.conditioners.clap import ClapConditioner
 from musicgen.conditioners.condition import Condition
 from musicgen.conditioners.melody import Melody, MelodyConditioner, MelodyInput
-from musicgen.conditioners.text import T5Conditioner
+from musicgen.conditioners.text import NoText, T5Conditioner
 from musicgen.errors import CheckpointError, InputError
 from musicgen.generate import Guided, Runner, Step, generate_codes, guided
 from musicgen.lm import LanguageModel
@@ -60,7 +60,7 @@ class MusicGen(nn.Module):
         lm: LanguageModel,
         pattern: Pattern,
         tokenizer: EncodecTokenizer | DacTokenizer | StereoTokenizer,
-        text: T5Conditioner | ClapConditioner,
+        text: T5Conditioner | ClapConditioner | NoText,
         melody: MelodyConditioner | None = None,
         *,
         max_duration: float = 30.0,

@@ -69,3 +69,21 @@ class T5Conditioner(nn.Module):
         ids, real = (part.to(device) for part in self.tokens([text or "" for text in texts]))
         absent = torch.tensor([not text for text in texts], device=device)
         return self.condition(self.hidden(ids, real), real, absent)
+
+
+class NoText(nn.Module):
+    """In the place of a text encoder, for a model that was trained without descriptions: a condition of no vectors."""
+
+    _nothing: torch.Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("_nothing", torch.zeros(1, 0, dim), persistent=False)
+
+    def forward(self, texts: Sequence[str | None]) -> Condition:
+        """One row a text, each of them None or ""."""
+        given = next((text for text in texts if text), None)
+        if given:
+            raise InputError(f"the model was trained without descriptions and cannot follow {given[:40]!r}: pass ''")
+        values = self._nothing.expand(len(texts), -1, -1)
+        return Condition(values, values.new_ones(values.shape[:2], dtype=torch.bool))
