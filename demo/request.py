@@ -17,8 +17,6 @@ from .models import Shelf
 PRECISIONS = ("float32", "bfloat16", "float16", "int8", "int4")
 MAX_SEED = 2**31 - 1
 NUM_CHROMA = 12
-MAX_RECORDING = 600.0
-"""Seconds of a recording to continue."""
 MAX_FRAMES = 5_000
 """Chroma frames of an edited melody: ten minutes."""
 _TIME = re.compile(r"\s*(?:(\d{1,3}):)?(\d{1,3}(?:\.\d{1,3})?)\s*s?\s*[-–:]?\s+(\S.*)")

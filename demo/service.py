@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicgen.errors import InputError
+from musicgen.options import MAX_DURATION
 
 from . import measure, stored, zero_gpu
 from .configuration import Configuration
@@ -27,7 +28,7 @@ from .engines import Engines
 from .files import Files
 from .line import Busy, Line, Stopped, Ticket
 from .models import Shelf
-from .request import MAX_RECORDING, MAX_SEED, Request, Section, check, clean, format_timeline, parse_timeline, whole
+from .request import MAX_SEED, Request, Section, check, clean, format_timeline, parse_timeline, whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -197,7 +198,7 @@ class Service:
         """How long a recording is. Raises InputError for what is none."""
         from musicgen import audio
 
-        return audio.read(recording, MAX_RECORDING).duration
+        return audio.measure(recording, MAX_DURATION).duration
 
     def close(self) -> None:
         self.line.close()

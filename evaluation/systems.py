@@ -24,9 +24,9 @@ import torch
 
 from musicgen import audio
 from musicgen.audio import Audio
+from musicgen.decoding import EXTENSIONS
 from musicgen.errors import InputError
 
-from .data import AUDIO
 from .mousai import MousaiSystem
 
 
@@ -103,7 +103,7 @@ def open_system(
     if name == "mousai":
         return MousaiSystem(called or name, device, extra)
     folder = Path(name)
-    if folder.is_dir() and any(file.suffix.lower() in AUDIO for file in folder.iterdir()):
+    if folder.is_dir() and any(file.suffix.lower() in EXTENSIONS for file in folder.iterdir()):
         return FolderSystem(called or folder.name, folder)
     return MusicGenSystem(called, name, device, batch, extra)
 
@@ -183,7 +183,7 @@ class DiffusersSystem:
 
 
 class FolderSystem:
-    """Clips that lie in a folder, ID.wav (.flac, .mp3, .ogg) for the suite's item ID."""
+    """Clips that lie in a folder, ID.wav (or .flac, .m4a …) for the suite's item ID."""
 
     batch = 1
 
@@ -191,7 +191,7 @@ class FolderSystem:
         self.name, self.settings = name, {"folder": folder.name}
         self._files: dict[str, Path] = {}
         for file in sorted(folder.iterdir()):
-            if file.suffix.lower() in AUDIO:
+            if file.suffix.lower() in EXTENSIONS:
                 if file.stem in self._files:
                     raise InputError(
                         f"{folder}: {self._files[file.stem].name} and {file.name} are both clip {file.stem}"

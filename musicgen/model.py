@@ -253,6 +253,10 @@ class MusicGen(nn.Module):
             cross_attention=self.lm.config.cross_attention,
         )  # fmt: skip
 
+    def read_given(self, file: str | os.PathLike[str]) -> Audio:
+        """A recording to continue, at the model's rate and with its channels; no longer than a result may be."""
+        return audio.read(file, MAX_DURATION, channels=self.channels, rate=self.sample_rate)
+
     def num_steps(self, piece: Piece) -> int:
         """Steps of the model that a piece takes, over all its windows."""
         return sum(self._num_steps(window) for window in piece.windows)
@@ -294,7 +298,7 @@ class MusicGen(nn.Module):
             raise InputError(f"{len(each)} clips to continue for {batch} prompts: pass one, or one a prompt")
         waves = []
         for one in each:
-            clip = one if isinstance(one, Audio) else audio.read(one)  # type: ignore[arg-type]
+            clip = one if isinstance(one, Audio) else self.read_given(one)
             if not bool(torch.isfinite(clip.wave).all()):
                 raise InputError("the audio to continue from holds NaN or infinite samples")
             waves.append(clip.with_channels(self.channels).resampled(self.sample_rate).wave)

@@ -78,7 +78,7 @@ def hear(pieces: Sequence[Facts], genres: list[str], leads: list[str]) -> Heard:
     mels, rows = [], []
     samples = SECONDS * network.RATE
     for number, piece in enumerate(tqdm(pieces, desc="listening")):
-        wave = audio.read(piece.file).mono().resampled(network.RATE).wave
+        wave = audio.read(piece.file, channels=1, rate=network.RATE).wave
         if wave.shape[1] < samples:
             continue
         starts = torch.linspace(0, wave.shape[1] - samples, CROPS).long()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from musicgen import __version__, catalog
 from musicgen.errors import InputError
-from musicgen.options import GenerationOptions, check_duration
+from musicgen.options import MAX_DURATION, GenerationOptions, check_duration
 
 DEFAULT_MODEL = "facebook/musicgen-small"
 DEFAULT_DURATION = 10.0
@@ -47,8 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     # Everything that can be wrong with the arguments is found before the model is loaded.
-    from musicgen import audio, checkpoint
+    from musicgen import audio, checkpoint, decoding
     from musicgen.audio import Audio
+    from musicgen.conditioners.melody import MAX_CHANNELS
     from musicgen.settings import Settings, SourceFile
 
     stored = Settings.of_file(arguments.from_file) if arguments.from_file else None
@@ -65,6 +66,9 @@ def run(arguments: argparse.Namespace) -> None:
     separate = not arguments.no_separation and (stored is None or stored.separate)
     melody = _source("melody", arguments.melody, stored and stored.melody)
     given = _source("continue-from", arguments.continue_from, stored and stored.continue_from)
+    for source, channels in ((melody, MAX_CHANNELS), (given, decoding.MAX_CHANNELS)):
+        if source is not None:
+            audio.measure(source, MAX_DURATION, most_channels=channels)
     name = _first(arguments.model, stored and stored.model, default_model())
     seed = _first(arguments.seed, stored and stored.seed, secrets.randbelow(2**31))
     outputs = output_files(arguments.output, prompts, seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from torch import nn
 from musicgen import audio, chroma
 from musicgen.audio import Audio
 from musicgen.conditioners.condition import Condition
+from musicgen.conditioners.separation import SAMPLE_RATE as SEPARATION_RATE
 from musicgen.conditioners.separation import DemucsSeparator
 from musicgen.errors import InputError
 
@@ -22,6 +24,8 @@ RATES = (4_000, 192_000)
 """Hz. Below the lowest the pitch range is gone; above the highest a file's header is more likely wrong than right."""
 SILENCE = 1e-4
 """A melody whose largest sample is below this is silent (-80 dBFS)."""
+LOWEST_TONE = 20.0
+"""Hz. What lies below is no tone: a recording of it alone (a constant voltage, say) has no melody."""
 
 MelodyInput = str | os.PathLike[str] | Audio | torch.Tensor
 """A file, a waveform with its rate, or chroma frames [frames, 12] made or edited by hand."""
@@ -67,7 +71,7 @@ class MelodyConditioner(nn.Module):
         """Read, check and separate a melody; `separate=False` takes clean or hummed input as it is."""
         if isinstance(melody, torch.Tensor):
             return Melody(frames=_checked_frames(melody))
-        recording = melody if isinstance(melody, Audio) else audio.read(melody, MAX_SECONDS)
+        recording = melody if isinstance(melody, Audio) else _read(melody, separate)
         _check_recording(recording, "the melody" if isinstance(melody, Audio) else str(melody))
         if separate:
             recording = self.separator(recording)
@@ -100,6 +104,12 @@ def _checked_frames(frames: torch.Tensor) -> torch.Tensor:
     return chroma.quantise(frames.float())
 
 
+def _read(file: str | os.PathLike[str], separate: bool) -> Audio:
+    """A file, brought while it is read to what its next reader takes: Demucs' rate, or mono at the chromagram's."""
+    channels, rate = (None, SEPARATION_RATE) if separate else (1, chroma.SAMPLE_RATE)
+    return audio.read(file, MAX_SECONDS, channels=channels, rate=rate, most_channels=MAX_CHANNELS, rates=RATES)
+
+
 def _check_recording(recording: Audio, name: str) -> None:
     channels = recording.wave.shape[0]
     if channels > MAX_CHANNELS:
@@ -112,5 +122,24 @@ def _check_recording(recording: Audio, name: str) -> None:
         raise InputError(f"{name} is {recording.duration:.0f} s long: a melody may be {MAX_SECONDS:.0f} s at most")
     if not bool(torch.isfinite(recording.wave).all()):
         raise InputError(f"{name} holds NaN or infinite samples")
-    if float(recording.mono().wave.abs().max()) < SILENCE:
+    mono = recording.mono().wave[0]
+    if float(mono.abs().max()) < SILENCE:
         raise InputError(f"{name} is silent (or its channels cancel out): there is no melody to follow")
+    if not _has_tones(mono, recording.rate):
+        raise InputError(
+            f"{name} holds nothing above {LOWEST_TONE:.0f} Hz (a constant offset?): there is no melody to follow"
+        )
+
+
+def _has_tones(wave: torch.Tensor, rate: int) -> bool:
+    """Whether anything in mono audio [T] lies above LOWEST_TONE, in seconds under a Hann window (an offset stays in its first
+    two bins)."""
+    size = min(len(wave), rate)
+    # Whole windows only: an end filled with zeros would be a click. The last one ends with the recording.
+    pieces = [*wave[: len(wave) // size * size].split(size), wave[-size:]]
+    window = torch.hann_window(size).to(wave)
+    first = max(2, math.ceil(LOWEST_TONE * size / rate))
+    return any(
+        float(torch.fft.rfft(piece * window)[first:].abs().square().sum().sqrt()) / size > SILENCE / 100
+        for piece in pieces
+    )

@@ -15,6 +15,8 @@ from musicgen.errors import CheckpointError
 
 MODEL = "htdemucs"
 """On the hub as adefossez/HTDemucs, in safetensors."""
+SAMPLE_RATE = 44_100
+"""Hz, of MODEL."""
 KEPT = ("vocals", "other")
 
 

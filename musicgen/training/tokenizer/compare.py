@@ -86,14 +86,14 @@ def compare(model: str, source: Path, clips: int, seconds: float) -> dict[str, d
     """system -> its numbers, on the middle `seconds` of the first `clips` files of `source`, mixed down."""
     tokenizer = audio_tokenizer(model)
     rate = tokenizer.sample_rate
-    waves = [_middle(audio.read(path), rate, seconds) for path in find(source)[:clips]]
+    waves = [
+        _middle(audio.read(path, channels=1, rate=rate).wave[0], round(seconds * rate)) for path in find(source)[:clips]
+    ]
     systems = {"tokenizer": through_tokenizer(tokenizer), "opus": through_opus(rate)}
     return {name: measure(run, waves, rate) for name, run in systems.items()}
 
 
-def _middle(clip: Audio, rate: int, seconds: float) -> torch.Tensor:
-    wave = clip.mono().resampled(rate).wave[0]
-    length = round(seconds * rate)
+def _middle(wave: torch.Tensor, length: int) -> torch.Tensor:
     start = max(0, (len(wave) - length) // 2)
     return wave[start : start + length]
 
