@@ -1,5 +1,6 @@
-"""Models by hub name, downloaded by the real client from a hub on this machine: `musicgen.load` in a process of its own, because
-the hub's address is read when huggingface_hub is imported."""
+"""Models by hub name, downloaded by the real client from a hub on this machine.
+
+`musicgen.load` runs in a process of its own, because the hub's address is read when huggingface_hub is imported."""
 
 import json
 import os
@@ -106,7 +107,7 @@ class Client:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
+def server() -> Iterator[HubServer]:
     with HubServer() as server:
         server.publish("google-t5/t5-base", GOLDEN / "t5_tiny")
         server.renamed["t5-base"] = "google-t5/t5-base"

@@ -107,7 +107,7 @@ def check_kind(path: Path) -> None:
         raise CheckpointError(
             f"{path}: a Git LFS pointer, not the file itself: run 'git lfs pull' in the folder, or download it again"
         )
-    if start[:1] == b"<":
+    if re.match(rb"<(!doctype|html|head|\?xml)", start, re.IGNORECASE):
         raise CheckpointError(
             f"{path}: a web page, not a checkpoint (a login or an error page was stored in its place): {_again(path)}"
         )
