@@ -1,17 +1,21 @@
 # make demo | test | lint | study | eval | pretrained | setup: each makes .venv, installs what it needs, and does its job. A second run starts at once.
 #
-# PYTHON=…    the interpreter to build .venv with (3.11 or 3.12)
+# PYTHON=…    the interpreter to build .venv with (3.11 to 3.14)
 # PIP_ARGS=…  further arguments of pip install, such as the index of PyTorch's CPU-only wheels (README.md, "Set-up")
 # ARGS=…      further arguments of demo, study, eval and test
 
 SHELL := /bin/bash
 VENV := .venv
 RUN := $(VENV)/bin/python
-SUPPORTED := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
-PYTHON ?= $(shell for name in python3.11 python3.12 python3 python; do \
+# --use-pep517: some packages come as source alone, and pip warns of the older way to build them.
+INSTALL = $(RUN) -m pip install --disable-pip-version-check --use-pep517 $(PIP_ARGS)
+# $(call extras,NAMES): install the dependencies of these extras at the locked versions.
+extras = $(RUN) tools/dependencies.py list $(1) > $(VENV)/requirements.txt && $(INSTALL) -c constraints.txt -r $(VENV)/requirements.txt
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.14 python; do \
     if "$$name" -c '$(SUPPORTED)' 2>/dev/null; then echo "$$name"; break; fi; done)
 
-.PHONY: demo study eval test lint pretrained setup clean
+.PHONY: demo study eval test lint pretrained setup system clean
 
 demo: $(VENV)/.runtime
 	$(RUN) app.py $(ARGS)
@@ -24,7 +28,7 @@ eval: $(VENV)/.evaluation
 	$(RUN) -m evaluation run synth --system mini --system mini+shuffled --system mini-melody --system mini-melody+melody \
 	    --bounds --batch 20 --out outputs/evaluation $(ARGS)
 
-test: $(VENV)/.development $(VENV)/.system
+test: $(VENV)/.development system
 	$(RUN) -m pytest $(ARGS)
 
 lint: $(VENV)/.development
@@ -39,7 +43,7 @@ pretrained: PIECES ?= 1600 3000 800 2000 2200
 pretrained: export MALLOC_MMAP_THRESHOLD_ := 17179869184
 pretrained: export MALLOC_TRIM_THRESHOLD_ := 17179869184
 pretrained: export THP_MEM_ALLOC_ENABLE := 1
-pretrained: $(VENV)/.development $(VENV)/.system
+pretrained: $(VENV)/.development system
 	$(RUN) -m musicgen.training.corpus --output corpus/a --seed 1000 --count $(word 1,$(PIECES)) --duration 15 30 --captions 16 --workers 2
 	$(RUN) -m musicgen.training.corpus --output corpus/b --seed 100000 --count $(word 2,$(PIECES)) --duration 20 30 --captions 16 --workers 2
 	$(RUN) -m musicgen.training.corpus --output corpus-stereo --seed 200000 --count $(word 3,$(PIECES)) --duration 20 30 --captions 16 --workers 2 --sequenced
@@ -58,36 +62,35 @@ setup: $(VENV)/.development
 clean:
 	rm -rf $(VENV)
 
-$(VENV)/.runtime: requirements.txt constraints.txt | $(VENV)/bin/pip
-	$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt -r requirements.txt $(PIP_ARGS)
-	@touch $@
-
-$(VENV)/.study: requirements-study.txt $(VENV)/.runtime
-	$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt -r requirements-study.txt $(PIP_ARGS)
-	@touch $@
-
-$(VENV)/.evaluation: requirements-evaluation.txt $(VENV)/.runtime
-	$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt -r requirements-evaluation.txt $(PIP_ARGS)
-	@touch $@
-
-$(VENV)/.system: tools/system-packages.sh | $(VENV)/bin/pip
+# Packages of Debian and Ubuntu that some tests need; a test whose package is missing is skipped and says so.
+system:
 	@tools/system-packages.sh
+
+$(VENV)/.runtime: requirements.txt constraints.txt | $(VENV)/bin/pip
+	$(INSTALL) -c constraints.txt -r requirements.txt
 	@touch $@
 
-$(VENV)/.development: requirements-dev.txt requirements-training.txt requirements-study.txt requirements-evaluation.txt \
-    requirements-nodeps.txt \
-    $(VENV)/.runtime
-	$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt -r requirements-dev.txt $(PIP_ARGS)
-	$(RUN) -m pip install -q --disable-pip-version-check --no-deps -r requirements-nodeps.txt
+$(VENV)/.study: constraints.txt $(VENV)/.runtime
+	$(call extras,study)
+	@touch $@
+
+$(VENV)/.evaluation: constraints.txt requirements-nodeps.txt $(VENV)/.runtime
+	$(call extras,evaluation)
+	$(INSTALL) --no-deps -r requirements-nodeps.txt
+	@touch $@
+
+$(VENV)/.development: constraints.txt requirements-nodeps.txt $(VENV)/.runtime
+	$(call extras,dev)
+	$(INSTALL) --no-deps -r requirements-nodeps.txt
 	@touch $@
 
 $(VENV)/bin/pip:
 	@if [ -z "$(PYTHON)" ]; then \
-	    echo "MusicGen needs Python 3.11 or 3.12, and found $$(python3 --version 2>&1 || echo none) here." >&2; \
-	    echo "Install one of them (Debian and Ubuntu: apt install python3 python3-venv), or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; \
+	    echo "MusicGen needs Python 3.11, 3.12, 3.13 or 3.14, and found $$(python3 --version 2>&1 || echo none) here." >&2; \
+	    echo "Name one of them: make $(MAKECMDGOALS) PYTHON=/path/to/python3.13" >&2; \
 	    exit 1; fi
 	@if ! "$(PYTHON)" -c '$(SUPPORTED)'; then \
-	    echo "MusicGen needs Python 3.11 or 3.12: $(PYTHON) is $$("$(PYTHON)" --version 2>&1)." >&2; exit 1; fi
+	    echo "MusicGen needs Python 3.11, 3.12, 3.13 or 3.14: $(PYTHON) is $$("$(PYTHON)" --version 2>&1)." >&2; exit 1; fi
 	@if ! "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null; then \
 	    echo "$(PYTHON) has no venv module (Debian and Ubuntu: apt install python3-venv)." >&2; exit 1; fi
 	@echo "Setting up $(VENV) with $$("$(PYTHON)" --version): a few minutes, about 6 GB with CUDA's libraries."
