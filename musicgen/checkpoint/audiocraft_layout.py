@@ -31,6 +31,8 @@ from musicgen.tokenizer import EncodecTokenizer, StereoTokenizer
 
 LM_FILE = "state_dict.bin"
 TOKENIZER_FILE = "compression_state_dict.bin"
+OURS = "musicgen"
+"""The section of the configuration with what audiocraft does not know: melodies that were not separated in training."""
 FILES = [LM_FILE, TOKENIZER_FILE]
 """What a download of this layout fetches."""
 
@@ -74,7 +76,9 @@ def load(folder: Path, name: str) -> MusicGen:
     melody = None
     if MELODY in conditioners:
         projection = _projection(MELODY, NUM_CHROMA, lm_config.dim, state, source)
-        melody = MelodyConditioner(projection, length=math.ceil(max_duration * SAMPLE_RATE / HOP))
+        separated = (config.get(OURS) or {}).get("melody_separated", True)
+        length = math.ceil(max_duration * SAMPLE_RATE / HOP)
+        melody = MelodyConditioner(projection, length, separated=separated)
     stereo = bool(_at(config, "interleave_stereo_codebooks.use", source))
     mono = load_tokenizer(folder)
     return MusicGen(

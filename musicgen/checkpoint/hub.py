@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 import huggingface_hub
@@ -18,13 +17,6 @@ from huggingface_hub.errors import (
 
 from musicgen import catalog
 from musicgen.errors import CheckpointError
-
-_REPOSITORY = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
-
-
-def is_repository(name: str) -> bool:
-    """Whether `name` can be a hub repository's."""
-    return _REPOSITORY.fullmatch(name) is not None and ".." not in name
 
 
 def download(name: str, files: list[str]) -> Path:

@@ -70,7 +70,7 @@ def _card(
     text: str,
 ) -> str:
     run, history = parts[-1]
-    model = musicgen.load(run / "model", "cpu")
+    model = musicgen.load(run / "model", "cpu", "float32")
     last = history["validations"][-1]
     size = sum(file.stat().st_size for file in (run / "model").iterdir()) / 1e6
     weights = sum(parameter.numel() for parameter in model.lm.parameters()) / 1e6

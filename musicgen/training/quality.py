@@ -276,7 +276,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="write every figure here")
     options = parser.parse_args(arguments)
     try:
-        model = load(options.model, options.device)
+        model = load(options.model, options.device, "float32")
         results = measure(model, options.count, options.tagger, options.workers, options.features, options.guidance)
         if options.json:
             audio.write_bytes(options.json, (json.dumps(results, indent=1) + "\n").encode())
@@ -318,7 +318,7 @@ _worker: list[MusicGen] = []
 
 def _start_worker(name: str) -> None:
     torch.set_num_threads(1)
-    _worker.append(load(name, "cpu"))
+    _worker.append(load(name, "cpu", "float32"))
 
 
 def _tagged(seed: int) -> tuple[str, str, np.ndarray]:
