@@ -51,7 +51,7 @@ class Engines:
             return list(self._loaded)
 
     def precision(self, name: str, precision: str) -> str:
-        """What "auto" is for a model here, and "auto" itself where only loading tells; any other is itself, if it is to be had."""
+        """What "auto" is for a model here, "auto" itself where only loading tells; any other is itself, if it is to be had."""
         from musicgen import checkpoint
 
         return checkpoint.resolve_precision(self.shelf.find(name).source, self.device, precision) or precision

@@ -80,9 +80,8 @@ class Clip:
         level = f", {self.loudness:.1f} LUFS" if math.isfinite(self.loudness) else ""
         kept = "" if self.complete else ", stopped early"
         unknown = f"; the model does not know {self.unknown:.0%} of the description" if self.unknown else ""
-        return (
-            f"{self.seconds:.2f} s, {channels}, {self.rate} Hz{level}, {self.request.precision}, seed {self.seed}{kept}{unknown}"
-        )
+        sound = f"{self.seconds:.2f} s, {channels}, {self.rate} Hz{level}"
+        return f"{sound}, {self.request.precision}, seed {self.seed}{kept}{unknown}"
 
 
 Event = Sound | Clip
@@ -234,14 +233,15 @@ class Service:
     def _serve(self, ticket: Job) -> None:
         request = ticket.job
         self._import()
-        if request.melody is not None:
+        recording = request.melody
+        if recording is not None:
             separate = request.separate
             if separate is None:
                 separate = self.shelf.find(request.model).separated
             request = dataclasses.replace(request, separate=separate)
             if request.frames is None:
                 ticket.latest = Progress("listening to the melody", 0.0)
-                request = dataclasses.replace(request, frames=self.melody(request.melody, separate))
+                request = dataclasses.replace(request, frames=self.melody(recording, separate))
         ticket.latest = Progress(f"loading {request.model}", 0.0)
         first = request.seed if request.seed is not None else secrets.randbelow(MAX_SEED - self.limits.max_variations)
         for index in range(request.variations):
@@ -287,9 +287,7 @@ class Service:
         ticket.latest = Progress("writing", (index + 1) / many)
         ticket.put(self._write(request, parts, seed, complete))
 
-    def _sound(
-        self, request: Request, seed: int, report: Callable[[float, str], None]
-    ) -> Iterator[zero_gpu.Part]:
+    def _sound(self, request: Request, seed: int, report: Callable[[float, str], None]) -> Iterator[zero_gpu.Part]:
         """A clip in parts; `report(share, what)` as it goes on."""
         from . import making
 

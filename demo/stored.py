@@ -162,7 +162,10 @@ def _with_extras(request: Request, extras: dict[str, Any], source: str) -> Reque
             precision=str(extras.get("precision", request.precision)),  # where it stood before
             loop=bool(extras.get("loop", False)),
             frames=None if frames is None else tuple(int(digit, NUM_CHROMA) for digit in frames),
-            timeline=tuple(Section(float(start), check_text("the timeline", prompt)) for start, prompt in extras.get("timeline", [])),
+            timeline=tuple(
+                Section(float(start), check_text("the timeline", prompt))
+                for start, prompt in extras.get("timeline", [])
+            ),
         )
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{source}: its settings are damaged") from error

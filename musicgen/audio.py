@@ -116,7 +116,9 @@ def read(path: str | os.PathLike[str], longest: float = math.inf) -> Audio:
     except soundfile.LibsndfileError as error:
         raise InputError(f"{path}: not readable as audio ({error.error_string.strip()})") from error
     except TypeError as error:  # soundfile's answer to a name that ends in .raw
-        raise InputError(f"{path}: samples without a header, which do not tell their rate: convert it to WAV") from error
+        raise InputError(
+            f"{path}: samples without a header, which do not tell their rate: convert it to WAV"
+        ) from error
     if samples.shape[0] > longest * rate:
         raise InputError(f"{path} is longer than {longest:g} s: cut it first")
     if samples.shape[0] == 0:

@@ -29,9 +29,7 @@ def needed(extra: str, what: str) -> Iterator[None]:
         package = (error.name or "").partition(".")[0]
         if not package or importlib.util.find_spec(package) is not None:
             raise
-        raise InputError(
-            f'{what} needs {package}, which is not installed: pip install "musicgen[{extra}]"'
-        ) from error
+        raise InputError(f'{what} needs {package}, which is not installed: pip install "musicgen[{extra}]"') from error
 
 
 def load(module: str, extra: str, what: str) -> ModuleType:

@@ -35,7 +35,6 @@ Options = GenerationOptions | Mapping[str, Any] | None
 """Options, a dict of some of their fields, or None for all defaults."""
 
 
-
 @dataclass(frozen=True)
 class Piece:
     """What is to be made, checked: its codes [B, K, T], of which `known` frames are given and the rest is filled in."""

@@ -1,4 +1,4 @@
-"""What callers pass as a recording, as `Audio`: a file, an `Audio`, or samples beside their rate as other libraries hold them."""
+"""What callers pass as a recording, as `Audio`: a file, an `Audio`, or samples beside their rate."""
 
 from __future__ import annotations
 

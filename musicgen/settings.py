@@ -103,7 +103,7 @@ class Settings:
         if type(schema) is int and schema > SCHEMA:
             raise InputError(
                 f"{source}: was made by a newer version of this program (settings of schema {schema}, and {SCHEMA} is the newest "
-                "known here): update it"
+                "one here): update it"
             )
         try:
             return _ADAPTER.validate_json(json.dumps(values))

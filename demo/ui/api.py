@@ -34,7 +34,10 @@ def build(music: Service) -> None:
             gr.Number(value=None, label="seed: a whole number, None draws one"),
             gr.Number(value=1, label=f"variations: up to {limits.max_variations}"),
             gr.Audio(type="filepath", label="melody to follow"),
-            gr.Checkbox(value=None, label="separate: drop drums and bass from the melody first; None as the model was trained"),
+            gr.Checkbox(
+                value=None,  # type: ignore[arg-type]
+                label="separate: drop drums and bass from the melody first; None as in the model's training",
+            ),
             gr.JSON(value=None, label="frames: an edited melody, pitch classes 0 to 11, one each 0.128 s"),
             gr.Audio(type="filepath", label="continue_from: the result begins with it"),
             gr.Textbox(value="", label="timeline: lines such as '0:10 the drums come in'"),
@@ -87,7 +90,8 @@ def build(music: Service) -> None:
         first = clips[0]
         return files[0], files[1:], {
             "summary": first.summary, "seed": first.seed, "seconds": first.seconds, "rate": first.rate,
-            "channels": first.channels, "precision": first.request.precision, "unknown": first.unknown, "complete": first.complete, "link": stored.link(first.request, first.seed),
+            "channels": first.channels, "precision": first.request.precision, "unknown": first.unknown,
+            "complete": first.complete, "link": stored.link(first.request, first.seed),
         }  # fmt: skip
 
     async def progress(

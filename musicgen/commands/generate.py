@@ -7,8 +7,9 @@ import dataclasses
 import os
 import secrets
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from musicgen import __version__, catalog, commandline
 from musicgen.commands import outputs
@@ -23,6 +24,14 @@ DEFAULT_DURATION = 10.0
 SWITCHES = {"do_sample"}
 NONE = "none"
 """What takes back a stored melody guidance."""
+
+
+def number_or_none(text: str) -> float | str:
+    return NONE if text == NONE else float(text)
+
+
+KINDS: dict[str, Callable[[str], Any]] = {"top_k": int, "negative_prompt": str, "melody_guidance_scale": number_or_none}
+"""Option -> what reads it, where that is not a number."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,14 +51,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from-file", type=Path, metavar="FILE", help="repeat the settings stored in a clip; "
                         "further arguments override them")  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
-    parser.add_argument("--precision", help="float32 (exact), bfloat16, float16, int8, int4, or auto: what suits model and device "
-                        "(default: auto)")  # fmt: skip
+    parser.add_argument("--precision", help="float32 (exact), bfloat16, float16, int8, int4, or auto: what suits the model and "
+                        "the device (default: auto)")  # fmt: skip
     sampling = parser.add_argument_group("sampling and guidance")
     sampling.add_argument("--greedy", action=argparse.BooleanOptionalAction,
                           help="take the most likely code in place of sampling")  # fmt: skip
     for field in dataclasses.fields(GenerationOptions):
         if field.name not in SWITCHES:
-            kind = {"top_k": int, "negative_prompt": str, "melody_guidance_scale": number_or_none}.get(field.name, float)
+            kind = KINDS.get(field.name, float)
             sampling.add_argument(f"--{field.name.replace('_', '-')}", type=kind, help=f"(default: {field.default})")
 
 
@@ -70,8 +79,8 @@ def run(arguments: argparse.Namespace) -> None:
     loudness = stored.loudness if stored else audio.TARGET_LUFS
     if arguments.no_loudness or arguments.loudness is not None:
         loudness = None if arguments.no_loudness else check_loudness(arguments.loudness)
-    melody = _source("melody", arguments.melody, stored and stored.melody)
-    given = _source("continue-from", arguments.continue_from, stored and stored.continue_from)
+    melody = _source("melody", arguments.melody, stored.melody if stored else None)
+    given = _source("continue-from", arguments.continue_from, stored.continue_from if stored else None)
     separate = arguments.separation
     if separate is None and stored is not None and stored.melody is not None:
         separate = stored.separate
@@ -125,11 +134,10 @@ def run(arguments: argparse.Namespace) -> None:
         if loudness is not None:
             clip = audio.normalise_loudness(clip, loudness)
         audio.write(path, clip, settings.comment())
-        print(f"{path}  seed {own_seed}  {clip.duration:.2f} s  {clip.rate} Hz  {_channels(clip)}  {_level(clip)}")
-
-
-def number_or_none(text: str) -> float | str:
-    return NONE if text == NONE else float(text)
+        print(
+            f"{path}  seed {own_seed}  {clip.duration:.2f} s  {clip.rate} Hz  {_channels(clip)}  {_level(clip)}  "
+            f"{model.precision}"
+        )
 
 
 def folder_name(path: str) -> str:
@@ -152,7 +160,9 @@ def _model(arguments: argparse.Namespace, stored: Settings | None) -> tuple[str,
     if stored.model_folder:
         raise InputError(f"the clip was made with a model's folder named {stored.model!r}: pass the folder as --model")
     if not catalog.is_name(stored.model):
-        raise InputError(f"the clip was made with {stored.model!r}, which is no model's name: pass its folder as --model")
+        raise InputError(
+            f"the clip was made with {stored.model!r}, which is no model's name: pass its folder as --model"
+        )
     return stored.model, False
 
 

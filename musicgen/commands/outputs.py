@@ -44,7 +44,9 @@ def check(paths: Sequence[Path], sources: Mapping[str, Path | None]) -> None:
         audio.check_format(path)
         for flag, source in sources.items():
             if source is not None and _same(path, source):
-                raise InputError(f"--output {path} is the file given by --{flag}, which it would overwrite: choose another")
+                raise InputError(
+                    f"--output {path} is the file given by --{flag}, which it would overwrite: choose another"
+                )
         try:
             if path.is_dir():
                 raise InputError(f"cannot write {path}: a folder of this name is there")

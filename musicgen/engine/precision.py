@@ -34,7 +34,9 @@ def check(precision: str, device: torch.device) -> None:
     """Refuse a precision that the device lacks."""
     known = ON_DEVICE.get(device.type, ("float32",))
     if precision not in (AUTO, *known):
-        raise InputError(f"precision {precision!r} is not to be had on {device.type}: one of {', '.join((AUTO, *known))}")
+        raise InputError(
+            f"precision {precision!r} is not to be had on {device.type}: one of {', '.join(known)}"
+        )
 
 
 def resolve(precision: str, device: torch.device, config: LMConfig) -> str:
