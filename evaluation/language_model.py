@@ -30,7 +30,7 @@ def measure(
 ) -> dict[str, Any]:
     """Perplexity of the references, given their captions, and shares of exact and partial continuations by prompt
     length. For memorisation in the paper's sense, the references must be the model's training examples."""
-    model = importlib.import_module("musicgen").load(name, device)
+    model = importlib.import_module("musicgen").load(name, device, "float32")
     if melody and model.melody is None:
         raise InputError(f"{name} takes no melody")
     if not items:

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from musicgen import audio
+from musicgen import audio, extras
 from musicgen.audio import Audio
 from musicgen.decoding import EXTENSIONS
 from musicgen.errors import InputError
@@ -114,22 +114,23 @@ def label(name: str) -> str:
 
 
 class MusicGenSystem:
-    """A model of this project."""
+    """A model of this project. settings: `GenerationOptions`, and precision: what "auto" became is recorded."""
 
     def __init__(self, called: str | None, name: str, device: str, batch: int, settings: Mapping[str, Any]) -> None:
         musicgen = importlib.import_module("musicgen")
+        sampling = {key: value for key, value in settings.items() if key != "precision"}
         try:
-            self._options = musicgen.GenerationOptions(**settings)
+            self._options = musicgen.GenerationOptions(**sampling)
         except TypeError as error:
             raise InputError(f"{name}: {error}") from error
         try:
-            self.model = musicgen.load(name, device)
+            self.model = musicgen.load(name, device, settings.get("precision", "auto"))
         except musicgen.CheckpointError as error:
             near = difflib.get_close_matches(name, [*PIPELINES, "mousai"], 1)
             raise InputError(f"{error}{f', or {near[0]}?' if near else ''}") from error
         self.name = called or label(name)
         self.batch = batch
-        self.settings = {"model": name, **settings}
+        self.settings = {"model": name, **settings, "precision": self.model.precision}
 
     def generate(self, requests: Sequence[Request]) -> list[Audio]:
         melodies = [request.melody for request in requests]
@@ -151,10 +152,7 @@ class DiffusersSystem:
     batch = 1
 
     def __init__(self, name: str, pipeline: Pipeline, device: str, settings: Mapping[str, Any]) -> None:
-        try:
-            diffusers = importlib.import_module("diffusers")
-        except ImportError as error:
-            raise InputError(f"{name} needs diffusers: pip install -r requirements-evaluation.txt") from error
+        diffusers: Any = extras.load("diffusers", "evaluation", name)
         self.name, self._pipeline = name, pipeline
         self._device = device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
         self._arguments = {**pipeline.arguments, **settings}

@@ -11,7 +11,9 @@ import math
 import os
 import struct
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -50,16 +52,25 @@ _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 @dataclass(frozen=True)
 class Audio:
-    """A waveform and its rate. wave: float32 [C, T]; rate: Hz."""
+    """A waveform and its rate. wave: float32 [C, T], made of a NumPy array or of float64 where it is one; rate: Hz."""
 
     wave: torch.Tensor
     rate: int
 
     def __post_init__(self) -> None:
+        if isinstance(self.wave, np.ndarray):
+            object.__setattr__(self, "wave", torch.as_tensor(self.wave))
+        if not isinstance(self.wave, torch.Tensor):
+            raise InputError(f"a waveform is a float tensor [channels, samples], not {type(self.wave).__name__}")
         if self.wave.dim() != 2 or not self.wave.dtype.is_floating_point:
             raise InputError(
                 f"a waveform is a float tensor [channels, samples], not {list(self.wave.shape)} {self.wave.dtype}"
             )
+        if self.wave.dtype == torch.float64:
+            object.__setattr__(self, "wave", self.wave.float())
+        if isinstance(self.rate, bool) or not isinstance(self.rate, Real) or self.rate != int(self.rate):
+            raise InputError(f"sample rate is {self.rate!r}: it must be a whole number of Hz")
+        object.__setattr__(self, "rate", int(self.rate))
         if self.rate <= 0:
             raise InputError(f"sample rate is {self.rate}: it must be above 0 Hz")
 
@@ -228,7 +239,10 @@ def read_comment(path: str | os.PathLike[str]) -> str:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such audio file")
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     if data[:4] == b"RIFF":
         return _riff_comment(data)
     try:
@@ -296,12 +310,20 @@ def _with_riff_comment(wav: bytes, comment: str) -> bytes:
 
 
 def _riff_comment(wav: bytes) -> str:
-    position = 12
-    while position + 8 <= len(wav):
-        name, size = wav[position : position + 4], struct.unpack("<I", wav[position + 4 : position + 8])[0]
-        chunk = wav[position + 8 : position + 8 + size]
-        if name == b"LIST" and chunk[:8] == b"INFOICMT":
-            length = struct.unpack("<I", chunk[8:12])[0]
-            return chunk[12 : 12 + length].rstrip(b"\0").decode(errors="replace")
-        position += 8 + size + size % 2
+    """The comment of a WAV file; "" where there is none, or where the file was cut inside it."""
+    for name, chunk in _riff_chunks(wav, 12):
+        if name == b"LIST" and chunk[:4] == b"INFO":
+            for part, text in _riff_chunks(chunk, 4):
+                if part == b"ICMT":
+                    return text.rstrip(b"\0").decode(errors="replace")
     return ""
+
+
+def _riff_chunks(data: bytes, position: int) -> Iterator[tuple[bytes, bytes]]:
+    """(name, content) of the chunks from `position` on, as far as they are whole."""
+    while position + 8 <= len(data):
+        name, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
+        content = data[position + 8 : position + 8 + size]
+        if len(content) == size:
+            yield name, content
+        position += 8 + size + size % 2

@@ -15,11 +15,10 @@ from musicgen import catalog
 from musicgen.checkpoint import audiocraft_export, audiocraft_layout, hub, transformers_layout
 from musicgen.chroma import SAMPLE_RATE, num_frames
 from musicgen.conditioners.text import MAX_TOKENS, T5Conditioner
-from musicgen.engine.precision import apply as apply_precision
-from musicgen.engine.precision import check as check_precision
-from musicgen.engine.precision import precision_of
+from musicgen.engine import precision as precisions
 from musicgen.engine.runner import accelerate
 from musicgen.errors import CheckpointError, InputError, MusicGenError
+from musicgen.lm import LMConfig
 from musicgen.model import MusicGen
 from musicgen.options import MAX_DURATION
 from musicgen.tokenizer import frames_of
@@ -30,36 +29,84 @@ ADAPTER_CONFIG = "adapter_config.json"
 """What peft writes beside an adapter's weights."""
 
 
-def load(name: str | os.PathLike[str], device: str | torch.device = "auto", precision: str = "float32") -> MusicGen:
+def load(
+    name: str | os.PathLike[str],
+    device: str | torch.device = "auto",
+    precision: str = precisions.AUTO,
+    *,
+    folders: bool = True,
+) -> MusicGen:
     """A model by its hub name, its embedded name, or the path of a folder in either layout, ready to generate.
 
-    device: "auto" takes CUDA or Apple's MPS where there is one, else the CPU.
-    precision: of the language model: float32 (exact), bfloat16, float16, int8, int4, as far as the device has it.
-    Raises CheckpointError for a name that is not known or cannot be reached, and for files that are damaged or unsafe.
+    Args:
+        name: hub name, embedded name or folder.
+        device: "auto" takes CUDA or Apple's MPS where there is one, else the CPU.
+        precision: of the language model: float32 (exact), bfloat16, float16, int8, int4, as far as the device has it. "auto"
+            takes what suits both: for models of the published sizes bfloat16 on CUDA (float16 before Ampere) and int8 on CPUs
+            with the instructions for it, float32 otherwise. The model's `precision` says what it became.
+        folders: whether the name may be a folder's; a name out of a stranger's file must not be.
+
+    Raises:
+        CheckpointError: for a name that is not known or cannot be reached, and for files that are damaged or unsafe.
+        InputError: for a device or a precision that is not to be had.
     """
     target = pick_device(device)
-    check_precision(precision, target)
-    folder = find(name)
+    precisions.check(precision, target)
+    folder = find(name, folders=folders)
     model = _layout(_names(folder), str(folder)).load(folder, name=str(name))
     _check_lengths(model, str(folder))
     if model.melody is not None:
         model.melody.separator.device = target
-    apply_precision(model.lm, precision, target)
+    model.precision = precisions.resolve(precision, target, model.lm.config)
+    precisions.apply(model.lm, model.precision, target)
     accelerate(model)
     return model.to(target)
 
 
-def find(name: str | os.PathLike[str]) -> Path:
-    """The folder of a checkpoint, downloaded from the hub if need be."""
+def resolve_precision(
+    name: str | os.PathLike[str], device: str | torch.device = "auto", precision: str = precisions.AUTO
+) -> str | None:
+    """The precision in which `load` with the same arguments gives a model, told without its weights.
+
+    Returns: None where only loading tells: for "auto" and a model that is not on this machine or in audiocraft's layout.
+    """
+    target = pick_device(device)
+    if precision != precisions.AUTO:
+        precisions.check(precision, target)
+        return precision
+    config = _shape(name)
+    return None if config is None else precisions.resolve(precision, target, config)
+
+
+def _shape(name: str | os.PathLike[str]) -> LMConfig | None:
+    """The shape of a model's language model, as far as it is known without reading weights or the network."""
+    published = next((entry for entry in catalog.PUBLISHED if entry.name == str(name)), None)
+    if published is not None and not Path(name).is_dir():
+        return LMConfig(
+            published.dim,
+            published.num_heads,
+            published.num_layers,
+            published.num_codebooks,
+            cross_attention=not published.melody,
+        )
+    folder = catalog.PRETRAINED / name if str(name) in catalog.embedded() else Path(name)
+    return (
+        transformers_layout.shape(folder) if folder.is_dir() and transformers_layout.is_layout(_names(folder)) else None
+    )
+
+
+def find(name: str | os.PathLike[str], *, folders: bool = True) -> Path:
+    """The folder of a checkpoint, downloaded from the hub if need be. folders: as of `load`."""
     folder = Path(name)
-    if folder.is_dir():
+    if folders and folder.is_dir():
         _layout(_names(folder), str(folder))
         return folder
     name = str(name)
     if name in catalog.embedded():
         return catalog.PRETRAINED / name
-    if "/" not in name or not hub.is_repository(name):
-        raise CheckpointError(f"unknown model {name!r} (and no such folder): {catalog.did_you_mean(name)}")
+    if "/" not in name or not catalog.is_repository(name):
+        nor = " (and no such folder)" if folders else ""
+        raise CheckpointError(f"unknown model {name!r}{nor}: {catalog.did_you_mean(name)}")
     return hub.download(name, lambda names: _layout(names, repr(name)).needed(names))
 
 
@@ -123,8 +170,8 @@ def save(
     Raises InputError for a folder that cannot be written, CheckpointError for a model that the layout cannot hold.
     """
     folder = Path(folder)
-    if precision_of(model.lm) != "float32":
-        raise InputError("only a float32 model can be saved: load it without a precision")
+    if precisions.precision_of(model.lm) != "float32":
+        raise InputError('only a float32 model can be saved: load it with precision="float32"')
     if layout not in LAYOUTS:
         raise InputError(f"unknown layout {layout!r}: one of {', '.join(LAYOUTS)}")
     if stored not in STORED or (stored != "float32" and layout != "transformers"):

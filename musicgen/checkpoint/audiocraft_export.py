@@ -15,6 +15,7 @@ from transformers import EncodecConfig, EncodecModel
 from musicgen.checkpoint import parts
 from musicgen.checkpoint.audiocraft_layout import (
     LM_FILE,
+    OURS,
     TOKENIZER_FILE,
     encodec_name,
     lm_names,
@@ -141,7 +142,10 @@ def _lm_settings(model: MusicGen, text_encoder: str | None) -> dict[str, Any]:
     if text_encoder is not None:
         t5 = {"name": text_encoder, "finetune": False, "word_dropout": 0.0, "normalize_text": False}
         conditioners[TEXT] = {"model": "t5", "t5": t5}
+    ours: dict[str, Any] = {}
     if model.melody is not None:
+        if not model.melody.separated:
+            ours[OURS] = {"melody_separated": False}
         chroma: dict[str, Any] = {"sample_rate": SAMPLE_RATE, "n_chroma": NUM_CHROMA, "radix2_exp": 14, "argmax": True}
         chroma |= {"match_len_on_eval": False, "eval_wavs": None, "n_eval_wavs": 100, "cache_path": None}
         conditioners[MELODY] = {"model": "chroma_stem", "chroma_stem": chroma}
@@ -170,6 +174,7 @@ def _lm_settings(model: MusicGen, text_encoder: str | None) -> dict[str, Any]:
             "delay": {"delays": list(model.pattern.delays), "flatten_first": 0, "empty_initial": 0},
         },
         "classifier_free_guidance": {"training_dropout": 0.2, "inference_coef": 3.0},
+        **ours,
         "attribute_dropout": {},
         "fuser": {
             "cross_attention_pos_emb": False, "cross_attention_pos_emb_scale": 1, "sum": [], "prepend": prepend,

@@ -38,6 +38,8 @@ from musicgen.tokenizer import EncodecTokenizer, StereoTokenizer
 
 LM_FILE = "state_dict.bin"
 TOKENIZER_FILE = "compression_state_dict.bin"
+OURS = "musicgen"
+"""The section of the configuration with what audiocraft does not know: melodies that were not separated in training."""
 _IGNORED = {f"condition_provider.conditioners.{MELODY}.chroma.spec.window"}
 
 
@@ -77,7 +79,8 @@ def load(folder: Path, name: str) -> MusicGen:
     melody = None
     if MELODY in named:
         projection = _projection(MELODY, NUM_CHROMA, lm_config.dim, state, source)
-        melody = MelodyConditioner(projection, length=checks.follow(lambda: melody_length(max_duration), source))
+        length = checks.follow(lambda: melody_length(max_duration), source)
+        melody = MelodyConditioner(projection, length, separated=bool(settings.at(f"{OURS}.melody_separated", True)))
     mono = load_tokenizer(folder)
     return MusicGen(
         lm,
@@ -106,7 +109,9 @@ def load_tokenizer(folder: Path) -> EncodecTokenizer:
     settings = Settings.of(package, source)
     check_encodec(settings)
     config = checks.follow(lambda: _encodec_config(settings), source)
-    return transformers_layout.load_tokenizer(config.to_dict(), state, source)
+    tokenizer = transformers_layout.load_tokenizer(config.to_dict(), state, source)
+    assert isinstance(tokenizer, EncodecTokenizer)  # as the configuration is
+    return tokenizer
 
 
 def _tensors(package: Mapping[str, Any], source: str) -> dict[str, torch.Tensor]:

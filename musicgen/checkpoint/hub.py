@@ -7,7 +7,6 @@ only the files that are needed are fetched, they are compared with the hub's che
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub import HfApi, ResolvedRevision, constants, snapshot_download, try_to_load_from_cache
-from huggingface_hub.errors import (
+from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is there and not declared
     DisabledRepoError,
     FileMetadataError,
     GatedRepoError,
@@ -39,14 +38,8 @@ logger = logging.getLogger(__name__)
 Choice = Callable[[Sequence[str]], list[str]]
 """The names of a repository's files -> those that are needed."""
 
-_REPOSITORY = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 _TRIES = 3
 """Of a transfer that fails in a way that may pass; each finished file is kept between them."""
-
-
-def is_repository(name: str) -> bool:
-    """Whether `name` can be a hub repository's."""
-    return _REPOSITORY.fullmatch(name) is not None and ".." not in name
 
 
 def download(name: str, choose: Choice) -> Path:

@@ -1,8 +1,8 @@
 """The transformers layout: `config.json`, `model.safetensors` (one file or shards), the text tokeniser's files.
 
 What is written here, `MusicgenForConditionalGeneration.from_pretrained` loads. Settings that transformers does not know
-(another pattern than delay, another context than 30 s, CLAP for text, texts of a fixed length) stand in the configuration
-under "musicgen".
+(another pattern than delay, another context than 30 s, CLAP for text, texts of a fixed length, melodies that were not separated
+in training) stand in the configuration under "musicgen".
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors.torch import save_file
 from torch import nn
 from transformers import (
@@ -24,9 +25,7 @@ from transformers import (
     EncodecFeatureExtractor,
     EncodecModel,
     GenerationConfig,
-    MusicgenConfig,
     MusicgenDecoderConfig,
-    MusicgenMelodyConfig,
     MusicgenMelodyDecoderConfig,
     MusicgenMelodyFeatureExtractor,
     PreTrainedConfig,
@@ -75,6 +74,19 @@ def needed(names: Sequence[str]) -> list[str]:
     return [CONFIG, *weight_files(names), *(name for name in _TOKENIZER_FILES if name in names)]
 
 
+def shape(folder: Path) -> LMConfig:
+    """The shape of a folder's language model, by its configuration alone."""
+    config = _read_config(folder)
+    values = checks.follow(lambda: MusicgenDecoderConfig(**config["decoder"]), str(folder))
+    return LMConfig(
+        values.hidden_size,
+        values.num_attention_heads,
+        values.num_hidden_layers,
+        values.num_codebooks,
+        cross_attention=config["model_type"] != "musicgen_melody",
+    )
+
+
 def load(folder: Path, name: str) -> MusicGen:
     """Read a folder in the transformers layout."""
     config = _read_config(folder)
@@ -93,7 +105,8 @@ def load(folder: Path, name: str) -> MusicGen:
     melody = None
     if melody_model:
         projection = _projection("audio_enc_to_dec_proj", NUM_CHROMA, lm_config.dim, tensors, str(folder))
-        melody = MelodyConditioner(projection, length=config.get("chroma_length", 235))
+        separated = ours.get("melody_separated", True)
+        melody = MelodyConditioner(projection, config.get("chroma_length", 235), separated=separated)
     return MusicGen(
         lm,
         _pattern(ours, lm_config.num_codebooks, stereo, str(folder)),
@@ -327,6 +340,7 @@ def _write_config(model: MusicGen, audio_encoder: PreTrainedConfig, folder: Path
     }
     decoder_class = MusicgenMelodyDecoderConfig if melody else MusicgenDecoderConfig
     ours: dict[str, Any] = {"pattern": model.pattern.as_dict(), "max_duration": model.max_duration}
+    assert not isinstance(model.text, NoText)  # `save` refuses it
     if isinstance(model.text, ClapConditioner):
         ours["clap"] = dataclasses.asdict(model.text.options)
         text_encoder = T5Config()  # transformers' class demands one; it stands for nothing
@@ -334,19 +348,21 @@ def _write_config(model: MusicGen, audio_encoder: PreTrainedConfig, folder: Path
         text_encoder = model.text.encoder.config
         if model.text.length:
             ours["text_length"] = model.text.length
-    parts = {
+    if model.melody is not None and not model.melody.separated:
+        ours["melody_separated"] = False
+    # Not through transformers' class for the whole, which calls the decoder's padding, the entry behind the codes, a fault.
+    values = {
+        "model_type": "musicgen_melody" if melody else "musicgen",
+        "architectures": [f"Musicgen{'Melody' if melody else ''}ForConditionalGeneration"],
+        "is_encoder_decoder": True,
+        "transformers_version": transformers.__version__,
         "text_encoder": text_encoder.to_dict(),
         "audio_encoder": audio_encoder.to_dict(),
         "decoder": decoder_class(**decoder).to_dict(),
+        "musicgen": ours,
     }
     if model.melody is not None:
-        config: PreTrainedConfig = MusicgenMelodyConfig(**parts, chroma_length=model.melody.length)
-        config.architectures = ["MusicgenMelodyForConditionalGeneration"]
-    else:
-        config = MusicgenConfig(**parts)
-        config.architectures = ["MusicgenForConditionalGeneration"]
-    values = json.loads(config.to_json_string(use_diff=False))
-    values["musicgen"] = ours
+        values |= {"num_chroma": NUM_CHROMA, "chroma_length": model.melody.length}
     (folder / CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
 
     steps = model.pattern.layout(round(model.max_duration * model.frame_rate)).num_steps

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from musicgen import checkpoint
 
-    model = checkpoint.load(arguments.model, "cpu")
+    model = checkpoint.load(arguments.model, "cpu", "float32")
     checkpoint.save(model, arguments.folder, arguments.layout, text_encoder=arguments.text_encoder)
     for file in sorted(arguments.folder.iterdir()):
         print(f"{file}  {file.stat().st_size / 1e6:.1f} MB")

@@ -105,6 +105,10 @@ class ClapConditioner(nn.Module):
         self.quantiser = ResidualQuantiser(self.options.num_quantisers, self.options.num_entries, DIM)
         self.projection = projection
 
+    def unknown(self, text: str) -> float:  # noqa: ARG002
+        """As `T5Conditioner.unknown`: its tokens are bytes, so nothing is."""
+        return 0.0
+
     def condition(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Embeddings [B, 512] -> [B, 1, D], by the steps that the options ask for."""
         if self.options.normalise:

@@ -6,7 +6,9 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -16,6 +18,7 @@ from musicgen.conditioners.condition import Condition
 from musicgen.conditioners.separation import SAMPLE_RATE as SEPARATION_RATE
 from musicgen.conditioners.separation import DemucsSeparator
 from musicgen.errors import InputError
+from musicgen.recordings import AudioInput, recording
 
 MIN_SECONDS = 0.1
 MAX_SECONDS = 600.0
@@ -27,8 +30,8 @@ SILENCE = 1e-4
 LOWEST_TONE = 20.0
 """Hz. What lies below is no tone: a recording of it alone (a constant voltage, say) has no melody."""
 
-MelodyInput = str | os.PathLike[str] | Audio | torch.Tensor
-"""A file, a waveform with its rate, or chroma frames [frames, 12] made or edited by hand."""
+MelodyInput = AudioInput | torch.Tensor | np.ndarray
+"""A recording, or chroma frames [frames, 12] made or edited by hand."""
 
 
 @dataclass(frozen=True)
@@ -59,23 +62,34 @@ class MelodyConditioner(nn.Module):
 
     `length`: chroma frames of the model's training segment (235 for 30 s). A clip without a melody gets the null melody:
     bin 0 in every frame, projected, as in the reference implementation.
+    `separated`: whether drums and bass were dropped from the melodies in training, as in the published models'.
     """
 
-    def __init__(self, projection: nn.Module, length: int, separator: DemucsSeparator | None = None) -> None:
+    def __init__(
+        self,
+        projection: nn.Module,
+        length: int,
+        separator: DemucsSeparator | None = None,
+        *,
+        separated: bool = True,
+    ) -> None:
         super().__init__()
         self.projection = projection
         self.length = length
+        self.separated = separated
         self.separator = separator if separator is not None else DemucsSeparator()
 
-    def prepare(self, melody: MelodyInput, *, separate: bool = True) -> Melody:
-        """Read, check and separate a melody; `separate=False` takes clean or hummed input as it is."""
-        if isinstance(melody, torch.Tensor):
-            return Melody(frames=_checked_frames(melody))
-        recording = melody if isinstance(melody, Audio) else _read(melody, separate)
-        _check_recording(recording, "the melody" if isinstance(melody, Audio) else str(melody))
+    def prepare(self, melody: MelodyInput, *, separate: bool | None = None) -> Melody:
+        """Read, check and separate a melody; `separate=False` takes clean or hummed input as it is, None does as training
+        did."""
+        if isinstance(melody, (torch.Tensor, np.ndarray)):
+            return Melody(frames=_checked_frames(torch.as_tensor(melody)))
+        separate = self.separated if separate is None else separate
+        heard = recording(melody, "the melody", partial(_read, separate=separate))
+        _check_recording(heard, str(melody) if isinstance(melody, (str, os.PathLike)) else "the melody")
         if separate:
-            recording = self.separator(recording)
-        return Melody(wave=recording.mono().resampled(chroma.SAMPLE_RATE).wave[0])
+            heard = self.separator(heard)
+        return Melody(wave=heard.mono().resampled(chroma.SAMPLE_RATE).wave[0])
 
     def frames(self, melodies: Sequence[Melody | None]) -> torch.Tensor:
         """Quantised chroma [B, length, 12] of a batch, the null melody where there is None."""
@@ -98,7 +112,9 @@ def _null(length: int) -> torch.Tensor:
 
 def _checked_frames(frames: torch.Tensor) -> torch.Tensor:
     if frames.dim() != 2 or frames.shape[1] != chroma.NUM_CHROMA or frames.shape[0] == 0:
-        raise InputError(f"chroma frames are [frames, {chroma.NUM_CHROMA}], not {list(frames.shape)}")
+        raise InputError(
+            f"chroma frames are [frames, {chroma.NUM_CHROMA}], not {list(frames.shape)}; a recording is (samples, rate)"
+        )
     if not bool(torch.isfinite(frames.float()).all()):
         raise InputError("the chroma frames hold NaN or infinite values")
     return chroma.quantise(frames.float())

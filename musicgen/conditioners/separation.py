@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from huggingface_hub.errors import HTTPError
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
 from musicgen.audio import Audio
 from musicgen.errors import CheckpointError

@@ -20,10 +20,8 @@ import soundfile
 import torch
 import torchaudio
 
-from musicgen import audio
-from musicgen.audio import Audio
+from musicgen import audio, commandline
 from musicgen.checkpoint.parts import audio_tokenizer
-from musicgen.errors import MusicGenError
 from musicgen.tokenizer import Tokenizer, frame_rate
 from musicgen.training.manifest import find
 from musicgen.training.tokenizer.metrics import chroma_agreement, log_mel_distance, si_sdr
@@ -98,7 +96,8 @@ def _middle(wave: torch.Tensor, length: int) -> torch.Tensor:
     return wave[start : start + length]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@commandline.entry()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m musicgen.training.tokenizer.compare", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("model")
@@ -107,11 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--output", type=Path, help="write the numbers as JSON")
     options = parser.parse_args(arguments)
-    try:
-        table = compare(options.model, options.audio, options.clips, options.seconds)
-    except MusicGenError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    table = compare(options.model, options.audio, options.clips, options.seconds)
     for name, row in table.items():
         print(
             f"{name:<10} {row['kbps']:5.2f} kbit/s   log-mel distance {row['log_mel_db']:5.2f} dB   "
@@ -119,7 +114,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     if options.output:
         audio.write_bytes(options.output, (json.dumps(table, indent=1) + "\n").encode())
-    return 0
 
 
 if __name__ == "__main__":
