@@ -64,14 +64,20 @@ def deploy(name: str, hardware: str | None = None) -> str:
         raise InputError(f"--deploy {name!r}: a Space is named OWNER/NAME")
     uploaded = files()
 
-    from huggingface_hub import CommitOperationAdd, HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub import CommitOperationAdd, HfApi, SpaceHardware
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.utils import httpx
 
+    try:
+        wanted = None if hardware is None else SpaceHardware(hardware)
+    except ValueError as error:
+        known = ", ".join(one.value for one in SpaceHardware)
+        raise InputError(f"--hardware {hardware!r} is none of the hub's: {known}") from error
     api = HfApi()
     try:
         api.whoami(token=True)
         space = api.create_repo(
-            name, repo_type="space", space_sdk="gradio", space_hardware=hardware, exist_ok=True, token=True
+            name, repo_type="space", space_sdk="gradio", space_hardware=wanted, exist_ok=True, token=True
         )
         changes: list[CommitOperationAdd | CommitOperationDelete] = [
             CommitOperationAdd(path.as_posix(), ROOT / path) for path in uploaded
@@ -79,15 +85,15 @@ def deploy(name: str, hardware: str | None = None) -> str:
         changes.append(CommitOperationAdd(".gitattributes", ATTRIBUTES.encode()))
         changes += _stale(api.list_repo_files(name, repo_type="space", token=True), uploaded)
         api.create_commit(name, changes, commit_message="Deploy the demo", repo_type="space", token=True)
-        if hardware is not None and api.get_space_runtime(name, token=True).requested_hardware != hardware:
-            api.request_space_hardware(name, hardware, token=True)
+        if wanted is not None and api.get_space_runtime(name, token=True).requested_hardware != wanted:
+            api.request_space_hardware(name, wanted, token=True)
     except LocalTokenNotFoundError as error:
         raise InputError("there is no token of the hub here: `hf auth login` stores one, HF_TOKEN names one") from error
     except OfflineModeIsEnabled as error:
         raise InputError("the hub is switched off here: HF_HUB_OFFLINE is set") from error
     except HfHubHTTPError as error:
         raise InputError(f"the hub refused to deploy {name}: {_line(error)}") from error
-    except (HTTPError, OSError) as error:
+    except (httpx.HTTPError, OSError) as error:
         raise InputError(f"the hub cannot be reached to deploy {name}: {_line(error)}") from error
     return str(space)
 

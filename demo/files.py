@@ -38,7 +38,8 @@ def private(parent: Path | None = None) -> tempfile.TemporaryDirectory[str]:
         folder = tempfile.TemporaryDirectory(prefix="musicgen-demo-", dir=parent, ignore_cleanup_errors=True)
     except OSError as error:
         raise InputError(
-            f"no folder can be made in {parent or tempfile.gettempdir()} ({error.strerror}): name another place with --temporary"
+            f"no folder can be made in {parent or tempfile.gettempdir()} ({error.strerror}): name another place with "
+            "--temporary"
         ) from error
     Path(folder.name).chmod(0o700)
     return folder

@@ -174,7 +174,7 @@ def hub():
 
 def run(hub: Hub | None, home: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    # Through LFS: Xet's own servers speak a protocol of their own. Which files are not sent as text is the hub's decision in both.
+    # Through LFS: Xet's servers speak a protocol of their own. Which files are not sent as text is the hub's decision in both.
     environment |= {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     environment["HF_ENDPOINT"] = hub.url if hub is not None else "http://127.0.0.1:9"
     return subprocess.run(
@@ -229,6 +229,7 @@ def test_a_second_deployment_replaces_and_leaves_the_owners_files(hub: Hub, tmp_
         (("--deploy", SPACE), {}, "there is no token of the hub here"),
         (("--deploy", SPACE), {"HF_TOKEN": "hf_wrong"}, "the hub refused to deploy me/music"),
         (("--deploy", "music"), {"HF_TOKEN": TOKEN}, "a Space is named OWNER/NAME"),
+        (("--deploy", SPACE, "--hardware", "cray-1"), {"HF_TOKEN": TOKEN}, "--hardware 'cray-1' is none of the hub's"),
         (("--deploy", "../x/y"), {"HF_TOKEN": TOKEN}, "a Space is named OWNER/NAME"),
         (("--deploy", SPACE), {"HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
         (("--deploy", SPACE), {"HF_TOKEN": TOKEN, "HF_ENDPOINT": "http://127.0.0.1:9"}, "cannot be reached"),

@@ -92,7 +92,7 @@ def test_a_private_folder_is_made_where_the_operator_says(tmp_path: Path) -> Non
     assert stat.S_IMODE(Path(folder.name).stat().st_mode) == 0o700
     folder.cleanup()
     assert not list(tmp_path.iterdir())
-    with pytest.raises(InputError, match="no folder can be made in .*: name another place with --temporary"):
+    with pytest.raises(InputError, match=r"no folder can be made in .*: name another place with --temporary"):
         private(tmp_path / "nowhere")
     assert configuration.read(["--temporary", str(tmp_path)], {}).temporary == tmp_path
     with pytest.raises(SystemExit):
