@@ -312,7 +312,10 @@ def test_the_command_prints_one_line_for_a_mistake(
 ) -> None:
     path = write_recipe(tmp_path, recipe_values(music, tokenizer_folder, optimisation={"stesp": 3}))
     assert main(command(path, tmp_path / "out")[3:]) == 2
-    assert capsys.readouterr().err.strip() == "error: the recipe has no optimisation.stesp: did you mean optimisation.steps?"
+    assert (
+        capsys.readouterr().err.strip()
+        == "error: the recipe has no optimisation.stesp: did you mean optimisation.steps?"
+    )
 
 
 def test_help_documents_every_field(capsys: pytest.CaptureFixture[str]) -> None:
