@@ -14,7 +14,7 @@ from musicgen.checkpoint import audiocraft_export, audiocraft_layout, hub, trans
 from musicgen.engine.precision import apply as apply_precision
 from musicgen.engine.precision import check as check_precision
 from musicgen.engine.precision import precision_of
-from musicgen.engine.runner import accelerate
+from musicgen.engine.selection import accelerate
 from musicgen.errors import CheckpointError, InputError
 from musicgen.model import MusicGen
 
