@@ -294,12 +294,9 @@ def softmax(scores, count):
 def _weighted_sum_int4(values, following, size, weights, pages, result):
     """The sum of the values of `pages` int4 pages times their weights -> result [D]; prefetches `following`.
 
-    All but `size` (bytes of the head's values) and `pages` are addresses.
-
-    weights: float32, overwritten. The first 32 of a page's 128 bytes take its weights, quantised to int8; then come
-    three float32:
-        their scale, the sum of the weights, and the sum of what quantisation took from them, which is added back as if
-        every code were the mean code.
+    All but `size` (bytes of the head's values) and `pages` are addresses. The weights, float32, are overwritten: the
+    first 32 of a page's 128 bytes take its weights, quantised to int8; then come three float32, their scale, their sum,
+    and the sum of what quantisation took from them. The last is added back as if every code were the mean code.
     """
     for page in range(pages):
         source = weights + page * 128
@@ -307,10 +304,8 @@ def _weighted_sum_int4(values, following, size, weights, pages, result):
         scale = max(reduce_max(maximum(first, second)), MIN_ABSMAX) / _MAX_INT8
         first_codes = round_to_i32(mul(first, splat_f32(np.float32(1) / scale)))
         second_codes = round_to_i32(mul(second, splat_f32(np.float32(1) / scale)))
-        weight_sum, code_sum = (
-            reduce_add(add_f32(first, second)),
-            reduce_add(to_f32(add_i32(first_codes, second_codes))),
-        )
+        weight_sum = reduce_add(add_f32(first, second))
+        code_sum = reduce_add(to_f32(add_i32(first_codes, second_codes)))
         store_as_i8x16(source, first_codes)
         store_as_i8x16(source + LANES, second_codes)
         store_f32(source + 32, scale)

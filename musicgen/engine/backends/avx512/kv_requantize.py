@@ -1,5 +1,4 @@
-"""Requantisation of pages of the KV cache from int8 to int4, once they are no longer among the latest (`kv_cache` has
-both layouts)."""
+"""Requantisation of KV-cache pages from int8 to int4, once they are not among the latest (layouts: `kv_cache`)."""
 
 from __future__ import annotations
 
