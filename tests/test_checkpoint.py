@@ -375,7 +375,7 @@ def test_devices() -> None:
     assert pick_device("cpu") == torch.device("cpu")
     assert pick_device("auto").type in ("cpu", "cuda", "mps")
     for name in ("cuda:99", "abacus"):
-        with pytest.raises(InputError, match=f"the device '{name}' is not to be had here"):
+        with pytest.raises(InputError, match=f"the device '{name}' is not available here"):
             pick_device(name)
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-import demo.files
 import demo.__main__
+import demo.files
 
 
 def move(callback=None) -> None:  # noqa: ARG001 (called so)

@@ -1,4 +1,4 @@
-"""Other precisions: the packed layers are what they say, and how far the logits move is bounded."""
+"""Precisions: the quantised layers round as documented, and the change of the logits is bounded."""
 
 import copy
 import pickle
@@ -10,7 +10,7 @@ from torch import nn
 import musicgen
 from musicgen.engine import precision
 from musicgen.engine.linear import INT4_GROUP, Int4Linear, Int8Linear, fits_int4
-from musicgen.engine.runner import Engine
+from musicgen.engine.selection import Engine
 from musicgen.errors import InputError
 from musicgen.lm import Conditions, LanguageModel, LMConfig
 from tests.conftest import TEXTS
@@ -168,7 +168,7 @@ def test_a_model_is_loaded_and_generates(audiocraft_folder, name: str, kind: str
     ("name", "device"), [("float16", "cpu"), ("int4", "mps"), ("int8", "mps"), ("int2", "cpu"), ("bfloat16", "xpu")]
 )
 def test_a_precision_that_the_device_lacks_is_named(name: str, device: str) -> None:
-    with pytest.raises(InputError, match=f"precision '{name}' is not to be had on {device}: one of float32"):
+    with pytest.raises(InputError, match=f"precision '{name}' is not available on {device}: one of float32"):
         precision.check(name, torch.device(device))
 
 
