@@ -26,14 +26,18 @@ def run(arguments: argparse.Namespace) -> None:
 
     from musicgen.errors import InputError
 
-    from .. import analysis, ratings, records, report, tables
+    from ..analysis import ratings_csv, ratings_reader, report, results, tables
 
     protocol = None
     if arguments.study.suffix == ".csv":
-        data, name, folder = ratings.read_csv(arguments.study), arguments.study.stem, arguments.study.parent / "results"
+        data, name, folder = (
+            ratings_csv.read_csv(arguments.study),
+            arguments.study.stem,
+            arguments.study.parent / "results",
+        )
     else:
         with opened(arguments) as (study, database), database.read() as connection:
-            data = records.read(connection, database, study)
+            data = ratings_reader.read(connection, database, study)
             name, folder, protocol = study.settings.name, study.path / "results", study.settings.screening
     if not data.raters:
         raise InputError(f"{arguments.study}: nobody has rated anything yet")
@@ -43,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
             raise InputError(f"{arguments.protocol}: must be a list of steps, such as - {{step: hidden_reference}}")
     if arguments.no_screening:
         protocol = ()
-    result = analysis.analyse(data, arguments.seed, protocol, arguments.ddof)
+    result = results.analyse(data, arguments.seed, protocol, arguments.ddof)
     print(tables.markdown(tables.paper(result)))
     if result.comparisons:
         print(tables.markdown(tables.comparisons(result)))

@@ -12,9 +12,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from .. import prepare, screening, settings
+    from ..analysis import screening
+    from ..design import prepare, study_settings
 
-    parsed = settings.read(arguments.study)
+    parsed = study_settings.read(arguments.study)
     for step in parsed.screening or ():
         screening.check_step(step)
     out = arguments.out or arguments.study.with_suffix("")

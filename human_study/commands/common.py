@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..manifest import Study
-    from ..store import Store
+    from ..database.study_database import StudyDatabase
+    from ..design.manifest import Study
 
 
 def add_study(parser: argparse.ArgumentParser) -> None:
@@ -20,12 +20,13 @@ def add_study(parser: argparse.ArgumentParser) -> None:
 
 
 @contextlib.contextmanager
-def opened(arguments: argparse.Namespace) -> Iterator[tuple[Study, Store]]:
+def opened(arguments: argparse.Namespace) -> Iterator[tuple[Study, StudyDatabase]]:
     """The study and its database, closed on leaving."""
-    from .. import manifest, store
+    from ..database import study_database
+    from ..design import manifest
 
     study = manifest.read(arguments.study)
-    database = store.open_store(study, arguments.database)
+    database = study_database.open_database(study, arguments.database)
     try:
         yield study, database
     finally:

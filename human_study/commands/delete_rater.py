@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from musicgen.errors import InputError
 
-    from .. import raters
+    from ..sessions import raters
 
     with opened(arguments) as (_, database):
         with database.write() as connection:

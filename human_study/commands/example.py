@@ -18,12 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from .. import manifest, prepare, settings
+    from ..design import manifest, prepare, study_settings
     from .serve import serve
 
     built = arguments.folder / "study"
     if not (built / manifest.FILE).is_file():
-        study = prepare.build(settings.read(STUDY), built)
+        study = prepare.build(study_settings.read(STUDY), built)
         print(f"{built}: {len(study.clips)} clips, {study.target_lufs:.2f} LUFS")
     if arguments.build_only:
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..imports import FORMATS
+from ..analysis.imports import FORMATS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,10 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from musicgen.errors import InputError
 
-    from .. import imports, ratings
+    from ..analysis import imports, ratings_csv
 
     data = imports.read(arguments.file, arguments.format)
     if not data.ratings:
         raise InputError(f"{arguments.file}: holds preferences and no ratings: they have no CSV of ours")
-    arguments.out.write_text(ratings.to_csv(ratings.rows_of(data.ratings)), encoding="utf-8", newline="")
+    arguments.out.write_text(ratings_csv.to_csv(ratings_csv.rows_of(data.ratings)), encoding="utf-8", newline="")
     print(f"{arguments.out}: {len(data.ratings)} ratings by {len(data.raters)} raters")

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from .. import raters
+    from ..sessions import raters
 
     with opened(arguments) as (_, database):
         for _ in range(arguments.count):

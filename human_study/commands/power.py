@@ -18,11 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from .. import power
+    from ..analysis import power
 
-    residual = power.RESIDUAL if arguments.residual is None else arguments.residual
-    item = power.ITEM if arguments.item_sd is None else arguments.item_sd
-    plan = power.plan(
+    residual = power.RESIDUAL_SD if arguments.residual is None else arguments.residual
+    item = power.ITEM_SD if arguments.item_sd is None else arguments.item_sd
+    plan = power.sample_size(
         arguments.difference,
         arguments.items,
         arguments.trials,

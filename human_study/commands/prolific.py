@@ -17,9 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from .. import manifest, platforms
+    from ..design import manifest
+    from ..sessions import prolific
 
-    client = platforms.Prolific(os.environ.get("PROLIFIC_TOKEN", ""))
+    client = prolific.ProlificClient(os.environ.get("PROLIFIC_TOKEN", ""))
     if arguments.action == "create":
         study = manifest.read(Path(arguments.study))
         print(client.create_study(study.settings, arguments.public_url, arguments.places))

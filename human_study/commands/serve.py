@@ -30,7 +30,10 @@ def serve(folder: Path, database_url: str | None, host: str, port: int, public_u
     """Serve until interrupted."""
     import uvicorn
 
-    from .. import manifest, platforms, server, store
+    from ..database import study_database
+    from ..design import manifest
+    from ..sessions.prolific import ProlificClient
+    from ..web.app import create_app
 
     if host not in LOOPBACK and public_url is None:
         raise InputError(
@@ -38,12 +41,12 @@ def serve(folder: Path, database_url: str | None, host: str, port: int, public_u
         )
     study = manifest.read(folder)
     manifest.check_audio(study)
-    database = store.open_store(study, database_url)
+    database = study_database.open_database(study, database_url)
     names = (*LOOPBACK, *((urlsplit(public_url).hostname or "",) if public_url else ()))
     token = os.environ.get("PROLIFIC_TOKEN", "")
-    prolific = platforms.Prolific(token) if token else None
+    prolific = ProlificClient(token) if token else None
     secure = public_url is not None and public_url.startswith("https://")
-    app = server.create_app(study, database, hosts=names, secure=secure, prolific=prolific)
+    app = create_app(study, database, hosts=names, secure=secure, prolific=prolific)
     address = public_url or f"http://{'127.0.0.1' if host in LOOPBACK else host}:{port}"
     print(f"study:  {address}/", flush=True)
     print(f"admin:  {address}/admin  (token: {study.path / manifest.ADMIN_TOKEN})", flush=True)

@@ -1,0 +1,1 @@
+"""The web server: routes, security, the pages that raters and the study's administrator see."""
