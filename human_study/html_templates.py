@@ -1,4 +1,4 @@
-"""Jinja templates to HTML. Everything is escaped, and the result loads nothing from other hosts."""
+"""Jinja templates to HTML. Values are escaped, and the result loads nothing from other hosts."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Mean opinion score and its interval by the CrowdMOS variance model (Ribeiro et al. 2011, as public ports have it).
+"""Mean opinion score and confidence interval by the CrowdMOS variance model (Ribeiro et al. 2011, as in public ports).
 
-Z_ij = μ + x_i + y_j + ε_ij: worker i rates sample j; raters differ (σ_w²), samples differ (σ_s²), and the rest is σ_u².
-Conventions: Z is [workers, samples] with NaN in the gaps, the ratings of one system. `ddof` of every variance is 1 unless
-another is passed: published fixtures of one port use 0.
+Z_ij = μ + x_i + y_j + ε_ij: worker i rates sample j. Workers vary with σ_w², samples with σ_s², the residual with σ_u².
+Z is [workers, samples], NaN where missing: the ratings of one system. `ddof` of all variances is 1 by default; the published
+fixtures of one port use 0.
 
     v_su  = mean over workers of the variance across samples   = σ_s² + σ_u²
     v_wu  = mean over samples of the variance across workers   = σ_w² + σ_u²
@@ -25,8 +25,18 @@ from .ratings import Matrix
 
 @dataclass(frozen=True)
 class MeanOpinionScore:
-    """mean: of all ratings; half_width: of the interval, None where the data cannot say (fewer than two raters or
-    samples); the variances of the parts, None where the ratings do not separate them."""
+    """Mean opinion score of a system.
+
+    Attributes:
+        mean: of all ratings.
+        half_width: of the confidence interval; None with fewer than two workers or samples.
+        ratings: number of ratings.
+        workers: number of workers.
+        samples: number of samples.
+        sample_variance: σ_s², None where the missing ratings leave it undetermined.
+        worker_variance: σ_w², likewise.
+        residual_variance: σ_u², likewise.
+    """
 
     mean: float
     half_width: float | None
@@ -39,7 +49,16 @@ class MeanOpinionScore:
 
 
 def score(z: Matrix, ddof: int = 1, level: float = 0.95) -> MeanOpinionScore:
-    """The mean opinion score of a system with its interval."""
+    """Mean opinion score with its confidence interval.
+
+    Args:
+        z: ratings [workers, samples], NaN where missing.
+        ddof: of the variances.
+        level: of the interval.
+
+    Raises:
+        InputError: `z` has no ratings.
+    """
     z = np.asarray(z, dtype=np.float64)
     if z.ndim != 2:
         raise InputError(f"ratings must be [workers, samples], not {list(z.shape)}")
@@ -48,7 +67,7 @@ def score(z: Matrix, ddof: int = 1, level: float = 0.95) -> MeanOpinionScore:
     given = ~np.isnan(z)
     total = int(given.sum())
     if total == 0:
-        raise InputError("no rating is left: did screening take everybody out?")
+        raise InputError("no ratings are left: did screening exclude every rater?")
     mean = float(z[given].mean())
     workers, samples = z.shape
     if min(workers, samples) < 2:
@@ -59,7 +78,15 @@ def score(z: Matrix, ddof: int = 1, level: float = 0.95) -> MeanOpinionScore:
 
 
 def variance_of_mean(z: Matrix, ddof: int) -> tuple[float, tuple[float | None, float | None, float | None]]:
-    """Var(μ̂), and σ_s², σ_w², σ_u² as far as the gaps let them be told apart."""
+    """Variance of the mean opinion score.
+
+    Args:
+        z: ratings [workers, samples], NaN where missing.
+        ddof: of the variances.
+
+    Returns:
+        Var(μ̂); and σ_s², σ_w², σ_u², None where undetermined.
+    """
     given = ~np.isnan(z)
     total = given.sum()
     by_sample = float(np.sum(given.sum(axis=0) ** 2.0) / total**2)
@@ -81,6 +108,6 @@ def variance_of_mean(z: Matrix, ddof: int) -> tuple[float, tuple[float | None, f
 
 
 def _mean_variance(rows: Matrix, ddof: int) -> float | None:
-    """Mean over rows of the variance within; rows with fewer than two ratings say nothing, None if none says anything."""
+    """Mean over rows of the variance within a row; rows with fewer than two ratings do not count. None without any row."""
     variances = [np.var(row[~np.isnan(row)], ddof=ddof) for row in rows if (~np.isnan(row)).sum() >= 2]
     return float(np.mean(variances)) if variances else None

@@ -1,4 +1,4 @@
-"""The raw tables of a study as CSV. People are HMACs; a cell never starts a formula."""
+"""The raw tables of a study. Raters are pseudonyms."""
 
 from __future__ import annotations
 
@@ -19,7 +19,16 @@ Table = list[Mapping[str, Any]]
 
 
 def raw_tables(connection: Connection, database: StudyDatabase, study: Study) -> dict[str, Table]:
-    """ratings, preferences, trials (with the seconds heard), raters and events. No worker id is in any of them."""
+    """The tables ratings, preferences, trials (with the intervals heard), raters and events. None contains a worker id.
+
+    Args:
+        connection: a transaction.
+        database: of the study.
+        study: the study.
+
+    Returns:
+        Name -> rows.
+    """
     data = ratings_reader.read(connection, database, study)
     people = connection.execute(select(schema.rater).where(schema.rater.c.study_id == database.study_id)).all()
     names = {row.id: raters.export_id(database, row.public_id) for row in people}

@@ -1,4 +1,4 @@
-"""Ratings from other programs: webMUSHRA's result files (mushra.csv, paired_comparison.csv). Our own CSV is `ratings`'."""
+"""Ratings from other programs: webMUSHRA's result files (mushra.csv, paired_comparison.csv), or CSV of `ratings_csv`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,22 @@ from .ratings_csv import guess_role, number_in, read_csv, read_rows
 
 FORMATS = ("csv", "webmushra")
 ANCHORS = {"anchor35": "anchor 3500 Hz", "anchor70": "anchor 7000 Hz"}
-"""webMUSHRA's names of its two low-passed stimuli."""
+"""webMUSHRA's names of its two low-passed anchors -> ours."""
 
 MUSHRA_COLUMNS = ("session_test_id", "trial_id", "rating_stimulus", "rating_score")
 PAIR_COLUMNS = ("session_test_id", "trial_id", "choice_reference", "choice_non_reference", "choice_answer")
 
 
 def read(path: str | Path, form: str) -> StudyData:
-    """Read a file in one of FORMATS."""
+    """Read a file of ratings.
+
+    Args:
+        path: the file.
+        form: one of FORMATS.
+
+    Raises:
+        InputError: the format is unknown, or the file does not have it.
+    """
     if form == "csv":
         return read_csv(path)
     if form == "webmushra":
@@ -27,14 +35,18 @@ def read(path: str | Path, form: str) -> StudyData:
 
 
 def read_webmushra(path: Path) -> StudyData:
-    """A rater is a session; an item is a trial; reference and anchors get our names. Times are milliseconds there."""
+    """Read a result file of webMUSHRA: a session is a rater, a trial is an item. Its times are in milliseconds.
+
+    Raises:
+        InputError: required columns are missing.
+    """
     rows = read_rows(path)
     columns = rows[0].keys() if rows else ()
     if all(name in columns for name in MUSHRA_COLUMNS):
         return StudyData(tuple(_rating(row, f"{path}:{number}") for number, row in enumerate(rows, 2)))
     if all(name in columns for name in PAIR_COLUMNS):
         return StudyData((), tuple(_preference(row) for row in rows))
-    raise InputError(f"{path}: is no result file of webMUSHRA: columns {', '.join(MUSHRA_COLUMNS)} are needed")
+    raise InputError(f"{path}: not a result file of webMUSHRA: the columns {', '.join(MUSHRA_COLUMNS)} are needed")
 
 
 def _rating(row: dict[str, str], where: str) -> Rating:

@@ -1,6 +1,6 @@
-"""Screening while a study runs: who fails it is excluded, and their places open again for others.
+"""Screening while a study runs: raters who fail the protocol are excluded, and their pages are assigned to others.
 
-Only whole raters are excluded here; single outlying ratings are the analysis's matter.
+Only whole raters are excluded here; outlying single ratings are left to the analysis.
 """
 
 from __future__ import annotations
@@ -15,7 +15,16 @@ from . import ratings_reader, screening
 
 
 def screen(connection: Connection, database: StudyDatabase, study: Study) -> list[dict[str, str]]:
-    """Exclude whom the study's protocol excludes now; who, which step, why."""
+    """Exclude the raters whom the study's protocol excludes now.
+
+    Args:
+        connection: a write transaction.
+        database: of the study.
+        study: the study.
+
+    Returns:
+        For each excluded rater: "rater", "step" and "reason".
+    """
     rows = connection.execute(
         select(schema.rater.c.id, schema.rater.c.public_id, schema.rater.c.excluded_for).where(
             schema.rater.c.study_id == database.study_id

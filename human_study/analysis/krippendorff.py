@@ -1,4 +1,4 @@
-"""How far raters agree: Krippendorff's alpha for interval data (Krippendorff 2011, "Computing Krippendorff's alpha")."""
+"""Inter-rater agreement: Krippendorff's alpha for interval data (Krippendorff 2011, "Computing Krippendorff's alpha")."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ from .ratings import Matrix
 
 
 def alpha(z: Matrix) -> float | None:
-    """1 - observed/expected disagreement of z [raters, samples] with NaN in the gaps; None where no sample has two ratings
-    or all ratings are equal."""
+    """1 - observed/expected disagreement.
+
+    Args:
+        z: ratings [raters, samples], NaN where missing.
+
+    Returns:
+        Alpha; None where no sample has two ratings, or all ratings are equal.
+    """
     given = ~np.isnan(z)
     z = z[:, given.sum(axis=0) >= 2]
     given = ~np.isnan(z)

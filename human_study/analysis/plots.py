@@ -1,5 +1,4 @@
-"""Plots as SVG text, in the report's own colours: intervals, distributions, raters. Drawn here, so that a report needs no
-plotting library and stays one file."""
+"""Plots as SVG: intervals, histograms, correlations of raters. Drawn here, so the report needs no plotting library."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ TOP = 28
 
 
 def intervals(scores: Sequence[SystemScore]) -> str:
-    """A dot a system on the scale, with three bars: CrowdMOS (thick), bootstrap and plain (thin, below)."""
+    """Mean of each system with three intervals: CrowdMOS (thick), bootstrap and plain (thin, below)."""
     low, high = _range(scores)
     parts = [_axis(low, high, len(scores))]
     for row, score in enumerate(scores):
@@ -40,7 +39,12 @@ def intervals(scores: Sequence[SystemScore]) -> str:
 
 
 def distributions(scores: Sequence[SystemScore], scale: tuple[float, float] = (0, 100)) -> str:
-    """A histogram a system, in steps of a twentieth of the scale."""
+    """Histogram of each system's ratings in 20 bins.
+
+    Args:
+        scores: of one question.
+        scale: lower and upper end.
+    """
     parts = [_axis(*scale, len(scores))]
     for row, score in enumerate(scores):
         base = TOP + (row + 1) * ROW - 4
@@ -57,7 +61,12 @@ def distributions(scores: Sequence[SystemScore], scale: tuple[float, float] = (0
 
 
 def rater_correlations(correlations: Mapping[str, tuple[float, int]], excluded: Sequence[str]) -> str:
-    """A mark a rater by their correlation with the others: dots stayed, crosses went."""
+    """Each rater's correlation with the others: dots for raters who were kept, crosses for excluded ones.
+
+    Args:
+        correlations: rater -> (r, number of shared clips).
+        excluded: raters.
+    """
     found = sorted((r, rater) for rater, (r, shared) in correlations.items() if shared >= MIN_OVERLAP)
     parts = [_axis(-1, 1, 3, "{:.1f}")]
     height = 3 * ROW - 20

@@ -1,8 +1,7 @@
-"""How many raters show a difference of d points between two systems.
+"""Sample size: how many raters detect a difference of d points between two systems.
 
-Both systems are rated by the same raters on the same items (one page holds both), so what raters and items have in common
-cancels. A difference of one rater on one item varies by two residuals, and its mean over raters by how differently the
-two systems do on that item:
+Both systems are rated by the same raters on the same items (one page holds both), so rater and item effects cancel. The
+difference on one item by one rater has two residuals; its mean over raters varies with the interaction of item and system:
 
     Var(mean difference) = (σ_i² + 2 σ_u² / n) / M      M items, n raters an item, M - 1 degrees of freedom
 
@@ -20,14 +19,20 @@ from musicgen.errors import InputError
 
 RESIDUAL_SD = 15.0
 ITEM_SD = 6.0
-"""Points on the 1–100 scale, where a pilot says nothing better: residuals of crowds lie between 12 and 20."""
+"""Defaults in points of the 1–100 scale, for want of a pilot: residuals of crowds are between 12 and 20."""
 
 MAX_RATERS = 1000
 
 
 @dataclass(frozen=True)
 class SampleSize:
-    """raters_per_item: n; raters: people, each of whom rates `trials` pages; power: reached with that n."""
+    """Raters that a study needs.
+
+    Attributes:
+        raters_per_item: n.
+        raters: people, each with the same number of pages.
+        power: reached with them.
+    """
 
     raters_per_item: int
     raters: int
@@ -35,7 +40,16 @@ class SampleSize:
 
 
 def power(difference: float, items: int, raters: int, residual: float, item: float, alpha: float) -> float:
-    """Chance that a two-sided paired t test over items shows `difference` points."""
+    """Power of a two-sided paired t test over items.
+
+    Args:
+        difference: true mean difference in points.
+        items: number of items.
+        raters: raters an item.
+        residual: σ_u in points.
+        item: σ_i in points.
+        alpha: significance level.
+    """
     spread = math.sqrt((item**2 + 2 * residual**2 / raters) / items)
     if spread == 0:
         return 1.0
@@ -55,8 +69,22 @@ def sample_size(
     comparisons: int = 1,
     questions: int = 1,
 ) -> SampleSize:
-    """The fewest raters an item that show `difference` with probability `wanted`; alpha is shared by `comparisons`, as in
-    the first step of Holm's correction."""
+    """The smallest number of raters an item that reaches the wanted power.
+
+    Args:
+        difference: to detect, in points.
+        items: number of items.
+        trials: pages a rater.
+        residual: σ_u in points.
+        item: σ_i in points.
+        alpha: significance level, divided by `comparisons` as in the first step of Holm's correction.
+        wanted: power.
+        comparisons: pairs of systems.
+        questions: asked about each item.
+
+    Raises:
+        InputError: an argument is out of range, or no number of raters suffices.
+    """
     _check(difference, items, trials, residual, item, alpha, wanted)
     level = alpha / max(1, comparisons)
     for raters in range(1, MAX_RATERS + 1):
@@ -65,8 +93,8 @@ def sample_size(
             return SampleSize(raters, math.ceil(raters * items * questions / trials), reached)
     best = power(difference, items, 10**9, residual, item, level)
     raise InputError(
-        f"{difference:g} points cannot be shown with {items} items: even endless raters reach a power of {best:.2f}, "
-        "because items differ; use more items"
+        f"{difference:g} points cannot be detected with {items} items: an unlimited number of raters reaches "
+        f"a power of {best:.2f}, because the difference varies between items; use more items"
     )
 
 

@@ -1,6 +1,6 @@
-"""Ratings as the analysis sees them: who gave which value to which clip. From the database, or from anybody's CSV.
+"""Ratings as the analysis uses them: who gave which value to which clip.
 
-Values are on the study's scale (1 to 100, or what an imported study used). Nothing here judges or excludes.
+Values are on the study's scale (1 to 100, or the scale of an imported study). Nothing is excluded here.
 """
 
 from __future__ import annotations
@@ -18,8 +18,20 @@ Matrix = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Rating:
-    """heard: share of the clip that was played; seconds: time on the page; position: of the page, from 0; column: of the
-    clip on it, from 1. Each is None where an import does not tell."""
+    """One rating of one clip. Attributes that default to None are unknown in some imports.
+
+    Attributes:
+        rater: pseudonym.
+        question: name of the question.
+        item: id of the sample.
+        system: system under test, reference or anchor.
+        role: one of ROLES.
+        value: on the scale.
+        heard: share of the clip that was played.
+        seconds: time on the page.
+        position: of the page in the session, from 0.
+        column: of the clip on the page, from 1.
+    """
 
     rater: str
     question: str
@@ -40,7 +52,16 @@ class Rating:
 
 @dataclass(frozen=True)
 class Preference:
-    """An A/B page. preferred: one of the two systems, None where no difference was heard."""
+    """One A/B page.
+
+    Attributes:
+        rater: pseudonym.
+        question: name of the question.
+        item: id of the sample.
+        systems: the two systems.
+        preferred: one of them, None for no difference.
+        seconds: time on the page.
+    """
 
     rater: str
     question: str
@@ -52,8 +73,14 @@ class Preference:
 
 @dataclass(frozen=True)
 class StudyData:
-    """Everything that a study measured. failed_checks: rater -> attention checks not passed; marked: rater -> why somebody
-    took them out by hand or at the headphone check."""
+    """Everything that a study measured.
+
+    Attributes:
+        ratings: of the pages with sliders.
+        preferences: of the A/B pages.
+        failed_checks: rater -> number of attention checks failed.
+        marked: rater -> why they were excluded by hand or by the headphone check.
+    """
 
     ratings: tuple[Rating, ...]
     preferences: tuple[Preference, ...] = ()
@@ -62,11 +89,16 @@ class StudyData:
 
     @property
     def raters(self) -> list[str]:
-        """Everybody who rated or preferred something, in order of name."""
+        """All raters, sorted."""
         return sorted({r.rater for r in self.ratings} | {p.rater for p in self.preferences})
 
     def without(self, raters: Collection[str], single: Collection[Rating] = ()) -> StudyData:
-        """The same without some raters and some single ratings."""
+        """The data without some raters and some single ratings.
+
+        Args:
+            raters: excluded with everything they gave.
+            single: further ratings to drop.
+        """
         dropped = set(single)
         return StudyData(
             tuple(r for r in self.ratings if r.rater not in raters and r not in dropped),
@@ -77,8 +109,14 @@ class StudyData:
 
 
 def matrix(ratings: Iterable[Rating]) -> tuple[Matrix, list[str], list[str]]:
-    """Ratings of one system as [raters, items] with NaN in the gaps; and both lists of names. A rater meets an item once
-    in our studies; where an import has it twice, the mean counts."""
+    """Arrange the ratings of one system by rater and item.
+
+    Args:
+        ratings: where a rater rated an item more than once, the mean counts.
+
+    Returns:
+        [raters, items] with NaN for missing ratings; the names of the rows; the names of the columns.
+    """
     cells: dict[tuple[str, str], list[float]] = {}
     for rating in ratings:
         cells.setdefault((rating.rater, rating.item), []).append(rating.value)
@@ -92,13 +130,13 @@ def matrix(ratings: Iterable[Rating]) -> tuple[Matrix, list[str], list[str]]:
 
 
 def systems(ratings: Iterable[Rating], question: str) -> list[tuple[str, str]]:
-    """(system, role) of a question: systems first, then reference and anchors, each in order of name."""
+    """(system, role) of a question: systems first, then reference and anchors, each sorted."""
     found = {(r.system, r.role) for r in ratings if r.question == question}
     return sorted(found, key=lambda entry: (ROLES.index(entry[1]), entry[0]))
 
 
 def questions(data: StudyData) -> list[str]:
-    """The questions of a study, in the paper's order where they are the paper's."""
+    """The questions of a study: OVL, REL, MEL first, as in the paper."""
     names = {r.question for r in data.ratings} | {p.question for p in data.preferences}
     order = ("OVL", "REL", "MEL")
     return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))

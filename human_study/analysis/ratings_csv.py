@@ -1,4 +1,4 @@
-"""Ratings as CSV files, written and read. Cells never start a spreadsheet formula."""
+"""Ratings as CSV files, read and written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as CSV. A text that a spreadsheet would run as a formula gets an apostrophe in front."""
+    """Write rows as CSV; text that a spreadsheet would evaluate as a formula gets an apostrophe in front.
+
+    Args:
+        rows: of the same columns.
+    """
     out = io.StringIO()
     if rows:
         writer = csv.DictWriter(out, list(rows[0]), lineterminator="\r\n")
@@ -28,13 +32,19 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def rows_of(ratings: Iterable[Rating]) -> list[dict[str, Any]]:
-    """Ratings as rows of a table that `read_csv` reads back."""
+    """Ratings as rows that `read_csv` reads back."""
     return [{name: getattr(r, name) for name in Rating.__dataclass_fields__} for r in ratings]
 
 
 def read_csv(path: str | Path) -> StudyData:
-    """Read ratings from CSV: columns rater, item, system, value; and where there are such, question, role, heard, seconds,
-    position, column."""
+    """Read ratings from CSV.
+
+    Args:
+        path: a file with the columns rater, item, system, value; optional: question, role, heard, seconds, position, column.
+
+    Raises:
+        InputError: the file is missing or empty, or a cell is not allowed.
+    """
     path = Path(path)
     out = []
     for number, row in enumerate(read_rows(path), 2):
@@ -60,18 +70,22 @@ def read_csv(path: str | Path) -> StudyData:
             )
         )
     if not out:
-        raise InputError(f"{path}: holds no ratings")
+        raise InputError(f"{path}: contains no ratings")
     return StudyData(tuple(out))
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file, the apostrophes of `to_csv` taken off."""
+    """Read the rows of a CSV file (comma, semicolon or tab; UTF-8), without the apostrophes of `to_csv`.
+
+    Raises:
+        InputError: the file is missing, or is not UTF-8.
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8: save it as CSV UTF-8") from error
+        raise InputError(f"{path}: is not UTF-8: save it as CSV UTF-8") from error
     first = text.splitlines()[0] if text.strip() else ""
     delimiter = max(",;\t", key=first.count)
     rows = csv.DictReader(io.StringIO(text), delimiter=delimiter)
@@ -81,7 +95,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def guess_role(system: str) -> str:
-    """reference and anchor… are what their names say; anything else is a system."""
+    """Role of a system by its name: "reference", "anchor" or "system"."""
     lower = system.lower()
     return (
         "reference"
@@ -93,7 +107,15 @@ def guess_role(system: str) -> str:
 
 
 def number_in(text: str, what: str) -> float:
-    """A finite number from a cell."""
+    """A finite number in a cell.
+
+    Args:
+        text: the cell.
+        what: start of the error message.
+
+    Raises:
+        InputError: the cell holds no finite number.
+    """
     try:
         number = float(text)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The database's ratings as `ratings.Data`: practice and checks left out, people as their export names."""
+"""Read the ratings of a study from its database. Practice pages and attention checks are left out, raters are pseudonyms."""
 
 from __future__ import annotations
 
@@ -13,11 +13,17 @@ from ..sessions import raters
 from .ratings import Preference, Rating, StudyData
 
 SCREENED = "screening: "
-"""How the reason starts where screening excluded a rater: the analysis screens again, by its own thresholds."""
+"""Start of the reason where screening excluded a rater: the analysis screens again, with thresholds of its own."""
 
 
 def read(connection: Connection, database: StudyDatabase, study: Study) -> StudyData:
-    """Everything that was measured so far, also by raters who were excluded."""
+    """Read everything that was measured, raters who are excluded included.
+
+    Args:
+        connection: a transaction.
+        database: of the study.
+        study: the study.
+    """
     rater = schema.rater
     people = connection.execute(
         select(rater.c.id, rater.c.public_id, rater.c.excluded_for).where(rater.c.study_id == database.study_id)

@@ -1,4 +1,4 @@
-"""One HTML file with everything: tables, plots, who was excluded and why. No script, no network."""
+"""The report: tables, plots and exclusions in one HTML file, without scripts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 
 
 def html(result: StudyResults, name: str) -> str:
-    """The report. `name`: the study's."""
+    """Render the report.
+
+    Args:
+        result: of `results.analyse`.
+        name: of the study.
+    """
     gone = {e.rater for e in result.screened.exclusions if e.rating is None}
     by_question = {
         question: [score for score in result.scores if score.question == question]
@@ -36,12 +41,12 @@ def html(result: StudyResults, name: str) -> str:
         figures=figures,
         raters_figure=Markup(plots.rater_correlations(result.correlations, sorted(gone))),
         sections=[
-            ("Scores", "CrowdMOS's interval, with a plain and a bootstrap one beside it.", tables.scores(result)),
+            ("Scores", "The interval of the CrowdMOS model, a plain and a bootstrap interval.", tables.scores(result)),
             ("Comparisons", "Items are paired; Holm's correction is within a question.", tables.comparisons(result)),
             ("Preferences", "Pages without a preference are left out of the share.", tables.preferences(result)),
             ("Agreement", "", tables.agreements(result)),
             ("Screening, step by step", "The means after each step.", tables.steps(result)),
-            ("The hidden-reference rule", "What each reading of the paper's rule changes.", tables.variants(result)),
+            ("The hidden-reference rule", "The means under each reading of the paper's rule.", tables.variants(result)),
             ("Each step alone", "On the unscreened data, with default thresholds.", tables.alone(result)),
             ("Exclusions", "", tables.exclusions(result)),
         ],
@@ -49,7 +54,16 @@ def html(result: StudyResults, name: str) -> str:
 
 
 def write(result: StudyResults, name: str, folder: Path) -> list[Path]:
-    """report.html and the paper's table in three formats; where they lie."""
+    """Write the report and its tables.
+
+    Args:
+        result: of `results.analyse`.
+        name: of the study.
+        folder: made where it is missing.
+
+    Returns:
+        Paths of the files, report.html first.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     paper = tables.paper(result)
     contents = {

@@ -1,8 +1,8 @@
-"""From ratings to the numbers of a paper: means with intervals, paired tests, preferences, agreement.
+"""From ratings to results: means with confidence intervals, paired tests, preferences, agreement.
 
-Conventions: a system's mean is over all of its ratings; its interval is CrowdMOS's, with a plain and a bootstrap one beside
-it; tests between systems pair the items, because the study is about pieces of music and not about these raters. Pure
-functions; how the results look is `tables`', `plots`' and `report`'s.
+The mean of a system is over all its ratings. Its interval is CrowdMOS's; a plain and a bootstrap interval are given beside it.
+Tests between systems pair the items: the study generalises to pieces of music, not to raters. Pure functions; `tables`,
+`plots` and `report` present the results.
 """
 
 from __future__ import annotations
@@ -24,12 +24,22 @@ from .ratings import Rating, StudyData, matrix, questions, systems
 from .screening import ScreeningResult
 
 RESAMPLES = 4999
+"""Of each bootstrap."""
 
 
 @dataclass(frozen=True)
 class SystemScore:
-    """One cell of the paper's table. plain: half width of Student's interval as if all ratings were independent;
-    bootstrap: BCa over items, None with fewer than two; values: the ratings, for the plot."""
+    """Score of one system on one question.
+
+    Attributes:
+        question: name of the question.
+        system: name.
+        role: "system", "reference" or "anchor".
+        score: mean and interval by the CrowdMOS model.
+        plain: half width of Student's interval, which takes all ratings for independent.
+        bootstrap: BCa interval over items, None with fewer than two.
+        values: the ratings, for the histogram.
+    """
 
     question: str
     system: str
@@ -42,8 +52,19 @@ class SystemScore:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two systems on the same items. difference: first less second, mean over items; p values are two-sided, `adjusted` is
-    the permutation test's after Holm's correction within the question."""
+    """Paired comparison of two systems.
+
+    Attributes:
+        question: name of the question.
+        first: one system.
+        second: the other.
+        items: number of items that both have.
+        difference: first minus second, mean over items.
+        interval: BCa bootstrap over items, None with fewer than two.
+        permutation: two-sided p value of the paired permutation test.
+        wilcoxon: two-sided p value of the signed-rank test.
+        adjusted: `permutation` after Holm's correction within the question.
+    """
 
     question: str
     first: str
@@ -58,7 +79,21 @@ class Comparison:
 
 @dataclass(frozen=True)
 class PreferenceScore:
-    """An A/B pair. share: of the decided pages that prefer `first`; low, high: Wilson's interval; p: the sign test's."""
+    """Result of an A/B pair.
+
+    Attributes:
+        question: name of the question.
+        first: one system.
+        second: the other.
+        wins_first: pages that prefer the first.
+        wins_second: pages that prefer the second.
+        ties: pages without a preference.
+        share: wins of the first among the pages with a preference, None without any.
+        low: lower end of Wilson's interval.
+        high: upper end.
+        p: two-sided p value of the sign test.
+        adjusted: `p` after Holm's correction within the question.
+    """
 
     question: str
     first: str
@@ -75,7 +110,13 @@ class PreferenceScore:
 
 @dataclass(frozen=True)
 class Agreement:
-    """alpha: Krippendorff's; correlation: median r with the others, over raters who share enough clips with them."""
+    """Inter-rater agreement on one question.
+
+    Attributes:
+        question: name of the question.
+        alpha: Krippendorff's, interval data.
+        correlation: median over raters of the correlation with the others; raters with little overlap do not count.
+    """
 
     question: str
     alpha: float | None
@@ -84,7 +125,13 @@ class Agreement:
 
 @dataclass(frozen=True)
 class RuleVariant:
-    """The means when one rule is set another way. label: the setting."""
+    """Means under another setting of one rule.
+
+    Attributes:
+        label: the setting.
+        raters_out: raters that the rule excludes.
+        means: (question, system) -> mean.
+    """
 
     label: str
     raters_out: int
@@ -93,7 +140,18 @@ class RuleVariant:
 
 @dataclass(frozen=True)
 class StudyResults:
-    """Everything that the report shows. alone: step -> raters that it would exclude from the unscreened data."""
+    """Everything that the report shows.
+
+    Attributes:
+        screened: outcome of the screening.
+        scores: of each system and question.
+        comparisons: of each pair of systems.
+        preferences: of each A/B pair.
+        agreements: of each question.
+        correlations: rater -> (r with the others before screening, shared clips).
+        reference_variants: means under each reading of the hidden-reference rule.
+        alone: rule -> raters that it alone would exclude from the unscreened data.
+    """
 
     screened: ScreeningResult
     scores: tuple[SystemScore, ...]
@@ -108,7 +166,17 @@ class StudyResults:
 def analyse(
     data: StudyData, seed: int = 0, protocol: Sequence[Mapping[str, Any]] | None = None, ddof: int = 1
 ) -> StudyResults:
-    """Screen, then score. `seed` drives the bootstrap and the permutations."""
+    """Screen the data, then compute all results.
+
+    Args:
+        data: of the study.
+        seed: of bootstrap and permutations.
+        protocol: of the screening, None for the default.
+        ddof: of the CrowdMOS variances.
+
+    Raises:
+        InputError: the protocol is not allowed.
+    """
     rng = np.random.default_rng(seed)
     screened = screening.screen(data, protocol)
     kept = screened.data
@@ -138,7 +206,7 @@ def _score(
     values = z[~np.isnan(z)]
     n = len(values)
     plain = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n)) if n > 1 else None
-    # An item's ratings stay together: resampling their sum and count keeps the mean of all ratings as the statistic.
+    # Items are resampled with all their ratings: from sums and counts the statistic is the mean of all ratings.
     columns = np.stack([np.nansum(z, axis=0), (~np.isnan(z)).sum(axis=0)], axis=1)
     bootstrap = None
     if len(columns) > 1:
@@ -206,13 +274,13 @@ def _agreement(data: StudyData, question: str) -> Agreement:
 
 
 def _reference_variants(data: StudyData, protocol: Sequence[Mapping[str, Any]] | None) -> list[RuleVariant]:
-    """The paper does not say on how many items a reference below 85 excludes: all three readings, and none."""
+    """The paper does not say on how many items a reference below 85 excludes: all three readings, and no rule."""
     if not any(r.role == "reference" for r in data.ratings):
         return []
     steps = list(screening.DEFAULT_PROTOCOL if protocol is None else protocol)
     others = [step for step in steps if step.get("step") != "hidden_reference"]
     place = next((i for i, step in enumerate(steps) if step.get("step") == "hidden_reference"), len(others))
-    out = [RuleVariant("no such rule", 0, screening.screen(data, others).steps[-1].means)]
+    out = [RuleVariant("not applied", 0, screening.screen(data, others).steps[-1].means)]
     for mode in screening_rules.REFERENCE_MODES:
         result = screening.screen(data, [*others[:place], {"step": "hidden_reference", "mode": mode}, *others[place:]])
         count = sum(e.step == "hidden_reference" for e in result.exclusions)

@@ -1,7 +1,7 @@
-"""Who is left out, and why: the paper's rules, CrowdMOS's, and those of ITU-R BS.1534-3.
+"""Post-screening: a protocol of named steps is run over the data.
 
-A protocol is a list of named steps, each a pure function from data and thresholds to exclusions. They run in order, each
-on what the ones before left; every exclusion says who, which step and why, and the means are noted after every step.
+Each step applies one rule to what the steps before it left. Every exclusion is logged with step, rater and reason, and the
+means are recorded after every step.
 """
 
 from __future__ import annotations
@@ -26,12 +26,21 @@ DEFAULT_PROTOCOL: tuple[Mapping[str, Any], ...] = (
     {"step": "crowdmos_correlation"},
     {"step": "crowdmos_outliers"},
 )
-"""What a study that says nothing else does: the paper's section 3.3, with the checks of our own pages before it."""
+"""The paper's section 3.3, preceded by the checks of our own pages."""
 
 
 @dataclass(frozen=True)
 class ScreeningStep:
-    """What one step did. means: (question, system) -> mean after it."""
+    """Outcome of one step.
+
+    Attributes:
+        name: of the rule.
+        thresholds: all of them, defaults included.
+        exclusions: made by this step.
+        raters_left: number of raters after it.
+        ratings_left: number of ratings after it.
+        means: (question, system) -> mean after it.
+    """
 
     name: str
     thresholds: Mapping[str, Any]
@@ -43,19 +52,32 @@ class ScreeningStep:
 
 @dataclass(frozen=True)
 class ScreeningResult:
-    """The data that are left, and how they became so. The first step is "all": the data as they came."""
+    """Outcome of a protocol.
+
+    Attributes:
+        data: what is left.
+        steps: the first is "all": the data before screening.
+    """
 
     data: StudyData
     steps: tuple[ScreeningStep, ...]
 
     @property
     def exclusions(self) -> list[Exclusion]:
-        """Every exclusion in order."""
+        """All exclusions in order."""
         return [exclusion for step in self.steps for exclusion in step.exclusions]
 
 
 def screen(data: StudyData, protocol: Sequence[Mapping[str, Any]] | None = None) -> ScreeningResult:
-    """Run a protocol; raters taken out by hand go first. Thresholds that a step does not name are its defaults."""
+    """Run a protocol. Raters excluded by hand are removed first.
+
+    Args:
+        data: of the study.
+        protocol: mappings of "step" and thresholds; None for DEFAULT_PROTOCOL.
+
+    Raises:
+        InputError: a step or a threshold is unknown.
+    """
     steps = [ScreeningStep("all", {}, (), len(data.raters), len(data.ratings), means(data))]
     for entry in ({"step": "marked"}, *(DEFAULT_PROTOCOL if protocol is None else protocol)):
         name, thresholds = check_step(entry)
@@ -67,7 +89,14 @@ def screen(data: StudyData, protocol: Sequence[Mapping[str, Any]] | None = None)
 
 
 def check_step(entry: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The name of a step and all of its thresholds."""
+    """Check one step of a protocol.
+
+    Returns:
+        The name of its rule, and all thresholds, defaults included.
+
+    Raises:
+        InputError: the rule or a threshold is unknown, or a value has the wrong type.
+    """
     name = entry.get("step") if isinstance(entry, Mapping) else None
     if not isinstance(name, str) or name not in RULES:
         close = difflib.get_close_matches(str(name), RULES, 1)

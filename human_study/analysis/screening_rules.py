@@ -1,4 +1,7 @@
-"""Rules."""
+"""Rules of post-screening: those of the paper, of CrowdMOS (Ribeiro et al. 2011) and of ITU-R BS.1534-3.
+
+A rule is a pure function from data and thresholds to exclusions.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,24 @@ from musicgen.errors import InputError
 from .ratings import Rating, StudyData
 
 REFERENCE_MODES = ("any", "mean", "fraction")
+"""How often a hidden reference below the threshold excludes; the paper does not say."""
 MIN_OVERLAP = 5
-"""Fewer shared clips make a correlation of chance: with two it is always ±1."""
+"""Shared clips below which a correlation is chance: with two clips it is always ±1."""
 
 MIN_RATINGS_FOR_Z = 3
-"""A deviation within a sample needs that many ratings; with n of them |z| cannot exceed (n - 1)/√n."""
+"""Ratings of a clip that a z score needs; with n ratings |z| cannot exceed (n - 1)/√n."""
 
 
 @dataclass(frozen=True)
 class Exclusion:
-    """rating: the one that goes; None where the rater goes with everything."""
+    """An excluded rater or rating.
+
+    Attributes:
+        step: name of the rule.
+        rater: pseudonym.
+        reason: one line.
+        rating: the excluded rating; None where the rater is excluded with all ratings.
+    """
 
     step: str
     rater: str
@@ -30,7 +41,7 @@ class Exclusion:
 
 
 def marked(data: StudyData) -> list[Exclusion]:
-    """Raters taken out by hand or by the headphone check."""
+    """Raters excluded by hand or by the headphone check."""
     return [Exclusion("marked", rater, reason) for rater, reason in sorted(data.marked.items())]
 
 
@@ -44,7 +55,7 @@ def attention(data: StudyData, *, allowed_failures: int = 0) -> list[Exclusion]:
 
 
 def full_listening(data: StudyData, *, minimum: float = 0.97) -> list[Exclusion]:
-    """Raters who rated a clip without hearing `minimum` of it (the paper: the full clip)."""
+    """Raters who rated a clip after hearing less than `minimum` of it (the paper, section 3.3: the full clip)."""
     return [
         Exclusion("full_listening", rater, f"heard {least:.0%} of a clip: less than {minimum:.0%}")
         for rater, own in _by_rater(data)
@@ -55,15 +66,26 @@ def full_listening(data: StudyData, *, minimum: float = 0.97) -> list[Exclusion]
 def hidden_reference(
     data: StudyData, *, below: float = 85, mode: str = "mean", fraction: float = 0.15
 ) -> list[Exclusion]:
-    """Raters of the hidden reference below 85 (the paper, which does not say how often): on `any` item, on the `mean`
-    over their items, or on more than a `fraction` of them."""
+    """Raters who rated the hidden reference below 85 (the paper, section 3.3).
+
+    The paper does not say how often that is allowed.
+
+    Args:
+        data: of the study.
+        below: threshold on the scale.
+        mode: "any" item; the "mean" over the rater's items; more than a "fraction" of the items.
+        fraction: for the mode "fraction".
+
+    Raises:
+        InputError: the mode is unknown.
+    """
     if mode not in REFERENCE_MODES:
         raise InputError(f"hidden_reference: mode is {mode!r}: one of {', '.join(REFERENCE_MODES)}")
     return _reference_rule(data, "hidden_reference", below, mode, fraction)
 
 
 def too_fast(data: StudyData, *, seconds: float = 5.0) -> list[Exclusion]:
-    """Raters whose median page took under `seconds`."""
+    """Raters whose median page took less than `seconds`."""
     out = []
     for rater, own in _by_rater(data):
         times = [r.seconds for r in own if r.seconds is not None]
@@ -73,8 +95,13 @@ def too_fast(data: StudyData, *, seconds: float = 5.0) -> list[Exclusion]:
 
 
 def crowdmos_correlation(data: StudyData, *, below: float = 0.25, overlap: int = MIN_OVERLAP) -> list[Exclusion]:
-    """Raters whose correlation with the mean of the others is under `below`; who shares fewer than `overlap` clips with
-    anybody is not judged."""
+    """Raters whose correlation with the mean of the other raters is below `below`, leaving the rater out.
+
+    Args:
+        data: of the study.
+        below: threshold of Pearson's r.
+        overlap: raters who share fewer clips with others are not judged.
+    """
     out = []
     for rater, (r, shared) in correlations(data).items():
         if shared >= overlap and r < below:
@@ -85,7 +112,10 @@ def crowdmos_correlation(data: StudyData, *, below: float = 0.25, overlap: int =
 def crowdmos_strict(
     data: StudyData, *, below: float = 0.7, overlap: int = MIN_OVERLAP, ratings: int = 5
 ) -> list[Exclusion]:
-    """CrowdMOS's second pass: r under 0.7, or fewer than `ratings` ratings. It costs honest raters where clips are alike."""
+    """CrowdMOS's second pass: r below 0.7, or fewer than `ratings` ratings.
+
+    Where clips are alike in quality it excludes attentive raters too.
+    """
     few = [
         Exclusion("crowdmos_strict", rater, f"{len(own)} ratings: fewer than {ratings}")
         for rater, own in _by_rater(data)
@@ -101,7 +131,13 @@ def crowdmos_strict(
 
 
 def crowdmos_outliers(data: StudyData, *, z: float = 2.5, share: float = 0.05) -> list[Exclusion]:
-    """Ratings more than `z` standard deviations from their clip's mean; and raters with more than a `share` of such."""
+    """Ratings more than `z` standard deviations from the mean of their clip, and raters with too many of them.
+
+    Args:
+        data: of the study.
+        z: threshold of the standardised deviation.
+        share: raters with a larger share of outliers are excluded.
+    """
     outliers: dict[str, list[tuple[Rating, float]]] = {}
     for own in _by_sample(data).values():
         values = np.array([r.value for r in own])
@@ -125,14 +161,14 @@ def crowdmos_outliers(data: StudyData, *, z: float = 2.5, share: float = 0.05) -
 
 
 def bs1534_reference(data: StudyData, *, below: float = 90, fraction: float = 0.15) -> list[Exclusion]:
-    """BS.1534-3 §4.1.2: the hidden reference under 90 on more than 15 % of the items."""
+    """Raters who rated the hidden reference below 90 on more than 15 % of the items (BS.1534-3 §4.1.2)."""
     return _reference_rule(data, "bs1534_reference", below, "fraction", fraction)
 
 
 def bs1534_anchor(
     data: StudyData, *, above: float = 90, fraction: float = 0.15, anchor: str = "anchor 7000 Hz"
 ) -> list[Exclusion]:
-    """BS.1534-3 §4.1.2: the mid-range anchor over 90 on more than 15 % of the items."""
+    """Raters who rated the mid anchor above 90 on more than 15 % of the items (BS.1534-3 §4.1.2)."""
     out = []
     for rater, own in _by_rater(data):
         values = [r.value for r in own if r.system == anchor]
@@ -153,8 +189,11 @@ RULES: Mapping[str, Callable[..., list[Exclusion]]] = {
 
 
 def correlations(data: StudyData) -> dict[str, tuple[float, int]]:
-    """rater -> Pearson's r with the mean of the others over shared clips, and how many these are. Somebody who rates
-    everything alike has r = 0."""
+    """Pearson's r of each rater with the mean of the other raters, over the clips that they share.
+
+    Returns:
+        Rater -> (r, number of shared clips). A rater whose ratings are all equal has r = 0.
+    """
     totals = {sample: (sum(r.value for r in own), len(own)) for sample, own in _by_sample(data).items()}
     out = {}
     for rater, own in _by_rater(data):

@@ -1,4 +1,7 @@
-"""Results as tables: the paper's form (mean ± CI95 per system and question) in Markdown, CSV and LaTeX; the rest as rows."""
+"""Results as tables: the paper's (mean ± CI95 for each system and question), and one for each kind of result.
+
+A table is a list of rows of text, the header first. Written as Markdown, CSV or LaTeX.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ _LATEX = {"&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "$": r"\$", "{": r"\{"
 
 
 def paper(result: StudyResults) -> Rows:
-    """The paper's columns: a row a system, a column a question; the first row is the head."""
+    """The paper's table: systems are rows, questions are columns."""
     names = list(dict.fromkeys(score.question for score in result.scores))
     found = {(score.system, score.question): score for score in result.scores}
     rows = [["system", *names]]
@@ -24,7 +27,7 @@ def paper(result: StudyResults) -> Rows:
 
 
 def scores(result: StudyResults) -> Rows:
-    """Every number behind the paper's table."""
+    """All numbers behind the paper's table."""
     head = ["question", "system", "mean", "CI95 CrowdMOS", "CI95 plain", "bootstrap low", "bootstrap high", "ratings",
             "raters", "items", "var samples", "var raters", "var rest"]  # fmt: skip
     return [head] + [
@@ -64,7 +67,7 @@ def preferences(result: StudyResults) -> Rows:
 
 
 def steps(result: StudyResults) -> Rows:
-    """How the means move with each step of the screening."""
+    """The means after each step of the screening."""
     keys = list(result.screened.steps[0].means)
     head = ["step", "thresholds", "raters out", "ratings out", "raters left", *(" ".join(key) for key in keys)]
     return [head] + [
@@ -78,7 +81,7 @@ def steps(result: StudyResults) -> Rows:
 
 
 def exclusions(result: StudyResults) -> Rows:
-    """Who went, by which step, why."""
+    """Every exclusion with step, rater and reason."""
     return [["step", "rater", "rating", "reason"]] + [
         [e.step, e.rater, " / ".join(e.rating.sample) if e.rating else "all", e.reason]
         for e in result.screened.exclusions
@@ -93,7 +96,7 @@ def agreements(result: StudyResults) -> Rows:
 
 
 def variants(result: StudyResults) -> Rows:
-    """What the reading of the hidden-reference rule changes."""
+    """Means under each reading of the hidden-reference rule."""
     keys = list(result.reference_variants[0].means) if result.reference_variants else []
     return [["rule", "raters out", *(" ".join(key) for key in keys)]] + [
         [v.label, str(v.raters_out), *(_number(v.means.get(key)) for key in keys)] for v in result.reference_variants
@@ -101,12 +104,12 @@ def variants(result: StudyResults) -> Rows:
 
 
 def alone(result: StudyResults) -> Rows:
-    """Whom each step would exclude from the unscreened data."""
+    """Number of raters that each rule would exclude from the unscreened data."""
     return [["step alone", "raters out"]] + [[name, str(count)] for name, count in result.alone.items()]
 
 
 def markdown(rows: Rows) -> str:
-    """A table for a README."""
+    """A table as Markdown."""
     safe = [[cell.replace("|", r"\|").replace("\n", " ") for cell in row] for row in rows]
     lines = ["| " + " | ".join(row) + " |" for row in safe]
     lines.insert(1, "|" + "---|" * len(rows[0]))
@@ -114,12 +117,12 @@ def markdown(rows: Rows) -> str:
 
 
 def csv(rows: Rows) -> str:
-    """A table for a spreadsheet."""
+    """A table as CSV."""
     return to_csv([dict(zip(rows[0], row, strict=True)) for row in rows[1:]])
 
 
 def latex(rows: Rows) -> str:
-    """A booktabs table; ± is set in mathematics."""
+    """A table as a booktabs tabular; ± is set in math mode."""
     lines = [" & ".join(_tex(cell) for cell in row) + r" \\" for row in rows]
     columns = "l" + "c" * (len(rows[0]) - 1)
     return "\n".join(

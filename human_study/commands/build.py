@@ -1,4 +1,4 @@
-"""Make a study folder from STUDY.yaml: equal length, equal loudness, blind names, a manifest and a report of the levels."""
+"""Build a study folder from STUDY.yaml: equal length, equal loudness, blind file names, a report of the levels."""
 
 from __future__ import annotations
 
@@ -23,4 +23,4 @@ def run(arguments: argparse.Namespace) -> None:
     pages = sum(page.kind == "rating" for page in study.pages.values())
     print(f"{study.path}: {len(study.clips)} clips, {pages} pages, {study.target_lufs:.2f} LUFS (levels.html)")
     ratings = pages * parsed.raters_per_sample
-    print(f"{ratings} pages will be rated: about {-(-ratings // parsed.trials_per_rater)} raters")
+    print(f"{ratings} page ratings are needed: about {-(-ratings // parsed.trials_per_rater)} raters")

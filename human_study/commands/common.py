@@ -1,4 +1,4 @@
-"""What several commands share: the study's argument, its database."""
+"""What several commands share: the study argument and its database."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ if TYPE_CHECKING:
 
 
 def add_study(parser: argparse.ArgumentParser) -> None:
-    """The options of a command that reads a study's database."""
-    parser.add_argument("study", type=Path, help="a folder that `build` made")
-    parser.add_argument("--database", metavar="URL", help="postgresql://user@host/name (default: SQLite in the folder)")
+    """Add the options of a command that uses a study's database."""
+    parser.add_argument("study", type=Path, help="study folder, made by `build`")
+    parser.add_argument(
+        "--database", metavar="URL", help="postgresql://user@host/name (default: SQLite in the study folder)"
+    )
 
 
 @contextlib.contextmanager
 def opened(arguments: argparse.Namespace) -> Iterator[tuple[Study, StudyDatabase]]:
-    """The study and its database, closed on leaving."""
+    """Open the study and its database; the database is closed at the end of the block."""
     from ..database import study_database
     from ..design import manifest
 

@@ -1,4 +1,4 @@
-"""Write the raw tables as CSV: ratings, preferences, trials, raters, events. Raters are HMACs."""
+"""Write the raw tables as CSV: ratings, preferences, trials, raters, events. Raters are pseudonyms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Try a running study on this machine with many simulated raters; prints percentiles of the time to store a page."""
+"""Load test of a running study on this machine with simulated raters; prints percentiles of the time to store a page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Screen the ratings so far: exclude raters who fail, and open their places again. Says who, which step and why."""
+"""Screen the ratings so far: exclude raters who fail, and assign their pages again. Prints rater, step and reason."""
 
 from __future__ import annotations
 
@@ -19,4 +19,4 @@ def run(arguments: argparse.Namespace) -> None:
             excluded = interim_screening.screen(connection, database, study)
         for entry in excluded:
             print(f"{entry['rater']}  {entry['step']}: {entry['reason']}")
-        print(f"{len(excluded)} raters excluded, their places are open again")
+        print(f"{len(excluded)} raters excluded, their pages are assigned again")

@@ -1,7 +1,7 @@
 """The tables. Times are seconds since 1970 (UTC); JSON columns hold lists of [start, end] in seconds of a clip.
 
-A study's rows hang on `study`; who a rater is stands in `payment` alone, so that deleting it leaves ratings of nobody.
-The migrations in migrations/ make exactly these tables (a test compares them).
+Every row belongs to a study. The identity of a rater is stored in `payment` alone: deleting that row makes the ratings
+anonymous. The migrations in migrations/ make exactly these tables (tests/human_study/test_database.py compares them).
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ lease = Table(
     Column("public_id", String(32), nullable=False, unique=True),
     _reference("rater_id", "rater.id"),
     _reference("page_id", "page.id"),
-    # open: the rater may submit until expires_at; rated: a trial exists; lost: somebody else has the place now.
+    # open: the rater may submit until expires_at; rated: a trial exists; lost: others rated the page meanwhile.
     Column("state", String(8), nullable=False),
     Column("position", Integer, nullable=False),
     Column("created_at", Float, nullable=False),
@@ -128,7 +128,7 @@ token = Table(
     _reference("rater_id", "rater.id"),
     _reference("lease_id", "lease.id", nullable=True),
     _reference("clip_id", "clip.id"),
-    # 0: the open reference (or the volume clip); 1 …: the columns of the page, from the left.
+    # 0: the open reference; from 1: the columns of the page from the left, or the clips of the headphone check.
     Column("slot", Integer, nullable=False),
     UniqueConstraint("rater_id", "lease_id", "slot"),
 )

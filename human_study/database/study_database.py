@@ -1,7 +1,8 @@
-"""The database: SQLite (WAL, synchronous=FULL) or PostgreSQL, its migrations, and its transactions.
+"""The database of a study: SQLite (WAL, synchronous=FULL) or PostgreSQL, its migrations and its transactions.
 
-A write transaction is serial: the places left on a page are counted and given away inside one, so no two raters get the
-last. What `write` returned from is on disk. This file knows tables, and nothing of pages, platforms or statistics.
+Write transactions are serialised: the raters that a page lacks are counted and the page is leased inside one transaction, so
+two raters never get the last lease. When the block of a write transaction has been left, its changes are on disk. This module
+knows nothing about web pages, recruiting platforms or statistics.
 """
 
 from __future__ import annotations
@@ -29,29 +30,44 @@ from .queries import inserted_id
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 BUSY_SECONDS = 30
-"""How long a transaction waits for another process's before it gives up."""
+"""How long a transaction waits for one of another process."""
 
 
 class StudyDatabase:
-    """One study in one database. `secret` keys the HMACs; `study_id` is set by `install`."""
+    """One study in one database.
+
+    Attributes:
+        engine: SQLAlchemy's.
+        sqlite: whether it is SQLite.
+        study_id: id of the study's row, set by `install`.
+    """
 
     def __init__(self, url: str, secret: str) -> None:
+        """Connect lazily.
+
+        Args:
+            url: SQLAlchemy URL of a SQLite or PostgreSQL database.
+            secret: key of the HMACs.
+
+        Raises:
+            InputError: the URL is malformed, or names another kind of database.
+        """
         self.engine = _engine(url)
         self.sqlite = self.engine.dialect.name == "sqlite"
         self.study_id = 0
         self._secret = secret.encode()
-        # SQLite's own wait for the writer sleeps and retries; a queue in the process is fair and quick.
+        # SQLite waits for another writer by sleeping and retrying; a lock within the process wakes at once.
         self._writer = threading.Lock() if self.sqlite else contextlib.nullcontext()
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that changes nothing."""
+        """A transaction for reading."""
         with self.engine.begin() as connection:
             yield connection
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
-        """A serial transaction, committed to disk on leaving the block and rolled back on an error."""
+        """A serialised transaction: committed to disk when the block ends, rolled back on an error."""
         with self._writer, self.engine.connect().execution_options(write=True) as connection, connection.begin():
             if not self.sqlite and self.study_id:
                 connection.execute(
@@ -64,12 +80,20 @@ class StudyDatabase:
         return hmac.new(self._secret, "\0".join(parts).encode(), hashlib.sha256).hexdigest()
 
     def dispose(self) -> None:
-        """Close every connection."""
+        """Close all connections."""
         self.engine.dispose()
 
 
 def open_database(study: Study, url: str | None = None) -> StudyDatabase:
-    """The database of a built study, migrated and filled; SQLite inside its folder unless `url` names another."""
+    """Open the database of a built study, migrate it, and install the study in it.
+
+    Args:
+        study: the study.
+        url: of the database; None for SQLite inside the study folder.
+
+    Raises:
+        InputError: the database cannot be opened, or holds another build of the study.
+    """
     secret = (study.path / SECRET).read_text().strip()
     database = StudyDatabase(url or f"sqlite:///{study.path / DATABASE}", secret)
     migrate(database)
@@ -78,7 +102,11 @@ def open_database(study: Study, url: str | None = None) -> StudyDatabase:
 
 
 def migrate(database: StudyDatabase) -> None:
-    """Bring the tables to the newest revision."""
+    """Upgrade the tables to the newest revision.
+
+    Raises:
+        InputError: the database cannot be opened.
+    """
     config = alembic.config.Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     try:
@@ -92,7 +120,11 @@ def migrate(database: StudyDatabase) -> None:
 
 
 def install(database: StudyDatabase, study: Study) -> None:
-    """Put the study's clips and pages into the database once; another build under the same name is refused."""
+    """Insert the study's clips and pages, unless they are there.
+
+    Raises:
+        InputError: the database holds another build under the same name.
+    """
     with database.write() as connection:
         row = connection.execute(select(schema.study).where(schema.study.c.name == study.settings.name)).one_or_none()
         if row is not None:
@@ -124,7 +156,7 @@ def _engine(url: str) -> sqlalchemy.Engine:
         parsed = sqlalchemy.make_url(url)
     except sqlalchemy.exc.ArgumentError as error:
         raise InputError(
-            f"database URL {url!r}: not understood; such as postgresql+psycopg://user@host/name"
+            f"database URL {url!r}: not a SQLAlchemy URL, such as postgresql+psycopg://user@host/name"
         ) from error
     if parsed.drivername in {"postgres", "postgresql"}:
         parsed = parsed.set(drivername="postgresql+psycopg")
@@ -138,13 +170,13 @@ def _engine(url: str) -> sqlalchemy.Engine:
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    # The driver must not open transactions by itself: _begin_sqlite says which kind.
+    # The driver must not begin transactions itself: _begin_sqlite chooses their kind.
     connection.isolation_level = None
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_SECONDS * 1000}"):
         connection.execute(f"PRAGMA {pragma}")
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A writer takes the lock at once: upgrading a reader fails when somebody wrote in between.
+    # A writer takes the lock at once: upgrading a read transaction fails if another one wrote meanwhile.
     immediate = connection.get_execution_options().get("write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")

@@ -1,8 +1,8 @@
-"""Samples folders in, a built study out: equal length, equal loudness, blind names, hashes, and a report of every level.
+"""From samples folders to a study folder: equal length, equal loudness, blind file names, hashes, a report of all levels.
 
-Every clip gets the gain that brings it to one common target (BS.1770 integrated loudness). Where a clip's true peak would
-pass the ceiling there, the target is lowered for all clips of the study, so that nobody is louder for having been limited.
-This file knows nothing of raters, databases or pages in a browser.
+Every clip gets the gain that brings it to one common target (BS.1770 integrated loudness). Where that would lift the true
+peak of a clip above the ceiling, the target is lowered for all clips of the study: no clip is limited or clipped. This module
+knows nothing about raters, databases or web pages.
 """
 
 from __future__ import annotations
@@ -29,15 +29,24 @@ from .stimuli import Waveform
 from .study_settings import Question, StudySettings
 
 ATTENTION_BEEPS = (3, 5, 8)
-"""How often the clips of the attention checks beep; the right answer is ten times that."""
+"""Number of beeps of the attention checks; the right answer is ten times that number."""
 
 PRACTICE_SECONDS = 3.0
-"""At most; no longer than the clips of the study."""
+"""Maximum length of the practice clip; it is no longer than the clips of the study."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """One clip of a samples folder, decoded and cut. wave: float64 [C, T]."""
+    """One clip of a samples folder, decoded and cut to length.
+
+    Attributes:
+        role: "system", "reference", "melody" or "anchor".
+        system: name of the system under test, reference or anchor.
+        item: id of the sample.
+        prompt: its text prompt.
+        wave: [C, T].
+        sha256: of the file.
+    """
 
     role: str
     system: str
@@ -49,7 +58,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Levels:
-    """What the loudness step decided. limited_by: the clip whose peak lowered the target, None where nothing did."""
+    """The outcome of loudness normalisation.
+
+    Attributes:
+        target_lufs: loudness of every clip.
+        gains_db: gain of each clip.
+        limited_by: system and item of the clip whose true peak lowered the target, None where none did.
+    """
 
     target_lufs: float
     gains_db: tuple[float, ...]
@@ -57,21 +72,32 @@ class Levels:
 
 
 def build(settings: StudySettings, out: str | Path) -> manifest.Study:
-    """Build the study folder `out`; it appears whole or not at all, and a folder with ratings is never replaced."""
+    """Build a study folder. It appears complete or not at all; a folder that holds ratings is never replaced.
+
+    Args:
+        settings: of the study.
+        out: the folder.
+
+    Returns:
+        The study.
+
+    Raises:
+        InputError: the folder is in use, or the clips do not make a study.
+    """
     out = Path(out)
     if (out / manifest.DATABASE).exists():
         raise InputError(
-            f"{out}: holds ratings ({manifest.DATABASE}): build into another folder, or move this one away"
+            f"{out}: contains ratings ({manifest.DATABASE}): build into another folder, or move this one away"
         )
     if out.exists() and any(out.iterdir()) and not (out / manifest.FILE).is_file():
-        raise InputError(f"{out}: is a folder with other files in it: name a new folder")
+        raise InputError(f"{out}: contains files that are not of a study: choose another folder")
     sources, rate = gather(settings)
     sources += anchors(settings, sources, rate)
     items = list(dict.fromkeys(source.item for source in sources))
     if settings.trials_per_rater > len(items):
         raise InputError(
             f"trials_per_rater is {settings.trials_per_rater}, and there are {len(items)} items: "
-            "a rater never meets an item twice"
+            "a rater rates an item at most once"
         )
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
@@ -80,7 +106,7 @@ def build(settings: StudySettings, out: str | Path) -> manifest.Study:
         levels = level(sources, rate, settings.target_lufs, settings.peak_dbtp)
         clips = _write_rated(work, sources, levels, rate)
         seconds = min(PRACTICE_SECONDS, sources[0].wave.shape[1] / rate)
-        clips += _write_helpers(work, settings, levels.target_lufs, rate, seconds)
+        clips += _write_test_signals(work, settings, levels.target_lufs, rate, seconds)
         pages = make_pages(settings, clips, prompts_of(sources))
         manifest.write(work, settings, clips, pages, levels.target_lufs)
         (work / "levels.html").write_text(levels_report.html(settings, clips, levels.target_lufs, levels.limited_by))
@@ -136,7 +162,13 @@ def gather(settings: StudySettings) -> tuple[list[Source], int]:
 
 
 def anchors(settings: StudySettings, sources: Sequence[Source], rate: int) -> list[Source]:
-    """The low-passed copies of the recordings that the questions ask for."""
+    """Make the low-passed anchors that the questions ask for.
+
+    Args:
+        settings: of the study.
+        sources: all clips; those with the role "reference" are filtered.
+        rate: in Hz.
+    """
     corners = sorted({corner for question in settings.questions for corner in question.anchors})
     return [
         replace(
@@ -149,22 +181,40 @@ def anchors(settings: StudySettings, sources: Sequence[Source], rate: int) -> li
 
 
 def prompts_of(sources: Sequence[Source]) -> dict[str, str]:
-    """item -> the prompt that every system answered."""
+    """Item -> the prompt that all systems share.
+
+    Raises:
+        InputError: two systems have different prompts for one item.
+    """
     prompts: dict[str, str] = {}
     for source in sources:
         if source.role == "system" and prompts.setdefault(source.item, source.prompt) != source.prompt:
-            raise InputError(f"sample {source.item}: {source.system} answers another prompt than the other systems")
+            raise InputError(f"sample {source.item}: {source.system} has another prompt than the other systems")
     return prompts
 
 
 def level(sources: Sequence[Source], rate: int, target: float, ceiling: float) -> Levels:
-    """The gain of each clip in dB, and the one target that all of them reach without passing `ceiling` dBTP."""
+    """Find the common loudness and the gain of each clip (BS.1770).
+
+    Args:
+        sources: all clips.
+        rate: in Hz.
+        target: wanted loudness in LUFS.
+        ceiling: highest true peak in dBTP.
+
+    Returns:
+        The target, lowered where a true peak would pass the ceiling, and the gains.
+
+    Raises:
+        InputError: a clip is silent.
+    """
     loudnesses, headrooms = [], []
     for source in sources:
         loudness = _loudness(source.wave, rate)
         if not math.isfinite(loudness):
             raise InputError(
-                f"{source.system}'s clip {source.item} is silent or under -70 LUFS: it has no loudness to set"
+                f"{source.system}'s clip {source.item} is silent or below -70 LUFS, "
+                "BS.1770's absolute gate: its loudness cannot be set"
             )
         loudnesses.append(loudness)
         headrooms.append(ceiling - (stimuli.true_peak(source.wave) + target - loudness))
@@ -175,7 +225,16 @@ def level(sources: Sequence[Source], rate: int, target: float, ceiling: float) -
 
 
 def make_pages(settings: StudySettings, clips: Iterable[StudyClip], prompts: dict[str, str]) -> list[StudyPage]:
-    """The pages of a study: per question one an item, for A/B one an item and pair; practice and checks besides."""
+    """The pages of a study: one for each question and item, for A/B one for each question, item and pair of systems.
+
+    Args:
+        settings: of the study.
+        clips: all clips; practice and attention clips make pages of their own.
+        prompts: item -> text prompt.
+
+    Raises:
+        InputError: a question shows the prompt, and a sample has none.
+    """
     clips = list(clips)
     found = {(clip.role, clip.system, clip.item): clip.name for clip in clips}
     items = list(dict.fromkeys(clip.item for clip in clips if clip.role == "system"))
@@ -225,7 +284,9 @@ def _write_rated(work: Path, sources: Sequence[Source], levels: Levels, rate: in
     ]
 
 
-def _write_helpers(work: Path, settings: StudySettings, target: float, rate: int, seconds: float) -> list[StudyClip]:
+def _write_test_signals(
+    work: Path, settings: StudySettings, target: float, rate: int, seconds: float
+) -> list[StudyClip]:
     clips = []
     if settings.practice:
         full = stimuli.practice_loop(rate, seconds, np.random.default_rng(settings.seed))
@@ -249,7 +310,7 @@ def _write_helpers(work: Path, settings: StudySettings, target: float, rate: int
 
 
 def _normalised(wave: Waveform, rate: int, target: float, ceiling: float) -> tuple[Waveform, float]:
-    # The practice clip is nobody's: it stops at the ceiling instead of lowering the whole study.
+    # The practice clip is not rated: it may be quieter than the target, which stays as it is.
     loudness = _loudness(wave, rate)
     gain = min(target - loudness, ceiling - stimuli.true_peak(wave)) if math.isfinite(loudness) else 0.0
     return wave * 10 ** (gain / 20), gain
@@ -267,7 +328,7 @@ def _store(
     answer: int | None = None,
 ) -> StudyClip:
     clip = audio.Audio(torch.from_numpy(np.ascontiguousarray(wave)).float(), rate)
-    # A fresh random name for every clip: neither order nor text tells where it comes from.
+    # A random name for every clip: file names reveal neither system nor order.
     name = secrets.token_hex(16)
     lossless, compressed = audio.encode(clip, ".flac"), audio.encode(clip, ".mp3")
     (work / manifest.AUDIO / f"{name}.flac").write_bytes(lossless)

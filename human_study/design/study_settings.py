@@ -1,7 +1,7 @@
-"""STUDY.yaml: what a study asks, of whom, how often. Parsed and checked once, before anything is built.
+"""STUDY.yaml: systems, questions, number of raters, levels. Read and checked once, before anything is built.
 
-Times are in seconds unless a name says otherwise; loudness is in LUFS, true peak in dBTP. This file knows the shape of a
-study, and nothing of audio, databases or pages.
+Times are in seconds unless a name says otherwise; loudness is in LUFS, true peak in dBTP. This module knows nothing about
+audio, databases or web pages.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import yaml
 from musicgen.errors import InputError
 
 SCALE = (1, 100)
-"""The paper's scale (section 3.3), both ends included."""
+"""The rating scale of the paper (section 3.3), both ends included. BS.1534-3 has 0 to 100."""
 
 BANDS = ("bad", "poor", "fair", "good", "excellent")
-"""The five equal bands beside the sliders, from below (BS.1534-3, figure 2)."""
+"""The five equal bands beside the sliders, from the bottom (BS.1534-3, figure 2)."""
 
 METHODS = ("mushra", "rating", "ab")
 OPEN_REFERENCES = ("none", "reference", "melody")
@@ -42,17 +42,21 @@ _TYPES: Mapping[str, tuple[tuple[type[Any], ...], str]] = {
     "tuple": ((list, tuple), "a list"),
     "ProlificSettings": ((Mapping,), "a mapping of names to values"),
 }
-"""First word of a field's annotation -> what YAML may hold there, and how to call it."""
+"""First word of a field's annotation -> the types that YAML may hold there, and their name in error messages."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """One thing that raters are asked about a clip.
+    """One question that raters answer about clips.
 
-    name: OVL, REL and MEL have wordings in texts/; any other name needs `text`, a wording for each language.
-    method: mushra (open and hidden reference, anchors), rating (sliders without these), ab (which of two is better).
-    open_reference: what stands at the left of the page: the recording, the melody, or none.
-    hidden_reference: the recording is rated among the systems; anchors: low-pass corners in Hz, rated as well.
+    Attributes:
+        name: OVL, REL and MEL have wordings in web/texts/; any other name needs `text`.
+        method: "mushra" (open and hidden reference, anchors), "rating" (sliders alone), "ab" (which of two is better).
+        text: language -> wording.
+        show_prompt: the page shows the text prompt.
+        open_reference: the labelled clip at the left: "reference" (the recording), "melody" or "none".
+        hidden_reference: the recording is also rated, unlabelled, among the systems.
+        anchors: corner frequencies in Hz of the low-passed recordings that are rated too (BS.1534-3 §5.1).
     """
 
     name: str
@@ -70,21 +74,27 @@ class Question:
         _one_of(f"question {self.name}: open_reference", self.open_reference, OPEN_REFERENCES)
         if any(anchor < 100 for anchor in self.anchors):
             raise InputError(
-                f"question {self.name}: an anchor of {min(self.anchors)} Hz: corners are in Hz, such as 3500"
+                f"question {self.name}: an anchor of {min(self.anchors)} Hz: at least 100 Hz, such as 3500"
             )
         if self.method == "ab" and (self.hidden_reference or self.anchors):
             raise InputError(f"question {self.name}: an A/B page compares two systems: no hidden reference, no anchors")
 
     @property
     def needs_reference(self) -> bool:
-        """Whether recordings must be there for this question."""
+        """Whether the question needs reference recordings."""
         return self.open_reference == "reference" or self.hidden_reference or bool(self.anchors)
 
 
 @dataclass(frozen=True)
 class ProlificSettings:
-    """completion_code: given to a rater after the last rating is stored; reward in pence, time in minutes;
-    verify: ask Prolific's API whether a submission is real before its rater is let in."""
+    """The study on Prolific.
+
+    Attributes:
+        completion_code: shown to a rater after the last trial is stored.
+        reward: in pence.
+        minutes: estimated duration.
+        verify: ask Prolific's API whether a submission is active before its rater is admitted.
+    """
 
     completion_code: str
     reward: int = 0
@@ -94,12 +104,35 @@ class ProlificSettings:
 
 @dataclass(frozen=True)
 class StudySettings:
-    """A study as its author wrote it.
+    """The contents of STUDY.yaml.
 
-    systems: name -> samples folder; reference, melody: samples folders with the same ids.
-    raters_per_sample: VALID raters that every clip reaches (the paper: at least 5); trials_per_rater: pages, without
-    practice and checks; seconds: length of every clip, the shortest clip's where not given.
-    minimum_heard: share of a clip that must really have been played; clock: refuse more listening than time has passed.
+    Attributes:
+        name: of the study; one database holds one build of it.
+        systems: name -> samples folder.
+        questions: at least one.
+        reference: samples folder of recordings, with the ids of the systems.
+        melody: samples folder of reference melodies, with the ids of the systems.
+        languages: files of web/texts/.
+        title: language -> title of the page.
+        consent: language -> consent text; paragraphs are separated by an empty line.
+        contact: e-mail address that raters can write to.
+        raters_per_sample: valid raters that every page reaches (the paper: at least 5).
+        trials_per_rater: rating pages, without practice page and attention checks.
+        practice: a practice page comes first.
+        headphone_check: "require" (two tries), "record" (the score alone) or "off".
+        attention_checks: number of check pages between the rating pages.
+        seconds: length of every clip; None for the length of the shortest.
+        rate: sample rate in Hz; None for the highest of the clips.
+        target_lufs: integrated loudness of every clip (BS.1770).
+        peak_dbtp: ceiling of the true peak.
+        lease_minutes: how long a page is reserved for an inactive rater.
+        minimum_heard: share of a clip that must have been played before it can be submitted.
+        clock: refuse a trial with more seconds heard than have elapsed.
+        open_link: admit raters without a code.
+        prolific: None unless raters come from Prolific.
+        retention_days: after so many days worker ids are deleted.
+        seed: of page assignment and presentation order.
+        screening: steps of the post-screening protocol; None for the default.
     """
 
     name: str
@@ -133,17 +166,18 @@ class StudySettings:
         if not _NAME.fullmatch(self.name):
             raise InputError(f"study name {self.name!r}: letters, digits, spaces and _.+()- only, at most 60")
         if not self.systems:
-            raise InputError("systems: names no system: at least one samples folder is needed")
+            raise InputError("systems: the mapping is empty: at least one samples folder is needed")
         for system in self.systems:
             if not _NAME.fullmatch(system) or system in RESERVED_SYSTEMS or system.startswith("anchor"):
                 raise InputError(
-                    f"system name {system!r}: letters, digits, spaces and _.+()- only; 'reference' is taken"
+                    f"system name {system!r}: letters, digits, spaces and _.+()- only; "
+                    "reference, melody and anchor… are reserved"
                 )
         if not self.questions:
-            raise InputError("questions: asks nothing: add OVL, REL, MEL or a question of your own")
+            raise InputError("questions: the list is empty: add OVL, REL, MEL or a question of your own")
         names = [question.name for question in self.questions]
         if len(set(names)) != len(names):
-            raise InputError(f"questions: {', '.join(names)}: every name once")
+            raise InputError(f"questions: {', '.join(names)}: every name must be unique")
         for question in self.questions:
             self._check_question(question)
         _at_least("raters_per_sample", self.raters_per_sample, 1)
@@ -151,7 +185,7 @@ class StudySettings:
         _at_least("attention_checks", self.attention_checks, 0)
         if self.attention_checks > MAX_ATTENTION_CHECKS:
             raise InputError(
-                f"attention_checks is {self.attention_checks}: at most {MAX_ATTENTION_CHECKS}, no clip twice"
+                f"attention_checks is {self.attention_checks}: at most {MAX_ATTENTION_CHECKS}, one for each check clip"
             )
         _at_least("retention_days", self.retention_days, 1)
         _at_least("lease_minutes", self.lease_minutes, 0.01)
@@ -167,11 +201,15 @@ class StudySettings:
 
     def _check_question(self, question: Question) -> None:
         if question.needs_reference and self.reference is None:
-            raise InputError(f"question {question.name}: {question.method} needs 'reference:', a folder of recordings")
+            raise InputError(
+                f"question {question.name}: {question.method} needs 'reference:', a samples folder of recordings"
+            )
         if question.open_reference == "melody" and self.melody is None:
-            raise InputError(f"question {question.name}: needs 'melody:', a folder of reference melodies")
+            raise InputError(f"question {question.name}: needs 'melody:', a samples folder of reference melodies")
         if question.method == "ab" and len(self.systems) < 2:
-            raise InputError(f"question {question.name}: A/B needs two systems, and there is {len(self.systems)}")
+            raise InputError(
+                f"question {question.name}: A/B needs at least two systems, and the study has {len(self.systems)}"
+            )
         if question.name not in BUILT_IN_QUESTIONS:
             missing = [language for language in self.languages if not question.text.get(language)]
             if missing:
@@ -179,14 +217,21 @@ class StudySettings:
 
 
 def read(path: str | Path) -> StudySettings:
-    """Read STUDY.yaml; folders in it are relative to the file."""
+    """Read STUDY.yaml.
+
+    Args:
+        path: the file; folders in it are relative to it.
+
+    Raises:
+        InputError: the file is missing, is not YAML, or a value is not allowed.
+    """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such study file")
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not readable as YAML ({' '.join(str(error).split())[:160]})") from error
+        raise InputError(f"{path}: is not valid YAML ({' '.join(str(error).split())[:160]})") from error
     settings = parse(document, str(path))
     here = path.parent
     return StudySettings(
@@ -200,7 +245,15 @@ def read(path: str | Path) -> StudySettings:
 
 
 def parse(document: Any, where: str) -> StudySettings:
-    """StudySettings from what YAML or JSON holds; `where` starts the error messages."""
+    """Parse a document that YAML or JSON was read into.
+
+    Args:
+        document: a mapping of settings.
+        where: start of error messages, such as the file's name.
+
+    Raises:
+        InputError: a setting is unknown, missing or not allowed.
+    """
     try:
         values = _known(StudySettings, document, "the study")
         values["questions"] = tuple(_question(entry) for entry in _list(values, "questions"))
@@ -216,7 +269,7 @@ def parse(document: Any, where: str) -> StudySettings:
 
 
 def as_document(settings: StudySettings) -> dict[str, Any]:
-    """What `parse` reads back, without the folders: they mean nothing on another machine."""
+    """The settings as a document that `parse` reads back, without paths of folders: they mean nothing on another machine."""
     document = {f.name: getattr(settings, f.name) for f in fields(StudySettings)}
     document["systems"] = dict.fromkeys(settings.systems, "")
     document["reference"] = "" if settings.reference is not None else None
@@ -268,7 +321,7 @@ def _known(cls: type[Any], document: Any, what: str) -> dict[str, Any]:
 
 
 def _check_type(name: str, annotation: str, value: Any) -> None:
-    # YAML turns "no" into False and 5.0 into a float: each would fail far from the line that caused it.
+    # YAML reads "no" as False and 5.0 as a float; unchecked, the error would appear far from its cause.
     first = annotation.split("|")[0].split("[")[0].strip()
     if value is None and "None" in annotation:
         return

@@ -1,7 +1,7 @@
-"""Who hears what: which page a rater gets next, in which order its clips stand, where the checks come.
+"""Page assignment: which page a rater gets next, the order of its clips, the positions of the attention checks.
 
-Pure functions; every choice follows from a seed, so a study can be replayed. This file knows no database: `leases` counts
-the free places and asks here.
+Pure functions; every choice follows from a seed, so an assignment can be reproduced. This module knows no database: `leases`
+counts the raters of each page.
 """
 
 from __future__ import annotations
@@ -17,7 +17,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class PageQuota:
-    """A rating page: how many ratings of it count, how many are under way, and how many raters it still lacks."""
+    """A rating page and its raters.
+
+    Attributes:
+        page_id: id of its row.
+        question: name of the question.
+        item: id of the sample.
+        valid: raters who submitted it and are not excluded.
+        leased: raters who hold a lease on it.
+        missing: raters that it still needs, below 1 where it needs none.
+    """
 
     page_id: int
     question: str
@@ -28,12 +37,22 @@ class PageQuota:
 
 
 def random_stream(*parts: object) -> random.Random:
-    """The random stream named by `parts`."""
+    """The random number generator that `parts` seed."""
     return random.Random("\0".join(str(part) for part in parts))
 
 
 def page_kinds(rng: random.Random, trials: int, checks: int, practice: bool) -> list[str]:
-    """The kinds of a rater's pages in order: practice first, checks somewhere between the ratings, never first of them."""
+    """The kinds of a rater's pages in order.
+
+    Args:
+        rng: a stream of this rater.
+        trials: number of rating pages.
+        checks: number of attention checks; each stands after the first rating page.
+        practice: a practice page comes first.
+
+    Returns:
+        "practice", "rating" and "attention".
+    """
     kinds = ["rating"] * trials
     for _ in range(checks):
         kinds.insert(rng.randint(min(1, len(kinds)), len(kinds)), "attention")
@@ -43,8 +62,19 @@ def page_kinds(rng: random.Random, trials: int, checks: int, practice: bool) -> 
 def choose_page(
     quotas: Iterable[PageQuota], seen_items: Collection[str], rated: Sequence[str], rng: random.Random
 ) -> PageQuota | None:
-    """The next page: never an item twice; then the page that lacks most raters, then the question this rater met least
-    (`rated` lists the questions so far), then chance. None where nothing is left for this rater."""
+    """Choose the next rating page.
+
+    The page that lacks most raters comes first; among equals the question that this rater answered least; then chance.
+
+    Args:
+        quotas: all rating pages.
+        seen_items: items that the rater has rated: none is repeated.
+        rated: questions of the pages that the rater has submitted.
+        rng: a stream of this rater and position.
+
+    Returns:
+        The page, None where none is left for this rater.
+    """
     met = Counter(rated)
     free = [quota for quota in quotas if quota.missing > 0 and quota.item not in seen_items]
     if not free:
@@ -54,5 +84,5 @@ def choose_page(
 
 
 def presentation_order(stimuli: Sequence[T], rng: random.Random) -> list[T]:
-    """The clips of a page from left to right."""
+    """The clips of a page in random order, from left to right."""
     return rng.sample(list(stimuli), len(stimuli))

@@ -1,4 +1,4 @@
-"""Why the server refuses a request: an HTTP status, a code that the page can translate, and one line for a person."""
+"""The error that a route answers with: an HTTP status, a code that the page translates, and a line for the log."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from musicgen.errors import MusicGenError
 
 
 class RequestRefused(MusicGenError):
-    """A request that is not carried out. extra: further fields of the answer, such as the receipt that exists already."""
+    """A request that is not carried out.
+
+    Attributes:
+        status: HTTP status.
+        code: key of the page's texts.
+        extra: further fields of the answer, such as the receipt of an earlier submission.
+    """
 
     def __init__(self, status: int, code: str, message: str, **extra: str) -> None:
         super().__init__(message)

@@ -1,7 +1,7 @@
-"""The headphone check: six clips of three tones, in an order of each rater's own; five right answers pass.
+"""The headphone check: six clips of three tones, in a random order for each rater; five right answers pass.
 
-Woods et al. 2017: over loudspeakers the antiphase tone fades in the air and is taken for the quiet one. The tones are
-`signals`'; what a failure means is the study's setting.
+Woods et al. 2017: over loudspeakers the antiphase tone cancels and is taken for the quiet one. `design.stimuli` makes the
+tones; the study's settings decide what a failure means.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_TRIES = 2
 
 
 def is_finished(study: Study, rater: Rater) -> bool:
-    """Whether the check is behind this rater: passed, or recorded, or not asked for."""
+    """Whether the rater needs no (further) headphone check: it is passed, recorded or switched off."""
     check = study.settings.headphone_check
     if check == "off":
         return True
@@ -33,7 +33,7 @@ def is_finished(study: Study, rater: Rater) -> bool:
 
 
 def clip_order(study: Study, rater: Rater) -> list[StudyClip]:
-    """The clips in this rater's order; another one at the second try."""
+    """The clips in this rater's order; the second try has another order."""
     clips = sorted((clip for clip in study.clips.values() if clip.role == "headphone"), key=lambda clip: clip.system)
     return assignment.presentation_order(
         clips, assignment.random_stream("headphones", rater.seed, rater.headphone_tries)
@@ -41,7 +41,7 @@ def clip_order(study: Study, rater: Rater) -> list[StudyClip]:
 
 
 def audio_tokens(connection: Connection, study: Study, rater: Rater) -> list[str]:
-    """The audio tokens of the clips in order."""
+    """Audio tokens of the clips in order; made at the first call."""
     token = schema.token
     own = (token.c.rater_id == rater.id) & token.c.lease_id.is_(None)
     rows = connection.execute(select(token.c.token).where(own).order_by(token.c.slot)).all()
@@ -61,7 +61,21 @@ def audio_tokens(connection: Connection, study: Study, rater: Rater) -> list[str
 
 
 def submit(connection: Connection, database: StudyDatabase, study: Study, rater: Rater, answers: list[int]) -> bool:
-    """StudyDatabase the answers (the tone, 1 to 3, chosen for each clip); whether they pass."""
+    """Store the answers of one try.
+
+    Args:
+        connection: a write transaction.
+        database: of the study.
+        study: the study.
+        rater: who answered.
+        answers: the tone chosen for each clip, 1 to 3.
+
+    Returns:
+        Whether the try is passed.
+
+    Raises:
+        RequestRefused: the check is finished, or the number of answers is wrong.
+    """
     if is_finished(study, rater) or rater.headphone_tries >= MAX_TRIES:
         raise RequestRefused(409, "headphones_done", "the headphone check is over: reload the page")
     expected = [clip.answer for clip in clip_order(study, rater)]

@@ -1,7 +1,6 @@
-"""A lease is a rater's place on a page for some minutes. When it runs out, the place goes to whoever needs one.
+"""Leases: a page is reserved for a rater for some minutes. When a lease expires, the page can be assigned to others.
 
-Every function runs inside one write transaction of the store. What to choose is `design`'s; what a rating holds is
-`trials`'.
+Every function runs inside one write transaction. `assignment` chooses pages; `trials` stores what is submitted.
 """
 
 from __future__ import annotations
@@ -25,7 +24,14 @@ from .raters import Rater
 
 @dataclass(frozen=True)
 class Stimulus:
-    """A clip as one rater meets it. slot 0 is the open reference, 1 … the columns from the left."""
+    """A clip as one rater gets it.
+
+    Attributes:
+        token: audio token.
+        slot: 0 for the open reference, then the columns from the left.
+        clip_id: id of the clip's row.
+        clip: the clip.
+    """
 
     token: str
     slot: int
@@ -35,7 +41,19 @@ class Stimulus:
 
 @dataclass(frozen=True)
 class Lease:
-    """A page that a rater may submit until `expires_at` (seconds since 1970). position: 0 for the first page."""
+    """A page that a rater may submit.
+
+    Attributes:
+        id: of its row.
+        public_id: random id for requests.
+        page_id: id of the page's row.
+        page: the page.
+        state: "open", "rated" or "lost".
+        position: of the page in the rater's session, from 0.
+        created_at: seconds since 1970.
+        expires_at: seconds since 1970.
+        stimuli: open reference and clips, by slot.
+    """
 
     id: int
     public_id: str
@@ -50,7 +68,15 @@ class Lease:
 
 @dataclass(frozen=True)
 class SessionProgress:
-    """How far a rater is: pages stored, pages planned, and the page at hand. complete: there is no more to do."""
+    """Progress of a rater.
+
+    Attributes:
+        done: pages submitted, practice and attention checks included.
+        total: pages planned.
+        rated: rating pages submitted.
+        lease: the current page, None where there is none.
+        complete: no further page will come.
+    """
 
     done: int
     total: int
@@ -62,7 +88,15 @@ class SessionProgress:
 def progress(
     connection: Connection, database: StudyDatabase, study: Study, rater: Rater, paused: bool = False
 ) -> SessionProgress:
-    """Where a rater stands. Gives the next page, or the one that they were on; while paused, only the latter."""
+    """Progress of a rater; leases the next page where none is open.
+
+    Args:
+        connection: a write transaction.
+        database: of the study.
+        study: the study.
+        rater: whose progress.
+        paused: the study is paused: only an open lease is returned.
+    """
     now = time.time()
     settings = study.settings
     rng = assignment.random_stream("sequence", settings.seed, rater.seed)
@@ -83,7 +117,14 @@ def progress(
 
 
 def renew(connection: Connection, study: Study, rater: Rater, public_id: str) -> float:
-    """Prolong an open lease; the seconds that it now has."""
+    """Extend an open lease.
+
+    Returns:
+        Its new duration in seconds.
+
+    Raises:
+        RequestRefused: the lease has expired, or belongs to another rater.
+    """
     lease = find(connection, study, rater, public_id)
     if lease.state != "open" or lease.expires_at < time.time():
         raise RequestRefused(
@@ -97,7 +138,11 @@ def renew(connection: Connection, study: Study, rater: Rater, public_id: str) ->
 
 
 def find(connection: Connection, study: Study, rater: Rater, public_id: str) -> Lease:
-    """A rater's own lease, whatever its state."""
+    """A lease of this rater, whatever its state.
+
+    Raises:
+        RequestRefused: the rater has no such lease.
+    """
     row = connection.execute(
         _leases().where(schema.lease.c.public_id == public_id, schema.lease.c.rater_id == rater.id)
     ).one_or_none()
@@ -107,7 +152,14 @@ def find(connection: Connection, study: Study, rater: Rater, public_id: str) -> 
 
 
 def page_quotas(connection: Connection, database: StudyDatabase, study: Study, now: float) -> list[PageQuota]:
-    """Every rating page with the number of raters it lacks: ratings of excluded raters do not count."""
+    """All rating pages with the number of raters that each lacks. Ratings of excluded raters do not count.
+
+    Args:
+        connection: a transaction.
+        database: of the study.
+        study: the study.
+        now: seconds since 1970; leases that expired before it do not count.
+    """
     page, trial, lease, rater = schema.page, schema.trial, schema.lease, schema.rater
     valid = _counts(
         connection,
@@ -147,7 +199,7 @@ def _current(connection: Connection, database: StudyDatabase, study: Study, rate
     if row is None:
         return None
     if row.expires_at < now:
-        # The rater came back late: the page is still theirs unless others filled it meanwhile.
+        # The lease has expired: it is renewed unless the page has reached its number of raters meanwhile.
         if row.kind == "rating" and not _wanted(connection, database, study, row.page_id, now):
             connection.execute(update(lease).where(lease.c.id == row.id).values(state="lost"))
             queries.log_event(connection, database.study_id, "lease lost", row.key, rater.id)
@@ -234,7 +286,7 @@ def _give(
 
 
 def clip_ids(connection: Connection, names: Any) -> Mapping[str, int]:
-    """Row ids of clips by their names in the manifest."""
+    """Name of a clip -> id of its row."""
     rows = connection.execute(select(schema.clip.c.id, schema.clip.c.name).where(schema.clip.c.name.in_(list(names))))
     return {row.name: row.id for row in rows.all()}
 

@@ -1,7 +1,6 @@
-"""Where raters come from: Prolific's API. A plain link needs no more than `raters`.
+"""Prolific's API (docs.prolific.com/api-reference) and the parameters of its links.
 
-Facts: docs.prolific.com/api-reference. The token stays on the server. This file knows no database; the caller says what
-to do with the answers.
+The API token stays on the server. This module knows no database.
 """
 
 from __future__ import annotations
@@ -26,7 +25,16 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True)
 class ProlificSubmission:
-    """What Prolific put into the study's URL; `submission` is its SESSION_ID."""
+    """The parameters that Prolific adds to the study's URL.
+
+    Attributes:
+        worker: PROLIFIC_PID.
+        study: STUDY_ID.
+        submission: SESSION_ID.
+
+    Raises:
+        RequestRefused: a parameter is malformed.
+    """
 
     worker: str
     study: str
@@ -41,24 +49,45 @@ class ProlificSubmission:
 
 
 def completion_url(settings: StudySettings) -> str | None:
-    """Where a rater goes at the end. Only for raters whose ratings are committed."""
+    """Address that a rater is sent back to, None where the study is not on Prolific. For raters whose trials are committed."""
     if settings.prolific is None:
         return None
     return str(httpx.URL(COMPLETE, params={"cc": settings.prolific.completion_code}))
 
 
 class ProlificClient:
-    """Calls of the API, each with one answer or one error."""
+    """Client of Prolific's API."""
 
     def __init__(self, token: str, transport: httpx.BaseTransport | None = None) -> None:
+        """Make a client.
+
+        Args:
+            token: API token.
+            transport: of httpx, for tests.
+
+        Raises:
+            InputError: the token is empty.
+        """
         if not token:
-            raise InputError("no Prolific token: put it into the environment as PROLIFIC_TOKEN")
+            raise InputError("no Prolific API token: set the environment variable PROLIFIC_TOKEN")
         self._client = httpx.Client(
             base_url=API, headers={"Authorization": f"Token {token}"}, timeout=20.0, transport=transport
         )
 
     def create_study(self, settings: StudySettings, url: str, places: int) -> str:
-        """Make a draft; its id. Publishing is a step of its own, because it costs money."""
+        """Create a draft. Publishing is a separate step, because it costs money.
+
+        Args:
+            settings: of the study.
+            url: public address of the study, https.
+            places: number of raters to pay.
+
+        Returns:
+            Prolific's id of the study.
+
+        Raises:
+            InputError: the settings or the address do not fit, or Prolific refuses.
+        """
         if settings.prolific is None:
             raise InputError("the study has no 'prolific:' part: add completion_code, reward and minutes")
         if not url.startswith("https://"):
@@ -86,17 +115,25 @@ class ProlificClient:
         return str(self._call("POST", "studies/", json=document)["id"])
 
     def status(self, study_id: str) -> dict[str, Any]:
-        """The study as Prolific sees it: status, places taken, places in all."""
+        """Status, places taken and places in all, as Prolific reports them."""
         answer = self._call("GET", f"studies/{_checked(study_id)}/")
         return {name: answer.get(name) for name in ("status", "places_taken", "total_available_places")}
 
     def transition(self, study_id: str, action: str) -> str:
-        """PUBLISH, PAUSE, START or STOP a study; its status after that."""
+        """Change the state of a study.
+
+        Args:
+            study_id: Prolific's.
+            action: "PUBLISH", "PAUSE", "START" or "STOP".
+
+        Returns:
+            The new status.
+        """
         answer = self._call("POST", f"studies/{_checked(study_id)}/transition/", json={"action": action})
         return str(answer.get("status"))
 
     def is_active(self, submission: ProlificSubmission) -> bool:
-        """Whether the submission is real, belongs to the worker and study, and is not over."""
+        """Whether the submission exists, belongs to this worker and study, and is not finished."""
         try:
             answer = self._call("GET", f"submissions/{_checked(submission.submission)}/")
         except InputError:
@@ -117,7 +154,7 @@ class ProlificClient:
         except (httpx.HTTPError, ValueError) as error:
             raise InputError(f"Prolific cannot be reached ({method} {path}): {error}") from error
         if not isinstance(answer, dict):
-            raise InputError(f"Prolific answered {method} {path} with something else than an object")
+            raise InputError(f"Prolific answered {method} {path} with JSON that is not an object")
         return answer
 
 

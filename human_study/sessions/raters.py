@@ -1,6 +1,7 @@
-"""Raters: how they come in, what they agreed to, how they leave and are forgotten.
+"""Raters: admission, consent, exclusion, deletion.
 
-A worker id is kept in `payment` alone, for paying; everywhere else a person is an HMAC. Nothing here knows pages or audio.
+A worker id is stored in the table `payment` alone, for paying; everywhere else a person is an HMAC. This module knows nothing
+about pages or audio.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .errors import RequestRefused
 
 CODE_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
 CODE_LENGTH = 12
-"""Without the letters and digits that look alike: 59 bits."""
+"""59 bits; letters and digits that look alike are left out."""
 
 Rater = Row[Any]
 
@@ -35,9 +36,22 @@ def enter(
     submission: str = "",
     current: str | None = None,
 ) -> str:
-    """Let a person in, or back in; a new session token. worker: the platform's id or the personal code, None where
-    nobody can tell people apart (an open link). current: the session that the browser holds; the same person keeps it, so
-    that a second tab does not end the first."""
+    """Admit a person, or let them continue.
+
+    Args:
+        connection: a write transaction.
+        database: of the study.
+        study: the study.
+        platform: "prolific", "code" or "open".
+        language: of the page.
+        worker: worker id of the platform or invitation code; None with an open link, which cannot tell people apart.
+        submission: Prolific's id of the submission.
+        current: the session token that the browser holds. The same person keeps it, so that a second tab does not end the
+            session of the first.
+
+    Returns:
+        The session token.
+    """
     table = schema.rater
     session = secrets.token_urlsafe(32)
     worker_hmac = None if worker is None else database.keyed("worker", platform, worker)
@@ -78,7 +92,11 @@ def enter(
 
 
 def find_by_session(connection: Connection, database: StudyDatabase, session: str | None) -> Rater:
-    """The rater of a session token."""
+    """The rater who holds a session token.
+
+    Raises:
+        RequestRefused: there is none.
+    """
     rater = None
     if session:
         rater = connection.execute(
@@ -92,7 +110,16 @@ def find_by_session(connection: Connection, database: StudyDatabase, session: st
 
 
 def invite(connection: Connection, database: StudyDatabase, label: str) -> str:
-    """A new personal code."""
+    """Make an invitation code for one person.
+
+    Args:
+        connection: a write transaction.
+        database: of the study.
+        label: a note, at most 120 characters are kept.
+
+    Returns:
+        The code. The database stores its HMAC alone.
+    """
     code = "".join(secrets.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))
     connection.execute(
         insert(schema.invitation).values(
@@ -103,7 +130,14 @@ def invite(connection: Connection, database: StudyDatabase, label: str) -> str:
 
 
 def check_code(connection: Connection, database: StudyDatabase, code: str) -> str:
-    """The code in its normal form, if somebody was invited with it."""
+    """Check an invitation code.
+
+    Returns:
+        The code in normal form: lower case, without spaces around it.
+
+    Raises:
+        RequestRefused: the code is unknown.
+    """
     code = code.strip().lower()
     table = schema.invitation
     found = connection.execute(
@@ -117,13 +151,13 @@ def check_code(connection: Connection, database: StudyDatabase, code: str) -> st
 
 
 def consent(connection: Connection, rater: Rater) -> None:
-    """Note that a rater agreed; the first time counts."""
+    """Record a rater's consent; a repetition keeps the first time."""
     if rater.consented_at is None:
         connection.execute(update(schema.rater).where(schema.rater.c.id == rater.id).values(consented_at=time.time()))
 
 
 def exclude(connection: Connection, database: StudyDatabase, rater_id: int, reason: str) -> None:
-    """Take a rater's ratings out of the count; the places open again for others."""
+    """Exclude a rater: their ratings no longer count, and their pages are assigned again."""
     connection.execute(update(schema.rater).where(schema.rater.c.id == rater_id).values(excluded_for=reason[:300]))
     queries.log_event(connection, database.study_id, "excluded", reason, rater_id)
 
@@ -135,12 +169,21 @@ def include(connection: Connection, database: StudyDatabase, rater_id: int) -> N
 
 
 def export_id(database: StudyDatabase, public_id: str) -> str:
-    """The name of a rater in exports and reports."""
+    """Pseudonym of a rater in exports and reports."""
     return database.keyed("export", public_id)[:16]
 
 
 def delete_rater(connection: Connection, database: StudyDatabase, name: str) -> int:
-    """Forget a person by the name in an export, a worker id or a personal code; how many rows of `rater` went."""
+    """Delete a person with all data.
+
+    Args:
+        connection: a write transaction.
+        database: of the study.
+        name: pseudonym in exports, worker id or invitation code.
+
+    Returns:
+        Number of raters deleted.
+    """
     table = schema.rater
     wanted = {database.keyed("worker", platform, name.strip()) for platform in ("prolific", "code")}
     rows = connection.execute(
@@ -150,15 +193,18 @@ def delete_rater(connection: Connection, database: StudyDatabase, name: str) -> 
     for rater_id in ids:
         connection.execute(delete(table).where(table.c.id == rater_id))
     if ids:
-        queries.log_event(
-            connection, database.study_id, "deleted", f"{len(ids)} rater on request, with everything of theirs"
-        )
+        queries.log_event(connection, database.study_id, "deleted", f"{len(ids)} rater on request, with all data")
     return len(ids)
 
 
 def delete_expired_worker_ids(connection: Connection, database: StudyDatabase, days: int) -> int:
-    """Delete the worker ids of raters who came more than `days` ago; how many there were. Their ratings stay, and stay
-    under the same HMAC, so that nobody takes part twice."""
+    """Delete the worker ids of raters who entered more than `days` days ago.
+
+    Their ratings remain, under the same HMAC, so nobody can take part twice.
+
+    Returns:
+        Number of worker ids deleted.
+    """
     table = schema.payment
     mine = select(schema.rater.c.id).where(schema.rater.c.study_id == database.study_id)
     result = connection.execute(

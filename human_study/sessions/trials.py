@@ -1,7 +1,7 @@
-"""A submitted page: what it must hold, and how it is stored once.
+"""Trials: the checks of a submitted page, and how it is stored exactly once.
 
-The same submission may come three times (a lost answer, two tabs): the first is stored, the others get its receipt. The
-checks are here and not in the browser, because anybody can send anything.
+A submission may arrive several times (a lost response, two tabs): the first is stored, the others get its receipt. The browser
+is not trusted: all checks are made here.
 """
 
 from __future__ import annotations
@@ -26,19 +26,25 @@ from .leases import Lease, Stimulus
 from .raters import Rater
 
 EDGE_SECONDS = 0.25
-"""What may be missing or too much at a clip's ends: decoders and audio clocks differ by that."""
+"""Tolerance at both ends of a clip: decoders and audio clocks differ by that much."""
 
 CLOCK_SLACK_SECONDS = 2.0
 CHECK_TOLERANCE = 5
-"""How far an answer to an attention check may be off."""
+"""Tolerance of the answer to an attention check, in points of the scale."""
 
 Spans = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class TrialSubmission:
-    """What the page sends. values: token -> 1 … 100; preferred: token of the better clip, "" for no difference, None on
-    pages without that question; heard: token -> [start, end] in seconds of the clip."""
+    """What the page sends.
+
+    Attributes:
+        key: idempotency key.
+        values: audio token -> rating, 1 to 100.
+        preferred: token of the better clip, "" for no difference; None on pages that are not A/B.
+        heard: token -> [start, end] in seconds of the clip.
+    """
 
     key: str
     values: Mapping[str, int]
@@ -54,7 +60,22 @@ def submit(
     lease_id: str,
     submission: TrialSubmission,
 ) -> str:
-    """StudyDatabase a page; its receipt. The caller acknowledges after the transaction is committed."""
+    """Store a page. The caller acknowledges it after the transaction has been committed.
+
+    Args:
+        connection: a write transaction.
+        database: of the study.
+        study: the study.
+        rater: who submits.
+        lease_id: public id of the lease.
+        submission: the contents.
+
+    Returns:
+        The receipt.
+
+    Raises:
+        RequestRefused: the lease has expired, the page is stored with other contents, or the contents are not allowed.
+    """
     lease = leases.find(connection, study, rater, lease_id)
     body = _body(submission)
     trial = schema.trial
@@ -113,7 +134,20 @@ def submit(
 
 
 def check(study: Study, lease: Lease, submission: TrialSubmission, now: float) -> dict[str, float]:
-    """Refuse what does not answer this page; otherwise token -> share of the clip that was heard."""
+    """Check a submission against its page.
+
+    Args:
+        study: the study.
+        lease: the lease on the page.
+        submission: the contents.
+        now: seconds since 1970.
+
+    Returns:
+        Token -> share of the clip that was heard.
+
+    Raises:
+        RequestRefused: the contents do not match the page.
+    """
     columns = {stimulus.token: stimulus for stimulus in lease.stimuli if stimulus.slot > 0}
     labels = {token: chr(64 + stimulus.slot) for token, stimulus in columns.items()}
     if lease.page.method == "ab":
@@ -142,7 +176,7 @@ def check(study: Study, lease: Lease, submission: TrialSubmission, now: float) -
 
 
 def union(spans: Spans) -> list[tuple[float, float]]:
-    """The same seconds as separate spans in order."""
+    """Union of intervals, as disjoint intervals in order."""
     out: list[tuple[float, float]] = []
     for start, end in sorted(spans):
         if out and start <= out[-1][1]:

@@ -1,1 +1,1 @@
-"""The web server: routes, security, the pages that raters and the study's administrator see."""
+"""The web server: routes, security, rating page and admin page, load test."""

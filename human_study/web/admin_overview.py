@@ -1,4 +1,4 @@
-"""What the admin page shows: how far every sample and every rater is, and what looks odd."""
+"""What the admin page shows: progress of every page and rater, and flags."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ..design.manifest import Study
 from ..sessions import leases, raters
 
 QUICK_SECONDS = 5.0
-"""A median page under this is flagged."""
+"""Raters whose median page took less are flagged."""
 
 
 def study_progress(connection: Connection, database: StudyDatabase, study: Study) -> dict[str, Any]:
-    """Counts by page and by rater, flags, and the last events."""
+    """Counts for each page and rater, flags, and the last 50 events."""
     now = time.time()
     trial, event = schema.trial, schema.event
     keys = {

@@ -1,6 +1,6 @@
-"""The page of whoever runs the study, behind a token: progress, flags, pause, screening, export.
+"""The admin page: progress, flags, pause, screening, export.
 
-The token lies in the study folder (admin.token). It is exchanged for a cookie, so that no address ever holds it.
+The token in the study folder (admin.token) is exchanged for a cookie, so no URL contains it.
 """
 
 from __future__ import annotations
@@ -30,26 +30,46 @@ SESSION_SECONDS = 12 * 3600
 
 
 class LoginRequest(BaseModel):
-    """The token of admin.token."""
+    """Login.
+
+    Attributes:
+        token: the contents of admin.token.
+    """
 
     token: Annotated[str, Field(max_length=200)]
 
 
 class PauseRequest(BaseModel):
-    """paused: no new pages are given out."""
+    """Pause or resume.
+
+    Attributes:
+        paused: no new pages are assigned.
+    """
 
     paused: bool
 
 
 class ExclusionRequest(BaseModel):
-    """rater: the name in exports; excluded: or back in."""
+    """Exclude or include a rater.
+
+    Attributes:
+        rater: pseudonym in exports.
+        excluded: False to include the rater again.
+    """
 
     rater: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
     excluded: bool
 
 
 def add_routes(app: FastAPI, study: Study, database: StudyDatabase, secure: bool) -> None:
-    """Put the admin page and its endpoints into the application."""
+    """Add the admin page and its endpoints.
+
+    Args:
+        app: the application.
+        study: the study.
+        database: of the study.
+        secure: cookies are marked Secure.
+    """
     token = (study.path / ADMIN_TOKEN).read_text().strip()
     shell = render(TEMPLATE, name=study.settings.name)
 

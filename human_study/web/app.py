@@ -20,7 +20,15 @@ def create_app(
     study: Study, database: StudyDatabase, *, hosts: tuple[str, ...] = ("127.0.0.1", "localhost"), secure: bool = False,
     prolific: ProlificClient | None = None,
 ) -> FastAPI:  # fmt: skip
-    """The application. hosts: names that it answers to; secure: it is reached by https, so cookies are too."""
+    """Build the application. On this occasion worker ids past the retention period are deleted.
+
+    Args:
+        study: the study.
+        database: of the study.
+        hosts: values of the Host header that are answered.
+        secure: raters reach it by https: cookies are marked Secure.
+        prolific: client for checking submissions, None without an API token.
+    """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     with database.write() as connection:
         raters.delete_expired_worker_ids(connection, database, study.settings.retention_days)

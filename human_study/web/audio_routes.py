@@ -18,6 +18,8 @@ from .security import SESSION_COOKIE, TOKEN_PATTERN
 
 
 def add_routes(app: FastAPI, study: Study, database: StudyDatabase) -> None:
+    """Add the route of the audio files."""
+
     @functools.lru_cache(maxsize=64)
     def stored(file_name: str) -> bytes:
         return study.audio_file(file_name).read_bytes()
@@ -28,7 +30,7 @@ def add_routes(app: FastAPI, study: Study, database: StudyDatabase) -> None:
             raise RequestRefused(404, "no_audio", "no such clip")
         with database.read() as connection:
             rater = raters.find_by_session(connection, database, request.cookies.get(SESSION_COOKIE))
-            # The token is looked up, never joined to a path; and it is good for its own rater alone.
+            # The token is looked up, never joined to a path, and valid for its own rater alone.
             row = connection.execute(
                 select(schema.clip.c.name)
                 .join(schema.token, schema.token.c.clip_id == schema.clip.c.id)

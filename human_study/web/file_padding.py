@@ -1,7 +1,7 @@
-"""The same sound in a file of another length.
+"""Padding of audio files: the same samples in a file of another length.
 
-The hidden reference is the open reference: equal files would give it away to anybody who opens the browser's network
-page. Each copy gets its own padding, which decoders skip.
+The hidden reference and the open reference have the same samples. Files of equal length would identify it to anybody who
+looks at the browser's network panel, so each copy gets padding of its own, which decoders skip.
 """
 
 from __future__ import annotations
@@ -9,19 +9,29 @@ from __future__ import annotations
 import struct
 
 STREAMINFO_END = 4 + 4 + 34
-"""A FLAC file starts with its marker and one STREAMINFO block of 34 bytes behind a header of 4 (RFC 9639, §8)."""
+"""A FLAC file starts with a marker of 4 bytes and a STREAMINFO block: a header of 4 bytes, 34 of data (RFC 9639, §8)."""
 
 MAX_PADDING = 4096
 
 
 def pad_flac(data: bytes, length: int) -> bytes:
-    """Insert a PADDING block of `length` zero bytes behind STREAMINFO."""
+    """Insert a PADDING block after STREAMINFO (RFC 9639, §8.3).
+
+    Args:
+        data: a FLAC file.
+        length: of the block's data in bytes.
+    """
     last = data[4] & 0x80
     header = bytes([data[4] & 0x7F]) + data[5:STREAMINFO_END]
     return data[:4] + header + bytes([last | 1]) + struct.pack(">I", length)[1:] + bytes(length) + data[STREAMINFO_END:]
 
 
 def pad_mp3(data: bytes, length: int) -> bytes:
-    """Put an ID3v2 tag of `length` zero bytes in front; its size is written in groups of 7 bits."""
+    """Prepend an empty ID3v2.3 tag; its size is written in groups of 7 bits.
+
+    Args:
+        data: an MP3 file.
+        length: of the tag's body in bytes.
+    """
     size = bytes((length >> shift) & 0x7F for shift in (21, 14, 7, 0))
     return b"ID3\x03\x00\x00" + size + bytes(length) + data

@@ -1,6 +1,7 @@
-"""Many simulated raters against a server on this machine: how long a stored page takes, and whether any is lost.
+"""Load test: simulated raters against a server on this machine; time to store a page, and lost pages.
 
-Bounded in raters and seconds, and for 127.0.0.1 alone. The study needs `clock: false`, no headphone check and an open link.
+The number of raters and the duration are bounded, and the server must be on 127.0.0.1. The study needs `clock: false`, no
+headphone check and an open link.
 """
 
 from __future__ import annotations
@@ -24,7 +25,14 @@ RETRIES = 200
 
 @dataclass
 class LoadTestResult:
-    """acknowledged: idempotency key -> receipt; seconds: of each stored page; errors: what went wrong."""
+    """Outcome of a load test.
+
+    Attributes:
+        acknowledged: idempotency key -> receipt.
+        seconds: time to store each page.
+        errors: one line for each rater who failed.
+        retries: requests repeated because the server was unreachable.
+    """
 
     acknowledged: dict[str, str] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
@@ -32,15 +40,29 @@ class LoadTestResult:
     retries: int = 0
 
     def percentile(self, share: float) -> float:
-        """Seconds within which a `share` of the pages was stored."""
+        """Quantile of the time to store a page, in seconds; NaN without pages.
+
+        Args:
+            share: between 0 and 1.
+        """
         return float(np.quantile(self.seconds, share)) if self.seconds else float("nan")
 
 
 async def run(url: str, raters: int, seconds: float, every: float, retry: bool = False) -> LoadTestResult:
-    """`raters` raters, each submitting a page every `every` seconds, for `seconds`. retry: go on when the server is gone,
-    as the page does."""
+    """Run a load test.
+
+    Args:
+        url: of the server.
+        raters: number of simulated raters.
+        seconds: duration.
+        every: seconds between two pages of a rater.
+        retry: repeat requests while the server is unreachable, as the rating page does.
+
+    Raises:
+        InputError: the server is not on 127.0.0.1, or a bound is exceeded.
+    """
     if urlsplit(url).hostname != "127.0.0.1":
-        raise InputError(f"{url}: the load test is for a server on 127.0.0.1")
+        raise InputError(f"{url}: the load test is limited to a server on 127.0.0.1")
     if not (0 < raters <= MAX_RATERS and 0 < seconds <= MAX_SECONDS):
         raise InputError(f"{raters} raters for {seconds:g} s: at most {MAX_RATERS} raters and {MAX_SECONDS} s")
     tally = LoadTestResult()
@@ -75,7 +97,7 @@ async def _rater(
 
 
 def complete_answer(trial: dict[str, Any]) -> dict[str, Any]:
-    """A complete answer to a page."""
+    """A complete submission with random ratings."""
     tracks = trial["clips"] + ([trial["reference"]] if trial["reference"] else [])
     heard = {track["token"]: [[0.0, track["seconds"]]] for track in tracks}
     values = {clip["token"]: 1 + secrets.randbelow(100) for clip in trial["clips"]}

@@ -20,12 +20,17 @@ TEMPLATE = WEB / "templates" / "study.html"
 
 
 def texts(language: str) -> dict[str, Any]:
-    """Every text of the page in one language."""
+    """All texts of the rating page.
+
+    Args:
+        language: name of a file of texts/, without its suffix.
+    """
     document = yaml.safe_load((WEB / "texts" / f"{language}.yaml").read_text(encoding="utf-8"))
     return dict(document)
 
 
 def add_routes(app: FastAPI, study: Study) -> None:
+    """Add the rating page, its texts and its static files."""
     mimetypes.add_type("text/javascript", ".js")
     languages = study.settings.languages
     translated = {language: _study_texts(study, language) for language in languages}

@@ -1,4 +1,4 @@
-"""The endpoints that the rating page calls."""
+"""The endpoints that the rating page calls. A trial is acknowledged after its transaction has been committed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Second = Annotated[float, Field(allow_inf_nan=False, ge=0, le=3600)]
 
 
 class EntryRequest(BaseModel):
-    """Who comes: with a personal code, from Prolific, or by an open link."""
+    """Admission: with an invitation code, from Prolific, or by an open link."""
 
     model_config = ConfigDict(extra="forbid")
     language: Annotated[str, Field(max_length=8)] = "en"
@@ -40,19 +40,27 @@ class EntryRequest(BaseModel):
 
 
 class ConsentRequest(BaseModel):
-    """agreed: the box was ticked."""
+    """Consent.
+
+    Attributes:
+        agreed: the box was ticked.
+    """
 
     agreed: bool
 
 
 class HeadphoneAnswersRequest(BaseModel):
-    """The quietest tone of each clip, 1 to 3."""
+    """Answers of the headphone check.
+
+    Attributes:
+        answers: the quietest tone of each clip, 1 to 3.
+    """
 
     answers: Annotated[list[Annotated[StrictInt, Field(ge=1, le=3)]], Field(max_length=6)]
 
 
 class TrialRequest(BaseModel):
-    """One page; see `TrialSubmission`."""
+    """A submitted page; see `trials.TrialSubmission`."""
 
     model_config = ConfigDict(extra="forbid")
     key: Annotated[str, Field(pattern=r"^[0-9A-Za-z-]{8,64}$")]
@@ -64,10 +72,19 @@ class TrialRequest(BaseModel):
 def add_routes(
     app: FastAPI, study: Study, database: StudyDatabase, secure: bool, prolific: ProlificClient | None
 ) -> None:
+    """Add the endpoints.
+
+    Args:
+        app: the application.
+        study: the study.
+        database: of the study.
+        secure: cookies are marked Secure.
+        prolific: client for checking submissions.
+    """
     settings = study.settings
 
     def with_rater(request: Request, change: Callable[[Connection, Rater], Any]) -> Any:
-        """`change` in one write transaction, for the rater of a request that may change something."""
+        """Run `change` in a write transaction, for the rater of a request that passed the origin and CSRF checks."""
         security.check_origin(request)
         session = request.cookies.get(SESSION_COOKIE)
         with database.write() as connection:

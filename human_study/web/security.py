@@ -1,6 +1,6 @@
-"""What every answer and every request goes through: headers, size limit, same origin, forgery tokens.
+"""What every request and response passes: headers, body size limit, origin check, CSRF tokens.
 
-Written as plain ASGI, so that a body is counted while it comes in and never held whole beyond the limit.
+The middleware is plain ASGI: the body is counted as it arrives, and never held in memory beyond the limit.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from ..sessions.errors import RequestRefused
 
 SESSION_COOKIE = "study_session"
 TOKEN_PATTERN = r"^[0-9a-f]{32}$"
-"""Tokens of leases and audio."""
+"""Form of lease ids and audio tokens."""
 
 MAX_BODY_BYTES = 64 * 1024
-"""A page of ten clips heard in a hundred pieces each is a third of that."""
+"""Three times a page of ten clips with a hundred heard intervals each."""
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -40,7 +40,7 @@ HEADERS = {
 
 
 class SecurityMiddleware:
-    """The outermost layer: adds the headers, and refuses bodies over MAX_BODY_BYTES."""
+    """The outermost middleware: adds the headers, and refuses bodies over MAX_BODY_BYTES."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -87,7 +87,7 @@ class SecurityMiddleware:
 
 
 def check_origin(request: Request) -> None:
-    """Refuse what another site's page sends: the browser names that site, and only JSON is read."""
+    """Refuse a request that comes from another site's page, or whose body is not JSON."""
     origin = request.headers.get("origin")
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
         raise RequestRefused(403, "other_origin", f"a request from {origin[:80]} is not taken")
@@ -98,7 +98,7 @@ def check_origin(request: Request) -> None:
 
 
 def csrf_token(database: StudyDatabase, session: str) -> str:
-    """What the page must send beside its cookie; another site cannot read it."""
+    """The token that a page must send beside its session cookie; other sites cannot read it."""
     return database.keyed("csrf", session)
 
 

@@ -17,7 +17,18 @@ from ..sessions.raters import Rater
 def current_stage(
     connection: Connection, database: StudyDatabase, study: Study, rater: Rater, paused: bool
 ) -> dict[str, Any]:
-    """What a rater sees now. It follows from what is stored alone, so a reload changes nothing."""
+    """The stage of a rater's session. It follows from the database alone, so reloading the page changes nothing.
+
+    Args:
+        connection: a write transaction; the next page may be leased.
+        database: of the study.
+        study: the study.
+        rater: whose session.
+        paused: the study is paused.
+
+    Returns:
+        "stage", and what the page needs to show it.
+    """
     if rater.consented_at is None:
         return {"stage": "consent"}
     if not headphone_check.is_finished(study, rater) and rater.excluded_for is None:

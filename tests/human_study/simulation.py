@@ -21,8 +21,8 @@ def draw(rng, workers, samples, each, mu, worker_sd, sample_sd, residual_sd):
 
 
 def study(rng, honest=40, careless=8, items=30, pages=15, mus=None, residual_sd=14, worker_sd=5, sample_sd=7):
-    """(StudyData, names of the careless). Honest raters hear differences and find the hidden reference; of the careless, a third
-    click at random, a third leave everything near 50, a third rate upside down."""
+    """(StudyData, names of the careless raters). Honest raters hear differences and find the hidden reference; a third of the
+    careless click at random, a third leave all sliders near 50, a third invert the scale."""
     mus = mus or {"good": 75, "fair": 60, "anchor 3500 Hz": 30, "anchor 7000 Hz": 55, "reference": 95}
     # Recordings are alike in quality, systems are not.
     spreads = {system: 2 if system == "reference" else sample_sd for system in mus}

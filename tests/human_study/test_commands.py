@@ -91,7 +91,7 @@ def test_protocols_screening_and_deleting(rated, capsys, tmp_path):
     ("arguments", "message"),
     [
         (["build", "none.yaml"], "no such study file"),
-        (["serve", "none"], "is no built study"),
+        (["serve", "none"], "not a built study"),
         (["serve", "study.yaml"], "build it first"),
         (["serve", "none", "--host", "0.0.0.0"], "--public-url"),
         (["analyse", "none.csv"], "no such file"),
@@ -110,7 +110,7 @@ def test_errors_are_one_line_and_code_2(arguments, message, capsys, monkeypatch)
 
 def test_nobody_rated_yet(build_study, capsys):
     assert main(["analyse", str(build_study().path)]) == 2
-    assert "nobody has rated" in capsys.readouterr().err
+    assert "there are no ratings yet" in capsys.readouterr().err
 
 
 def test_power_and_import(capsys, tmp_path):

@@ -71,7 +71,7 @@ def test_equal_ratings_have_no_width():
 
 
 def test_nobody_left():
-    with pytest.raises(InputError, match="did screening take everybody"):
+    with pytest.raises(InputError, match="did screening exclude every rater"):
         crowdmos.score(np.full((2, 2), NAN))
 
 

@@ -67,7 +67,7 @@ def test_an_error_rolls_everything_back(database):
     ("url", "message"),
     [
         ("mysql://host/name", "SQLite and PostgreSQL"),
-        ("what", "not understood"),
+        ("what", "not a SQLAlchemy URL"),
         ("postgresql://nobody@127.0.0.1:1/none", "cannot open the database"),
     ],
 )

@@ -118,7 +118,7 @@ def test_names_are_blind_and_files_are_those_of_the_manifest(build_study):
     assert kinds == {"OVL": 5, "REL": 2, "MEL": 2}
     victim = next(iter(study.clips.values()))
     study.audio_file(victim.lossless).write_bytes(b"x")
-    with pytest.raises(InputError, match="not the file that"):
+    with pytest.raises(InputError, match="differs from the hash"):
         manifest.check_audio(study)
 
 
@@ -132,10 +132,10 @@ def test_no_machine_paths_in_the_manifest(build_study, study_files):
     ("change", "message"),
     [
         ({"seconds": 9.0}, "has 1.00 s"),
-        ({"trials_per_rater": 2}, "never meets an item twice"),
+        ({"trials_per_rater": 2}, "rates an item at most once"),
         ({"systems": {"a": "{a}", "b": "{b}"}}, "every system needs the same ids"),
         ({"systems": {"a": "{a}", "b": "{other}"}}, "another prompt"),
-        ({"systems": {"a": "{silent}"}}, "silent or under"),
+        ({"systems": {"a": "{silent}"}}, "silent or below"),
         ({"systems": {"a": "{none}"}}, "is it a samples folder"),
     ],
 )
@@ -159,7 +159,7 @@ def test_ratings_are_never_overwritten(build_study, study_files):
     study = build_study()
     (study.path / manifest.DATABASE).write_bytes(b"")
     (study_files / "STUDY.yaml").write_text(STUDY)
-    with pytest.raises(InputError, match="holds ratings"):
+    with pytest.raises(InputError, match="contains ratings"):
         prepare.build(study_settings.read(study_files / "STUDY.yaml"), study.path)
 
 
@@ -167,15 +167,15 @@ def test_ratings_are_never_overwritten(build_study, study_files):
     ("change", "message"),
     [
         ({"rater_per_sample": 5}, "did you mean raters_per_sample"),
-        ({"questions": []}, "asks nothing"),
+        ({"questions": []}, "the list is empty"),
         ({"questions": "OVL"}, "questions is 'OVL': expected a list"),
         ({"questions": [{"name": "OVL", "method": "mushra"}]}, "needs 'reference:'"),
         ({"questions": ["MEL"]}, "needs 'melody:'"),
         ({"questions": ["taste"]}, "no wording for en, de"),
         ({"questions": [{"name": "OVL", "method": "stars"}]}, "method is 'stars'"),
-        ({"questions": [{"name": "OVL", "method": "ab"}]}, "A/B needs two systems"),
-        ({"questions": ["OVL", "OVL"]}, "every name once"),
-        ({"systems": {"reference": "x"}}, "is taken"),
+        ({"questions": [{"name": "OVL", "method": "ab"}]}, "A/B needs at least two systems"),
+        ({"questions": ["OVL", "OVL"]}, "every name must be unique"),
+        ({"systems": {"reference": "x"}}, "are reserved"),
         ({"systems": {"=cmd": "x"}}, "system name '=cmd'"),
         ({"raters_per_sample": 0}, "raters_per_sample is 0"),
         ({"raters_per_sample": "5"}, "expected a whole number"),

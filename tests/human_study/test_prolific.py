@@ -73,7 +73,7 @@ def test_only_real_submissions_are_active(answer, real):
 def test_errors_are_one_line():
     with pytest.raises(InputError, match="answered 403 to GET"):
         client(lambda _: httpx.Response(403, text="no")).status("abc")
-    with pytest.raises(InputError, match="something else than an object"):
+    with pytest.raises(InputError, match="not an object"):
         client(lambda _: httpx.Response(200, json=[])).status("abc")
 
     def gone(request):

@@ -71,7 +71,7 @@ def test_preferences_by_hand():
 
 def test_the_hidden_reference_rule_is_shown_in_every_reading(result):
     rows = tables.variants(result)
-    assert [row[0] for row in rows[1:]] == ["no such rule", "below 85, any", "below 85, mean", "below 85, fraction"]
+    assert [row[0] for row in rows[1:]] == ["not applied", "below 85, any", "below 85, mean", "below 85, fraction"]
     counts = [int(row[1]) for row in rows[1:]]
     assert counts[0] == 0 < counts[2] <= counts[1]
 
@@ -119,7 +119,7 @@ def test_reading_a_strangers_csv(tmp_path):
         ("rater,item,system,value\na,b,c,good\n", "value is 'good'"),
         ("rater,item,system,value\na,b,c,nan\n", "finite"),
         ("rater,item,system,value,role\na,b,c,1,judge\n", "role is 'judge'"),
-        ("rater,item,system,value\n", "holds no ratings"),
+        ("rater,item,system,value\n", "contains no ratings"),
     ):
         file.write_text(text)
         with pytest.raises(InputError, match=message):
@@ -148,7 +148,7 @@ def test_webmushra(tmp_path):
     )
     assert imports.read(file, "webmushra").preferences == (Preference("u", "AB", "t1", ("ours", "theirs"), "theirs"),)
     file.write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match="no result file of webMUSHRA"):
+    with pytest.raises(InputError, match="not a result file of webMUSHRA"):
         imports.read(file, "webmushra")
     with pytest.raises(InputError, match="format is 'xml'"):
         imports.read(file, "xml")
@@ -171,7 +171,7 @@ def test_power_agrees_with_simulation():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((1.0, 40, 10), "even endless raters"),
+        ((1.0, 40, 10), "an unlimited number of raters"),
         ((0, 40, 10), "difference is 0"),
         ((5, 1, 10), "items is 1"),
         ((5, 9, 0), "trials"),
