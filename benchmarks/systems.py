@@ -109,7 +109,7 @@ def audiocraft(folder: Path, device: str, _: str) -> Generate:
     from audiocraft.modules import conditioners
 
     exported = Path(tempfile.mkdtemp()) / "audiocraft"
-    musicgen.save(musicgen.load(folder, device="cpu"), exported, layout="audiocraft")
+    musicgen.save(musicgen.load(folder, device="cpu", precision="float32"), exported, layout="audiocraft")
     # Its checkpoints name T5, which it fetches from the hub; the benchmark's stands in the folder.
     whole = MusicgenForConditionalGeneration.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -50,10 +50,16 @@ class Engines:
         with self._changed:
             return list(self._loaded)
 
+    def precision(self, name: str, precision: str) -> str:
+        """What "auto" is for a model here, "auto" itself where only loading tells; any other is itself, if it is to be had."""
+        from musicgen import checkpoint
+
+        return checkpoint.resolve_precision(self.shelf.find(name).source, self.device, precision) or precision
+
     @contextmanager
     def use(self, name: str, precision: str) -> Iterator[Scheduler]:
         """The model's scheduler, which stays loaded inside the block."""
-        key = (name, precision)
+        key = (name, self.precision(name, precision))
         engine = self._enter(key)
         try:
             yield engine

@@ -21,7 +21,7 @@ _MARKERS = ("config.json", "state_dict.bin")
 @dataclass(frozen=True)
 class Offer:
     """A model on offer. source: what `musicgen.load` takes; size: bytes of the weights; stereo, melody: None where only
-    loading it would tell."""
+    loading it would tell; separated: whether melodies were without drums and bass in training."""
 
     name: str
     source: str
@@ -30,6 +30,7 @@ class Offer:
     stereo: bool | None
     melody: bool | None
     origin: str
+    separated: bool = True
 
     @property
     def label(self) -> str:
@@ -78,6 +79,11 @@ class Shelf:
         first = next(iter(self._offers.values()))
         return FALLBACK if first.origin == "published" and FALLBACK in self._offers else first.name
 
+    def follower(self, name: str) -> Offer | None:
+        """The offer that follows a melody where `name` is chosen: itself, or for a text model the first that does."""
+        chosen = self.find(name)
+        return chosen if chosen.melody is not False else next((offer for offer in self if offer.melody), None)
+
     def find(self, name: str) -> Offer:
         """The offer of that name; InputError if there is none."""
         offer = self._offers.get(name) if isinstance(name, str) else None
@@ -95,10 +101,12 @@ def _close(name: str, known: list[str]) -> str:
 def _of_folder(path: Path, name: str, origin: str, licence: str) -> Offer:
     size = sum(file.stat().st_size for file in path.iterdir() if file.suffix in (".safetensors", ".bin", ".th", ".pt"))
     stereo = melody = None
+    separated = True
     try:
         values = json.loads((path / "config.json").read_text())
         melody = values["model_type"] == "musicgen_melody"
         stereo = values["decoder"].get("audio_channels", 1) == 2
-    except (OSError, ValueError, KeyError, TypeError):
+        separated = bool(values.get("musicgen", {}).get("melody_separated", True))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # another layout: loading it will tell
-    return Offer(name, str(path), licence, size, stereo, melody, origin)
+    return Offer(name, str(path), licence, size, stereo, melody, origin, separated)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from musicgen.errors import MusicGenError
 
@@ -17,8 +17,18 @@ from .request import Request
 if TYPE_CHECKING:
     import numpy as np
 
-    Part = tuple[np.ndarray, int]
     Report = Callable[[float, str], None]
+
+
+class Part(NamedTuple):
+    """The next sound of a clip. samples: float32 [C, n]; rate: Hz; precision: in which the model computes; unknown: the share
+    of the description that it does not know, 0 to 1."""
+
+    samples: np.ndarray
+    rate: int
+    precision: str
+    unknown: float
+
 
 START_SECONDS, SECONDS_PER_SECOND = 30.0, 1.5
 """GPU time asked for: to load a model, and for each second of sound. What is not used is not counted."""
@@ -54,7 +64,7 @@ def lent(
             if isinstance(part, MusicGenError):
                 raise part
             yield part
-            made += part[0].shape[1] / part[1]
+            made += part.samples.shape[1] / part.rate
             report(min(1.0, made / request.duration), f"{made:.0f} of {request.duration:g} s")
 
     return parts

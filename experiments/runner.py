@@ -53,7 +53,7 @@ def run_row(place: Place, experiment: str, plan: Plan, name: str, seed: int, sca
     validation = train(recipe, folder, place.device)
     trained_in = time.monotonic() - started
     if plan.planted is not None:
-        model = musicgen.load(folder / "model", place.device)
+        model = musicgen.load(folder / "model", place.device, "float32")
         measured = {"memorisation": memorisation.measure(model, place.corpus, scale.planted or plan.planted)}
     else:
         measured = measure(place, plan, recipe, folder, row, name, scale)

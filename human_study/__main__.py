@@ -1,4 +1,4 @@
-"""python -m human_study COMMAND. Exit codes: 0 done, 2 something the caller can mend, 130 interrupted."""
+"""python -m human_study COMMAND. Exit codes: `musicgen.commandline`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from musicgen.errors import MusicGenError
+from musicgen import commandline, extras
 
 COMMANDS = {
     "build": "build a study folder from STUDY.yaml and samples folders",
@@ -25,7 +25,14 @@ COMMANDS = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@commandline.entry()
+def main(arguments: Sequence[str] | None = None) -> int | None:
+    with extras.needed("study", "a listening study"):
+        options = _parser().parse_args(arguments)
+        return options.run(options)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m human_study", description="Listening studies, from clips to tables."
     )
@@ -37,15 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         subparser = subparsers.add_parser(name, help=summary, description=command.__doc__)
         command.add_arguments(subparser)
         subparser.set_defaults(run=command.run)
-    options = parser.parse_args(arguments)
-    try:
-        return int(options.run(options) or 0)
-    except MusicGenError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    return parser
 
 
 if __name__ == "__main__":

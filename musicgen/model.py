@@ -7,8 +7,9 @@ writing weights is `musicgen.checkpoint`'s business; sampling, patterns and audi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,12 +19,13 @@ from musicgen.audio import Audio
 from musicgen.conditioners.clap import ClapConditioner
 from musicgen.conditioners.condition import Condition
 from musicgen.conditioners.melody import Melody, MelodyConditioner, MelodyInput
-from musicgen.conditioners.text import T5Conditioner
+from musicgen.conditioners.text import NoText, T5Conditioner
 from musicgen.errors import CheckpointError, InputError
 from musicgen.generate import Guided, Runner, Step, generate_codes, guided
 from musicgen.lm import LanguageModel
-from musicgen.options import MAX_DURATION, GenerationOptions, check_duration
+from musicgen.options import MAX_DURATION, GenerationOptions, check_duration, check_text
 from musicgen.patterns import Pattern, stereo_partial_delay
+from musicgen.recordings import AudioInput, is_pair, recording
 from musicgen.sampling import ClipStream, clip_seeds
 from musicgen.streaming import StreamDecoder
 from musicgen.tokenizer import DacTokenizer, EncodecTokenizer, StereoTokenizer, frame_rate, frames_of
@@ -32,7 +34,8 @@ from musicgen.windows import Window, plan
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all) after each step; an exception it raises ends the generation."""
 
-AudioInput = str | os.PathLike[str] | Audio
+Options = GenerationOptions | Mapping[str, Any] | None
+"""Options, a dict of some of their fields, or None for all defaults."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class MusicGen(nn.Module):
         lm: LanguageModel,
         pattern: Pattern,
         tokenizer: EncodecTokenizer | DacTokenizer | StereoTokenizer,
-        text: T5Conditioner | ClapConditioner,
+        text: T5Conditioner | ClapConditioner | NoText,
         melody: MelodyConditioner | None = None,
         *,
         max_duration: float = 30.0,
@@ -81,6 +84,8 @@ class MusicGen(nn.Module):
         self.melody = melody
         self.max_duration = max_duration
         self.name = name
+        self.precision = "float32"
+        """Of the language model, as it was loaded."""
         self.engine: Runner | None = None
         """Runs the language model in its stead, where the model was loaded to generate."""
         self.requires_grad_(False).eval()
@@ -104,27 +109,35 @@ class MusicGen(nn.Module):
     def device(self) -> torch.device:
         return self.lm.embedding.weight.device
 
+    def unknown(self, prompt: str | None) -> float:
+        """The share of a description's tokens that the model's vocabulary lacks, 0 to 1: how much of it it cannot follow."""
+        return self.text.unknown(prompt) if prompt else 0.0
+
     def generate(
         self,
-        prompts: str | Sequence[str | None],
+        prompts: str | Sequence[str | None] | None,
         duration: float = 10.0,
         *,
         seed: int | Sequence[int] | None = None,
         melody: MelodyInput | Sequence[MelodyInput | None] | None = None,
         continue_from: AudioInput | Sequence[AudioInput] | None = None,
-        options: GenerationOptions | None = None,
-        separate: bool = True,
+        options: Options = None,
+        separate: bool | None = None,
         progress: Progress | None = None,
     ) -> torch.Tensor:
         """Waveforms, float32 [B, C, samples] at `sample_rate` Hz, one clip a prompt: the decoder's output as it is.
 
-        prompts: descriptions; None or "" generates without text.
+        prompts: one description or several; None or "" generates without text.
         duration: seconds of the result, given audio included; pieces longer than `max_duration` are made in windows.
         seed: clip i draws from `seed + i`; a list gives one seed a clip; None draws fresh ones. A clip depends on its own
             seed only, not on the clips beside it.
-        melody: one for all clips or a list of one a clip (None: this clip has none). A file, an `Audio`, or chroma frames.
-        continue_from: audio that the clip starts with, one for all or one a clip, all of one length.
-        separate: drop drums and bass from the melody (Demucs); False for clean or hummed input.
+        melody: one for all clips or a list of one a clip (None: this clip has none). A file, an `Audio`, (samples, rate), or
+            chroma frames [frames, 12].
+        continue_from: audio that the clip starts with, one for all or one a clip, all of one length. A file, an `Audio`, or
+            (samples, rate).
+        options: sampling and guidance, as `GenerationOptions` or as a dict of its fields.
+        separate: drop drums and bass from the melody (Demucs); False for clean or hummed input. None does as the model's
+            training did: yes for the published ones, no for the embedded ones.
 
         Raises InputError for anything that cannot be generated, before the first step.
         """
@@ -136,14 +149,14 @@ class MusicGen(nn.Module):
 
     def generate_codes(
         self,
-        prompts: str | Sequence[str | None],
+        prompts: str | Sequence[str | None] | None,
         duration: float = 10.0,
         *,
         seed: int | Sequence[int] | None = None,
         melody: MelodyInput | Sequence[MelodyInput | None] | None = None,
         continue_from: AudioInput | Sequence[AudioInput] | None = None,
-        options: GenerationOptions | None = None,
-        separate: bool = True,
+        options: Options = None,
+        separate: bool | None = None,
         progress: Progress | None = None,
     ) -> torch.Tensor:
         """Codes [B, K, T] in place of waveforms; arguments as for `generate`."""
@@ -162,8 +175,8 @@ class MusicGen(nn.Module):
         seed: int | None = None,
         melody: MelodyInput | None = None,
         continue_from: AudioInput | None = None,
-        options: GenerationOptions | None = None,
-        separate: bool = True,
+        options: Options = None,
+        separate: bool | None = None,
         progress: Progress | None = None,
     ) -> Iterator[torch.Tensor]:
         """One clip as it is made: parts [C, n] of about `chunk` seconds, which joined are what `generate` returns.
@@ -198,16 +211,17 @@ class MusicGen(nn.Module):
 
     def piece(
         self,
-        prompts: str | Sequence[str | None],
+        prompts: str | Sequence[str | None] | None,
         duration: float,
         seed: int | Sequence[int] | None,
         melody: MelodyInput | Sequence[MelodyInput | None] | None,
         continue_from: AudioInput | Sequence[AudioInput] | None,
-        options: GenerationOptions | None,
-        separate: bool,
+        options: Options,
+        separate: bool | None,
     ) -> Piece:
         """What `generate` is asked for, checked: everything that can be wrong is found here. Arguments as for `generate`."""
-        options = options if options is not None else GenerationOptions()
+        if not isinstance(options, GenerationOptions):
+            options = GenerationOptions.from_dict(options if options is not None else {})
         texts = check_prompts(prompts)
         total = frames_of(self.tokenizer, check_duration(duration))
         together = 2 if self.pattern == stereo_partial_delay(self.pattern.num_codebooks) and self.channels == 2 else 1
@@ -253,6 +267,10 @@ class MusicGen(nn.Module):
             cross_attention=self.lm.config.cross_attention,
         )  # fmt: skip
 
+    def read_given(self, file: str | os.PathLike[str]) -> Audio:
+        """A recording to continue, at the model's rate and with its channels; no longer than a result may be."""
+        return audio.read(file, MAX_DURATION, channels=self.channels, rate=self.sample_rate)
+
     def num_steps(self, piece: Piece) -> int:
         """Steps of the model that a piece takes, over all its windows."""
         return sum(self._num_steps(window) for window in piece.windows)
@@ -268,7 +286,7 @@ class MusicGen(nn.Module):
         return text, self.text([options.negative_prompt] * len(texts))
 
     def _melodies(
-        self, melody: MelodyInput | Sequence[MelodyInput | None] | None, batch: int, separate: bool
+        self, melody: MelodyInput | Sequence[MelodyInput | None] | None, batch: int, separate: bool | None
     ) -> list[Melody | None]:
         if melody is None:
             return [None] * batch
@@ -277,7 +295,7 @@ class MusicGen(nn.Module):
                 f"the model {self.name or '(unnamed)'} follows text only: a melody needs a melody model, such as "
                 "facebook/musicgen-melody"
             )
-        if isinstance(melody, (list, tuple)):
+        if isinstance(melody, (list, tuple)) and not is_pair(melody):
             if len(melody) != batch:
                 raise InputError(f"{len(melody)} melodies for {batch} prompts: pass one, or one a prompt")
             return [None if one is None else self.melody.prepare(one, separate=separate) for one in melody]
@@ -289,12 +307,12 @@ class MusicGen(nn.Module):
         """Codes [B, K, P] of the audio to go on from."""
         if given is None:
             return None
-        each = list(given) if isinstance(given, (list, tuple)) else [given]
+        each = list(given) if isinstance(given, (list, tuple)) and not is_pair(given) else [given]
         if len(each) not in (1, batch):
             raise InputError(f"{len(each)} clips to continue for {batch} prompts: pass one, or one a prompt")
         waves = []
         for one in each:
-            clip = one if isinstance(one, Audio) else audio.read(one)  # type: ignore[arg-type]
+            clip = recording(one, "the audio to continue from", self.read_given)  # type: ignore[arg-type]
             if not bool(torch.isfinite(clip.wave).all()):
                 raise InputError("the audio to continue from holds NaN or infinite samples")
             waves.append(clip.with_channels(self.channels).resampled(self.sample_rate).wave)
@@ -312,12 +330,12 @@ class MusicGen(nn.Module):
         return self.tokenizer.encode(batch_wave).expand(batch, -1, -1)
 
 
-def check_prompts(prompts: str | Sequence[str | None]) -> list[str | None]:
+def check_prompts(prompts: str | Sequence[str | None] | None) -> list[str | None]:
     """The prompts as a list, if each is text or None."""
-    texts: list[str | None] = [prompts] if isinstance(prompts, str) else list(prompts)
+    try:
+        texts = [prompts] if prompts is None or isinstance(prompts, str) else list(prompts)
+    except TypeError:
+        texts = [check_text("the prompt", prompts)]
     if not texts:
         raise InputError("the list of prompts is empty: pass at least one ('' generates without text)")
-    for text in texts:
-        if text is not None and not isinstance(text, str):
-            raise InputError(f"the prompt {text!r} is not text")
-    return texts
+    return [None if one is None else check_text("the prompt", one) for one in texts]

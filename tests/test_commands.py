@@ -97,8 +97,8 @@ def test_melody_and_continuation(tmp_path: Path, capsys) -> None:
     assert run("generate", "--from-file", first, "--melody", MELODY, "--output", tmp_path / "again.wav") == 0
     assert_same_sound(tmp_path / "again.wav", first)
     other = GOLDEN / "chroma" / "melody_b.wav"
-    with pytest.warns(UserWarning, match=r"melody_b\.wav is not the file 'melody_a\.wav'"):
-        run("generate", "--from-file", first, "--melody", other, "--output", tmp_path / "other.wav")
+    run("generate", "--from-file", first, "--melody", other, "--output", tmp_path / "other.wav")
+    assert f"warning: {other} is not the file 'melody_a.wav'" in capsys.readouterr().err
 
 
 def test_models_lists_what_can_be_loaded(capsys) -> None:

@@ -31,6 +31,9 @@ from .study_settings import Question, StudySettings
 ATTENTION_BEEPS = (3, 5, 8)
 """Number of beeps of the attention checks; the right answer is ten times that number."""
 
+MAX_SECONDS = 600.0
+"""Of a system's clip, before it is cut to the study's length."""
+
 PRACTICE_SECONDS = 3.0
 """Maximum length of the practice clip; it is no longer than the clips of the study."""
 
@@ -131,7 +134,7 @@ def gather(settings: StudySettings) -> tuple[list[Source], int]:
     if settings.melody is not None:
         folders.append(("melody", "melody", samples.read(settings.melody)))
     items = list(folders[0][2].by_id())
-    decoded = []
+    clips = []
     for role, system, folder in folders:
         by_id = folder.by_id()
         lacking = [item for item in items if item not in by_id]
@@ -141,20 +144,23 @@ def gather(settings: StudySettings) -> tuple[list[Source], int]:
                 f"{folder.path}: {system} and {folders[0][1]} hold different clips ({', '.join((lacking + extra)[:3])}, "
                 f"{len(lacking + extra)} in all): every system needs the same ids"
             )
-        decoded += [(role, system, by_id[item], audio.read(folder.file(by_id[item]))) for item in items]
-    rate = settings.rate or max(clip.rate for *_, clip in decoded)
-    channels = max(min(2, clip.wave.shape[0]) for *_, clip in decoded)
-    shortest = min(decoded, key=lambda entry: entry[3].duration)
-    seconds = settings.seconds or shortest[3].duration
-    if shortest[3].duration < seconds - 1 / rate:
+        clips += [(role, system, by_id[item], folder.file(by_id[item])) for item in items]
+    # Once to know what they have in common, and once more at that rate: whole recordings are never in memory together.
+    extents = [audio.measure(file, MAX_SECONDS) for *_, file in clips]
+    rate = settings.rate or max(extent.rate for extent in extents)
+    channels = max(min(2, extent.channels) for extent in extents)
+    shortest = min(range(len(clips)), key=lambda index: extents[index].duration)
+    seconds = settings.seconds or extents[shortest].duration
+    if extents[shortest].duration < seconds - 1 / rate:
+        _, system, sample, _ = clips[shortest]
         raise InputError(
-            f"seconds is {seconds:g}, and {shortest[1]}'s clip {shortest[2].id} has {shortest[3].duration:.2f} s: "
+            f"seconds is {seconds:g}, and {system}'s clip {sample.id} has {extents[shortest].duration:.2f} s: "
             "shorten the study's clips or replace this one"
         )
     length = int(seconds * rate)
     sources = []
-    for role, system, sample, clip in decoded:
-        wave = clip.resampled(rate).with_channels(channels).wave[:, :length].double().numpy()
+    for role, system, sample, file in clips:
+        wave = audio.read(file, MAX_SECONDS, channels=channels, rate=rate).wave[:, :length].double().numpy()
         # Resampling may end a sample early: the missing one is silence under the fade.
         wave = np.pad(wave, ((0, 0), (0, length - wave.shape[1])))
         sources.append(Source(role, system, sample.id, sample.prompt, stimuli.faded(wave, rate), sample.sha256))

@@ -38,6 +38,8 @@ def join(text: Condition, melody: Condition | None, *, cross_attention: bool) ->
     """Text by cross-attention, or [melody | text] as a prefix for models without it."""
     if cross_attention:
         return Conditions(cross=text.values, cross_mask=text.mask)
+    if melody is None and text.values.shape[1] == 0:
+        return Conditions()
     if melody is None:
         return Conditions(prefix=text.values, prefix_mask=text.mask)
     return Conditions(

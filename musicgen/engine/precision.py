@@ -11,9 +11,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from musicgen.engine import packed
 from musicgen.engine.linear import Int4Linear, Int8Linear, fits_int4
 from musicgen.errors import InputError
-from musicgen.lm import LanguageModel
+from musicgen.lm import LanguageModel, LMConfig
 
 ON_DEVICE = {
     "cpu": ("float32", "bfloat16", "int8", "int4"),
@@ -21,13 +22,39 @@ ON_DEVICE = {
     "mps": ("float32",),
 }
 """Device -> the precisions that it has kernels for."""
+PRECISIONS = ON_DEVICE["cuda"]
+"""All of them."""
+AUTO = "auto"
+"""The precision that suits model and device: `resolve`."""
+PUBLISHED_WIDTH = 1024
+"""Of the smallest published model. Rounding costs models of that size little and saves much; smaller ones are fast anyway."""
 
 
 def check(precision: str, device: torch.device) -> None:
     """Refuse a precision that the device lacks."""
     known = ON_DEVICE.get(device.type, ("float32",))
-    if precision not in known:
+    if precision not in (AUTO, *known):
         raise InputError(f"precision {precision!r} is not to be had on {device.type}: one of {', '.join(known)}")
+
+
+def resolve(precision: str, device: torch.device, config: LMConfig) -> str:
+    """The precision that "auto" stands for; any other stands for itself.
+
+    Models narrower than the smallest published one stay in float32. The others take on CUDA bfloat16, before Ampere, which
+    lacks it, float16; on the CPU int8 where the compiled steps have it; float32 elsewhere.
+
+    Args:
+        precision: "auto" or a precision.
+        device: where the model is going to compute.
+        config: the shape of its language model.
+    """
+    if precision != AUTO:
+        return precision
+    if config.dim < PUBLISHED_WIDTH:
+        return "float32"
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
+    return "int8" if device.type == "cpu" and packed.fits(config, "int8") else "float32"
 
 
 def apply(lm: LanguageModel, precision: str, device: torch.device) -> None:

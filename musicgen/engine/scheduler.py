@@ -32,7 +32,7 @@ from musicgen.engine.runner import Engine
 from musicgen.engine.ticket import Cancelled, Outcome, QueueFull, Ticket
 from musicgen.errors import InputError, MusicGenError
 from musicgen.generate import Guided, WindowRun
-from musicgen.model import MusicGen, Piece
+from musicgen.model import MusicGen, Options, Piece
 from musicgen.options import GenerationOptions
 from musicgen.sampling import sample
 from musicgen.streaming import StreamDecoder
@@ -143,8 +143,8 @@ class Scheduler:
         seed: int | None = None,
         melody: Any = None,
         continue_from: Any = None,
-        options: GenerationOptions | None = None,
-        separate: bool = True,
+        options: Options = None,
+        separate: bool | None = None,
     ) -> Ticket:
         """A clip; arguments as for `MusicGen.generate`, which are checked here, in the caller's thread.
 

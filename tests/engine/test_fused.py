@@ -144,7 +144,8 @@ def test_a_text_is_attended_but_for_its_padding(texts: int) -> None:
 
 
 def _lm(name: str = "float32", *, cross: bool = True) -> LanguageModel:
-    config = LMConfig(256, 4, 1, 4, codebook_size=64, ffn_dim=256, cross_attention=cross)
+    width = 256 if name == "int4" else 128  # the fewest that split into groups of int4
+    config = LMConfig(width, width // 64, 1, 4, codebook_size=64, ffn_dim=width, cross_attention=cross)
     generator = torch.Generator().manual_seed(0)
     lm = LanguageModel(config).eval().requires_grad_(False)
     for parameter in lm.parameters():
@@ -159,7 +160,7 @@ def test_a_pool_makes_the_steps_of_the_modules(name: str, cross: bool) -> None:
     lm = _lm(name, cross=cross)
     generator = torch.Generator().manual_seed(1)
     mask = torch.tensor([[True] * 9, [True] * 4 + [False] * 3 + [True] * 2], device=DEVICE)
-    vectors = _random(2, 9, 256).to(lm.embedding.weight.dtype)
+    vectors = _random(2, 9, lm.config.dim).to(lm.embedding.weight.dtype)
     conditions = Conditions(vectors, mask) if cross else Conditions(prefix=vectors, prefix_mask=mask)
     pools = [FusedPool(lm, 4, 90, 9), TorchPool(lm, 4, 90, 9)]
     seats = []

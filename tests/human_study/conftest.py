@@ -22,18 +22,8 @@ import uvicorn
 from human_study.database import study_database
 from human_study.design import manifest, prepare, study_settings
 from human_study.web.app import create_app
+from tests import machine
 from tests.human_study import client, tones
-
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=user-gesture-required",
-]
 
 STUDY = """\
 name: tests
@@ -94,7 +84,7 @@ def postgresql_server():
     """A cluster of our own on a socket in a temporary folder; its URL."""
     programs = postgresql_programs()
     if programs is None:
-        pytest.skip("PostgreSQL is not installed (Debian: apt install postgresql)")
+        machine.lacks("PostgreSQL is not installed (Debian: apt install postgresql)")
     as_user: list[str] = []
     folder = Path(tempfile.mkdtemp(prefix="study-pg-"))
     user = pwd.getpwuid(os.getuid()).pw_name
@@ -102,7 +92,7 @@ def postgresql_server():
         try:
             owner = pwd.getpwnam("postgres")
         except KeyError:
-            pytest.skip("initdb refuses root, and there is no user postgres")
+            machine.lacks("initdb refuses root, and there is no user postgres")
         os.chown(folder, owner.pw_uid, owner.pw_gid)
         as_user, user = ["runuser", "-u", "postgres", "--"], "postgres"
     cluster = folder / "cluster"
@@ -182,12 +172,6 @@ def serving(app):
 
 @pytest.fixture(scope="module")
 def browser():
-    """Debian's Chromium. Not for the session: while Playwright runs, the thread has an event loop that others trip over."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("Chromium is not installed (Debian: apt install chromium)")
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=CHROMIUM_FLAGS)
+    """Not for the session: while Playwright runs, the thread has an event loop that others trip over."""
+    with machine.chromium() as chromium:
         yield chromium
-        chromium.close()

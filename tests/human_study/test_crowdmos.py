@@ -107,8 +107,8 @@ def coverage(design, studies, seed):
 
 
 @pytest.mark.parametrize("design", DESIGNS[:2])
-def test_the_interval_covers_the_truth_in_2000_studies(design):
-    assert 0.93 <= coverage(design, 2000, seed=1) <= 0.97
+def test_the_interval_covers_the_truth_in_700_studies(design):
+    assert 0.93 <= coverage(design, 700, seed=1) <= 0.97
 
 
 @pytest.mark.slow

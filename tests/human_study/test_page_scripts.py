@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from tests import machine
+
 COVERAGE = Path(__file__).parents[2] / "human_study" / "web" / "static" / "coverage.js"
 
 
 def run(expression):
     node = shutil.which("node")
     if node is None:
-        pytest.skip("Node is not installed (Debian: apt install nodejs)")
+        machine.lacks("Node is not installed (Debian: apt install nodejs)")
     script = f"import * as c from {json.dumps(COVERAGE.as_uri())}; console.log(JSON.stringify({expression}))"
     done = subprocess.run(
         [node, "--input-type=module", "-e", script], capture_output=True, text=True, timeout=60, check=True

@@ -20,7 +20,7 @@ from musicgen import audio
 from musicgen.errors import InputError
 from musicgen.training.corpus.composer import compose
 from musicgen.training.corpus.randomness import pick, stream
-from musicgen.training.corpus.renderer import SAMPLE_RATE, render, soundfont_path
+from musicgen.training.corpus.renderer import SAMPLE_RATE, check, render, soundfont_path
 from musicgen.training.corpus.sidecar import VERSION, sidecar
 from musicgen.training.corpus.styles import GENRES
 
@@ -53,7 +53,7 @@ class Settings:
 def write(settings: Settings, seeds: range, workers: int = 1) -> Iterator[dict[str, object]]:
     """Write the pieces of `seeds`, yielding each one's manifest line as it is done, in the order of the seeds; the manifest
     of them all appears at the end."""
-    soundfont_path()  # so that a missing soundfont is one error now, not one a worker
+    check()  # so that what is missing is one error now, not one a worker
     lines = []
     for line in _lines(settings, seeds, workers):
         lines.append(line)

@@ -7,6 +7,7 @@ find the tempo and the key; and how well a linear classifier, cross-validated, t
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -20,6 +21,7 @@ import torch
 from librosa.decompose import hpss
 from librosa.onset import onset_strength
 
+from musicgen import commandline
 from musicgen.chroma import HOP, chroma
 from musicgen.training.corpus.composer import compose
 from musicgen.training.corpus.piece import Piece
@@ -135,6 +137,7 @@ def classifier() -> Pipeline:
     return make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=400))
 
 
+@commandline.entry()
 def main() -> None:
     """Print one line a figure."""
     parser = argparse.ArgumentParser(prog="python -m musicgen.training.corpus.measure")
@@ -155,4 +158,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -160,8 +160,9 @@ class Data:
     begin: str = "anywhere"
     """Where crops begin: "anywhere"; at "bars", by the clips' "downbeats": then a frame's position tells where in the bar it
     lies, once the tempo is known; or at "sections", as a piece does itself, mostly on the tonic."""
-    melody: str = "separated"
-    """How a melody model hears the melody: "separated" (Demucs drops drums and bass first, as in the paper) or "mix"."""
+    melody: str = ""
+    """How a melody model hears the melody: "separated" (Demucs drops drums and bass first, as in the paper) or "mix".
+    Default: as the melody model that is started from; a new one hears it separated."""
     lanes: int = 8
     """Independent streams through the shards; the row i of a batch comes from the stream i modulo `lanes`. The processes of
     a run must divide it, and it must divide the batch: so any number of processes takes the same batches."""
@@ -173,7 +174,7 @@ class Data:
     def __post_init__(self) -> None:
         number("data.seconds", self.seconds, low=0.5, high=600.0)
         choice("data.begin", self.begin, BEGINNINGS)
-        choice("data.melody", self.melody, MELODIES[1:])
+        choice("data.melody", self.melody, ("", *MELODIES[1:]))
         whole("data.lanes", self.lanes, low=1)
         whole("data.workers", self.workers, low=0)
         whole("data.validation", self.validation, low=1)

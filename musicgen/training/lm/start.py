@@ -79,7 +79,7 @@ def new_model(
 
 def fine_tuned_model(recipe: LMRecipe) -> MusicGen:
     """The model that the recipe starts from; its context becomes the recipe's."""
-    model = checkpoint.load(recipe.start.model, "cpu")
+    model = checkpoint.load(recipe.start.model, "cpu", "float32")
     model.engine = None  # it serves weights that stay as they are
     if not isinstance(model.text, T5Conditioner):
         raise InputError(f"{recipe.start.model} is conditioned by CLAP: only T5 models can be fine-tuned")
@@ -239,7 +239,7 @@ def _initialise(lm: LanguageModel, generator: torch.Generator) -> None:
 
 def _take_tables(lm: LanguageModel, name: str) -> None:
     """The tables of codes and the heads, with the norm in front of them, of the model `name`."""
-    state = checkpoint.load(name, "cpu").lm.state_dict()
+    state = checkpoint.load(name, "cpu", "float32").lm.state_dict()
     taken = {key: state[key] for key in ("embedding.weight", "norm.weight", "norm.bias", "heads.weight")}
     ours = lm.state_dict()
     for key, value in taken.items():

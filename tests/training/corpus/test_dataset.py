@@ -13,7 +13,7 @@ from musicgen.training.corpus import compose
 from musicgen.training.corpus.dataset import Settings, write, write_piece
 from musicgen.training.corpus.sidecar import sidecar
 
-pytestmark = pytest.mark.usefixtures("soundfont")
+pytestmark = pytest.mark.usefixtures("renderer")
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -307,11 +307,15 @@ def test_the_learning_rate_warms_up_and_follows_a_cosine(recipe: LMRecipe) -> No
     assert rate(options, 110) == pytest.approx(2e-4)
 
 
-def test_the_command_prints_one_line_for_a_mistake(tmp_path: Path, music: Path, tokenizer_folder: Path) -> None:
+def test_the_command_prints_one_line_for_a_mistake(
+    tmp_path: Path, music: Path, tokenizer_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = write_recipe(tmp_path, recipe_values(music, tokenizer_folder, optimisation={"stesp": 3}))
-    done = subprocess.run(command(path, tmp_path / "out"), capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.strip() == "error: the recipe has no optimisation.stesp: did you mean optimisation.steps?"
+    assert main(command(path, tmp_path / "out")[3:]) == 2
+    assert (
+        capsys.readouterr().err.strip()
+        == "error: the recipe has no optimisation.stesp: did you mean optimisation.steps?"
+    )
 
 
 def test_help_documents_every_field(capsys: pytest.CaptureFixture[str]) -> None:
