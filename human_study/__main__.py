@@ -10,18 +10,18 @@ from collections.abc import Sequence
 from musicgen import commandline, extras
 
 COMMANDS = {
-    "build": "make a study folder from STUDY.yaml and samples folders",
+    "build": "build a study folder from STUDY.yaml and samples folders",
     "serve": "serve a study to raters",
     "example": "build and serve the example study",
     "invite": "make personal invitation links",
-    "screen": "exclude raters who fail the screening, and open their places again",
-    "analyse": "tables, intervals, tests and a report",
+    "screen": "exclude raters who fail the screening, and assign their pages again",
+    "analyse": "tables, confidence intervals, tests and a report",
     "export": "write the raw tables as CSV",
-    "import": "turn ratings from another program into our CSV",
-    "power": "how many raters show a difference of d points",
-    "prolific": "create, publish, pause or look at the study on Prolific",
-    "delete-rater": "forget one rater, with every rating",
-    "load": "try a running study on this machine with many simulated raters",
+    "import": "convert ratings from another program to CSV",
+    "power": "how many raters detect a difference of d points",
+    "prolific": "create, publish, pause or show the study on Prolific",
+    "delete-rater": "delete one rater with all ratings",
+    "load": "load test of a running study on this machine with simulated raters",
 }
 
 

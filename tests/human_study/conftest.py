@@ -19,7 +19,9 @@ import pytest
 import sqlalchemy
 import uvicorn
 
-from human_study import manifest, prepare, server, settings, store
+from human_study.database import study_database
+from human_study.design import manifest, prepare, study_settings
+from human_study.web.app import create_app
 from tests import machine
 from tests.human_study import client, tones
 
@@ -63,7 +65,7 @@ def build_study(study_files, tmp_path_factory):
         if text not in built:
             (study_files / "STUDY.yaml").write_text(text)
             out = tmp_path_factory.mktemp("built") / "study"
-            prepare.build(settings.read(study_files / "STUDY.yaml"), out)
+            prepare.build(study_settings.read(study_files / "STUDY.yaml"), out)
             built[text] = out
         copy = tmp_path_factory.mktemp("copy") / "study"
         shutil.copytree(built[text], copy)
@@ -137,9 +139,9 @@ def open_app(database_url):
     with contextlib.ExitStack() as stack:
 
         def make(study, **options):
-            database = store.open_store(study, database_url)
+            database = study_database.open_database(study, database_url)
             stack.callback(database.dispose)
-            app = server.create_app(study, database, hosts=("testserver",), **options)
+            app = create_app(study, database, hosts=("testserver",), **options)
             return database, lambda: client.Rater(app)
 
         yield make
