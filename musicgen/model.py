@@ -298,7 +298,7 @@ class MusicGen(nn.Module):
             raise InputError(f"{len(each)} clips to continue for {batch} prompts: pass one, or one a prompt")
         waves = []
         for one in each:
-            clip = one if isinstance(one, Audio) else self.read_given(one)
+            clip = one if isinstance(one, Audio) else self.read_given(one)  # type: ignore[arg-type]
             if not bool(torch.isfinite(clip.wave).all()):
                 raise InputError("the audio to continue from holds NaN or infinite samples")
             waves.append(clip.with_channels(self.channels).resampled(self.sample_rate).wave)

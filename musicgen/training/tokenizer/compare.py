@@ -21,7 +21,6 @@ import torch
 import torchaudio
 
 from musicgen import audio
-from musicgen.audio import Audio
 from musicgen.checkpoint.parts import audio_tokenizer
 from musicgen.errors import MusicGenError
 from musicgen.tokenizer import Tokenizer, frame_rate
