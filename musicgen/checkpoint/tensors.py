@@ -152,10 +152,13 @@ def gather(names: Names, tensors: Mapping[str, torch.Tensor], source: str) -> di
     missing = [part for parts in names.values() for part in parts if part not in tensors]
     if missing:
         raise CheckpointError(f"{source}: {len(missing)} tensors are missing, among them {missing[0]!r}")
-    return {
-        ours: tensors[parts[0]] if len(parts) == 1 else torch.cat([tensors[part] for part in parts])
-        for ours, parts in names.items()
-    }
+    joined = {}
+    for ours, parts in names.items():
+        try:
+            joined[ours] = tensors[parts[0]] if len(parts) == 1 else torch.cat([tensors[part] for part in parts])
+        except RuntimeError as error:
+            raise CheckpointError(f"{source}: {parts[0]!r} and its like do not fit together: {_line(error)}") from error
+    return joined
 
 
 def scatter(names: Names, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
