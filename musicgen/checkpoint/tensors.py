@@ -83,6 +83,12 @@ def _read_pickled_tensors(path: Path) -> dict[str, torch.Tensor]:
 def read_pickle(path: Path) -> dict[str, Any]:
     """A `torch.save` file of tensors and plain values by name. A pickle that wants to run code is refused."""
     check_kind(path)
+    with path.open("rb") as file:
+        start = file.read(2)
+    if start != b"PK" and start[:1] != b"\x80":
+        raise CheckpointError(
+            f"{path}: damaged or not a PyTorch file (neither an archive nor a pickle): {_again(path)}"
+        )
     try:
         _check_archive(path)
         package = torch.load(path, map_location="cpu", weights_only=True)
