@@ -44,12 +44,19 @@ GOLDEN = Path(__file__).parent / "golden"
 TEXTS = ["slow calm piano music", "a loud rock beat with fast drums and epic guitar"]
 """The two descriptions that the golden numbers were made with."""
 
-torch.set_num_threads(min(2, torch.get_num_threads()))
+THREADS = min(2, torch.get_num_threads())
 
 SOUNDFONT = "MUSICGEN_SOUNDFONT"
 REAL_SOUNDFONT = os.environ.get(SOUNDFONT)
 """What the person who runs the tests set, if anything."""
 os.environ[SOUNDFONT] = str(soundfont.write(FOLDER / "sines.sf2"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """PyTorch as if no test had been there before."""
+    torch.manual_seed(0)
+    torch.set_num_threads(THREADS)
 
 
 @pytest.fixture(scope="session")
@@ -73,10 +80,20 @@ def real_soundfont(renderer, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: 
 
 @pytest.fixture(scope="session")
 def hub_cache():
-    """The hub cache of this test session; `standins.publish` puts models into it."""
+    """The hub cache of this test session; `standins.publish` puts models into it, for a module."""
     cache = Path(os.environ["HF_HOME"]) / "hub"
     standins.publish(cache, "t5-base", GOLDEN / "t5_tiny")
     return cache
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _hub_as_it_was(hub_cache: Path, tmp_path_factory: pytest.TempPathFactory):
+    """What a module publishes is gone after it: others see what they publish themselves."""
+    before = tmp_path_factory.mktemp("hub") / "before"
+    shutil.copytree(hub_cache, before, symlinks=True)
+    yield
+    shutil.rmtree(hub_cache)
+    shutil.move(before, hub_cache)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from tests import machine, standins
 SMALL, MELODY = "facebook/musicgen-small", "facebook/musicgen-melody"
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def published(hub_cache: Path, audiocraft_folder, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tiny random models under two published names, as if fetched."""
     small = tmp_path_factory.mktemp("published")
