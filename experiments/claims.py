@@ -1,9 +1,8 @@
-"""Does a claim hold here? The difference of two rows with its interval, over seeds.
+"""Tests of claims: the difference between two rows with its confidence interval over seeds.
 
-Each seed trains both rows anew and tests both on its own captions, the same for both: the differences of the seeds are
-independent, and Student's t over them has the coverage it claims, few as they are. A single seed has no such interval: there
-it is that of its clips, which says nothing of another training. What the clips of these very models say is beside it: the
-paired permutation test over the clips of all seeds.
+Each seed trains both rows and tests both with the same generation seed: the differences are independent over seeds, and
+their interval is Student's t. With a single seed the interval is over clips, which does not include the variance of training.
+In addition there is a paired permutation test over the clips of all seeds, which is about these models only.
 """
 
 from __future__ import annotations
@@ -26,7 +25,13 @@ Z = 1.959964
 
 @dataclass(frozen=True)
 class ClaimTest:
-    """difference: `better` minus `than`, in the metric's own units (nats for perplexity); holds: yes, no or unclear."""
+    """The outcome.
+
+    Attributes:
+        difference: `better` minus `than`, in the metric's units (nats for perplexity).
+        low, high: Its 95 % confidence interval.
+        holds: "yes", "no" or "unclear".
+    """
 
     difference: float
     low: float
@@ -35,7 +40,15 @@ class ClaimTest:
 
 
 def evaluate_claim(better: Sequence[dict[str, Any]], than: Sequence[dict[str, Any]], metric: str) -> ClaimTest:
-    """`better`, `than`: results of the two rows, one for each seed, in the same order."""
+    """Test whether `better` beats `than`.
+
+    Args:
+        better, than: Results of the two rows, one for each seed, in the same order.
+        metric: Its name.
+
+    Raises:
+        InputError: The rows have different numbers of seeds, or none.
+    """
     if len(better) != len(than) or not better:
         raise InputError(f"{len(better)} runs against {len(than)}: each seed must have both rows")
     each = [_difference(one, other, metric) for one, other in zip(better, than, strict=True)]
@@ -48,7 +61,7 @@ def evaluate_claim(better: Sequence[dict[str, Any]], than: Sequence[dict[str, An
 def clip_p_value(
     better: Sequence[dict[str, Any]], than: Sequence[dict[str, Any]], metric: str
 ) -> tuple[float, int] | None:
-    """p of the paired permutation over the clips of all seeds, and their number; None for metrics of sets."""
+    """p of the paired permutation test over the clips of all seeds, and their number; None for metrics of sets."""
     ours: list[float] = []
     theirs: list[float] = []
     for one, other in zip(better, than, strict=True):
@@ -60,22 +73,22 @@ def clip_p_value(
 
 
 def direction(result: dict[str, Any], metric: str) -> str:
-    """Which way is better."""
+    """ "lower" or "higher": which values are better."""
     return "lower" if metric == "perplexity" else str(result["scores"][metric]["direction"])
 
 
 def values(results: Sequence[dict[str, Any]], metric: str) -> list[float]:
-    """The metric of each run."""
+    """The value of the metric in each run."""
     return [one["perplexity"]["value"] if metric == "perplexity" else one["scores"][metric]["value"] for one in results]
 
 
 def mean_and_interval(results: Sequence[dict[str, Any]], metric: str) -> tuple[float, float, float]:
-    """Mean over the seeds and its 95 % interval."""
+    """Mean over the seeds, and its 95 % confidence interval."""
     return _interval(values(results, metric), _variance(results[0], metric))
 
 
 def _interval(each: list[float], own: float) -> tuple[float, float, float]:
-    """Mean, low, high; `own`: the variance of the one value where there is no other."""
+    """Mean, low, high. own: the variance of the value if there is only one."""
     mean = statistics.fmean(each)
     if len(each) > 1:
         half = float(student.ppf(0.975, len(each) - 1)) * statistics.stdev(each) / math.sqrt(len(each))
@@ -85,14 +98,14 @@ def _interval(each: list[float], own: float) -> tuple[float, float, float]:
 
 
 def _clips(result: dict[str, Any], metric: str) -> dict[str, float]:
-    """Clip → its value; nothing for metrics of sets, whose clips have shares in the value instead."""
+    """Clip → its value; empty for metrics of sets, which have no values of clips."""
     if metric == "perplexity":
         return dict(result["perplexity"]["nats"])
     return {} if metric in METRICS and METRICS[metric].kind == "set" else dict(result["scores"][metric]["clips"])
 
 
 def _difference(better: dict[str, Any], than: dict[str, Any], metric: str) -> tuple[float, float]:
-    """Of one seed, and its variance over clips: of the pairs where the metric has a value for each clip."""
+    """The difference in one seed, and its variance over clips, paired if the metric has a value for each clip."""
     ours, theirs = _clips(better, metric), _clips(than, metric)
     common = sorted(ours.keys() & theirs.keys())
     if not common:
@@ -103,7 +116,7 @@ def _difference(better: dict[str, Any], than: dict[str, Any], metric: str) -> tu
 
 
 def _variance(result: dict[str, Any], metric: str) -> float:
-    """Of a run's own value, from its interval over clips."""
+    """The variance of a run's value, from its interval over clips."""
     if metric == "perplexity":
         nats = list(result["perplexity"]["nats"].values())
         deviation = statistics.stdev(nats) if len(nats) > 1 else 0.0

@@ -1,4 +1,4 @@
-"""What a trained model is worth: perplexity of the references, the clips made for their captions, their scores."""
+"""Evaluation of a trained model: perplexity of the references, and scores of clips generated for their captions."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from musicgen.training.lm.config import LMRecipe
 
 SUITE = "synth"
 DIGITS = 5
-"""Of clips' values."""
+"""Significant digits after the point of stored values of clips."""
 
 
 def measure(
     paths: Paths, plan: Plan, recipe: LMRecipe, folder: Path, row: Row, name: str, scale: Scale
 ) -> dict[str, Any]:
-    """Of the model in `folder`; its clips lie beside it."""
+    """Evaluate the model in `folder`, where its clips are stored too. Returns the fields of the result."""
     suite = suites.load(SUITE)
-    # A seed of its own for every run: its captions are answered anew.
+    # Every run has its own seed of generation.
     suite = dataclasses.replace(suite, seed=suite.seed + 100_000 * recipe.seed, duration=scale.clip_seconds)
     system = systems.MusicGenSystem(None, str(folder / "model"), paths.device, scale.batch, {})
     items = [
@@ -77,7 +77,7 @@ def measure(
 
 
 def test_conditions(plan: Plan, row: Row, scale: Scale) -> dict[str, Any]:
-    """How: results of runs that agree in it can stand beside each other."""
+    """The conditions of the test: only results with equal conditions are comparable."""
     return {
         "suite": SUITE, "clips": scale.clips, "seconds": scale.clip_seconds, "references": plan.references,
         "stereo": plan.stereo, "reworded": plan.reworded, "melody": row.melody, "mono": row.mono,
@@ -85,13 +85,13 @@ def test_conditions(plan: Plan, row: Row, scale: Scale) -> dict[str, Any]:
 
 
 def _caption(item: data.Item, plan: Plan, recipe: LMRecipe) -> str:
-    """As the plan words it, and normalised where the texts of the training were."""
+    """The caption, reworded if the plan says so, and normalised if training texts were."""
     text = reworded(composed(item)) if plan.reworded else item.caption
     return normalise(text) if recipe.text.normalise else text
 
 
 def _entropies(model: Any, seconds: float, items: Sequence[data.Item], row: Row) -> dict[str, perplexity.CrossEntropy]:
-    """Of each reference."""
+    """The cross-entropy of each reference."""
     found = {}
     for item in tqdm(items, desc="perplexity"):
         codes = language_model.codes_of(model, [item], seconds)
@@ -110,7 +110,7 @@ def _scores(results: Results) -> dict[str, Any]:
 
 
 def _coherence(clips: Path, originals: Sequence[data.Item], ids: Sequence[str]) -> dict[str, Any]:
-    """How far the clips' inter-channel coherence lies from their references', as a score."""
+    """The distance between the inter-channel coherence of clips and of their references, as a score."""
     found = samples.read(clips)
     files = {name: found.file(sample) for name, sample in found.by_id().items() if name in ids}
     values = stereo.distances(files, {item.id: item.file for item in originals})

@@ -1,22 +1,24 @@
-"""An experiment as its file says it: rows, what they change in the recipe and in the test, and the claims to check.
+"""Plans and scales: YAML files, validated by pydantic (unknown names are refused).
 
-    title, question, paper       what the paper found, in words and numbers
-    steps                        times the scale's
+A plan, plans/NAME.yaml, is one table or figure of the paper:
+
+    title, question, paper       the paper's finding, and its numbers
+    steps                        factor on the scale's number of steps
     recipe                       fields that differ from the scale's recipe in all rows
-    at.SCALE                     fields that differ from all of that at a scale, but for the rows'
-    references                   "original", or "through the tokeniser" (references.py), as all do that do not say
-    rows.NAME.recipe             fields that differ further: {shape.pattern: parallel}; with start.model the row goes on from
-                                 that model, in its shape
-    rows.NAME.trained_as         take the model of this row: only the test differs
+    at.SCALE                     fields that differ further at a scale
+    references                   "through the tokeniser" (default) or "original" (references.py)
+    rows.NAME.recipe             fields that differ further: {shape.pattern: parallel}; with start.model the row continues
+                                 training that model, in its shape
+    rows.NAME.trained_as         use the model of this row: only the test differs
     rows.NAME.melody             give the reference as the melody in the test
-    rows.NAME.mono               mix the clips down before they are scored
-    rows.NAME.tokenizer          train the row's tokeniser first: what differs from the recipe tokenizer/mini
+    rows.NAME.mono               mix the clips down before scoring
+    rows.NAME.tokenizer          train a tokeniser for the row: fields that differ from the recipe tokenizer/mini
     stereo                       the references have two channels
-    reworded                     test on captions worded unlike those of the training (rewording.py)
-    note, reading.SCALE          what to know of the table; what the results at a scale say, and likely why
+    reworded                     test on captions with another wording than the training captions (rewording.py)
+    note, reading.SCALE          remarks on the table; interpretation of the results at a scale
     claims                       {better: ROW, than: ROW, metric: NAME, text: …}
 
-It knows nothing of training or metrics.
+A scale, scales/NAME.yaml, is the size of everything.
 """
 
 from __future__ import annotations
@@ -52,8 +54,12 @@ class Row:
 
 @dataclass(frozen=True, config=STRICT)
 class Claim:
-    """By this metric the row `better` beats the row `than`; denied: the paper found that it does not. metric: one of the
-    plan's, or "exact N times", the share of the examples planted N times that are continued exactly."""
+    """That the row `better` beats the row `than` by a metric.
+
+    Attributes:
+        metric: One of the plan's, or "exact N times": the share of examples planted N times that are continued exactly.
+        denied: The paper found that there is no such difference.
+    """
 
     text: str
     better: str
@@ -64,7 +70,7 @@ class Claim:
 
 @dataclass(frozen=True, config=STRICT)
 class Planted:
-    """Training examples to be found again: `pieces` for each number of `times`, among `others` that are there once."""
+    """Repeated training examples: `pieces` clips for each number of `times`, among `others` that occur once."""
 
     pieces: PositiveInt
     times: tuple[PositiveInt, ...]
@@ -84,16 +90,16 @@ class Plan:
     note: str = ""
     reading: dict[str, str] = field(default_factory=dict)
     steps: Annotated[Number, Field(gt=0)] = 1.0
-    """Times the scale's, for what takes longer to learn."""
+    """Factor on the scale's number of steps."""
     recipe: dict[str, Any] = field(default_factory=dict)
     at: dict[str, dict[str, Any]] = field(default_factory=dict)
     references: Literal["through the tokeniser", "original"] = "through the tokeniser"
     stereo: Flag = False
     reworded: Flag = False
     curves: Flag = False
-    """Show the losses over the steps too."""
+    """Show the losses over steps too."""
     planted: Planted | None = None
-    """Measure memorisation, on a corpus of its own, in place of the metrics."""
+    """Measure memorisation, on its own corpus, instead of the metrics."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -109,16 +115,16 @@ class Scale:
     seeds: PositiveInt
     clip_seconds: Number = 10.0
     tokenizer: dict[str, Any] = field(default_factory=dict)
-    """What tokenisers that are trained here have other than the recipe tokenizer/mini."""
+    """Fields of tokenisers trained here that differ from the recipe tokenizer/mini."""
     planted: Planted | None = None
-    """In place of a plan's own: fewer, for the tests."""
+    """Instead of the plan's: fewer, for the tests."""
     note: str = ""
     name: str = ""
     """That of its file."""
 
 
 def names() -> list[str]:
-    """The experiments there are."""
+    """Names of the experiments."""
     return sorted(file.stem for file in PLANS.glob("*.yaml"))
 
 
@@ -136,15 +142,17 @@ def load(name: str) -> Plan:
             *memorisation_metrics(plan),
         }
         if unknown:
-            raise InputError(f"{name}: the claim {claim.text!r} speaks of {', '.join(sorted(unknown))}")
+            raise InputError(
+                f"{name}: the claim {claim.text!r} names unknown rows or metrics: {', '.join(sorted(unknown))}"
+            )
     for section, given in (("at", plan.at), ("reading", plan.reading)):
         for unknown_scale in given.keys() - set(scales()):
-            raise InputError(f"{name}: {section}.{unknown_scale} is for no scale: one of {', '.join(scales())}")
+            raise InputError(f"{name}: {section}.{unknown_scale} is not a scale: one of {', '.join(scales())}")
     return plan
 
 
 def memorisation_metrics(plan: Plan) -> dict[str, str]:
-    """The further metrics of a plan with planted examples → how often those were planted."""
+    """Metrics of a plan with planted examples → how often those were planted."""
     return {f"exact {times} times": str(times) for times in (plan.planted.times if plan.planted else ())}
 
 

@@ -1,6 +1,6 @@
-"""The suite's compositions in other words than any caption of the corpus has (paper table A.2).
+"""Captions of the suite's compositions in a wording that the training captions do not have (paper table A.2).
 
-Sentences, tempo words and the order of the facts are not those of `corpus/caption.py`: texts unlike those learnt from.
+Sentences, tempo words and the order of the facts differ from those of `corpus/caption.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from musicgen.training.corpus.genres import find_genre
 from musicgen.training.quality import DURATION, HELD_OUT_SEED
 
 _PACE = ((80, "leisurely"), (108, "walking"), (134, "lively"), (1000, "racing"))
-"""Below so many felt bpm."""
+"""Upper limit of the perceived bpm -> word."""
 _SHAPES = (
     "Somebody performs on the {lead}, the style being {genre}; expect {pace} music that comes across as {mood}.",
     "{lead} out in front, {others} underneath. Think {genre}, rather {mood}, {pace}.",
@@ -21,12 +21,12 @@ _SHAPES = (
 
 
 def composed(item: Item) -> Composition:
-    """The composition behind an item of the suite, whose ids count its seeds up."""
+    """The composition of an item of the suite: its id is the offset of the seed."""
     return compose(HELD_OUT_SEED + int(item.id), duration=DURATION)
 
 
 def reworded(composition: Composition) -> str:
-    """A text of the same facts, always the same one."""
+    """A caption of the composition, the same on every call."""
     genre = find_genre(composition.genre)
     others = [INSTRUMENTS[name].names[0] for name in composition.instruments if name != composition.lead.instrument]
     return _SHAPES[composition.seed % len(_SHAPES)].format(

@@ -1,7 +1,7 @@
-"""One row with one seed: train, generate, score; the result is one file of JSON, written when all of it is there.
+"""Runs one row with one seed: train, generate, score. The result is one JSON file, written at the end.
 
-OUTPUT/EXPERIMENT/SCALE/ROW-SEED/      the run: checkpoints, samples; killed, it goes on from there
-RESULTS/EXPERIMENT/SCALE/ROW-SEED.json what the report is made of
+OUTPUT/EXPERIMENT/SCALE/ROW-SEED/      checkpoints and samples, from which an interrupted run resumes
+RESULTS/EXPERIMENT/SCALE/ROW-SEED.json the result, from which the report is made
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def result_file(paths: Paths, experiment: str, scale: str, row: str, seed: int) 
 
 
 def run_row(paths: Paths, experiment: str, plan: Plan, name: str, seed: int, scale: Scale) -> bool:
-    """Whether anything was left to do."""
+    """Run a row unless its result exists. Returns whether it was run."""
     file = result_file(paths, experiment, scale.name, name, seed)
     if file.is_file():
         return False
@@ -69,7 +69,7 @@ def run_row(paths: Paths, experiment: str, plan: Plan, name: str, seed: int, sca
 
 
 def row_recipe(paths: Paths, plan: Plan, name: str, seed: int, scale: Scale) -> LMRecipe:
-    """The scale's recipe with what the plan and its row change."""
+    """The scale's recipe with the changes of the plan and the row."""
     row = plan.rows[name]
     values: dict[str, Any] = {"kind": "lm", "seed": seed}
     shared = {
@@ -79,7 +79,7 @@ def row_recipe(paths: Paths, plan: Plan, name: str, seed: int, scale: Scale) -> 
     }
     steps = {"optimisation.steps": round(plan.steps * scale.recipe["optimisation.steps"])}
     fields = scale.recipe | shared | steps | plan.recipe | plan.at.get(scale.name, {}) | row.recipe
-    if "start.model" in row.recipe:  # it brings its shape and its text encoder
+    if "start.model" in row.recipe:  # it has its own shape and text encoder
         fields = {name: value for name, value in fields.items() if name != "text.new" and not name.startswith("shape.")}
     if fields.get("text.encoder") in catalog.embedded():
         fields["text.encoder"] = str(catalog.PRETRAINED / fields["text.encoder"])
@@ -93,7 +93,7 @@ def row_recipe(paths: Paths, plan: Plan, name: str, seed: int, scale: Scale) -> 
 
 
 def _same(paths: Paths, made: dict[str, Any]) -> dict[str, Any] | None:
-    """The result of another experiment that trained and tested the same: the table's rows meet in the delay pattern."""
+    """A result of another experiment with the same recipe, tokeniser and test: tables share rows, such as the delay pattern."""
     for file in sorted(paths.results.glob(f"*/{made['scale']}/*-{made['seed']}.json")):
         result: dict[str, Any] = json.loads(file.read_text())
         if "scores" in result and all(result.get(name) == made[name] for name in ("recipe", "tokenizer", "test")):
@@ -102,7 +102,7 @@ def _same(paths: Paths, made: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _portable(recipe: LMRecipe) -> dict[str, Any]:
-    """Without paths of this machine, which say nothing elsewhere."""
+    """The recipe's values without paths of this machine."""
     values = recipe.as_dict()
     values["data"] |= {"path": "", "tokens": "", "tokenizer": Path(recipe.data.tokenizer).name}
     values["text"]["encoder"] = Path(recipe.text.encoder).name
@@ -110,7 +110,7 @@ def _portable(recipe: LMRecipe) -> dict[str, Any]:
 
 
 def _tokenizer(row: Row, scale: Scale) -> dict[str, Any] | None:
-    """The recipe of the row's own tokeniser."""
+    """The recipe of the row's own tokeniser, None without one."""
     return tokenizer_recipe(row, scale).as_dict() if row.tokenizer else None
 
 

@@ -1,4 +1,4 @@
-"""Left and right: how alike they are, and clips mixed down to one channel."""
+"""Stereo: inter-channel coherence, and downmix of clips."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WINDOW = 2048
 
 
 def mixed_down(folder: Path, into: Path) -> Path:
-    """The samples folder `into` with the clips of `folder`, their channels averaged."""
+    """Write the samples folder `into` with the clips of `folder` mixed down to mono."""
     writer = samples.Writer(into, "ours")
     for sample in samples.read(folder).samples:
         if sample.id not in writer:
@@ -38,5 +38,5 @@ def similarity(file: Path) -> float:
 
 
 def distances(clips: Mapping[str, Path], references: Mapping[str, Path]) -> dict[str, float]:
-    """id → how far the clip's coherence lies from its reference's."""
+    """id → distance between the coherence of the clip and of its reference."""
     return {name: abs(similarity(file) - similarity(references[name])) for name, file in clips.items()}

@@ -1,9 +1,9 @@
-"""What runs learn from: music, tokenisers, tokens. Each is made once and shared by all runs that need the same.
+"""Training data of the runs: corpus, tokenisers and tokens, made once and shared.
 
-OUTPUT/corpus, OUTPUT/tokens        composed music, and its tokens by the embedded tokeniser
+OUTPUT/corpus, OUTPUT/tokens        the synthetic corpus, and its tokens by the embedded tokeniser
 OUTPUT/tokens-stereo                the same with both channels
-OUTPUT/tokenizers/NAME, tokens-NAME a tokeniser that is trained here, and its tokens
-OUTPUT/planted, tokens-planted      music with examples to be found again (memorisation.py)
+OUTPUT/tokenizers/NAME, tokens-NAME a tokeniser trained for an experiment, and its tokens
+OUTPUT/planted, tokens-planted      a corpus with repeated examples (memorisation.py)
 """
 
 from __future__ import annotations
@@ -33,13 +33,21 @@ from musicgen.training.tokenizer.trainer import train as train_tokenizer
 from musicgen.training.trainer import MODEL
 
 CORPUS_SEED = 1000
-"""Of the first piece: the corpus of the embedded models begins there too."""
+"""Of the first composition, as in the corpus of the embedded models."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Paths:
-    """Where runs work. corpus, tokens: given ones are used, others are made; tokenizer: its folder, "" for the embedded
-    one; device: of the trainers."""
+    """Folders of the runs.
+
+    Attributes:
+        output: Of everything that is made.
+        corpus: Used if it exists, made otherwise.
+        tokens: Likewise.
+        results: Of the JSON files.
+        device: For training.
+        tokenizer: Folder of the tokeniser, "" for the embedded one.
+    """
 
     output: Path
     corpus: Path
@@ -50,7 +58,7 @@ class Paths:
 
 
 def row_paths(paths: Paths, plan: Plan, row: Row, scale: Scale) -> Paths:
-    """The paths of a row: with its own corpus, tokens and tokeniser, where it has them."""
+    """The folders of a row, which may have its own corpus, tokens and tokeniser."""
     if plan.planted is not None:
         return dataclasses.replace(paths, corpus=paths.output / "planted", tokens=paths.output / "tokens-planted")
     if row.tokenizer:
@@ -63,8 +71,11 @@ def row_paths(paths: Paths, plan: Plan, row: Row, scale: Scale) -> Paths:
 
 
 def prepare_data(paths: Paths, plan: Plan, row: Row, recipe: LMRecipe, scale: Scale) -> LMRecipe:
-    """Make what is not there yet. The recipe, its crops as long as the planted examples where the plan has
-    some."""
+    """Make the corpus, tokeniser and tokens that do not exist yet.
+
+    Returns:
+        The recipe; in plans with planted examples its crops are as long as those.
+    """
     planted = plan.planted and (scale.planted or plan.planted)
     if planted is not None:
         recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, seconds=memorisation.SECONDS))
@@ -82,21 +93,21 @@ def prepare_data(paths: Paths, plan: Plan, row: Row, recipe: LMRecipe, scale: Sc
 
 
 def tokenizer_recipe(row: Row, scale: Scale, corpus: str = "") -> TokenizerRecipe:
-    """Of the tokeniser that the row trains."""
+    """The recipe of the tokeniser that the row trains."""
     fields = scale.tokenizer | row.tokenizer | {"data.path": corpus}
     changes = [f"{name}={json.dumps(value)}" for name, value in fields.items()]
     return TokenizerRecipe.from_dict(recipes.read(recipes.locate("tokenizer/mini"), changes))
 
 
 def data_size(paths: Paths) -> dict[str, Any]:
-    """How much music there was."""
+    """Clips and hours of the training data."""
     index = read_index(str(paths.tokens))
     assert index is not None
     return {"clips": sum(index.train.values()), "hours": round(index.frames / float(Fraction(index.rate)) / 3600, 3)}
 
 
 def _write_tokens(folder: Path, recipe: LMRecipe) -> None:
-    """With melodies whether this run needs them or not: all runs share the tokens."""
+    """Encode the corpus, with melodies, because all runs share the tokens."""
     if read_index(str(folder)) is None:
         mono = audio_tokenizer(recipe.data.tokenizer)
         tokenizer = StereoTokenizer(mono) if recipe.start.stereo else mono
@@ -104,7 +115,7 @@ def _write_tokens(folder: Path, recipe: LMRecipe) -> None:
 
 
 def _compose(paths: Paths, scale: Scale) -> None:
-    """The corpus, where it is not there and the tokens are not either."""
+    """Make the corpus unless it or its tokens exist."""
     if any(paths.corpus.glob("**/*.flac")) or (paths.tokens / "index.json").is_file():
         return
     low, high = scale.piece_seconds

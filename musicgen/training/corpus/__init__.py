@@ -1,11 +1,11 @@
-"""Composed, captioned music with exact ground truth: training data that needs no recordings.
+"""The synthetic corpus: algorithmically composed, captioned music with exact ground truth, without recordings.
 
-    composition = compose(seed=7, duration=30)        # what is played, when, and why
+    composition = compose(seed=7, duration=30)        # notes, chords, form
     wave = render(composition)                        # float32 [2, T] at 32 kHz
-    text = describe(composition, seed=0)              # what somebody might write about it
+    text = describe(composition, seed=0)              # a caption
 
-facts → form → melody, accompaniment, drums → performance → stems → mix. Only `render` needs a soundfont
-(Debian: fluid-soundfont-gm) and the tinysoundfont package.
+composer (genre, key, tempo → form → melody, accompaniment, drums → timing) → renderer (stems) → mixing.
+Only `render` needs a soundfont (Debian: fluid-soundfont-gm) and the tinysoundfont package.
 """
 
 from musicgen.training.corpus.caption import describe, descriptions

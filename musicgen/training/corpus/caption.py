@@ -1,7 +1,7 @@
-"""A composition -> what somebody might write about it.
+"""Captions of a composition, in different styles.
 
 A caption draws its style (tags, a few words, sentences, a request, a review), what it mentions and the words for it. All
-that it says is true of the composition; what it leaves out is left to chance.
+of it is true of the composition; what it omits is random.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A seed -> a composition: draws the facts, plans the form, writes every part and performs it."""
+"""The composer: seed -> composition. Draws genre, key and tempo, plans the form, writes every part and applies timing."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """A composition: parts of notes with their exact times, and the facts they were written from.
 
-Times are seconds from the start of the audio; pitches are MIDI numbers. Before performance, notes are `ScoreNote`s in beats.
+Times are seconds from the start of the audio; pitches are MIDI numbers. Before timing is applied, notes are `ScoreNote`s, in
+beats.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ DRUMS = "drums"
 
 @dataclass(frozen=True)
 class ScoreNote:
-    """A written note: start and length in beats, velocity 1 to 127."""
+    """A note of the score: start and length in beats, velocity 1 to 127."""
 
     start: float
     length: float
@@ -25,7 +26,7 @@ class ScoreNote:
 
 @dataclass(frozen=True)
 class Note:
-    """A played note: onset and offset in seconds, velocity 1 to 127."""
+    """A note of the performance: onset and offset in seconds, velocity 1 to 127."""
 
     onset: float
     offset: float

@@ -56,7 +56,7 @@ def write(settings: CorpusOptions, seeds: range, workers: int = 1) -> Iterator[d
     Yields:
         The manifest's entry of each composition when it is written.
     """
-    soundfont_path()  # so that a missing soundfont is one error now, not one a worker
+    soundfont_path()  # one error now instead of one in each worker
     lines = []
     for line in _lines(settings, seeds, workers):
         lines.append(line)

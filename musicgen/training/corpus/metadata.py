@@ -1,4 +1,4 @@
-"""A composition -> the JSON beside its audio: audiocraft's fields, then everything that the composition was written from.
+"""The JSON beside a clip: audiocraft's fields, then the ground truth of the composition.
 
 Times are seconds from the start of the audio, pitches MIDI numbers, pitch classes semitones above C.
 """
@@ -10,7 +10,7 @@ from musicgen.training.corpus.composition import Composition
 from musicgen.training.corpus.instruments import INSTRUMENTS
 
 VERSION = 1
-"""Of the composer: the same version and seed give the same composition."""
+"""Version of the composer: with it, a seed defines a composition."""
 ARTIST = "musicgen corpus"
 
 

@@ -1,6 +1,6 @@
-"""Stems -> a stereo mix at a fixed loudness: levels, panning, reverberation, the colour of a genre, a limiter.
+"""Mixing and mastering: stems -> a stereo mix at a fixed loudness: levels, panning, reverb, bandwidth, limiter.
 
-Levels are relative to the lead's, measured while each part sounds. Gains are rounded to hundredths of a decibel, so that
+Levels are relative to the lead's, measured where each part sounds. Gains are rounded to hundredths of a decibel, so that
 the last bits of a sum, which differ between processors, do not reach the samples.
 """
 

@@ -1,4 +1,4 @@
-"""One random stream a purpose: stages draw from their own generators, so that a change in one leaves the others alone."""
+"""One random generator for each purpose, so that a change in one stage does not affect the others."""
 
 from __future__ import annotations
 

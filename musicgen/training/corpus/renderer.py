@@ -1,4 +1,4 @@
-"""A composition -> stereo sound, through a General MIDI soundfont.
+"""The renderer: composition -> stereo audio, with a General MIDI soundfont.
 
 Every part is synthesised by itself, so that its level in the mix is known whatever the soundfont's own balance is. The
 synthesiser keeps no random state: the same composition gives the same samples for the same soundfont.

@@ -1,4 +1,4 @@
-"""Patterns written as strings: one bar of equal steps.
+"""Step-sequencer patterns as strings: one bar of equal steps.
 
 `.` is a rest, `-` holds the last sound, anything else starts one: "x--x--x-" is the tresillo. Bars are parted by `|`, and a
 bar's steps divide it evenly, whatever their number.

@@ -1,9 +1,8 @@
-"""Tempi whose pulse a small token model can keep.
+"""The tempo grid: tempi that align with the frames of the tokeniser.
 
-A token model counts frames. Here a bar is a whole number of them, so that what repeats sounds the same to the tokeniser; and a
-beat is about as long as a period of one of the model's own position sinusoids (Vaswani et al. 2017, section 3.5), so that
-"where in the beat" can be read off a frame's position once the tempo is known. Neighbouring tempi are a tenth apart: any
-other one is within 6 % of one of them.
+A bar is a whole number of frames, so that repetitions give the same codes; and a beat is about one period of one of the model's
+position sinusoids (Vaswani et al. 2017, section 3.5), so that the position in the beat is a linear function of the position
+embedding once the tempo is known. Neighbouring tempi are 10 % apart: any other one is within 6 % of one of them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Written notes in beats -> played notes in seconds: tempo, swing, strumming, and the small errors of human hands.
+"""Timing: notes of the score in beats -> notes of the performance in seconds, with tempo, swing, strumming and human jitter.
 
-The tempo is steady. A composition begins LEAD_IN seconds late, so that nobody has to play before the first sample.
+The tempo is steady. A composition begins LEAD_IN seconds late, so that early notes do not start before the first sample.
 """
 
 from __future__ import annotations

@@ -125,8 +125,8 @@ def _fit(
 
 def _waves(frames: torch.Tensor, width: int, dim: int) -> torch.Tensor:
     """Frames [n] -> features [n, width]: cosines and sines, whose inner product is largest between equal frames, and a
-    constant, which separates the melody from all other positions. Their frequencies are a subset of the model's position embedding
-    (`sinusoid`), from about 1 to 10000^(-1/3) a frame; lower ones do not resolve the frames of a melody."""
+    constant, which separates the melody from all other positions. Their frequencies are a subset of those of the position
+    embedding (`sinusoid`), from about 1 to 10000^(-1/3) a frame; lower ones do not resolve the frames of a melody."""
     pairs, last = width // 2 - 1, dim // 2 - 1
     spacing = max(1, round(last / (3 * pairs)))
     rates = 10_000.0 ** (-spacing * torch.arange(1, pairs + 1) / last)
