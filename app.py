@@ -1,9 +1,8 @@
 """The Gradio app: what `make demo`, `python app.py` and a Hugging Face Space run. `python app.py --help` lists its flags."""
 
-import os
 import sys
 
-from demo import start
+from demo.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(start.main(sys.argv[1:], os.environ))
+    sys.exit(main())

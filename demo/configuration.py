@@ -75,12 +75,16 @@ class Configuration:
 
 def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Configuration:
     """From the command line, and where that says nothing from the environment. Ends the program on a bad value."""
+    parser = argparse.ArgumentParser(prog="app.py", description="The demo page.")
+    add_arguments(parser, environment)
+    return checked(parser.parse_args(arguments))
+
+
+def add_arguments(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
+    """The flags, with what the environment says as their defaults."""
     limits, standard = Limits(), Configuration()
-    parser = argparse.ArgumentParser(
-        prog="app.py",
-        description="The demo page.",
-        epilog=f"Each flag is an environment variable too: {PREFIX}QUEUE=8.",
-    )
+    parser.epilog = f"Each flag is an environment variable too: {PREFIX}QUEUE=8."
+    parser.set_defaults(refuse=parser.error)
 
     def flag(name: str, kind: Any, default: Any, text: str) -> None:
         variable = PREFIX + name.upper().replace("-", "_")
@@ -102,29 +106,31 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Configurat
     for name, text in (("share", "a public address through Gradio's tunnel"), ("mcp", "serve the API to MCP clients")):
         default = environment.get(PREFIX + name.upper(), "") not in OFF
         parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=default, help=text)
-    told = environment.get(PREFIX + "OPEN")
+    chosen = environment.get(PREFIX + "OPEN")
     parser.add_argument(
-        "--open", action=argparse.BooleanOptionalAction, default=None if told is None else told not in OFF,
+        "--open", action=argparse.BooleanOptionalAction, default=None if chosen is None else chosen not in OFF,
         help="open the page in a browser (without the flag: where there is a desktop)",
     )  # fmt: skip
     deploy.add_arguments(parser)
-    given = parser.parse_args(arguments)
 
+
+def checked(given: argparse.Namespace) -> Configuration:
+    """The flags' values as a configuration. Ends the program on a bad one."""
     user, colon, password = given.auth.partition(":")
     if given.auth and not (user and colon and password):
-        parser.error("--auth is USER:PASSWORD")
+        given.refuse("--auth is USER:PASSWORD")
     for name in ("folder", "temporary"):
         path = getattr(given, name)
         if path is not None and not path.is_dir():
-            parser.error(f"--{name} {path}: no such folder")
+            given.refuse(f"--{name} {path}: no such folder")
     if given.temporary is not None and not os.access(given.temporary, os.W_OK):
-        parser.error(f"--temporary {given.temporary}: nothing can be written there")
+        given.refuse(f"--temporary {given.temporary}: nothing can be written there")
     if given.hardware is not None and not given.deploy:
-        parser.error("--hardware is for --deploy OWNER/NAME")
+        given.refuse("--hardware is for --deploy OWNER/NAME")
     if given.workers < 1 or given.loaded < 1:
-        parser.error("--workers and --loaded must be 1 or more")
+        given.refuse("--workers and --loaded must be 1 or more")
     try:
-        checked = Limits(
+        limits = Limits(
             max_duration=given.max_duration,
             max_variations=given.max_variations,
             queue=given.queue,
@@ -133,9 +139,9 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Configurat
             keep_hours=given.keep_hours,
         )
     except ValueError as error:
-        parser.error(str(error))
+        given.refuse(str(error))
     return Configuration(
-        limits=checked,
+        limits=limits,
         models=tuple(name.strip() for name in given.models.split(",") if name.strip()),
         folder=given.folder,
         device=given.device,

@@ -66,7 +66,7 @@ def deploy(name: str, hardware: str | None = None) -> str:
 
     from huggingface_hub import CommitOperationAdd, HfApi, SpaceHardware
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
-    from huggingface_hub.utils import httpx
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
 
     try:
         wanted = None if hardware is None else SpaceHardware(hardware)

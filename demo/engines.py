@@ -51,21 +51,28 @@ class Engines:
         fork of this process it may be."""
         from musicgen import checkpoint
 
-        self._preloaded[name, precision] = checkpoint.load(self.shelf.find(name).source, self.device, precision)
+        key = (name, self.precision(name, precision))
+        self._preloaded[key] = checkpoint.load(self.shelf.find(name).source, self.device, key[1])
 
-    def preloaded(self) -> list[Key]:
-        """What `preload` keeps."""
-        return list(self._preloaded)
+    def preloaded(self, name: str, precision: str) -> bool:
+        """Whether `preload` keeps that model."""
+        return (name, self.precision(name, precision)) in self._preloaded
 
     def loaded(self) -> list[Key]:
         """The least recently used one first."""
         with self._changed:
             return list(self._loaded)
 
+    def precision(self, name: str, precision: str) -> str:
+        """What "auto" is for a model here, "auto" itself where only loading tells; any other is itself, if it is to be had."""
+        from musicgen import checkpoint
+
+        return checkpoint.resolve_precision(self.shelf.find(name).source, self.device, precision) or precision
+
     @contextmanager
     def use(self, name: str, precision: str) -> Iterator[Scheduler]:
         """The model's scheduler, which stays loaded inside the block."""
-        key = (name, precision)
+        key = (name, self.precision(name, precision))
         engine = self._enter(key)
         try:
             yield engine

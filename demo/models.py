@@ -26,7 +26,7 @@ _TYPES = ("musicgen", "musicgen_melody")
 @dataclass(frozen=True)
 class Offer:
     """A model on offer. source: what `musicgen.load` takes; size: bytes of the weights; stereo, melody: None where only
-    loading it would tell."""
+    loading it would tell; separated: whether melodies were without drums and bass in training."""
 
     name: str
     source: str
@@ -35,6 +35,7 @@ class Offer:
     stereo: bool | None
     melody: bool | None
     origin: str
+    separated: bool = True
 
     @property
     def label(self) -> str:
@@ -82,6 +83,11 @@ class Shelf:
         first = next(iter(self._offers.values()))
         return FALLBACK if first.origin == "published" and FALLBACK in self._offers else first.name
 
+    def follower(self, name: str) -> Offer | None:
+        """The offer that follows a melody where `name` is chosen: itself, or for a text model the first that does."""
+        chosen = self.find(name)
+        return chosen if chosen.melody is not False else next((offer for offer in self if offer.melody), None)
+
     def find(self, name: str) -> Offer:
         """The offer of that name; InputError if there is none."""
         offer = self._offers.get(name) if isinstance(name, str) else None
@@ -112,13 +118,15 @@ def _of_folder(path: Path, name: str, origin: str, licence: str) -> Offer:
     if not size:
         raise ValueError("there are no weights in it")
     stereo = melody = None
+    separated = True
     if any(file.name == _CONFIG for file in path.iterdir()):  # else it is in another layout: loading it will tell
         values = json.loads((path / _CONFIG).read_text())
         if values["model_type"] not in _TYPES:
             raise ValueError(f"it is a checkpoint of the type {values['model_type']!r}")
         melody = values["model_type"] == "musicgen_melody"
         stereo = values["decoder"].get("audio_channels", 1) == 2
-    return Offer(name, str(path), licence, size, stereo, melody, origin)
+        separated = bool(values.get("musicgen", {}).get("melody_separated", True))
+    return Offer(name, str(path), licence, size, stereo, melody, origin, separated)
 
 
 def _reason(error: Exception) -> str:

@@ -2,45 +2,32 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from musicgen.errors import InputError, MusicGenError
+from musicgen import extras
+from musicgen.errors import InputError
 
-from . import configuration, deploy, zero_gpu
+from . import deploy, zero_gpu
+from .configuration import Configuration
 from .service import Service
 
 CONTAINERS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 """What container engines leave in a container."""
 
 
-def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Serve the page until it is interrupted, or do what else the flags say. Exit codes: 0 done, 2 something the caller can
-    mend, 130 interrupted before the page was there."""
-    try:
-        try:
-            return _run(arguments, environment)
-        except MusicGenError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
-        except KeyboardInterrupt:
-            return 130
-        finally:
-            sys.stdout.flush()
-    except BrokenPipeError:  # whoever read the output has enough of it, as in `app.py --help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is written when Python ends
-        return 0
+def run(settings: Configuration, environment: Mapping[str, str]) -> None:
+    """Serve the page until it is interrupted, or do what else the flags say.
 
-
-def _run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    settings = configuration.read(arguments, environment)
+    Raises:
+        InputError: for a port that is taken, packages that are missing, a Space that cannot be made.
+    """
     if settings.deploy:
         print(f"The Space is at {deploy.deploy(settings.deploy, settings.hardware)}")
-        return 0
+        return
     port = asked_port(environment)
     # A container's first process ignores what it has no handler for, and a closed terminal leaves no time to clean up.
     for name in ("SIGTERM", "SIGHUP"):
@@ -50,9 +37,10 @@ def _run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     try:
         if zero_gpu.active():
             service.preload()
-        from . import ui  # Gradio, which reads at its import where the service keeps its files
+        with extras.needed("demo", "the page"):
+            from . import ui  # Gradio, which reads at its import where the service keeps its files
 
-        page = ui.build(service)
+            page = ui.build(service)
         browse = has_desktop(environment) if settings.open is None else settings.open
         ui.launch(page, service, server_port=port, inbrowser=browse, prevent_thread_lock=True)
         # The page answers first; PyTorch and the model, which take longer, are loaded behind it.
@@ -60,7 +48,6 @@ def _run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         page.block_thread()  # until it is interrupted
     finally:
         service.close()
-    return 0
 
 
 def asked_port(environment: Mapping[str, str]) -> int | None:

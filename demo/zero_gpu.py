@@ -18,7 +18,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from musicgen.errors import MusicGenError
 
@@ -28,7 +28,6 @@ from .request import Request
 if TYPE_CHECKING:
     import numpy as np
 
-    Part = tuple[np.ndarray, int]
     Report = Callable[[float, str], None]
     Put = Callable[[Any], None]
 
@@ -102,6 +101,16 @@ def estimate(request: Request, size: int, known: float | None, ready: bool) -> E
     else:
         making = MARGIN * known
     return Estimate(START + (0.0 if ready else size / READING) + making)
+
+
+class Part(NamedTuple):
+    """The next sound of a clip. samples: float32 [C, n]; rate: Hz; precision: in which the model computes; unknown: the share
+    of the description that it does not know, 0 to 1."""
+
+    samples: np.ndarray
+    rate: int
+    precision: str
+    unknown: float
 
 
 def active() -> bool:

@@ -63,9 +63,13 @@ def lock() -> None:
         check=True,
     )  # fmt: skip
     # Every line carries the marker of the one environment that is locked.
-    lines = CONSTRAINTS.read_text().replace(" ; sys_platform == 'linux'", "").replace(" and sys_platform == 'linux'", "")
+    lines = (
+        CONSTRAINTS.read_text().replace(" ; sys_platform == 'linux'", "").replace(" and sys_platform == 'linux'", "")
+    )
     CONSTRAINTS.write_text(HEADER + lines)
-    versions = {canonical(line.split("==")[0]): line.split("==")[1].split(";")[0].strip() for line in lines.split("\n") if line}
+    versions = {
+        canonical(line.split("==")[0]): line.split("==")[1].split(";")[0].strip() for line in lines.split("\n") if line
+    }
     REQUIREMENTS.write_text(
         HEADER
         + "# The core and the demo, at the versions that the tests run on. CPU-only PyTorch: README.md, \"Set-up\".\n"

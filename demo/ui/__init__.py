@@ -35,6 +35,8 @@ def build(music: Service) -> gr.Blocks:
             joined.cost, joined.costs, actions.cost, api_visibility="private", concurrency_limit=None,
             show_progress="hidden",
         )  # fmt: skip
+        page.load(joined.precisions, asked.model, asked.precision, api_visibility="private", concurrency_limit=None,
+                  show_progress="hidden")  # fmt: skip
         page.unload(joined.closed)
     return page
 

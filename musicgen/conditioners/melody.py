@@ -1,47 +1,59 @@
-"""Melody -> condition: a recording, its stems, its quantised chroma, the learned projection (paper section 2.3)."""
+"""The melody conditioner: recording -> source separation -> quantised chroma -> learned projection (paper section 2.3)."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 import torch
 from torch import nn
 
 from musicgen import audio, chroma
 from musicgen.audio import Audio
 from musicgen.conditioners.condition import Condition
+from musicgen.conditioners.separation import SAMPLE_RATE as SEPARATION_RATE
 from musicgen.conditioners.separation import DemucsSeparator
 from musicgen.errors import InputError
+from musicgen.recordings import AudioInput, recording
 
 MIN_SECONDS = 0.1
 MAX_SECONDS = 600.0
 MAX_CHANNELS = 2
 RATES = (4_000, 192_000)
-"""Hz. Below the lowest the pitch range is gone; above the highest a file's header is more likely wrong than right."""
+"""Hz. Lower rates lack the range of pitches; higher ones are more likely a wrong file header."""
 SILENCE = 1e-4
 """A melody whose largest sample is below this is silent (-80 dBFS)."""
+LOWEST_TONE = 20.0
+"""Hz. What lies below is no tone: a recording of it alone (a constant voltage, say) has no melody."""
 
-MelodyInput = str | os.PathLike[str] | Audio | torch.Tensor
-"""A file, a waveform with its rate, or chroma frames [frames, 12] made or edited by hand."""
+MelodyInput = AudioInput | torch.Tensor | np.ndarray
+"""A recording, or chroma frames [frames, 12]."""
 
 
 @dataclass(frozen=True)
 class Melody:
-    """A melody ready to be followed: either `wave` [T] (mono, 32 kHz) or chroma `frames` [frames, 12]."""
+    """A validated melody.
+
+    Attributes:
+        wave: float32 [samples], mono at 32 kHz; or None where frames are given.
+        frames: Quantised chroma [frames, 12], or None.
+    """
 
     wave: torch.Tensor | None = None
     frames: torch.Tensor | None = None
 
     def chroma(self, length: int) -> torch.Tensor:
-        """Quantised chroma [length, 12] from the beginning: repeated when shorter, cut when longer."""
+        """Quantised chroma [length, 12], repeated if shorter and cut if longer."""
         frames = chroma.quantise(chroma.chroma(self.wave)) if self.wave is not None else self.frames
         assert frames is not None
         return chroma.fit(frames, length)
 
     def window(self, start: float, duration: float) -> Melody:
-        """The part from `start` on that a window of `duration` seconds follows; past its end the melody starts again."""
+        """The melody of a window: `duration` seconds from `start` seconds on; after its end it is repeated."""
         if self.wave is not None:
             index = int(start * chroma.SAMPLE_RATE) + torch.arange(int(duration * chroma.SAMPLE_RATE))
             return Melody(wave=self.wave[index % self.wave.shape[0]])
@@ -51,40 +63,61 @@ class Melody:
 
 
 class MelodyConditioner(nn.Module):
-    """Chroma [length, 12] and the learned projection to the language model's width.
+    """Quantised chroma and the learned projection to the language model's width.
 
-    `length`: chroma frames of the model's training segment (235 for 30 s). A clip without a melody gets the null melody:
-    bin 0 in every frame, projected, as in the reference implementation.
+    A clip without a melody gets the null melody: bin 0 in every frame, projected, as in the reference implementation.
+
+    Attributes:
+        length: Chroma frames of the model's training segment (235 for 30 s).
+        separated: Whether drums and bass were removed from the melodies in training, as for the published models.
     """
 
-    def __init__(self, projection: nn.Module, length: int, separator: DemucsSeparator | None = None) -> None:
+    def __init__(
+        self,
+        projection: nn.Module,
+        length: int,
+        separator: DemucsSeparator | None = None,
+        *,
+        separated: bool = True,
+    ) -> None:
         super().__init__()
         self.projection = projection
         self.length = length
+        self.separated = separated
         self.separator = separator if separator is not None else DemucsSeparator()
 
-    def prepare(self, melody: MelodyInput, *, separate: bool = True) -> Melody:
-        """Read, check and separate a melody; `separate=False` takes clean or hummed input as it is."""
-        if isinstance(melody, torch.Tensor):
-            return Melody(frames=_checked_frames(melody))
-        recording = melody if isinstance(melody, Audio) else audio.read(melody, MAX_SECONDS)
-        _check_recording(recording, "the melody" if isinstance(melody, Audio) else str(melody))
+    def prepare(self, melody: MelodyInput, *, separate: bool | None = None) -> Melody:
+        """Read, validate and separate a melody.
+
+        Args:
+            melody: A file, audio, or chroma frames.
+            separate: Whether Demucs removes drums and bass; False for clean or hummed melodies. None does as the model's
+                training did.
+
+        Raises:
+            InputError: The melody is unreadable, too short or long, silent, or has NaN samples or too many channels.
+        """
+        if isinstance(melody, (torch.Tensor, np.ndarray)):
+            return Melody(frames=_checked_frames(torch.as_tensor(melody)))
+        separate = self.separated if separate is None else separate
+        heard = recording(melody, "the melody", partial(_read, separate=separate))
+        _check_recording(heard, str(melody) if isinstance(melody, (str, os.PathLike)) else "the melody")
         if separate:
-            recording = self.separator(recording)
-        return Melody(wave=recording.mono().resampled(chroma.SAMPLE_RATE).wave[0])
+            heard = self.separator(heard)
+        return Melody(wave=heard.mono().resampled(chroma.SAMPLE_RATE).wave[0])
 
     def frames(self, melodies: Sequence[Melody | None]) -> torch.Tensor:
-        """Quantised chroma [B, length, 12] of a batch, the null melody where there is None."""
+        """Quantised chroma [B, length, 12] of a batch; None gives the null melody."""
         return torch.stack([_null(self.length) if m is None else m.chroma(self.length) for m in melodies])
 
     def forward(self, frames: torch.Tensor) -> Condition:
-        """Chroma frames [B, length, 12] -> condition."""
+        """Project chroma frames [B, length, 12] to a condition of L = length vectors."""
         weight = next(self.projection.parameters(), None)
         values = self.projection(frames if weight is None else frames.to(weight))
         return Condition(values, torch.ones(values.shape[:2], dtype=torch.bool, device=values.device))
 
     def null(self, batch: int) -> Condition:
-        """The null melody of `batch` clips."""
+        """The condition of `batch` clips without melody."""
         return self(_null(self.length).expand(batch, -1, -1))
 
 
@@ -94,10 +127,18 @@ def _null(length: int) -> torch.Tensor:
 
 def _checked_frames(frames: torch.Tensor) -> torch.Tensor:
     if frames.dim() != 2 or frames.shape[1] != chroma.NUM_CHROMA or frames.shape[0] == 0:
-        raise InputError(f"chroma frames are [frames, {chroma.NUM_CHROMA}], not {list(frames.shape)}")
+        raise InputError(
+            f"chroma frames are [frames, {chroma.NUM_CHROMA}], not {list(frames.shape)}; a recording is (samples, rate)"
+        )
     if not bool(torch.isfinite(frames.float()).all()):
         raise InputError("the chroma frames hold NaN or infinite values")
     return chroma.quantise(frames.float())
+
+
+def _read(file: str | os.PathLike[str], separate: bool) -> Audio:
+    """A file, brought while it is read to what its next reader takes: Demucs' rate, or mono at the chromagram's."""
+    channels, rate = (None, SEPARATION_RATE) if separate else (1, chroma.SAMPLE_RATE)
+    return audio.read(file, MAX_SECONDS, channels=channels, rate=rate, most_channels=MAX_CHANNELS, rates=RATES)
 
 
 def _check_recording(recording: Audio, name: str) -> None:
@@ -112,5 +153,24 @@ def _check_recording(recording: Audio, name: str) -> None:
         raise InputError(f"{name} is {recording.duration:.0f} s long: a melody may be {MAX_SECONDS:.0f} s at most")
     if not bool(torch.isfinite(recording.wave).all()):
         raise InputError(f"{name} holds NaN or infinite samples")
-    if float(recording.mono().wave.abs().max()) < SILENCE:
+    mono = recording.mono().wave[0]
+    if float(mono.abs().max()) < SILENCE:
         raise InputError(f"{name} is silent (or its channels cancel out): there is no melody to follow")
+    if not _has_tones(mono, recording.rate):
+        raise InputError(
+            f"{name} holds nothing above {LOWEST_TONE:.0f} Hz (a constant offset?): there is no melody to follow"
+        )
+
+
+def _has_tones(wave: torch.Tensor, rate: int) -> bool:
+    """Whether anything in mono audio [T] lies above LOWEST_TONE, in seconds under a Hann window (an offset stays in its first
+    two bins)."""
+    size = min(len(wave), rate)
+    # Whole windows only: an end filled with zeros would be a click. The last one ends with the recording.
+    pieces = [*wave[: len(wave) // size * size].split(size), wave[-size:]]
+    window = torch.hann_window(size).to(wave)
+    first = max(2, math.ceil(LOWEST_TONE * size / rate))
+    return any(
+        float(torch.fft.rfft(piece * window)[first:].abs().square().sum().sqrt()) / size > SILENCE / 100
+        for piece in pieces
+    )

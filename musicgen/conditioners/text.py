@@ -1,4 +1,4 @@
-"""Text -> condition, by T5 or FLAN-T5 (paper section 2.3)."""
+"""The text conditioner: T5 or FLAN-T5 (paper section 2.3)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ from musicgen.errors import InputError
 
 MAX_TOKENS = 512
 """T5's own training length."""
+_WORD = "\u2581"
+"""Begins a word in T5's vocabularies; by itself it says nothing."""
 
 
 class T5Conditioner(nn.Module):
     """A T5 encoder, frozen in the published models, and the learned projection to the language model's width.
 
-    `mask_padding`: whether a batch hides the padding of its shorter texts, so that a clip does not depend on the texts
-    beside it. False repeats the reference implementation, which leaves padding in attention as zero vectors.
-    `length`: 0, or how many vectors a text is at least: zero vectors, attended, follow a shorter one. In a prefix, music then
-    stands at the same distance from the melody whatever the text, and the null text is as long as any other.
+    Attributes:
+        mask_padding: Whether the padding of shorter texts is masked, so that a row does not depend on the other texts of the
+            batch. False reproduces the reference implementation, which attends padding as zero vectors.
+        length: Minimal number of vectors of a text: shorter ones are followed by zero vectors that are attended. In a prefix
+            the distance between music and melody then does not depend on the text, and the null text is as long as any
+            other. 0 for none, as in the published models.
     """
 
     mask_padding = True
@@ -36,7 +40,18 @@ class T5Conditioner(nn.Module):
         self.length = length
 
     def tokens(self, texts: Sequence[str], max_tokens: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Token numbers [B, L] and mask [B, L] (bool), on the CPU; cut at `max_tokens`, or InputError past T5's length."""
+        """Tokenise texts.
+
+        Args:
+            texts: B texts.
+            max_tokens: Longer texts are truncated; None truncates nothing.
+
+        Returns:
+            Token ids, int64 [B, L], and their mask, bool [B, L], on the CPU.
+
+        Raises:
+            InputError: A text has more tokens than T5 was trained on.
+        """
         cut = max_tokens is not None
         tokens = self.tokenizer(
             list(texts), padding=True, truncation=cut, max_length=max_tokens if cut else None, return_tensors="pt"
@@ -51,12 +66,18 @@ class T5Conditioner(nn.Module):
         ids = nn.functional.pad(tokens.input_ids, (0, missing), value=self.encoder.config.pad_token_id)
         return ids, nn.functional.pad(tokens.attention_mask.bool(), (0, missing))
 
+    def unknown(self, text: str) -> float:
+        """The share of a text's tokens that the vocabulary lacks, 0 to 1. All of them are one token: two texts of nothing else
+        are the same to the model, if they are as long."""
+        tokens = [token for token in self.tokenizer.tokenize(text) if token.strip(_WORD)]
+        return tokens.count(self.tokenizer.unk_token) / max(1, len(tokens))
+
     def hidden(self, ids: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-        """The encoder's states [B, L, width]."""
+        """Token ids [B, L] and mask [B, L] -> T5's hidden states [B, L, T5 width]."""
         return self.encoder(input_ids=ids, attention_mask=real.long()).last_hidden_state
 
     def condition(self, states: torch.Tensor, real: torch.Tensor, absent: torch.Tensor) -> Condition:
-        """States [B, L, width] -> condition; absent [B] (bool) marks the rows without text."""
+        """Project hidden states [B, L, T5 width]; absent: bool [B], the rows without text, which become the null text."""
         absent = absent[:, None]
         values = self.projection(states) * (real & ~absent)[..., None]
         least = torch.arange(real.shape[1], device=real.device)[None] < max(1, self.length)
@@ -64,8 +85,30 @@ class T5Conditioner(nn.Module):
         return Condition(values, mask if self.mask_padding else torch.ones_like(mask))
 
     def forward(self, texts: Sequence[str | None]) -> Condition:
-        """One row a text. None and "" are the null text: a single zero vector, or `length` of them."""
+        """The condition of B texts. None and "" give the null text: one zero vector, or `length` of them."""
         device = self.encoder.device
         ids, real = (part.to(device) for part in self.tokens([text or "" for text in texts]))
         absent = torch.tensor([not text for text in texts], device=device)
         return self.condition(self.hidden(ids, real), real, absent)
+
+
+class NoText(nn.Module):
+    """In the place of a text encoder, for a model that was trained without descriptions: a condition of no vectors."""
+
+    _nothing: torch.Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("_nothing", torch.zeros(1, 0, dim), persistent=False)
+
+    def unknown(self, text: str) -> float:
+        """The share of a text that is not followed: all of it."""
+        return 1.0 if text else 0.0
+
+    def forward(self, texts: Sequence[str | None]) -> Condition:
+        """One row a text, each of them None or ""."""
+        given = next((text for text in texts if text), None)
+        if given:
+            raise InputError(f"the model was trained without descriptions and cannot follow {given[:40]!r}: pass ''")
+        values = self._nothing.expand(len(texts), -1, -1)
+        return Condition(values, values.new_ones(values.shape[:2], dtype=torch.bool))

@@ -23,10 +23,11 @@ from typing import Any
 import yaml
 
 import musicgen
-from musicgen.errors import InputError, MusicGenError
+from musicgen import commandline
+from musicgen.errors import InputError
+from musicgen.training.lm.checkpointing import latest_recipe
 from musicgen.training.lm.shards import Index, read_index
-from musicgen.training.lm.state import newest_recipe
-from musicgen.training.quality import bars_table, table
+from musicgen.training.quality import table, thresholds_table
 
 LICENCE = "MIT"
 QUALITY = "quality.json"
@@ -41,7 +42,7 @@ def write(run: Path, output: Path, quality: Path | None, text: Path | None, toke
     if output.exists():
         raise InputError(f"{output} exists already: choose another folder")
     parts = [(part, json.loads((part / HISTORY).read_text())) for part in lineage(run)]
-    index = read_index(tokens or newest_recipe(run).data.tokens or str(run / "tokens"))
+    index = read_index(tokens or latest_recipe(run).data.tokens or str(run / "tokens"))
     shutil.copytree(model, output)
     _plot([history for _, history in parts], output / "curves.png")
     results = None if quality is None else json.loads(quality.read_text())
@@ -55,7 +56,7 @@ def write(run: Path, output: Path, quality: Path | None, text: Path | None, toke
 
 def lineage(run: Path) -> list[Path]:
     """The runs that led to this one, the first of them first: each started from the model of the one before."""
-    start = newest_recipe(run).start.model
+    start = latest_recipe(run).start.model
     before = run.parent / Path(start).parent.name if start else None
     if before is None or not (before / HISTORY).is_file():
         return [run]
@@ -70,7 +71,7 @@ def _card(
     text: str,
 ) -> str:
     run, history = parts[-1]
-    model = musicgen.load(run / "model", "cpu")
+    model = musicgen.load(run / "model", "cpu", "float32")
     last = history["validations"][-1]
     size = sum(file.stat().st_size for file in (run / "model").iterdir()) / 1e6
     weights = sum(parameter.numel() for parameter in model.lm.parameters()) / 1e6
@@ -116,7 +117,7 @@ def _card(
         *(_row(part, each) for part, each in parts),
         "",
         *_origin(parts[0][0]),
-        f"`make pretrained` makes all of them. The last recipe, whole (seed {newest_recipe(run).seed}):",
+        f"`make pretrained` makes all of them. The last recipe, whole (seed {latest_recipe(run).seed}):",
         "",
         "```yaml",
         yaml.safe_dump(_recipe(run), sort_keys=False).strip(),
@@ -137,26 +138,26 @@ def _card(
             "",
             table(quality),
             "",
-            bars_table(quality),
+            thresholds_table(quality),
         ]
     return "\n".join(lines) + "\n"
 
 
 def _row(run: Path, history: dict[str, Any]) -> str:
-    recipe, last = newest_recipe(run), history["validations"][-1]
+    recipe, last = latest_recipe(run), history["validations"][-1]
     batch, seconds = recipe.optimisation.batch, recipe.data.seconds
     return f"| `{run.name}` | {last['step']} | {batch} | {seconds:g} | {last['loss']:.3f} |"
 
 
 def _origin(first: Path) -> list[str]:
     """What the first run started from, if not from nothing."""
-    start = newest_recipe(first).start.model
+    start = latest_recipe(first).start.model
     return [f"They went on from `{start}`.", ""] if start else []
 
 
 def _recipe(run: Path) -> dict[str, Any]:
     """Without the places of one machine."""
-    values = newest_recipe(run).as_dict()
+    values = latest_recipe(run).as_dict()
     values["data"] |= {"path": "", "tokens": ""}
     return values
 
@@ -197,7 +198,8 @@ def _plot(histories: Sequence[dict[str, Any]], path: Path) -> None:
     pyplot.close(figure)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@commandline.entry()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m musicgen.training.card", description=__doc__)
     parser.add_argument("run", type=Path, help="the folder of a finished run")
     parser.add_argument("output", type=Path, help="the new folder; its name is the model's")
@@ -205,12 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--text", type=Path, help="Markdown that opens the card")
     parser.add_argument("--tokens", default="", help="the tokens' folder, if not the recipe's")
     options = parser.parse_args(arguments)
-    try:
-        write(options.run, options.output, options.quality, options.text, options.tokens)
-    except MusicGenError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    write(options.run, options.output, options.quality, options.text, options.tokens)
 
 
 if __name__ == "__main__":

@@ -204,7 +204,7 @@ NAN, INFINITY = float("nan"), float("inf")
         ({"top_k": -5}, "top_k is -5"),
         ({"top_p": 2}, "top_p is 2"),
         ({"precision": "float7"}, "unknown precision"),
-        ({"precision": "float16"}, "not to be had on cpu"),
+        ({"precision": "float16"}, "is not available on cpu"),
         ({"format": "../../x"}, "unknown format"),
         ({"timeline": "soon: drums"}, "not a time and a description"),
         ({"timeline": "0:30 drums"}, "the piece is 1 s long"),
@@ -303,23 +303,23 @@ def test_an_upload_that_is_too_large_is_refused(address: str, tmp_path: Path) ->
     assert reply.status_code == 413, reply.text
 
 
-def test_two_hundred_requests_at_once(address: str, music: Service) -> None:
+def test_a_hundred_requests_at_once(address: str, music: Service) -> None:
     """Some are made, the others are told that the queue is full; nobody waits for ever and the engine lives."""
     answers: list[str] = []
 
     def one(index: int) -> None:
         answers.append(post(address, "generate", fields(duration=0.5, prompt=f"{index}"), session=f"flood{index}"))
 
-    threads = [threading.Thread(target=one, args=(i,)) for i in range(200)]
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(100)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(90)
-    assert len(answers) == 200
+    assert len(answers) == 100
     made = [answer for answer in answers if "event: complete" in answer]
     refused = [answer for answer in answers if "the queue is full" in answer]
     assert len(made) >= music.limits.queue
-    assert len(made) + len(refused) == 200, [a for a in answers if a not in made and a not in refused][:2]
+    assert len(made) + len(refused) == 100, [a for a in answers if a not in made and a not in refused][:2]
     assert not any("Traceback" in answer for answer in answers)
     assert "event: complete" in post(address, "generate", fields())
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
+import demo.__main__
 import demo.files
-import demo.start
 
 
 def move(callback=None) -> None:  # noqa: ARG001 (called so)
@@ -38,7 +38,7 @@ def main() -> int:
 
     spaces.zero.torch.init = lambda uuid: None  # noqa: ARG005
     spaces.zero.torch.move = move
-    return demo.start.main(sys.argv[1:], os.environ)
+    return demo.__main__.main(sys.argv[1:])
 
 
 if __name__ == "__main__":

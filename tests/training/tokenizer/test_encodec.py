@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import DacModel, EncodecModel
 
-from musicgen.checkpoint.tensors import read_safetensors
+from musicgen.checkpoint.tensors import read_weights
 from musicgen.checkpoint.transformers_layout import load_tokenizer
 from musicgen.tokenizer import DacTokenizer, EncodecTokenizer
 from musicgen.training.tokenizer.config import Quantisation, Shape
@@ -23,7 +23,7 @@ def trained_a_little() -> EncodecTrainer:
     generator = torch.Generator().manual_seed(0)
     waves = 0.3 * torch.randn(8, 1, 32_000, generator=generator)
     with torch.no_grad():
-        model.start(model.encode(waves).transpose(1, 2).flatten(0, 1), generator)
+        model.initialize_codebooks(model.encode(waves).transpose(1, 2).flatten(0, 1), generator)
         model(waves, generator, quantise=True)
     return model
 
@@ -63,7 +63,7 @@ def test_saved_folder_gives_the_same_codes_and_waves(tmp_path) -> None:
     assert len(quantised.codes.unique()) > 20
     for tokenizer in (
         EncodecTokenizer(theirs.eval()),
-        load_tokenizer(json.loads((tmp_path / "config.json").read_text()), read_safetensors(tmp_path), "folder"),
+        load_tokenizer(json.loads((tmp_path / "config.json").read_text()), read_weights(tmp_path), "folder"),
         model.tokenizer(),
     ):
         assert torch.equal(tokenizer.encode(waves), quantised.codes)
