@@ -44,6 +44,19 @@ class Engines:
         self._users: dict[Key, int] = {}
         self._changed = threading.Condition()
         self._loading: set[Key] = set()
+        self._preloaded: dict[Key, MusicGen] = {}
+
+    def preload(self, name: str, precision: str) -> None:
+        """Load a model's weights alone and keep them: its scheduler, which has threads, is made where it is first used, in a
+        fork of this process it may be."""
+        from musicgen import checkpoint
+
+        key = (name, self.precision(name, precision))
+        self._preloaded[key] = checkpoint.load(self.shelf.find(name).source, self.device, key[1])
+
+    def preloaded(self, name: str, precision: str) -> bool:
+        """Whether `preload` keeps that model."""
+        return (name, self.precision(name, precision)) in self._preloaded
 
     def loaded(self) -> list[Key]:
         """The least recently used one first."""
@@ -82,7 +95,10 @@ class Engines:
         try:
             from musicgen import checkpoint
 
-            engine = self._scheduler(checkpoint.load(offer.source, self.device, key[1]))
+            model = self._preloaded.get(key)
+            if model is None:
+                model = checkpoint.load(offer.source, self.device, key[1])
+            engine = self._scheduler(model)
         finally:
             with self._changed:  # at once: who waited for it must find it
                 self._loading.discard(key)

@@ -11,7 +11,6 @@ import importlib
 import logging
 import math
 import secrets
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,18 +18,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from musicgen.errors import InputError
-from musicgen.options import MAX_DURATION
+from musicgen.errors import InputError, MusicGenError
+from musicgen.options import MAX_DURATION, GenerationOptions
 
-from . import measure, stored, zero_gpu
+from . import files, measure, stored, zero_gpu
 from .configuration import Configuration
 from .engines import Engines
-from .files import Files
 from .line import Busy, Line, Stopped, Ticket
 from .models import Shelf
 from .request import MAX_SEED, Request, Section, check, clean, format_timeline, parse_timeline, whole
 
 if TYPE_CHECKING:
+    from tempfile import TemporaryDirectory
+
     import numpy as np
 
 __all__ = [
@@ -39,6 +39,9 @@ __all__ = [
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
+
+REHEARSAL = 1.0
+"""Seconds of the clip that the warm-up makes."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +105,11 @@ class Service:
             most=self.configuration.loaded,
             slots=self.configuration.workers,
         )
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._temporary: TemporaryDirectory[str] | None = None
         if folder is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="musicgen-demo-", ignore_cleanup_errors=True)
+            self._temporary = files.private(self.configuration.temporary)
             folder = Path(self._temporary.name)
-        self.files = Files(folder, self.limits.keep_hours)
+        self.files = files.Files(folder, self.limits.keep_hours)
         self.line: Line[Request, Event | Progress] = Line(
             self._work,
             workers=self.configuration.workers,
@@ -114,31 +117,58 @@ class Service:
             per_visitor=self.limits.per_visitor,
         )
         self.warm = threading.Event()
+        self._warming: threading.Thread | None = None
+        self._closing = threading.Event()
         self._imports = threading.Lock()
         self._speeds: dict[tuple[str, str], float] = {}
         self._separator: Any = None
         self._separator_lock = threading.Lock()
         self._measuring = measure.Measuring()
-        self._parts = zero_gpu.lent(self._sound, self._fetch) if zero_gpu.active() else self._sound
+        self._parts = zero_gpu.lent(self._sound, self._fetch, self.gpu_time) if zero_gpu.active() else self._sound
 
     def warm_up(self) -> threading.Thread:
-        """Import PyTorch and load the default model, in the background. A model that is not here is left for later."""
+        """Import PyTorch, load the default model and make a short clip that nobody hears, in the background: the first one
+        compiles and reads what the later ones find ready. A model that is not here is left for later."""
 
         def work() -> None:
             try:
                 self._import()
                 name = self.shelf.default()
                 if self.shelf.find(name).origin != "published" and not zero_gpu.active():
-                    with self.engines.use(name, "auto"):
-                        pass
+                    self._rehearse(Request("", name, REHEARSAL))
+            except Stopped:
+                pass
             except Exception as error:
                 log.warning("not loaded at start: %s", error)
             finally:
                 self.warm.set()
 
-        thread = threading.Thread(target=work, daemon=True, name="warm-up")
-        thread.start()
-        return thread
+        self._warming = threading.Thread(target=work, daemon=True, name="warm-up")
+        self._warming.start()
+        return self._warming
+
+    def preload(self) -> None:
+        """On ZeroGPU: the weights of the models that are on this machine, on the GPU that each call will find. In the main
+        thread, before the page is served: `spaces` looks for them there and then."""
+        self._import()
+        room = zero_gpu.MEMORY
+        for offer in self.shelf:
+            if (offer.origin == "published" and not self.here(offer.name)) or offer.size > room:
+                continue
+            try:
+                self.engines.preload(offer.name, "auto")
+                room -= offer.size
+            except MusicGenError as error:
+                log.warning("%s is not loaded at start: %s", offer.name, error)
+
+    def _rehearse(self, request: Request) -> None:
+        def report(share: float, what: str) -> None:  # noqa: ARG001
+            if self._closing.is_set():
+                raise Stopped("the service ends")
+
+        parts = list(self._sound(request, 0, report))
+        clip = self._write(dataclasses.replace(request, precision=parts[0].precision), parts, 0, True)
+        clip.path.unlink()
 
     def _import(self) -> None:
         """What makes music. One thread at a time: transformers' names are missing for a second one while the first imports."""
@@ -180,6 +210,21 @@ class Service:
         found = self.engines.precision(model, precision)
         return None if found == "auto" else found
 
+    def gpu_time(self, request: Request) -> zero_gpu.Estimate:
+        """What a clip needs of a lent GPU."""
+        offer = self.shelf.find(request.model)
+        known = self.cost(request.model, request.precision, request.duration)
+        ready = self.engines.preloaded(request.model, request.precision)
+        return zero_gpu.estimate(request, offer.size, known, ready)
+
+    def quota(self, model: str, precision: str, duration: float, variations: float, apart: bool) -> str:
+        """What clips cost of a visitor's quota of a lent GPU, in words; nothing where the GPU is not lent."""
+        if not zero_gpu.active():
+            return ""
+        options = GenerationOptions(melody_guidance_scale=1.0 if apart else None)
+        request = Request("", model, duration, options=options, precision=precision)
+        return self.gpu_time(request).told(round(variations))
+
     def here(self, model: str) -> bool:
         """Whether a published model's files have been fetched."""
         self._import()
@@ -214,7 +259,11 @@ class Service:
         return audio.measure(recording, MAX_DURATION).duration
 
     def close(self) -> None:
+        """End all work, and delete what was temporary."""
+        self._closing.set()
         self.line.close()
+        if self._warming is not None:
+            self._warming.join(20)  # libraries that are being loaded do not survive the end of the process
         self.engines.close()
         self.files.close()
         if self._temporary is not None:
@@ -259,11 +308,11 @@ class Service:
             nonlocal first
             ticket.check()
             now = time.monotonic()
-            first = first or (now, share)
-            passed, gained = now - first[0], share - first[1]
+            if share > 0:
+                first = first or (now, share)
             left = None
-            if passed > 0.3 and gained > 0:
-                left = passed / gained * (1 - share + many - 1 - index)
+            if first is not None and now - first[0] > 0.3 and share > first[1]:
+                left = (now - first[0]) / (share - first[1]) * (1 - share + many - 1 - index)
             which = f"variation {index + 1} of {many}, " if many > 1 else ""
             ticket.latest = Progress(f"{which}{what}", (index + share) / many, left)
 
@@ -323,7 +372,7 @@ class Service:
         clip = audio.normalise_loudness(clip)
         path = self.files.new("flac")
         own = self.shelf.find(request.model).origin == "folder"
-        audio.write(path, clip, stored.comment(request, seed, own_model=own, complete=complete))
+        self.files.write(path, clip, stored.comment(request, seed, own_model=own, complete=complete))
         return Clip(
             path=path,
             request=request,

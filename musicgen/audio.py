@@ -137,21 +137,42 @@ def read(
         target, width = rate or source.rate, channels or source.channels
         fits = BUDGET / (4 * width * target)
         allowed = min(longest, fits)
-        if source.declared is not None and math.floor(source.declared * source.rate) > allowed * source.rate:
+        expected = round((source.declared or 0.0) * source.rate)
+        if expected > allowed * source.rate:
             raise _too_long(path, longest, fits, width, target)
         resampler = Resampler(source.rate, target)
-        parts, count = [], 0
+        made, count = _Growing(width, -(-expected * target // source.rate)), 0
         for block in source.blocks:
             count += block.shape[1]
             if count > allowed * source.rate:
                 raise _too_long(path, longest, fits, width, target)
             if not np.isfinite(block).all():
                 raise InputError(f"{path}: holds NaN or infinite samples")
-            parts.append(resampler.push(Audio(torch.from_numpy(block), source.rate).with_channels(width).wave))
+            made.add(resampler.push(Audio(torch.from_numpy(block), source.rate).with_channels(width).wave))
         if count == 0:
             raise InputError(f"{path}: holds no samples")
-        parts.append(resampler.push(torch.zeros(width, 0), last=True))
-    return Audio(_joined(parts), target)
+        made.add(resampler.push(torch.zeros(width, 0), last=True))
+    return Audio(made.whole(), target)
+
+
+class _Growing:
+    """A waveform [C, T] that is filled part by part. Where T is what was expected it is never copied."""
+
+    def __init__(self, channels: int, expected: int) -> None:
+        self._wave = torch.empty(channels, expected)
+        self._size = 0
+
+    def add(self, part: torch.Tensor) -> None:
+        size = self._size + part.shape[1]
+        if size > self._wave.shape[1]:
+            larger = torch.empty(self._wave.shape[0], max(size, self._wave.shape[1] * 3 // 2))
+            larger[:, : self._size] = self._wave[:, : self._size]
+            self._wave = larger
+        self._wave[:, self._size : size] = part
+        self._size = size
+
+    def whole(self) -> torch.Tensor:
+        return self._wave if self._size == self._wave.shape[1] else self._wave[:, : self._size].clone()
 
 
 def measure(
@@ -189,17 +210,6 @@ def _too_long(path: Path, longest: float, fits: float, channels: int, rate: int)
         f"{path} is longer than {fits / 60:.0f} minutes, which is what {BUDGET >> 20} MB of memory hold of {channels} channels "
         f"at {rate} Hz: cut it into pieces first"
     )
-
-
-def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
-    """The parts end to end; each is given back as soon as it is copied."""
-    whole = torch.empty(parts[0].shape[0], sum(part.shape[1] for part in parts))
-    position = 0
-    while parts:
-        part = parts.pop(0)
-        whole[:, position : position + part.shape[1]] = part
-        position += part.shape[1]
-    return whole
 
 
 def check_format(path: str | os.PathLike[str]) -> str:

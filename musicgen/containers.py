@@ -11,11 +11,11 @@ from pathlib import Path
 
 _HEADERS = re.compile(
     rb"RIFF....WAVE|RF64....WAVE|FORM....AIF[FC]|riff\x2e\x91\xcf\x11|caff\x00\x01\x00\x00desc|\.snd\x00\x00[\x00-\xff]{2}"
-    rb"|\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c|\x00\x00\x00.ftyp[A-Za-z0-9 ]{4}",
+    rb"|\x1a\x45\xdf\xa3.{1,8}\x42\x86\x81\x01|\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c|\x00\x00\x00.ftyp[A-Za-z0-9 ]{4}",
     re.DOTALL,
 )
-"""How a file begins: WAV, RF64, AIFF, W64, CAF, AU, ASF (WMA), MP4. MP3, AAC, Ogg, FLAC and WebM are missing on purpose: their
-packets are read to the end, also those of joined files."""
+"""How a file begins: WAV, RF64, AIFF, W64, CAF, AU, WebM and Matroska, ASF (WMA), MP4. MP3, AAC, Ogg and FLAC are missing on
+purpose: their packets are read to the end, also those of joined files."""
 _HEADER_BYTES = 24
 """The longest beginning that two files of one kind share."""
 _AU_HEADER = 24
@@ -51,7 +51,22 @@ def _again(kind: bytes, first: bytes) -> bytes:
         return re.escape(first[:8]) + b"...." + re.escape(first[12:_AU_HEADER])
     if kind[4:8] == b"ftyp":
         return rb"\x00\x00\x00.ftyp[A-Za-z0-9 ]{4}"
+    if kind[:4] == b"\x1a\x45\xdf\xa3":
+        return rb"\x1a\x45\xdf\xa3.{1,8}\x42\x86\x81\x01"
     return re.escape(kind)
+
+
+def ogg_links(path: Path) -> int:
+    """How many recordings an Ogg file is end to end: its pages say where one begins."""
+    links, first = 0, False
+    with path.open("rb") as file:
+        while len(head := file.read(27)) == 27 and head[:4] == b"OggS":
+            begins = bool(head[5] & 2)
+            # Streams that run side by side begin together.
+            links += begins and not first
+            first = begins
+            file.seek(sum(file.read(head[26])), 1)
+    return links
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Audio files -> blocks of samples: the one place that decodes.
 
 libsndfile reads WAV, AIFF, FLAC and the like, and ordinary MP3 and Ogg. FFmpeg's libraries (PyAV) read all else (M4A/AAC, WebM,
-MP4, WMA, AMR …) and what libsndfile would cut short: it believes a header's length, so the packets of MP3, Ogg and FLAC are
+MP4, WMA, AMR …) and what libsndfile would cut short: it believes a header's length, so what MP3, Ogg and FLAC files hold is
 counted first, without being decoded. A file that ends early is read as far as it goes, with a warning that gives both lengths;
 one that would be read in part only is refused.
 
@@ -45,8 +45,6 @@ _CONTAINERS = (
     "mpegts,ogg,tta,w64,wav,wv"
 )
 """FFmpeg's names. Never its play lists (hls, concat, dash, sdp): these open other files and addresses."""
-_COUNTED = ("MP3", "OGG", "FLAC")
-"""libsndfile's formats whose packets are counted first."""
 _ESTIMATED = ("mp3", "aac")
 """FFmpeg's containers without a length: what it gives is a guess from the first packets' size."""
 _PADDING = 3 * 1152
@@ -131,14 +129,18 @@ def _libsndfile(path: Path) -> tuple[soundfile.SoundFile | None, str]:
         file = soundfile.SoundFile(path)
     except soundfile.LibsndfileError as error:
         return None, error.error_string.strip()
-    if file.frames == 0 or (file.format in _COUNTED and _holds_more(path, file)):
+    if file.frames == 0 or _holds_more(path, file):
         file.close()
         return None, ""
     return file, ""
 
 
 def _holds_more(path: Path, file: soundfile.SoundFile) -> bool:
-    """Whether there are more packets than the header's length accounts for."""
+    """Whether there is sound that the header's length does not account for. Packets are counted, not decoded."""
+    if file.format == "OGG":
+        return containers.ogg_links(path) > 1
+    if file.format not in ("MP3", "FLAC"):
+        return False
     import av
 
     try:
@@ -172,12 +174,17 @@ def _behind(
 
     try:
         with _ffmpeg(path) as container:
-            for block in _read_ffmpeg(path, container, file.samplerate, file.channels, None):
-                if block.shape[1] > count:
-                    yield block[:, count:]
-                count = max(0, count - block.shape[1])
+            yield from _without(count, _read_ffmpeg(path, container, file.samplerate, file.channels, None))
     except (av.FFmpegError, ValueError):
         raise _unreadable(path, error.error_string.strip()) from error
+
+
+def _without(count: int, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The blocks without their first `count` samples."""
+    for block in blocks:
+        if block.shape[1] > count:
+            yield block[:, count:]
+        count = max(0, count - block.shape[1])
 
 
 def _unreadable(path: Path, reason: str) -> InputError:
@@ -204,13 +211,22 @@ def _ffmpeg(path: Path) -> InputContainer:
 
 
 def _ffmpeg_source(path: Path, container: InputContainer) -> Source:
+    import av
+
     stream = container.streams.audio[0]
     context = stream.codec_context
     declared = _declared(container, stream)
     guessed = container.format.name in _ESTIMATED
+    begin = 0
+    if container.format.name == "mp3":
+        # Its header is wrong, or others follow it: FFmpeg, too, would take out what it says is padding, amid the sound.
+        context.flags2 |= av.codec.context.Flags2.skip_manual
+        begin = round(float((stream.start_time or 0) * (stream.time_base or 0)) * context.sample_rate)
     # MP4 counts its last frame's padding out; FFmpeg does not.
     trimmed = round(declared * context.sample_rate) if declared and "mp4" in container.format.name else None
     blocks = _read_ffmpeg(path, container, context.sample_rate, context.channels, trimmed)
+    if begin:
+        blocks = _without(begin, blocks)
     whole = _whole(path, blocks, context.sample_rate, None if guessed else declared)
     return Source(context.sample_rate, context.channels, None if guessed else declared, whole)
 

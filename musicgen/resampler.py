@@ -11,8 +11,8 @@ import torchaudio
 
 _MAX_KERNEL = 1 << 22
 """Weights of a kernel: rates without a common divisor, 43 997 and 32 000 Hz say, would need gigabytes."""
-_BLOCK = 1 << 22
-"""Samples that are resampled at once: a minute and a half at 44.1 kHz, so that what is shorter is computed in one go."""
+_BLOCK = 1 << 20
+"""Samples that are resampled at once. The convolution copies each of them a dozen times."""
 _REACH = 8
 """Samples that a kernel reaches to each side, at the lower of the two rates: torchaudio's 6 crossings over its roll-off."""
 

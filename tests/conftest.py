@@ -6,7 +6,6 @@ for through `tests.machine`; the soundfont is a tiny one of `tests.soundfont`, b
 
 import atexit
 import os
-import runpy
 import shutil
 import tempfile
 from pathlib import Path
@@ -21,13 +20,9 @@ os.environ |= {
     "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "RAY_USAGE_STATS_ENABLED": "0", "WANDB_MODE": "disabled",
 }  # fmt: skip
 
-# Watches this process from now on, and those that it starts.
-REACHED = FOLDER / "reached"
-REACHED.touch()
-os.environ["MUSICGEN_TESTS_REACHED"] = str(REACHED)
-GUARD = str(Path(__file__).parent / "guard")
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (GUARD, os.environ.get("PYTHONPATH"))))
-runpy.run_path(f"{GUARD}/sitecustomize.py")
+from tests import machine  # noqa: E402
+
+machine.watch(FOLDER)
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
@@ -37,13 +32,19 @@ if not torch.cuda.is_available():
 
 from musicgen.errors import InputError  # noqa: E402
 from musicgen.training.corpus import soundfont_path  # noqa: E402
-from tests import machine, soundfont, standins  # noqa: E402
+from tests import soundfont, standins  # noqa: E402
+from tests.machine import (  # noqa: E402, F401 (pytest looks for them here)
+    pytest_addoption,
+    pytest_configure,
+    pytest_terminal_summary,
+    this_machine_alone,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 TEXTS = ["slow calm piano music", "a loud rock beat with fast drums and epic guitar"]
 """The two descriptions that the golden numbers were made with."""
 
-torch.set_num_threads(min(2, torch.get_num_threads()))
+THREADS = min(2, torch.get_num_threads())
 
 SOUNDFONT = "MUSICGEN_SOUNDFONT"
 REAL_SOUNDFONT = os.environ.get(SOUNDFONT)
@@ -51,30 +52,11 @@ REAL_SOUNDFONT = os.environ.get(SOUNDFONT)
 os.environ[SOUNDFONT] = str(soundfont.write(FOLDER / "sines.sf2"))
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--complete", action="store_true", help="fail where the machine lacks a browser, a database or the soundfont"
-    )
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    machine.complete = config.getoption("--complete")
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    seed = getattr(config.option, "randomly_seed", None)
-    if config.pluginmanager.hasplugin("randomly"):
-        terminalreporter.write_line(f"This order of the tests again: pytest -p randomly -p randomly_seed={seed}")
-
-
-@pytest.fixture(autouse=True)
-def _this_machine_alone():
-    """Fails the test during which another machine is called, whatever becomes of the refusal."""
-    before = REACHED.stat().st_size
-    yield
-    if REACHED.stat().st_size > before:
-        called = REACHED.read_text()[before:].splitlines()
-        pytest.fail(f"the test reaches beyond this machine: {'; '.join(dict.fromkeys(called))}", pytrace=False)
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """PyTorch as if no test had been there before."""
+    torch.manual_seed(0)
+    torch.set_num_threads(THREADS)
 
 
 @pytest.fixture(scope="session")
@@ -98,10 +80,20 @@ def real_soundfont(renderer, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: 
 
 @pytest.fixture(scope="session")
 def hub_cache():
-    """The hub cache of this test session; `standins.publish` puts models into it."""
+    """The hub cache of this test session; `standins.publish` puts models into it, for a module."""
     cache = Path(os.environ["HF_HOME"]) / "hub"
     standins.publish(cache, "t5-base", GOLDEN / "t5_tiny")
     return cache
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _hub_as_it_was(hub_cache: Path, tmp_path_factory: pytest.TempPathFactory):
+    """What a module publishes is gone after it: others see what they publish themselves."""
+    before = tmp_path_factory.mktemp("hub") / "before"
+    shutil.copytree(hub_cache, before, symlinks=True)
+    yield
+    shutil.rmtree(hub_cache)
+    shutil.move(before, hub_cache)
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,20 @@
-"""What tests need of the machine: where it is missing they are skipped, and fail in a run that must be complete."""
+"""What tests need of the machine, and that they keep to it.
+
+Where something is missing they are skipped, and fail in a run that must be complete. Whatever calls another machine fails.
+"""
 
 import contextlib
+import os
+import runpy
 import shutil
+from pathlib import Path
 
 import pytest
 
 complete = False
 """Whether pytest was given --complete."""
+NOTES = "MUSICGEN_TESTS_REACHED"
+"""The variable that names the file in which tests/guard notes what is called beyond this machine."""
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -18,6 +26,43 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
     "--autoplay-policy=user-gesture-required",
 ]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--complete", action="store_true", help="fail where the machine lacks a browser, a database or the soundfont"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    global complete
+    complete = config.getoption("--complete")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.pluginmanager.hasplugin("randomly"):
+        seed = config.option.randomly_seed
+        terminalreporter.write_line(f"For this order of the tests again: pytest -p randomly -p randomly_seed={seed}")
+
+
+def watch(folder: Path) -> None:
+    """From now on this process, and those that it starts, call this machine alone."""
+    notes, guard = folder / "reached", str(Path(__file__).parent / "guard")
+    notes.touch()
+    os.environ[NOTES] = str(notes)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (guard, os.environ.get("PYTHONPATH"))))
+    runpy.run_path(f"{guard}/sitecustomize.py")
+
+
+@pytest.fixture(autouse=True)
+def this_machine_alone():
+    """Fails the test during which another machine is called, whatever becomes of the refusal."""
+    notes = Path(os.environ[NOTES])
+    before = notes.stat().st_size
+    yield
+    called = notes.read_text()[before:].splitlines()
+    if called:
+        pytest.fail(f"the test reaches beyond this machine: {'; '.join(dict.fromkeys(called))}", pytrace=False)
 
 
 def lacks(reason: str) -> None:

@@ -151,7 +151,7 @@ def test_settings_that_change_the_music_are_refused_by_name(
         ("seanet.ratios", [0], "the configuration cannot be followed"),
         ("seanet.lstm", 10**9, "the configuration says 1000000000 LSTM layers, the weights hold 2"),
         ("rvq.n_q", 10**9, "the configuration says 1000000000 quantisers, the weights hold 4"),
-        ("seanet.n_filters", 10**8, "the configuration says"),
+        ("seanet.n_filters", 10**8, "the configuration cannot be followed"),
         ("rvq.bins", 2**30, "the configuration says"),
         ("sample_rate", "${sample_rate}", "the setting 'sample_rate' stands for itself"),
     ],

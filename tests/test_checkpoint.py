@@ -169,7 +169,7 @@ def test_other_pickles_are_named(audiocraft_folder) -> None:
         (state | {"xp.cfg": "a: [1"}, r"the configuration inside \(xp.cfg\) is damaged YAML"),
         (state | {"xp.cfg": "just words"}, "is no list of settings"),
         (state | {"xp.cfg": None}, "is no list of settings"),
-        (state | {"xp.cfg": "fuser: 3\ntransformer_lm: 4"}, "the configuration"),
+        (state | {"xp.cfg": "fuser: 3\ntransformer_lm: 4"}, r"transformer_lm\.norm_first is False"),
     ):
         torch.save(content, folder / "state_dict.bin")
         with pytest.raises(CheckpointError, match=message) as caught:
@@ -239,9 +239,7 @@ def test_what_stands_in_the_place_of_weights_is_named(
     with pytest.raises(CheckpointError, match=rf"model\.safetensors: {message}"):
         musicgen.load(copy)
     (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
-    with pytest.raises(
-        CheckpointError, match=rf"pytorch_model\.bin: {message.replace('damaged', '(damaged|refused)')}"
-    ):
+    with pytest.raises(CheckpointError, match=rf"pytorch_model\.bin: {message}"):
         musicgen.load(copy)
     theirs = audiocraft_folder("text")
     (theirs / "state_dict.bin").write_bytes(content)
@@ -285,7 +283,7 @@ def _set(config: dict[str, Any], path: str, value: Any) -> None:
         ("audio_encoder.codebook_size", 2**40, "the configuration says"),
         ("audio_encoder.hidden_size", 10**8, "the configuration says"),
         ("audio_encoder.num_filters", 10**7, "the configuration says"),
-        ("audio_encoder.target_bandwidths", [10**12], r"the configuration says \d+ quantisers, the weights hold 4"),
+        ("audio_encoder.target_bandwidths", [1e12], r"the configuration says \d+ quantisers, the weights hold 4"),
         ("audio_encoder.num_lstm_layers", 10**9, "the configuration says 1000000000 LSTM layers, the weights hold 2"),
         ("audio_encoder.num_residual_layers", 10**9, "num_residual_layers is 1000000000"),
         ("audio_encoder.upsampling_ratios", [0, 5, 4, 4], "the configuration cannot be followed"),
@@ -375,7 +373,7 @@ def test_devices() -> None:
     assert pick_device("cpu") == torch.device("cpu")
     assert pick_device("auto").type in ("cpu", "cuda", "mps")
     for name in ("cuda:99", "abacus"):
-        with pytest.raises(InputError, match=f"the device '{name}' is not to be had here"):
+        with pytest.raises(InputError, match=f"the device '{name}' is not available here"):
             pick_device(name)
 
 

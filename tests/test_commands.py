@@ -142,7 +142,7 @@ def write_melodies(folder: Path) -> None:
         (["x", "--loudness", "nan"], "loudness is nan LUFS"),
         (["x", "--loudness", "5"], "loudness is 5 LUFS: it must lie between -70 and 0"),
         (["x", "--seed", "-1"], "seed is -1"),
-        (["x", "--device", "abacus"], "the device 'abacus' is not to be had here"),
+        (["x", "--device", "abacus"], "the device 'abacus' is not available here"),
         (["x", "--model", "facebook/musicgen-meldoy"], "did you mean 'facebook/musicgen-melody'"),
         (["x", "y", "--output", "one.wav"], "one.wav is one file, but there are 2 prompts"),
         (["x", "--output", "clip.aac"], "unknown audio format '.aac'"),

@@ -197,6 +197,7 @@ class Events:
             offer = self.music.shelf.find(model)
             known = self.music.cost(model, precision, duration)
             here = offer.origin == "published" and self.music.here(model)
+            quota = self.music.quota(model, precision, duration, variations, apart)
         except (InputError, TypeError):
             return ""
         steps = f"{round(duration * 50 * variations)} steps of the model"
@@ -208,6 +209,8 @@ class Events:
             parts.append("half as slow again for the melody's own guidance")
         if offer.origin == "published":
             parts.append("it is on this machine" if here else f"{offer.size / 1e9:.1f} GB to download first")
+        if quota:
+            parts.append(quota)
         return ", ".join(parts) + "."
 
     def choose(self, history: list[Clip], index: int | None) -> dict[Any, Any]:

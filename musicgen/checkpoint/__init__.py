@@ -16,7 +16,7 @@ from musicgen.checkpoint import audiocraft_export, audiocraft_layout, hub, trans
 from musicgen.chroma import SAMPLE_RATE, num_frames
 from musicgen.conditioners.text import MAX_TOKENS, T5Conditioner
 from musicgen.engine import precision as precisions
-from musicgen.engine.runner import accelerate
+from musicgen.engine.selection import accelerate
 from musicgen.errors import CheckpointError, InputError, MusicGenError
 from musicgen.lm import LMConfig
 from musicgen.model import MusicGen
@@ -48,7 +48,7 @@ def load(
 
     Raises:
         CheckpointError: for a name that is not known or cannot be reached, and for files that are damaged or unsafe.
-        InputError: for a device or a precision that is not to be had.
+        InputError: for a device or a precision that is not available.
     """
     target = pick_device(device)
     precisions.check(precision, target)
@@ -214,5 +214,5 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
         torch.empty(0, device=picked)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"the device {str(device)!r} is not to be had here ({reason}): 'cpu' always is") from error
+        raise InputError(f"the device {str(device)!r} is not available here ({reason}): 'cpu' always is") from error
     return picked

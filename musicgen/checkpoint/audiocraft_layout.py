@@ -63,11 +63,10 @@ def load(folder: Path, name: str) -> MusicGen:
     settings = Settings.of(package, source)
     check_kind(settings)
     named = conditions(settings)
-    state = _split_cross_attention({name.replace(".mha.", "."): tensor for name, tensor in state.items()})
+    state = _split_cross_attention({name.replace(".mha.", "."): tensor for name, tensor in state.items()}, source)
     lm_config = _lm_config(settings, state, cross_attention=bool(settings.at("fuser.cross", None)))
     names = lm_names(lm_config)
-    with torch.device("meta"):
-        lm = LanguageModel(lm_config)
+    lm = checks.outline(lambda: LanguageModel(lm_config), source)
     fill(lm, gather(names, state, source), source)
 
     known = {part for parts in names.values() for part in parts} | _IGNORED
@@ -259,10 +258,12 @@ def _encodec_config(settings: Settings) -> EncodecConfig:
     )
 
 
-def _split_cross_attention(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _split_cross_attention(state: Mapping[str, torch.Tensor], source: str) -> dict[str, torch.Tensor]:
     out = dict(state)
     for name in [name for name in out if name.endswith("cross_attention.in_proj_weight")]:
         stacked = out.pop(name)
+        if stacked.dim() != 2 or stacked.shape[0] % 3:
+            raise CheckpointError(f"{source}: {name!r} of shape {list(stacked.shape)} is no three matrices")
         query, key, value = stacked.chunk(3)
         base = name.removesuffix("in_proj_weight")
         out |= {f"{base}query": query, f"{base}key_value": torch.cat([key, value])}

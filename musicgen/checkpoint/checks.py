@@ -53,14 +53,19 @@ def follow(make: Callable[[], T], source: str) -> T:
         raise CheckpointError(f"{source}: the configuration cannot be followed ({reason})") from error
 
 
+def outline(make: Callable[[], M], source: str) -> M:
+    """A module without memory for its weights."""
+
+    def on_meta() -> M:
+        with torch.device("meta"):
+            return make()
+
+    return follow(on_meta, source)
+
+
 def build(make: Callable[[], M], state: dict[str, torch.Tensor], source: str) -> M:
     """A module with the weights of `state`. Its shapes are compared before memory is taken for them."""
-
-    def shapes() -> dict[str, torch.Tensor]:
-        with torch.device("meta"):
-            return make().state_dict()
-
-    check_shapes(follow(shapes, source), state, source)
+    check_shapes(outline(make, source).state_dict(), state, source)
     module = follow(make, source)
     fill(module, state, source)
     return module

@@ -83,6 +83,12 @@ def _read_pickled_tensors(path: Path) -> dict[str, torch.Tensor]:
 def read_pickle(path: Path) -> dict[str, Any]:
     """A `torch.save` file of tensors and plain values by name. A pickle that wants to run code is refused."""
     check_kind(path)
+    with path.open("rb") as file:
+        start = file.read(2)
+    if start != b"PK" and start[:1] != b"\x80":
+        raise CheckpointError(
+            f"{path}: damaged or not a PyTorch file (neither an archive nor a pickle): {_again(path)}"
+        )
     try:
         _check_archive(path)
         package = torch.load(path, map_location="cpu", weights_only=True)
@@ -152,10 +158,13 @@ def gather(names: Names, tensors: Mapping[str, torch.Tensor], source: str) -> di
     missing = [part for parts in names.values() for part in parts if part not in tensors]
     if missing:
         raise CheckpointError(f"{source}: {len(missing)} tensors are missing, among them {missing[0]!r}")
-    return {
-        ours: tensors[parts[0]] if len(parts) == 1 else torch.cat([tensors[part] for part in parts])
-        for ours, parts in names.items()
-    }
+    joined = {}
+    for ours, parts in names.items():
+        try:
+            joined[ours] = tensors[parts[0]] if len(parts) == 1 else torch.cat([tensors[part] for part in parts])
+        except RuntimeError as error:
+            raise CheckpointError(f"{source}: {parts[0]!r} and its like do not fit together: {_line(error)}") from error
+    return joined
 
 
 def scatter(names: Names, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -94,8 +94,7 @@ def load(folder: Path, name: str) -> MusicGen:
     melody_model = config["model_type"] == "musicgen_melody"
     ours = config.get("musicgen", {})
     lm_config = _lm_config(config["decoder"], tensors, str(folder), cross_attention=not melody_model)
-    with torch.device("meta"):
-        lm = LanguageModel(lm_config)
+    lm = checks.outline(lambda: LanguageModel(lm_config), str(folder))
     fill(lm, gather(lm_names(lm_config), tensors, str(folder)), str(folder))
 
     stereo = config["decoder"].get("audio_channels", 1) == 2
@@ -209,12 +208,7 @@ def load_t5(config: dict[str, Any], tensors: dict[str, torch.Tensor], source: st
     source = f"{source} (text encoder)"
     values = checks.follow(lambda: T5Config(**config), source)
     checks.same("layers", values.num_layers, r"encoder\.block\.(\d+)\.", tensors, source)
-
-    def make() -> T5EncoderModel:
-        with torch.device("meta"):
-            return T5EncoderModel(values)
-
-    encoder = checks.follow(make, source)
+    encoder = checks.outline(lambda: T5EncoderModel(values), source)
     shared, alias = "shared.weight", "encoder.embed_tokens.weight"
     embedding = tensors.get(shared, tensors.get(alias))
     both = {} if embedding is None else {shared: embedding, alias: embedding}

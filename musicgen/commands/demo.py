@@ -14,4 +14,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     configuration = siblings.load("demo.configuration").checked(arguments)
-    siblings.load("demo.__main__").serve(configuration)
+    siblings.load("demo.start").run(configuration, os.environ)

@@ -15,7 +15,7 @@ from tests import machine, standins
 SMALL, MELODY = "facebook/musicgen-small", "facebook/musicgen-melody"
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def published(hub_cache: Path, audiocraft_folder, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tiny random models under two published names, as if fetched."""
     small = tmp_path_factory.mktemp("published")
@@ -24,13 +24,17 @@ def published(hub_cache: Path, audiocraft_folder, tmp_path_factory: pytest.TempP
     standins.publish(hub_cache, MELODY, audiocraft_folder("melody"))
 
 
+def free_port() -> int:
+    """One that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 @contextlib.contextmanager
 def serving(service: Service):
     """The address of a page for this service."""
-    page = ui.build(service)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    page, port = ui.build(service), free_port()
     ui.launch(page, service, server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True)
     try:
         yield f"http://127.0.0.1:{port}/"

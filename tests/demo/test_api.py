@@ -204,7 +204,7 @@ NAN, INFINITY = float("nan"), float("inf")
         ({"top_k": -5}, "top_k is -5"),
         ({"top_p": 2}, "top_p is 2"),
         ({"precision": "float7"}, "unknown precision"),
-        ({"precision": "float16"}, "not to be had on cpu"),
+        ({"precision": "float16"}, "is not available on cpu"),
         ({"format": "../../x"}, "unknown format"),
         ({"timeline": "soon: drums"}, "not a time and a description"),
         ({"timeline": "0:30 drums"}, "the piece is 1 s long"),

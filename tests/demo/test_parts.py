@@ -1,13 +1,9 @@
 """The parts that need no server: requests, links, the line, engines, files, pictures, melodies, pieces."""
 
 import base64
-import contextvars
 import dataclasses
 import gc
-import inspect
-import multiprocessing
 import os
-import pickle
 import subprocess
 import sys
 import threading
@@ -15,13 +11,11 @@ import time
 import weakref
 import zlib
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-import musicgen
 from demo import configuration, making, melody, pictures, stored
 from demo.configuration import Configuration, Limits
 from demo.engines import Engines
@@ -158,6 +152,36 @@ def test_the_shelf_offers_a_folder_of_the_operator(tmp_path: Path) -> None:
         Shelf(None, ["nothing"])
 
 
+def test_a_broken_model_of_the_operator_is_named_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    standins.write(standins.transformers_model(), tmp_path / "good")
+    config = (tmp_path / "good" / "config.json").read_text()
+    broken = {
+        "cut": (config[: len(config) // 2], "config.json is not JSON"),
+        "other": ('{"model_type": "t5"}', "a checkpoint of the type 't5'"),
+        "list": ("[]", "not a MusicGen model's"),
+        "odd": ('{"model_type": "musicgen", "decoder": []}', "not a MusicGen model's"),
+        "weightless": (config, "no weights"),
+        "binary": (b"\xff\xfe", "config.json is not JSON"),
+    }
+    for name, (content, _) in broken.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+        if name != "weightless":
+            (tmp_path / name / "model.safetensors").write_bytes(b"x")
+    (tmp_path / "dangling").mkdir()
+    (tmp_path / "dangling" / "config.json").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "dangling" / "model.safetensors").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "a file").write_text("x")
+    offered = [offer.name for offer in Shelf(tmp_path) if offer.origin == "folder"]
+    assert offered == [f"{tmp_path.name}/good"]
+    told = dict.fromkeys(broken, "")
+    for record in caplog.records:
+        told[Path(str(record.args[0])).name] = record.getMessage()
+    assert set(told) == {*broken, "dangling"}
+    for name, (_, reason) in broken.items():
+        assert reason in told[name]
+
+
 # The line
 
 
@@ -273,6 +297,26 @@ def test_files_expire(tmp_path: Path) -> None:
     assert files.sweep(time.time() + 8000) == 1
     assert list((tmp_path / "clips").iterdir()) == [] if (tmp_path / "clips").exists() else True
     files.close()
+
+
+def test_the_warm_up_makes_a_clip_and_keeps_none(tmp_path: Path) -> None:
+    service = Service(Configuration(models=("mini",)), tmp_path)
+    service.warm_up().join()
+    assert service.warm.is_set()
+    assert service.engines.loaded() == [("mini", "float32")]
+    assert (tmp_path / "clips").is_dir()  # where it was
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+    assert service.cost("mini", "float32", 1.0) is None  # it says nothing about how long others take
+    service.close()
+
+
+def test_a_service_that_ends_stops_its_warm_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("demo.service.REHEARSAL", 300.0)
+    service = Service(Configuration(models=("mini",)), tmp_path)
+    warming = service.warm_up()
+    until(lambda: bool(service.engines.loaded()), 60)
+    service.close()
+    assert not warming.is_alive()
 
 
 def test_a_format_that_nobody_knows_is_refused(tmp_path: Path) -> None:
@@ -459,47 +503,6 @@ def test_a_clip_that_waits_is_stopped_at_once_and_memory_is_named(
     service.close()
 
 
-ALONE = "MUSICGEN_TEST_ALONE"
-
-
-def lending(calls: list):
-    """What the `spaces` package does: a fork for each call, plain values both ways, generators only if it is one."""
-
-    def gpu(duration):
-        def decorate(function):
-            assert inspect.isgeneratorfunction(function)
-
-            def inside(*arguments):
-                calls.append((os.getpid(), duration(*arguments), WHOSE.get()))
-                context = multiprocessing.get_context("fork")
-                here, there = context.Pipe(duplex=False)
-                asked = pickle.dumps(arguments)
-
-                def work() -> None:
-                    torch.set_num_threads(1)  # OpenMP's threads are not there after a fork
-                    for value in function(*pickle.loads(asked)):
-                        there.send((os.getpid(), value))
-                    there.send(None)
-
-                process = context.Process(target=work, daemon=True)
-                process.start()
-                try:
-                    while here.poll(30) and (sent := here.recv()) is not None:
-                        calls.append(sent[0])
-                        yield sent[1]
-                finally:
-                    process.kill()
-
-            return inside
-
-        return decorate
-
-    return SimpleNamespace(GPU=gpu)
-
-
-WHOSE: contextvars.ContextVar[str] = contextvars.ContextVar("WHOSE", default="nobody's")
-
-
 IMPATIENT = """
 import sys
 from pathlib import Path
@@ -519,50 +522,3 @@ def test_a_clip_asked_for_while_pytorch_is_being_imported(tmp_path: Path) -> Non
     command = [sys.executable, "-c", IMPATIENT, str(tmp_path)]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert ran.stdout.strip() == "None", ran.stdout + ran.stderr
-
-
-def test_zero_gpu_in_a_process_of_its_own() -> None:
-    """As on a Space, whose process makes nothing before it forks: here OpenVINO's and PyTorch's threads have worked already."""
-    wanted = f"{__file__}::test_on_zero_gpu_the_generation_runs_in_a_fork"
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", wanted]
-    ran = subprocess.run(
-        command, env=os.environ | {ALONE: "1"}, capture_output=True, text=True, timeout=200, check=False
-    )
-    assert ran.returncode == 0, ran.stdout
-    assert "skipped" not in ran.stdout
-
-
-@pytest.mark.skipif(ALONE not in os.environ, reason="run by the test before it, in a process of its own")
-def test_on_zero_gpu_the_generation_runs_in_a_fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list = []
-    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
-    monkeypatch.setitem(sys.modules, "spaces", lending(calls))
-    service = Service(Configuration(), tmp_path)
-    service.warm_up().join()
-    assert service.engines.loaded() == []  # its threads and its GPU tensors would not be there in a fork
-    WHOSE.set("mine")  # whose quota it is
-    ticket = service.submit("me", Request("drums", "mini", 2.0, seed=3))
-    assert ticket.wait(60)
-    assert ticket.failure is None
-    clip = ticket.take()[-1]
-    assert clip.complete
-    asked, *from_there = calls
-    assert asked == (os.getpid(), 33.0, "mine")
-    assert os.getpid() not in from_there
-    assert service.cost("mini", "float32", 10.0) is not None
-    wave = musicgen.load("mini").generate(["drums"], 2.0, seed=3)[0]
-    expected = audio.normalise_loudness(Audio(wave, 32_000)).wave
-    assert (audio.read(clip.path).wave - expected).abs().max() < 2 / 32_768
-
-    ticket = service.submit("me", Request("drums", "mini", 100.0))
-    heard: list = []
-    until(lambda: heard.extend(ticket.take()) or bool(heard), 60)
-    service.stop("me")
-    assert ticket.wait(30)
-    assert not ticket.take()[-1].complete
-
-    ticket = service.submit("me", Request("drums", "mini", 1.0, continue_from=tmp_path / "nowhere.wav"))
-    assert ticket.wait(60)
-    assert isinstance(ticket.failure, InputError)
-    assert "no such audio file" in str(ticket.failure)
-    service.close()
