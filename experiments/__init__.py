@@ -1,1 +1,1 @@
-"""The paper's findings, rerun on the composed corpus: each a file of rows and claims, each number traceable to its run."""
+"""The paper's experiments, reproduced at small scale on the synthetic corpus: a plan for each, with rows and claims."""

@@ -1,4 +1,4 @@
-"""python -m experiments: the paper's tables on composed music, a command each."""
+"""python -m experiments: the paper's tables at small scale on the synthetic corpus."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from musicgen import commandline
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="train, generate and score what is not there yet")
+    run = commands.add_parser("run", help="train, generate and score the rows without a result")
     run.add_argument("names", nargs="+", metavar="NAME", help="experiments, or all")
-    run.add_argument("--scale", default="cpu", help="toy, cpu (default) or gpu")
+    run.add_argument("--scale", default="cpu", help="toy, core, cpu (default) or gpu")
     run.add_argument("--row", action="append", default=[], help="only this row; may be given again")
-    run.add_argument("--seeds", type=int, help="in place of the scale's")
-    run.add_argument("--output", type=Path, default=Path("outputs/experiments"), help="where runs work")
-    run.add_argument("--corpus", type=Path, help="composed music that is there already")
-    run.add_argument("--tokens", type=Path, help="its tokens, by the embedded tokeniser, that are there already")
-    run.add_argument("--results", type=Path, help="in place of experiments/results")
+    run.add_argument("--seeds", type=int, help="number of seeds, instead of the scale's")
+    run.add_argument("--output", type=Path, default=Path("outputs/experiments"), help="folder of the runs")
+    run.add_argument("--corpus", type=Path, help="an existing corpus")
+    run.add_argument("--tokens", type=Path, help="its existing tokens, by the embedded tokeniser")
+    run.add_argument("--results", type=Path, help="folder of the results (default experiments/results)")
     run.add_argument("--device", default="auto", choices=["auto", "cpu"])
     run.set_defaults(command=_run)
     report = commands.add_parser("report", help="write docs/experiments.md from the stored results")
     report.set_defaults(command=_report)
-    listing = commands.add_parser("list", help="the experiments there are")
+    listing = commands.add_parser("list", help="list the experiments")
     listing.set_defaults(command=_list)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(options: argparse.Namespace) -> None:
     from experiments import plan as plans
     from experiments import runner
-    from experiments.material import Place
+    from experiments.training_data import Paths
     from musicgen.errors import InputError
 
     scale = plans.scale(options.scale)
@@ -47,21 +47,21 @@ def _run(options: argparse.Namespace) -> None:
     unknown = set(options.row) - {row for plan in chosen.values() for row in plan.rows}
     if unknown:
         raise InputError(f"no row {', '.join(sorted(unknown))} in {', '.join(names)}")
-    place = Place(
+    paths = Paths(
         output=options.output,
         corpus=options.corpus or options.output / "corpus",
         tokens=options.tokens or options.output / "tokens",
         results=options.results or runner.RESULTS,
         device=options.device,
     )
-    # Seed by seed: after the first round every row has a number.
+    # Seed by seed, so that every row has a result early.
     for seed in range(options.seeds or scale.seeds):
         for name, plan in chosen.items():
             for row in plan.rows:
                 if options.row and row not in options.row:
                     continue
-                made = runner.run_row(place, name, plan, row, seed, scale)
-                print(f"{name}, {row}, seed {seed}: {'done' if made else 'there already'}", flush=True)
+                made = runner.run_row(paths, name, plan, row, seed, scale)
+                print(f"{name}, {row}, seed {seed}: {'done' if made else 'exists already'}", flush=True)
 
 
 def _report(_: argparse.Namespace) -> None:

@@ -1,7 +1,7 @@
-"""Figure 2b: what a model knows by heart, on pieces planted several times among others, so that there is something to find.
+"""Figure 2b: memorisation, measured on examples that are repeated in the training data ("planted").
 
-OUTPUT/planted/         pieces as long as a crop, `pieces` for each number of times first, then the others
-OUTPUT/tokens-planted/  their tokens, each piece as often as it is planted
+OUTPUT/planted/         clips as long as a crop: first `pieces` for each number of repetitions, then the others
+OUTPUT/tokens-planted/  their tokens, repeated
 """
 
 from __future__ import annotations
@@ -21,33 +21,35 @@ from evaluation import language_model
 from evaluation.data import Item
 from evaluation.metrics import memorisation
 from experiments.plan import Planted
-from musicgen.training.corpus.dataset import Settings
+from musicgen.training.corpus.dataset import CorpusOptions
 from musicgen.training.corpus.dataset import write as write_corpus
 from musicgen.training.lm.shards import INDEX, Sample, encoded, iterate, read_index
 
 SEED = 300_000
-"""Of the first piece."""
+"""Of the first clip."""
 SECONDS = 10.0
-"""Of a piece, which is a crop: the example is always the same one. The longest prompt and the continuation fill it."""
+"""Of a clip, which is one crop, so that an example is always the same. It holds the longest prompt and its continuation."""
 
 
 def compose(folder: Path, planted: Planted, workers: int) -> None:
-    """The pieces, where they are not there."""
+    """Write the clips that do not exist yet."""
     count = planted.pieces * len(planted.times) + planted.others
-    settings = Settings(output=folder, durations=(SECONDS, SECONDS), genres=(), captions=1)
+    settings = CorpusOptions(output=folder, durations=(SECONDS, SECONDS), genres=(), captions=1)
     for _ in tqdm(write_corpus(settings, range(SEED, SEED + count), workers), total=count, desc="planted corpus"):
         pass
 
 
 def repeat(once: Path, folder: Path, planted: Planted, lanes: int) -> None:
-    """The tokens in `once` into the new folder `folder`, each piece as often as it is planted, in an order drawn once. A tenth
-    of the pieces that are there once is held out."""
+    """Write the tokens in `once` to the new folder `folder`, each clip as often as it is planted, in random order.
+
+    A tenth of the clips that are not repeated is held out.
+    """
     index = read_index(str(once))
     assert index is not None
-    pieces = [*iterate(str(once), index.train), *iterate(str(once), index.valid)]
-    pieces.sort(key=lambda sample: sample.metadata["seed"])
+    clips = [*iterate(str(once), index.train), *iterate(str(once), index.valid)]
+    clips.sort(key=lambda sample: sample.metadata["seed"])
     held_out = max(1, planted.others // 10)
-    train = [piece for place, piece in enumerate(pieces[:-held_out]) for _ in range(_times(planted, place))]
+    train = [clip for place, clip in enumerate(clips[:-held_out]) for _ in range(_times(planted, place))]
     train = [train[i] for i in np.random.default_rng(SEED).permutation(len(train))]
     temporary = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -56,8 +58,8 @@ def repeat(once: Path, folder: Path, planted: Planted, lanes: int) -> None:
     index = replace(
         index,
         train=_write(temporary, "train", train, size),
-        valid=_write(temporary, "valid", pieces[-held_out:], size),
-        frames=sum(piece.codes.shape[1] for piece in train),
+        valid=_write(temporary, "valid", clips[-held_out:], size),
+        frames=sum(clip.codes.shape[1] for clip in train),
     )
     (temporary / INDEX).write_text(index.text())
     temporary.replace(folder)
@@ -68,22 +70,22 @@ def _times(planted: Planted, place: int) -> int:
     return planted.times[group] if group < len(planted.times) else 1
 
 
-def _write(folder: Path, name: str, pieces: list[Sample], size: int) -> dict[str, int]:
-    """Shards of `size` pieces; their names and numbers of pieces."""
+def _write(folder: Path, name: str, clips: list[Sample], size: int) -> dict[str, int]:
+    """Write shards of `size` clips. Returns name -> number of clips."""
     counts = {}
-    for start in range(0, len(pieces), size):
-        part = pieces[start : start + size]
+    for start in range(0, len(clips), size):
+        part = clips[start : start + size]
         shard = f"{name}-{start // size:05d}.tar"
         with webdataset.TarWriter(str(folder / shard)) as writer:
-            for number, piece in enumerate(part):
-                writer.write(encoded(f"{start + number:07d}", piece))
+            for number, clip in enumerate(part):
+                writer.write(encoded(f"{start + number:07d}", clip))
         counts[shard] = len(part)
     return counts
 
 
 @torch.inference_mode()
 def measure(model: Any, folder: Path, planted: Planted) -> dict[str, Any]:
-    """times → prompt length → examples, exact and partial matches of the greedy continuation."""
+    """Repetitions → prompt length → examples, exact and partial matches of the greedy continuation."""
     found: dict[str, Any] = {}
     files = sorted(folder.glob("*.flac"))
     for group, times in enumerate(tqdm(planted.times, desc="memorisation")):

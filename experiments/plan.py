@@ -1,73 +1,83 @@
-"""An experiment as its file says it: rows, what they change in the recipe and in the test, and the claims to check.
+"""Plans and scales: YAML files, validated by pydantic (unknown names are refused).
 
-    title, question, paper       what the paper found, in words and numbers
-    steps                        times the scale's
+A plan, plans/NAME.yaml, is one table or figure of the paper:
+
+    title, question, paper       the paper's finding, and its numbers
+    steps                        factor on the scale's number of steps
     recipe                       fields that differ from the scale's recipe in all rows
-    at.SCALE                     fields that differ from all of that at a scale, but for the rows'
-    references                   "original", or "through the tokeniser" (references.py), as all do that do not say
-    rows.NAME.recipe             fields that differ further: {shape.pattern: parallel}; with start.model the row goes on from
-                                 that model, in its shape
-    rows.NAME.trained_as         take the model of this row: only the test differs
+    at.SCALE                     fields that differ further at a scale
+    references                   "through the tokeniser" (default) or "original" (references.py)
+    rows.NAME.recipe             fields that differ further: {shape.pattern: parallel}; with start.model the row continues
+                                 training that model, in its shape
+    rows.NAME.trained_as         use the model of this row: only the test differs
     rows.NAME.melody             give the reference as the melody in the test
-    rows.NAME.mono               mix the clips down before they are scored
-    rows.NAME.tokenizer          train the row's tokeniser first: what differs from the recipe tokenizer/mini
+    rows.NAME.mono               mix the clips down before scoring
+    rows.NAME.tokenizer          train a tokeniser for the row: fields that differ from the recipe tokenizer/mini
     stereo                       the references have two channels
-    reworded                     test on captions worded unlike those of the training (wording.py)
-    note, reading.SCALE          what to know of the table; what the results at a scale say, and likely why
+    reworded                     test on captions with another wording than the training captions (rewording.py)
+    note, reading.SCALE          remarks on the table; interpretation of the results at a scale
     claims                       {better: ROW, than: ROW, metric: NAME, text: …}
 
-It knows nothing of training or metrics.
+A scale, scales/NAME.yaml, is the size of everything.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from musicgen.errors import InputError
-from musicgen.training.recipe import build
+from musicgen.training.schema import STRICT, Flag, NonNegativeInt, Number, PositiveInt, build
 
 FOLDER = Path(__file__).parent
 PLANS = FOLDER / "plans"
 SCALES = FOLDER / "scales"
 
+T = TypeVar("T")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, config=STRICT)
 class Row:
     """One line of the table."""
 
     recipe: dict[str, Any] = field(default_factory=dict)
     trained_as: str = ""
-    melody: bool = False
-    mono: bool = False
+    melody: Flag = False
+    mono: Flag = False
     tokenizer: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Claim:
-    """By this metric the row `better` beats the row `than`; denied: the paper found that it does not. metric: one of the
-    plan's, or "exact N times", the share of the examples planted N times that are continued exactly."""
+    """That the row `better` beats the row `than` by a metric.
+
+    Attributes:
+        metric: One of the plan's, or "exact N times": the share of examples planted N times that are continued exactly.
+        denied: The paper found that there is no such difference.
+    """
 
     text: str
     better: str
     than: str
     metric: str
-    denied: bool = False
+    denied: Flag = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Planted:
-    """Training examples to be found again: `pieces` for each number of `times`, among `others` that are there once."""
+    """Repeated training examples: `pieces` clips for each number of `times`, among `others` that occur once."""
 
-    pieces: int
-    times: tuple[int, ...]
-    others: int
+    pieces: PositiveInt
+    times: tuple[PositiveInt, ...]
+    others: NonNegativeInt
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Plan:
     """One experiment. paper: row → column → the paper's number, as text; metrics: those shown, perplexity first."""
 
@@ -79,41 +89,42 @@ class Plan:
     paper: dict[str, Any] = field(default_factory=dict)
     note: str = ""
     reading: dict[str, str] = field(default_factory=dict)
-    steps: float = 1.0
-    """Times the scale's, for what takes longer to learn."""
+    steps: Annotated[Number, Field(gt=0)] = 1.0
+    """Factor on the scale's number of steps."""
     recipe: dict[str, Any] = field(default_factory=dict)
     at: dict[str, dict[str, Any]] = field(default_factory=dict)
-    references: str = "through the tokeniser"
-    stereo: bool = False
-    reworded: bool = False
-    curves: bool = False
-    """Show the losses over the steps too."""
+    references: Literal["through the tokeniser", "original"] = "through the tokeniser"
+    stereo: Flag = False
+    reworded: Flag = False
+    curves: Flag = False
+    """Show the losses over steps too."""
     planted: Planted | None = None
-    """Measure memorisation, on a corpus of its own, in place of the metrics."""
+    """Measure memorisation, on its own corpus, instead of the metrics."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Scale:
     """How large everything is. recipe: fields of the language model's recipe; corpus: pieces composed where no corpus is
     given, of `piece_seconds`; clips: held-out references generated against; batch: clips at once; seeds: runs of each row."""
 
-    name: str
     recipe: dict[str, Any]
-    corpus: int
-    piece_seconds: tuple[float, ...]
-    clips: int
-    batch: int
-    seeds: int
-    clip_seconds: float = 10.0
+    corpus: PositiveInt
+    piece_seconds: tuple[Number, Number]
+    clips: PositiveInt
+    batch: PositiveInt
+    seeds: PositiveInt
+    clip_seconds: Number = 10.0
     tokenizer: dict[str, Any] = field(default_factory=dict)
-    """What tokenisers that are trained here have other than the recipe tokenizer/mini."""
+    """Fields of tokenisers trained here that differ from the recipe tokenizer/mini."""
     planted: Planted | None = None
-    """In place of a plan's own: fewer, for the tests."""
+    """Instead of the plan's: fewer, for the tests."""
     note: str = ""
+    name: str = ""
+    """That of its file."""
 
 
 def names() -> list[str]:
-    """The experiments there are."""
+    """Names of the experiments."""
     return sorted(file.stem for file in PLANS.glob("*.yaml"))
 
 
@@ -126,32 +137,36 @@ def load(name: str) -> Plan:
         if row.trained_as and (row.trained_as not in plan.rows or row.recipe):
             raise InputError(f"{name}: trained_as names another row, and leaves no recipe of its own")
     for claim in plan.claims:
-        unknown = {claim.better, claim.than} - set(plan.rows) | {claim.metric} - {*plan.metrics, *remembered(plan)}
+        unknown = {claim.better, claim.than} - set(plan.rows) | {claim.metric} - {
+            *plan.metrics,
+            *memorisation_metrics(plan),
+        }
         if unknown:
-            raise InputError(f"{name}: the claim {claim.text!r} speaks of {', '.join(sorted(unknown))}")
+            raise InputError(
+                f"{name}: the claim {claim.text!r} names unknown rows or metrics: {', '.join(sorted(unknown))}"
+            )
+    for section, given in (("at", plan.at), ("reading", plan.reading)):
+        for unknown_scale in given.keys() - set(scales()):
+            raise InputError(f"{name}: {section}.{unknown_scale} is not a scale: one of {', '.join(scales())}")
     return plan
 
 
-def remembered(plan: Plan) -> dict[str, str]:
-    """The further metrics of a plan with planted examples → how often those were planted."""
+def memorisation_metrics(plan: Plan) -> dict[str, str]:
+    """Metrics of a plan with planted examples → how often those were planted."""
     return {f"exact {times} times": str(times) for times in (plan.planted.times if plan.planted else ())}
 
 
 def scale(name: str) -> Scale:
     """A scale by its name."""
-    known = sorted(file.stem for file in SCALES.glob("*.yaml"))
-    if name not in known:
-        raise InputError(f"no scale {name!r}: one of {', '.join(known)}")
-    return _read(SCALES / f"{name}.yaml", Scale)
+    if name not in scales():
+        raise InputError(f"no scale {name!r}: one of {', '.join(scales())}")
+    return replace(_read(SCALES / f"{name}.yaml", Scale), name=name)
 
 
-def _read(file: Path, kind: Any) -> Any:
-    values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    if kind is Plan:
-        values["rows"] = {name: build(Row, row or {}, f"rows.{name}.") for name, row in values["rows"].items()}
-        values["claims"] = tuple(build(Claim, claim, "claims.") for claim in values["claims"])
-        values["metrics"] = tuple(values["metrics"])
-        if "planted" in values:
-            values["planted"] = build(Planted, values["planted"], "planted.")
-        return Plan(**values)
-    return build(kind, {"name": file.stem} | values)
+def scales() -> list[str]:
+    """Names of the scales."""
+    return sorted(file.stem for file in SCALES.glob("*.yaml"))
+
+
+def _read(file: Path, kind: type[T]) -> T:
+    return build(kind, yaml.safe_load(file.read_text(encoding="utf-8")), file.stem)

@@ -1,8 +1,8 @@
-"""What clips are compared with: the suite's references, as long as the clips, and as the tokeniser lets them sound.
+"""Reference clips: those of the suite, cut to the clips' length, and reconstructed by the tokeniser.
 
-A small tokeniser changes sound more than small language models differ: against the original recordings, FAD would hear
-hardly anything else. So both sides go through it, except where the tokenisers themselves are compared. The suite's references
-are mono; in stereo, the same compositions are rendered anew.
+A small tokeniser changes the sound more than small language models differ: compared with the original recordings, FAD would
+mostly measure the tokeniser. So references are reconstructed too, except where tokenisers are compared. The suite's references
+are mono; for stereo the same compositions are rendered again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from evaluation.data import Item
-from experiments.wording import composed
+from experiments.rewording import composed
 from musicgen import audio
 from musicgen.audio import Audio
 from musicgen.training.corpus import render
@@ -28,7 +28,7 @@ SUITE_RATE = 32_000
 
 
 def originals(folder: Path, items: Sequence[Item], seconds: float, *, stereo: bool) -> list[Item]:
-    """The items with files of `seconds` in `folder`, which keeps them: they are made once."""
+    """The items with references of `seconds`, stored in `folder` and reused."""
 
     def sound(item: Item) -> Audio:
         whole = Audio(torch.from_numpy(render(composed(item))), SUITE_RATE) if stereo else audio.read(item.file)
@@ -39,7 +39,7 @@ def originals(folder: Path, items: Sequence[Item], seconds: float, *, stereo: bo
 
 @torch.inference_mode()
 def tokenised(folder: Path, items: Sequence[Item], model: Any) -> list[Item]:
-    """The items as the model's tokeniser gives them back, kept in `folder`."""
+    """The items with references reconstructed by the model's tokeniser, stored in `folder`."""
 
     def sound(item: Item) -> Audio:
         wave = audio.read(item.file, channels=model.channels, rate=model.sample_rate).wave

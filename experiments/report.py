@@ -1,4 +1,4 @@
-"""Stored results -> docs/experiments.md: tables beside the paper's, plots, verdicts, and how each number came about."""
+"""Stored results -> docs/experiments.md: tables beside the paper's, plots, tests of the claims, and provenance."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from typing import Any
 from scipy.stats import binomtest
 
 from evaluation.scorers import METRICS
+from experiments import claims
 from experiments import plan as plans
-from experiments import verdict
 from experiments.plan import Claim, Plan
 from musicgen import audio
 
 DOCS = plans.FOLDER.parent / "docs"
 WORDS = {
     "yes": "holds here",
-    "no": "does not hold here, the opposite does",
-    "unclear": "unclear here, the interval holds 0",
+    "no": "the opposite holds here",
+    "unclear": "not significant here",
 }
 DENIED = {
     "yes": "does not hold here",
     "no": "holds here",
-    "unclear": "holds as far as can be seen: no difference was found",
+    "unclear": "no significant difference here either",
 }
-"""Of a finding that there is no such difference."""
+"""For claims that there is no such difference."""
 COLOURS = ("#4f46e5", "#f59e0b", "#059669", "#dc2626", "#0891b2", "#7c3aed")
 _OWN = {"perplexity": "PPL ↓", "coherence": "Coherence, distance ↓"}
-"""Titles of what is no metric of the evaluation."""
+"""Titles of metrics that the evaluation does not have."""
 Rows = dict[str, list[dict[str, Any]]]
 
 
 def write(results: Path, page: Path = DOCS / "experiments.md", pictures: Path = DOCS / "images") -> int:
-    """The page and its plots; how many runs stand behind it."""
+    """Write the page and its plots. Returns the number of runs."""
     parts, summary, missing, total = [], [], [], 0
     for name in plans.names():
         plan = plans.load(name)
@@ -56,26 +56,26 @@ def write(results: Path, page: Path = DOCS / "experiments.md", pictures: Path = 
     if missing:
         parts.append("## Not run\n\n" + _NOT_RUN + "\n\n" + "\n".join(missing))
     if summary:
-        table = "\n".join(["| finding of the paper | measured by | here | scale |", "|---|---|---|---|", *summary])
-        parts.insert(0, f"## In short\n\n{table}")
+        table = "\n".join(["| claim of the paper | metric | result | scale |", "|---|---|---|---|", *summary])
+        parts.insert(0, f"## Summary\n\n{table}")
     audio.write_bytes(page, ("\n\n".join([_HEAD, *parts]) + "\n").encode())
     return total
 
 
 def read(folder: Path, plan: Plan) -> Rows:
-    """Row → its runs, by seed; rows without a run are left out."""
+    """Row → its runs, ordered by seed; rows without runs are omitted."""
     found: Rows = {name: [] for name in plan.rows}
     for file in folder.glob("*.json"):
         result = json.loads(file.read_text())
         if result["row"] in found:
-            found[result["row"]].append(result | _remembered(result, plan))
+            found[result["row"]].append(result | _memorisation_scores(result, plan))
     return {name: sorted(runs, key=lambda run: run["seed"]) for name, runs in found.items() if runs}
 
 
-def _remembered(result: dict[str, Any], plan: Plan) -> dict[str, Any]:
-    """Shares of planted examples continued exactly, over all prompts, as scores."""
+def _memorisation_scores(result: dict[str, Any], plan: Plan) -> dict[str, Any]:
+    """Shares of planted examples that are continued exactly, over all prompts, as scores."""
     scores = {}
-    for metric, times in plans.remembered(plan).items():
+    for metric, times in plans.memorisation_metrics(plan).items():
         clips = {
             f"{prompt} s, {number}": float(equal == 1.0)
             for prompt, cell in result["memorisation"].get(times, {}).items()
@@ -107,7 +107,7 @@ def section(plan: Plan, rows: Rows, scale: str, picture: str) -> str:
 
 
 def plot(plan: Plan, rows: Rows) -> bytes:
-    """PNG: a panel for each metric, rows with their intervals, every seed as a point."""
+    """PNG with a panel for each metric: rows with their intervals, every seed as a mark."""
     from matplotlib.figure import Figure
 
     names, width = list(rows), 3.2 * len(plan.metrics)
@@ -120,9 +120,9 @@ def plot(plan: Plan, rows: Rows) -> bytes:
         _curves(below, rows)
     for axes, metric in zip(figure.subplots(1, len(plan.metrics), squeeze=False)[0], plan.metrics, strict=True):
         for place, name in enumerate(names):
-            mean, low, high = verdict.spread(rows[name], metric)
+            mean, low, high = claims.mean_and_interval(rows[name], metric)
             axes.errorbar(mean, place, xerr=[[mean - low], [high - mean]], fmt="o", color="#4f46e5", capsize=3)
-            each = verdict.values(rows[name], metric)
+            each = claims.values(rows[name], metric)
             axes.plot(each, [place] * len(each), "|", color="#94a3b8", markersize=9)
         axes.set_yticks(range(len(names)), names if axes.get_subplotspec().is_first_col() else [""] * len(names))
         axes.invert_yaxis()
@@ -134,7 +134,7 @@ def plot(plan: Plan, rows: Rows) -> bytes:
 
 
 def _curves(figure: Any, rows: Rows) -> None:
-    """Training and held-out losses over the steps, every seed a line."""
+    """Training and held-out losses over steps, a line for each seed."""
     left, right = figure.subplots(1, 2)
     for number, (name, runs) in enumerate(rows.items()):
         for run in runs:
@@ -152,7 +152,7 @@ def _curves(figure: Any, rows: Rows) -> None:
 
 
 def plot_memorisation(rows: Rows) -> bytes:
-    """PNG: a panel for each number of times that examples were planted; exact (lines) and partial (dashes) by prompt."""
+    """PNG with a panel for each number of repetitions: exact (lines) and partial (dashes) matches over prompt length."""
     from matplotlib.figure import Figure
 
     groups = list(next(iter(rows.values()))[0]["memorisation"])
@@ -174,7 +174,7 @@ def plot_memorisation(rows: Rows) -> bytes:
 
 
 def _memorised(rows: Rows) -> str:
-    """Share of examples continued exactly, and by at least 80 % of the codes, with Wilson's interval."""
+    """Share of examples with exact and partial (80 % of the codes) matches, with Wilson's interval."""
     head = ["", "planted", "prompt", "exact", "partial (80 %)", "examples"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for name, runs in rows.items():
@@ -202,7 +202,7 @@ def _wilson(share: float, n: int) -> str:
 
 
 def title(metric: str) -> str:
-    """A column's head, with its arrow."""
+    """Heading of a column, with an arrow to better values."""
     if metric in _OWN:
         return _OWN[metric]
     if metric.startswith("exact "):
@@ -216,7 +216,7 @@ def _table(plan: Plan, rows: Rows) -> str:
     for name, runs in rows.items():
         cells = [name]
         for metric in plan.metrics:
-            mean, low, high = verdict.spread(runs, metric)
+            mean, low, high = claims.mean_and_interval(runs, metric)
             cells.append(f"{mean:.3g} [{low:.3g}, {high:.3g}]")
         times = [run["generate_seconds"] for run in runs if run["generate_seconds"] is not None]
         cells += [
@@ -229,12 +229,12 @@ def _table(plan: Plan, rows: Rows) -> str:
 
 
 def _summary(plan: Plan, rows: Rows, scale: str) -> list[str]:
-    """A line for each claim that could be judged."""
+    """A line for each claim that could be tested."""
     lines = []
     for claim in plan.claims:
         better, than = _matched(rows, claim)
         if better:
-            words = _words(claim, verdict.judge(better, than, claim.metric))
+            words = _words(claim, claims.evaluate_claim(better, than, claim.metric))
             seeds = _times(len(better), "seed")
             name = plan.title.split(":")[0]
             lines.append(f"| {name}: {claim.text} | {title(claim.metric)} | {words} ({seeds}) | `{scale}` |")
@@ -248,7 +248,7 @@ def _verdicts(plan: Plan, rows: Rows) -> str:
         if not better:
             lines.append(f"- {claim.text} ({title(claim.metric)}): not run yet")
             continue
-        found = verdict.judge(better, than, claim.metric)
+        found = claims.evaluate_claim(better, than, claim.metric)
         unit = " nats" if claim.metric == "perplexity" else ""
         measured = f"{found.difference:.3g}{unit} [{found.low:.3g}, {found.high:.3g}], {_times(len(better), 'seed')}"
         lines.append(
@@ -258,12 +258,12 @@ def _verdicts(plan: Plan, rows: Rows) -> str:
     return "\n".join(lines)
 
 
-def _words(claim: Claim, found: verdict.Verdict) -> str:
+def _words(claim: Claim, found: claims.ClaimTest) -> str:
     return (DENIED if claim.denied else WORDS)[found.holds]
 
 
 def _clipwise(better: list[dict[str, Any]], than: list[dict[str, Any]], metric: str) -> str:
-    tested = verdict.clipwise(better, than, metric)
+    tested = claims.clip_p_value(better, than, metric)
     if tested is None:
         return ""
     p, clips = tested
@@ -275,7 +275,7 @@ def _times(number: int, what: str) -> str:
 
 
 def _matched(rows: Rows, claim: Claim) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The runs of seeds that have both rows, with the claim's metric."""
+    """The runs of seeds that have both rows and the claim's metric."""
 
     def measured(row: str) -> list[dict[str, Any]]:
         return [run for run in rows.get(row, []) if claim.metric == "perplexity" or claim.metric in run["scores"]]
@@ -308,30 +308,30 @@ def _provenance(rows: Rows, scale: str) -> str:
     return (
         f"Scale `{scale}`: {' or '.join(map(str, steps))} steps of {optimisation['batch']} crops of {seconds:g} s"
         f"{_music(first)}; {_compared(first)}seeds {seeds}; {cost:.0f} minutes of training and generation, "
-        f"waits for other work included ({device}); commit {commits}. Each run's recipe, losses and clip values: "
+        f"including waits for other work ({device}); commit {commits}. Each run's recipe, losses and clip values: "
         f"`experiments/results/{experiment}/{scale}/`."
     )
 
 
 def _music(run: dict[str, Any]) -> str:
     corpus = run.get("corpus")
-    return f" out of {corpus['clips']} pieces, {corpus['hours']:.1f} hours" if corpus else ""
+    return f" from {corpus['clips']} clips, {corpus['hours']:.1f} hours" if corpus else ""
 
 
 def _compared(run: dict[str, Any]) -> str:
-    """How long the clips are and what they are compared with. Runs before there was a choice took the originals of 10 s."""
+    """Length and references of the clips. Older results do not say: they have the originals of 10 s."""
     if "memorisation" in run:
         return ""
     test = run.get("test") or {"seconds": 10.0, "references": "original"}
     return f"clips of {test['seconds']:g} s against references {_REFERENCES[test['references']]}; "
 
 
-_REFERENCES = {"original": "as they were rendered", "through the tokeniser": "that went through the tokeniser too"}
-_NOT_RUN = "There are plans for these, and no results; nothing is known yet. With `--scale core` they take the least."
-_HEAD = """# The paper's findings, rerun
+_REFERENCES = {"original": "as rendered", "through the tokeniser": "reconstructed by the tokeniser"}
+_NOT_RUN = "These have plans and no results yet. `--scale core` takes the least time."
+_HEAD = """# The paper's experiments at small scale
 
-`python -m experiments report` writes this page from the stored results, `python -m experiments run NAME` makes those. Models
-are trained on composed music (`musicgen/training/corpus`) with the embedded tokeniser, and tested on the 100 held-out
-compositions of the `synth` suite with its `*_mini` metrics ([definitions](metrics/README.md)): the numbers are not the
-paper's, the order of the rows is what can be compared. In brackets: 95 % intervals (Student's t) over the seeds, each
-of which trains anew and has captions of its own."""
+`python -m experiments report` writes this page from the stored results of `python -m experiments run NAME`. Models are trained
+on the synthetic corpus (`musicgen/training/corpus`) with the embedded tokeniser, and tested on the 100 held-out compositions
+of the `synth` suite with its `*_mini` metrics ([definitions](metrics/README.md)): compare the order of the rows with the
+paper's, not the values. In brackets: 95 % confidence intervals (Student's t) over seeds; each seed trains and generates
+anew."""

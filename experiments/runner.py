@@ -1,7 +1,7 @@
-"""One row with one seed: train, generate, score; the result is one file of JSON, written when all of it is there.
+"""Runs one row with one seed: train, generate, score. The result is one JSON file, written at the end.
 
-OUTPUT/EXPERIMENT/SCALE/ROW-SEED/      the run: checkpoints, samples; killed, it goes on from there
-RESULTS/EXPERIMENT/SCALE/ROW-SEED.json what the report is made of
+OUTPUT/EXPERIMENT/SCALE/ROW-SEED/      checkpoints and samples, from which an interrupted run resumes
+RESULTS/EXPERIMENT/SCALE/ROW-SEED.json the result, from which the report is made
 """
 
 from __future__ import annotations
@@ -17,49 +17,49 @@ import torch
 
 import musicgen
 from experiments import memorisation
-from experiments.material import Place, learnt_from, place_of, provide, tokenizer_recipe
-from experiments.measuring import measure, tested
+from experiments.evaluate import measure, test_conditions
 from experiments.plan import FOLDER, Plan, Row, Scale
+from experiments.training_data import Paths, data_size, prepare_data, row_paths, tokenizer_recipe
 from musicgen import audio, catalog
 from musicgen.training.lm.config import LMRecipe
-from musicgen.training.lm.loop import train
+from musicgen.training.lm.trainer import train
 
 RESULTS = FOLDER / "results"
 
 
-def result_file(place: Place, experiment: str, scale: str, row: str, seed: int) -> Path:
-    return place.results / experiment / scale / f"{row.replace(' ', '-')}-{seed}.json"
+def result_file(paths: Paths, experiment: str, scale: str, row: str, seed: int) -> Path:
+    return paths.results / experiment / scale / f"{row.replace(' ', '-')}-{seed}.json"
 
 
-def run_row(place: Place, experiment: str, plan: Plan, name: str, seed: int, scale: Scale) -> bool:
-    """Whether anything was left to do."""
-    file = result_file(place, experiment, scale.name, name, seed)
+def run_row(paths: Paths, experiment: str, plan: Plan, name: str, seed: int, scale: Scale) -> bool:
+    """Run a row unless its result exists. Returns whether it was run."""
+    file = result_file(paths, experiment, scale.name, name, seed)
     if file.is_file():
         return False
     row = plan.rows[name]
     trained = row.trained_as or name
-    place = place_of(place, plan, plan.rows[trained], scale)
-    recipe = recipe_of(place, plan, trained, seed, scale)
+    paths = row_paths(paths, plan, plan.rows[trained], scale)
+    recipe = row_recipe(paths, plan, trained, seed, scale)
     made = {
         "experiment": experiment, "row": name, "seed": seed, "scale": scale.name, "recipe": _portable(recipe),
-        "tokenizer": _tokenizer(plan.rows[trained], scale), "test": None if plan.planted else tested(plan, row, scale),
+        "tokenizer": _tokenizer(plan.rows[trained], scale), "test": None if plan.planted else test_conditions(plan, row, scale),
     }  # fmt: skip
-    if plan.planted is None and (same := _same(place, made)):
+    if plan.planted is None and (same := _same(paths, made)):
         _write(file, same | made)
         return True
-    folder = place.output / experiment / scale.name / f"{trained.replace(' ', '-')}-{seed}"
-    recipe = provide(place, plan, plan.rows[trained], recipe, scale)
+    folder = paths.output / experiment / scale.name / f"{trained.replace(' ', '-')}-{seed}"
+    recipe = prepare_data(paths, plan, plan.rows[trained], recipe, scale)
     started = time.monotonic()
-    validation = train(recipe, folder, place.device)
+    validation = train(recipe, folder, paths.device)
     trained_in = time.monotonic() - started
     if plan.planted is not None:
-        model = musicgen.load(folder / "model", place.device, "float32")
-        measured = {"memorisation": memorisation.measure(model, place.corpus, scale.planted or plan.planted)}
+        model = musicgen.load(folder / "model", paths.device, "float32")
+        measured = {"memorisation": memorisation.measure(model, paths.corpus, scale.planted or plan.planted)}
     else:
-        measured = measure(place, plan, recipe, folder, row, name, scale)
+        measured = measure(paths, plan, recipe, folder, row, name, scale)
     history = json.loads((folder / "history.json").read_text())
     made |= {
-        "recipe": _portable(recipe), "corpus": learnt_from(place), "commit": _commit(),
+        "recipe": _portable(recipe), "corpus": data_size(paths), "commit": _commit(),
         "machine": {"platform": platform.platform(), "device": _device(), "torch": torch.__version__},
         "train_seconds": round(trained_in, 1), "validation": validation, "losses": history["losses"],
         "validations": history["validations"],
@@ -68,18 +68,18 @@ def run_row(place: Place, experiment: str, plan: Plan, name: str, seed: int, sca
     return True
 
 
-def recipe_of(place: Place, plan: Plan, name: str, seed: int, scale: Scale) -> LMRecipe:
-    """The scale's recipe with what the plan and its row change."""
+def row_recipe(paths: Paths, plan: Plan, name: str, seed: int, scale: Scale) -> LMRecipe:
+    """The scale's recipe with the changes of the plan and the row."""
     row = plan.rows[name]
     values: dict[str, Any] = {"kind": "lm", "seed": seed}
     shared = {
-        "data.path": str(place.corpus),
-        "data.tokens": str(place.tokens),
-        "data.tokenizer": place.tokenizer or str(catalog.PRETRAINED / "mini"),
+        "data.path": str(paths.corpus),
+        "data.tokens": str(paths.tokens),
+        "data.tokenizer": paths.tokenizer or str(catalog.PRETRAINED / "mini"),
     }
     steps = {"optimisation.steps": round(plan.steps * scale.recipe["optimisation.steps"])}
     fields = scale.recipe | shared | steps | plan.recipe | plan.at.get(scale.name, {}) | row.recipe
-    if "start.model" in row.recipe:  # it brings its shape and its text encoder
+    if "start.model" in row.recipe:  # it has its own shape and text encoder
         fields = {name: value for name, value in fields.items() if name != "text.new" and not name.startswith("shape.")}
     if fields.get("text.encoder") in catalog.embedded():
         fields["text.encoder"] = str(catalog.PRETRAINED / fields["text.encoder"])
@@ -92,9 +92,9 @@ def recipe_of(place: Place, plan: Plan, name: str, seed: int, scale: Scale) -> L
     return LMRecipe.from_dict(values)
 
 
-def _same(place: Place, made: dict[str, Any]) -> dict[str, Any] | None:
-    """The result of another experiment that trained and tested the same: the table's rows meet in the delay pattern."""
-    for file in sorted(place.results.glob(f"*/{made['scale']}/*-{made['seed']}.json")):
+def _same(paths: Paths, made: dict[str, Any]) -> dict[str, Any] | None:
+    """A result of another experiment with the same recipe, tokeniser and test: tables share rows, such as the delay pattern."""
+    for file in sorted(paths.results.glob(f"*/{made['scale']}/*-{made['seed']}.json")):
         result: dict[str, Any] = json.loads(file.read_text())
         if "scores" in result and all(result.get(name) == made[name] for name in ("recipe", "tokenizer", "test")):
             return result
@@ -102,7 +102,7 @@ def _same(place: Place, made: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _portable(recipe: LMRecipe) -> dict[str, Any]:
-    """Without paths of this machine, which say nothing elsewhere."""
+    """The recipe's values without paths of this machine."""
     values = recipe.as_dict()
     values["data"] |= {"path": "", "tokens": "", "tokenizer": Path(recipe.data.tokenizer).name}
     values["text"]["encoder"] = Path(recipe.text.encoder).name
@@ -110,7 +110,7 @@ def _portable(recipe: LMRecipe) -> dict[str, Any]:
 
 
 def _tokenizer(row: Row, scale: Scale) -> dict[str, Any] | None:
-    """The recipe of the row's own tokeniser."""
+    """The recipe of the row's own tokeniser, None without one."""
     return tokenizer_recipe(row, scale).as_dict() if row.tokenizer else None
 
 

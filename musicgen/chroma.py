@@ -1,9 +1,10 @@
-"""Waveform -> chroma: which of the 12 pitch classes sounds, frame by frame (paper sections 2.3 and 3.1).
+"""Chromagrams: the strength of the 12 pitch classes in every frame (paper sections 2.3 and 3.1).
 
-Shared by the melody conditioner and by the chroma metric. Window 2^14 and hop 2^12 at 32 kHz: so long a window keeps the
-model from recovering details of the reference. Row 0 is C. Conventions of the reference implementation, checked against its
-numbers: power spectrogram divided by the window's energy, librosa's chroma filters without tuning estimation, every frame
-divided by its largest value, the largest bin as a one-hot; silence, where all bins are equal, counts as C.
+Used by the melody conditioner and the chroma metric. Window 2^14 and hop 2^12 at 32 kHz: the coarse time resolution is an
+information bottleneck that keeps the model from reconstructing the reference. Bin 0 is C. As in the reference implementation,
+whose numbers the tests check: the power spectrogram is divided by the window's energy, the chroma filters are librosa's
+without tuning estimation, every frame is divided by its maximum, and quantisation is one-hot at the largest bin; silence,
+where all bins are equal, becomes C.
 """
 
 from __future__ import annotations
@@ -27,13 +28,19 @@ PITCH_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B"
 
 
 def num_frames(num_samples: int) -> int:
-    """Chroma frames of that many samples at 32 kHz; shorter than a window counts as one window."""
+    """The number of chroma frames of `num_samples` at 32 kHz; less than a window is padded to one."""
     return max(num_samples, WINDOW) // HOP + 1
 
 
 def chroma(wave: torch.Tensor) -> torch.Tensor:
-    """Soft chroma of mono audio at 32 kHz: float32 [..., T samples] -> [..., frames, 12], the largest bin of a frame 1
-    (all 0 in silence)."""
+    """The chromagram before quantisation.
+
+    Args:
+        wave: Mono audio at 32 kHz, float32 [..., samples].
+
+    Returns:
+        float32 [..., frames, 12]; the largest bin of a frame is 1, in silence all are 0.
+    """
     if wave.shape[-1] < WINDOW:
         missing = WINDOW - wave.shape[-1]
         wave = torch.nn.functional.pad(wave, (missing // 2, missing - missing // 2))
@@ -45,8 +52,15 @@ def chroma(wave: torch.Tensor) -> torch.Tensor:
 
 
 def chroma_at(wave: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
-    """Soft chroma of mono audio at 32 kHz around any samples: wave [T], centres int64 [n] -> [n, 12]. At the multiples of the
-    hop this is `chroma`."""
+    """Chroma around any samples; at multiples of the hop it equals `chroma`.
+
+    Args:
+        wave: Mono audio at 32 kHz, float32 [samples].
+        centres: int64 [n], sample indices.
+
+    Returns:
+        float32 [n, 12].
+    """
     half = WINDOW // 2
     if wave.shape[0] <= half:
         wave = torch.nn.functional.pad(wave, (0, half + 1 - wave.shape[0]))
@@ -58,24 +72,24 @@ def chroma_at(wave: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
 
 
 def _bins(spectrum: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
-    """Spectra [..., WINDOW / 2 + 1] -> pitch classes [..., 12], the largest 1."""
+    """Spectra [..., WINDOW / 2 + 1] -> pitch classes [..., 12] with maximum 1."""
     power = spectrum.abs().square() / window.square().sum()
     bins = power @ _filters().to(power).T
     return bins / bins.amax(dim=-1, keepdim=True).clamp(min=1e-6)
 
 
 def quantise(soft: torch.Tensor) -> torch.Tensor:
-    """Soft chroma [..., frames, 12] -> the same shape, one-hot at the largest bin (the first one at a tie)."""
+    """Chroma [..., frames, 12] -> one-hot at the largest bin of each frame, the first one at a tie."""
     return torch.nn.functional.one_hot(soft.argmax(dim=-1), NUM_CHROMA).to(soft.dtype)
 
 
 def of_audio(audio: Audio) -> torch.Tensor:
-    """Quantised chroma [frames, 12] of any audio: mixed down, at 32 kHz."""
+    """Quantised chroma [frames, 12] of any audio, after downmix and resampling to 32 kHz."""
     return quantise(chroma(audio.mono().resampled(SAMPLE_RATE).wave[0]))
 
 
 def fit(frames: torch.Tensor, length: int) -> torch.Tensor:
-    """Chroma [frames, 12] -> [length, 12]: repeated when shorter, cut when longer."""
+    """Chroma [frames, 12] -> [length, 12], repeated if shorter and cut if longer; InputError for no frames."""
     if frames.shape[0] == 0:
         raise InputError("the melody has no chroma frames")
     repeats = -(-length // frames.shape[0])
@@ -86,6 +100,6 @@ def fit(frames: torch.Tensor, length: int) -> torch.Tensor:
 def _filters() -> torch.Tensor:
     """[12, WINDOW / 2 + 1] float32."""
     numba_cache.provide()
-    from librosa.filters import chroma as chroma_filters  # here: it takes a second, and only the melody needs it
+    from librosa.filters import chroma as chroma_filters  # here: the import takes a second
 
     return torch.from_numpy(chroma_filters(sr=SAMPLE_RATE, n_fft=WINDOW, tuning=0, n_chroma=NUM_CHROMA))

@@ -1,9 +1,9 @@
-"""Conditions -> codes, one pattern step after the other: with `LanguageModel` the readable path, the oracle of faster ones.
+"""The autoregressive generation loop: conditions -> codes, one pattern step at a time (paper sections 2.1 and 2.2).
 
-    sequence [B, K, S + 1]   starts as special tokens where the pattern has no code, UNKNOWN where one is to come
-    step s                   logits of index s - 1, guided, sampled, written where the sequence is UNKNOWN
+    sequence [B, K, S + 1]   initially the special token where the pattern has no code, UNKNOWN where one is to be sampled
+    step s                   logits at index s - 1, classifier-free guidance, sampling, written where the sequence is UNKNOWN
 
-It knows nothing of descriptions, audio or windows.
+With `LanguageModel` as the runner this is the reference path, against which the engine is tested.
 """
 
 from __future__ import annotations
@@ -26,10 +26,13 @@ UNKNOWN = -1
 
 @dataclass(frozen=True)
 class Step:
-    """What one step of the model brought.
+    """The result of one pattern step.
 
-    done, total: pattern steps made and in all; codes: [B, K, n] of the frames that are complete now, in order, often n = 1,
-    or 0 where the pattern completes none.
+    Attributes:
+        done: Steps made.
+        total: Steps in all.
+        codes: int64 [B, K, n] of the frames that this step completed, in order: often n = 1, or 0 where the pattern
+            completes none.
     """
 
     done: int
@@ -39,13 +42,18 @@ class Step:
 
 @dataclass(frozen=True)
 class Guided:
-    """The rows that guidance compares, `groups` for each clip, stacked group after group: conditional first, null last."""
+    """The rows of classifier-free guidance (paper section 2.3).
+
+    Attributes:
+        conditions: Of groups * B rows, group after group: conditional first, null last.
+        groups: Rows for each clip: 1 without guidance, 2 with it, 3 with a separate scale for the melody.
+    """
 
     conditions: Conditions
     groups: int
 
     def mix(self, logits: torch.Tensor, options: GenerationOptions) -> torch.Tensor:
-        """[groups * B, ...] -> [B, ...] by the options' scales."""
+        """Combine logits [groups * B, ...] to [B, ...] by the guidance scales of the options."""
         rows = logits.unflatten(0, (self.groups, -1))
         if self.groups == 1:
             return rows[0]
@@ -67,7 +75,16 @@ def guided(
     *,
     cross_attention: bool,
 ) -> Guided:
-    """The rows for a batch. `null_text` is what guidance leads away from: zero vectors, or the negative prompt."""
+    """Stack the conditions of all rows that guidance needs.
+
+    Args:
+        text: Of the B clips.
+        null_text: What guidance steers away from: zero vectors, or the negative prompt.
+        melody: Of the B clips, None for models without melody.
+        null_melody: The null melody, None for models without melody.
+        options: Which scales are used decides which rows are needed.
+        cross_attention: Whether the model attends text by cross-attention; otherwise conditions are a prefix.
+    """
     texts, melodies = [text], [melody]
     if melody is not None and options.melody_guidance_scale is not None:
         texts += [null_text, null_text]
@@ -80,9 +97,9 @@ def guided(
 
 
 class WindowRun:
-    """The codes of one window as they come into being: what enters the model next, and what its logits become.
+    """The state of generating one window: the next inputs of the model, and where sampled codes are written.
 
-    B = len(streams) clips of `num_frames` frames; with a `prompt` [B, K, P], P < num_frames, the first P frames are given.
+    B = len(streams) clips of `num_frames` frames; the first P frames are given by a `prompt` [B, K, P], P < num_frames.
     """
 
     def __init__(
@@ -110,7 +127,7 @@ class WindowRun:
 
     @property
     def total(self) -> int:
-        """Steps in all."""
+        """Number of steps, without those of the prompt."""
         return self.layout.num_steps + 1 - self._start
 
     @property
@@ -118,17 +135,17 @@ class WindowRun:
         return self.step > self.layout.num_steps
 
     def inputs(self) -> torch.Tensor:
-        """[B, K, n]: the steps that the model has not seen yet, many at first, then one at a time."""
+        """int64 [B, K, n], the steps that the model has not seen: many for the prefill, then one at a time."""
         inputs = self.sequence[:, :, self._entered : self.step]
         self._entered = self.step
         return inputs
 
     def uniforms(self) -> torch.Tensor:
-        """[B, K], the random numbers of the step that is to be drawn."""
+        """float64 [B, K], the random numbers of the present step."""
         return self._uniforms[:, self.step - 1]
 
     def advance(self, drawn: torch.Tensor) -> Step:
-        """Write what was drawn for the step, [B, K], where the sequence is unknown, and go on to the next."""
+        """Write sampled codes [B, K] where the sequence is UNKNOWN, and advance to the next step."""
         column = self.sequence[:, :, self.step]
         self.sequence[:, :, self.step] = torch.where(column == UNKNOWN, drawn, column)
         new = bisect_right(self._complete_at, self.step, lo=self._complete)
@@ -140,10 +157,10 @@ class WindowRun:
 
 
 class Runner(Protocol):
-    """What runs a language model: itself, or the engine."""
+    """What executes a language model: the module itself, or the engine."""
 
     def start(self, conditions: Conditions, rows: int, capacity: int) -> Callable[[torch.Tensor], torch.Tensor]:
-        """As `LanguageModel.start`."""
+        """See `LanguageModel.start`."""
         ...
 
 
@@ -158,9 +175,21 @@ def generate_codes(
     prompt: torch.Tensor | None = None,
     runner: Runner | None = None,
 ) -> Iterator[Step]:
-    """Codes of B = len(streams) clips of `num_frames` frames, step by step; with a `prompt` [B, K, P], P < num_frames, those
-    of the frames that follow it. Nothing is computed before the first step is asked for. runner: what runs the language
-    model in its stead."""
+    """Generate one window of B = len(streams) clips. Lazy: nothing is computed before the first step is requested.
+
+    Args:
+        lm: The language model.
+        pattern: Its codebook interleaving pattern.
+        guidance: The conditions of all rows.
+        num_frames: T, prompt included.
+        options: Sampling and guidance.
+        streams: One random stream a clip.
+        prompt: int64 [B, K, P], P < T, frames that are given.
+        runner: What executes the language model; None runs the module itself.
+
+    Yields:
+        One Step for each pattern step; their codes concatenated are the T - P frames after the prompt.
+    """
     run = WindowRun(pattern, num_frames, streams, lm.config.special_token, lm.embedding.weight.device, prompt)
     conditions, rows = guidance.conditions, guidance.groups * len(streams)
     predict = (lm if runner is None else runner).start(conditions, rows, run.layout.num_steps)

@@ -2,8 +2,9 @@
 
     sequence [B, K, S] --embed, sum over K--> [B, S, D] --positions, L blocks, norm--> [B, S, D] --heads--> [B, K, S, N]
 
-Entry N of every codebook's table is the special token: "no code of this codebook in this step". A melody condition is a
-prefix of the sequence, a text condition is attended by cross-attention. It knows nothing of patterns, text or sampling.
+Shapes: B rows, K codebooks, S pattern steps, N entries of a codebook, D width, L blocks, P prefix positions. Entry N of every
+embedding table is the special token, which stands where a step has no code of a codebook. Melody and text are a prefix of
+the sequence in melody models; otherwise text is attended by cross-attention.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from musicgen.transformer import ACTIVATIONS, Block, KVCache, sinusoid
 
 @dataclass(frozen=True)
 class LMConfig:
-    """The shape of a language model."""
+    """The shape of a language model (sizes of the published models: paper section 3.2)."""
 
     dim: int
     num_heads: int
@@ -30,7 +31,7 @@ class LMConfig:
     ffn_dim: int = 0
     """0: four times `dim`."""
     activation: str = "gelu"
-    """GELU in the released weights, ReLU in the paper's text."""
+    """GELU in the published weights, ReLU in the paper's text (section 2.4)."""
     cross_attention: bool = True
     """False for models whose conditions are a prefix (the melody models)."""
 
@@ -52,10 +53,15 @@ class LMConfig:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What the model is conditioned on, row by row.
+    """The conditions of a batch.
 
-    cross: [B, L, D] for cross-attention; prefix: [B, P, D] in front of the steps. The masks [B, L] and [B, P] (bool) are
-    False at padding, which is neither attended nor counted as a position. A prefix may be padded anywhere but at its start.
+    Masks are False at padding, which is neither attended nor counted as a position.
+
+    Attributes:
+        cross: [B, L, D], vectors for cross-attention (L: their number).
+        cross_mask: bool [B, L].
+        prefix: [B, P, D], vectors before the steps.
+        prefix_mask: bool [B, P]; padding may be anywhere but at the start.
     """
 
     cross: torch.Tensor | None = None
@@ -69,7 +75,7 @@ class Conditions:
 
 
 class LanguageModel(nn.Module):
-    """Codes and conditions in, logits out."""
+    """A decoder-only transformer over pattern steps, with one embedding table and one head for each codebook."""
 
     def __init__(self, config: LMConfig) -> None:
         super().__init__()
@@ -89,11 +95,17 @@ class LanguageModel(nn.Module):
         cache: KVCache | None = None,
         predicting: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """sequence [B, K, S] int64 of codes and special tokens -> logits [B, K, S, N]; those of index s predict step s + 1.
+        """Compute logits.
 
-        With a cache, `sequence` is what comes after the steps the cache has seen; the prefix is read on the first call.
-        With `predicting` [K, T], the steps of the codes: the logits of these alone, [B, K, T, N]. Where a pattern gives a code
-        its own step, that is a K-th of them all.
+        Args:
+            sequence: int64 [B, K, S], codes and special tokens. With a cache, only the steps that the cache does not have.
+            conditions: Of the B rows. A prefix is read on the first call with a cache.
+            cache: Keys and values of earlier steps, extended in place; None computes everything.
+            predicting: int64 [K, T], the steps of the codes (`Layout.steps`): computes only their logits, which in patterns
+                with one code a step is a K-th of all.
+
+        Returns:
+            [B, K, S, N]; index s predicts step s + 1. With `predicting`, [B, K, T, N].
         """
         x = self.embed(sequence)
         starting = cache is None or cache.length == 0
@@ -112,34 +124,43 @@ class LanguageModel(nn.Module):
         return self.predict(x) if predicting is None else self._predict_codes(x, predicting)
 
     def start(self, conditions: Conditions, rows: int, capacity: int) -> Callable[[torch.Tensor], torch.Tensor]:
-        """A run of `rows` rows over at most `capacity` steps: what enters next [rows, K, S], many steps at first, then one
-        -> logits [rows, K, N] of the last, float32."""
+        """Begin an incremental run with a KV cache.
+
+        Args:
+            conditions: Of the rows.
+            rows: Their number, guidance's included.
+            capacity: Most steps of the run.
+
+        Returns:
+            A function from the next steps, int64 [rows, K, S] (the prefill first, then one at a time), to the logits of the
+            last of them, float32 [rows, K, N].
+        """
         cache = self.new_cache(rows, conditions.prefix_length + capacity)
         return lambda inputs: self(inputs, conditions, cache)[:, :, -1].float()
 
     def predict(self, x: torch.Tensor) -> torch.Tensor:
-        """What leaves the last block [B, S, D] -> logits [B, K, S, N]."""
+        """Final norm and heads: hidden states [B, S, D] -> logits [B, K, S, N]."""
         logits = self.heads(self.norm(x)).unflatten(-1, (self.config.num_codebooks, self.config.codebook_size))
         return logits.transpose(1, 2)
 
     def _predict_codes(self, x: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-        """[B, S, D] -> [B, K, T, N]: codebook k's logits at the steps before `steps[k]`."""
+        """Hidden states [B, S, D] -> [B, K, T, N], the logits of codebook k at the steps before `steps[k]`."""
         heads = self.heads.weight.unflatten(0, (self.config.num_codebooks, self.config.codebook_size))
         x = self.norm(x)
         return torch.stack([nn.functional.linear(x[:, steps[k] - 1], head) for k, head in enumerate(heads)], dim=1)
 
     def embed(self, sequence: torch.Tensor) -> torch.Tensor:
-        """[B, K, S] -> [B, S, D]: the sum over the codebooks."""
+        """Codes [B, K, S] -> [B, S, D]: embeddings summed over codebooks."""
         offsets = torch.arange(self.config.num_codebooks, device=sequence.device) * (self.config.codebook_size + 1)
         return self.embedding(sequence + offsets[:, None]).sum(dim=1)
 
     def new_cache(self, batch: int, capacity: int) -> KVCache:
-        """An empty cache for `batch` rows of at most `capacity` positions, prefix included."""
+        """An empty KV cache for `batch` rows of at most `capacity` positions, prefix included."""
         c = self.config
         return KVCache(c.num_layers, batch, c.num_heads, c.dim // c.num_heads, capacity, self.embedding.weight)
 
     def _positions(self, conditions: Conditions, length: int, cache: KVCache | None) -> torch.Tensor:
-        """[B or 1, length] positions of the vectors that enter now, padding not counted."""
+        """int64 [B or 1, length], the positions of the new vectors; padding is not counted."""
         device = self.embedding.weight.device
         if cache is not None and cache.length > 0:
             seen = cache.mask[:, : cache.length].sum(dim=1, keepdim=True)
@@ -153,7 +174,7 @@ class LanguageModel(nn.Module):
     def _mask(
         self, conditions: Conditions, length: int, cache: KVCache | None, device: torch.device
     ) -> torch.Tensor | None:
-        """[B, 1, length, keys] bool, or None where plain causal attention (or one step over all) says the same."""
+        """Attention mask, bool [B, 1, length, keys]; None where causal attention, or one query over all keys, needs none."""
         start = 0 if cache is None else cache.length
         padded = conditions.prefix_mask is not None and not bool(conditions.prefix_mask.all())
         if cache is not None and start == 0 and padded:
@@ -164,7 +185,7 @@ class LanguageModel(nn.Module):
         if padded and conditions.prefix_mask is not None:
             steps = start + length - conditions.prefix_length
             keys = nn.functional.pad(conditions.prefix_mask, (0, steps), value=True)
-            # A padding vector attends itself, so that no row of the softmax is empty; nobody attends it.
+            # Padding attends itself, because a softmax over no keys is NaN; nothing else attends it.
             own = torch.eye(length, start + length, dtype=torch.bool, device=device)[None] if start == 0 else False
             causal = (causal & keys[:, None, :]) | own
         return causal[:, None]

@@ -1,7 +1,7 @@
-"""MusicGen as its users hold it: prompts in, waveforms out.
+"""The model that users call: prompts in, waveforms out.
 
-Joins the parts: conditioners -> generate (readable path, window by window) -> tokeniser, whole or as a stream. Reading and
-writing weights is `musicgen.checkpoint`'s business; sampling, patterns and audio files have modules of their own.
+Combines conditioners, the generation loop (window by window) and the tokeniser, for whole clips or as a stream.
+`musicgen.checkpoint` reads and writes weights.
 """
 
 from __future__ import annotations
@@ -29,18 +29,30 @@ from musicgen.recordings import AudioInput, is_pair, recording
 from musicgen.sampling import ClipStream, clip_seeds
 from musicgen.streaming import StreamDecoder
 from musicgen.tokenizer import DacTokenizer, EncodecTokenizer, StereoTokenizer, frame_rate, frames_of
-from musicgen.windows import Window, plan
+from musicgen.windows import Window
+from musicgen.windows import plan as plan_windows
 
 Progress = Callable[[int, int], None]
-"""Called with (steps done, steps in all) after each step; an exception it raises ends the generation."""
+"""Called with (steps done, total steps) after each step; an exception it raises stops the generation."""
 
 Options = GenerationOptions | Mapping[str, Any] | None
 """Options, a dict of some of their fields, or None for all defaults."""
 
 
 @dataclass(frozen=True)
-class Piece:
-    """What is to be made, checked: its codes [B, K, T], of which `known` frames are given and the rest is filled in."""
+class GenerationPlan:
+    """A validated request: everything that the generation loop needs.
+
+    Attributes:
+        codes: int64 [B, K, T], filled in place; the first `known` frames are given.
+        known: Frames of the audio prompt.
+        windows: The windows that together fill all frames.
+        streams: One random stream a clip.
+        text: The descriptions.
+        null_text: The null condition of classifier-free guidance, or the negative prompt.
+        melodies: One a clip, None for none.
+        options: Sampling and guidance.
+    """
 
     codes: torch.Tensor
     known: int
@@ -53,9 +65,16 @@ class Piece:
 
 
 class MusicGen(nn.Module):
-    """A language model over audio codes with its tokeniser and conditioners.
+    """A language model over audio codes with its tokeniser and conditioners (Copet et al. 2023).
 
-    name: what it was loaded as; max_duration: seconds of the training segments, the context of one window.
+    Attributes:
+        lm: The language model.
+        pattern: Its codebook interleaving pattern.
+        tokenizer: The audio tokeniser.
+        text: The text conditioner.
+        melody: The melody conditioner, None in models that are conditioned on text only.
+        max_duration: Seconds of the training segments, which is the context of one window.
+        name: What it was loaded as.
     """
 
     def __init__(
@@ -87,7 +106,7 @@ class MusicGen(nn.Module):
         self.precision = "float32"
         """Of the language model, as it was loaded."""
         self.engine: Runner | None = None
-        """Runs the language model in its stead, where the model was loaded to generate."""
+        """The engine that runs the language model; None runs the PyTorch module itself."""
         self.requires_grad_(False).eval()
 
     @property
@@ -97,12 +116,12 @@ class MusicGen(nn.Module):
 
     @property
     def channels(self) -> int:
-        """1 for mono, 2 for stereo."""
+        """C: 1 for mono, 2 for stereo."""
         return self.tokenizer.channels
 
     @property
     def frame_rate(self) -> float:
-        """Frames a second."""
+        """Frames a second (50 Hz in the published models)."""
         return float(frame_rate(self.tokenizer))
 
     @property
@@ -125,21 +144,29 @@ class MusicGen(nn.Module):
         separate: bool | None = None,
         progress: Progress | None = None,
     ) -> torch.Tensor:
-        """Waveforms, float32 [B, C, samples] at `sample_rate` Hz, one clip a prompt: the decoder's output as it is.
+        """Generate one clip for each prompt.
 
-        prompts: one description or several; None or "" generates without text.
-        duration: seconds of the result, given audio included; pieces longer than `max_duration` are made in windows.
-        seed: clip i draws from `seed + i`; a list gives one seed a clip; None draws fresh ones. A clip depends on its own
-            seed only, not on the clips beside it.
-        melody: one for all clips or a list of one a clip (None: this clip has none). A file, an `Audio`, (samples, rate), or
-            chroma frames [frames, 12].
-        continue_from: audio that the clip starts with, one for all or one a clip, all of one length. A file, an `Audio`, or
-            (samples, rate).
-        options: sampling and guidance, as `GenerationOptions` or as a dict of its fields.
-        separate: drop drums and bass from the melody (Demucs); False for clean or hummed input. None does as the model's
-            training did: yes for the published ones, no for the embedded ones.
+        Args:
+            prompts: B descriptions, or one; None or "" generates without text.
+            duration: Seconds of the result, including the audio prompt. Clips longer than `max_duration` are generated in
+                overlapping windows.
+            seed: Clip i uses `seed + i`; a list gives one seed for each clip; None draws them from the operating system. A
+                clip depends on its own seed only, not on the other clips of the batch.
+            melody: One for all clips, or a list with one for each clip (None for none). A file, an `Audio`, (samples, rate),
+                or chroma frames [frames, 12].
+            continue_from: Audio prompt that the clip starts with: one for all, or one for each clip, all of equal length. A
+                file, an `Audio`, or (samples, rate).
+            options: Sampling and classifier-free guidance, as `GenerationOptions` or as a dict of its fields; the paper's by
+                default.
+            separate: Whether Demucs removes drums and bass from the melody; False for clean or hummed melodies. None does as
+                the model's training did: yes for the published models, no for the embedded ones.
+            progress: Called after every step.
 
-        Raises InputError for anything that cannot be generated, before the first step.
+        Returns:
+            Waveforms, float32 [B, C, samples] at `sample_rate` Hz: the decoder's output without loudness normalisation.
+
+        Raises:
+            InputError: An argument is invalid; raised before the first step.
         """
         codes = self.generate_codes(
             prompts, duration, seed=seed, melody=melody, continue_from=continue_from, options=options, separate=separate,
@@ -159,12 +186,18 @@ class MusicGen(nn.Module):
         separate: bool | None = None,
         progress: Progress | None = None,
     ) -> torch.Tensor:
-        """Codes [B, K, T] in place of waveforms; arguments as for `generate`."""
-        piece = self.piece(prompts, duration, seed, melody, continue_from, options, separate)
-        for step in self._steps(piece):
+        """Generate codes instead of waveforms.
+
+        Args: As for `generate`.
+
+        Returns:
+            int64 [B, K, T].
+        """
+        plan = self.plan_generation(prompts, duration, seed, melody, continue_from, options, separate)
+        for step in self._steps(plan):
             if progress is not None:
                 progress(step.done, step.total)
-        return piece.codes
+        return plan.codes
 
     def stream(
         self,
@@ -179,37 +212,41 @@ class MusicGen(nn.Module):
         separate: bool | None = None,
         progress: Progress | None = None,
     ) -> Iterator[torch.Tensor]:
-        """One clip as it is made: parts [C, n] of about `chunk` seconds, which joined are what `generate` returns.
+        """Generate one clip and decode it while it is generated.
 
-        Arguments as for `generate`, which are checked at once, not at the first part.
+        Args: As for `generate`; they are validated at once, not when the first part is requested.
+            chunk: Seconds of each part.
+
+        Returns:
+            An iterator over parts, float32 [C, samples]. Concatenated, they equal the result of `generate`.
         """
         if not 0 < chunk <= MAX_DURATION:
             raise InputError(f"chunk is {chunk} s: it must be above 0 and at most {MAX_DURATION:g} s")
-        piece = self.piece([prompt], duration, seed, melody, continue_from, options, separate)
-        return self._stream(piece, frames_of(self.tokenizer, chunk), progress)
+        plan = self.plan_generation([prompt], duration, seed, melody, continue_from, options, separate)
+        return self._stream(plan, frames_of(self.tokenizer, chunk), progress)
 
     @torch.no_grad()
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
-        """Codes [B, K, T] -> waveforms [B, C, T * hop] float32."""
+        """Decode codes [B, K, T] to waveforms, float32 [B, C, T * hop]."""
         return self.tokenizer.decode(codes.to(self.device)).float()
 
-    def _stream(self, piece: Piece, chunk: int, progress: Progress | None) -> Iterator[torch.Tensor]:
+    def _stream(self, plan: GenerationPlan, chunk: int, progress: Progress | None) -> Iterator[torch.Tensor]:
         decoder = StreamDecoder(self.tokenizer)
-        total = piece.codes.shape[2]
-        made, heard = piece.known, 0
-        for step in self._steps(piece):
+        total = plan.codes.shape[2]
+        made, heard = plan.known, 0
+        for step in self._steps(plan):
             made += step.codes.shape[2]
             if progress is not None:
                 progress(step.done, step.total)
-            # The decoder holds `delay` frames back: the first part waits for them, so that it is a whole chunk too.
+            # The decoder needs `delay` frames of lookahead: the first part waits for them, so that it is a whole chunk too.
             held = decoder.delay if heard == 0 else 0
             if made == total or made - heard >= chunk + held:
-                wave = decoder.push(piece.codes[:, :, heard:made], last=made == total)
+                wave = decoder.push(plan.codes[:, :, heard:made], last=made == total)
                 heard = made
                 if wave.shape[2]:
                     yield wave[0].float()
 
-    def piece(
+    def plan_generation(
         self,
         prompts: str | Sequence[str | None] | None,
         duration: float,
@@ -218,8 +255,12 @@ class MusicGen(nn.Module):
         continue_from: AudioInput | Sequence[AudioInput] | None,
         options: Options,
         separate: bool | None,
-    ) -> Piece:
-        """What `generate` is asked for, checked: everything that can be wrong is found here. Arguments as for `generate`."""
+    ) -> GenerationPlan:
+        """Validate the arguments of `generate` and compute the conditions.
+
+        Raises:
+            InputError: An argument is invalid. Nothing that comes after this depends on user input.
+        """
         if not isinstance(options, GenerationOptions):
             options = GenerationOptions.from_dict(options if options is not None else {})
         texts = check_prompts(prompts)
@@ -230,32 +271,32 @@ class MusicGen(nn.Module):
         prompt = self._continuation(continue_from, len(texts), total)
         known = 0 if prompt is None else prompt.shape[2]
         context = frames_of(self.tokenizer, self.max_duration)
-        windows = plan(total, known, context, stride=context - round(options.window_overlap * context))
+        windows = plan_windows(total, known, context, stride=context - round(options.window_overlap * context))
         text, null_text = self._texts(texts, options)
         codes = torch.zeros(len(texts), self.lm.config.num_codebooks, total, dtype=torch.int64, device=self.device)
         if prompt is not None:
             codes[:, :, :known] = prompt
-        return Piece(codes, known, windows, streams, text, null_text, melodies, options)
+        return GenerationPlan(codes, known, windows, streams, text, null_text, melodies, options)
 
-    def _steps(self, piece: Piece) -> Iterator[Step]:
-        """Fill the piece's codes, window by window; the steps are counted over all of them."""
-        done, total = 0, self.num_steps(piece)
-        for window in piece.windows:
+    def _steps(self, plan: GenerationPlan) -> Iterator[Step]:
+        """Fill the plan's codes, window by window; steps are counted over all windows."""
+        done, total = 0, self.num_steps(plan)
+        for window in plan.windows:
             position = window.start + window.known
-            guidance = self.guidance(piece, window)
-            prompt = piece.codes[:, :, window.start : position]
+            guidance = self.guidance(plan, window)
+            prompt = plan.codes[:, :, window.start : position]
             for step in generate_codes(
-                self.lm, self.pattern, guidance, window.length, piece.options, piece.streams, prompt, self.engine
+                self.lm, self.pattern, guidance, window.length, plan.options, plan.streams, prompt, self.engine
             ):
                 done += 1
-                piece.codes[:, :, position : position + step.codes.shape[2]] = step.codes
+                plan.codes[:, :, position : position + step.codes.shape[2]] = step.codes
                 position += step.codes.shape[2]
                 yield Step(done, total, step.codes)
 
-    def guidance(self, piece: Piece, window: Window) -> Guided:
-        """The conditions of one window of a piece."""
-        melodies = piece.melodies
-        if len(piece.windows) > 1:
+    def guidance(self, plan: GenerationPlan, window: Window) -> Guided:
+        """The conditions of one window, with the melody from the window's start on."""
+        melodies = plan.melodies
+        if len(plan.windows) > 1:
             seconds = window.start / self.frame_rate
             melodies = [None if one is None else one.window(seconds, self.max_duration) for one in melodies]
         melody = null_melody = None
@@ -263,7 +304,7 @@ class MusicGen(nn.Module):
             melody = self.melody(self.melody.frames(melodies))
             null_melody = self.melody.null(len(melodies))
         return guided(
-            piece.text, piece.null_text, melody, null_melody, piece.options,
+            plan.text, plan.null_text, melody, null_melody, plan.options,
             cross_attention=self.lm.config.cross_attention,
         )  # fmt: skip
 
@@ -271,9 +312,9 @@ class MusicGen(nn.Module):
         """A recording to continue, at the model's rate and with its channels; no longer than a result may be."""
         return audio.read(file, MAX_DURATION, channels=self.channels, rate=self.sample_rate)
 
-    def num_steps(self, piece: Piece) -> int:
-        """Steps of the model that a piece takes, over all its windows."""
-        return sum(self._num_steps(window) for window in piece.windows)
+    def num_steps(self, plan: GenerationPlan) -> int:
+        """Steps of the language model over all windows."""
+        return sum(self._num_steps(window) for window in plan.windows)
 
     def _num_steps(self, window: Window) -> int:
         layout = self.pattern.layout(window.length)
@@ -304,7 +345,7 @@ class MusicGen(nn.Module):
     def _continuation(
         self, given: AudioInput | Sequence[AudioInput] | None, batch: int, total: int
     ) -> torch.Tensor | None:
-        """Codes [B, K, P] of the audio to go on from."""
+        """Codes [B, K, P] of the audio prompt, None without one."""
         if given is None:
             return None
         each = list(given) if isinstance(given, (list, tuple)) and not is_pair(given) else [given]
@@ -319,7 +360,7 @@ class MusicGen(nn.Module):
         if len({wave.shape[1] for wave in waves}) > 1:
             lengths = sorted({round(wave.shape[1] / self.sample_rate, 2) for wave in waves})
             raise InputError(f"the clips to continue from have different lengths ({lengths} s): cut them to one")
-        # Whole frames only: a last frame padded with silence would be continued as silence.
+        # Whole frames only: a last frame padded with silence would be continued with silence.
         frames = waves[0].shape[1] // self.tokenizer.hop
         if not 0 < frames < total:
             raise InputError(
@@ -331,7 +372,7 @@ class MusicGen(nn.Module):
 
 
 def check_prompts(prompts: str | Sequence[str | None] | None) -> list[str | None]:
-    """The prompts as a list, if each is text or None."""
+    """The prompts as a list; raises InputError unless each is text or None."""
     try:
         texts = [prompts] if prompts is None or isinstance(prompts, str) else list(prompts)
     except TypeError:

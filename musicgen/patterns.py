@@ -1,8 +1,8 @@
 """Codebook interleaving patterns: codes [B, K, T] <-> pattern steps [B, K, S + 1] (paper section 2.2, figures 1 and A.1).
 
-A pattern is a partition of all positions (t, k) into steps P_1 ... P_S, each codebook at most once a step; the codes of a
-step are predicted in parallel from the steps before it, and step 0 is empty (the start). So a pattern is one table,
-`steps[k, t] = s`, the step in which code (t, k) is predicted; everything else here reads that table.
+A pattern partitions all positions (t, k) into steps P_1 ... P_S, with at most one code of each codebook in a step.
+The codes of a step are predicted in parallel from the steps before it; step 0 is empty. So a pattern is one table,
+`steps[k, t] = s`, the step in which code (t, k) is predicted, and everything else here is computed from that table.
 
 Four codebooks, five frames; a column is a step, a row a codebook, a number the frame whose code is there, `.` nothing:
 
@@ -24,7 +24,7 @@ Four codebooks, five frames; a column is a step, a row a codebook, a number the 
 Stereo has twice the codebooks, left and right in turn [1L, 1R, 2L, 2R, ...]: "stereo partial delay" gives both channels of a
 level the same delay [0, 0, 1, 1, ...], "stereo delay" one step each [0, 1, 2, 3, ...].
 
-Conventions: t and k count from 0, steps from 1. This module knows nothing of what a code means.
+Shapes: B clips, K codebooks, T frames, S steps, N entries of a codebook. t and k count from 0, steps from 1.
 """
 
 from __future__ import annotations
@@ -43,11 +43,12 @@ KINDS = ("delay", "unroll", "coarse_first", "grouped")
 
 @dataclass(frozen=True)
 class Layout:
-    """A pattern laid out for a number of frames.
+    """A pattern applied to a number of frames.
 
-    steps: [K, T] int64, the step (1 ... num_steps) in which each code is predicted.
-    num_steps: S, the number of steps after the empty one; trailing steps may be empty.
-    num_valid_steps: steps up to the first that reaches past the last frame (the delays' tail begins behind it).
+    Attributes:
+        steps: int64 [K, T], the step (1 ... S) in which each code is predicted.
+        num_steps: S, without the empty step 0; trailing steps may be empty.
+        num_valid_steps: Steps before the tail that the delays cause.
     """
 
     steps: torch.Tensor
@@ -55,14 +56,21 @@ class Layout:
     num_valid_steps: int
 
     def build(self, codes: torch.Tensor, special: int) -> torch.Tensor:
-        """codes [B, K, T] -> [B, K, S + 1], `special` where a step has no code of a codebook (step 0: nowhere any)."""
+        """Codes [B, K, T] -> sequence [B, K, S + 1], `special` where a step has no code of a codebook, as in all of step 0."""
         sequence = codes.new_full((codes.shape[0], codes.shape[1], self.num_steps + 1), special)
         steps = self.steps.to(codes.device).expand(codes.shape[0], -1, -1)
         return sequence.scatter_(2, steps, codes)
 
     def revert(self, sequence: torch.Tensor, special: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """sequence [B, K, S'] -> codes [B, K, T] and mask [K, T]. A sequence that was cut short (S' <= S) leaves the codes
-        of the missing steps at `special`, mask False."""
+        """The inverse of `build`.
+
+        Args:
+            sequence: [B, K, S'], S' <= S + 1 steps.
+            special: Fills codes whose steps are missing.
+
+        Returns:
+            Codes [B, K, T], and a mask, bool [K, T], of those that are not missing.
+        """
         steps = self.steps.to(sequence.device)
         mask = steps < sequence.shape[2]
         index = steps.clamp(max=sequence.shape[2] - 1).expand(sequence.shape[0], -1, -1)
@@ -70,33 +78,49 @@ class Layout:
         return codes.masked_fill(~mask, special), mask
 
     def revert_logits(self, logits: torch.Tensor, fill: float = float("nan")) -> tuple[torch.Tensor, torch.Tensor]:
-        """logits [B, K, S', N], those of index s predicting step s + 1 -> [B, K, T, N] and mask [K, T]; `fill` where the
-        step that would predict a code is missing."""
+        """Reorder logits from steps to frames.
+
+        Args:
+            logits: [B, K, S', N]; index s predicts step s + 1.
+            fill: Fills logits of codes whose steps are missing.
+
+        Returns:
+            [B, K, T, N], and a mask, bool [K, T], of codes that are not missing.
+        """
         steps = self.steps.to(logits.device) - 1
         mask = steps < logits.shape[2]
         index = steps.clamp(max=logits.shape[2] - 1)[None, :, :, None].expand(logits.shape[0], -1, -1, logits.shape[3])
         return logits.gather(2, index).masked_fill(~mask[None, :, :, None], fill), mask
 
     def occupied(self) -> torch.Tensor:
-        """[K, S + 1] bool: which codebooks a step predicts."""
+        """bool [K, S + 1]: which codebooks each step predicts."""
         marks = torch.zeros(self.steps.shape[0], self.num_steps + 1, dtype=torch.bool)
         return marks.scatter_(1, self.steps, True)
 
     def first_step_of_frame(self, frame: int) -> int:
-        """The earliest step that holds a code of `frame`."""
+        """The first step with a code of `frame`."""
         return int(self.steps[:, frame].min())
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """One of the paper's patterns for K codebooks; `layout(T)` lays it out.
+    """A codebook interleaving pattern for K codebooks.
 
-    kind: "delay": code (t, k) comes `delays[k]` steps after its frame.
-          "unroll": a frame takes one step for each level in `flattening` (codebooks of a level in parallel), codebook k
-          `delays[k]` of these inner steps later.
-          "coarse_first": codebook 0 for all frames, then the others in parallel, each by its own delay (`delays`, K - 1).
-          "grouped": groups of `group` codebooks, flattened group after group (MusicLM's order).
-    flatten_first, empty_initial (delay only): the first frames flattened; empty steps before the first frame.
+    Attributes:
+        kind: "delay": code (t, k) is predicted `delays[k]` steps after step t + 1.
+            "unroll": a frame has one step for each level in `flattening` (codebooks of a level in parallel), and codebook k is
+            `delays[k]` of these inner steps later.
+            "coarse_first": codebook 0 of all frames, then the others in parallel, with their K - 1 `delays`.
+            "grouped": groups of `group` codebooks, each flattened, one group after the other (MusicLM's order).
+        num_codebooks: K.
+        delays: Steps, not decreasing.
+        flattening: Level of each codebook ("unroll").
+        group: Codebooks of a group ("grouped").
+        flatten_first: How many first frames are flattened ("delay").
+        empty_initial: Empty steps before the first frame ("delay").
+
+    Raises:
+        InputError: The fields do not fit the kind or each other.
     """
 
     kind: str
@@ -125,13 +149,13 @@ class Pattern:
         return max(self.delays, default=0)
 
     def layout(self, num_frames: int) -> Layout:
-        """Lay the pattern out for `num_frames` frames (at least 1)."""
+        """The pattern of T = `num_frames` frames, at least 1."""
         if num_frames < 1:
             raise InputError(f"a pattern needs at least 1 frame, not {num_frames}")
         return _layout(self, num_frames)
 
     def as_dict(self) -> dict[str, Any]:
-        """What a checkpoint's config.json holds."""
+        """The fields that a checkpoint's config.json stores."""
         values = {"kind": self.kind, "num_codebooks": self.num_codebooks, "delays": list(self.delays)}
         if self.kind == "unroll":
             values["flattening"] = list(self.flattening)
@@ -167,8 +191,8 @@ def _delay_steps(pattern: Pattern, num_frames: int) -> tuple[torch.Tensor, int]:
 
 
 def _unroll_steps(pattern: Pattern, num_frames: int) -> tuple[torch.Tensor, int]:
-    # The steps are ordered by when they are due; two that fall due together stay apart, the earlier level first. A level
-    # with a smaller delay goes on past the last frame while the others catch up: those steps are empty.
+    # Steps are sorted by time; of two at the same time the lower level is first. Levels with smaller delays have empty steps
+    # after the last frame, until those with larger delays are complete.
     delay_of: dict[int, int] = {}
     for level, delay in zip(pattern.flattening, pattern.delays, strict=True):
         if delay_of.setdefault(level, delay) != delay:
@@ -211,12 +235,12 @@ def parallel(num_codebooks: int) -> Pattern:
 
 
 def delay(num_codebooks: int) -> Pattern:
-    """Codebook k comes k steps late: S = T + K - 1. The published models' pattern (equation 6)."""
+    """Codebook k is delayed by k steps: S = T + K - 1. The pattern of the published models (equation 6)."""
     return Pattern("delay", num_codebooks, delays=tuple(range(num_codebooks)))
 
 
 def partial_delay(num_codebooks: int) -> Pattern:
-    """All codebooks but the first come one step late: S = T + 1."""
+    """All codebooks but the first are delayed by one step: S = T + 1."""
     return Pattern("delay", num_codebooks, delays=(0,) + (1,) * (num_codebooks - 1))
 
 
@@ -259,7 +283,7 @@ BY_NAME = {
 
 
 def named(name: str, num_codebooks: int) -> Pattern:
-    """The pattern that the paper calls `name`."""
+    """The pattern with the paper's `name`, for K = `num_codebooks`; raises InputError if there is none."""
     if name not in BY_NAME:
         raise InputError(f"unknown pattern {name!r}: one of {', '.join(BY_NAME)}")
     return BY_NAME[name](num_codebooks)

@@ -1,6 +1,6 @@
-"""Residual vector quantisation with a fixed set of codebooks: vectors -> indices -> vectors.
+"""Residual vector quantisation (RVQ) with fixed codebooks: vectors -> indices -> vectors.
 
-Each codebook quantises what the ones before it left over. Learning the codebooks is training's business.
+Each codebook quantises the residual of the ones before it (Zeghidour et al. 2021, section III-C).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class ResidualQuantiser(nn.Module):
         self.register_buffer("codebooks", torch.zeros(num_quantisers, num_entries, dim))
 
     def encode(self, vectors: torch.Tensor) -> torch.Tensor:
-        """[..., D] -> indices [..., Q]: the nearest entry by Euclidean distance, quantiser after quantiser."""
+        """Vectors [..., D] -> indices, int64 [..., Q]: the nearest entry of each codebook by Euclidean distance."""
         residual, indices = vectors, []
         for codebook in self.codebooks:
             nearest = torch.cdist(residual.reshape(1, -1, residual.shape[-1]), codebook[None])[0].argmin(dim=-1)
@@ -29,10 +29,10 @@ class ResidualQuantiser(nn.Module):
         return torch.stack(indices, dim=-1)
 
     def decode(self, indices: torch.Tensor) -> torch.Tensor:
-        """Indices [..., Q] -> [..., D], the sum of the entries."""
+        """Indices [..., Q] -> vectors [..., D], the sum of the entries."""
         parts = [codebook[indices[..., q]] for q, codebook in enumerate(self.codebooks)]
         return torch.stack(parts).sum(dim=0)
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
-        """[..., D] -> the same vectors, quantised."""
+        """Quantise vectors [..., D]."""
         return self.decode(self.encode(vectors))

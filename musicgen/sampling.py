@@ -1,8 +1,8 @@
-"""Logits -> codes: temperature, top-k, top-p, and one random stream a clip.
+"""Sampling: logits -> codes by temperature, top-k (Fan et al. 2018) and top-p (Holtzman et al. 2020), one random stream a clip.
 
-A clip's stream gives one uniform number for each codebook of each step (in stereo one for both channels), drawn in order; a
-code is where the cumulative distribution passes that number. So a clip's codes depend on its seed and its logits alone, not on
-the clips beside it or the device. This module knows nothing of the model or of guidance.
+A clip's stream gives one uniform number for each codebook of each step (in stereo one for both channels); the code is found by
+inverting the cumulative distribution. So a clip's codes depend on its seed and its logits only, not on the other clips of the
+batch or on the device.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ MAX_SEED = 2**63 - 1
 
 
 class ClipStream:
-    """The random numbers of one clip (counter-based Philox, the same on every machine).
+    """The random numbers of one clip: Philox, a counter-based generator that is the same on every machine.
 
-    together: neighbouring codebooks that draw by the same number. 2 for stereo, where left and right of a level are drawn in
-    one step: each channel's distribution stays as it is, and where both are drawn from nearly the same, they become nearly
-    the same. Drawn apart, the channels of a sound in the middle would differ by chance.
+    Attributes:
+        seed: 0 to 2^63 - 1.
+        together: Neighbouring codebooks that share a number. 2 for stereo, where left and right of a level are sampled in one
+            step: each channel keeps its distribution, and equal distributions give equal codes. With numbers of their own,
+            the channels of a centred sound would differ at random.
     """
 
     def __init__(self, seed: int, together: int = 1) -> None:
@@ -33,7 +35,7 @@ class ClipStream:
         self._generator = np.random.Generator(np.random.Philox(self.seed))
 
     def uniforms(self, num_steps: int, num_codebooks: int) -> torch.Tensor:
-        """The next [num_steps, num_codebooks] numbers in [0, 1), float64."""
+        """The next numbers in [0, 1), float64 [num_steps, num_codebooks]."""
         drawn = self._generator.random((num_steps, num_codebooks // self.together))
         return torch.from_numpy(drawn.repeat(self.together, axis=1))
 
@@ -47,7 +49,15 @@ def check_seed(seed: object) -> int:
 
 
 def clip_seeds(seed: int | Sequence[int] | None, batch: int) -> list[int]:
-    """One seed a clip: clip i of a single seed has `seed + i`; None draws them from the operating system."""
+    """One seed for each clip.
+
+    Args:
+        seed: One for all (clip i gets `seed + i`), one for each, or None to draw them from the operating system.
+        batch: B.
+
+    Raises:
+        InputError: A seed is out of range, or their number is not B.
+    """
     if seed is None:
         return [secrets.randbelow(2**31) for _ in range(batch)]
     if _whole(seed) is not None:
@@ -72,28 +82,36 @@ def _whole(value: object) -> int | None:
 
 
 def sample(logits: torch.Tensor, options: GenerationOptions, uniforms: torch.Tensor | None = None) -> torch.Tensor:
-    """logits [..., N] and uniform numbers [...] -> codes [...] int64. Without sampling the most likely code; then the
-    uniform numbers are not read."""
+    """Sample codes.
+
+    Args:
+        logits: [..., N].
+        options: Temperature, top-k, top-p; without `do_sample` the most likely code is taken.
+        uniforms: float64 [...] in [0, 1); not needed without `do_sample`.
+
+    Returns:
+        int64 [...].
+    """
     if not options.do_sample:
         return logits.argmax(dim=-1)
     if uniforms is None:
         raise InputError("sampling needs one uniform number for each code")
     probabilities = filtered_probabilities(logits, options)
     cumulative = probabilities.cumsum(dim=-1)
-    # Scaled to the sum as it was computed, and never past the last code that has any probability. Not waiting for the copy
-    # lets the processor prepare the next step while a GPU makes this one.
+    # Scaled to the computed sum, which rounding and top-p make differ from 1. The copy is asynchronous, so that the host can
+    # prepare the next step while a GPU computes this one.
     numbers = uniforms.to(cumulative.device, cumulative.dtype, non_blocking=True)
     threshold = numbers[..., None] * cumulative[..., -1:]
     return (cumulative <= threshold).sum(dim=-1).clamp(max=logits.shape[-1] - 1).to(logits.device)
 
 
 def with_float64(device: torch.device) -> torch.device:
-    """Where a device's numbers are drawn: Apple's GPUs have no float64."""
+    """The device to sample on: MPS has no float64."""
     return torch.device("cpu") if device.type == "mps" else device
 
 
 def filtered_probabilities(logits: torch.Tensor, options: GenerationOptions) -> torch.Tensor:
-    """Temperature, then top-k, then top-p: [..., N] float64, what is filtered out 0, not renormalised after top-p."""
+    """Probabilities after temperature, top-k and top-p, in this order: float64 [..., N], not renormalised after top-p."""
     logits = logits.to(with_float64(logits.device)).double() / options.temperature
     size = logits.shape[-1]
     if 0 < options.top_k < size:
@@ -103,7 +121,7 @@ def filtered_probabilities(logits: torch.Tensor, options: GenerationOptions) -> 
     if 0 < options.top_p < 1:
         ordered, order = probabilities.sort(dim=-1, descending=True)
         before = ordered.cumsum(dim=-1) - ordered
-        # A code stays while the codes before it have not reached p, so the most likely one always does.
+        # A code is kept while the codes before it have not reached p, so the most likely one always is.
         kept = ordered.masked_fill(before >= options.top_p, 0.0)
         probabilities = torch.zeros_like(probabilities).scatter_(-1, order, kept)
     return probabilities

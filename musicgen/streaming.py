@@ -1,13 +1,11 @@
-"""Codes -> waveform while the codes are still being made: the parts joined are the waveform of the whole.
+"""Streaming decoder: codes -> waveform in parts, whose concatenation equals decoding all codes at once.
 
-A convolution needs its neighbours, so a frame is decoded once the frames to its right that it depends on are there; those
-are decoded again with the next part, and cut off. EnCodec's LSTM looks back without limit, so its state is carried. At
-the beginning and the end of a clip the padding is the network's own, as in one pass.
+A frame is decoded when the frames within the convolutions' receptive field to its right are known; those are context, decoded
+again with the next part. The state of EnCodec's LSTM is carried from part to part. The first and the last part have the
+network's own padding at the clip's edges.
 
     EnCodec: codes --sum of entries--> [first convolution] --LSTM, state carried--> [upsampling convolutions] --> samples
     DAC:     codes --sum of entries--> [decoder] --> samples                        [...]: in overlapping slices
-
-It knows nothing of language models.
 """
 
 from __future__ import annotations
@@ -27,7 +25,8 @@ from musicgen.tokenizer import DacTokenizer, EncodecTokenizer, StereoTokenizer
 class StreamDecoder:
     """Decodes one batch of clips, part by part.
 
-    `delay`: frames that must follow a frame before it can be decoded.
+    Attributes:
+        delay: Lookahead in frames: how many must follow a frame before it can be decoded.
     """
 
     def __init__(self, tokenizer: EncodecTokenizer | DacTokenizer | StereoTokenizer) -> None:
@@ -37,25 +36,33 @@ class StreamDecoder:
 
     @torch.no_grad()
     def push(self, codes: torch.Tensor, *, last: bool = False) -> torch.Tensor:
-        """The next codes [B, K, T] -> the samples [B, C, n] that they complete; `last` completes all that remain."""
+        """Decode the next frames.
+
+        Args:
+            codes: int64 [B, K, T].
+            last: Whether these are the last: then everything that remains is decoded.
+
+        Returns:
+            The samples that are complete now, [B, C, n]; n may be 0.
+        """
         # Stereo codes alternate between left and right; with one side this takes every codebook.
         parts = [side.push(codes[:, i :: len(self._sides)], last) for i, side in enumerate(self._sides)]
         return torch.cat(parts, dim=1)
 
 
 class _Slices:
-    """A network of local convolutions, applied to a sequence that comes in parts.
+    """A convolutional network on a sequence that arrives in parts.
 
-    radius: input positions to either side that an output depends on; hop: output samples for each input position.
+    radius: of the receptive field, in input positions; hop: output samples for each input position.
     """
 
     def __init__(self, network: Callable[[torch.Tensor], torch.Tensor], radius: int, hop: int) -> None:
         self.network, self.radius, self.hop = network, radius, hop
         self._held: torch.Tensor | None = None
-        self._done = 0  # leading positions of what is held that have been put out: they are context only
+        self._done = 0  # leading positions that have been decoded already: left context
 
     def push(self, x: torch.Tensor, last: bool) -> torch.Tensor | None:
-        """[B, D, n] -> what can be put out [B, E, m * hop], None while there is nothing."""
+        """[B, D, n] -> the output that is complete now, [B, E, m * hop]; None if there is none."""
         held = x if self._held is None else torch.cat([self._held, x], dim=-1)
         ready = held.shape[-1] if last else held.shape[-1] - self.radius
         if ready <= self._done:
@@ -72,7 +79,7 @@ class _EncodecStream:
         config = tokenizer.model.config
         if config.norm_type != "weight_norm":
             raise CheckpointError(
-                f"EnCodec with {config.norm_type} normalises over time: it cannot be decoded in parts"
+                f"EnCodec with {config.norm_type} normalises over time: it cannot be decoded as a stream"
             )
         first, lstm = tokenizer.model.decoder.layers[:2]
         self._quantizer = tokenizer.model.quantizer
@@ -97,7 +104,7 @@ class _DacStream:
     def __init__(self, tokenizer: DacTokenizer) -> None:
         config = tokenizer.model.config
         if any(ratio % 2 for ratio in config.upsampling_ratios):
-            raise CheckpointError(f"DAC with the odd strides {config.upsampling_ratios} cannot be decoded in parts")
+            raise CheckpointError(f"DAC with the odd strides {config.upsampling_ratios} cannot be decoded as a stream")
         self._quantizer = tokenizer.model.quantizer
         self._slices = _Slices(tokenizer.model.decoder, dac_radius(config), hop=tokenizer.hop)
         self.delay = self._slices.radius
@@ -109,7 +116,7 @@ class _DacStream:
 
 
 def encodec_radius(config: EncodecConfig) -> int:
-    """Frames to either side that a sample depends on, through the layers behind the LSTM."""
+    """Radius of the receptive field of EnCodec's layers after the LSTM, in frames."""
     reach, rate = Fraction(0), 1
     for ratio in config.upsampling_ratios:
         reach += Fraction(1, rate)  # the transposed convolution of twice the stride
@@ -122,7 +129,7 @@ def encodec_radius(config: EncodecConfig) -> int:
 
 
 def dac_radius(config: DacConfig) -> int:
-    """Frames to either side that a sample depends on: kernels of 7, residual units dilated by 1, 3 and 9."""
+    """Radius of the receptive field of DAC's decoder, in frames: kernels of 7, residual units with dilations 1, 3 and 9."""
     reach, rate = Fraction(3), 1
     for ratio in config.upsampling_ratios:
         reach += Fraction(1, rate)

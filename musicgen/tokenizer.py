@@ -2,7 +2,6 @@
 
 EnCodec (the published models), DAC (paper table A.3), and the stereo pair, which runs a mono tokeniser on left and right and
 interleaves the codebooks [1L, 1R, 2L, 2R, ...]. The networks are transformers' EncodecModel and DacModel.
-It knows nothing of language models.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from musicgen.errors import CheckpointError, InputError
 
 
 class Tokenizer(Protocol):
-    """What the rest of the package asks of a tokeniser."""
+    """The interface of audio tokenisers. All channels are encoded by residual vector quantisation (RVQ)."""
 
     sample_rate: int
     """Hz."""
@@ -28,27 +27,27 @@ class Tokenizer(Protocol):
     num_codebooks: int
     """K."""
     codebook_size: int
-    """N."""
+    """N, entries of a codebook."""
     hop: int
-    """Samples a frame."""
+    """Samples of a frame."""
 
     def encode(self, wave: torch.Tensor) -> torch.Tensor:
-        """[B, C, samples] -> [B, K, ceil(samples / hop)] int64."""
+        """Waveforms [B, C, samples] -> codes, int64 [B, K, ceil(samples / hop)]."""
         ...
 
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
-        """[B, K, T] -> [B, C, T * hop] float32."""
+        """Codes [B, K, T] -> waveforms, float32 [B, C, T * hop]."""
         ...
 
 
 def frame_rate(tokenizer: Tokenizer) -> Fraction:
-    """Frames a second, exactly (DAC's is no whole number)."""
+    """Frames a second as an exact fraction (DAC's is not an integer)."""
     return Fraction(tokenizer.sample_rate, tokenizer.hop)
 
 
 def frames_of(tokenizer: Tokenizer, duration: float) -> int:
-    """The whole number of frames nearest to `duration` seconds, at least 1."""
-    # Through the decimal digits that the caller wrote: 0.1 s at 50 Hz is 5 frames, whatever its binary expansion.
+    """T for `duration` seconds: the nearest integer, at least 1."""
+    # Through the decimal digits of the number: 0.1 s at 50 Hz is 5 frames, although 0.1 has no exact binary fraction.
     return max(1, round(Fraction(str(duration)) * frame_rate(tokenizer)))
 
 
@@ -67,15 +66,15 @@ class EncodecTokenizer(nn.Module):
         self.codebook_size: int = config.codebook_size
         self.hop: int = config.hop_length
         self.engine: Callable[[torch.Tensor], torch.Tensor] | None = None
-        """Runs the decoder's tail in its stead, where the model was loaded to generate."""
+        """A compiled `upsample`; None runs the PyTorch modules."""
 
     @property
     def tail(self) -> list[nn.Module]:
-        """The decoder's layers behind the LSTM."""
+        """The decoder's layers after the LSTM."""
         return list(self.model.decoder.layers)[2:]
 
     def upsample(self, x: torch.Tensor) -> torch.Tensor:
-        """What leaves the decoder's LSTM [B, D, T] -> waveform [B, C, T * hop]."""
+        """Output of the decoder's LSTM [B, D, T] -> waveform [B, C, T * hop]."""
         if self.engine is not None:
             return self.engine(x)
         for layer in self.tail:
@@ -118,12 +117,12 @@ class DacTokenizer(nn.Module):
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
         _check_codes(codes, self.num_codebooks)
         wave = self.model.decode(audio_codes=codes).audio_values[:, None]
-        # Odd strides lose a few samples at the end: every frame is `hop` samples long all the same.
+        # With odd strides the decoder returns a few samples less: they are padded to `hop` samples for every frame.
         return nn.functional.pad(wave, (0, codes.shape[-1] * self.hop - wave.shape[-1]))
 
 
 class StereoTokenizer(nn.Module):
-    """Left and right through one mono tokeniser (paper section 4.3)."""
+    """Left and right through one mono tokeniser, codebooks interleaved (paper section 4.3)."""
 
     channels = 2
 

@@ -1,7 +1,7 @@
-"""The decoder's transformer: causal self-attention, cross-attention on a condition, feed-forward (paper section 2.4).
+"""Transformer blocks: causal self-attention, cross-attention on a condition, feed-forward (paper section 2.4).
 
-Pre-norm residual blocks; linear layers without bias, norms with. Query, key and value are one matrix.
-Shapes: B rows, S steps, D width, H heads, L condition vectors. It knows nothing of codes, codebooks or what a condition is.
+Pre-norm residual blocks (Xiong et al. 2020). Linear layers have no bias, layer norms have. Query, key and value projections are
+one matrix. Shapes: B rows, S steps, D width, H heads, L condition vectors.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"gelu": F.gelu
 
 
 def sinusoid(positions: torch.Tensor, dim: int) -> torch.Tensor:
-    """Position embedding, float32: [...] -> [..., dim], cosines then sines of position / 10000^(i / (dim/2 - 1))."""
+    """Sinusoidal position embedding (Vaswani et al. 2017, section 3.5), in audiocraft's order.
+
+    Args:
+        positions: int64 [...].
+        dim: D.
+
+    Returns:
+        float32 [..., dim]: cosines, then sines, of position / 10000^(i / (dim/2 - 1)).
+    """
     half = dim // 2
     exponent = torch.arange(half, device=positions.device, dtype=torch.float32) / (half - 1)
     angle = positions[..., None].float() / 10_000**exponent
@@ -25,10 +33,13 @@ def sinusoid(positions: torch.Tensor, dim: int) -> torch.Tensor:
 
 
 class KVCache:
-    """Keys and values of the steps seen so far, preallocated for `capacity` positions (prefix included), one pair a layer.
+    """A KV cache, preallocated for `capacity` positions (prefix included).
 
-    `keys[l]`, `values[l]`: [B, H, capacity, D / H]; `cross[l]`: the condition's keys and values, computed once.
-    `mask` [B, capacity] bool marks what may be attended: padding inside a prefix may not.
+    Attributes:
+        keys, values: One tensor [B, H, capacity, D / H] for each layer.
+        cross: Keys and values of the condition for each layer, [B, H, L, D / H], computed once.
+        mask: bool [B, capacity], False at padding inside a prefix.
+        length: Positions filled.
     """
 
     def __init__(
@@ -42,7 +53,7 @@ class KVCache:
         self.length = 0
 
     def update(self, layer: int, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write the keys and values [B, H, S, D / H] that enter now; returns those of all positions so far."""
+        """Append keys and values [B, H, S, D / H] of new positions; returns those of all positions so far."""
         end = self.length + k.shape[2]
         self.keys[layer][:, :, self.length : end] = k
         self.values[layer][:, :, self.length : end] = v
@@ -50,7 +61,7 @@ class KVCache:
 
 
 class Cache(Protocol):
-    """Where a block keeps keys and values: a KVCache, or any other store of them."""
+    """The interface of a KV cache, as blocks use it."""
 
     cross: Any
 
@@ -58,7 +69,7 @@ class Cache(Protocol):
 
 
 class SelfAttention(nn.Module):
-    """Causal multi-head attention over the steps so far."""
+    """Causal multi-head self-attention."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -67,7 +78,7 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(dim, dim, bias=False)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None, cache: Cache | None, layer: int) -> torch.Tensor:
-        """x [B, S, D]; mask [B or 1, 1, S, keys] bool, None for plain causal attention over x itself."""
+        """x: [B, S, D]; mask: bool [B or 1, 1, S, keys], None for causal attention within x. Returns [B, S, D]."""
         q, k, v = (_split(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
         if cache is not None:
             k, v = cache.update(layer, k, v)
@@ -76,7 +87,7 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention on the condition."""
+    """Multi-head cross-attention on a condition."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -91,13 +102,13 @@ class CrossAttention(nn.Module):
         return _split(k, self.heads), _split(v, self.heads)
 
     def forward(self, x: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """x [B, S, D]; mask [B, 1, 1, L] bool."""
+        """x: [B, S, D]; k, v: of `project`; mask: bool [B, 1, 1, L]. Returns [B, S, D]."""
         attended = F.scaled_dot_product_attention(_split(self.query(x), self.heads), k, v, attn_mask=mask)
         return self.out(_merge(attended))
 
 
 class Block(nn.Module):
-    """One layer."""
+    """One layer: self-attention, cross-attention where the model has it, feed-forward."""
 
     def __init__(self, dim: int, heads: int, ffn_dim: int, activation: str, cross_attention: bool) -> None:
         super().__init__()
@@ -119,7 +130,7 @@ class Block(nn.Module):
         cache: Cache | None,
         layer: int,
     ) -> torch.Tensor:
-        """`condition` may be None where the cache has its keys and values already."""
+        """x: [B, S, D]; condition: [B, L, D], None where the cache has its keys and values. Returns [B, S, D]."""
         x = x + self.self_attention(self.norm_self(x), mask, cache, layer)
         if self.cross_attention is not None and self.norm_cross is not None:
             known = cache.cross[layer] if cache is not None else None

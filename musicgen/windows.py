@@ -1,7 +1,7 @@
-"""How a piece longer than the model's context is cut into overlapping windows, in whole frames.
+"""Windows: how clips longer than the context of the model are generated.
 
-Each window after the first starts `stride` frames later and is prompted with the frames it shares with what exists already.
-Integers throughout: durations in floating-point seconds do not add up to whole frames.
+Each window starts `stride` frames after the one before and is prompted with the frames that both share. All values are integers
+of frames, because durations in floating-point seconds do not add up to whole frames.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from musicgen.errors import InputError
 
 @dataclass(frozen=True)
 class Window:
-    """Frames [start, start + length) of the piece, the first `known` of which exist already."""
+    """Frames [start, start + length) of the clip; the first `known` of them are the prompt."""
 
     start: int
     length: int
@@ -21,14 +21,21 @@ class Window:
 
 
 def plan(total: int, known: int, context: int, stride: int) -> list[Window]:
-    """Windows of at most `context` frames that complete a piece of `total` frames, `known` of which are given.
+    """The windows that complete a clip.
 
-    Given audio longer than a window keeps its last `context - stride` frames as the first prompt.
+    Args:
+        total: Frames of the clip.
+        known: Frames of the audio prompt; of one longer than the context, the last `context - stride` frames are used.
+        context: Most frames of a window.
+        stride: Frames from one window's start to the next one's.
+
+    Raises:
+        InputError: The stride does not fit the context, or nothing is left to generate.
     """
     if not 0 < stride <= context:
         raise InputError(f"a stride of {stride} frames does not fit windows of {context} frames")
     if not 0 <= known < total:
-        raise InputError(f"{known} frames are given of a piece of {total}: nothing is left to generate")
+        raise InputError(f"{known} frames are given of a clip of {total}: nothing is left to generate")
     windows = []
     start = 0 if known < context else known - (context - stride)
     while known < total:

@@ -1,4 +1,4 @@
-"""The embedded checkpoints: they load with no network, transformers reads the same folders, and they met their bars."""
+"""The embedded checkpoints: they load with no network, transformers reads the same folders, and they met their thresholds."""
 
 import json
 from pathlib import Path
@@ -70,14 +70,14 @@ def test_they_make_music(model: MusicGen) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_card_tells_what_was_measured_and_which_bars_were_missed(name: str) -> None:
+def test_the_card_tells_what_was_measured_and_which_thresholds_were_missed(name: str) -> None:
     """`python -m musicgen.training.quality` measured it on 100 held-out compositions."""
     results = json.loads((catalog.PRETRAINED / name / "quality.json").read_text())
     card = (catalog.PRETRAINED / name / "README.md").read_text()
     assert all(row["n"] == 100 for row in results["rows"].values())
-    assert quality.bars_table(results) in card
+    assert quality.thresholds_table(results) in card
     rows = results["rows"]
     best = rows.get("caption and melody", rows["caption"])
     assert best["silent"] + best["clipped"] + best["one_note"] <= 2
-    # The caption is heard at all: better than another piece's caption.
+    # The caption is heard at all: better than another composition's caption.
     assert rows["caption"]["genre"] > rows["shuffled captions"]["genre"]

@@ -28,10 +28,10 @@ def main() -> int:
     shutil.rmtree(SAMPLES, ignore_errors=True)
     models = {name: musicgen.load(name) for name in ("mini", "mini-melody")}
     writers = {name: Writer(SAMPLES / name, name) for name in (*models, "reference", "melody")}
-    for seed in tqdm(SEEDS, unit="piece"):
-        piece = compose(seed, duration=SECONDS)
-        caption = full_caption(piece)
-        recording = Audio(torch.from_numpy(render(piece)), 32_000)
+    for seed in tqdm(SEEDS, unit="clip"):
+        composition = compose(seed, duration=SECONDS)
+        caption = full_caption(composition)
+        recording = Audio(torch.from_numpy(render(composition)), 32_000)
         clips = {"reference": recording, "melody": recording.mono()}
         for name, model in models.items():
             melody = recording if model.melody is not None else None

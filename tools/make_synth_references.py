@@ -29,16 +29,16 @@ COMPRESSION = 0.8
 
 
 def encoded(seed: int) -> tuple[bytes, str]:
-    """(an Ogg file, the caption) of one piece."""
-    piece = compose(seed, duration=DURATION)
-    mono = render(piece).mean(axis=0)[: int(DURATION * SAMPLE_RATE)]
+    """(an Ogg file, the caption) of one composition."""
+    composition = compose(seed, duration=DURATION)
+    mono = render(composition).mean(axis=0)[: int(DURATION * SAMPLE_RATE)]
     buffer = io.BytesIO()
     with soundfile.SoundFile(
         buffer, "w", SAMPLE_RATE, 1, format="OGG", subtype="VORBIS", compression_level=COMPRESSION
     ) as file:
         for start in range(0, len(mono), SAMPLE_RATE):  # libsndfile's encoder keeps its whole input on the stack
             file.write(mono[start : start + SAMPLE_RATE])
-    return buffer.getvalue(), full_caption(piece)
+    return buffer.getvalue(), full_caption(composition)
 
 
 def main() -> None:
@@ -57,7 +57,7 @@ def main() -> None:
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     audio.write_bytes(options.out / "manifest.jsonl", text.encode())
     size = sum(file.stat().st_size for file in options.out.iterdir())
-    print(f"{options.out}: {options.count} pieces, {size / 1e6:.1f} MB")
+    print(f"{options.out}: {options.count} compositions, {size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

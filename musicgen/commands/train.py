@@ -35,11 +35,11 @@ def run(arguments: argparse.Namespace) -> None:
     output = arguments.output or Path("runs") / path.stem
     kind = values.get("kind", "lm")
     if kind == "tokenizer":
-        from musicgen.training.tokenizer.loop import train as train_tokenizer
+        from musicgen.training.tokenizer.trainer import train as train_tokenizer
 
         train_tokenizer(TokenizerRecipe.from_dict(values), output, arguments.device)
     elif kind == "lm":
-        from musicgen.training.lm.loop import train as train_lm
+        from musicgen.training.lm.trainer import train as train_lm
 
         train_lm(LMRecipe.from_dict(values), output, arguments.device)
     else:
@@ -52,7 +52,7 @@ class _Help(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from musicgen.training.lm.config import LMRecipe
-        from musicgen.training.recipe import document
+        from musicgen.training.schema import document
         from musicgen.training.tokenizer.config import TokenizerRecipe
 
         parser.print_help()

@@ -1,1 +1,1 @@
-"""Prompts -> vectors that the language model attends: text, melody, how they are joined, and the null condition."""
+"""Conditioners: text and melody -> vectors that the language model attends, and the null conditions of guidance."""

@@ -1,8 +1,8 @@
-"""Text or audio -> one vector of CLAP's joint space (paper sections 2.3 and A.2).
+"""The CLAP conditioner: text or audio -> one vector of CLAP's joint embedding space (paper sections 2.3 and A.2).
 
-Training conditions on the audio's embedding, inference on the text's; normalising and quantising (12 codebooks of 1024
-entries) brings the two closer. The network is laion_clap's; importing it asks the hub for tokenisers, so that happens here
-and only when a CLAP model is used.
+Training conditions on the embedding of the audio, inference on that of the text; normalisation and RVQ (12 codebooks of 1024
+entries) reduce the difference between them. The network is laion_clap's; importing it downloads tokenisers, so it is imported
+only when a CLAP model is used.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from musicgen.quantiser import ResidualQuantiser
 SAMPLE_RATE = 48_000
 """Hz."""
 WINDOW = 10 * SAMPLE_RATE
-"""Samples that CLAP hears at once."""
+"""Samples of CLAP's input."""
 DIM = 512
 """Of the joint space."""
 REPOSITORY = "lukewys/laion_clap"
@@ -35,7 +35,7 @@ CHECKPOINT = "music_audioset_epoch_15_esc_90.14.pt"
 
 @dataclass(frozen=True)
 class ClapOptions:
-    """The steps between an embedding and the condition, each of which the paper's table A.1 leaves out once."""
+    """The steps between an embedding and the condition, which the paper's table A.1 ablates."""
 
     normalise: bool = True
     quantise: bool = True
@@ -44,13 +44,13 @@ class ClapOptions:
 
 
 class ClapEmbedder:
-    """laion_clap's HTSAT-base with RoBERTa, without feature fusion. `weights`: a published checkpoint file."""
+    """laion_clap's HTSAT-base with RoBERTa, without feature fusion (Wu et al. 2023). `weights`: a published checkpoint file."""
 
     vocabulary = 50_265
-    """Tokens that RoBERTa's tokeniser has."""
+    """Size of RoBERTa's vocabulary."""
 
     def __init__(self, weights: str | os.PathLike[str], device: torch.device | str = "cpu") -> None:
-        # Offline, the import succeeds with tokenisers of five tokens: a wrong embedding, not an error.
+        # Offline, the import succeeds with a vocabulary of five tokens, which would give wrong embeddings without an error.
         try:
             with contextlib.redirect_stdout(io.StringIO()):
                 import laion_clap
@@ -74,7 +74,7 @@ class ClapEmbedder:
 
     @torch.no_grad()
     def audio(self, audio: Audio) -> torch.Tensor:
-        """The embedding [512] before normalisation, the mean over windows of 10 s; what is shorter is repeated."""
+        """The embedding [512] before normalisation, the mean over windows of 10 s; shorter audio is repeated."""
         from laion_clap.training.data import get_audio_features
 
         wave = audio.mono().resampled(SAMPLE_RATE).wave[0]
@@ -96,7 +96,7 @@ class ClapEmbedder:
 
 
 class ClapConditioner(nn.Module):
-    """CLAP's embedding as a condition of one vector."""
+    """CLAP's embedding as a condition of one vector (L = 1)."""
 
     def __init__(self, embedder: ClapEmbedder, projection: nn.Module, options: ClapOptions | None = None) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class ClapConditioner(nn.Module):
         return 0.0
 
     def condition(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """Embeddings [B, 512] -> [B, 1, D], by the steps that the options ask for."""
+        """Embeddings [B, 512] -> [B, 1, D]: normalised, quantised and projected, as the options say."""
         if self.options.normalise:
             embeddings = nn.functional.normalize(embeddings, dim=-1)
         if self.options.quantise:
@@ -118,7 +118,7 @@ class ClapConditioner(nn.Module):
         return self.projection(embeddings)[:, None]
 
     def forward(self, texts: Sequence[str | None]) -> Condition:
-        """One row a text. None and "" are the null text: a zero vector."""
+        """The condition of B texts. None and "" give the null text: a zero vector."""
         absent = torch.tensor([not text for text in texts])
         values = self.condition(self.embedder.texts([text or "" for text in texts]))
         values = values.masked_fill(absent.to(values.device)[:, None, None], 0.0)
@@ -126,9 +126,13 @@ class ClapConditioner(nn.Module):
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
-    """The network's tensors of a published laion_clap checkpoint, read without running code from it."""
+    """Read the network's tensors of a published laion_clap checkpoint without executing code from the pickle.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or needs more than tensors to load.
+    """
     package = pickles.read(path)
     state = package.get("state_dict", package)
     state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
-    # A table that newer transformers computes by itself.
+    # A buffer that newer versions of transformers compute themselves.
     return {name: tensor for name, tensor in state.items() if name != "text_branch.embeddings.position_ids"}

@@ -1,4 +1,4 @@
-"""One condition of a batch, and how several become what the language model takes (paper sections 2.3 and 2.4)."""
+"""A condition of a batch, and how text and melody are combined for the language model (paper sections 2.3 and 2.4)."""
 
 from __future__ import annotations
 
@@ -11,31 +11,36 @@ from musicgen.lm import Conditions
 
 @dataclass(frozen=True)
 class Condition:
-    """values: [B, L, D] in the language model's width, zero at padding; mask: [B, L] bool, False at padding."""
+    """A sequence of vectors for each row.
+
+    Attributes:
+        values: [B, L, D] in the width of the language model, zero at padding.
+        mask: bool [B, L], False at padding.
+    """
 
     values: torch.Tensor
     mask: torch.Tensor
 
     def zeroed(self) -> Condition:
-        """The null text: zero vectors, as many as each clip's own text has."""
+        """The null text of guidance: zero vectors, as many as each row's own text has."""
         return Condition(torch.zeros_like(self.values), self.mask)
 
     def padded(self, length: int) -> Condition:
-        """The same with L = `length` (not shorter than it is)."""
+        """The same padded to L = `length`, which must not be shorter."""
         missing = length - self.values.shape[1]
         pad = torch.nn.functional.pad
         return Condition(pad(self.values, (0, 0, 0, missing)), pad(self.mask, (0, missing)))
 
 
 def stack(conditions: list[Condition]) -> Condition:
-    """Rows of several conditions under one another, padded to the longest."""
+    """Concatenate conditions along the batch, padded to the longest."""
     length = max(condition.values.shape[1] for condition in conditions)
     padded = [condition.padded(length) for condition in conditions]
     return Condition(torch.cat([c.values for c in padded]), torch.cat([c.mask for c in padded]))
 
 
 def join(text: Condition, melody: Condition | None, *, cross_attention: bool) -> Conditions:
-    """Text by cross-attention, or [melody | text] as a prefix for models without it."""
+    """Text for cross-attention, or melody and text as a prefix [B, P, D] for models without cross-attention."""
     if cross_attention:
         return Conditions(cross=text.values, cross_mask=text.mask)
     if melody is None and text.values.shape[1] == 0:

@@ -1,4 +1,4 @@
-"""Melody -> condition: a recording, its stems, its quantised chroma, the learned projection (paper section 2.3)."""
+"""The melody conditioner: recording -> source separation -> quantised chroma -> learned projection (paper section 2.3)."""
 
 from __future__ import annotations
 
@@ -24,31 +24,36 @@ MIN_SECONDS = 0.1
 MAX_SECONDS = 600.0
 MAX_CHANNELS = 2
 RATES = (4_000, 192_000)
-"""Hz. Below the lowest the pitch range is gone; above the highest a file's header is more likely wrong than right."""
+"""Hz. Lower rates lack the range of pitches; higher ones are more likely a wrong file header."""
 SILENCE = 1e-4
 """A melody whose largest sample is below this is silent (-80 dBFS)."""
 LOWEST_TONE = 20.0
 """Hz. What lies below is no tone: a recording of it alone (a constant voltage, say) has no melody."""
 
 MelodyInput = AudioInput | torch.Tensor | np.ndarray
-"""A recording, or chroma frames [frames, 12] made or edited by hand."""
+"""A recording, or chroma frames [frames, 12]."""
 
 
 @dataclass(frozen=True)
 class Melody:
-    """A melody ready to be followed: either `wave` [T] (mono, 32 kHz) or chroma `frames` [frames, 12]."""
+    """A validated melody.
+
+    Attributes:
+        wave: float32 [samples], mono at 32 kHz; or None where frames are given.
+        frames: Quantised chroma [frames, 12], or None.
+    """
 
     wave: torch.Tensor | None = None
     frames: torch.Tensor | None = None
 
     def chroma(self, length: int) -> torch.Tensor:
-        """Quantised chroma [length, 12] from the beginning: repeated when shorter, cut when longer."""
+        """Quantised chroma [length, 12], repeated if shorter and cut if longer."""
         frames = chroma.quantise(chroma.chroma(self.wave)) if self.wave is not None else self.frames
         assert frames is not None
         return chroma.fit(frames, length)
 
     def window(self, start: float, duration: float) -> Melody:
-        """The part from `start` on that a window of `duration` seconds follows; past its end the melody starts again."""
+        """The melody of a window: `duration` seconds from `start` seconds on; after its end it is repeated."""
         if self.wave is not None:
             index = int(start * chroma.SAMPLE_RATE) + torch.arange(int(duration * chroma.SAMPLE_RATE))
             return Melody(wave=self.wave[index % self.wave.shape[0]])
@@ -58,11 +63,13 @@ class Melody:
 
 
 class MelodyConditioner(nn.Module):
-    """Chroma [length, 12] and the learned projection to the language model's width.
+    """Quantised chroma and the learned projection to the language model's width.
 
-    `length`: chroma frames of the model's training segment (235 for 30 s). A clip without a melody gets the null melody:
-    bin 0 in every frame, projected, as in the reference implementation.
-    `separated`: whether drums and bass were dropped from the melodies in training, as in the published models'.
+    A clip without a melody gets the null melody: bin 0 in every frame, projected, as in the reference implementation.
+
+    Attributes:
+        length: Chroma frames of the model's training segment (235 for 30 s).
+        separated: Whether drums and bass were removed from the melodies in training, as for the published models.
     """
 
     def __init__(
@@ -80,8 +87,16 @@ class MelodyConditioner(nn.Module):
         self.separator = separator if separator is not None else DemucsSeparator()
 
     def prepare(self, melody: MelodyInput, *, separate: bool | None = None) -> Melody:
-        """Read, check and separate a melody; `separate=False` takes clean or hummed input as it is, None does as training
-        did."""
+        """Read, validate and separate a melody.
+
+        Args:
+            melody: A file, audio, or chroma frames.
+            separate: Whether Demucs removes drums and bass; False for clean or hummed melodies. None does as the model's
+                training did.
+
+        Raises:
+            InputError: The melody is unreadable, too short or long, silent, or has NaN samples or too many channels.
+        """
         if isinstance(melody, (torch.Tensor, np.ndarray)):
             return Melody(frames=_checked_frames(torch.as_tensor(melody)))
         separate = self.separated if separate is None else separate
@@ -92,17 +107,17 @@ class MelodyConditioner(nn.Module):
         return Melody(wave=heard.mono().resampled(chroma.SAMPLE_RATE).wave[0])
 
     def frames(self, melodies: Sequence[Melody | None]) -> torch.Tensor:
-        """Quantised chroma [B, length, 12] of a batch, the null melody where there is None."""
+        """Quantised chroma [B, length, 12] of a batch; None gives the null melody."""
         return torch.stack([_null(self.length) if m is None else m.chroma(self.length) for m in melodies])
 
     def forward(self, frames: torch.Tensor) -> Condition:
-        """Chroma frames [B, length, 12] -> condition."""
+        """Project chroma frames [B, length, 12] to a condition of L = length vectors."""
         weight = next(self.projection.parameters(), None)
         values = self.projection(frames if weight is None else frames.to(weight))
         return Condition(values, torch.ones(values.shape[:2], dtype=torch.bool, device=values.device))
 
     def null(self, batch: int) -> Condition:
-        """The null melody of `batch` clips."""
+        """The condition of `batch` clips without melody."""
         return self(_null(self.length).expand(batch, -1, -1))
 
 

@@ -1,6 +1,6 @@
-"""Source separation: what is left of a recording without its drums and bass (paper section 2.3).
+"""Source separation: a recording without its drums and bass (paper section 2.3).
 
-Low instruments dominate a chromagram; the melody is in what Demucs calls "vocals" and "other".
+Low instruments dominate a chromagram; the melody is in Demucs' stems "vocals" and "other".
 """
 
 from __future__ import annotations
@@ -21,14 +21,18 @@ KEPT = ("vocals", "other")
 
 
 class DemucsSeparator:
-    """Hybrid Transformer Demucs, loaded when it is first needed."""
+    """Hybrid Transformer Demucs (Rouard et al. 2023), loaded on first use."""
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
         self._model: Any = None
 
     def __call__(self, audio: Audio) -> Audio:
-        """The kept stems of `audio`, mixed: [1, T] at Demucs' rate (44.1 kHz)."""
+        """The sum of the kept stems, [1, samples] at Demucs' rate (44.1 kHz).
+
+        Raises:
+            CheckpointError: The model's weights are not on this machine and cannot be downloaded.
+        """
         from demucs.apply import apply_model
 
         model = self._loaded()
@@ -44,7 +48,7 @@ class DemucsSeparator:
             from demucs.pretrained import get_model
 
             try:
-                # "hf://": never the older store, whose files are pickles.
+                # "hf://": not the older store, whose files are pickles.
                 self._model = get_model(f"hf://{MODEL}")
             except (OSError, HTTPError) as error:
                 raise CheckpointError(

@@ -1,4 +1,4 @@
-"""Text -> condition, by T5 or FLAN-T5 (paper section 2.3)."""
+"""The text conditioner: T5 or FLAN-T5 (paper section 2.3)."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ _WORD = "\u2581"
 class T5Conditioner(nn.Module):
     """A T5 encoder, frozen in the published models, and the learned projection to the language model's width.
 
-    `mask_padding`: whether a batch hides the padding of its shorter texts, so that a clip does not depend on the texts
-    beside it. False repeats the reference implementation, which leaves padding in attention as zero vectors.
-    `length`: 0, or how many vectors a text is at least: zero vectors, attended, follow a shorter one. In a prefix, music then
-    stands at the same distance from the melody whatever the text, and the null text is as long as any other.
+    Attributes:
+        mask_padding: Whether the padding of shorter texts is masked, so that a row does not depend on the other texts of the
+            batch. False reproduces the reference implementation, which attends padding as zero vectors.
+        length: Minimal number of vectors of a text: shorter ones are followed by zero vectors that are attended. In a prefix
+            the distance between music and melody then does not depend on the text, and the null text is as long as any
+            other. 0 for none, as in the published models.
     """
 
     mask_padding = True
@@ -38,7 +40,18 @@ class T5Conditioner(nn.Module):
         self.length = length
 
     def tokens(self, texts: Sequence[str], max_tokens: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Token numbers [B, L] and mask [B, L] (bool), on the CPU; cut at `max_tokens`, or InputError past T5's length."""
+        """Tokenise texts.
+
+        Args:
+            texts: B texts.
+            max_tokens: Longer texts are truncated; None truncates nothing.
+
+        Returns:
+            Token ids, int64 [B, L], and their mask, bool [B, L], on the CPU.
+
+        Raises:
+            InputError: A text has more tokens than T5 was trained on.
+        """
         cut = max_tokens is not None
         tokens = self.tokenizer(
             list(texts), padding=True, truncation=cut, max_length=max_tokens if cut else None, return_tensors="pt"
@@ -60,11 +73,11 @@ class T5Conditioner(nn.Module):
         return tokens.count(self.tokenizer.unk_token) / max(1, len(tokens))
 
     def hidden(self, ids: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-        """The encoder's states [B, L, width]."""
+        """Token ids [B, L] and mask [B, L] -> T5's hidden states [B, L, T5 width]."""
         return self.encoder(input_ids=ids, attention_mask=real.long()).last_hidden_state
 
     def condition(self, states: torch.Tensor, real: torch.Tensor, absent: torch.Tensor) -> Condition:
-        """States [B, L, width] -> condition; absent [B] (bool) marks the rows without text."""
+        """Project hidden states [B, L, T5 width]; absent: bool [B], the rows without text, which become the null text."""
         absent = absent[:, None]
         values = self.projection(states) * (real & ~absent)[..., None]
         least = torch.arange(real.shape[1], device=real.device)[None] < max(1, self.length)
@@ -72,7 +85,7 @@ class T5Conditioner(nn.Module):
         return Condition(values, mask if self.mask_padding else torch.ones_like(mask))
 
     def forward(self, texts: Sequence[str | None]) -> Condition:
-        """One row a text. None and "" are the null text: a single zero vector, or `length` of them."""
+        """The condition of B texts. None and "" give the null text: one zero vector, or `length` of them."""
         device = self.encoder.device
         ids, real = (part.to(device) for part in self.tokens([text or "" for text in texts]))
         absent = torch.tensor([not text for text in texts], device=device)

@@ -33,7 +33,7 @@ from musicgen.engine.selection import Engine
 from musicgen.engine.slot_pool import Slot
 from musicgen.errors import InputError, MusicGenError
 from musicgen.generate import Guided, WindowRun
-from musicgen.model import MusicGen, Options, Piece
+from musicgen.model import GenerationPlan, MusicGen, Options
 from musicgen.options import GenerationOptions
 from musicgen.sampling import sample
 from musicgen.streaming import StreamDecoder
@@ -66,7 +66,7 @@ class GenerationState:
         next_input: Input of the next step, [1, K, 1].
     """
 
-    piece: Piece
+    piece: GenerationPlan
     guidance: Guided
     output: OutputChannel
     decoder: StreamDecoder
@@ -188,16 +188,16 @@ class Scheduler:
         if self._process != os.getpid():  # a fork has no threads: Spaces on ZeroGPU fork for each request
             self._start()
         self._check_queue()  # before the conditions are computed
-        piece = self.model.piece([prompt], duration, seed, melody, continue_from, options, separate)
-        tokens = max(piece.text.mask.shape[1], piece.null_text.mask.shape[1])
+        plan = self.model.plan_generation([prompt], duration, seed, melody, continue_from, options, separate)
+        tokens = max(plan.text.mask.shape[1], plan.null_text.mask.shape[1])
         if tokens > self.max_tokens:
             raise InputError(
                 f"the description has {tokens} tokens: at most {self.max_tokens} are accepted here, shorten it"
             )
-        guidance = self.model.guidance(piece, piece.windows[0])
-        output = OutputChannel(self.model.num_steps(piece))
+        guidance = self.model.guidance(plan, plan.windows[0])
+        output = OutputChannel(self.model.num_steps(plan))
         state = GenerationState(
-            piece, guidance, output, StreamDecoder(self.model.tokenizer), self._chunk, frames_done=piece.known
+            plan, guidance, output, StreamDecoder(self.model.tokenizer), self._chunk, frames_done=plan.known
         )
         with self._changed:
             self._check_queue()

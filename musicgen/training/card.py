@@ -25,9 +25,9 @@ import yaml
 import musicgen
 from musicgen import commandline
 from musicgen.errors import InputError
+from musicgen.training.lm.checkpointing import latest_recipe
 from musicgen.training.lm.shards import Index, read_index
-from musicgen.training.lm.state import newest_recipe
-from musicgen.training.quality import bars_table, table
+from musicgen.training.quality import table, thresholds_table
 
 LICENCE = "MIT"
 QUALITY = "quality.json"
@@ -42,7 +42,7 @@ def write(run: Path, output: Path, quality: Path | None, text: Path | None, toke
     if output.exists():
         raise InputError(f"{output} exists already: choose another folder")
     parts = [(part, json.loads((part / HISTORY).read_text())) for part in lineage(run)]
-    index = read_index(tokens or newest_recipe(run).data.tokens or str(run / "tokens"))
+    index = read_index(tokens or latest_recipe(run).data.tokens or str(run / "tokens"))
     shutil.copytree(model, output)
     _plot([history for _, history in parts], output / "curves.png")
     results = None if quality is None else json.loads(quality.read_text())
@@ -56,7 +56,7 @@ def write(run: Path, output: Path, quality: Path | None, text: Path | None, toke
 
 def lineage(run: Path) -> list[Path]:
     """The runs that led to this one, the first of them first: each started from the model of the one before."""
-    start = newest_recipe(run).start.model
+    start = latest_recipe(run).start.model
     before = run.parent / Path(start).parent.name if start else None
     if before is None or not (before / HISTORY).is_file():
         return [run]
@@ -117,7 +117,7 @@ def _card(
         *(_row(part, each) for part, each in parts),
         "",
         *_origin(parts[0][0]),
-        f"`make pretrained` makes all of them. The last recipe, whole (seed {newest_recipe(run).seed}):",
+        f"`make pretrained` makes all of them. The last recipe, whole (seed {latest_recipe(run).seed}):",
         "",
         "```yaml",
         yaml.safe_dump(_recipe(run), sort_keys=False).strip(),
@@ -138,26 +138,26 @@ def _card(
             "",
             table(quality),
             "",
-            bars_table(quality),
+            thresholds_table(quality),
         ]
     return "\n".join(lines) + "\n"
 
 
 def _row(run: Path, history: dict[str, Any]) -> str:
-    recipe, last = newest_recipe(run), history["validations"][-1]
+    recipe, last = latest_recipe(run), history["validations"][-1]
     batch, seconds = recipe.optimisation.batch, recipe.data.seconds
     return f"| `{run.name}` | {last['step']} | {batch} | {seconds:g} | {last['loss']:.3f} |"
 
 
 def _origin(first: Path) -> list[str]:
     """What the first run started from, if not from nothing."""
-    start = newest_recipe(first).start.model
+    start = latest_recipe(first).start.model
     return [f"They went on from `{start}`.", ""] if start else []
 
 
 def _recipe(run: Path) -> dict[str, Any]:
     """Without the places of one machine."""
-    values = newest_recipe(run).as_dict()
+    values = latest_recipe(run).as_dict()
     values["data"] |= {"path": "", "tokens": ""}
     return values
 

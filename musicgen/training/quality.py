@@ -34,9 +34,9 @@ from musicgen.checkpoint import load
 from musicgen.errors import InputError
 from musicgen.model import MusicGen
 from musicgen.options import GenerationOptions
-from musicgen.training.corpus import INSTRUMENTS, Piece, compose, describe, render
-from musicgen.training.corpus.genres import find
-from musicgen.training.corpus.measure import classifier, estimated_key, features, tempo_is_heard
+from musicgen.training.corpus import INSTRUMENTS, Composition, compose, describe, render
+from musicgen.training.corpus.analysis import classifier, estimated_key, features, tempo_is_heard
+from musicgen.training.corpus.genres import find_genre
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -72,8 +72,8 @@ class Tagger:
 
 
 @dataclass(frozen=True)
-class Clip:
-    """What one clip was measured to be, against the piece that its caption describes."""
+class ClipScores:
+    """What one clip was measured to be, against the composition that its caption describes."""
 
     melody: float
     genre: bool
@@ -86,21 +86,25 @@ class Clip:
     side_db: float | None
 
 
-def full_caption(piece: Piece) -> str:
-    """The first of a piece's captions that names its genre, lead instrument, tempo in bpm and key: all that is measured."""
-    words = [find(piece.genre).words, INSTRUMENTS[piece.lead.instrument].names, (f"{piece.bpm} bpm", f"{piece.bpm}bpm")]
-    tonic, quality = piece.key.name.split()
+def full_caption(composition: Composition) -> str:
+    """The first caption of a composition that names all that is measured: genre, lead instrument, tempo in bpm and key."""
+    words = [
+        find_genre(composition.genre).words,
+        INSTRUMENTS[composition.lead.instrument].names,
+        (f"{composition.bpm} bpm", f"{composition.bpm}bpm"),
+    ]
+    tonic, quality = composition.key.name.split()
     spoken = tonic[0] + {"": "", "#": " sharp", "b": " flat"}[tonic[1:]]
     words.append((f"{tonic} {quality}", f"{spoken} {quality}"))
     for seed in range(_CAPTION_TRIES):
-        caption = describe(piece, seed)
+        caption = describe(composition, seed)
         if all(any(word.lower() in caption.lower() for word in names) for names in words):
             return caption
-    raise InputError(f"no caption of the piece {piece.seed} names genre, lead, tempo and key")
+    raise InputError(f"no caption of the composition {composition.seed} names genre, lead, tempo and key")
 
 
-def examine(wave: Audio, reference: Audio, piece: Piece, tagger: Tagger) -> Clip:
-    """Measure a clip. `reference`: the rendered piece that it should follow."""
+def examine(wave: Audio, reference: Audio, composition: Composition, tagger: Tagger) -> ClipScores:
+    """Measure a clip. `reference`: the rendered composition that it should follow."""
     mono = wave.mono().resampled(chroma.SAMPLE_RATE)
     samples = mono.wave[0].numpy()
     ours, theirs = chroma.of_audio(wave).argmax(-1), chroma.of_audio(reference).argmax(-1)
@@ -108,12 +112,12 @@ def examine(wave: Audio, reference: Audio, piece: Piece, tagger: Tagger) -> Clip
     genre, lead = tagger.tags(samples)
     silent = audio.loudness(wave) < SILENT_LUFS  # has no tempo and no key: estimators guess
     counts = torch.bincount(ours, minlength=chroma.NUM_CHROMA)
-    return Clip(
+    return ClipScores(
         melody=float((ours[:frames] == theirs[:frames]).float().mean()),
-        genre=genre == piece.genre,
-        lead=lead == piece.lead.instrument,
-        tempo=not silent and tempo_is_heard(piece, samples),
-        key=not silent and estimated_key(samples) == piece.key.name,
+        genre=genre == composition.genre,
+        lead=lead == composition.lead.instrument,
+        tempo=not silent and tempo_is_heard(composition, samples),
+        key=not silent and estimated_key(samples) == composition.key.name,
         silent=silent,
         clipped=float((wave.wave.abs() >= 0.999).float().mean()) > CLIPPED_SHARE,
         one_note=float(counts.max() / counts.sum()) >= ONE_NOTE_SHARE,
@@ -121,7 +125,7 @@ def examine(wave: Audio, reference: Audio, piece: Piece, tagger: Tagger) -> Clip
     )
 
 
-def summary(clips: Sequence[Clip]) -> dict[str, float | int | None]:
+def summary(clips: Sequence[ClipScores]) -> dict[str, float | int | None]:
     """Means over clips; faults are counted."""
     sides = [clip.side_db for clip in clips if clip.side_db is not None]
     shares = ("melody", "genre", "lead", "tempo", "key")
@@ -135,19 +139,21 @@ def summary(clips: Sequence[Clip]) -> dict[str, float | int | None]:
 def train_tagger(
     name: str, count: int, workers: int, kept: Path | None = None
 ) -> tuple[Tagger, dict[str, dict[str, float]]]:
-    """A tagger from `count` rendered pieces, a fifth of them held out; and its accuracy on those.
+    """A tagger from `count` rendered compositions, a fifth of them held out; and its accuracy on those.
 
-    It learns every piece twice: as rendered, and as the tokeniser of the model `name` gives it back, since that is how the
-    model's clips sound; the accuracy of both is told. Making the sounds is most of the work: `kept` is a file (.npz)
-    that keeps the features, for the next model with the same tokeniser.
+    It is trained on every composition twice: as rendered, and as the tokeniser of the model `name` reconstructs it, because
+    generated clips went through that tokeniser; both accuracies are returned. Rendering takes most of the time: `kept` is a
+    file (.npz) that stores the features for the next model with the same tokeniser.
     """
     if kept is not None and kept.is_file():
         with np.load(kept, allow_pickle=False) as stored:
             genres, leads, vectors = stored["genres"], stored["leads"], stored["vectors"]
         if len(vectors) != count:
-            raise InputError(f"{kept} keeps the features of {len(vectors)} pieces, not {count}: choose another file")
+            raise InputError(
+                f"{kept} keeps the features of {len(vectors)} compositions, not {count}: choose another file"
+            )
     else:
-        rows = _tagged_pieces(name, range(TAGGER_SEED, TAGGER_SEED + count), workers)
+        rows = _tagged_compositions(name, range(TAGGER_SEED, TAGGER_SEED + count), workers)
         genres, leads = (np.array([row[i] for row in rows]) for i in (0, 1))
         vectors = np.array([row[2] for row in rows])
         if kept is not None:
@@ -171,9 +177,9 @@ def measure(
     """All figures of a model on `count` held-out compositions."""
     tagger, accuracies = train_tagger(model.name, tagger_count, workers, kept)
     seeds = list(range(HELD_OUT_SEED, HELD_OUT_SEED + count))
-    pieces = [compose(seed, duration=DURATION) for seed in seeds]
-    captions = [full_caption(piece) for piece in pieces]
-    references = [Audio(torch.from_numpy(render(piece)), chroma.SAMPLE_RATE) for piece in pieces]
+    compositions = [compose(seed, duration=DURATION) for seed in seeds]
+    captions = [full_caption(composition) for composition in compositions]
+    references = [Audio(torch.from_numpy(render(composition)), chroma.SAMPLE_RATE) for composition in compositions]
     shuffled = captions[1:] + captions[:1]
     options = GenerationOptions(guidance_scale=guidance)
 
@@ -187,7 +193,7 @@ def measure(
     takes["shuffled captions"] = _generated(model, shuffled, seeds, None, options)
     rows = {}
     for name, take in takes.items():
-        waves = zip(take, references, pieces, strict=True)
+        waves = zip(take, references, compositions, strict=True)
         clips = [examine(*three, tagger) for three in tqdm(waves, total=count, desc=name)]
         rows[name] = {"summary": summary(clips), "clips": [asdict(clip) for clip in clips]}
     return {
@@ -211,12 +217,12 @@ def table(results: dict[str, Any]) -> str:
         f"{name} {value:.3f} {version}" for name, each in accuracies.items() for version, value in each.items()
     )
     return "\n".join(
-        [*lines, "", f"Tagger, held out: {tagger} ({results['tagger']['pieces']} pieces, a fifth held out)."]
+        [*lines, "", f"Tagger, held out: {tagger} ({results['tagger']['pieces']} compositions, a fifth held out)."]
     )
 
 
 @dataclass(frozen=True)
-class Bar:
+class Threshold:
     """A figure that a model should reach."""
 
     name: str
@@ -228,36 +234,37 @@ class Bar:
         return self.value >= self.least
 
 
-def bars(results: dict[str, Any]) -> list[Bar]:
+def thresholds(results: dict[str, Any]) -> list[Threshold]:
     """What is asked of an embedded model. `results`: of `measure`, or with the summaries alone."""
     rows = {name: row.get("summary", row) for name, row in results["rows"].items()}
     accuracies = results["tagger"]["held_out_accuracy"]
     asked = [
-        Bar(f"tagger, {name}, held out, {version}", accuracies[name][version], 0.85)
+        Threshold(f"tagger, {name}, held out, {version}", accuracies[name][version], 0.85)
         for name in ("genre", "lead")
         for version in VERSIONS
     ]
     caption, best = rows["caption"], rows.get("caption and melody", rows["caption"])
     if "caption and melody" in rows:
-        asked.append(Bar("melody, as given", best["melody"], 0.50))
-        asked.append(Bar("melody, above the same model without it", best["melody"] - caption["melody"], 0.30))
+        asked.append(Threshold("melody, as given", best["melody"], 0.50))
+        asked.append(Threshold("melody, above the same model without it", best["melody"] - caption["melody"], 0.30))
     else:
-        asked += [Bar(f"{name}, as the caption says", caption[name], 0.60) for name in ("genre", "lead")]
-        asked.append(Bar("tempo, as the caption says", caption["tempo"], 0.50))
-        asked.append(Bar("key, as the caption says", caption["key"], 0.40))
+        asked += [Threshold(f"{name}, as the caption says", caption[name], 0.60) for name in ("genre", "lead")]
+        asked.append(Threshold("tempo, as the caption says", caption["tempo"], 0.50))
+        asked.append(Threshold("key, as the caption says", caption["key"], 0.40))
     faults = sum(best[fault] for fault in ("silent", "clipped", "one_note"))
-    asked.append(Bar("clips without a fault", 1 - faults / best["n"], 1.0))
+    asked.append(Threshold("clips without a fault", 1 - faults / best["n"], 1.0))
     if best["side_db"] is not None:
         distance = abs(best["side_db"] - rows["references"]["side_db"])
-        asked.append(Bar("side energy, dB from the references' (negative: no further than 6)", -distance, -6.0))
+        asked.append(Threshold("side energy, dB from the references' (negative: no further than 6)", -distance, -6.0))
     return asked
 
 
-def bars_table(results: dict[str, Any]) -> str:
-    """The bars as Markdown."""
+def thresholds_table(results: dict[str, Any]) -> str:
+    """The thresholds and what was measured, as a Markdown table."""
     lines = ["| asked of the model | measured | at least | |", "|---|---|---|---|"]
     lines += [
-        f"| {bar.name} | {bar.value:.3f} | {bar.least:g} | {'met' if bar.met else 'missed'} |" for bar in bars(results)
+        f"| {threshold.name} | {threshold.value:.3f} | {threshold.least:g} | {'met' if threshold.met else 'missed'} |"
+        for threshold in thresholds(results)
     ]
     return "\n".join(lines)
 
@@ -267,7 +274,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m musicgen.training.quality", description=__doc__)
     parser.add_argument("model", help="embedded name, hub name or folder")
     parser.add_argument("--count", type=int, default=100, help="held-out compositions (default 100)")
-    parser.add_argument("--tagger", type=int, default=1500, help="pieces that the tagger learns from (default 1500)")
+    parser.add_argument(
+        "--tagger", type=int, default=1500, help="compositions that the tagger learns from (default 1500)"
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes that render for the tagger (default 1)")
     parser.add_argument(
         "--features", type=Path, help="a file (.npz) that keeps the tagger's features for the next model"
@@ -281,7 +290,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.json:
         audio.write_bytes(options.json, (json.dumps(results, indent=1) + "\n").encode())
     print(table(results))
-    print(f"\n{bars_table(results)}")
+    print(f"\n{thresholds_table(results)}")
 
 
 def _generated(
@@ -318,15 +327,15 @@ def _start_worker(name: str) -> None:
 
 
 def _tagged(seed: int) -> tuple[str, str, np.ndarray]:
-    """(genre, lead, features [versions, d]) of a piece."""
-    piece = compose(seed, duration=DURATION)
-    rendered = Audio(torch.from_numpy(render(piece)), chroma.SAMPLE_RATE)
+    """(genre, lead, features [versions, d]) of a composition."""
+    composition = compose(seed, duration=DURATION)
+    rendered = Audio(torch.from_numpy(render(composition)), chroma.SAMPLE_RATE)
     versions = (rendered, _through(_worker[0], rendered))
     waves = [clip.mono().resampled(chroma.SAMPLE_RATE).wave[0].numpy() for clip in versions]
-    return piece.genre, piece.lead.instrument, np.stack([features(wave) for wave in waves])
+    return composition.genre, composition.lead.instrument, np.stack([features(wave) for wave in waves])
 
 
-def _tagged_pieces(name: str, seeds: range, workers: int) -> list[tuple[str, str, np.ndarray]]:
+def _tagged_compositions(name: str, seeds: range, workers: int) -> list[tuple[str, str, np.ndarray]]:
     context = get_context("spawn")
     with ProcessPoolExecutor(max(1, workers), context, _start_worker, (name,)) as pool:
         return list(tqdm(pool.map(_tagged, seeds, chunksize=4), total=len(seeds), desc="tagger"))

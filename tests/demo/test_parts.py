@@ -100,10 +100,10 @@ def test_a_link_that_is_no_link_is_refused() -> None:
 
 def test_a_file_brings_the_settings_back(tmp_path: Path) -> None:
     audio.write(tmp_path / "clip.ogg", Audio(torch.zeros(1, 32_000), 32_000), stored.comment(REQUEST, 4))
-    assert stored.of_file(tmp_path / "clip.ogg", "clip.ogg") == (REQUEST, [])
+    assert stored.of_file(tmp_path / "clip.ogg", "clip.ogg", Shelf()) == (REQUEST, [])
     audio.write(tmp_path / "other.wav", Audio(torch.zeros(1, 32_000), 32_000), "a comment")
     with pytest.raises(InputError, match=r"my\.wav: holds no settings"):
-        stored.of_file(tmp_path / "other.wav", "my.wav")
+        stored.of_file(tmp_path / "other.wav", "my.wav", Shelf())
 
 
 def test_the_editor_takes_what_it_gave() -> None:

@@ -11,9 +11,9 @@ import torch
 import musicgen
 from evaluation import data, suites
 from experiments import __main__ as command
-from experiments import channels as channels_of
-from experiments import material, references, report, runner, verdict, wording
+from experiments import claims, references, report, rewording, runner, training_data
 from experiments import plan as plans
+from experiments import stereo as stereo_of
 from musicgen import audio, catalog
 from musicgen.errors import InputError
 from musicgen.training.corpus import INSTRUMENTS, descriptions
@@ -132,7 +132,7 @@ def test_left_and_right_are_as_alike_as_they_are(tmp_path: Path) -> None:
         file = tmp_path / "clip.flac"
         sound = torch.from_numpy(np.stack(channels)).float()
         audio.write(file, audio.Audio(sound, 32_000))
-        return channels_of.similarity(file)
+        return stereo_of.similarity(file)
 
     assert similarity(left) == 1
     assert similarity(left, left) == pytest.approx(1, abs=1e-3)
@@ -145,8 +145,8 @@ def test_left_and_right_are_as_alike_as_they_are(tmp_path: Path) -> None:
 def test_captions_in_other_words_say_the_same_of_the_same_piece() -> None:
     items = data.items(suites.load("synth"))[:12]
     for item in items:
-        piece = wording.composed(item)
-        text = wording.reworded(piece)
+        piece = rewording.composed(item)
+        text = rewording.reworded(piece)
         assert INSTRUMENTS[piece.lead.instrument].names[0] in text
         assert not any(text.startswith(told[:12]) for told in descriptions(piece, 16))
 
@@ -201,15 +201,15 @@ def runs(random: np.random.Generator, mean: float, hard: np.ndarray) -> list[dic
 def test_planted_examples_become_a_score() -> None:
     plan = plans.load("figure-2b-memorisation")
     cells = {"1": {"equal": [1.0, 0.5]}, "3": {"equal": [1.0, 1.0]}}
-    scores = report._remembered({"memorisation": {"10": cells}}, plan)["scores"]
+    scores = report._memorisation_scores({"memorisation": {"10": cells}}, plan)["scores"]
     assert list(scores) == ["exact 10 times"]
     assert scores["exact 10 times"]["value"] == 0.75
     assert scores["exact 10 times"]["clips"]["1 s, 1"] == 0.0
-    assert report._remembered({}, plans.load("table-5-size")) == {}
+    assert report._memorisation_scores({}, plans.load("table-5-size")) == {}
 
 
 def test_what_the_paper_denies_holds_where_nothing_is_found() -> None:
-    found = {name: verdict.Verdict(0.0, -1.0, 1.0, name) for name in ("yes", "no", "unclear")}
+    found = {name: claims.ClaimTest(0.0, -1.0, 1.0, name) for name in ("yes", "no", "unclear")}
     claim = plans.Claim("x", better="a", than="b", metric="chroma", denied=True)
     said = {name: report._words(claim, one) for name, one in found.items()}
     assert said == report.DENIED
@@ -221,20 +221,20 @@ def test_verdicts_find_what_is_there() -> None:
     hard = random.normal(0, 5, 100)
     good, bad = runs(random, 1.0, hard), runs(random, 3.0, hard)
     for metric in ("kl_mini", "perplexity", "fad_mini"):
-        assert verdict.judge(good, bad, metric).holds == "yes"
-        assert verdict.judge(bad, good, metric).holds == "no"
-        assert verdict.judge(good, good, metric).holds == "unclear"
-    assert verdict.judge(good, bad, "chroma").holds == "no"
-    assert verdict.clipwise(good, bad, "fad_mini") is None
-    tested = verdict.clipwise(good, bad, "kl_mini")
+        assert claims.evaluate_claim(good, bad, metric).holds == "yes"
+        assert claims.evaluate_claim(bad, good, metric).holds == "no"
+        assert claims.evaluate_claim(good, good, metric).holds == "unclear"
+    assert claims.evaluate_claim(good, bad, "chroma").holds == "no"
+    assert claims.clip_p_value(good, bad, "fad_mini") is None
+    tested = claims.clip_p_value(good, bad, "kl_mini")
     assert tested is not None
     assert tested[0] < 0.001
     assert tested[1] == 300
-    found = verdict.judge(good, bad, "kl_mini")
+    found = claims.evaluate_claim(good, bad, "kl_mini")
     assert found.low < found.difference < found.high
     assert found.difference == pytest.approx(-2.0, abs=0.6)
     with pytest.raises(InputError, match="each seed must have both rows"):
-        verdict.judge(good[:1], bad, "kl_mini")
+        claims.evaluate_claim(good[:1], bad, "kl_mini")
 
 
 def test_nothing_is_found_where_nothing_is() -> None:
@@ -242,17 +242,19 @@ def test_nothing_is_found_where_nothing_is() -> None:
     random = np.random.default_rng(1)
     hard = random.normal(0, 5, 60)
     for metric in ("kl_mini", "fad_mini"):
-        found = [verdict.judge(runs(random, 1.0, hard), runs(random, 1.0, hard), metric).holds for _ in range(200)]
+        found = [
+            claims.evaluate_claim(runs(random, 1.0, hard), runs(random, 1.0, hard), metric).holds for _ in range(200)
+        ]
         assert 0.9 <= found.count("unclear") / 200 < 1
 
 
 def test_one_seed_has_the_interval_of_its_clips() -> None:
     random = np.random.default_rng(2)
     ours, theirs = random.normal(0, 1, 400), random.normal(1, 1, 400)
-    found = verdict.judge([made(ours)], [made(theirs)], "kl_mini")
+    found = claims.evaluate_claim([made(ours)], [made(theirs)], "kl_mini")
     assert found.holds == "yes"
     assert found.high - found.low == pytest.approx(2 * 1.96 * np.sqrt(2 / 400), rel=0.1)
-    assert verdict.judge([made(ours)], [made(theirs)], "fad_mini").high == pytest.approx(
+    assert claims.evaluate_claim([made(ours)], [made(theirs)], "fad_mini").high == pytest.approx(
         ours.mean() - theirs.mean() + np.hypot(0.1, 0.1)
     )
 
@@ -263,12 +265,12 @@ def test_every_plan_is_whole(name: str, tmp_path: Path) -> None:
     if plan.paper:
         assert set(plan.paper["rows"]) == set(plan.rows)
         assert all(len(cells) == len(plan.paper["columns"]) for cells in plan.paper["rows"].values())
-    place = material.Place(tmp_path, tmp_path, tmp_path, tmp_path)
+    paths = training_data.Paths(tmp_path, tmp_path, tmp_path, tmp_path)
     for scale in map(plans.scale, ("toy", "core", "cpu", "gpu")):
         for name, row in plan.rows.items():
-            runner.recipe_of(place, plan, name, 0, scale)
+            runner.row_recipe(paths, plan, name, 0, scale)
             if row.tokenizer:
-                bits = material.tokenizer_recipe(row, scale).shape
+                bits = training_data.tokenizer_recipe(row, scale).shape
                 assert (bits.codebooks, bits.codebook_size, bits.hop) == (4, 1024, 640)
 
 

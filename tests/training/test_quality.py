@@ -10,13 +10,13 @@ import torch
 from musicgen.audio import Audio
 from musicgen.training import quality
 from musicgen.training.corpus import GENRES, INSTRUMENTS, compose, render
-from musicgen.training.corpus.genres import find
+from musicgen.training.corpus.genres import find_genre
 
 PIECE = compose(quality.HELD_OUT_SEED, duration=10.0)
 
 
 class Knowing:
-    """A tagger that always says what the piece is."""
+    """A tagger that always says what the composition is."""
 
     def tags(self, _: np.ndarray) -> tuple[str, str]:
         return PIECE.genre, PIECE.lead.instrument
@@ -29,12 +29,12 @@ def tone(frequency: float, level: float = 0.3, seconds: float = 10.0) -> Audio:
 
 def test_a_full_caption_names_all_that_is_measured() -> None:
     for seed, genre in enumerate(GENRES):
-        piece = compose(seed, duration=10.0, genre=genre)
-        caption = quality.full_caption(piece).lower()
-        assert any(word.lower() in caption for word in find(genre).words)
-        assert any(name.lower() in caption for name in INSTRUMENTS[piece.lead.instrument].names)
-        assert str(piece.bpm) in caption
-        assert piece.key.name.split()[1] in caption
+        composition = compose(seed, duration=10.0, genre=genre)
+        caption = quality.full_caption(composition).lower()
+        assert any(word.lower() in caption for word in find_genre(genre).words)
+        assert any(name.lower() in caption for name in INSTRUMENTS[composition.lead.instrument].names)
+        assert str(composition.bpm) in caption
+        assert composition.key.name.split()[1] in caption
 
 
 def test_melody_agreement_of_known_sounds() -> None:
@@ -71,8 +71,8 @@ def test_side_energy_is_analytic() -> None:
 
 def test_summary_is_the_means_and_the_counts() -> None:
     clips = [
-        quality.Clip(1.0, True, False, True, True, False, False, False, -6.0),
-        quality.Clip(0.5, True, True, False, False, True, False, True, -8.0),
+        quality.ClipScores(1.0, True, False, True, True, False, False, False, -6.0),
+        quality.ClipScores(0.5, True, True, False, False, True, False, True, -8.0),
     ]
     assert quality.summary(clips) == {
         "melody": 0.75, "genre": 1.0, "lead": 0.5, "tempo": 0.5, "key": 0.5, "silent": 1, "clipped": 0, "one_note": 1,
@@ -81,7 +81,7 @@ def test_summary_is_the_means_and_the_counts() -> None:
 
 
 @pytest.mark.usefixtures("real_soundfont")
-def test_a_rendered_piece_meets_its_own_caption() -> None:
+def test_a_rendered_composition_meets_its_own_caption() -> None:
     reference = Audio(torch.from_numpy(render(PIECE)), 32_000)
     clip = quality.examine(reference, reference, PIECE, Knowing())
     assert clip.melody == 1.0

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from musicgen.errors import InputError
-from musicgen.training import recipe
+from musicgen.training import recipe, schema
 from musicgen.training.lm.config import LMRecipe
 from musicgen.training.tokenizer.config import TokenizerRecipe
 
@@ -101,7 +101,7 @@ def test_unknown_recipes_and_bad_overrides() -> None:
 
 @pytest.mark.parametrize("kind", [LMRecipe, TokenizerRecipe])
 def test_every_field_is_documented(kind: type) -> None:
-    text = recipe.document(kind)
+    text = schema.document(kind)
 
     def names(cls: type, place: str) -> typing.Iterator[str]:
         for field in dataclasses.fields(cls):

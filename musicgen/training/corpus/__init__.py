@@ -1,27 +1,27 @@
-"""Composed, captioned music with exact ground truth: training data that needs no recordings.
+"""The synthetic corpus: algorithmically composed, captioned music with exact ground truth, without recordings.
 
-    piece = compose(seed=7, duration=30)        # what is played, when, and why
-    wave = render(piece)                        # float32 [2, T] at 32 kHz
-    text = describe(piece, seed=0)              # what somebody might write about it
+    composition = compose(seed=7, duration=30)        # notes, chords, form
+    wave = render(composition)                        # float32 [2, T] at 32 kHz
+    text = describe(composition, seed=0)              # a caption
 
-facts → form → melody, accompaniment, drums → performance → stems → mix. Only `render` needs a soundfont
-(Debian: fluid-soundfont-gm) and the tinysoundfont package.
+composer (genre, key, tempo → form → melody, accompaniment, drums → timing) → renderer (stems) → mixing.
+Only `render` needs a soundfont (Debian: fluid-soundfont-gm) and the tinysoundfont package.
 """
 
 from musicgen.training.corpus.caption import describe, descriptions
 from musicgen.training.corpus.composer import compose
+from musicgen.training.corpus.composition import Composition, Note, Part
+from musicgen.training.corpus.genres import GENRES
 from musicgen.training.corpus.instruments import INSTRUMENTS
-from musicgen.training.corpus.piece import Note, Part, Piece
 from musicgen.training.corpus.renderer import SAMPLE_RATE, render, soundfont_path, stem
-from musicgen.training.corpus.styles import GENRES
 
 __all__ = [
     "GENRES",
     "INSTRUMENTS",
     "SAMPLE_RATE",
+    "Composition",
     "Note",
     "Part",
-    "Piece",
     "compose",
     "describe",
     "descriptions",

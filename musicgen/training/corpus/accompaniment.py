@@ -6,19 +6,19 @@ from itertools import pairwise
 
 import numpy as np
 
+from musicgen.training.corpus.composition import ScoreNote
 from musicgen.training.corpus.form import ENDING, Bar
-from musicgen.training.corpus.genres import Bass, Layer
-from musicgen.training.corpus.grid import hits
-from musicgen.training.corpus.piece import Event
+from musicgen.training.corpus.genre import Bass, Layer
 from musicgen.training.corpus.randomness import chance
+from musicgen.training.corpus.step_patterns import hits
 from musicgen.training.corpus.theory import Chord, nearest
 
 _ACCENT, _PLAIN = 98, 82
 
 
-def chords(bars: list[Bar], beats: int, layer: Layer, pattern: str, ending: float) -> list[Event]:
+def chords(bars: list[Bar], beats: int, layer: Layer, pattern: str, ending: float) -> list[ScoreNote]:
     """A layer's part in beats, with voices led smoothly from chord to chord; ending: beats of the last chord."""
-    events: list[Event] = []
+    events: list[ScoreNote] = []
     voicing: tuple[int, ...] = ()
     last: Chord | None = None
     for index, bar in enumerate(bars):
@@ -48,13 +48,13 @@ def _accent(at: float) -> int:
     return 14 if at == 0 else 8 if at % 1 == 0 else -10
 
 
-def _strike(symbol: str, voicing: tuple[int, ...], start: float, length: float, accent: int) -> list[Event]:
+def _strike(symbol: str, voicing: tuple[int, ...], start: float, length: float, accent: int) -> list[ScoreNote]:
     if symbol.isdigit():
         step = int(symbol) - 1
         pitch = voicing[step % len(voicing)] + 12 * (step // len(voicing))
-        return [Event(start, length, pitch, _PLAIN + accent)]
+        return [ScoreNote(start, length, pitch, _PLAIN + accent)]
     velocity = _ACCENT if symbol == "X" else _PLAIN + accent
-    return [Event(start, length, pitch, velocity) for pitch in voicing]
+    return [ScoreNote(start, length, pitch, velocity) for pitch in voicing]
 
 
 def _voice(chord: Chord, layer: Layer, previous: tuple[int, ...]) -> tuple[int, ...]:
@@ -99,14 +99,16 @@ def _kept(chord: Chord, voices: int) -> tuple[int, ...]:
     return tuple(order[:voices])
 
 
-def bass(bars: list[Bar], beats: int, part: Bass, pattern: str, ending: float, rng: np.random.Generator) -> list[Event]:
+def bass(
+    bars: list[Bar], beats: int, part: Bass, pattern: str, ending: float, rng: np.random.Generator
+) -> list[ScoreNote]:
     """A bass line in beats. ending: beats of the last note."""
-    events: list[Event] = []
+    events: list[ScoreNote] = []
     roots = [bar.chords[0].root for bar in bars]
     for index, (bar, following) in enumerate(pairwise([*bars, bars[-1]])):
         start = float(index * beats)
         if bar.section == ENDING:
-            events.append(Event(start, ending, _low(roots[index], part.low), 100))
+            events.append(ScoreNote(start, ending, _low(roots[index], part.low), 100))
             continue
         for hit in hits(pattern, index, beats):
             chord = bar.chord_at(hit.start, beats)
@@ -116,7 +118,7 @@ def bass(bars: list[Bar], beats: int, part: Bass, pattern: str, ending: float, r
             previous = events[-1].pitch if events else _low(chord.root, part.low)
             pitch = _bass_pitch(symbol, chord, towards, part.low, previous, rng)
             velocity = 98 if hit.start == 0 else 88
-            events.append(Event(start + hit.start, hit.length * 0.92, pitch, velocity))
+            events.append(ScoreNote(start + hit.start, hit.length * 0.92, pitch, velocity))
     return events
 
 

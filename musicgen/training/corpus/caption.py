@@ -1,7 +1,7 @@
-"""A piece -> what somebody might write about it.
+"""Captions of a composition, in different styles.
 
 A caption draws its style (tags, a few words, sentences, a request, a review), what it mentions and the words for it. All
-that it says is true of the piece; what it leaves out is left to chance.
+of it is true of the composition; what it omits is random.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from musicgen.errors import InputError
-from musicgen.training.corpus.genres import find
+from musicgen.training.corpus.composition import LEAD, Composition, Part
+from musicgen.training.corpus.genres import find_genre
 from musicgen.training.corpus.instruments import INSTRUMENTS
-from musicgen.training.corpus.piece import LEAD, Part, Piece
 from musicgen.training.corpus.randomness import chance, pick, pick_weighted, stream
 
 _TEMPO_WORDS = (
@@ -63,40 +63,40 @@ class _Words:
     backing: tuple[str, ...]
 
 
-def describe(piece: Piece, seed: int = 0) -> str:
+def describe(composition: Composition, seed: int = 0) -> str:
     """One caption; another seed, another caption."""
-    rng = stream(piece.seed, "caption", str(seed))
+    rng = stream(composition.seed, "caption", str(seed))
     style = pick_weighted(rng, ((_tags, 0.2), (_few_words, 0.2), (_sentence, 0.25), (_review, 0.2), (_request, 0.15)))
-    return style(_chosen(piece, rng), rng)
+    return style(_chosen(composition, rng), rng)
 
 
-def descriptions(piece: Piece, count: int, seed: int = 0) -> tuple[str, ...]:
-    """`count` different captions of one piece, the first being `describe(piece, seed)`."""
+def descriptions(composition: Composition, count: int, seed: int = 0) -> tuple[str, ...]:
+    """`count` different captions of one composition, the first being `describe(composition, seed)`."""
     if count < 1:
         raise InputError(f"{count} captions were asked for: it must be 1 or more")
-    found = {describe(piece, seed): None}
+    found = {describe(composition, seed): None}
     for attempt in range(count * _MAX_TRIES):
         if len(found) == count:
             break
-        found[describe(piece, seed + 1 + attempt)] = None
+        found[describe(composition, seed + 1 + attempt)] = None
     return tuple(found)[:count]
 
 
-def _chosen(piece: Piece, rng: np.random.Generator) -> _Words:
+def _chosen(composition: Composition, rng: np.random.Generator) -> _Words:
     """What to mention, and in which words."""
-    genre = find(piece.genre)
-    others = [part for part in piece.parts if part.role != LEAD]
+    genre = find_genre(composition.genre)
+    others = [part for part in composition.parts if part.role != LEAD]
     backing = [others[i] for i in rng.permutation(len(others))[: int(rng.integers(0, 4))]]
-    moods = [piece.moods[i] for i in rng.permutation(len(piece.moods))]
-    adjectives = next(words for limit, words in _TEMPO_WORDS if piece.bpm * genre.feel < limit)
+    moods = [composition.moods[i] for i in rng.permutation(len(composition.moods))]
+    adjectives = next(words for limit, words in _TEMPO_WORDS if composition.bpm * genre.feel < limit)
     return _Words(
         genre=pick(rng, genre.words),
         moods=tuple(moods[: pick_weighted(rng, ((0, 0.3), (1, 0.4), (2, 0.3)))]),
         tempo=pick(rng, adjectives) if chance(rng, 0.45) else None,
-        bpm=piece.bpm if chance(rng, 0.35) else None,
-        key=_key_words(piece, rng) if chance(rng, 0.35) else None,
-        metre=pick(rng, _METRE_WORDS[piece.metre]) if chance(rng, 0.15) else None,
-        lead=_name(piece.lead, rng) if chance(rng, 0.8) else None,
+        bpm=composition.bpm if chance(rng, 0.35) else None,
+        key=_key_words(composition, rng) if chance(rng, 0.35) else None,
+        metre=pick(rng, _METRE_WORDS[composition.metre]) if chance(rng, 0.15) else None,
+        lead=_name(composition.lead, rng) if chance(rng, 0.8) else None,
         backing=tuple(part.words.format(_name(part, rng)) for part in backing),
     )
 
@@ -107,8 +107,8 @@ def _name(part: Part, rng: np.random.Generator) -> str:
     return names[0] if chance(rng, 0.6) else pick(rng, names)
 
 
-def _key_words(piece: Piece, rng: np.random.Generator) -> str:
-    tonic, quality = piece.key.name.split()
+def _key_words(composition: Composition, rng: np.random.Generator) -> str:
+    tonic, quality = composition.key.name.split()
     spoken = tonic[0] + {"": "", "#": " sharp", "b": " flat"}[tonic[1:]]
     return pick(rng, (f"{tonic} {quality}", f"{tonic} {quality}", f"{spoken} {quality}"))
 

@@ -1,4 +1,4 @@
-"""A seed -> a piece: draws the facts, plans the form, writes every part and performs it."""
+"""The composer: seed -> composition. Draws genre, key and tempo, plans the form, writes every part and applies timing."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import math
 from dataclasses import replace
 
 from musicgen.errors import InputError
-from musicgen.training.corpus import accompaniment, drums, form, melody, pulse
-from musicgen.training.corpus.genres import Genre, find
+from musicgen.training.corpus import accompaniment, drums, form, melody, tempo_grid
+from musicgen.training.corpus.composition import DRUMS, LEAD, ChordSpan, Composition, Part, ScoreNote, Section
+from musicgen.training.corpus.genre import Genre
+from musicgen.training.corpus.genres import GENRES, find_genre
 from musicgen.training.corpus.instruments import INSTRUMENTS
-from musicgen.training.corpus.perform import Clock, play
-from musicgen.training.corpus.piece import DRUMS, LEAD, ChordSpan, Event, Part, Piece, Section
 from musicgen.training.corpus.randomness import chance, pick, pick_weighted, stream
-from musicgen.training.corpus.styles import GENRES
 from musicgen.training.corpus.theory import Key, parse_key
+from musicgen.training.corpus.timing import Clock, play
 from musicgen.training.corpus.titles import title
 
 MIN_DURATION = 8.0
@@ -41,37 +41,37 @@ def compose(
     bpm: int | None = None,
     lead: str | None = None,
     sequenced: bool = False,
-) -> Piece:
-    """The piece of a seed: the same for the same arguments, anywhere. What is not given is drawn from the seed.
+) -> Composition:
+    """The composition of a seed: the same for the same arguments, anywhere. What is not given is drawn from the seed.
 
     duration: seconds, at least 8; genre: one of GENRES; key: such as "F# minor", if the genre has that quality; bpm: any
     steady tempo from 40 to 240; lead: an instrument that can carry the melody of any genre; sequenced: played as by a
-    sequencer, on the frames of a token model (pulse.py), the drums in front; `bpm` stays the tempo that was meant.
+    sequencer, on the frames of a token model (tempo_grid.py), the drums in front; `bpm` stays the tempo that was meant.
     """
     if seed < 0:
         raise InputError(f"seed is {seed}: it must be 0 or more")
     if not MIN_DURATION <= duration <= 600:
-        raise InputError(f"duration is {duration} s: a piece lasts {MIN_DURATION:g} to 600 s")
+        raise InputError(f"duration is {duration} s: a composition lasts {MIN_DURATION:g} to 600 s")
     if bpm is not None and not 40 <= bpm <= 240:
         raise InputError(f"bpm is {bpm}: it must lie between 40 and 240")
     if lead is not None and (lead not in INSTRUMENTS or INSTRUMENTS[lead].drums):
         raise InputError(f"{lead!r} cannot play the melody: it is not a pitched instrument of INSTRUMENTS")
     facts = stream(seed, "facts")
     drawn = pick(facts, list(GENRES))
-    style = find(genre or drawn)
+    wanted = find_genre(genre or drawn)
     tonic = int(facts.integers(12))
-    mode = pick_weighted(facts, style.modes)
-    player = pick(facts, style.leads)
-    tempo = int(facts.integers(style.tempo[0], style.tempo[1] + 1))
-    home = _key(key, style) if key else Key(tonic, mode)
-    moods = style.moods(home.quality)
+    mode = pick_weighted(facts, wanted.modes)
+    player = pick(facts, wanted.leads)
+    tempo = int(facts.integers(wanted.tempo[0], wanted.tempo[1] + 1))
+    home = _key(key, wanted) if key else Key(tonic, mode)
+    moods = wanted.moods(home.quality)
     chosen = [moods[i] for i in facts.permutation(len(moods))[: int(facts.integers(1, 4))]]
-    meant = bpm or _fitting(tempo, style, duration)
-    played = pulse.nearest(meant, style.beats) if sequenced else meant
+    meant = bpm or _fitting(tempo, wanted, duration)
+    played = tempo_grid.nearest(meant, wanted.beats) if sequenced else meant
     if sequenced:
-        style = replace(style, looseness=0.0, drum_level=style.drum_level + _DRUMS_IN_FRONT, late_drums=0.0)
-    clock = Clock(played, style.swing, style.swing_unit, accented=sequenced)
-    return _write(seed, duration, style, home, meant, clock, lead or player, tuple(chosen))
+        wanted = replace(wanted, looseness=0.0, drum_level=wanted.drum_level + _DRUMS_IN_FRONT, late_drums=0.0)
+    clock = Clock(played, wanted.swing, wanted.swing_unit, accented=sequenced)
+    return _write(seed, duration, wanted, home, meant, clock, lead or player, tuple(chosen))
 
 
 def _key(name: str, genre: Genre) -> Key:
@@ -108,7 +108,7 @@ def _write(
     clock: Clock,
     lead: str,
     moods: tuple[str, ...],
-) -> Piece:
+) -> Composition:
     """bpm: the tempo that was meant; the clock has the one that is played."""
     num_bars, tail = _ending(clock, genre, duration)
     bar_seconds = genre.beats * 60 / clock.bpm
@@ -136,7 +136,7 @@ def _write(
     starts = [clock.seconds(i * genre.beats) for i in range(len(bars))] + [duration]
     num_beats = math.ceil(clock.beats(duration) - 1e-9)
     beats = tuple(round(clock.seconds(i), 6) for i in range(num_beats))
-    return Piece(
+    return Composition(
         seed=seed,
         title=title(genre.name, moods, stream(seed, "title")),
         genre=genre.name,
@@ -182,14 +182,14 @@ def _layers(seed: int, genre: Genre, bars: list[form.Bar], clock: Clock, ending:
     return parts
 
 
-def _after_intro(events: list[Event], bars: list[form.Bar], genre: Genre) -> list[Event]:
+def _after_intro(events: list[ScoreNote], bars: list[form.Bar], genre: Genre) -> list[ScoreNote]:
     """Without the introduction."""
     start = genre.beats * sum(bar.section == form.INTRO for bar in bars)
     return [event for event in events if event.start >= start]
 
 
-def _from_second_section(events: list[Event], bars: list[form.Bar], genre: Genre) -> list[Event]:
-    """Without the introduction and the first section, so that the texture grows; all of it in a piece of one section."""
+def _from_second_section(events: list[ScoreNote], bars: list[form.Bar], genre: Genre) -> list[ScoreNote]:
+    """Without the introduction and the first section, so that the texture grows; all of it in a composition of one section."""
     firsts = [i for i, bar in enumerate(bars) if bar.number == 0 and bar.section not in (form.INTRO, form.ENDING)]
     start = genre.beats * firsts[1] if len(firsts) > 1 else 0
     return [event for event in events if event.start >= start]

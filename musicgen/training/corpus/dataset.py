@@ -1,7 +1,7 @@
 """Seeds -> a folder of FLAC files with sidecars, and audiocraft's manifest.
 
-The audio is written before its sidecar and each file whole or not at all, so a sidecar means that its piece is done: a second
-run goes on where the first was stopped. Pieces of other settings in the same folder are an error, never overwritten.
+Files are written atomically, the audio before its metadata: a JSON file means that the clip is complete, and an interrupted run
+resumes from there. Clips of other options in the same folder raise InputError; they are never overwritten.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ import torch
 from musicgen import audio
 from musicgen.errors import InputError
 from musicgen.training.corpus.composer import compose
+from musicgen.training.corpus.genres import GENRES
+from musicgen.training.corpus.metadata import VERSION, metadata_of
 from musicgen.training.corpus.randomness import pick, stream
 from musicgen.training.corpus.renderer import SAMPLE_RATE, check, render, soundfont_path
-from musicgen.training.corpus.sidecar import VERSION, sidecar
-from musicgen.training.corpus.styles import GENRES
 
 MANIFEST = "manifest.jsonl"
 
 
 @dataclass(frozen=True)
-class Settings:
+class CorpusOptions:
     """output: folder; durations: seconds, shortest and longest, drawn to tenths; genres: those to write, or all if empty;
-    captions: how many a piece; sequenced: as in `compose`."""
+    captions: how many a composition; sequenced: as in `compose`."""
 
     output: Path
     durations: tuple[float, float] = (30.0, 30.0)
@@ -50,10 +50,13 @@ class Settings:
             raise InputError(f"captions is {self.captions}: it must be 1 or more")
 
 
-def write(settings: Settings, seeds: range, workers: int = 1) -> Iterator[dict[str, object]]:
-    """Write the pieces of `seeds`, yielding each one's manifest line as it is done, in the order of the seeds; the manifest
-    of them all appears at the end."""
-    check()  # so that what is missing is one error now, not one a worker
+def write(settings: CorpusOptions, seeds: range, workers: int = 1) -> Iterator[dict[str, object]]:
+    """Write the compositions of `seeds` in that order, and at the end the manifest of all of them.
+
+    Yields:
+        The manifest's entry of each composition when it is written.
+    """
+    check()  # one error now instead of one in each worker
     lines = []
     for line in _lines(settings, seeds, workers):
         lines.append(line)
@@ -62,8 +65,8 @@ def write(settings: Settings, seeds: range, workers: int = 1) -> Iterator[dict[s
     audio.write_bytes(settings.output / MANIFEST, text.encode())
 
 
-def _lines(settings: Settings, seeds: range, workers: int) -> Iterator[dict[str, object]]:
-    task = partial(write_piece, settings)
+def _lines(settings: CorpusOptions, seeds: range, workers: int) -> Iterator[dict[str, object]]:
+    task = partial(write_composition, settings)
     if workers == 1:
         yield from map(task, seeds)
         return
@@ -71,26 +74,26 @@ def _lines(settings: Settings, seeds: range, workers: int) -> Iterator[dict[str,
         yield from pool.map(task, seeds)
 
 
-def write_piece(settings: Settings, seed: int) -> dict[str, object]:
-    """Write one piece, unless it is there; returns its line of the manifest."""
+def write_composition(settings: CorpusOptions, seed: int) -> dict[str, object]:
+    """Write one composition, unless it is there; returns its line of the manifest."""
     name = f"{seed:08d}"
     sound, facts = settings.output / f"{name}.flac", settings.output / f"{name}.json"
     rng = stream(seed, "dataset")
     low, high = settings.durations
     duration = round(float(rng.uniform(low, high)), 1)
-    piece = compose(
+    composition = compose(
         seed,
         duration=duration,
         genre=pick(rng, settings.genres) if settings.genres else None,
         sequenced=settings.sequenced,
     )
-    content = sidecar(
-        piece, name=name, sample_rate=SAMPLE_RATE, soundfont=soundfont_path().name, captions=settings.captions
+    content = metadata_of(
+        composition, name=name, sample_rate=SAMPLE_RATE, soundfont=soundfont_path().name, captions=settings.captions
     )
     if facts.is_file() and sound.is_file():
         _check_same(facts, content)
     else:
-        wave = render(piece)
+        wave = render(composition)
         audio.write_bytes(sound, audio.encode(audio.Audio(torch.from_numpy(wave), SAMPLE_RATE), ".flac"))
         audio.write_bytes(facts, json.dumps(content, indent=1).encode())
     return {

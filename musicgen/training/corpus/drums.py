@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from musicgen.training.corpus.composition import ScoreNote
 from musicgen.training.corpus.form import ENDING, INTRO, Bar
-from musicgen.training.corpus.genres import Groove
-from musicgen.training.corpus.grid import hits
-from musicgen.training.corpus.piece import Event
+from musicgen.training.corpus.genre import Groove
+from musicgen.training.corpus.step_patterns import hits
 
 DRUMS = {
     "kick": 36, "snare": 38, "rim": 37, "clap": 39, "hat": 42, "open": 46, "pedal": 44, "ride": 51, "crashride": 51,
@@ -28,9 +28,9 @@ _VELOCITIES = {"X": 112, "x": 90, "o": 54}
 _HIT_BEATS = 0.4
 
 
-def drums(bars: list[Bar], beats: int, groove: Groove) -> list[Event]:
+def drums(bars: list[Bar], beats: int, groove: Groove) -> list[ScoreNote]:
     """The drum part in beats."""
-    events: list[Event] = []
+    events: list[ScoreNote] = []
     for index, bar in enumerate(bars):
         start = float(index * beats)
         if bar.section == ENDING:
@@ -51,5 +51,5 @@ def drums(bars: list[Bar], beats: int, groove: Groove) -> list[Event]:
     return events
 
 
-def _stroke(start: float, drum: str, symbol: str) -> Event:
-    return Event(start, _HIT_BEATS, DRUMS[drum], _VELOCITIES[symbol])
+def _stroke(start: float, drum: str, symbol: str) -> ScoreNote:
+    return ScoreNote(start, _HIT_BEATS, DRUMS[drum], _VELOCITIES[symbol])

@@ -1,6 +1,6 @@
 """Bars in order: sections, phrases and their chords.
 
-A piece is an optional introduction, sections of 4, 8 or 12 bars after the genre's form until the time is used up, a
+A composition is an optional introduction, sections of 4, 8 or 12 bars after the genre's form until the time is used up, a
 cadence in the last full bar, and an ending on the tonic.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from musicgen.training.corpus.genres import Genre
+from musicgen.training.corpus.genre import Genre
 from musicgen.training.corpus.randomness import chance, pick
 from musicgen.training.corpus.theory import Chord, Key, parse_chord
 
@@ -98,5 +98,5 @@ def _bars(numerals: str, key: Key) -> list[tuple[Chord, ...]]:
 
 
 def _tonic(first: Chord, key: Key) -> Chord:
-    """The opening chord where that is the tonic, so that a piece ends in its own colour."""
+    """The opening chord where that is the tonic, so that a composition ends in its own colour."""
     return first if first.root == key.tonic else Chord(key.tonic, "" if key.quality == "major" else "m")

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from musicgen.training.corpus.composition import ScoreNote
 from musicgen.training.corpus.form import ENDING, INTRO, PHRASE, Bar
-from musicgen.training.corpus.genres import Genre
-from musicgen.training.corpus.grid import Hit, hits
-from musicgen.training.corpus.piece import Event
+from musicgen.training.corpus.genre import Genre
 from musicgen.training.corpus.randomness import chance, pick
-from musicgen.training.corpus.rhythms import RHYTHMS, Style
+from musicgen.training.corpus.rhythms import RHYTHMS, RhythmStyle
+from musicgen.training.corpus.step_patterns import Hit, hits
 from musicgen.training.corpus.theory import BLUES, PENTATONICS, Chord, Key, ladder, nearest, scale_over
 
 _PLANS = ("abac", "aabc", "abcd", "abab")
@@ -34,9 +34,9 @@ class _Motif:
 
 
 class _Motifs:
-    """The material of a piece: one motif a letter of a section's plan, invented when first asked for."""
+    """The material of a composition: one motif a letter of a section's plan, invented when first asked for."""
 
-    def __init__(self, style: Style, beats: int, rng: np.random.Generator) -> None:
+    def __init__(self, style: RhythmStyle, beats: int, rng: np.random.Generator) -> None:
         self._style, self._beats, self._rng = style, beats, rng
         self._known: dict[tuple[str, ...], _Motif] = {}
         self._plan = pick(rng, _PLANS)
@@ -78,20 +78,20 @@ class _Motifs:
 
 def compose(
     bars: list[Bar], genre: Genre, key: Key, register: tuple[int, int], ending: float, rng: np.random.Generator
-) -> list[Event]:
+) -> list[ScoreNote]:
     """The melody over `bars`, in beats; register: lowest and highest pitch; ending: beats that the last note may last."""
     style = RHYTHMS[genre.melody]
     motifs = _Motifs(style, genre.beats, rng)
     low, high = register
     middle = (low + high) / 2 - 1
-    events: list[Event] = []
+    events: list[ScoreNote] = []
     recent = [nearest(middle, (key.tonic,))]
     for index, bar in enumerate(bars):
         start = float(index * genre.beats)
         if bar.section == INTRO:
             continue
         if bar.section == ENDING:
-            events.append(Event(start, ending, _inside(nearest(recent[-1], (key.tonic,)), low, high), 100))
+            events.append(ScoreNote(start, ending, _inside(nearest(recent[-1], (key.tonic,)), low, high), 100))
             continue
         before_end = bars[index + 1].section == ENDING
         motif = motifs.cadence(bar) if bar.closes_phrase and not before_end else motifs.of(bar)
@@ -102,7 +102,7 @@ def compose(
         if bar.varied and bar.place in (1, 2) and chance(rng, 0.4):
             notes, pitches = _decorated(notes, pitches, bar, genre, key, low, high)
         for hit, pitch in zip(notes, pitches, strict=True):
-            events.append(Event(start + hit.start, hit.length * style.legato, pitch, _velocity(hit, bar, genre)))
+            events.append(ScoreNote(start + hit.start, hit.length * style.legato, pitch, _velocity(hit, bar, genre)))
         recent = [*recent, *pitches][-2:]
     return events
 

@@ -1,4 +1,4 @@
-"""One random stream a purpose: stages draw from their own generators, so that a change in one leaves the others alone."""
+"""One random generator for each purpose, so that a change in one stage does not affect the others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def stream(seed: int, *purpose: str) -> np.random.Generator:
-    """The generator of one purpose of one piece; the same on every machine."""
+    """The generator of one purpose of one composition; the same on every machine."""
     words = [crc32(word.encode()) for word in purpose]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, *words])))
 

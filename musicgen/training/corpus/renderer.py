@@ -1,7 +1,7 @@
-"""A piece -> stereo sound, through a General MIDI soundfont.
+"""The renderer: composition -> stereo audio, with a General MIDI soundfont.
 
 Every part is synthesised by itself, so that its level in the mix is known whatever the soundfont's own balance is. The
-synthesiser keeps no random state: the same piece gives the same samples for the same soundfont.
+synthesiser keeps no random state: the same composition gives the same samples for the same soundfont.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from musicgen.errors import InputError
-from musicgen.training.corpus.genres import find
+from musicgen.training.corpus.composition import Composition, Part
+from musicgen.training.corpus.genres import find_genre
 from musicgen.training.corpus.instruments import INSTRUMENTS
-from musicgen.training.corpus.mix import master, mix
-from musicgen.training.corpus.piece import Part, Piece
+from musicgen.training.corpus.mixing import master, mix
 
 if TYPE_CHECKING:
     from tinysoundfont import Synth
@@ -59,11 +59,11 @@ def check() -> None:
     soundfont_path()
 
 
-def render(piece: Piece, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+def render(composition: Composition, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     """The mix: float32 [2, T] at `sample_rate` Hz, T = duration × rate, -16 LUFS, no sample beyond -1 dBFS."""
-    stems = [(part, stem(part, piece.duration, sample_rate)) for part in piece.parts]
-    genre = find(piece.genre)
-    return master(mix(stems, genre, sample_rate), genre, piece.seed, sample_rate)
+    stems = [(part, stem(part, composition.duration, sample_rate)) for part in composition.parts]
+    genre = find_genre(composition.genre)
+    return master(mix(stems, genre, sample_rate), genre, composition.seed, sample_rate)
 
 
 def stem(part: Part, duration: float, sample_rate: int = SAMPLE_RATE) -> np.ndarray:

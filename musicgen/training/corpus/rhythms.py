@@ -1,6 +1,6 @@
 """Rhythms of melodies: bars to build motifs from, and bars to close a phrase with, a style each.
 
-Patterns as in grid.py. Bars of one style may differ in their number of steps.
+Patterns as in step_patterns.py. Bars of one style may differ in their number of steps.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Style:
+class RhythmStyle:
     """bars: for motifs; cadences: for the last bar of a phrase; leaps: how far a line tends to jump, in scale steps;
     legato: share of its written length that a note sounds."""
 
@@ -19,63 +19,63 @@ class Style:
     legato: float = 0.95
 
 
-RHYTHMS: dict[str, Style] = {
-    "rock": Style(
+RHYTHMS: dict[str, RhythmStyle] = {
+    "rock": RhythmStyle(
         ("x---x-x-x-----x-", "x-x-x-x-x---x---", "x-----x-x---x-x-", "x---x---x-x-x---", "x-----x---x-x---"),
         ("x-x-x-----------", "x-------x-----..", "x---x-----------"),
     ),
-    "pop": Style(
+    "pop": RhythmStyle(
         ("x---x---x-x-x---", "x-----x-----x---", "x-x---x-x---x---", "..x-x-x-x---x---", "x---x-x---x-x---"),
         ("x---x-----------", "x-----x-------..", "x-------------.."),
     ),
-    "funk": Style(
+    "funk": RhythmStyle(
         ("x-x.x--x--x-x-..", "x--x--x-..x-x---", "..x-x--x--x---..", "x-..x-x--x--x-..", "x---..x-x--x----"),
         ("x--x--x-----....", "x-x-x-------....", "x--x------------"),
         legato=0.85,
     ),
-    "metal": Style(
+    "metal": RhythmStyle(
         ("x-x-x-x-x---x---", "x---x---x-x-x-x-", "x-----x-x-----x-", "x-x-x---x-x-x---", "x-------x---x---"),
         ("x---------------", "x---x-----------", "x-------x-------"),
     ),
-    "ragtime": Style(
+    "ragtime": RhythmStyle(
         ("x-x--x-xx-x--x--", "x--x--x-x-x-x---", "x-x--x-xx---x---", "xx-xx-x-x-x-x---", "x-x-x--xx-x-x-x-"),
         ("x-x-x---x---....", "x--x--x-x-------"),
         3,
         0.9,
     ),
-    "electronic": Style(
+    "electronic": RhythmStyle(
         ("x--x--x---x-x---", "x--x--x-x--x--x-", "x-----x-----x---", "x---..x-x---x---"),
         ("x--x--x---------", "x---------------", "x-----x-------.."),
         legato=0.9,
     ),
-    "long": Style(
+    "long": RhythmStyle(
         ("x-------x-------", "x-----------x---", "x---------x-x---", "x-----x---------"),
         ("x---------------", "x-------x-------"),
         legato=0.98,
     ),
-    "ambient": Style(
+    "ambient": RhythmStyle(
         ("x-------x-------", "x-----------x---", "....x-------x---", "x---------------", "x---x-----------"),
         ("x---------------", "x-----------...."),
         legato=1.0,
     ),
-    "laid back": Style(
+    "laid back": RhythmStyle(
         ("x---x-x---x-----", "..x-x---x-----..", "x-----x-x---x---", "x---..x-x-------", "..x---x-x---x---"),
         ("x-----x-----....", "x-----------....", "..x-x-----------"),
         legato=0.92,
     ),
-    "soaring": Style(
+    "soaring": RhythmStyle(
         ("x-------x---x---", "x-----x-x-------", "x-------x-------", "x-----------x-x-", "x---x---x-------"),
         ("x---------------", "x-------x-------"),
         3,
         0.98,
     ),
-    "bouncy": Style(
+    "bouncy": RhythmStyle(
         ("x-x-x---x-x-x---", "x---x-x-x-x-x---", "x-x---x-x---x-x-", "x-x-x-x-x---x---", "x---x---x-x-x-x-"),
         ("x-x-x-------....", "x---x---x-----..", "x-x-x-x-x-------"),
         3,
         0.85,
     ),
-    "jazz": Style(
+    "jazz": RhythmStyle(
         (
             "x-x-x---x-x-x-x-",
             "x---..x-x-x-x---",
@@ -87,58 +87,58 @@ RHYTHMS: dict[str, Style] = {
         ("x---x---------..", "x-x-------......", "x-----x-----...."),
         3,
     ),
-    "blues": Style(
+    "blues": RhythmStyle(
         ("x--x-xx--...", "x-xx-xx-----", "..xx--x-xx--", "x-----x-xx-x", "x--x--x-x---"),
         ("x-----------", "x-xx-----...", "x--x--------"),
     ),
-    "country": Style(
+    "country": RhythmStyle(
         ("x---x-x-x-x-x---", "x-x-x---x---x---", "x-x-x-x-x---x-x-", "x---x---x-x-x-x-"),
         ("x---x-----------", "x-x-x-----------", "x-----x---------"),
     ),
-    "jig": Style(
+    "jig": RhythmStyle(
         ("xxxxxx", "x-xxxx", "xxxx-x", "x-xx-x", "x-xxxx"),
         ("x-xx--", "x--x--", "xxxx--"),
         legato=0.9,
     ),
-    "bossa": Style(
+    "bossa": RhythmStyle(
         ("x--x--x---x-----", "x-----x--x--x---", "..x-x--x--x-----", "x--x--x-----x---", "x---x--x--------"),
         ("x---------------", "x--x------------", "x-----x-----...."),
     ),
-    "salsa": Style(
+    "salsa": RhythmStyle(
         ("x--x--x-", "x-x---x-", "..x-x-x-", "x---x-x-", "x--x---."),
         ("x-------", "x--x----", "x---...."),
         legato=0.88,
     ),
-    "tango": Style(
+    "tango": RhythmStyle(
         ("x-x-x-x-x---x---", "x--x--x-x---x---", "x---x-xxx---x---", "x------xx-x-x---", "x-x-x---x-x-x---"),
         ("x---x---x---....", "x--x--x-x-------", "x-------x-x-x..."),
         legato=0.9,
     ),
-    "calypso": Style(
+    "calypso": RhythmStyle(
         ("x--x--x-x--x--x-", "x--x--x-x---x---", "x-x--x--x-x-x---", "..x-x--xx---x---"),
         ("x--x--x-x-------", "x---x-----------"),
         3,
         0.9,
     ),
-    "waltz": Style(
+    "waltz": RhythmStyle(
         ("x---x-", "x-x-x-", "x-----", "x-x-xx", "x---xx"),
         ("x-----", "x---..", "x---x-"),
     ),
-    "classical": Style(
+    "classical": RhythmStyle(
         ("x---x-x-x---x---", "x-----x-x-x-x-x-", "x-x-x-x-x---x---", "x---x---x-x-x-x-", "x------xx---x---"),
         ("x---x---x---....", "x-------x-----..", "x---x-----------"),
         3,
     ),
-    "baroque": Style(
+    "baroque": RhythmStyle(
         ("x-x-xxxxx-x-xxxx", "x-xxx-x-x-xxx-x-", "x---x-x-xxxxx-x-", "x-x-x-x-x-x-x-x-", "xxxxx-x-x---x-x-"),
         ("x-x-x---x-------", "x---x-x-x-------"),
         legato=0.92,
     ),
-    "march": Style(
+    "march": RhythmStyle(
         ("x---x---x-x-x---", "x--xx---x--xx---", "x-x-x-x-x---x---", "x---x-x-x---x---", "x-----x-x---x---"),
         ("x---x---x-----..", "x--xx---x---...."),
         3,
         0.88,
     ),
 }
-"""Style name -> rhythms."""
+"""Name of the style -> rhythms."""

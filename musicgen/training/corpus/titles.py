@@ -1,4 +1,4 @@
-"""Names for pieces, so that a library of them can be talked about."""
+"""Titles of compositions."""
 
 from __future__ import annotations
 

@@ -1,149 +1,146 @@
-"""What a language model is trained as: the recipe, frozen, checked once, free of torch.
+"""The recipe of a language model: every setting with its type, limits and documentation. Imports no torch.
 
 Defaults are the paper's (Copet et al. 2023, sections 3.1 and 3.2).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from musicgen.errors import InputError
 from musicgen.patterns import BY_NAME
-from musicgen.training.recipe import build, choice, number, plain, whole
+from musicgen.training.schema import (
+    STRICT,
+    Flag,
+    NonNegativeInt,
+    Number,
+    PositiveInt,
+    Probability,
+    between,
+    build,
+    one_of,
+    plain,
+)
 
-PRECISIONS = ("float32", "bfloat16", "float16")
-MELODIES = ("none", "mix", "separated")
-BEGINNINGS = ("anywhere", "bars", "sections")
-STORED = ("float32", "float16")
+Beta = Annotated[Number, Field(ge=0, lt=1)]
+PatternName = Annotated[str, one_of(BY_NAME)]
 
 
-@dataclass(frozen=True)
-class Start:
-    """What training begins with: new weights, or a model to fine-tune."""
+@dataclass(frozen=True, config=STRICT)
+class Initialization:
+    """Initial weights: new ones, or those of a model to fine-tune."""
 
     model: str = ""
     """A model to fine-tune: embedded name, hub name or folder. Empty: new weights, in the shape of `shape`."""
-    stereo: bool = False
+    stereo: Flag = False
     """Make the mono model `model` stereo: every codebook's table and head once for the left and once for the right."""
-    melody: bool = False
+    melody: Flag = False
     """Make the text model `model` a melody model: its cross-attention is dropped, and its conditions become a prefix."""
-    align: bool = False
+    align: Flag = False
     """With `melody`: one attention head in each of the first two layers begins by looking at the melody's frame that belongs
     to each moment of the music, instead of having to find it. Needs `text.length`."""
-    text: bool = False
+    text: Flag = False
     """Train the text encoder too. Small encoders that were learnt with their model may; T5 itself stays as it is."""
-    pattern: str = ""
+    pattern: Annotated[str, one_of(("", *BY_NAME))] = ""
     """The codebook pattern that `model` goes on with, by the paper's name, in place of its own."""
     tables: str = ""
     """A model whose tables of codes and heads a new one begins with (same width, same tokeniser): what codes have in common
     need not be learnt again. Everything between them is new, and the pattern is the recipe's own."""
-    lora_rank: int = 0
+    lora_rank: NonNegativeInt = 0
     """Train low-rank adapters of this rank beside the frozen language model (LoRA, Hu et al. 2021); 0 trains all of it."""
-    lora_alpha: float = 16.0
+    lora_alpha: Annotated[Number, between(1e-3, 1e6)] = 16.0
     """The adapters' output counts alpha / rank."""
 
     def __post_init__(self) -> None:
-        whole("start.lora_rank", self.lora_rank, low=0)
-        number("start.lora_alpha", self.lora_alpha, low=1e-3, high=1e6)
         if not self.model and (self.stereo or self.melody or self.text or self.lora_rank):
             raise InputError("start.stereo, melody, text and lora_rank change a model: name it in start.model")
         if self.align and not self.melody:
             raise InputError("start.align fits the heads of a new melody model: set start.melody, or leave it out")
-        if self.pattern:
-            choice("start.pattern", self.pattern, tuple(BY_NAME))
-            if not self.model:
-                raise InputError("start.pattern is for start.model: a new model has shape.pattern")
+        if self.pattern and not self.model:
+            raise InputError("start.pattern is for start.model: a new model has shape.pattern")
         if self.model and self.tables:
             raise InputError("start.model brings its tables with it: leave start.tables out")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Shape:
     """A new language model. Not used with `start.model`."""
 
-    dim: int = 1024
+    dim: PositiveInt = 1024
     """D."""
-    num_heads: int = 16
-    num_layers: int = 24
-    ffn_dim: int = 0
+    num_heads: PositiveInt = 16
+    num_layers: PositiveInt = 24
+    ffn_dim: NonNegativeInt = 0
     """0: four times `dim`."""
-    activation: str = "gelu"
+    activation: Literal["gelu", "relu"] = "gelu"
     """gelu as in the published weights, relu as in the paper's text."""
-    pattern: str = "delay"
+    pattern: PatternName = "delay"
     """The paper's name of the codebook pattern (section 2.2); stereo models double the codebooks of the tokeniser."""
-    melody: bool = False
+    melody: Flag = False
     """Conditions as a prefix, melody before text; without it the text is attended by cross-attention."""
-    stereo: bool = False
+    stereo: Flag = False
     """Left and right through the tokeniser one after the other: twice the codebooks."""
 
     def __post_init__(self) -> None:
-        for name in ("dim", "num_heads", "num_layers"):
-            whole(f"shape.{name}", getattr(self, name), low=1)
-        whole("shape.ffn_dim", self.ffn_dim, low=0)
-        choice("shape.activation", self.activation, ("gelu", "relu"))
-        choice("shape.pattern", self.pattern, tuple(BY_NAME))
         if self.dim % (2 * self.num_heads):
             raise InputError(f"shape.dim is {self.dim}: it does not split into {self.num_heads} heads of an even size")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class NewText:
     """A small T5 encoder with a vocabulary of its own, both learnt here from the captions."""
 
-    vocabulary: int = 2000
+    vocabulary: PositiveInt = 2000
     """Byte pairs (Sennrich et al. 2016)."""
-    dim: int = 256
-    num_heads: int = 4
-    num_layers: int = 2
-    ffn_dim: int = 1024
+    dim: PositiveInt = 256
+    num_heads: PositiveInt = 4
+    num_layers: PositiveInt = 2
+    ffn_dim: PositiveInt = 1024
 
     def __post_init__(self) -> None:
-        for name in ("vocabulary", "dim", "num_heads", "num_layers", "ffn_dim"):
-            whole(f"text.new.{name}", getattr(self, name), low=1)
         if self.dim % self.num_heads:
             raise InputError(f"text.new.dim is {self.dim}: it does not split into {self.num_heads} heads")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Text:
     """Descriptions, and what is done to them (section 3.1, table A.2)."""
 
     encoder: str = "t5-base"
     """A frozen T5 or FLAN-T5 encoder: hub name or folder. Not used with `start.model` or `text.new`."""
     new: NewText | None = None
-    learn: bool = True
+    learn: Flag = True
     """Whether the encoder of `new` learns; without, it stays as it was drawn."""
-    merge: float = 0.25
+    merge: Probability = 0.25
     """Condition merging: the probability that the other fields (genre, bpm, key, instruments …) join the description."""
-    merge_field: float = 0.5
+    merge_field: Probability = 0.5
     """Each of those fields joins with this probability, in a random order, then."""
-    drop_description: float = 0.5
+    drop_description: Probability = 0.5
     """After merging, the description itself is left out with this probability."""
-    drop_words: float = 0.3
+    drop_words: Probability = 0.3
     """Word dropout: the probability that every word of a description is kept with probability 1 - `word_share` only."""
-    word_share: float = 0.3
+    word_share: Probability = 0.3
     """Of the words that word dropout removes."""
-    normalise: bool = False
+    normalise: Flag = False
     """Text normalisation: stop words removed, the rest lemmatised."""
-    max_tokens: int = 256
+    max_tokens: Annotated[NonNegativeInt, Field(ge=4)] = 256
     """Longer descriptions are cut."""
-    length: int = 0
+    length: NonNegativeInt = 0
     """Of a melody model: shorter descriptions are padded to so many tokens by zero vectors, so that music always stands at
     the same distance from the melody in front of it, which is learnt far sooner. 0: as they are, like the published models."""
 
     def __post_init__(self) -> None:
-        for name in ("merge", "merge_field", "drop_description", "drop_words", "word_share"):
-            number(f"text.{name}", getattr(self, name), low=0.0, high=1.0)
-        whole("text.max_tokens", self.max_tokens, low=4)
-        whole("text.length", self.length, low=0)
         if self.length > self.max_tokens:
             raise InputError(f"text.length is {self.length}: it may be text.max_tokens ({self.max_tokens}) at most")
         if self.merge == 0 and self.drop_description not in (0, 0.5):
             raise InputError("text.drop_description does nothing while text.merge is 0: give merge a probability")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Data:
     """Which music, as which tokens, cut how."""
 
@@ -155,143 +152,127 @@ class Data:
     folder is empty. Default: OUTPUT/tokens."""
     tokenizer: str = "facebook/encodec_32khz"
     """The audio tokeniser, hub name or folder. Not used with `start.model`."""
-    seconds: float = 30.0
+    seconds: Annotated[Number, between(0.5, 600.0)] = 30.0
     """Length of a training example: a random crop. It becomes the model's context."""
-    begin: str = "anywhere"
+    begin: Literal["anywhere", "bars", "sections"] = "anywhere"
     """Where crops begin: "anywhere"; at "bars", by the clips' "downbeats": then a frame's position tells where in the bar it
     lies, once the tempo is known; or at "sections", as a piece does itself, mostly on the tonic."""
-    melody: str = ""
+    melody: Literal["", "mix", "separated"] = ""
     """How a melody model hears the melody: "separated" (Demucs drops drums and bass first, as in the paper) or "mix".
     Default: as the melody model that is started from; a new one hears it separated."""
-    lanes: int = 8
+    lanes: PositiveInt = 8
     """Independent streams through the shards; the row i of a batch comes from the stream i modulo `lanes`. The processes of
     a run must divide it, and it must divide the batch: so any number of processes takes the same batches."""
-    workers: int = 0
+    workers: NonNegativeInt = 0
     """Processes that make the tokens, each with the tokeniser on the device; 0: this one."""
-    validation: int = 32
+    validation: PositiveInt = 32
     """Clips held out, drawn with the seed; at most a tenth of all."""
 
-    def __post_init__(self) -> None:
-        number("data.seconds", self.seconds, low=0.5, high=600.0)
-        choice("data.begin", self.begin, BEGINNINGS)
-        choice("data.melody", self.melody, ("", *MELODIES[1:]))
-        whole("data.lanes", self.lanes, low=1)
-        whole("data.workers", self.workers, low=0)
-        whole("data.validation", self.validation, low=1)
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Dropout:
     """Which share of the examples is trained without its conditions, for classifier-free guidance."""
 
-    all: float = 0.2
+    all: Probability = 0.2
     """Text and melody together."""
-    melody: float = 0.0
+    melody: Probability = 0.0
     """The melody alone, on top."""
 
-    def __post_init__(self) -> None:
-        for name in ("all", "melody"):
-            number(f"dropout.{name}", getattr(self, name), low=0.0, high=1.0)
+
+@dataclass(frozen=True, config=STRICT)
+class AuxiliaryLoss:
+    """A loss on the hidden states of one layer, in training only."""
+
+    weight: Annotated[Number, between(0.0, 100.0)] = 1.0
+    """Its factor beside the cross-entropy of the codes; 0 switches it off."""
+    layer: PositiveInt = 2
+    """The layer whose output it reads, counted from 1."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
+class AuxiliaryLosses:
+    """Losses beside the cross-entropy of the codes, by their names in `auxiliary_losses.REGISTRY`; the exported model does not
+    contain their heads."""
+
+    beat_chord_key: AuxiliaryLoss | None = None
+    """Predict the position in bar and beat, the chord and the key of every frame, which the clips' metadata must contain."""
+
+    def active(self) -> dict[str, AuxiliaryLoss]:
+        """Name -> options of the losses that are switched on."""
+        return {name: options for name, options in vars(self).items() if options is not None and options.weight > 0}
+
+
+@dataclass(frozen=True, config=STRICT)
 class Optimisation:
     """Steps and the optimiser."""
 
-    steps: int = 1_000_000
-    batch: int = 192
+    steps: PositiveInt = 1_000_000
+    batch: PositiveInt = 192
     """Examples a step, over all processes."""
-    micro_batch: int = 0
+    micro_batch: NonNegativeInt = 0
     """Examples of one pass in one process: smaller values need less memory, gradients add up to the same. 0: all of them."""
-    optimiser: str = "adamw"
+    optimiser: Literal["adamw", "dadaptation", "muon"] = "adamw"
     """adamw; dadaptation (Defazio and Mishchenko 2023), which finds the learning rate itself: set learning_rate 1; or muon
     (Jordan et al. 2024) for the layers' matrices beside AdamW for the rest, which learns in far fewer steps."""
-    learning_rate: float = 1e-4
+    learning_rate: Annotated[Number, between(0.0, 10.0)] = 1e-4
     """The peak, reached after `warmup` steps; then a cosine down to `floor` of it."""
-    warmup: int = 4000
+    warmup: NonNegativeInt = 4000
     """Steps."""
-    floor: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 0.1
+    floor: Probability = 0.0
+    betas: tuple[Beta, Beta] = (0.9, 0.95)
+    weight_decay: Annotated[Number, between(0.0, 1.0)] = 0.1
     """Of matrices; vectors (norms and biases) are left alone."""
-    clip: float = 1.0
+    clip: Annotated[Number, between(1e-6, 1e9)] = 1.0
     """Largest norm of the gradient."""
-    average: float = 0.99
+    average: Annotated[Number, between(0.0, 0.999999)] = 0.99
     """Decay of the moving average of the weights (EMA), which is validated and exported; 0 takes the weights themselves."""
-    codebooks: tuple[float, ...] = ()
+    codebooks: tuple[Annotated[Number, Field(gt=0)], ...] = ()
     """How much the loss of each codebook counts, beside the others; empty: all the same."""
-    guide: float = 0.0
-    """How much it counts what the layer `guide_layer` knows of bar, beat, chord and key (guides.py), which the clips'
-    sidecars must tell; 0: not at all."""
-    guide_layer: int = 2
-    """Counted from 1."""
-    precision: str = "float16"
+    precision: Literal["float32", "bfloat16", "float16"] = "float16"
     """float32, bfloat16 or float16 (autocast; float16 scales the loss)."""
-    compile: bool = False
+    compile: Flag = False
     """torch.compile: minutes at the start, faster steps."""
-    checkpoint_layers: bool = False
+    checkpoint_layers: Flag = False
     """Recompute every layer in the backward pass instead of keeping it: a third more work, far less memory."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch"):
-            whole(f"optimisation.{name}", getattr(self, name), low=1)
-        for name in ("micro_batch", "warmup"):
-            whole(f"optimisation.{name}", getattr(self, name), low=0)
-        choice("optimisation.optimiser", self.optimiser, ("adamw", "dadaptation", "muon"))
-        choice("optimisation.precision", self.precision, PRECISIONS)
-        number("optimisation.learning_rate", self.learning_rate, low=0.0, high=10.0)
-        number("optimisation.floor", self.floor, low=0.0, high=1.0)
-        number("optimisation.weight_decay", self.weight_decay, low=0.0, high=1.0)
-        number("optimisation.clip", self.clip, low=1e-6, high=1e9)
-        number("optimisation.guide", self.guide, low=0.0, high=100.0)
-        whole("optimisation.guide_layer", self.guide_layer, low=1)
-        if any(not weight > 0 for weight in self.codebooks):
-            raise InputError(f"optimisation.codebooks is {list(self.codebooks)}: weights are above 0")
-        number("optimisation.average", self.average, low=0.0, high=0.999999)
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise InputError(f"optimisation.betas is {list(self.betas)}: it must be two numbers from 0 to below 1")
         if self.optimiser != "dadaptation" and self.learning_rate > 0.1:
             raise InputError(
                 f"optimisation.learning_rate is {self.learning_rate:g}: that is meant for the optimiser dadaptation"
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Every:
     """How often things happen, in steps."""
 
-    log: int = 50
+    log: PositiveInt = 50
     """The losses are read: the only points where the host waits for the device."""
-    validate: int = 1000
-    checkpoint: int = 1000
-    samples: int = 10_000
+    validate: PositiveInt = 1000
+    checkpoint: PositiveInt = 1000
+    samples: PositiveInt = 10_000
     """Audio of a few held-out captions goes to TensorBoard."""
-    keep: int = 2
+    keep: PositiveInt = 2
     """Checkpoints kept, the newest."""
 
-    def __post_init__(self) -> None:
-        for name in ("log", "validate", "checkpoint", "samples", "keep"):
-            whole(f"every.{name}", getattr(self, name), low=1)
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class LMRecipe:
     """All of a training run."""
 
-    start: Start = field(default_factory=Start)
+    start: Initialization = field(default_factory=Initialization)
     shape: Shape = field(default_factory=Shape)
     text: Text = field(default_factory=Text)
     data: Data = field(default_factory=Data)
     dropout: Dropout = field(default_factory=Dropout)
     optimisation: Optimisation = field(default_factory=Optimisation)
+    auxiliary_losses: AuxiliaryLosses = field(default_factory=AuxiliaryLosses)
     every: Every = field(default_factory=Every)
-    seed: int = 0
-    export: str = "float32"
+    seed: NonNegativeInt = 0
+    export: Literal["float32", "float16"] = "float32"
     """How the weights are stored in the end: float32 or float16."""
 
     def __post_init__(self) -> None:
-        whole("seed", self.seed, low=0)
-        choice("export", self.export, STORED)
         batch, lanes = self.optimisation.batch, self.data.lanes
         if batch % lanes:
             raise InputError(f"optimisation.batch is {batch}: data.lanes ({lanes}) must divide it")

@@ -1,11 +1,11 @@
-"""What is trained, and its loss: codes, text and melody -> cross-entropy of every codebook (paper section 2.4)."""
+"""The module that is trained: codes, text and melody -> cross-entropy of every codebook (paper section 2.4)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import nn
@@ -15,17 +15,28 @@ from musicgen import chroma
 from musicgen.conditioners.condition import Condition, join
 from musicgen.conditioners.text import T5Conditioner
 from musicgen.model import MusicGen
-from musicgen.training.lm.batches import Batch
-from musicgen.training.lm.guides import Guide, Places
+from musicgen.training.lm.auxiliary_losses import REGISTRY, AuxiliaryLoss
+from musicgen.training.lm.config import AuxiliaryLosses
+from musicgen.training.lm.dataloader import Batch
 
 _IGNORED = -100
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """A batch as the network takes it, on its device. sequence: int64 [B, K, S + 1], special where nothing is known;
-    steps: int64 [K, T], which of them predict the codes; ids, real: the text's tokens [B, L] and their mask; absent: bool [B],
-    rows without text; melody: [B, frames] or None; places: of the guide, or None."""
+    """A batch as tensors.
+
+    Attributes:
+        sequence: int64 [B, K, S + 1] of pattern steps, the special token where there is no code.
+        steps: int64 [K, T], the step in which each code is predicted.
+        ids: int64 [B, L], text tokens.
+        real: bool [B, L], False at padding.
+        absent: bool [B], rows without text.
+        melody: int64 [B, chroma frames], or None.
+        auxiliary_targets: name of an auxiliary loss -> float32 [B, T, width].
+        known: bool [B, T], the frames that auxiliary losses count: no padding, no rows without text, where at first
+            nothing can be known of a position.
+    """
 
     sequence: torch.Tensor
     steps: torch.Tensor
@@ -33,47 +44,49 @@ class Inputs:
     real: torch.Tensor
     absent: torch.Tensor
     melody: torch.Tensor | None
-    places: Places | None
+    auxiliary_targets: dict[str, torch.Tensor]
+    known: torch.Tensor
 
     def to(self, device: torch.device) -> Inputs:
-        melody = None if self.melody is None else self.melody.to(device)
-        places = None if self.places is None else self.places.to(device)
-        parts = (self.sequence, self.steps, self.ids, self.real, self.absent)
-        sequence, steps, ids, real, absent = (part.to(device) for part in parts)
-        return Inputs(sequence, steps, ids, real, absent, melody, places)
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, torch.Tensor)
+        }
+        targets = {name: value.to(device) for name, value in self.auxiliary_targets.items()}
+        return replace(self, **moved, auxiliary_targets=targets)
 
     def counts(self, special: int) -> torch.Tensor:
-        """int64 [K]: how many codes are predicted."""
+        """int64 [K]: how many codes of each codebook are predicted."""
         return (self.sequence[:, :, 1:] != special).sum(dim=(0, 2))
 
 
 class Losses(NamedTuple):
-    """Sums: codes, the cross-entropies of every codebook, float32 [K]; guide, float32 [guides.KINDS], or None without one."""
+    """Sums over a batch. codes: cross-entropy of every codebook, float32 [K]; auxiliary: name -> float32 [terms]."""
 
     codes: torch.Tensor
-    guide: torch.Tensor | None
+    auxiliary: dict[str, torch.Tensor]
 
 
 class Network(nn.Module):
     """The parts of a MusicGen model that learn. The text encoder is among its parameters only where it learns too."""
 
-    def __init__(self, model: MusicGen, *, train_text: bool, guide_layer: int = 0) -> None:
-        """guide_layer: counted from 1, 0 for none."""
+    def __init__(self, model: MusicGen, *, train_text: bool, auxiliary: AuxiliaryLosses | None = None) -> None:
+        """auxiliary: those of the recipe; None for none."""
         super().__init__()
         assert isinstance(model.text, T5Conditioner)
         self.lm = model.lm
         self.text_projection = model.text.projection
         self.melody_projection = None if model.melody is None else model.melody.projection
         self.encoder = model.text.encoder if train_text else None
-        self.guide = Guide(model.lm.config.dim) if guide_layer else None
-        self._guide_layer = guide_layer
-        # In tuples: known, but no part of this module's state.
+        active = {} if auxiliary is None else auxiliary.active()
+        self.auxiliary = nn.ModuleDict({name: REGISTRY[name](model.lm.config.dim) for name in active})
+        self._layers = {name: options.layer for name, options in active.items()}
+        # In tuples, so that they are not submodules.
         self._model = (model,)
         self._text = (model.text,)
         self.special = model.lm.config.special_token
 
     def inputs(self, batch: Batch, max_tokens: int) -> Inputs:
-        """On the CPU."""
+        """A batch as the inputs of `forward`, on the CPU; texts are cut at `max_tokens`."""
         text = self._text[0]
         frames = torch.arange(batch.codes.shape[2])
         codes = batch.codes.masked_fill(frames >= batch.lengths[:, None, None], self.special)
@@ -81,14 +94,11 @@ class Network(nn.Module):
         sequence = layout.build(codes, self.special)
         ids, real = text.tokens(batch.texts, max_tokens)
         absent = torch.tensor([not one for one in batch.texts])
-        places = None
-        if batch.facts is not None:
-            # Without a text nothing can be known of a place at first.
-            places = Places(batch.facts, (frames < batch.lengths[:, None]) & ~absent[:, None])
-        return Inputs(sequence, layout.steps, ids, real, absent, batch.melody, places)
+        known = (frames < batch.lengths[:, None]) & ~absent[:, None]
+        return Inputs(sequence, layout.steps, ids, real, absent, batch.melody, batch.auxiliary_targets, known)
 
     def to_device(self, device: torch.device) -> None:
-        """Move what is no part of the module's state too."""
+        """Move the frozen text encoder, which is not a submodule."""
         self._text[0].encoder.to(device)
 
     def forward(self, inputs: Inputs) -> Losses:
@@ -98,31 +108,31 @@ class Network(nn.Module):
         condition = text.condition(states, inputs.real, inputs.absent)
         melody = None if inputs.melody is None else self._melody(inputs.melody)
         conditions = join(condition, melody, cross_attention=self.lm.config.cross_attention)
-        with self._watched() as seen:
+        with self._hidden_states() as hidden:
             logits = self.lm(inputs.sequence[:, :, :-1], conditions, predicting=inputs.steps)
-        targets = inputs.sequence.gather(2, inputs.steps.expand(len(inputs.sequence), -1, -1))
-        targets = targets.masked_fill(targets == self.special, _IGNORED)
-        losses = F.cross_entropy(
-            logits.flatten(0, 2).float(), targets.flatten(), ignore_index=_IGNORED, reduction="none"
-        )
-        guided = None
-        if self.guide is not None and inputs.places is not None:
-            # The states that predict a frame's first code are to know its place.
-            guided = self.guide(seen[0][:, conditions.prefix_length + inputs.steps[0] - 1], inputs.places)
-        return Losses(losses.view_as(targets).sum(dim=(0, 2)), guided)
+        codes = inputs.sequence.gather(2, inputs.steps.expand(len(inputs.sequence), -1, -1))
+        codes = codes.masked_fill(codes == self.special, _IGNORED)
+        losses = F.cross_entropy(logits.flatten(0, 2).float(), codes.flatten(), ignore_index=_IGNORED, reduction="none")
+        auxiliary = {}
+        for name, targets in inputs.auxiliary_targets.items():
+            # The states that predict a frame's first codebook.
+            states = hidden[name][:, conditions.prefix_length + inputs.steps[0] - 1]
+            auxiliary[name] = cast(AuxiliaryLoss, self.auxiliary[name])(states, targets, inputs.known)
+        return Losses(losses.view_as(codes).sum(dim=(0, 2)), auxiliary)
 
     @contextmanager
-    def _watched(self) -> Iterator[list[torch.Tensor]]:
-        """Inside, what the guided layer gives is kept in the list."""
-        seen: list[torch.Tensor] = []
-        if self.guide is None:
-            yield seen
-            return
-        hook = self.lm.blocks[self._guide_layer - 1].register_forward_hook(lambda *call: seen.append(call[2]))
-        try:
-            yield seen
-        finally:
-            hook.remove()
+    def _hidden_states(self) -> Iterator[dict[str, torch.Tensor]]:
+        """Inside, the outputs of the layers that auxiliary losses read are kept: name of the loss -> [B, P + S, D]."""
+        hidden: dict[str, torch.Tensor] = {}
+
+        def keep(name: str) -> Callable[..., None]:
+            return lambda *call: hidden.__setitem__(name, call[2])
+
+        with ExitStack() as hooks:
+            for name, layer in self._layers.items():
+                hook = self.lm.blocks[layer - 1].register_forward_hook(keep(name))
+                hooks.callback(hook.remove)
+            yield hidden
 
     def _melody(self, classes: torch.Tensor) -> Condition:
         """Pitch classes [B, frames], -1 without melody. Its null is class 0 in every frame, as at inference."""

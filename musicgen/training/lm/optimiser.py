@@ -1,9 +1,7 @@
-"""AdamW, D-Adaptation or Muon, the schedule of the learning rate, the moving average of the weights (paper section 3.2)."""
+"""AdamW, D-Adaptation or Muon, and the schedule of the learning rate (paper section 3.2)."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,11 +10,12 @@ from torch import nn
 from transformers.models.t5.modeling_t5 import T5Block
 
 from musicgen.training.lm.config import Optimisation
+from musicgen.training.trainer import cosine_decay
 from musicgen.transformer import Block
 
 
 def optimiser(network: nn.Module, options: Optimisation) -> torch.optim.Optimizer:
-    """Weight decay for matrices only."""
+    """The optimiser of the parameters that require gradients, with weight decay for matrices only."""
     betas = (options.betas[0], options.betas[1])
     if options.optimiser == "muon":
         return Muon(network, options.learning_rate, options.weight_decay, betas)
@@ -34,8 +33,8 @@ def optimiser(network: nn.Module, options: Optimisation) -> torch.optim.Optimize
 class Muon(torch.optim.Optimizer):
     """Muon (Jordan et al. 2024) for the matrices inside the transformers, AdamW for tables, heads and vectors.
 
-    Muon's steps are scaled to the size of AdamW's (Liu et al. 2025, "Muon is scalable for LLM training", section 2.2), so
-    both take the same learning rate. The two of PyTorch do the work, on groups and states that are kept here as one.
+    Muon's updates are scaled to the RMS of AdamW's (Liu et al. 2025, "Muon is scalable for LLM training", section 2.2), so both
+    use one learning rate. PyTorch's two optimisers make the steps; their groups and states are combined here.
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class Muon(torch.optim.Optimizer):
         self._share()
 
     def _share(self) -> None:
-        """Give the two parts the groups and the states that lie here."""
+        """Make the two optimisers use the combined groups and state."""
         groups = iter(self.param_groups)
         for part in self._parts:
             part.param_groups = [next(groups) for _ in part.param_groups]
@@ -81,46 +80,9 @@ class Muon(torch.optim.Optimizer):
             part.step()
 
 
-def rate(options: Optimisation, step: int) -> float:
-    """The learning rate of step `step` (from 0): linear warm-up, then a cosine down to the floor at the last step."""
+def learning_rate(options: Optimisation, step: int) -> float:
+    """The learning rate of step `step` (from 0): linear warm-up, then cosine decay to the floor at the last step."""
     if step < options.warmup:
         return options.learning_rate * (step + 1) / options.warmup
     share = (step - options.warmup) / max(1, options.steps - options.warmup)
-    return options.learning_rate * (options.floor + (1 - options.floor) * (1 + math.cos(math.pi * share)) / 2)
-
-
-class Average:
-    """The moving average of the parameters that learn, shard by shard where they are sharded."""
-
-    def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
-        self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
-        self.decay = decay
-        self.values = [parameter.detach().clone() for parameter in self.parameters]
-        self._kept: list[torch.Tensor] = []
-
-    @torch.no_grad()
-    def update(self) -> None:
-        """After a step."""
-        if self.decay:
-            torch._foreach_lerp_(self.values, [p.detach() for p in self.parameters], 1 - self.decay)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"values": self.values}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for ours, theirs in zip(self.values, state["values"], strict=True):
-            ours.copy_(theirs)
-
-    @torch.no_grad()
-    def __enter__(self) -> None:
-        """Inside, the parameters are their average."""
-        if self.decay:
-            self._kept = [parameter.detach().clone() for parameter in self.parameters]
-            for parameter, value in zip(self.parameters, self.values, strict=True):
-                parameter.copy_(value)
-
-    @torch.no_grad()
-    def __exit__(self, *_: object) -> None:
-        for parameter, value in zip(self.parameters, self._kept, strict=bool(self._kept)):
-            parameter.copy_(value)
-        self._kept = []
+    return options.learning_rate * cosine_decay(share, options.floor)

@@ -1,7 +1,7 @@
-"""Audio files -> shards of tokens.
+"""Preprocessing: audio files -> token shards.
 
-Every file is read, mixed to the model's channels, cut into pieces of two minutes at most and encoded. Files that cannot be
-used are named in the log and in the index, and counted. The folder appears whole or not at all.
+Every file is decoded, mixed to the model's channels, split into segments of at most two minutes and encoded. Files that cannot
+be used are listed in the log and in the index. The folder is written atomically.
 """
 
 from __future__ import annotations
@@ -36,14 +36,29 @@ logger = logging.getLogger(__name__)
 
 AnyTokenizer = EncodecTokenizer | DacTokenizer | StereoTokenizer
 
-PIECE_SECONDS = 120
+SEGMENT_SECONDS = 120
 SHARD_CLIPS = 256
 VALIDATION_SHARE = 10
-"""At most one clip in so many is held out."""
+"""At most one clip in this many is held out."""
 
 
 def prepare(data: Data, folder: Path, tokenizer: AnyTokenizer, melody: str, seed: int, device: torch.device) -> Index:
-    """Write the shards of `data.path` into the new folder `folder`. melody: "none", "mix" or "separated"."""
+    """Write the token shards of `data.path`.
+
+    Args:
+        data: The recipe's data section.
+        folder: Of the shards; it must not exist.
+        tokenizer: The audio tokeniser, on `device`.
+        melody: "none", "mix" or "separated": what the pitch classes are computed from.
+        seed: Shuffles the clips and chooses those held out.
+        device: Of the tokeniser and the source separation.
+
+    Returns:
+        The index of the shards.
+
+    Raises:
+        InputError: There is no music, too little of it can be used, or the folder cannot be written.
+    """
     if not data.path:
         raise InputError(f"{folder} holds no tokens, and data.path names no music to make them from")
     entries = read(Path(data.path))
@@ -55,8 +70,8 @@ def prepare(data: Data, folder: Path, tokenizer: AnyTokenizer, melody: str, seed
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        made = _Made(_Maker(tokenizer, melody, device), data.workers)
-        # Small collections too get a shard for every lane.
+        made = _SampleSource(_SampleMaker(tokenizer, melody, device), data.workers)
+        # Every lane needs a shard, also with few clips.
         clips = max(1, min(SHARD_CLIPS, (len(entries) - held_out) // data.lanes))
         with tqdm(total=len(entries), desc="tokens", unit="clip", disable=None) as bar:
             valid = _write(temporary, "valid", made.samples(entries[:held_out], bar), clips)
@@ -92,10 +107,10 @@ def prepare(data: Data, folder: Path, tokenizer: AnyTokenizer, melody: str, seed
     return index
 
 
-class _Made:
-    """The samples of many entries, in order; counts frames and keeps the reasons of what is not used."""
+class _SampleSource:
+    """Encodes entries, in order, in this process or several; counts frames and collects the files that cannot be used."""
 
-    def __init__(self, maker: _Maker, workers: int) -> None:
+    def __init__(self, maker: _SampleMaker, workers: int) -> None:
         self.maker, self.workers = maker, workers
         self.failed: list[str] = []
         self.frames = 0
@@ -119,23 +134,23 @@ class _Made:
             yield from pool.map(_in_worker, entries, chunksize=4)
 
 
-_worker: list[_Maker] = []
-"""In a worker process, its maker."""
+_worker: list[_SampleMaker] = []
+"""In a worker process, its sample maker."""
 
 
 def _start_worker(config: dict[str, Any], state: dict[str, Any], stereo: bool, melody: str, device: str) -> None:
     torch.set_num_threads(1)
     mono = load_tokenizer(config, {name: torch.from_numpy(array) for name, array in state.items()}, "the tokeniser")
     tokenizer = (StereoTokenizer(mono) if stereo else mono).to(device)
-    _worker.append(_Maker(tokenizer, melody, torch.device(device)))
+    _worker.append(_SampleMaker(tokenizer, melody, torch.device(device)))
 
 
 def _in_worker(entry: Entry) -> list[tuple[str, Sample]] | InputError:
     return _worker[0].make(entry)
 
 
-class _Maker:
-    """Entries -> samples."""
+class _SampleMaker:
+    """Reads and encodes one entry."""
 
     def __init__(self, tokenizer: AnyTokenizer, melody: str, device: torch.device) -> None:
         self.tokenizer = tokenizer
@@ -144,19 +159,19 @@ class _Maker:
         self.separator = DemucsSeparator(device) if melody == "separated" else None
 
     def portable(self) -> tuple[dict[str, Any], dict[str, Any], bool, str, str]:
-        """What `_start_worker` makes the same of in another process: networks with weight norm cannot be pickled."""
+        """Arguments of `_start_worker`, because networks with weight norm cannot be pickled."""
         stereo = isinstance(self.tokenizer, StereoTokenizer)
         network = (self.tokenizer.mono if isinstance(self.tokenizer, StereoTokenizer) else self.tokenizer).model
         state = {name: tensor.cpu().numpy() for name, tensor in network.state_dict().items()}
         return network.config.to_dict(), state, stereo, self.melody, str(self.device)
 
     def make(self, entry: Entry) -> list[tuple[str, Sample]] | InputError:
-        """The pieces of one file under their keys, or why it cannot be used."""
+        """The segments of one file with their keys, or the error if it cannot be used."""
         try:
             recording = self._read(entry.path)
             if recording.duration * float(frame_rate(self.tokenizer)) < 1:
                 raise InputError(f"{entry.path}: {recording.duration:.3f} s long, shorter than one frame")
-            return list(self._pieces(entry, recording, entry.metadata()))
+            return list(self._segments(entry, recording, entry.metadata()))
         except InputError as error:
             return error
 
@@ -166,9 +181,9 @@ class _Maker:
             return audio.read(path, channels=self.tokenizer.channels, rate=self.tokenizer.sample_rate)
         return audio.read(path)
 
-    def _pieces(self, entry: Entry, recording: Audio, metadata: dict[str, Any]) -> Iterator[tuple[str, Sample]]:
+    def _segments(self, entry: Entry, recording: Audio, metadata: dict[str, Any]) -> Iterator[tuple[str, Sample]]:
         wave = recording.with_channels(self.tokenizer.channels).resampled(self.tokenizer.sample_rate).wave
-        length = PIECE_SECONDS * self.tokenizer.sample_rate
+        length = SEGMENT_SECONDS * self.tokenizer.sample_rate
         classes = self._classes(recording, -(-wave.shape[1] // self.tokenizer.hop))
         name = entry.path.stem.replace(".", "_")
         for number, part in enumerate(wave.split(length - length % self.tokenizer.hop, dim=1)):
@@ -178,7 +193,7 @@ class _Maker:
             yield f"{name}-{number}", Sample(codes, cut, metadata)
 
     def _classes(self, recording: Audio, num_frames: int) -> np.ndarray | None:
-        """uint8 [num_frames]: the pitch class around every frame."""
+        """uint8 [num_frames], the strongest pitch class around every frame; None without melody."""
         if self.melody == "none":
             return None
         heard = recording if self.separator is None else self.separator(recording)
@@ -189,7 +204,7 @@ class _Maker:
 
 
 def _write(folder: Path, name: str, samples: Iterator[tuple[str, Sample]], clips: int) -> dict[str, int]:
-    """Shards of `clips` clips each; their names and numbers of clips."""
+    """Write shards of `clips` clips. Returns name -> number of clips."""
     counts: dict[str, int] = {}
     writer = None
     try:

@@ -1,11 +1,9 @@
-"""Shards of tokens: WebDataset tar files and their index, written once, read from disk or object storage.
+"""Token shards: WebDataset tar files and their index, on disk or in object storage.
 
-    index.json          what the tokens were made with; clips a shard; the clips held out; the files not used, with reasons
-    train-00000.tar     KEY.codes.npy int16 [K, T]; KEY.chroma.npy uint8 [T], the pitch class that is heard around each frame
-                        (for melody models); KEY.json, the clip's metadata
-    valid-00000.tar     the same, of the clips held out
-
-It knows nothing of batches.
+index.json          the tokeniser; clips in each shard; the files that could not be used, with reasons
+train-00000.tar     KEY.codes.npy int16 [K, T]; KEY.chroma.npy uint8 [T], the strongest pitch class around each frame
+                    (for melody models); KEY.json, the clip's metadata
+valid-00000.tar     the same, of the clips held out
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ INDEX = "index.json"
 
 @dataclass(frozen=True)
 class Sample:
-    """One clip. codes: int16 [K, T]; chroma: uint8 [T] or None; metadata: its fields."""
+    """One clip. codes: int16 [K, T]; chroma: uint8 [T] pitch classes, or None; metadata: its JSON."""
 
     codes: np.ndarray
     chroma: np.ndarray | None
@@ -36,7 +34,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Index:
-    """What a folder of shards holds. rate: frames a second, as "numerator/denominator"."""
+    """The contents of a folder of shards. rate: frames a second, as "numerator/denominator"."""
 
     tokenizer: str
     num_codebooks: int
@@ -45,10 +43,10 @@ class Index:
     channels: int
     melody: str
     train: dict[str, int] = field(default_factory=dict)
-    """Clips of every shard."""
+    """Shard -> number of clips."""
     valid: dict[str, int] = field(default_factory=dict)
     frames: int = 0
-    """Of all clips trained on."""
+    """T, summed over the training clips."""
     not_used: list[str] = field(default_factory=list)
 
     def text(self) -> str:
@@ -56,7 +54,7 @@ class Index:
 
 
 def read_index(folder: str) -> Index | None:
-    """The index of a folder or URL, None where there is none."""
+    """The index of a folder or URL, None if there is none; raises InputError if it is damaged."""
     url = f"{folder.rstrip('/')}/{INDEX}"
     try:
         with fsspec.open(url, "rb") as file:
@@ -68,7 +66,7 @@ def read_index(folder: str) -> Index | None:
 
 
 def read_shard(url: str, expected: int) -> list[Sample]:
-    """All clips of a shard."""
+    """All clips of a shard; raises InputError if it is damaged or has another number than `expected`."""
     samples: list[Sample] = []
     try:
         with fsspec.open(url, "rb") as stream:
@@ -83,7 +81,7 @@ def read_shard(url: str, expected: int) -> list[Sample]:
 
 
 def encoded(key: str, sample: Sample) -> dict[str, Any]:
-    """A clip as webdataset's TarWriter takes it."""
+    """A clip in the form that webdataset's TarWriter writes."""
     values: dict[str, Any] = {
         "__key__": key,
         "codes.npy": _npy(sample.codes),

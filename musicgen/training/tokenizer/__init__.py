@@ -1,6 +1,6 @@
 """Training of audio tokenisers: recipe + audio -> a folder that transformers' EncodecModel (or DacModel) loads.
 
-    data (crops) -> encodec | dac (around quantiser) -> losses, balance -> loop (steps, checkpoints, the exported folder)
+    data (crops) -> encodec | dac, quantiser -> losses, loss_balancer -> train_step -> trainer (validation, checkpoints, export)
 
-It knows nothing of language models: they meet the exported folder only.
+Language models use the exported folder only.
 """

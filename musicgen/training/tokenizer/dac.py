@@ -1,7 +1,7 @@
-"""The Descript audio codec as it is trained (Kumar et al. 2023): transformers' network and its own quantiser losses.
+"""A trainable Descript audio codec (Kumar et al. 2023): transformers' network with its own quantiser losses.
 
-Beside EnCodec for the comparison of the paper's table A.3. DAC looks its codes up by angle in a narrow space and learns the
-codebooks by gradient, so nothing of quantiser.py is needed. It knows nothing of the losses on the waveform.
+For the comparison with EnCodec in the paper's table A.3. DAC looks codes up by cosine similarity in a low-dimensional space and
+trains its codebooks by gradient, so quantiser.py is not used.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from transformers.models.dac.modeling_dac import DacResidualUnit
 
 from musicgen.tokenizer import DacTokenizer
 from musicgen.training.tokenizer.config import Quantisation, Shape
-from musicgen.training.tokenizer.initial import keep_levels
+from musicgen.training.tokenizer.weight_initialization import variance_preserving_init
 
 COMMITMENT = 0.25
 """Weight of the commitment loss beside the codebook loss's 1 (Kumar et al. 2023, appendix A)."""
 RESIDUAL_LEVEL = 0.1
-"""Of a residual unit beside what it is added to, at the start."""
+"""Initial scale of a residual branch."""
 
 
 class DacTrainer(nn.Module):
-    """A trainable DAC. All it learns are parameters, the codebooks too."""
+    """A trainable DAC. The codebooks are parameters."""
 
-    vectors_to_start = 0
-    """Gradient finds the codebooks: no k-means."""
+    num_init_vectors = 0
+    """The codebooks are trained by gradient, without k-means."""
 
     def __init__(self, shape: Shape, quantisation: Quantisation) -> None:
         super().__init__()
@@ -47,16 +47,18 @@ class DacTrainer(nn.Module):
             )
         )
         self.network.apply_weight_norm()
-        keep_levels(self.network)
+        variance_preserving_init(self.network)
         with torch.no_grad():
             for unit in self.network.modules():
-                if isinstance(unit, DacResidualUnit):  # three a stride: at full level their sum would grow eightfold
+                if isinstance(
+                    unit, DacResidualUnit
+                ):  # three for each stride: without the scale their sum would grow eightfold
                     unit.conv2.weight = RESIDUAL_LEVEL * unit.conv2.weight
-        # Its training mode only adds quantiser dropout, drawn from the global random stream: all codebooks are always on.
+        # Training mode would only add quantiser dropout, from the global generator; MusicGen's tokeniser has none.
         self.network.eval()
 
     def compile(self, *args: Any, **options: Any) -> None:
-        """Fuse the encoder's and the decoder's operations. Takes torch.compile's arguments."""
+        """torch.compile encoder and decoder. Takes torch.compile's arguments."""
         self.network.encoder.compile(*args, fullgraph=True, dynamic=False, **options)
         self.network.decoder.compile(*args, fullgraph=True, dynamic=False, **options)
 
@@ -67,7 +69,7 @@ class DacTrainer(nn.Module):
     def forward(
         self, waves: torch.Tensor, _generator: torch.Generator, *, quantise: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Waves [B, 1, T] -> their reconstruction and the penalty to add to the loss (codebooks and commitment)."""
+        """Waves [B, 1, T] -> reconstruction [B, 1, T], and the weighted codebook and commitment losses."""
         latents = self.encode(waves)
         penalty = latents.new_zeros(())
         if quantise:
@@ -78,15 +80,15 @@ class DacTrainer(nn.Module):
         # Odd strides lose a few samples at the end.
         return F.pad(made, (0, waves.shape[-1] - made.shape[-1])), penalty
 
-    def start(self, latents: torch.Tensor, generator: torch.Generator) -> None:
-        """Nothing to set."""
+    def initialize_codebooks(self, latents: torch.Tensor, generator: torch.Generator) -> None:
+        """Not needed: see `num_init_vectors`."""
 
     @torch.no_grad()
     def tokenizer(self) -> DacTokenizer:
-        """What the rest of the package would load from `save`'s folder; on the CPU."""
-        with torch.random.fork_rng(devices=[]):  # its initial weights are drawn, and not kept
+        """The tokeniser that loading `save`'s folder gives, on the CPU."""
+        with torch.random.fork_rng(devices=[]):  # its initial weights are replaced below
             model = DacModel(self.network.config)
-        # Published DAC folders hold plain weights, and so does transformers' class: no weight norm.
+        # Published DAC folders and transformers' class have plain weights without weight norm.
         for name, tensor in model.state_dict().items():
             owner, _, leaf = name.rpartition(".")
             tensor.copy_(getattr(self.network.get_submodule(owner), leaf))

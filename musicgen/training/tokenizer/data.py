@@ -1,8 +1,8 @@
-"""Audio files -> random crops, from memory.
+"""The data of a tokeniser: audio files -> random crops, from memory.
 
-All audio lies as one int16 tensor, on the device that trains: a batch is one gather, and no worker, queue or copy stands
-between two steps. Every channel is an example of its own, as MusicGen's stereo models use a mono tokeniser (Copet et al.
-2023, section 4.3). Files that cannot be read are counted and named. It knows nothing of tokenisers.
+All audio is one int16 tensor on the training device: a batch is one gather, without workers or copies between steps. Every
+channel is an example of its own, because MusicGen's stereo models use a mono tokeniser (Copet et al. 2023, section 4.3). Files
+that cannot be read are listed.
 """
 
 from __future__ import annotations
@@ -28,9 +28,15 @@ READERS = 4
 
 
 @dataclass(frozen=True)
-class Corpus:
-    """What a run learns from. pool: the crops' source; held_out: (name, float32 [T]) for validation; failed: a line for
-    each file that could not be used; left_out: how many did not fit the memory limit."""
+class AudioData:
+    """The audio of a run.
+
+    Attributes:
+        pool: Training crops.
+        held_out: (name, float32 [T]) for validation.
+        failed: A line for each file that could not be used.
+        left_out: Files beyond the memory limit.
+    """
 
     pool: CropPool
     held_out: list[tuple[str, torch.Tensor]]
@@ -39,10 +45,10 @@ class Corpus:
 
 
 class CropPool:
-    """Tracks of audio end to end, and crops at random places: every possible crop is equally likely."""
+    """Concatenated tracks, and crops at random positions: every possible crop is equally likely."""
 
     def __init__(self, tracks: list[torch.Tensor], crop: int) -> None:
-        """tracks: int16 [T] each; a track shorter than `crop` samples is filled up with silence."""
+        """tracks: int16 [T] each; those shorter than `crop` samples are padded with silence."""
         if not tracks:
             raise InputError("no audio to train on: every file is held out, unreadable or over the memory limit")
         tracks = [torch.nn.functional.pad(track, (0, max(0, crop - len(track)))) for track in tracks]
@@ -50,7 +56,7 @@ class CropPool:
         self.crop = crop
         self.samples = torch.cat(tracks)
         self._begins = lengths.cumsum(0) - lengths
-        # The last of the crops' starts that lie in each track or before it, counted from 1.
+        # Cumulative number of possible crop positions.
         self._starts = (lengths - crop + 1).cumsum(0)
         self._offsets = torch.arange(crop)
         self.num_starts = int(self._starts[-1])
@@ -62,11 +68,11 @@ class CropPool:
         return self
 
     def draw(self, batch: int, gain_db: float, generator: torch.Generator) -> torch.Tensor:
-        """float32 [batch, 1, crop], each turned down by 0 to `gain_db` dB. Nothing here waits for the device."""
+        """Random crops, float32 [batch, 1, crop], attenuated by 0 to `gain_db` dB. Does not synchronise with the device."""
         device = self.samples.device
         start = torch.randint(self.num_starts, (batch,), generator=generator, device=device)
         track = torch.searchsorted(self._starts, start, right=True)
-        # The start's number less those of earlier tracks is its place in its own.
+        # The index among all positions minus those of earlier tracks.
         earlier = torch.where(track > 0, self._starts[track - 1], 0)
         place = self._begins[track] + start - earlier
         waves = self.samples[place[:, None] + self._offsets].float() / SCALE
@@ -74,11 +80,21 @@ class CropPool:
         return (waves * gain)[:, None]
 
 
-def load(data: Data, sample_rate: int, crop: int, seed: int) -> Corpus:
-    """Read all audio that `data` names, at `sample_rate` Hz; crop in samples."""
+def load(data: Data, sample_rate: int, crop: int, seed: int) -> AudioData:
+    """Read the audio of `data.path`.
+
+    Args:
+        data: The recipe's data section.
+        sample_rate: Hz.
+        crop: Samples of a crop.
+        seed: Chooses the files held out.
+
+    Raises:
+        InputError: Too few files can be used.
+    """
     files = find(Path(data.path))
     random.Random(seed).shuffle(files)
-    # A recording's channels never part: the split is by file.
+    # By file, so that the channels of a recording are in one split.
     num_held_out = min(data.validation_files, len(files) // 4)
     if num_held_out == 0:
         raise InputError(f"{data.path}: {len(files)} audio files: at least 4 are needed, one of them for validation")
@@ -103,7 +119,7 @@ def load(data: Data, sample_rate: int, crop: int, seed: int) -> Corpus:
     left_out = len(files) - len(failed) - len(held_out) - used
     if left_out:
         logger.warning("%d files left out: data.max_gigabytes is %g", left_out, data.max_gigabytes)
-    return Corpus(CropPool(tracks, crop), held_out, failed, left_out)
+    return AudioData(CropPool(tracks, crop), held_out, failed, left_out)
 
 
 def _read_all(files: list[Path], sample_rate: int) -> Iterator[tuple[Path, list[torch.Tensor] | InputError]]:
@@ -114,7 +130,7 @@ def _read_all(files: list[Path], sample_rate: int) -> Iterator[tuple[Path, list[
             return error
 
     with ThreadPoolExecutor(READERS) as executor:
-        # In pieces: a reader may run ahead of the memory limit by a few files only.
+        # In parts: readers may exceed the memory limit by a few files only.
         for start in range(0, len(files), 4 * READERS):
             piece = files[start : start + 4 * READERS]
             yield from zip(piece, executor.map(one, piece), strict=True)

@@ -1,7 +1,7 @@
 """The multi-scale STFT discriminator and its losses (Défossez et al. 2022, section 3.4 and appendix A.1).
 
-Each scale sees the complex spectrogram of another window as a picture [real | imaginary, frames, bins] and says, place by
-place, how real it looks. It knows nothing of tokenisers.
+Each scale is a convolutional network on a complex spectrogram [real | imaginary, frames, bins] with its own window, and returns
+logits for every position.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
 SLOPE = 0.2
-"""Of the leaky ReLUs, below 0."""
+"""Negative slope of the leaky ReLUs."""
 
-Judgement = list[list[torch.Tensor]]
-"""A scale: its activations in order, the last one its verdict."""
+Activations = list[list[torch.Tensor]]
+"""For each scale the activations of its layers; the last are the logits."""
 
 
 class Scale(nn.Module):
@@ -27,7 +27,7 @@ class Scale(nn.Module):
         super().__init__()
         self.register_buffer("window", torch.hann_window(window))
         layers = [_convolution(2, filters, (3, 9), (1, 1), 1)]
-        # Frames further and further apart, half as many bins each time.
+        # Dilated over frames, strided over bins.
         layers += [_convolution(filters, filters, (3, 9), (1, 2), dilation) for dilation in (1, 2, 4)]
         layers += [_convolution(filters, filters, (3, 3), (1, 1), 1), _convolution(filters, 1, (3, 3), (1, 1), 1)]
         self.layers = nn.ModuleList(layers)
@@ -52,11 +52,11 @@ class Discriminator(nn.Module):
         super().__init__()
         self.scales = nn.ModuleList(Scale(window, filters) for window in windows)
 
-    def forward(self, waves: torch.Tensor) -> Judgement:
+    def forward(self, waves: torch.Tensor) -> Activations:
         return [scale(waves) for scale in self.scales]
 
 
-def discriminator_loss(real: Judgement, fake: Judgement) -> torch.Tensor:
+def discriminator_loss(real: Activations, fake: Activations) -> torch.Tensor:
     """Hinge: 0 where real is above 1 and fake below -1."""
     losses = [
         F.relu(1 - r[-1].float()).mean() + F.relu(1 + f[-1].float()).mean() for r, f in zip(real, fake, strict=True)
@@ -64,12 +64,12 @@ def discriminator_loss(real: Judgement, fake: Judgement) -> torch.Tensor:
     return torch.stack(losses).mean()
 
 
-def adversarial_loss(fake: Judgement) -> torch.Tensor:
+def adversarial_loss(fake: Activations) -> torch.Tensor:
     """Hinge, for the tokeniser: 0 where fake is above 1."""
     return torch.stack([F.relu(1 - scale[-1].float()).mean() for scale in fake]).mean()
 
 
-def feature_loss(real: Judgement, fake: Judgement) -> torch.Tensor:
+def feature_loss(real: Activations, fake: Activations) -> torch.Tensor:
     """L1 between activations, relative to the mean size of the real ones."""
     losses = []
     for scale, other in zip(real, fake, strict=True):
@@ -83,6 +83,6 @@ def _convolution(
 ) -> nn.Module:
     padding = (dilation * (kernel[0] - 1) // 2, (kernel[1] - 1) // 2)
     convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding, (dilation, 1))
-    # PyTorch's own initial weights make every layer quieter: the verdict would hardly depend on the sound at first.
+    # PyTorch's default weights shrink the activations: at first the logits would hardly depend on the input.
     nn.init.kaiming_normal_(convolution.weight, a=SLOPE)
     return weight_norm(convolution)

@@ -1,9 +1,9 @@
-"""EnCodec as it is trained: transformers' network around learnt codebooks (Défossez et al. 2022, section 3).
+"""A trainable EnCodec: transformers' network with our quantiser (Défossez et al. 2022, section 3).
 
     waves [B, 1, T] --encoder--> latents [B, D, T / hop] --codebooks--> the same shape --decoder--> waves [B, 1, T]
 
-The modules and their weights are transformers' own; only the walk through them is written anew, for crops of whole frames:
-transformers computes each padding on the device and waits for it, 30 times a step. It knows nothing of losses.
+The modules and their weights are transformers'; the forward pass is our own, for crops of whole frames, because transformers
+computes each padding on the device and synchronises, 30 times a step.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from transformers.models.encodec.modeling_encodec import EncodecConv1d, EncodecL
 
 from musicgen.tokenizer import EncodecTokenizer
 from musicgen.training.tokenizer.config import Quantisation, Shape
-from musicgen.training.tokenizer.initial import keep_levels
 from musicgen.training.tokenizer.quantiser import ResidualCodebooks
+from musicgen.training.tokenizer.weight_initialization import variance_preserving_init
 
 
 def config_of(shape: Shape) -> EncodecConfig:
@@ -56,7 +56,7 @@ class EncodecTrainer(nn.Module):
         super().__init__()
         self.quantisation = quantisation
         self.network = EncodecModel(config_of(shape))
-        keep_levels(self.network)
+        variance_preserving_init(self.network)
         self.codebooks = ResidualCodebooks(
             shape.codebooks,
             shape.codebook_size,
@@ -67,7 +67,7 @@ class EncodecTrainer(nn.Module):
         self._convolutions = _run
 
     def compile(self, *args: Any, **options: Any) -> None:
-        """Fuse the convolutions before and behind the LSTMs. Takes torch.compile's arguments."""
+        """torch.compile the convolutions before and after the LSTMs. Takes torch.compile's arguments."""
         self._convolutions = torch.compile(_run, *args, fullgraph=True, dynamic=False, **options)
 
     def encode(self, waves: torch.Tensor) -> torch.Tensor:
@@ -83,7 +83,7 @@ class EncodecTrainer(nn.Module):
     def forward(
         self, waves: torch.Tensor, generator: torch.Generator, *, quantise: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Waves [B, 1, T] -> their reconstruction and the penalty to add to the loss (the weighted commitment)."""
+        """Waves [B, 1, T] -> reconstruction [B, 1, T], and the weighted commitment loss."""
         latents = self.encode(waves)
         if not quantise:
             return self.decode(latents), latents.new_zeros(())
@@ -92,16 +92,16 @@ class EncodecTrainer(nn.Module):
         return self.decode(quantised.vectors), self.quantisation.commitment * quantised.commitment
 
     @property
-    def vectors_to_start(self) -> int:
-        """How many latent vectors `start` wants."""
+    def num_init_vectors(self) -> int:
+        """How many latent vectors `initialize_codebooks` needs."""
         return self.codebooks.embed.shape[1] * self.quantisation.vectors_per_code
 
-    def start(self, latents: torch.Tensor, generator: torch.Generator) -> None:
-        """Set the codebooks from latents [M, D]."""
+    def initialize_codebooks(self, latents: torch.Tensor, generator: torch.Generator) -> None:
+        """Initialise the codebooks from latents [M, D]."""
         self.codebooks.initialise(latents, self.quantisation.kmeans_iterations, generator)
 
     def exported(self) -> EncodecModel:
-        """A copy of the network with the codebooks inside, as transformers stores it; on the CPU, float32."""
+        """A copy with the codebooks in transformers' own buffers, on the CPU in float32."""
         model = copy.deepcopy(self.network).cpu().eval()
         for layer, embed, total, counts in zip(
             model.quantizer.layers, self.codebooks.embed, self.codebooks.embed_sum, self.codebooks.counts, strict=True
@@ -113,7 +113,7 @@ class EncodecTrainer(nn.Module):
         return model
 
     def tokenizer(self) -> EncodecTokenizer:
-        """What the rest of the package would load from `save`'s folder."""
+        """The tokeniser that loading `save`'s folder gives."""
         return EncodecTokenizer(self.exported())
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
@@ -129,7 +129,7 @@ def _recur(layer: EncodecLSTM, hidden: torch.Tensor) -> torch.Tensor:
 
 
 def _last(layer: EncodecConv1d, hidden: torch.Tensor) -> torch.Tensor:
-    # Its output is the wave, or the latents: bfloat16 would put noise 50 dB below them.
+    # Its output is the wave or the latents: bfloat16 would add noise at -50 dB.
     with torch.autocast(hidden.device.type, enabled=False):
         return _convolve(layer, hidden.float())
 

@@ -1,8 +1,8 @@
-"""How far a reconstruction is from its original: losses between waves [B, 1, T samples]. All are 0 for equal inputs.
+"""Reconstruction losses between waves [B, 1, T samples]; 0 for equal inputs.
 
 Spectra are magnitudes of Hann-windowed short-time Fourier transforms, scaled so that a full-scale sine has about 1.
-Sources: mel over many windows, Défossez et al. 2022 (section 3.4) and Kumar et al. 2023 (section 3.5); spectral convergence
-and log magnitudes, Yamamoto et al. 2020 (equations 5 and 6). It knows nothing of networks.
+Sources: multi-scale mel, Défossez et al. 2022 (section 3.4) and Kumar et al. 2023 (section 3.5); spectral convergence and log
+magnitudes, Yamamoto et al. 2020 (equations 5 and 6).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 FLOOR = 1e-5
-"""Magnitude, -100 dB: what is quieter does not count in a logarithm."""
+"""Magnitude added inside logarithms, -100 dB."""
 BAND_SAMPLES = 16
 """Samples of a window for each of its mel bands."""
 
@@ -24,7 +24,7 @@ def magnitudes(waves: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
     spectrum = torch.stft(
         waves, size, size // 4, window=window, center=True, pad_mode="reflect", return_complex=True
     ) * (2 / window.sum())
-    # Not abs(): its gradient at 0 is not a number to some backends.
+    # Not abs(), whose gradient at 0 is NaN in some backends.
     return (spectrum.real.square() + spectrum.imag.square() + 1e-14).sqrt()
 
 
@@ -36,7 +36,7 @@ def mel_filters(sample_rate: int, window: int, bands: int) -> torch.Tensor:
 
 
 class SpectralLosses(nn.Module):
-    """Losses over several windows; every spectrum is computed once and serves both."""
+    """Mel and STFT losses over several windows, which share the spectra."""
 
     def __init__(self, sample_rate: int, windows: tuple[int, ...]) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class SpectralLosses(nn.Module):
             with torch.no_grad():
                 wanted = magnitudes(target, window)
             mel = mel + F.l1_loss(_log(filters @ theirs), _log(filters @ wanted))
-            # Silence has no norm to divide by: there the difference counts as it is, over -60 dB.
+            # The norm of silence is 0: the divisor is at least that of -60 dB.
             norm = wanted.flatten(1).norm(dim=1).clamp(min=1e-3 * wanted[0].numel() ** 0.5)
             stft = stft + ((theirs - wanted).flatten(1).norm(dim=1) / norm).mean()
             stft = stft + F.l1_loss(_log(theirs), _log(wanted))

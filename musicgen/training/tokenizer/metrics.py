@@ -1,7 +1,4 @@
-"""How good a tokeniser is: originals and reconstructions -> numbers. Pure functions on mono waves; rates in Hz.
-
-It knows nothing of how a reconstruction was made: an Opus file is measured by the same functions.
-"""
+"""Metrics of reconstructions by any codec: pure functions on mono waves; rates in Hz."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ MEL_WINDOW = 2048
 """Samples; the hop is a quarter."""
 MEL_BANDS = 128
 MEL_FLOOR_DB = -80.0
-"""Under a full-scale sine: what is quieter counts as this loud."""
+"""Floor, relative to a full-scale sine."""
 
 
 def log_mel_distance(original: torch.Tensor, made: torch.Tensor, rate: int) -> float:
@@ -52,20 +49,28 @@ def chroma_agreement(original: torch.Tensor, made: torch.Tensor, rate: int) -> f
 
 
 def perplexity(codes: torch.Tensor, size: int) -> list[float]:
-    """Codes [B, K, T] -> for each codebook, exp of the entropy of its entries: how many are in even use, 1 to `size`."""
+    """Codes [B, K, T] -> for each codebook, exp of the entropy of its entries: 1 to `size`."""
     shares = _shares(codes, size)
     return (-(shares * shares.clamp(min=1e-12).log()).sum(dim=1)).exp().tolist()
 
 
 def usage(codes: torch.Tensor, size: int) -> list[float]:
-    """Codes [B, K, T] -> for each codebook, the share of entries that occur at all."""
+    """Codes [B, K, T] -> for each codebook, the share of entries that occur."""
     return (_shares(codes, size) > 0).double().mean(dim=1).tolist()
 
 
 @torch.no_grad()
 def evaluate(tokenizer: Tokenizer, waves: list[torch.Tensor], device: torch.device) -> dict[str, float]:
-    """A tokeniser, which lies on `device`, on waves [T] at its own rate: means over the waves, and the codebooks' use over
-    all of them."""
+    """All metrics of a tokeniser.
+
+    Args:
+        tokenizer: On `device`.
+        waves: float32 [T] each, at the tokeniser's rate.
+        device: Of the tokeniser.
+
+    Returns:
+        Means over the waves; perplexity and usage of every codebook over all waves together.
+    """
     rate = tokenizer.sample_rate
     mel, ratio, agreement, codes = [], [], [], []
     for wave in waves:

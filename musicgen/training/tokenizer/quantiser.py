@@ -1,9 +1,9 @@
-"""Residual vector quantisation with codebooks learnt as moving averages (Défossez et al. 2022, section 3.2).
+"""Residual vector quantisation (RVQ) with codebooks updated by moving averages (Défossez et al. 2022, section 3.2).
 
-Codebook k quantises what the ones before it left over. Its entries are not trained by gradient: each is the moving average
-of the vectors that chose it (van den Oord et al. 2017, appendix A.1), set by k-means at first, and moved to a vector of the
-batch when hardly any choose it. All codebooks are always on, as in MusicGen's tokeniser. Every random choice comes
-from the generator passed in; nothing waits for the device. It knows nothing of audio.
+Codebook k quantises the residual of the ones before it. Its entries are not trained by gradient: each is the moving average of
+the vectors assigned to it (van den Oord et al. 2017, appendix A.1), initialised by k-means, and replaced by a vector of the
+batch if it is hardly used. There is no quantiser dropout, as in MusicGen's tokeniser. All random choices use the generator
+that is passed in; nothing synchronises with the device.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SMOOTHING = 1e-5
 
 @dataclass(frozen=True)
 class Quantised:
-    """vectors: [B, D, T], with the gradient passed straight through; codes: int64 [B, K, T]; commitment: scalar."""
+    """vectors: [B, D, T], with straight-through gradient; codes: int64 [B, K, T]; commitment: loss, scalar."""
 
     vectors: torch.Tensor
     codes: torch.Tensor
@@ -28,7 +28,7 @@ class Quantised:
 
 
 class ResidualCodebooks(nn.Module):
-    """embed: [K, N, D], the entries; embed_sum: [K, N, D] and counts: [K, N], the moving averages they are made from."""
+    """embed: [K, N, D], the entries; embed_sum: [K, N, D] and counts: [K, N], the moving averages behind them."""
 
     embed: torch.Tensor
     embed_sum: torch.Tensor
@@ -43,7 +43,7 @@ class ResidualCodebooks(nn.Module):
         self.register_buffer("counts", torch.zeros(codebooks, size))
 
     def forward(self, latents: torch.Tensor, generator: torch.Generator | None = None) -> Quantised:
-        """Quantise float32 [B, D, T]. With a generator (training), the codebooks then move towards these vectors."""
+        """Quantise float32 [B, D, T]. With a generator (training), the codebooks are updated."""
         residual = latents.transpose(1, 2)  # [B, T, D]
         total = torch.zeros_like(residual)
         codes, commitment = [], latents.new_zeros(())
@@ -63,11 +63,11 @@ class ResidualCodebooks(nn.Module):
 
     @torch.no_grad()
     def initialise(self, latents: torch.Tensor, iterations: int, generator: torch.Generator) -> None:
-        """Set all codebooks by k-means of [M, D] vectors, codebook after codebook on what is left over."""
+        """Initialise all codebooks by k-means of vectors [M, D], each on the residual of the ones before it."""
         residual = latents
         for k in range(self.embed.shape[0]):
             centres, counts = kmeans(residual, self.embed.shape[1], iterations, generator)
-            # The averages begin as if batches like this one had always come.
+            # The averages start at their steady state for batches like this one.
             self.embed[k], self.counts[k] = centres, counts
             self.embed_sum[k] = centres * counts[:, None]
             residual = residual - centres[nearest(residual, centres)]
@@ -80,7 +80,7 @@ class ResidualCodebooks(nn.Module):
         mean = len(vectors) / self.embed.shape[1]
         dead = self.counts[k] < self.dead_share * mean
         substitutes = vectors[_draw(len(vectors), len(dead), generator)]
-        # A new entry counts as one of mean use, else it would be dead again at the next step.
+        # A replaced entry gets the mean count, otherwise it would be replaced again at the next step.
         self.counts[k] = torch.where(dead, mean, self.counts[k])
         self.embed_sum[k] = torch.where(dead[:, None], substitutes * mean, self.embed_sum[k])
         total = self.counts[k].sum()
@@ -89,14 +89,14 @@ class ResidualCodebooks(nn.Module):
 
 
 def nearest(vectors: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
-    """[M, D] and [N, D] -> [M], the index of the nearest entry (the first one at a tie)."""
+    """Vectors [M, D], entries [N, D] -> indices [M] of the nearest entries, the first one at a tie."""
     # |x - e|² without |x|², which is the same for all entries.
     return torch.addmm(entries.square().sum(dim=-1), vectors, entries.t(), alpha=-2).argmin(dim=-1)
 
 
 def tally(vectors: torch.Tensor, chosen: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """How many of [M, D] chose each entry, [N], and their sums, [N, D]."""
-    # A matrix product, not index_add: the same sum in the same order on every run, also on a GPU.
+    """Count and sum of the vectors [M, D] assigned to each entry: [N] and [N, D]."""
+    # A matrix product, not index_add, which is not deterministic on a GPU.
     one_hot = (chosen[:, None] == torch.arange(size, device=chosen.device)).to(vectors.dtype)
     return one_hot.sum(dim=0), one_hot.t() @ vectors
 
@@ -104,7 +104,7 @@ def tally(vectors: torch.Tensor, chosen: torch.Tensor, size: int) -> tuple[torch
 def kmeans(
     vectors: torch.Tensor, size: int, iterations: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Lloyd's algorithm on [M, D], from random vectors -> centres [N, D] and how many vectors each has, [N]."""
+    """Lloyd's algorithm on vectors [M, D], initialised with random ones. Returns centres [N, D] and counts [N]."""
     order = torch.randperm(len(vectors), generator=generator, device=generator.device)
     centres = vectors[order.repeat(-(-size // len(vectors)))[:size]]
     counts, sums = tally(vectors, nearest(vectors, centres), size)

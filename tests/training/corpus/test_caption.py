@@ -1,4 +1,4 @@
-"""Captions vary, and whatever they mention is true of the piece."""
+"""Captions vary, and whatever they mention is true of the composition."""
 
 import re
 from collections import Counter
@@ -8,8 +8,8 @@ import pytest
 from musicgen.errors import InputError
 from musicgen.training.corpus import GENRES, INSTRUMENTS, compose, describe, descriptions
 
-PIECES = [compose(seed, duration=12) for seed in range(150)]
-CAPTIONS = [(piece, describe(piece, seed)) for piece in PIECES for seed in range(4)]
+COMPOSITIONS = [compose(seed, duration=12) for seed in range(150)]
+CAPTIONS = [(composition, describe(composition, seed)) for composition in COMPOSITIONS for seed in range(4)]
 
 GENRE_OF = {word.lower(): name for name, genre in GENRES.items() for word in genre.words}
 PLAYERS_OF: dict[str, set[str]] = {}
@@ -25,30 +25,30 @@ def words_found(vocabulary, text: str) -> list[str]:
 
 
 def test_same_seed_same_caption() -> None:
-    assert all(describe(piece, 7) == describe(piece, 7) for piece in PIECES)
+    assert all(describe(composition, 7) == describe(composition, 7) for composition in COMPOSITIONS)
 
 
 def test_every_mention_is_true() -> None:
     all_moods = {mood for genre in GENRES.values() for mood in (*genre.bright_moods, *genre.dark_moods)}
-    for piece, text in CAPTIONS:
+    for composition, text in CAPTIONS:
         for bpm in re.findall(r"(\d+) ?(?:bpm|beats per minute)", text, re.IGNORECASE):
-            assert int(bpm) == piece.bpm, text
+            assert int(bpm) == composition.bpm, text
         for tonic, accidental, quality in re.findall(r"\b([A-G])(#|b| sharp| flat)? (major|minor)\b", text):
             spelled = tonic + {"": "", "#": "#", "b": "b", " sharp": "#", " flat": "b"}[accidental]
-            assert f"{spelled} {quality}" == piece.key.name, text
+            assert f"{spelled} {quality}" == composition.key.name, text
         genres = {GENRE_OF[word] for word in words_found(GENRE_OF, without_instruments(text))}
-        assert genres <= {piece.genre}, text
-        for word in words_found(PLAYERS_OF, without_genre(text, piece.genre)):
-            assert PLAYERS_OF[word] & set(piece.instruments), (word, text)
+        assert genres <= {composition.genre}, text
+        for word in words_found(PLAYERS_OF, without_genre(text, composition.genre)):
+            assert PLAYERS_OF[word] & set(composition.instruments), (word, text)
         for metre in re.findall(r"\d/\d", text):
-            assert metre == piece.metre, text
-        own = {*piece.moods, *(word.lower() for word in GENRES[piece.genre].words)}
-        moods = set(words_found(all_moods, without_genre(text, piece.genre)))
-        assert moods - layer_words(piece) <= own, text
+            assert metre == composition.metre, text
+        own = {*composition.moods, *(word.lower() for word in GENRES[composition.genre].words)}
+        moods = set(words_found(all_moods, without_genre(text, composition.genre)))
+        assert moods - layer_words(composition) <= own, text
 
 
 def without_instruments(text: str) -> str:
-    """The text with instruments' names taken out: a classical guitar does not make a piece classical."""
+    """The text with instruments' names taken out: a classical guitar does not make a composition classical."""
     for word in sorted(PLAYERS_OF, key=len, reverse=True):
         text = re.sub(rf"\b{re.escape(word)}\b", "", text, flags=re.IGNORECASE)
     # Accompaniments are named after what they come from.
@@ -68,20 +68,20 @@ def without_genre(text: str, genre: str) -> str:
     return text
 
 
-def layer_words(piece) -> set[str]:
+def layer_words(composition) -> set[str]:
     """Adjectives that describe how parts are played."""
-    return {word for part in piece.parts for word in re.findall(r"[\w-]+", part.words)}
+    return {word for part in composition.parts for word in re.findall(r"[\w-]+", part.words)}
 
 
 def test_each_attribute_is_in_a_good_share() -> None:
     share = Counter()
-    for piece, text in CAPTIONS:
+    for composition, text in CAPTIONS:
         low = text.lower()
-        share["genre"] += any(word.lower() in low for word in GENRES[piece.genre].words)
-        share["lead"] += any(name.lower() in low for name in INSTRUMENTS[piece.lead.instrument].names)
-        share["bpm"] += str(piece.bpm) in text
+        share["genre"] += any(word.lower() in low for word in GENRES[composition.genre].words)
+        share["lead"] += any(name.lower() in low for name in INSTRUMENTS[composition.lead.instrument].names)
+        share["bpm"] += str(composition.bpm) in text
         share["key"] += " major" in text or " minor" in text
-        share["mood"] += any(mood in text for mood in piece.moods)
+        share["mood"] += any(mood in text for mood in composition.moods)
     counts = {name: count / len(CAPTIONS) for name, count in share.items()}
     assert counts["genre"] > 0.95
     assert 0.7 < counts["lead"] < 0.99
@@ -101,9 +101,9 @@ def test_captions_vary() -> None:
 
 
 def test_several_captions_of_one_piece_differ() -> None:
-    for piece in PIECES[:20]:
-        texts = descriptions(piece, 8)
+    for composition in COMPOSITIONS[:20]:
+        texts = descriptions(composition, 8)
         assert len(texts) == len(set(texts)) == 8
-        assert texts[0] == describe(piece, 0)
+        assert texts[0] == describe(composition, 0)
     with pytest.raises(InputError, match="0 captions"):
-        descriptions(PIECES[0], 0)
+        descriptions(COMPOSITIONS[0], 0)

@@ -1,4 +1,4 @@
-"""Composed pieces hold what they claim."""
+"""Composed compositions hold what they claim."""
 
 import itertools
 import math
@@ -8,25 +8,25 @@ import torch
 from transformers.models.musicgen.modeling_musicgen import MusicgenSinusoidalPositionalEmbedding
 
 from musicgen.errors import InputError
-from musicgen.training.corpus import GENRES, INSTRUMENTS, compose, pulse
+from musicgen.training.corpus import GENRES, INSTRUMENTS, compose, tempo_grid
+from musicgen.training.corpus.composition import DRUMS
 from musicgen.training.corpus.form import INTRO
-from musicgen.training.corpus.genres import METRES
-from musicgen.training.corpus.perform import Clock
-from musicgen.training.corpus.piece import DRUMS
-from musicgen.training.corpus.pulse import FRAME_RATE
+from musicgen.training.corpus.genre import METRES
+from musicgen.training.corpus.tempo_grid import FRAME_RATE
+from musicgen.training.corpus.timing import Clock
 
 SEEDS = (0, 1, 2)
-PIECES = [compose(seed, genre=genre) for genre in GENRES for seed in SEEDS]
+COMPOSITIONS = [compose(seed, genre=genre) for genre in GENRES for seed in SEEDS]
 
 
 def test_there_is_enough_to_choose_from() -> None:
-    played = {instrument for piece in PIECES for instrument in piece.instruments}
+    played = {instrument for composition in COMPOSITIONS for instrument in composition.instruments}
     assert len(GENRES) >= 15
     assert len(played) >= 25
     assert {lead for genre in GENRES.values() for lead in genre.leads} <= set(INSTRUMENTS)
 
 
-def test_same_seed_same_piece_other_seed_other_piece() -> None:
+def test_same_seed_same_composition_other_seed_other_composition() -> None:
     assert compose(5) == compose(5)
     assert compose(5, duration=20.5) == compose(5, duration=20.5)
     melodies = {compose(seed, genre="pop").lead.notes for seed in range(20)}
@@ -34,53 +34,53 @@ def test_same_seed_same_piece_other_seed_other_piece() -> None:
 
 
 def test_seeds_draw_all_genres_keys_and_modes() -> None:
-    pieces = [compose(seed, duration=10) for seed in range(400)]
-    assert {piece.genre for piece in pieces} == set(GENRES)
-    assert len({piece.key.name for piece in pieces}) == 24
+    compositions = [compose(seed, duration=10) for seed in range(400)]
+    assert {composition.genre for composition in compositions} == set(GENRES)
+    assert len({composition.key.name for composition in compositions}) == 24
 
 
-@pytest.mark.parametrize("piece", PIECES, ids=lambda piece: f"{piece.genre}-{piece.seed}")
-def test_a_piece_is_what_it_says(piece) -> None:
-    genre = GENRES[piece.genre]
-    assert genre.tempo[0] <= piece.bpm <= genre.tempo[1]
-    assert set(piece.moods) <= set(genre.moods(piece.key.quality))
-    assert piece.lead.instrument in genre.leads
+@pytest.mark.parametrize("composition", COMPOSITIONS, ids=lambda composition: f"{composition.genre}-{composition.seed}")
+def test_a_composition_is_what_it_says(composition) -> None:
+    genre = GENRES[composition.genre]
+    assert genre.tempo[0] <= composition.bpm <= genre.tempo[1]
+    assert set(composition.moods) <= set(genre.moods(composition.key.quality))
+    assert composition.lead.instrument in genre.leads
 
     # Beats are evenly spaced at the tempo to the end; a bar begins every so many of them.
-    spacing = [b - a for a, b in itertools.pairwise(piece.beats)]
-    assert spacing == pytest.approx([60 / piece.bpm] * len(spacing), abs=2e-6)
-    assert 0 <= piece.duration - piece.beats[-1] <= 60 / piece.bpm + 1e-6
-    assert piece.downbeats == piece.beats[:: METRES[piece.metre]]
+    spacing = [b - a for a, b in itertools.pairwise(composition.beats)]
+    assert spacing == pytest.approx([60 / composition.bpm] * len(spacing), abs=2e-6)
+    assert 0 <= composition.duration - composition.beats[-1] <= 60 / composition.bpm + 1e-6
+    assert composition.downbeats == composition.beats[:: METRES[composition.metre]]
 
-    # Sections and chords tile the piece without gaps.
-    for spans in (piece.sections, piece.chords):
-        assert spans[0].onset == piece.beats[0]
-        assert spans[-1].offset == piece.duration
+    # Sections and chords tile the composition without gaps.
+    for spans in (composition.sections, composition.chords):
+        assert spans[0].onset == composition.beats[0]
+        assert spans[-1].offset == composition.duration
         assert all(a.offset == b.onset and a.onset < a.offset for a, b in itertools.pairwise(spans))
-    assert piece.chords[-1].chord.root == piece.key.tonic
+    assert composition.chords[-1].chord.root == composition.key.tonic
 
-    for part in piece.parts:
+    for part in composition.parts:
         assert part.notes
         for note in part.notes:
-            assert 0 <= note.onset < note.offset <= piece.duration
+            assert 0 <= note.onset < note.offset <= composition.duration
             assert 1 <= note.velocity <= 127
             assert 0 <= note.pitch <= 127
 
 
-@pytest.mark.parametrize("piece", PIECES, ids=lambda piece: f"{piece.genre}-{piece.seed}")
-def test_the_melody_is_a_tune_in_its_key(piece) -> None:
-    notes = piece.lead.notes
-    player = INSTRUMENTS[piece.lead.instrument]
+@pytest.mark.parametrize("composition", COMPOSITIONS, ids=lambda composition: f"{composition.genre}-{composition.seed}")
+def test_the_melody_is_a_tune_in_its_key(composition) -> None:
+    notes = composition.lead.notes
+    player = INSTRUMENTS[composition.lead.instrument]
     assert all(player.low <= note.pitch <= player.high for note in notes)
     assert all(a.onset < b.onset for a, b in itertools.pairwise(notes))
     assert all(abs(a.pitch - b.pitch) <= 12 for a, b in itertools.pairwise(notes))
-    assert notes[-1].pitch % 12 == piece.key.tonic
+    assert notes[-1].pitch % 12 == composition.key.tonic
 
     def chord_at(time: float):
-        return next(span.chord for span in piece.chords if span.offset > time)
+        return next(span.chord for span in composition.chords if span.offset > time)
 
-    blues = GENRES[piece.genre].scale == "blues"  # whose flat third and fifth lie outside the key
-    in_key = [note.pitch % 12 in piece.key.scale for note in notes]
+    blues = GENRES[composition.genre].scale == "blues"  # whose flat third and fifth lie outside the key
+    in_key = [note.pitch % 12 in composition.key.scale for note in notes]
     explained = [
         known or note.pitch % 12 in chord_at(note.onset + 0.03).pitch_classes
         for note, known in zip(notes, in_key, strict=True)
@@ -89,23 +89,23 @@ def test_the_melody_is_a_tune_in_its_key(piece) -> None:
     assert sum(explained) / len(notes) >= (0.65 if blues else 0.93)
 
     # The melody is there nearly all the time after the introduction.
-    start = next(section.onset for section in piece.sections if section.name != INTRO)
-    assert sum(note.offset - note.onset for note in notes) > 0.55 * (piece.duration - start)
+    start = next(section.onset for section in composition.sections if section.name != INTRO)
+    assert sum(note.offset - note.onset for note in notes) > 0.55 * (composition.duration - start)
 
 
 def test_melodies_keep_to_the_key() -> None:
-    notes = [(note.pitch % 12, piece.key) for piece in PIECES for note in piece.lead.notes]
+    notes = [(note.pitch % 12, composition.key) for composition in COMPOSITIONS for note in composition.lead.notes]
     assert sum(pitch_class in key.scale for pitch_class, key in notes) / len(notes) > 0.95
 
 
 def test_long_notes_fit_their_chords() -> None:
     fitting = total = 0
-    for piece in PIECES:
-        for note in piece.lead.notes:
-            if note.offset - note.onset < 90 / piece.bpm:
+    for composition in COMPOSITIONS:
+        for note in composition.lead.notes:
+            if note.offset - note.onset < 90 / composition.bpm:
                 continue
             middle = (note.onset + note.offset) / 2
-            chord = next(span.chord for span in piece.chords if span.onset <= middle < span.offset)
+            chord = next(span.chord for span in composition.chords if span.onset <= middle < span.offset)
             total += 1
             fitting += note.pitch % 12 in chord.pitch_classes
     assert total > 500
@@ -115,13 +115,13 @@ def test_long_notes_fit_their_chords() -> None:
 def test_sections_of_one_letter_share_their_rhythm() -> None:
     shared = 0
     for seed in range(10):
-        piece = compose(seed, genre="chiptune")  # no human timing: onsets are exact
+        composition = compose(seed, genre="chiptune")  # no human timing: onsets are exact
         starts = {}
-        for section in piece.sections:
-            bars = 3 * 4 * 60 / piece.bpm  # the fourth bar is a cadence, which may differ
+        for section in composition.sections:
+            bars = 3 * 4 * 60 / composition.bpm  # the fourth bar is a cadence, which may differ
             onsets = tuple(
                 round(note.onset - section.onset, 3)
-                for note in piece.lead.notes
+                for note in composition.lead.notes
                 if section.onset <= note.onset < section.onset + bars - 1e-3
             )
             if section.offset - section.onset >= bars:
@@ -134,19 +134,24 @@ def test_sections_of_one_letter_share_their_rhythm() -> None:
 def test_a_varied_section_answers_on_the_tonic() -> None:
     answered = 0
     for seed in range(10):
-        piece = compose(seed, duration=40, genre="classical")
-        for section in piece.sections[:-2]:  # the last one may be cut short by the end
+        composition = compose(seed, duration=40, genre="classical")
+        for section in composition.sections[:-2]:  # the last one may be cut short by the end
             if section.name == "A'":
-                last = next(span for span in piece.chords if span.offset >= section.offset)
-                assert last.chord.root == piece.key.tonic
+                last = next(span for span in composition.chords if span.offset >= section.offset)
+                assert last.chord.root == composition.key.tonic
                 answered += 1
     assert answered >= 5
 
 
 def test_facts_can_be_given() -> None:
-    piece = compose(3, duration=12.5, genre="jazz", key="F# minor", bpm=151, lead="flute")
-    assert (piece.genre, piece.key.name, piece.bpm, piece.lead.instrument) == ("jazz", "F# minor", 151, "flute")
-    assert piece.duration == 12.5
+    composition = compose(3, duration=12.5, genre="jazz", key="F# minor", bpm=151, lead="flute")
+    assert (composition.genre, composition.key.name, composition.bpm, composition.lead.instrument) == (
+        "jazz",
+        "F# minor",
+        151,
+        "flute",
+    )
+    assert composition.duration == 12.5
 
 
 @pytest.mark.parametrize(
@@ -169,9 +174,9 @@ def test_what_cannot_be_composed(arguments, message: str) -> None:
 
 
 def test_drums_are_on_the_beat_where_machines_play() -> None:
-    piece = compose(1, genre="house")
-    kicks = [note.onset for part in piece.parts if part.role == DRUMS for note in part.notes if note.pitch == 36]
-    beats = set(piece.beats)
+    composition = compose(1, genre="house")
+    kicks = [note.onset for part in composition.parts if part.role == DRUMS for note in part.notes if note.pitch == 36]
+    beats = set(composition.beats)
     assert sum(round(kick, 6) in beats for kick in kicks) / len(kicks) > 0.9
 
 
@@ -185,21 +190,25 @@ def test_swing_stretches_the_first_half_of_a_beat() -> None:
 
 
 @pytest.mark.parametrize("genre", GENRES)
-def test_a_sequenced_piece_lies_on_the_frames_of_a_token_model(genre: str) -> None:
-    loose, piece = compose(3, genre=genre), compose(3, genre=genre, sequenced=True)
+def test_a_sequenced_composition_lies_on_the_frames_of_a_token_model(genre: str) -> None:
+    loose, composition = compose(3, genre=genre), compose(3, genre=genre, sequenced=True)
     # The same music, at nearly the same tempo, which captions name.
-    assert (piece.bpm, piece.key, piece.form.split()[0]) == (loose.bpm, loose.key, loose.form.split()[0])
-    beat = piece.beats[1] - piece.beats[0]
-    assert beat == pytest.approx(60 / piece.bpm, rel=0.06)
-    bars = [(bar - piece.downbeats[0]) * FRAME_RATE for bar in piece.downbeats]
+    assert (composition.bpm, composition.key, composition.form.split()[0]) == (
+        loose.bpm,
+        loose.key,
+        loose.form.split()[0],
+    )
+    beat = composition.beats[1] - composition.beats[0]
+    assert beat == pytest.approx(60 / composition.bpm, rel=0.06)
+    bars = [(bar - composition.downbeats[0]) * FRAME_RATE for bar in composition.downbeats]
     assert bars == pytest.approx([round(bar) for bar in bars], abs=1e-3)
 
     # Nobody is late: without swing and strumming, notes lie where bars repeat them.
-    if GENRES[genre].swing == 0.5 and DRUMS in {part.role for part in piece.parts}:
-        drums = next(part for part in piece.parts if part.role == DRUMS)
-        steps = [(note.onset - piece.beats[0]) / beat * 24 for note in drums.notes]
+    if GENRES[genre].swing == 0.5 and DRUMS in {part.role for part in composition.parts}:
+        drums = next(part for part in composition.parts if part.role == DRUMS)
+        steps = [(note.onset - composition.beats[0]) / beat * 24 for note in drums.notes]
         assert steps == pytest.approx([round(step) for step in steps], abs=1e-3)
-        assert min(note.onset for note in drums.notes) < piece.downbeats[1]
+        assert min(note.onset for note in drums.notes) < composition.downbeats[1]
 
 
 def test_beats_are_as_long_as_the_models_position_sinusoids() -> None:
@@ -207,7 +216,7 @@ def test_beats_are_as_long_as_the_models_position_sinusoids() -> None:
     table = MusicgenSinusoidalPositionalEmbedding(4, 192).weights
     periods = 2 * math.pi / torch.arccos(table[1, :96].double())
     for bpm in range(60, 200):
-        beat = 60 * FRAME_RATE / pulse.nearest(bpm, 4)
+        beat = 60 * FRAME_RATE / tempo_grid.nearest(bpm, 4)
         assert min(abs(periods / beat - 1)) < 0.01
         assert beat == pytest.approx(60 * FRAME_RATE / bpm, rel=0.06)
 

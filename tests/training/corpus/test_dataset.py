@@ -10,8 +10,8 @@ import soundfile
 
 from musicgen.errors import InputError
 from musicgen.training.corpus import compose
-from musicgen.training.corpus.dataset import Settings, write, write_piece
-from musicgen.training.corpus.sidecar import sidecar
+from musicgen.training.corpus.dataset import CorpusOptions, write, write_composition
+from musicgen.training.corpus.metadata import metadata_of
 
 pytestmark = pytest.mark.usefixtures("renderer")
 
@@ -43,22 +43,22 @@ def test_the_command_writes_and_a_second_run_goes_on(tmp_path) -> None:
     before = contents(tmp_path)
     untouched = (tmp_path / "00000004.flac").stat().st_mtime_ns
     (tmp_path / "00000005.flac").unlink()
-    settings = Settings(tmp_path, durations=(8, 10))
+    settings = CorpusOptions(tmp_path, durations=(8, 10))
     assert list(write(settings, range(4, 7))) == manifest
     assert contents(tmp_path) == before
     assert (tmp_path / "00000004.flac").stat().st_mtime_ns == untouched
 
 
 def test_pieces_of_other_settings_are_not_mixed_in(tmp_path) -> None:
-    write_piece(Settings(tmp_path, durations=(8, 8)), 0)
+    write_composition(CorpusOptions(tmp_path, durations=(8, 8)), 0)
     with pytest.raises(InputError, match=r"was written with duration 8\.0, not 9\.0"):
-        write_piece(Settings(tmp_path, durations=(9, 9)), 0)
+        write_composition(CorpusOptions(tmp_path, durations=(9, 9)), 0)
     with pytest.raises(InputError, match="was written with sequenced False, not True"):
-        write_piece(Settings(tmp_path, durations=(8, 8), sequenced=True), 0)
+        write_composition(CorpusOptions(tmp_path, durations=(8, 8), sequenced=True), 0)
 
 
 def test_a_sequenced_pieces_sidecar_tells_the_tempo_that_is_played(tmp_path) -> None:
-    write_piece(Settings(tmp_path, durations=(8, 8), genres=("house",), sequenced=True), 1)
+    write_composition(CorpusOptions(tmp_path, durations=(8, 8), genres=("house",), sequenced=True), 1)
     facts = json.loads((tmp_path / "00000001.json").read_text())
     assert facts["sequenced"]
     assert facts["bpm"] == round(60 / (facts["beats"][1] - facts["beats"][0]))
@@ -66,28 +66,28 @@ def test_a_sequenced_pieces_sidecar_tells_the_tempo_that_is_played(tmp_path) -> 
 
 
 def test_sidecar_holds_the_truth() -> None:
-    piece = compose(12, duration=10)
-    content = sidecar(piece, name="x", sample_rate=32_000, soundfont="a.sf2", captions=3)
+    composition = compose(12, duration=10)
+    content = metadata_of(composition, name="x", sample_rate=32_000, soundfont="a.sf2", captions=3)
     assert json.loads(json.dumps(content)) == content
     for field in ("description", "genre", "bpm", "key", "instrument", "keywords", "moods", "title", "artist", "name"):
         assert content[field]
     assert content["description"] == content["descriptions"][0]
-    assert len(content["melody"]) == len(piece.lead.notes)
-    assert content["melody"][0]["onset"] == piece.lead.notes[0].onset
-    assert content["beats"] == list(piece.beats)
-    assert [chord["root"] for chord in content["chords"]] == [span.chord.root for span in piece.chords]
+    assert len(content["melody"]) == len(composition.lead.notes)
+    assert content["melody"][0]["onset"] == composition.lead.notes[0].onset
+    assert content["beats"] == list(composition.beats)
+    assert [chord["root"] for chord in content["chords"]] == [span.chord.root for span in composition.chords]
 
 
 def test_settings_are_checked(tmp_path) -> None:
     with pytest.raises(InputError, match="shorter one comes first"):
-        Settings(tmp_path, durations=(30, 10))
+        CorpusOptions(tmp_path, durations=(30, 10))
     with pytest.raises(InputError, match="no genre 'polka'"):
-        Settings(tmp_path, genres=("polka",))
+        CorpusOptions(tmp_path, genres=("polka",))
     with pytest.raises(InputError, match="captions is 0"):
-        Settings(tmp_path, captions=0)
+        CorpusOptions(tmp_path, captions=0)
 
 
 def test_genres_can_be_restricted(tmp_path) -> None:
-    settings = Settings(tmp_path, durations=(8, 8), genres=("waltz",))
-    write_piece(settings, 0)
+    settings = CorpusOptions(tmp_path, durations=(8, 8), genres=("waltz",))
+    write_composition(settings, 0)
     assert json.loads((tmp_path / "00000000.json").read_text())["genre"] == "waltz"

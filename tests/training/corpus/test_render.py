@@ -11,7 +11,7 @@ import torch
 
 from musicgen.audio import Audio, loudness
 from musicgen.errors import InputError
-from musicgen.training.corpus import GENRES, SAMPLE_RATE, compose, measure, render, renderer, soundfont_path, stem
+from musicgen.training.corpus import GENRES, SAMPLE_RATE, analysis, compose, render, renderer, soundfont_path, stem
 from musicgen.training.corpus import __main__ as command
 
 PEAK = 10 ** (-1 / 20)
@@ -38,7 +38,7 @@ def test_two_processes_render_the_same_bytes() -> None:
 
 @pytest.mark.parametrize("genre", GENRES)
 def test_every_genre_is_stereo_unclipped_and_sounds_throughout(rendered, genre: str) -> None:
-    piece, wave = rendered(genre, 1)
+    composition, wave = rendered(genre, 1)
     assert wave.shape == (2, 16 * SAMPLE_RATE)
     assert wave.dtype == np.float32
     assert np.isfinite(wave).all()
@@ -52,7 +52,7 @@ def test_every_genre_is_stereo_unclipped_and_sounds_throughout(rendered, genre: 
     assert np.square(wave.mean(axis=0)).mean() > 0.4 * (left + right) / 2
     # No second is silent, from the first to the last.
     seconds = np.square(wave).reshape(2, 16, SAMPLE_RATE).mean(axis=(0, 2))
-    assert 10 * np.log10(seconds.min() / seconds.max()) > -25, piece.form
+    assert 10 * np.log10(seconds.min() / seconds.max()) > -25, composition.form
 
 
 @pytest.mark.usefixtures("renderer")
@@ -64,10 +64,10 @@ def test_length_is_exact_at_odd_durations_and_rates() -> None:
 @pytest.mark.parametrize("genre", GENRES)
 def test_melody_notes_sound_at_their_times(rendered, genre: str) -> None:
     """A written note's fundamental stands out against the quarter tones beside it, in the whole mix."""
-    piece, wave = rendered(genre, 1)
+    composition, wave = rendered(genre, 1)
     mono = wave.mean(axis=0)
     found = total = 0
-    for note in piece.lead.notes:
+    for note in composition.lead.notes:
         if note.offset - note.onset < 0.2:
             continue
         start, end = int(note.onset * SAMPLE_RATE), int(note.offset * SAMPLE_RATE)
@@ -87,16 +87,16 @@ def test_melody_notes_sound_at_their_times(rendered, genre: str) -> None:
 
 
 def test_chroma_of_the_mix_follows_the_melody(rendered) -> None:
-    pieces = [rendered(genre, 1) for genre in GENRES]
-    agreement = [measure.melody_agreement(piece, wave.mean(axis=0)) for piece, wave in pieces]
+    compositions = [rendered(genre, 1) for genre in GENRES]
+    agreement = [analysis.melody_agreement(composition, wave.mean(axis=0)) for composition, wave in compositions]
     assert np.mean(agreement) > 0.88
     assert min(agreement) > 0.5
 
 
 def test_tempo_and_key_can_be_heard(rendered) -> None:
-    pieces = [rendered(genre, 1) for genre in GENRES]
-    tempo = [measure.tempo_is_heard(piece, wave.mean(axis=0)) for piece, wave in pieces]
-    key = [measure.estimated_key(wave.mean(axis=0)) == piece.key.name for piece, wave in pieces]
+    compositions = [rendered(genre, 1) for genre in GENRES]
+    tempo = [analysis.tempo_is_heard(composition, wave.mean(axis=0)) for composition, wave in compositions]
+    key = [analysis.estimated_key(wave.mean(axis=0)) == composition.key.name for composition, wave in compositions]
     assert np.mean(tempo) >= 0.8
     assert np.mean(key) >= 0.7
 
@@ -107,20 +107,20 @@ def test_the_estimators_hear_what_is_there() -> None:
     scale = np.concatenate([
         np.sin(2 * np.pi * 440 * 2 ** ((note + 3) / 12) * time[:SAMPLE_RATE]) for note in notes
     ]).astype(np.float32)  # fmt: skip
-    assert measure.estimated_key(scale) == "C major"
-    piece = compose(1, genre="house", bpm=124, duration=8)
+    assert analysis.estimated_key(scale) == "C major"
+    composition = compose(1, genre="house", bpm=124, duration=8)
     clicks = np.zeros(8 * SAMPLE_RATE, dtype=np.float32)
-    for beat in piece.beats:
+    for beat in composition.beats:
         clicks[int(beat * SAMPLE_RATE) : int(beat * SAMPLE_RATE) + 200] = 1
-    assert measure.tempo_is_heard(piece, clicks)
-    assert not measure.tempo_is_heard(compose(1, genre="house", bpm=160, duration=8), clicks)
+    assert analysis.tempo_is_heard(composition, clicks)
+    assert not analysis.tempo_is_heard(compose(1, genre="house", bpm=160, duration=8), clicks)
 
 
 @pytest.mark.usefixtures("renderer")
 def test_a_stem_is_silent_before_its_part_begins() -> None:
-    piece = next(p for p in (compose(s, duration=12) for s in range(50)) if p.lead.notes[0].onset > 1)
-    first = round(piece.lead.notes[0].onset * SAMPLE_RATE)
-    sound = stem(piece.lead, piece.duration)
+    composition = next(p for p in (compose(s, duration=12) for s in range(50)) if p.lead.notes[0].onset > 1)
+    first = round(composition.lead.notes[0].onset * SAMPLE_RATE)
+    sound = stem(composition.lead, composition.duration)
     assert not sound[:, :first].any()
     assert sound[:, first : first + SAMPLE_RATE].any()
 
@@ -142,5 +142,5 @@ def test_a_missing_synthesiser_is_one_line(monkeypatch, tmp_path, capsys) -> Non
         stem(compose(0, duration=8).lead, 8)
     monkeypatch.setattr(sys, "argv", ["corpus", "--output", str(tmp_path), "--count", "1"])
     assert command.main() == 2
-    assert capsys.readouterr().err.startswith("rendering needs the package tinysoundfont")
+    assert "error: rendering needs the package tinysoundfont" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -3,7 +3,7 @@
 import pytest
 
 from musicgen.errors import InputError
-from musicgen.training.corpus.grid import hits
+from musicgen.training.corpus.step_patterns import hits
 from musicgen.training.corpus.theory import Key, ladder, nearest, parse_chord, parse_key, scale_over
 
 

@@ -12,18 +12,18 @@ from musicgen.errors import InputError
 from musicgen.lm import Conditions
 from musicgen.model import MusicGen
 from musicgen.tokenizer import StereoTokenizer
-from musicgen.training.lm.batches import Batch
 from musicgen.training.lm.config import LMRecipe, NewText
-from musicgen.training.lm.network import Network
-from musicgen.training.lm.start import (
+from musicgen.training.lm.dataloader import Batch
+from musicgen.training.lm.initialization import (
     add_adapters,
     fine_tuned_model,
     melody_from_text,
+    merge_adapters,
     new_model,
-    new_text,
+    new_text_encoder,
     stereo_from_mono,
-    without_adapters,
 )
+from musicgen.training.lm.network import Network
 from tests import standins
 
 TEXTS = ["slow guitar", "fast drums and a long text"]
@@ -173,7 +173,7 @@ def test_adapters_start_as_nothing_and_merge_into_the_layers(folder: Path) -> No
                 parameter.normal_(generator=torch.Generator().manual_seed(1))
     changed = model.lm(codes, conditions)
     assert (changed - before).abs().max() > 0.1
-    merged = without_adapters(model.lm)
+    merged = merge_adapters(model.lm)
     assert set(merged.state_dict()) == set(checkpoint.load(folder, "cpu").lm.state_dict())
     torch.testing.assert_close(merged(codes, conditions), changed, atol=1e-4, rtol=1e-4)
 
@@ -181,8 +181,8 @@ def test_adapters_start_as_nothing_and_merge_into_the_layers(folder: Path) -> No
 def test_a_new_vocabulary_reads_back_and_knows_new_numbers(tmp_path: Path) -> None:
     captions = [f"a {mood} piece at {bpm} bpm" for mood in ("slow", "happy", "calm") for bpm in range(60, 90)]
     options = NewText(vocabulary=80, dim=8, num_heads=2, num_layers=1, ffn_dim=16)
-    encoder, tokenizer = new_text(options, captions, tmp_path / "text", seed=0)
-    again, same = new_text(options, [], tmp_path / "text", seed=0)
+    encoder, tokenizer = new_text_encoder(options, captions, tmp_path / "text", seed=0)
+    again, same = new_text_encoder(options, [], tmp_path / "text", seed=0)
     ids = tokenizer("A happy piece at 137 bpm").input_ids
     assert ids == same("A happy piece at 137 bpm").input_ids
     assert ids[-1] == tokenizer.eos_token_id == 1

@@ -14,11 +14,12 @@ import torch.multiprocessing as mp
 from torch.distributed.fsdp import fully_shard
 
 import musicgen
-from musicgen.training.lm.batches import Batch
+from musicgen.training.lm.checkpointing import TrainingState, gather_model, resume, save_checkpoint
 from musicgen.training.lm.config import LMRecipe
+from musicgen.training.lm.dataloader import Batch
 from musicgen.training.lm.network import Network
-from musicgen.training.lm.optimiser import Average, optimiser
-from musicgen.training.lm.state import Run, resume, save_checkpoint, whole_model
+from musicgen.training.lm.optimiser import optimiser
+from musicgen.training.moving_average import MovingAverage
 from tests import standins
 from tests.training.lm.conftest import recipe_values
 
@@ -26,7 +27,7 @@ WORLD = 2
 STEPS = 4
 
 
-def start(recipe: LMRecipe, folder: str, rank: int, world: int) -> Run:
+def start(recipe: LMRecipe, folder: str, rank: int, world: int) -> TrainingState:
     model = musicgen.load(folder, "cpu")
     shell = musicgen.load(folder, "cpu") if rank == 0 else None
     model.lm.requires_grad_(True)
@@ -40,17 +41,17 @@ def start(recipe: LMRecipe, folder: str, rank: int, world: int) -> Run:
         wait_for_everyone=dist.barrier if world > 1 else lambda: None,
     )  # fmt: skip
     learning = SimpleNamespace(optimizer=optimiser(network, recipe.optimisation))
-    average = Average(list(network.parameters()), 0.5)
-    return Run(recipe, accelerator, network, network, learning, average, shell)  # type: ignore[arg-type]
+    average = MovingAverage(list(network.parameters()), 0.5)
+    return TrainingState(recipe, accelerator, network, network, learning, average, shell)  # type: ignore[arg-type]
 
 
-def step(run: Run, rank: int, world: int) -> float:
+def step(run: TrainingState, rank: int, world: int) -> float:
     """One step on this process's rows of a batch of four."""
     generator = torch.Generator().manual_seed(run.step)
     codes = torch.randint(0, 64, (4, 4, 12), generator=generator)
     rows = list(range(rank, 4, world))
     batch = Batch(codes[rows], torch.full((len(rows),), 12), ["drums", "guitar", "", "bass"][rank::world], None)
-    inputs = run.plain.inputs(batch, 64)
+    inputs = run.unwrapped.inputs(batch, 64)
     loss = (run.network(inputs).codes / (4 * 12)).mean()
     (loss * world).backward()
     run.optimiser.optimizer.step()
@@ -72,7 +73,7 @@ def work(rank: int, world: int, values: dict, folder: str, output: str) -> None:
     losses = [step(run, rank, world) for _ in range(STEPS)]
     save_checkpoint(run, Path(output))
     with run.average:
-        model = whole_model(run)
+        model = gather_model(run)
     losses += [step(run, rank, world) for _ in range(2)]
     again = start(recipe, folder, rank, world)
     assert resume(again, Path(output))

@@ -23,7 +23,7 @@ def trained_a_little() -> EncodecTrainer:
     generator = torch.Generator().manual_seed(0)
     waves = 0.3 * torch.randn(8, 1, 32_000, generator=generator)
     with torch.no_grad():
-        model.start(model.encode(waves).transpose(1, 2).flatten(0, 1), generator)
+        model.initialize_codebooks(model.encode(waves).transpose(1, 2).flatten(0, 1), generator)
         model(waves, generator, quantise=True)
     return model
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from musicgen.training.tokenizer.balance import Balancer
+from musicgen.training.tokenizer.loss_balancer import Balancer
 from musicgen.training.tokenizer.losses import SpectralLosses, magnitudes, mel_filters
 
 RATE = 32_000

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from musicgen.errors import InputError
-from musicgen.training.tokenizer.compare import measure, through_opus
+from musicgen.training.tokenizer.compare_with_opus import measure, through_opus
 from musicgen.training.tokenizer.metrics import chroma_agreement, log_mel_distance, perplexity, si_sdr, usage
 
 RATE = 32_000

@@ -1,0 +1,120 @@
+"""Evaluation of a trained model: perplexity of the references, and scores of clips generated for their captions."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from evaluation import data, generation, language_model, run, suites, systems
+from evaluation.embedders.cache import Cache
+from evaluation.embedders.registry import Registry
+from evaluation.embedders.weights import Weights
+from evaluation.metrics import perplexity
+from evaluation.results import Results
+from experiments import references, stereo
+from experiments.plan import Plan, Row, Scale
+from experiments.rewording import composed, reworded
+from experiments.training_data import Paths
+from musicgen import samples
+from musicgen.training.lm.caption_augmentation import normalise
+from musicgen.training.lm.config import LMRecipe
+
+SUITE = "synth"
+DIGITS = 5
+"""Significant digits after the point of stored values of clips."""
+
+
+def measure(
+    paths: Paths, plan: Plan, recipe: LMRecipe, folder: Path, row: Row, name: str, scale: Scale
+) -> dict[str, Any]:
+    """Evaluate the model in `folder`, where its clips are stored too. Returns the fields of the result."""
+    suite = suites.load(SUITE)
+    # Every run has its own seed of generation.
+    suite = dataclasses.replace(suite, seed=suite.seed + 100_000 * recipe.seed, duration=scale.clip_seconds)
+    system = systems.MusicGenSystem(None, str(folder / "model"), paths.device, scale.batch, {})
+    items = [
+        dataclasses.replace(item, caption=_caption(item, plan, recipe)) for item in data.items(suite, limit=scale.clips)
+    ]
+    kind = f"{2 if plan.stereo else 1}-{suite.duration:g}"
+    originals = references.originals(paths.output / f"references-{kind}", items, suite.duration, stereo=plan.stereo)
+    entropies = _entropies(system.model, suite.duration, originals, row)
+    compared = originals
+    if plan.references == references.TOKENISED:
+        kept = paths.output / f"references-{kind}-tokenised-{system.model.channels}"
+        compared = references.tokenised(kept, originals, system.model)
+    started = time.monotonic()
+    wanted = generation.requests(suite, compared, melody=row.melody)
+    clips = folder / f"samples-{name.replace(' ', '-')}"
+    made = generation.fill(clips, wanted, lambda: system, "ours")
+    seconds = time.monotonic() - started
+    if row.mono:
+        clips = stereo.mixed_down(clips, clips.with_name(f"{clips.name}-mixed-down"))
+    registry = Registry(Weights({}, download=False), "cpu")
+    shown = [metric for metric in suite.metrics if metric in plan.metrics]
+    results = run.score(suite, compared, [clips], registry, Cache(paths.output / "cache"), metrics=shown)
+    scores = _scores(results)
+    if plan.stereo:
+        scores["coherence"] = _coherence(clips, originals, results.ids)
+    figures = perplexity.perplexity(list(entropies.values()))
+    return {
+        "clips": len(results.ids),
+        "excluded": dict(results.excluded),
+        "steps": system.model.pattern.layout(round(suite.duration * system.model.frame_rate)).num_steps,
+        "generate_seconds": round(seconds, 1) if made == len(wanted) else None,
+        "perplexity": {
+            "value": figures.pooled,
+            "codebooks": list(figures.codebooks),
+            "nats": {name: round(float(entropy.means.mean()), DIGITS) for name, entropy in entropies.items()},
+        },
+        "scores": scores,
+    }
+
+
+def test_conditions(plan: Plan, row: Row, scale: Scale) -> dict[str, Any]:
+    """The conditions of the test: only results with equal conditions are comparable."""
+    return {
+        "suite": SUITE, "clips": scale.clips, "seconds": scale.clip_seconds, "references": plan.references,
+        "stereo": plan.stereo, "reworded": plan.reworded, "melody": row.melody, "mono": row.mono,
+    }  # fmt: skip
+
+
+def _caption(item: data.Item, plan: Plan, recipe: LMRecipe) -> str:
+    """The caption, reworded if the plan says so, and normalised if training texts were."""
+    text = reworded(composed(item)) if plan.reworded else item.caption
+    return normalise(text) if recipe.text.normalise else text
+
+
+def _entropies(model: Any, seconds: float, items: Sequence[data.Item], row: Row) -> dict[str, perplexity.CrossEntropy]:
+    """The cross-entropy of each reference."""
+    found = {}
+    for item in tqdm(items, desc="perplexity"):
+        codes = language_model.codes_of(model, [item], seconds)
+        given = [item.file] if model.melody is not None and row.melody else None
+        found[item.id] = language_model.cross_entropy(model, codes, [item.caption], given)
+    return found
+
+
+def _scores(results: Results) -> dict[str, Any]:
+    return {
+        score.metric: {"value": score.value, "low": score.low, "high": score.high, "n": score.n,
+                       "direction": score.direction, "version": score.version,
+                       "clips": {name: round(value, DIGITS) for name, value in score.clips.items()}}
+        for score in results.systems[0].scores
+    }  # fmt: skip
+
+
+def _coherence(clips: Path, originals: Sequence[data.Item], ids: Sequence[str]) -> dict[str, Any]:
+    """The distance between the inter-channel coherence of clips and of their references, as a score."""
+    found = samples.read(clips)
+    files = {name: found.file(sample) for name, sample in found.by_id().items() if name in ids}
+    values = stereo.distances(files, {item.id: item.file for item in originals})
+    mean = float(np.mean(list(values.values())))
+    half = 1.96 * float(np.std(list(values.values()), ddof=1)) / len(values) ** 0.5
+    return {"value": mean, "low": mean - half, "high": mean + half, "n": len(values), "direction": "lower",
+            "version": "1", "clips": {name: round(value, DIGITS) for name, value in values.items()}}  # fmt: skip

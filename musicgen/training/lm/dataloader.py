@@ -1,0 +1,234 @@
+"""The data loader: token shards -> batches of random crops, deterministic for any number of processes and from any step on.
+
+The shards are distributed over `lanes` independent streams. A lane shuffles its shards, and the clips of each shard, with a
+generator seeded by the recipe's seed and the epoch; row i of every batch is the next clip of lane i modulo `lanes`. So the
+batch of a step is a function of the recipe and the step: a resumed run needs only the step, and a process reads only its own
+lanes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import numpy as np
+import torch
+
+from musicgen import chroma
+from musicgen.errors import InputError
+from musicgen.training.lm.auxiliary_losses import REGISTRY
+from musicgen.training.lm.caption_augmentation import augment_caption, pick_description
+from musicgen.training.lm.config import LMRecipe
+from musicgen.training.lm.shards import Index, Sample, iterate, read_shard
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's examples of one process.
+
+    Attributes:
+        codes: int64 [B, K, T], 0 at padding.
+        lengths: int64 [B], frames of each row that are not padding.
+        texts: B descriptions, "" for none.
+        melody: int64 [B, chroma frames], pitch classes, -1 in rows without melody; None for models without melody.
+        auxiliary_targets: name of an auxiliary loss -> float32 [B, T, width].
+    """
+
+    codes: torch.Tensor
+    lengths: torch.Tensor
+    texts: list[str]
+    melody: torch.Tensor | None
+    auxiliary_targets: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def split(self, size: int) -> list[Batch]:
+        """Micro-batches of at most `size` rows."""
+        rows = range(0, len(self.texts), size)
+        return [
+            Batch(
+                self.codes[i : i + size],
+                self.lengths[i : i + size],
+                self.texts[i : i + size],
+                None if self.melody is None else self.melody[i : i + size],
+                {name: targets[i : i + size] for name, targets in self.auxiliary_targets.items()},
+            )
+            for i in rows
+        ]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a batch. codes: [K, up to T]; melody: [chroma frames]; auxiliary_targets: name -> [T, width]."""
+
+    codes: np.ndarray
+    text: str
+    melody: np.ndarray
+    auxiliary_targets: dict[str, np.ndarray]
+
+
+class Cropper:
+    """Crops clips and chooses their conditions: clips -> rows of a batch."""
+
+    def __init__(self, recipe: LMRecipe, rate: Fraction, seconds: float, melody_frames: int) -> None:
+        """melody_frames: chroma frames of the model's context, 0 for models without melody."""
+        self.recipe = recipe
+        self.frames = max(1, round(Fraction(str(seconds)) * rate))
+        self.rate = rate
+        self.melody_frames = melody_frames
+        self._step = Fraction(chroma.HOP, chroma.SAMPLE_RATE) * rate
+        """Token frames between two chroma frames."""
+
+    def training(self, sample: Sample, random: np.random.Generator) -> Row:
+        """A random crop with its text and melody, after caption augmentation and condition dropout."""
+        start = self._start(sample, random)
+        text = augment_caption(sample.metadata, self.recipe.text, random)
+        drop_all = random.random() < self.recipe.dropout.all
+        drop_melody = random.random() < self.recipe.dropout.melody
+        return self._row(sample, start, "" if drop_all else text, with_melody=not (drop_all or drop_melody))
+
+    def validation(self, sample: Sample, random: np.random.Generator) -> Row:
+        """The middle of the clip with all of its conditions."""
+        start = max(0, sample.codes.shape[1] - self.frames) // 2
+        if self.recipe.data.begin != "anywhere":
+            start = min(self._boundaries(sample), key=lambda frame: abs(frame - start))
+        return self._row(sample, start, pick_description(sample.metadata, random), with_melody=True)
+
+    def batch(self, rows: list[Row]) -> Batch:
+        codes = np.zeros((len(rows), rows[0].codes.shape[0], self.frames), np.int64)
+        for i, row in enumerate(rows):
+            codes[i, :, : row.codes.shape[1]] = row.codes
+        lengths = torch.tensor([row.codes.shape[1] for row in rows])
+        melody = torch.from_numpy(np.stack([row.melody for row in rows])) if self.melody_frames else None
+        return Batch(
+            torch.from_numpy(codes),
+            lengths,
+            [row.text for row in rows],
+            melody,
+            {
+                name: torch.from_numpy(np.stack([row.auxiliary_targets[name] for row in rows]))
+                for name in rows[0].auxiliary_targets
+            },
+        )
+
+    def _start(self, sample: Sample, random: np.random.Generator) -> int:
+        if self.recipe.data.begin != "anywhere":
+            frames = self._boundaries(sample)
+            return frames[int(random.integers(len(frames)))]
+        return int(random.integers(max(0, sample.codes.shape[1] - self.frames) + 1))
+
+    def _boundaries(self, sample: Sample) -> list[int]:
+        """First frames of the bars or sections that a whole crop fits behind; the first one in any case."""
+        begin = self.recipe.data.begin
+        entry = {"bars": "downbeats", "sections": "sections"}[begin]
+        entries = sample.metadata.get(entry)
+        if not entries:
+            raise InputError(
+                f'data.begin is {begin}: every clip\'s JSON must have its "{entry}" in seconds, as musicgen.training.corpus '
+                f"writes them, and that of {sample.metadata.get('name', 'a clip')} does not"
+            )
+        times = entries if begin == "bars" else [section["onset"] for section in entries]
+        # Relative to the first one, which is where the music begins.
+        first, *others = [round((time - times[0]) * float(self.rate)) for time in times]
+        return [first, *(frame for frame in others if frame + self.frames <= sample.codes.shape[1])]
+
+    def _row(self, sample: Sample, start: int, text: str, *, with_melody: bool) -> Row:
+        return Row(
+            self._crop(sample, start),
+            text,
+            self._melody(sample, start, with_melody=with_melody),
+            {
+                name: REGISTRY[name].targets(sample.metadata, start, self.frames, float(self.rate))
+                for name in self.recipe.auxiliary_losses.active()
+            },
+        )
+
+    def _crop(self, sample: Sample, start: int) -> np.ndarray:
+        return sample.codes[:, start : start + self.frames]
+
+    def _melody(self, sample: Sample, start: int, *, with_melody: bool) -> np.ndarray:
+        if not with_melody or not self.melody_frames or sample.chroma is None:
+            return np.full(self.melody_frames, -1, np.int64)
+        # As at inference: chroma frames from the crop's beginning, repeated where the crop ends before the context does.
+        length = min(self.frames, sample.codes.shape[1] - start)
+        heard = max(1, int((length - 1) / self._step) + 1)
+        index = [start + round((i % heard) * self._step) for i in range(self.melody_frames)]
+        return sample.chroma[np.minimum(index, len(sample.chroma) - 1)].astype(np.int64)
+
+
+class TrainingData:
+    """The training batches of one process."""
+
+    def __init__(self, folder: str, index: Index, recipe: LMRecipe, cropper: Cropper, rank: int, world: int) -> None:
+        lanes = recipe.data.lanes
+        if lanes > len(index.train):
+            raise InputError(
+                f"data.lanes is {lanes}, and {folder} holds {len(index.train)} shards: every lane needs one, so set fewer"
+            )
+        if lanes % world:
+            raise InputError(f"{world} processes do not divide data.lanes ({lanes}): change one of them")
+        names = list(index.train)
+        self.recipe, self.cropper = recipe, cropper
+        self.rows = [row for row in range(recipe.optimisation.batch) if row % lanes % world == rank]
+        self._lanes = {
+            lane: _Lane(folder, {name: index.train[name] for name in names[lane::lanes]}, (recipe.seed, lane))
+            for lane in range(rank, lanes, world)
+        }
+
+    def batch(self, step: int) -> Batch:
+        """This process's rows of the batch of step `step` (from 0)."""
+        data, batch = self.recipe.data, self.recipe.optimisation.batch
+        rows = []
+        for row in self.rows:
+            lane = row % data.lanes
+            number = step * (batch // data.lanes) + row // data.lanes
+            random = np.random.default_rng([self.recipe.seed, lane, number])
+            rows.append(self.cropper.training(self._lanes[lane].clip(number), random))
+        return self.cropper.batch(rows)
+
+    def batches(self, start: int, steps: int) -> Generator[Batch]:
+        """The batches of the steps from `start` on, one prefetched while the device computes."""
+        with ThreadPoolExecutor(1) as executor:
+            ahead = executor.submit(self.batch, start)
+            for step in range(start, steps):
+                batch = ahead.result()
+                if step + 1 < steps:
+                    ahead = executor.submit(self.batch, step + 1)
+                yield batch
+
+
+class _Lane:
+    """An endless stream of clips, read in rising order."""
+
+    def __init__(self, folder: str, shards: dict[str, int], seed: tuple[int, int]) -> None:
+        self.folder, self.shards, self.seed = folder, shards, seed
+        self.size = sum(shards.values())
+        self._open = ""
+        self._samples: list[Sample] = []
+
+    def clip(self, number: int) -> Sample:
+        epoch, position = divmod(number, self.size)
+        names = list(self.shards)
+        order = np.random.default_rng([*self.seed, epoch, 0]).permutation(len(names))
+        ends = np.cumsum([self.shards[names[i]] for i in order])
+        place = bisect_right(ends.tolist(), position)
+        name = names[order[place]]
+        if name != self._open:
+            self._samples = read_shard(f"{self.folder.rstrip('/')}/{name}", self.shards[name])
+            self._open = name
+        inside = position - (int(ends[place - 1]) if place else 0)
+        turn = np.random.default_rng([*self.seed, epoch, 1 + place]).permutation(len(self._samples))
+        return self._samples[turn[inside]]
+
+
+def validation_batches(folder: str, index: Index, cropper: Cropper, size: int) -> Iterator[Batch]:
+    """The clips held out, in batches of `size`; the same every time."""
+    rows = []
+    for number, sample in enumerate(iterate(folder, index.valid)):
+        rows.append(cropper.validation(sample, np.random.default_rng([number])))
+        if len(rows) == size:
+            yield cropper.batch(rows)
+            rows = []
+    if rows:
+        yield cropper.batch(rows)

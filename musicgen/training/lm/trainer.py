@@ -1,0 +1,316 @@
+"""Training of the language model: recipe + music -> checkpoints, curves, samples and a model's folder.
+
+    OUTPUT/tokens/         the token shards, unless the recipe names others
+    OUTPUT/checkpoints/    step-NNNNNNNN.pt, the newest `every.keep`
+    and what `musicgen.training.trainer` writes; TensorBoard also has audio of held-out captions
+
+With `accelerate launch`, every process runs this.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from musicgen import checkpoint
+from musicgen.checkpoint import parts
+from musicgen.errors import InputError
+from musicgen.model import MusicGen
+from musicgen.training.lm.auxiliary_losses import REGISTRY
+from musicgen.training.lm.caption_augmentation import MERGED_FIELDS
+from musicgen.training.lm.checkpointing import TrainingState, gather_model, new_state, resume, save_checkpoint
+from musicgen.training.lm.config import LMRecipe
+from musicgen.training.lm.dataloader import Batch, Cropper, TrainingData, validation_batches
+from musicgen.training.lm.initialization import (
+    add_adapters,
+    audio_tokenizer,
+    captions,
+    fine_tuned_model,
+    new_model,
+    new_text_encoder,
+)
+from musicgen.training.lm.network import Inputs
+from musicgen.training.lm.optimiser import learning_rate
+from musicgen.training.lm.prepare import prepare
+from musicgen.training.lm.shards import Index, iterate, read_index
+from musicgen.training.trainer import MODEL, TENSORBOARD, Intervals, Trainer, clock, write_history
+from musicgen.transformer import Block
+
+logger = logging.getLogger(__name__)
+
+SAMPLES = 3
+SAMPLE_SECONDS = 10.0
+_MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+
+
+def train(recipe: LMRecipe, output: str | os.PathLike[str], device: str = "auto") -> dict[str, Any]:
+    """Train a language model, or resume the run in `output`.
+
+    Args:
+        recipe: What to train on what.
+        output: The run's folder.
+        device: "auto" for a GPU where there is one, or "cpu".
+
+    Returns:
+        The last validation.
+
+    Raises:
+        InputError: The recipe does not fit the model, the music, the machine or the run in `output`, or the loss diverged.
+    """
+    output = Path(output)
+    if recipe.optimisation.precision == "float16" and (device == "cpu" or not torch.cuda.is_available()):
+        raise InputError("optimisation.precision is float16: that needs a GPU; on the CPU take bfloat16 or float32")
+    accelerator = Accelerator(mixed_precision=_MIXED_PRECISION[recipe.optimisation.precision], cpu=device == "cpu")
+    model, folder, index = _prepare(recipe, output, accelerator)
+    cropper = Cropper(
+        recipe, Fraction(index.rate), recipe.data.seconds, 0 if model.melody is None else model.melody.length
+    )
+    data = TrainingData(folder, index, recipe, cropper, accelerator.process_index, accelerator.num_processes)
+    run = new_state(recipe, model, accelerator)
+    if resume(run, output):
+        logger.info("resuming at step %d", run.step)
+    seconds = index.frames / float(Fraction(index.rate))
+    logger.info(
+        "%.1f hours of music in %d clips, %d clips not used; %.1f M trainable weights",
+        seconds / 3600, sum(index.train.values()), len(index.not_used),
+        sum(p.numel() for p in run.average.parameters) / 1e6,
+    )  # fmt: skip
+    writer = None
+    if accelerator.is_main_process:
+        writer = SummaryWriter(str(output / TENSORBOARD), purge_step=run.step)
+    try:
+        with contextlib.closing(data.batches(run.step, recipe.optimisation.steps)) as batches:
+            LMTrainer(run, batches, cropper, folder, index, output, writer).fit()
+    finally:
+        if writer is not None:
+            writer.close()
+        accelerator.end_training()
+    return run.validations[-1]
+
+
+def _prepare(recipe: LMRecipe, output: Path, accelerator: Accelerator) -> tuple[MusicGen, str, Index]:
+    """The model to train, the folder of the token shards and its index."""
+    fine_tuned = fine_tuned_model(recipe) if recipe.start.model else None
+    tokenizer = audio_tokenizer(recipe) if fine_tuned is None else fine_tuned.tokenizer
+    follows_melody = recipe.shape.melody if fine_tuned is None else fine_tuned.melody is not None
+    heard = "mix" if fine_tuned is not None and fine_tuned.melody and not fine_tuned.melody.separated else "separated"
+    folder = recipe.data.tokens or str(output / "tokens")
+    with accelerator.main_process_first():
+        index = read_index(folder)
+        if index is None:
+            tokenizer.to(accelerator.device)
+            melody = (recipe.data.melody or heard) if follows_melody else "none"
+            index = prepare(recipe.data, Path(folder), tokenizer, melody, recipe.seed, accelerator.device)
+            tokenizer.to("cpu")
+    _check(index, folder, tokenizer, follows_melody)
+    model = fine_tuned
+    if model is None:
+        # On the CPU, in every process: the same weights from the same seed.
+        if recipe.text.new is None:
+            text = parts.text_encoder(recipe.text.encoder)
+        else:
+            with accelerator.main_process_first():
+                texts = captions((sample.metadata for sample in iterate(folder, index.train)), MERGED_FIELDS)
+                text = new_text_encoder(recipe.text.new, texts, output / "text", recipe.seed)
+        model = new_model(recipe, tokenizer, text)
+    if model.melody is not None:
+        model.melody.separated = index.melody == "separated"
+    model.lm.requires_grad_(True)
+    for projection in (model.text.projection, model.melody and model.melody.projection):
+        if projection is not None:
+            projection.requires_grad_(True)
+    if (recipe.text.new is not None and recipe.text.learn) or recipe.start.text:
+        model.text.encoder.requires_grad_(True)
+    if recipe.start.lora_rank:
+        add_adapters(model.lm, recipe.start.lora_rank, recipe.start.lora_alpha)
+    if recipe.optimisation.checkpoint_layers:
+        from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import apply_activation_checkpointing
+
+        apply_activation_checkpointing(model.lm, check_fn=lambda module: isinstance(module, Block))
+    if recipe.optimisation.compile:
+        model.lm.compile()
+    return model, folder, index
+
+
+def _check(index: Index, folder: str, tokenizer: Any, melody: bool) -> None:
+    ours = (tokenizer.num_codebooks, tokenizer.codebook_size, tokenizer.channels)
+    theirs = (index.num_codebooks, index.codebook_size, index.channels)
+    if ours != theirs:
+        raise InputError(
+            f"{folder} holds tokens of (codebooks, entries, channels) {theirs}, and the tokeniser has {ours}: they were "
+            "made for another model"
+        )
+    if melody and index.melody == "none":
+        raise InputError(f"{folder} holds tokens without melodies: a melody model needs them written anew")
+
+
+class LMTrainer(Trainer):
+    """The loop on a language model."""
+
+    def __init__(
+        self,
+        run: TrainingState,
+        batches: Iterator[Batch],
+        cropper: Cropper,
+        folder: str,
+        index: Index,
+        output: Path,
+        writer: SummaryWriter | None,
+    ) -> None:
+        """batches: of the steps that remain; folder, index: the token shards; writer: in the main process."""
+        options, every = run.recipe.optimisation, run.recipe.every
+        intervals = Intervals(options.steps, every.log, every.validate, every.checkpoint)
+        super().__init__(run, intervals, run.accelerator.device, is_main=run.accelerator.is_main_process)
+        self.run, self.batches, self.cropper = run, batches, cropper
+        self.folder, self.index, self.output, self.writer = folder, index, output, writer
+
+    def finished(self) -> bool:
+        return self.run.step >= self.run.recipe.optimisation.steps
+
+    def save_checkpoint(self) -> None:
+        save_checkpoint(self.run, self.output)
+
+    def train_step(self) -> dict[str, torch.Tensor]:
+        """One step on this process's rows. Returns the mean loss over all processes, and how many codes were predicted."""
+        run = self.run
+        accelerator, options = run.accelerator, run.recipe.optimisation
+        batch = next(self.batches)
+        inputs = [self._inputs(part) for part in batch.split(options.micro_batch or len(batch.texts))]
+        local = torch.stack([part.counts(run.unwrapped.special) for part in inputs]).sum(dim=0)
+        counts = accelerator.reduce(local, "sum").clamp(min=1)
+        for group in run.optimiser.param_groups:
+            group["lr"] = learning_rate(options, run.step)
+        weights = torch.tensor(options.codebooks or [1.0] * len(counts), device=accelerator.device)
+        weights = weights / weights.mean()
+        total = torch.zeros((), device=accelerator.device)
+        for number, part in enumerate(inputs):
+            last = number + 1 == len(inputs)
+            with contextlib.nullcontext() if last else accelerator.no_sync(run.network):
+                # The mean over the codes of a codebook, then over codebooks. The factor below undoes the averaging of gradients
+                # over processes, because `counts` are of all of them.
+                losses = run.network(part)
+                loss = (weights * losses.codes / counts).mean()
+                for name, auxiliary in run.recipe.auxiliary_losses.active().items():
+                    loss = loss + auxiliary.weight * losses.auxiliary[name].sum() / counts[0]
+                accelerator.backward(loss * accelerator.num_processes)
+            total += (losses.codes / counts).mean().detach()
+        if accelerator.sync_gradients:
+            accelerator.clip_grad_norm_(run.network.parameters(), options.clip)
+        run.optimiser.step()
+        run.optimiser.zero_grad()
+        run.average.update()
+        return {"loss": accelerator.reduce(total, "sum"), "codes": counts.sum()}
+
+    def log(self, means: dict[str, float], seconds_per_step: float) -> str:
+        run = self.run
+        loss, speed = means["loss"], means["codes"] / seconds_per_step
+        run.losses.append((run.step, loss))
+        if self.writer is not None:
+            self.writer.add_scalar("train/loss", loss, run.step)
+            self.writer.add_scalar("train/learning_rate", run.optimiser.param_groups[0]["lr"], run.step)
+            self.writer.add_scalar("train/codes_per_second", speed, run.step)
+        left = (run.recipe.optimisation.steps - run.step) * seconds_per_step
+        return f"loss {loss:.4f}, {speed:,.0f} codes/s, {clock(left)} left"
+
+    @torch.no_grad()
+    def validate(self) -> None:
+        """Perplexity of every codebook and the auxiliary losses on the held-out clips; the model's folder; a few samples."""
+        run = self.run
+        accelerator = run.accelerator
+        with run.average:
+            record = {"step": run.step, **self._held_out_losses()}
+            model = gather_model(run)
+        run.validations.append(record)
+        if model is not None and self.writer is not None:
+            self._write_validation(record, model, self.writer)
+        accelerator.wait_for_everyone()
+
+    def _held_out_losses(self) -> dict[str, Any]:
+        run = self.run
+        accelerator, special = run.accelerator, run.unwrapped.special
+        options = run.recipe.optimisation
+        size = max(1, (options.micro_batch or options.batch) // accelerator.num_processes)
+        device = accelerator.device
+        sums = torch.zeros(self.index.num_codebooks, device=device)
+        counts = torch.zeros(self.index.num_codebooks, dtype=torch.int64, device=device)
+        auxiliary = {
+            name: torch.zeros(len(REGISTRY[name].terms), device=device) for name in run.recipe.auxiliary_losses.active()
+        }
+        batches = list(validation_batches(self.folder, self.index, self.cropper, size))
+        for number in range(-(-len(batches) // accelerator.num_processes)):
+            mine = number * accelerator.num_processes + accelerator.process_index
+            # Sharded weights are gathered in every pass: all processes take part in each.
+            inputs = self._inputs(batches[min(mine, len(batches) - 1)])
+            losses = run.network(inputs)
+            if mine < len(batches):
+                sums, counts = sums + losses.codes, counts + inputs.counts(special)
+                auxiliary = {name: total + losses.auxiliary[name] for name, total in auxiliary.items()}
+        counts = accelerator.reduce(counts, "sum").clamp(min=1)
+        means = accelerator.reduce(sums, "sum") / counts
+        record: dict[str, Any] = {"loss": float(means.mean()), "perplexity": means.exp().tolist()}
+        if auxiliary:
+            record["auxiliary_losses"] = {
+                name: dict(
+                    zip(REGISTRY[name].terms, (accelerator.reduce(total, "sum") / counts[0]).tolist(), strict=True)
+                )
+                for name, total in auxiliary.items()
+            }
+        return record
+
+    def _write_validation(self, record: dict[str, Any], model: MusicGen, writer: SummaryWriter) -> None:
+        run = self.run
+        writer.add_scalar("validation/loss", record["loss"], run.step)
+        for k, value in enumerate(record["perplexity"]):
+            writer.add_scalar(f"validation/perplexity_{k + 1}", value, run.step)
+        if run.step % run.recipe.every.samples == 0:
+            self._write_samples(model, writer)
+        writer.flush()
+        history = {"losses": run.losses, "validations": run.validations, "not_used": self.index.not_used}
+        write_history(self.output, history)
+        _export(model, self.output / MODEL, run.recipe.export)
+        terms = {f"{name} {term}": value for name, loss in record.get("auxiliary_losses", {}).items()
+                 for term, value in loss.items()}  # fmt: skip
+        tqdm.write(
+            f"step {run.step}: validation loss {record['loss']:.4f}, perplexity "
+            + " ".join(f"{value:.1f}" for value in record["perplexity"])
+            + "".join(f", {name} {value:.3f}" for name, value in terms.items())
+        )
+
+    def _write_samples(self, model: MusicGen, writer: SummaryWriter) -> None:
+        run = self.run
+        held_out = iterate(self.folder, self.index.valid)
+        texts = [str(sample.metadata.get("description") or "") for sample in held_out][:SAMPLES]
+        seconds = min(SAMPLE_SECONDS, run.recipe.data.seconds)
+        model.to(run.accelerator.device)
+        waves = model.generate(texts, seconds, seed=run.recipe.seed)
+        model.to("cpu")
+        for number, (text, wave) in enumerate(zip(texts, waves, strict=True)):
+            mono = wave.mean(dim=0).cpu()  # TensorBoard plays one channel
+            writer.add_audio(f"samples/{number + 1}", mono, run.step, sample_rate=model.sample_rate)
+            writer.add_text(f"samples/{number + 1}", text, run.step)
+
+    def _inputs(self, batch: Batch) -> Inputs:
+        return self.run.unwrapped.inputs(batch, self.run.recipe.text.max_tokens).to(self.run.accelerator.device)
+
+
+def _export(model: MusicGen, folder: Path, stored: str) -> None:
+    """Replace the folder by the present model."""
+    fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    for left in (fresh, old):
+        shutil.rmtree(left, ignore_errors=True)
+    checkpoint.save(model, fresh, stored=stored)
+    if folder.exists():
+        folder.replace(old)
+    fresh.replace(folder)
+    shutil.rmtree(old, ignore_errors=True)
