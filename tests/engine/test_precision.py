@@ -208,7 +208,9 @@ def test_auto_suits_model_and_device(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_model_tells_what_auto_became(tmp_path) -> None:
     """Of a published width here: 8 bits where this processor has the steps for them. Told before the weights are read, too."""
     folder = standins.write(standins.transformers_model(width=1024, heads=16, layers=1), tmp_path / "wide")
-    expected = "int8" if avx512.supports(LMConfig(1024, 16, 1, 4, codebook_size=64, ffn_dim=3072), "int8") else "float32"
+    expected = (
+        "int8" if avx512.supports(LMConfig(1024, 16, 1, 4, codebook_size=64, ffn_dim=3072), "int8") else "float32"
+    )
     model = musicgen.load(folder, "cpu")
     assert model.precision == precision.precision_of(model.lm) == expected
     assert checkpoint.resolve_precision(folder, "cpu") == expected
