@@ -78,7 +78,7 @@ def chromium(*flags: str):
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        lacks("playwright is not installed (pip install -r requirements-dev.txt)")
+        lacks("playwright is not installed (pip install musicgen[dev])")
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         lacks("Chromium is not installed (Debian: apt install chromium)")

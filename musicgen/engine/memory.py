@@ -6,6 +6,7 @@ import torch
 
 from musicgen.engine.backends import avx512
 from musicgen.engine.backends.openvino.pool import BLOCK_SIZE
+from musicgen.engine.backends.openvino.runtime import has_bfloat16
 from musicgen.engine.cpu_support import is_supported
 from musicgen.engine.linear import INT4_GROUP
 from musicgen.engine.slot_pool import round_up
@@ -166,6 +167,8 @@ def check(needed: int, slots: int, device: torch.device) -> None:
 
 def _kv_element_size(precision: str, device: torch.device) -> int:
     """Bytes per element of an unquantised KV cache."""
+    if precision == "bfloat16" and is_supported(device) and not has_bfloat16():
+        return 4
     return 2 if device.type == "cuda" and precision in ("int8", "int4") else _ELEMENT_SIZE[precision]
 
 

@@ -20,7 +20,7 @@ from musicgen.engine.backends import avx512, triton
 from musicgen.engine.backends.openvino import encodec
 from musicgen.engine.backends.openvino.lm import build_graph
 from musicgen.engine.backends.openvino.pool import OpenVinoPool
-from musicgen.engine.backends.openvino.runtime import compile_graph
+from musicgen.engine.backends.openvino.runtime import compile_graph, has_bfloat16
 from musicgen.engine.backends.torch.pool import TorchPool
 from musicgen.engine.backends.triton.selfcheck import matches_reference
 from musicgen.engine.cpu_support import claim_process, is_usable
@@ -119,13 +119,14 @@ def compile_lm(lm: LanguageModel) -> openvino.CompiledModel:
     """Compile the OpenVINO graph of a language model in its precision."""
     precision = precision_of(lm)
     quantized = precision in avx512.QUANTIZED
+    floating = "bf16" if precision == "bfloat16" and has_bfloat16() else "f32"
     return compile_graph(
         build_graph(lm),
         {
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+            "INFERENCE_PRECISION_HINT": floating,
             # With quantised weights the activations are quantised to int8, in groups of this size.
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": "128" if quantized else "0",
-            "KV_CACHE_PRECISION": "u8" if quantized else "bf16" if precision == "bfloat16" else "f32",
+            "KV_CACHE_PRECISION": "u8" if quantized else floating,
         },
     )
 

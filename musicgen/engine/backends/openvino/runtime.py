@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import TYPE_CHECKING
 
@@ -29,3 +30,11 @@ def compile_graph(model: openvino.Model, config: dict[str, str]) -> openvino.Com
     shared = {"INFERENCE_NUM_THREADS": str(torch.get_num_threads()), "NUM_STREAMS": "1"}
     shared |= {"ENABLE_CPU_PINNING": "NO"}  # PyTorch's threads use the same cores
     return openvino.Core().compile_model(model, "CPU", shared | config)
+
+
+@functools.cache
+def has_bfloat16() -> bool:
+    """Whether this CPU has bfloat16 instructions. Without them OpenVINO computes in float32 and refuses a bfloat16 KV cache."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
