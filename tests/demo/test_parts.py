@@ -114,12 +114,8 @@ def test_a_folder_is_not_taken_for_a_model_of_its_name(tmp_path: Path) -> None:
     """An operator's model called mini-melody is not the embedded one, nor the other way round."""
     own = Path(shutil.copytree(catalog.PRETRAINED / "mini", tmp_path / "own" / "mini"))
     shelf = Shelf(own.parent)
-    for model, own_model, fits in (
-        ("mini", False, True),
-        ("mini", True, False),
-        ("own/mini", True, True),
-        ("own/mini", False, False),
-    ):
+    cases = [("mini", False, True), ("mini", True, False), ("own/mini", True, True), ("own/mini", False, False)]
+    for model, own_model, fits in cases:
         request = dataclasses.replace(REQUEST, model=model)
         clip = tmp_path / "clip.wav"
         audio.write(clip, Audio(torch.zeros(1, 32_000), 32_000), stored.comment(request, 4, own_model=own_model))
