@@ -126,9 +126,11 @@ def _warn(text: str) -> None:
 def _libsndfile(path: Path) -> tuple[soundfile.SoundFile | None, str]:
     """The file as libsndfile opens it; None, and why, where that would fail or cut it short."""
     try:
-        file = soundfile.SoundFile(path)
+        file = soundfile.SoundFile(os.fsencode(path))
     except soundfile.LibsndfileError as error:
         return None, error.error_string.strip()
+    except TypeError:  # soundfile's answer to a name that ends in .raw
+        return None, "samples without a header, which do not tell their rate: convert it to WAV"
     if file.frames == 0 or _holds_more(path, file):
         file.close()
         return None, ""
@@ -274,6 +276,10 @@ def _frames(path: Path, container: InputContainer) -> Iterator[av.AudioFrame]:
                 yield from packet.decode()
             except av.error.InvalidDataError:
                 lost += 1
+    except av.error.PatchWelcomeError as error:
+        raise InputError(
+            f"{path}: changes its channels or its rate on the way, and only a part would be read: convert it to WAV"
+        ) from error
     except av.FFmpegError as error:
         _warn(f"{path}: breaks off ({error.strerror})")
     if lost:

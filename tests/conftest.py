@@ -47,7 +47,7 @@ TEXTS = ["slow calm piano music", "a loud rock beat with fast drums and epic gui
 THREADS = min(2, torch.get_num_threads())
 
 SOUNDFONT = "MUSICGEN_SOUNDFONT"
-REAL_SOUNDFONT = os.environ.get(SOUNDFONT)
+REAL_SOUNDFONT = None if os.environ.get(SOUNDFONT, "").endswith("sines.sf2") else os.environ.get(SOUNDFONT)
 """What the person who runs the tests set, if anything."""
 os.environ[SOUNDFONT] = str(soundfont.write(FOLDER / "sines.sf2"))
 

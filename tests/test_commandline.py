@@ -119,9 +119,10 @@ def test_control_c_is_one_line(tmp_path: Path) -> None:
 
 WITHOUT = """
 import runpy, sys
+missing = sys.argv[1]
 class Missing:
     def find_spec(self, name, *_):
-        if name.partition(".")[0] == sys.argv[1]:
+        if name.partition(".")[0] == missing:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Missing())
 module, sys.argv = sys.argv[2], sys.argv[2:]

@@ -221,7 +221,7 @@ def write_melodies(folder: Path) -> None:
         (["x", "--melody", "text.wav"], "text.wav: not readable as audio"),
         (["x", "--melody", "silent.wav"], "silent.wav is silent"),
         (["x", "--melody", "short.wav"], "short.wav is 0.050 s long: a melody needs 0.1 s at least"),
-        (["x", "--melody", "seven.wav"], "seven.wav has 7 channels at 192000 Hz: stereo at 192000 Hz at most"),
+        (["x", "--melody", "seven.wav"], "seven.wav has 7 channels: 2 at most, so mix it down first"),
         (["x", "--melody", "plain.wav", "--model", "facebook/musicgen-small"], "follows text only"),
         (["x", "--melody", "plain.wav", "--with-separation"], "unrecognized arguments"),
         (["x", "--from-file", "plain.wav"], "plain.wav: holds no settings of this program"),

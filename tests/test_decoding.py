@@ -255,7 +255,7 @@ def test_parts_of_different_rates_are_refused(tmp_path: Path) -> None:
         soundfile.write(tmp_path / "x.ogg", melody(1.0, rate).numpy().T, rate)
         parts.append((tmp_path / "x.ogg").read_bytes())
     (tmp_path / "x.ogg").write_bytes(b"".join(parts))
-    with pytest.raises(InputError, match=r"changes from 1 channels at 44100 Hz to 1 channels at 32000 Hz after 1\.0"):
+    with pytest.raises(InputError, match="changes its channels or its rate on the way, and only a part would be read"):
         audio.read(tmp_path / "x.ogg")
 
 

@@ -199,7 +199,10 @@ def stored(**changes) -> str:
         ('{"musicgen": null}', "holds no settings of this program"),
         ("[" * 100_000, "holds no settings of this program"),
         ('{"musicgen": {}}', "its settings are damaged .version: Field required"),
-        (stored(schema=SCHEMA + 1), f"newer version of this program .settings of schema {SCHEMA + 1}, and {SCHEMA} is"),
+        (
+            stored(schema=SCHEMA + 1),
+            f"newer version of this program .settings of schema {SCHEMA + 1}; the newest known here is {SCHEMA}",
+        ),
         (stored(seed="3"), "damaged .seed: Input should be a valid integer"),
         (stored(seed=-3), "damaged .seed is -3"),
         (stored(duration=None), "damaged .duration: Input should be a valid number"),

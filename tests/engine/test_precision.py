@@ -219,5 +219,5 @@ def test_a_model_tells_what_auto_became(tmp_path) -> None:
     assert checkpoint.resolve_precision("mini", "cpu") == musicgen.load("mini", "cpu").precision == "float32"
     assert checkpoint.resolve_precision("facebook/musicgen-large", "cpu") in ("int8", "float32")  # without its files
     assert checkpoint.resolve_precision("somebody/else", "cpu") is None
-    with pytest.raises(InputError, match="'float16' is not to be had on cpu"):
+    with pytest.raises(InputError, match="'float16' is not available on cpu"):
         checkpoint.resolve_precision("mini", "cpu", "float16")
