@@ -11,7 +11,7 @@ import soundfile
 import torch
 
 import musicgen
-from musicgen import audio
+from musicgen import audio, checkpoint
 from musicgen.__main__ import main
 from musicgen.audio import Audio
 from musicgen.settings import Settings
@@ -101,6 +101,69 @@ def test_melody_and_continuation(tmp_path: Path, capsys) -> None:
     assert f"warning: {other} is not the file 'melody_a.wav'" in capsys.readouterr().err
 
 
+def test_names_take_nobodys_place(tmp_path: Path) -> None:
+    """The same description and seed with another model; descriptions in other scripts; those without any letter."""
+    for model in ("mini", "facebook/musicgen-small"):
+        assert run("generate", "rock", "-m", model, "-d", 0.5, "--seed", 1, "-o", tmp_path) == 0
+    first, second = (Settings.of_file(tmp_path / name).model for name in ("00-rock-1.wav", "00-rock-1-2.wav"))
+    assert (first, second) == ("mini", "facebook/musicgen-small")
+    prompts = ["Привет, мир", "日本の歌", "ça va", "🎵", "🎹", " ", "x" * 300]
+    assert run("generate", *prompts, "-m", "facebook/musicgen-small", "-d", 0.5, "--seed", 5, "-o", tmp_path / "b") == 0
+    names = sorted(path.name for path in (tmp_path / "b").iterdir())
+    assert names[:3] == ["00-привет-мир-5.wav", "01-日本の歌-6.wav", "02-ça-va-7.wav"]
+    assert re.fullmatch(r"03-prompt-\w{8}-8\.wav", names[3])
+    assert names[3][10:18] != names[4][10:18]
+    assert names[5:] == ["05-unconditional-10.wav", f"06-{'x' * 40}-11.wav"]
+
+
+def test_unknown_words_are_pointed_out(tmp_path: Path, capsys) -> None:
+    assert (
+        run("generate", "音楽", "slow piano", "-m", "mini", "-d", 0.5, "--negative-prompt", "né", "-o", tmp_path) == 0
+    )
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert warnings == [
+        "warning: mini does not know 100% of '音楽', and follows the rest alone",
+        "warning: mini does not know 50% of 'né', and follows the rest alone",
+    ]
+
+
+def test_files_that_were_given_are_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    audio.write("tune.wav", audio.read(MELODY))
+    (tmp_path / "link.wav").symlink_to("tune.wav")
+    given = Path("tune.wav").read_bytes()
+    for flag in ("--melody", "--continue-from", "--from-file"):
+        for output in ("tune.wav", tmp_path / "tune.wav", "link.wav"):
+            arguments = ["x", "-m", "facebook/musicgen-melody", flag, "tune.wav", "--output", output]
+            if flag == "--from-file":
+                audio.write("tune.wav", audio.read(MELODY), Settings("0", "mini", "x", 0.5, 1).comment())
+                given = Path("tune.wav").read_bytes()
+            assert run("generate", *arguments) == 2
+            assert f"is the file given by {flag}, which it would overwrite" in capsys.readouterr().err
+            assert Path("tune.wav").read_bytes() == given
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        ("file.wav/clip.wav", "Not a directory"),
+        ("/proc/clip.wav", ""),
+        (f"{'x' * 300}.wav", "File name too long"),
+    ],
+)
+def test_what_cannot_be_written_is_found_first(
+    output: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file.wav").write_text("mine")
+    monkeypatch.setattr(checkpoint, "load", lambda *_, **__: pytest.fail("the model was loaded"))
+    assert run("generate", "x", "--seed", 1, "--output", output) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert reason in error
+    assert len(error.splitlines()) == 1
+
+
 def test_models_lists_what_can_be_loaded(capsys) -> None:
     assert run("models") == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
@@ -121,6 +184,14 @@ def test_export_writes_both_layouts(tmp_path: Path, capsys) -> None:
     capsys.readouterr()
     assert run("export", "facebook/musicgen-melody", tmp_path / "a") == 2
     assert "exists already" in capsys.readouterr().err
+
+
+def test_export_says_nothing_but_its_files(tmp_path: Path) -> None:
+    """In a process of its own: transformers says a warning once."""
+    command = [sys.executable, "-m", "musicgen", "export", "mini-melody", str(tmp_path / "out")]
+    result = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=True)
+    assert result.stderr == ""
+    assert all(line.startswith(str(tmp_path)) for line in result.stdout.splitlines())
 
 
 def write_melodies(folder: Path) -> None:

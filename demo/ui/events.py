@@ -13,7 +13,7 @@ from typing import Any
 
 import gradio as gr
 
-from musicgen.errors import InputError, MusicGenError
+from musicgen.errors import MusicGenError
 
 from .. import stored
 from ..files import FORMATS
@@ -198,7 +198,7 @@ class Events:
             known = self.music.cost(model, precision, duration)
             here = offer.origin == "published" and self.music.here(model)
             quota = self.music.quota(model, precision, duration, variations, apart)
-        except (InputError, TypeError):
+        except (MusicGenError, TypeError):
             return ""
         steps = f"{round(duration * 50 * variations)} steps of the model"
         if known is None:

@@ -69,8 +69,10 @@ class T5Conditioner(nn.Module):
     def unknown(self, text: str) -> float:
         """The share of a text's tokens that the vocabulary lacks, 0 to 1. All of them are one token: two texts of nothing else
         are the same to the model, if they are as long."""
-        tokens = [token for token in self.tokenizer.tokenize(text) if token.strip(_WORD)]
-        return tokens.count(self.tokenizer.unk_token) / max(1, len(tokens))
+        ids = self.tokenizer(text, add_special_tokens=False).input_ids
+        # By their numbers: a tokeniser may show an unknown token as the text that it stands for.
+        told = [token for token in self.tokenizer.convert_ids_to_tokens(ids) if token.strip(_WORD)]
+        return told.count(self.tokenizer.unk_token) / max(1, len(told))
 
     def hidden(self, ids: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Token ids [B, L] and mask [B, L] -> T5's hidden states [B, L, T5 width]."""

@@ -99,6 +99,20 @@ def test_a_loop_in_another_precision(client: Client) -> None:
     assert (restored["loop"], restored["precision"], restored["duration"]) == (True, "int8", 2.0)
 
 
+def test_what_is_not_said_suits_the_model_and_is_told(client: Client) -> None:
+    """No precision and no word on separation: exact and not separated for the embedded models, which need no Demucs."""
+    file, _, about = ask(client, model="mini-melody", melody=handle_file(TUNE), prompt="slow 音楽", seed=1)
+    settings = Settings.of_file(file)
+    assert (settings.precision, settings.separate, about["precision"]) == ("float32", False, "float32")
+    assert "float32" in about["summary"]
+    assert 0 < about["unknown"] < 1
+    assert f"the model does not know {about['unknown']:.0%} of the description" in about["summary"]
+    wave = musicgen.load("mini-melody").generate("slow 音楽", 1.0, seed=1, melody=TUNE)[0]
+    expected = audio.normalise_loudness(audio.Audio(wave, 32_000)).wave
+    assert (audio.read(file).wave - expected).abs().max() < 2 / 32_768
+    assert client.predict(handle_file(file), api_name="/settings")["precision"] == "float32"
+
+
 def test_stereo(client: Client) -> None:
     file, _, about = ask(client, model="mini-stereo-melody")
     assert audio.read(file).wave.shape[0] == 2
@@ -194,6 +208,10 @@ NAN, INFINITY = float("nan"), float("inf")
         ({"negative_prompt": "x" * 3_000}, "3000 characters"),
         ({"seed": -1}, "seed is -1"),
         ({"seed": 1e30}, "seed is 1e"),
+        ({"seed": 1.5}, "seed is 1.5: it must be a whole number"),
+        ({"seed": 10**400}, "seed is 1000"),
+        ({"variations": 1.5}, "variations is 1.5: it must be a whole number"),
+        ({"top_k": 2.5}, "top_k is 2.5: it must be a whole number"),
         ({"variations": 1000}, "variations is 1000"),
         ({"variations": 0}, "variations is 0"),
         ({"temperature": NAN}, "temperature is nan"),

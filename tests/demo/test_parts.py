@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import gc
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -26,11 +27,12 @@ from demo.models import Shelf
 from demo.request import Request, Section, clean, format_timeline, parse_timeline
 from demo.service import Service
 from demo.ui import melody_editor
-from musicgen import audio, chroma
+from musicgen import audio, catalog, chroma
 from musicgen.audio import Audio
 from musicgen.engine import Scheduler
 from musicgen.errors import InputError
 from musicgen.options import GenerationOptions
+from musicgen.settings import Settings
 from tests import standins
 from tests.conftest import GOLDEN
 
@@ -100,10 +102,52 @@ def test_a_link_that_is_no_link_is_refused() -> None:
 
 def test_a_file_brings_the_settings_back(tmp_path: Path) -> None:
     audio.write(tmp_path / "clip.ogg", Audio(torch.zeros(1, 32_000), 32_000), stored.comment(REQUEST, 4))
-    assert stored.of_file(tmp_path / "clip.ogg", "clip.ogg", Shelf()) == (REQUEST, [])
+    # Without a recording there is nothing to separate.
+    expected = dataclasses.replace(REQUEST, separate=None)
+    assert stored.of_file(tmp_path / "clip.ogg", "clip.ogg", Shelf()) == (expected, [])
     audio.write(tmp_path / "other.wav", Audio(torch.zeros(1, 32_000), 32_000), "a comment")
     with pytest.raises(InputError, match=r"my\.wav: holds no settings"):
         stored.of_file(tmp_path / "other.wav", "my.wav", Shelf())
+
+
+def test_a_folder_is_not_taken_for_a_model_of_its_name(tmp_path: Path) -> None:
+    """An operator's model called mini-melody is not the embedded one, nor the other way round."""
+    own = Path(shutil.copytree(catalog.PRETRAINED / "mini", tmp_path / "own" / "mini"))
+    shelf = Shelf(own.parent)
+    cases = [("mini", False, True), ("mini", True, False), ("own/mini", True, True), ("own/mini", False, False)]
+    for model, own_model, fits in cases:
+        request = dataclasses.replace(REQUEST, model=model)
+        clip = tmp_path / "clip.wav"
+        audio.write(clip, Audio(torch.zeros(1, 32_000), 32_000), stored.comment(request, 4, own_model=own_model))
+        if fits:
+            assert stored.of_file(clip, "clip.wav", shelf)[0].model == model
+        else:
+            with pytest.raises(InputError, match=r"clip\.wav: was made with another model of the name"):
+                stored.of_file(clip, "clip.wav", shelf)
+        assert Settings.of_file(clip).beyond == (
+            "a timeline",
+            "a seamless loop",
+            "the melody as the page's editor had it",
+        )
+
+
+def test_defaults_follow_the_model() -> None:
+    """Melodies are left as they are for the models that were trained so, also where a text model is chosen first."""
+    shelf = Shelf()
+    assert [shelf.follower(name).name for name in ("mini", "mini-melody")] == ["mini-melody"] * 2
+    assert shelf.follower("facebook/musicgen-small").separated is False  # the embedded one takes over
+    published = Shelf(allowed=["facebook/*"])
+    assert published.follower("facebook/musicgen-small").name == "facebook/musicgen-melody"
+    assert published.follower("facebook/musicgen-small").separated
+    assert Shelf(allowed=["mini"]).follower("mini") is None
+
+
+def test_auto_shares_what_is_loaded() -> None:
+    engines = Engines(Shelf(), "cpu", most=2)
+    with engines.use("mini", "auto") as one, engines.use("mini", "float32") as other:
+        assert one is other
+    assert engines.loaded() == [("mini", "float32")]
+    engines.close()
 
 
 def test_the_editor_takes_what_it_gave() -> None:
