@@ -39,6 +39,7 @@ from musicgen.errors import InputError
 from musicgen.options import GenerationOptions
 from tests import standins
 from tests.conftest import GOLDEN
+from tests.encoding import encode
 
 TUNE = GOLDEN / "chroma" / "melody_a.wav"
 
@@ -565,4 +566,15 @@ def test_on_zero_gpu_the_generation_runs_in_a_fork(tmp_path: Path, monkeypatch: 
     assert ticket.wait(60)
     assert isinstance(ticket.failure, InputError)
     assert "no such audio file" in str(ticket.failure)
+    service.close()
+
+
+@pytest.mark.parametrize(("name", "codec"), [("memo.m4a", "aac"), ("page.webm", "libopus"), ("memo.mp4", "aac")])
+def test_a_phones_and_a_browsers_recordings_are_heard(name: str, codec: str, tmp_path: Path) -> None:
+    tune = audio.read(TUNE)
+    file = encode(tmp_path / name, tune.wave, tune.rate, codec)
+    service = Service(Configuration(), tmp_path / "clips")
+    assert service.seconds_of(file) == pytest.approx(tune.duration, abs=0.08)
+    frames = service.melody(file, separate=False)
+    assert melody.similarity(melody.of_audio(tune), frames) > 0.85
     service.close()

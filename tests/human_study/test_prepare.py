@@ -13,6 +13,7 @@ from human_study import manifest, prepare, settings, signals
 from musicgen import samples
 from musicgen.audio import Audio
 from musicgen.errors import InputError
+from tests.encoding import encode
 from tests.human_study.conftest import STUDY
 
 RATE = 32000
@@ -197,3 +198,30 @@ def test_settings_survive_the_manifest(study_files):
     first = settings.read(study_files / "STUDY.yaml")
     again = settings.parse(json.loads(json.dumps(settings.as_document(first))), "manifest")
     assert settings.as_document(again) == settings.as_document(first)
+
+
+def test_any_format_is_heard_alike_and_hours_are_refused(tmp_path):
+    """The same tone as FLAC, M4A and WebM: one length, one level."""
+    wave = tone(2.0, rate=44_100)
+    folder = folder_of(tmp_path / "a", "a", [wave, wave], rate=44_100)
+    for system, name, codec in (("b", "x.m4a", "aac"), ("c", "x.webm", "libopus")):
+        (tmp_path / system).mkdir()
+        lines = []
+        for index in range(2):
+            file = encode(tmp_path / system / f"{index}{name}", torch.from_numpy(wave).float(), 44_100, codec)
+            line = {"id": f"s{index}", "prompt": "p", "system": system, "audio": file.name}
+            lines.append(json.dumps(line | {"sha256": samples.file_sha256(file)}))
+        (tmp_path / system / samples.MANIFEST).write_text("\n".join(lines) + "\n")
+    systems = {"a": folder, "b": str(tmp_path / "b"), "c": str(tmp_path / "c")}
+    study = prepare.build(settings.parse(plain(systems=systems, seconds=1.9)), tmp_path / "study")
+    rated = [clip for clip in study.clips if clip.role == "system"]
+    assert len(rated) == 6
+    assert {clip.seconds for clip in rated} == {1.9}
+    assert max(clip.lufs for clip in rated) - min(clip.lufs for clip in rated) < 0.05
+    with soundfile.SoundFile(tmp_path / "hours.flac", "w", 8_000, 1) as file:
+        file.write(np.zeros(8_000 * 700))
+    line = {"id": "s0", "prompt": "p", "system": "d", "audio": "hours.flac"}
+    line |= {"sha256": samples.file_sha256(tmp_path / "hours.flac")}
+    (tmp_path / samples.MANIFEST).write_text(json.dumps(line) + "\n")
+    with pytest.raises(InputError, match=r"hours\.flac is longer than 600 s: cut it first"):
+        prepare.gather(settings.parse(plain(systems={"d": str(tmp_path), "a": str(tmp_path)})))
