@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import sys
@@ -44,8 +45,9 @@ def run(settings: Configuration, environment: Mapping[str, str]) -> None:
         browse = has_desktop(environment) if settings.open is None else settings.open
         ui.launch(page, service, server_port=port, inbrowser=browse, prevent_thread_lock=True)
         # The page answers first; PyTorch and the model, which take longer, are loaded behind it.
-        service.warm_up()
-        page.block_thread()  # until it is interrupted
+        with contextlib.suppress(KeyboardInterrupt):  # which is how it ends
+            service.warm_up()
+            page.block_thread()
     finally:
         service.close()
 
