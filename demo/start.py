@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import socket
 import sys
@@ -34,7 +33,7 @@ def run(settings: Configuration, environment: Mapping[str, str]) -> None:
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)
-    service = Service(settings)
+    service, served = Service(settings), False
     try:
         if zero_gpu.active():
             service.preload()
@@ -45,9 +44,12 @@ def run(settings: Configuration, environment: Mapping[str, str]) -> None:
         browse = has_desktop(environment) if settings.open is None else settings.open
         ui.launch(page, service, server_port=port, inbrowser=browse, prevent_thread_lock=True)
         # The page answers first; PyTorch and the model, which take longer, are loaded behind it.
-        with contextlib.suppress(KeyboardInterrupt):  # which is how it ends
-            service.warm_up()
-            page.block_thread()
+        served = True
+        service.warm_up()
+        page.block_thread()
+    except KeyboardInterrupt:
+        if not served:
+            raise  # otherwise it is how the service ends
     finally:
         service.close()
 
