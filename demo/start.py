@@ -42,9 +42,9 @@ def run(settings: Configuration, environment: Mapping[str, str]) -> None:
 
             page = ui.build(service)
         browse = has_desktop(environment) if settings.open is None else settings.open
+        served = True  # the page may answer, and be interrupted, before `launch` returns
         ui.launch(page, service, server_port=port, inbrowser=browse, prevent_thread_lock=True)
         # The page answers first; PyTorch and the model, which take longer, are loaded behind it.
-        served = True
         service.warm_up()
         page.block_thread()
     except KeyboardInterrupt:
