@@ -5,8 +5,8 @@ and on the same random weights, without attention and norms; so every back end d
 it. Passes of all back ends take turns; figures are medians. The error is of the result, against float32 weights.
 
 Back ends: PyTorch's own kernels (also compiled), torchao, ONNX Runtime (MatMul, MatMulInteger, MatMulNBits), OpenVINO
-(`engine/graph.py`), and the packed kernels (`engine/packed/`). None of torchao, onnx and onnxruntime is in the requirements:
-install them to see them here.
+(`engine/backends/openvino/lm.py`), and our AVX-512 kernels (`engine/backends/avx512/`). None of torchao, onnx and
+onnxruntime is in the requirements: install them to see them here.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from tqdm import tqdm
 
 from benchmarks import machine
 from benchmarks.systems import SHAPES
-from musicgen.engine import graph, packed
-from musicgen.engine.compiled import compile_graph
+from musicgen.engine.backends import avx512
+from musicgen.engine.backends.openvino import lm as openvino_lm
+from musicgen.engine.backends.openvino.runtime import compile_graph
 from musicgen.engine.linear import INT4_GROUP, Int4Linear, Int8Linear
 from musicgen.lm import LMConfig
 
@@ -221,17 +222,17 @@ def openvino_int4(products: Products) -> Pass:
     return _openvino(products.map(Int4Linear), group=INT4_GROUP)
 
 
-def packed_float32(products: Products) -> Pass:
-    """Weights in the 16 bits that hold them, products in float32."""
-    return _packed(products)
+def avx512_float32(products: Products) -> Pass:
+    """Weights that are exact in float16 as float16, products in float32."""
+    return _avx512(products)
 
 
-def packed_int8(products: Products) -> Pass:
-    return _packed(products.map(Int8Linear))
+def avx512_int8(products: Products) -> Pass:
+    return _avx512(products.map(Int8Linear))
 
 
-def packed_int4(products: Products) -> Pass:
-    return _packed(products.map(Int4Linear))
+def avx512_int4(products: Products) -> Pass:
+    return _avx512(products.map(Int4Linear))
 
 
 BACKENDS = (
@@ -239,7 +240,7 @@ BACKENDS = (
     torchao_int8, torchao_int8_dynamic, torchao_int4, torchao_int4_dynamic,
     onnx_float32, onnx_int8, onnx_int8_dynamic, onnx_int4,
     openvino_float32, openvino_bfloat16, openvino_int8, openvino_int4,
-    packed_float32, packed_int8, packed_int4,
+    avx512_float32, avx512_int8, avx512_int4,
 )  # fmt: skip
 
 
@@ -339,7 +340,7 @@ def _openvino(products: Products, hint: str = "f32", group: int = 0) -> Pass:
     y = _chain(
         products,
         x,
-        times=lambda layer, x: graph.product(x, layer),
+        times=lambda layer, x: openvino_lm.linear(x, layer),
         first=lambda x: ops.variadic_split(x, -1, thirds).output(0),
         add=ops.add,
         relu=ops.relu,
@@ -354,17 +355,17 @@ def _openvino(products: Products, hint: str = "f32", group: int = 0) -> Pass:
     return run
 
 
-def _packed(products: Products) -> Pass:
-    if not packed.fits(LMConfig(products.dim, products.dim // packed.HEAD, 1, 4), "int8"):
+def _avx512(products: Products) -> Pass:
+    if not avx512.supports(LMConfig(products.dim, products.dim // avx512.HEAD_DIM, 1, 4), "int8"):
         raise RuntimeError("not of this width, or not on this processor")
     # Here, as Numba is loaded with them.
-    from musicgen.engine.packed.products import SIZE_OUT
-    from musicgen.engine.packed.step import product
-    from musicgen.engine.packed.weights import entry
+    from musicgen.engine.backends.avx512.gemv import OUT_FEATURES
+    from musicgen.engine.backends.avx512.step import linear
+    from musicgen.engine.backends.avx512.weights import table_entry
 
     held: list[torch.Tensor] = []
     entries = {
-        layer: np.array(entry(layer, held), dtype=np.int64)
+        layer: np.array(table_entry(layer, held), dtype=np.int64)
         for layer in products.modules()
         if isinstance(layer, nn.Linear | Int8Linear | Int4Linear)
     }
@@ -372,9 +373,9 @@ def _packed(products: Products) -> Pass:
 
     def times(layer: nn.Module, x: np.ndarray) -> np.ndarray:
         weight = entries[layer]
-        y = np.empty((len(x), weight[SIZE_OUT]), np.float32)
-        codes, steps, sums = (np.empty((len(x), widest), kind) for kind in (np.int8, np.float32, np.float32))
-        product(weight, x, codes, steps, sums, y, False)
+        y = np.empty((len(x), weight[OUT_FEATURES]), np.float32)
+        codes, scales, sums = (np.empty((len(x), widest), kind) for kind in (np.int8, np.float32, np.float32))
+        linear(weight, x, codes, scales, sums, y, False)
         return y
 
     def first(x: np.ndarray) -> np.ndarray:

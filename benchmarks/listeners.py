@@ -1,4 +1,4 @@
-"""How many listeners one model serves in real time: clips asked for at once, in one running batch.
+"""How many listeners one model serves in real time: clips requested at once, with continuous batching.
 
 A clip keeps up if its listener, who starts at the first sound, never waits again.
 """
@@ -19,7 +19,7 @@ from benchmarks.systems import PROMPT
 from musicgen.engine import Scheduler
 
 CHUNK = 0.5
-"""Seconds of sound in a part."""
+"""Seconds of sound per chunk."""
 
 
 def measure(

@@ -1,7 +1,7 @@
 """How far a precision moves the engine's logits from the readable path's, on codes that the model drew itself in float32.
 
-Packed steps round keys and values to 4 bits, the last ones to 8; what that alone costs is measured on the readable path, so
-that models whose shape the packed steps do not take tell it as well.
+The AVX-512 kernels quantise the KV cache to int4, its last positions to int8. The KL divergence that this alone causes
+is measured with the PyTorch modules, so that it is known for models whose shape the kernels do not support as well.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 import musicgen
 from benchmarks.systems import PROMPT
 from musicgen.conditioners.condition import join
-from musicgen.engine.packed import PAGE, RECENT
+from musicgen.engine.backends.avx512 import PAGE_SIZE, RECENT_PAGES
 from musicgen.lm import Conditions
 from musicgen.transformer import KVCache
 
@@ -55,29 +55,30 @@ def measure(source: str | Path, device: str, precisions: list[str], duration: fl
 
 
 def _round(cache: KVCache) -> KVCache:
-    """The same, but what enters is rounded as `engine.packed.cache` does it, and once more when its page settles."""
-    keep, settled = cache.update, [0] * len(cache.keys)
+    """The same, but new keys and values are quantised as in `avx512.kv_cache`, and requantised when their page is."""
+    keep, int4_pages = cache.update, [0] * len(cache.keys)
 
     def update(layer: int, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        k, v = keep(layer, _recent(k), _recent(v))
-        while (end := (settled[layer] + 1) * PAGE) <= (k.shape[2] - 1) // PAGE * PAGE - (RECENT - 1) * PAGE:
+        k, v = keep(layer, _int8(k), _int8(v))
+        complete = ((k.shape[2] - 1) // PAGE_SIZE - (RECENT_PAGES - 1)) * PAGE_SIZE
+        while (end := (int4_pages[layer] + 1) * PAGE_SIZE) <= complete:
             for numbers in (k, v):
-                numbers[:, :, end - PAGE : end] = _settled(numbers[:, :, end - PAGE : end])
-            settled[layer] += 1
+                numbers[:, :, end - PAGE_SIZE : end] = _int4(numbers[:, :, end - PAGE_SIZE : end])
+            int4_pages[layer] += 1
         return k, v
 
     cache.update = update  # type: ignore[method-assign]
     return cache
 
 
-def _recent(numbers: torch.Tensor) -> torch.Tensor:
-    """[..., S, D] in 8 bits, each position of a head with a scale."""
+def _int8(numbers: torch.Tensor) -> torch.Tensor:
+    """[..., S, D] in int8, with a scale per position and head."""
     scale = (numbers.abs().amax(-1, keepdim=True).clamp_min(1e-20) / 127).bfloat16().to(numbers.dtype)
     return (numbers / scale).round() * scale
 
 
-def _settled(page: torch.Tensor) -> torch.Tensor:
-    """[..., PAGE, D] in 4 bits, each number with a step and an offset, which have 8 bits."""
+def _int4(page: torch.Tensor) -> torch.Tensor:
+    """[..., PAGE_SIZE, D] in int4, with a scale and an offset per channel, in 8 bits."""
     least, most = page.amin(-2, keepdim=True), page.amax(-2, keepdim=True)
     unit = (most - least).amax(-1, keepdim=True).clamp_min(1e-20) / (15 * 255)
     other = least.abs().amax(-1, keepdim=True).clamp_min(1e-20) / 127

@@ -62,7 +62,7 @@ def _early_and_late(model: musicgen.MusicGen) -> tuple[float, float]:
 
 def _read(model: musicgen.MusicGen, precision: str, second: int) -> float:
     """Bytes of a step there."""
-    config, rows = model.lm.config, memory.ROWS_OF_A_SLOT
+    config, rows = model.lm.config, memory.ROWS_PER_SLOT
     cache = memory.cache_bytes_read(config, precision, rows, second * FRAME_RATE, model.device)
     return bytes_of_a_step(config, precision, model.device.type) + cache
 

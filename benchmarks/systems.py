@@ -27,7 +27,7 @@ from transformers import (
 )
 
 import musicgen
-from musicgen.engine import packed
+from musicgen.engine.backends import avx512
 from musicgen.lm import LMConfig
 
 SHAPES = {"small": (1024, 24, 16), "medium": (1536, 48, 24), "large": (2048, 48, 32), "mini": (256, 6, 4)}
@@ -43,8 +43,8 @@ Generate = Callable[[float], torch.Tensor]
 
 def bytes_of_a_step(config: LMConfig, precision: str, device: str) -> float:
     """Of the weights that a step reads: attention, cross-attention but for what is made once a clip, feed-forward, heads."""
-    if precision == "float32" and device == "cpu" and packed.fits(config, precision):
-        precision = "float16"  # holds weights as `write_weights` makes them
+    if precision == "float32" and device == "cpu" and avx512.supports(config, precision):
+        precision = "float16"  # the weights that `write_weights` makes are exact in float16
     layer = (4 + (2 if config.cross_attention else 0)) * config.dim + 2 * config.ffn_dim
     heads = config.num_codebooks * config.codebook_size
     return config.dim * (config.num_layers * layer + heads) * BYTES[precision]
@@ -109,7 +109,7 @@ def audiocraft(folder: Path, device: str, _: str) -> Generate:
     from audiocraft.modules import conditioners
 
     exported = Path(tempfile.mkdtemp()) / "audiocraft"
-    musicgen.save(musicgen.load(folder, device="cpu"), exported, layout="audiocraft")
+    musicgen.save(musicgen.load(folder, device="cpu", precision="float32"), exported, layout="audiocraft")
     # Its checkpoints name T5, which it fetches from the hub; the benchmark's stands in the folder.
     whole = MusicgenForConditionalGeneration.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import deploy
+
 PREFIX = "MUSICGEN_DEMO_"
+OFF = ("", "0", "false")
+"""Values of a variable that switch a flag off."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +63,28 @@ class Configuration:
     auth: tuple[str, str] | None = None
     share: bool = False
     mcp: bool = False
+    temporary: Path | None = None
+    """The folder in which the service makes its private one; the system's for temporary files when None."""
+    open: bool | None = None
+    """Whether to open the page in a browser; None: where there is a desktop."""
+    deploy: str = ""
+    """OWNER/NAME of a Space to upload the demo to, instead of serving it here."""
+    hardware: str | None = None
+    """What that Space runs on; None leaves it as it is."""
 
 
 def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Configuration:
     """From the command line, and where that says nothing from the environment. Ends the program on a bad value."""
+    parser = argparse.ArgumentParser(prog="app.py", description="The demo page.")
+    add_arguments(parser, environment)
+    return checked(parser.parse_args(arguments))
+
+
+def add_arguments(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
+    """The flags, with what the environment says as their defaults."""
     limits, standard = Limits(), Configuration()
-    parser = argparse.ArgumentParser(
-        prog="app.py",
-        description="The demo page.",
-        epilog=f"Each flag is an environment variable too: {PREFIX}QUEUE=8.",
-    )
+    parser.epilog = f"Each flag is an environment variable too: {PREFIX}QUEUE=8."
+    parser.set_defaults(refuse=parser.error)
 
     def flag(name: str, kind: Any, default: Any, text: str) -> None:
         variable = PREFIX + name.upper().replace("-", "_")
@@ -85,20 +102,35 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Configurat
     flag("workers", int, standard.workers, "clips made at the same time (%(default)s)")
     flag("loaded", int, standard.loaded, "models kept in memory (%(default)s)")
     flag("auth", str, "", "USER:PASSWORD that visitors must give")
+    flag("temporary", Path, None, "a folder for temporary files, clips and uploads included (the system's)")
     for name, text in (("share", "a public address through Gradio's tunnel"), ("mcp", "serve the API to MCP clients")):
-        default = environment.get(PREFIX + name.upper(), "") not in ("", "0", "false")
+        default = environment.get(PREFIX + name.upper(), "") not in OFF
         parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=default, help=text)
-    given = parser.parse_args(arguments)
+    chosen = environment.get(PREFIX + "OPEN")
+    parser.add_argument(
+        "--open", action=argparse.BooleanOptionalAction, default=None if chosen is None else chosen not in OFF,
+        help="open the page in a browser (without the flag: where there is a desktop)",
+    )  # fmt: skip
+    deploy.add_arguments(parser)
 
+
+def checked(given: argparse.Namespace) -> Configuration:
+    """The flags' values as a configuration. Ends the program on a bad one."""
     user, colon, password = given.auth.partition(":")
     if given.auth and not (user and colon and password):
-        parser.error("--auth is USER:PASSWORD")
-    if given.folder is not None and not Path(given.folder).is_dir():
-        parser.error(f"--folder {given.folder}: no such folder")
+        given.refuse("--auth is USER:PASSWORD")
+    for name in ("folder", "temporary"):
+        path = getattr(given, name)
+        if path is not None and not path.is_dir():
+            given.refuse(f"--{name} {path}: no such folder")
+    if given.temporary is not None and not os.access(given.temporary, os.W_OK):
+        given.refuse(f"--temporary {given.temporary}: nothing can be written there")
+    if given.hardware is not None and not given.deploy:
+        given.refuse("--hardware is for --deploy OWNER/NAME")
     if given.workers < 1 or given.loaded < 1:
-        parser.error("--workers and --loaded must be 1 or more")
+        given.refuse("--workers and --loaded must be 1 or more")
     try:
-        checked = Limits(
+        limits = Limits(
             max_duration=given.max_duration,
             max_variations=given.max_variations,
             queue=given.queue,
@@ -107,15 +139,19 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Configurat
             keep_hours=given.keep_hours,
         )
     except ValueError as error:
-        parser.error(str(error))
+        given.refuse(str(error))
     return Configuration(
-        limits=checked,
+        limits=limits,
         models=tuple(name.strip() for name in given.models.split(",") if name.strip()),
-        folder=Path(given.folder) if given.folder is not None else None,
+        folder=given.folder,
         device=given.device,
         workers=given.workers,
         loaded=given.loaded,
         auth=(user, password) if given.auth else None,
         share=given.share,
         mcp=given.mcp,
+        temporary=given.temporary,
+        open=given.open,
+        deploy=given.deploy,
+        hardware=given.hardware,
     )

@@ -44,16 +44,35 @@ class Engines:
         self._users: dict[Key, int] = {}
         self._changed = threading.Condition()
         self._loading: set[Key] = set()
+        self._preloaded: dict[Key, MusicGen] = {}
+
+    def preload(self, name: str, precision: str) -> None:
+        """Load a model's weights alone and keep them: its scheduler, which has threads, is made where it is first used, in a
+        fork of this process it may be."""
+        from musicgen import checkpoint
+
+        key = (name, self.precision(name, precision))
+        self._preloaded[key] = checkpoint.load(self.shelf.find(name).source, self.device, key[1])
+
+    def preloaded(self, name: str, precision: str) -> bool:
+        """Whether `preload` keeps that model."""
+        return (name, self.precision(name, precision)) in self._preloaded
 
     def loaded(self) -> list[Key]:
         """The least recently used one first."""
         with self._changed:
             return list(self._loaded)
 
+    def precision(self, name: str, precision: str) -> str:
+        """What "auto" is for a model here, "auto" itself where only loading tells; any other is itself, if it is to be had."""
+        from musicgen import checkpoint
+
+        return checkpoint.resolve_precision(self.shelf.find(name).source, self.device, precision) or precision
+
     @contextmanager
     def use(self, name: str, precision: str) -> Iterator[Scheduler]:
         """The model's scheduler, which stays loaded inside the block."""
-        key = (name, precision)
+        key = (name, self.precision(name, precision))
         engine = self._enter(key)
         try:
             yield engine
@@ -76,7 +95,10 @@ class Engines:
         try:
             from musicgen import checkpoint
 
-            engine = self._scheduler(checkpoint.load(offer.source, self.device, key[1]))
+            model = self._preloaded.get(key)
+            if model is None:
+                model = checkpoint.load(offer.source, self.device, key[1])
+            engine = self._scheduler(model)
         finally:
             with self._changed:  # at once: who waited for it must find it
                 self._loading.discard(key)

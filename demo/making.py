@@ -20,7 +20,7 @@ from musicgen.engine import Scheduler
 from musicgen.model import MusicGen
 
 from . import melody
-from .request import MAX_RECORDING, Request
+from .request import Request
 
 CHUNK = 1.0
 """Seconds of sound that a visitor gets at a time: shorter parts make players stutter."""
@@ -65,9 +65,7 @@ def stream(
     tune = None if request.frames is None else melody.as_tensor(request.frames)
     given = None
     if request.continue_from is not None:
-        from musicgen import audio
-
-        given = audio.read(request.continue_from, MAX_RECORDING)
+        given = model.read_given(request.continue_from)
     plan = pieces(request, model.frame_rate, model.max_duration, given.duration if given else 0.0)
     if len(plan) == 1:
         only = plan[0]

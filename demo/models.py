@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +15,18 @@ from pathlib import Path
 from musicgen import catalog
 from musicgen.errors import InputError
 
+log = logging.getLogger(__name__)
+
 FALLBACK = "facebook/musicgen-small"
-_MARKERS = ("config.json", "state_dict.bin")
+_CONFIG = "config.json"
+_MARKERS = (_CONFIG, "state_dict.bin")
+_TYPES = ("musicgen", "musicgen_melody")
 
 
 @dataclass(frozen=True)
 class Offer:
     """A model on offer. source: what `musicgen.load` takes; size: bytes of the weights; stereo, melody: None where only
-    loading it would tell."""
+    loading it would tell; separated: whether melodies were without drums and bass in training."""
 
     name: str
     source: str
@@ -30,6 +35,7 @@ class Offer:
     stereo: bool | None
     melody: bool | None
     origin: str
+    separated: bool = True
 
     @property
     def label(self) -> str:
@@ -46,8 +52,7 @@ class Shelf:
     def __init__(self, folder: Path | None = None, allowed: Sequence[str] = ()) -> None:
         offers = [_of_folder(catalog.PRETRAINED / name, name, "embedded", "MIT") for name in catalog.embedded()]
         if folder is not None:
-            found = sorted(one for one in folder.iterdir() if any((one / marker).is_file() for marker in _MARKERS))
-            offers += [_of_folder(one, f"{folder.name}/{one.name}", "folder", "see its owner") for one in found]
+            offers += _of_operator(folder)
         offers += [
             Offer(
                 name=entry.name,
@@ -78,6 +83,11 @@ class Shelf:
         first = next(iter(self._offers.values()))
         return FALLBACK if first.origin == "published" and FALLBACK in self._offers else first.name
 
+    def follower(self, name: str) -> Offer | None:
+        """The offer that follows a melody where `name` is chosen: itself, or for a text model the first that does."""
+        chosen = self.find(name)
+        return chosen if chosen.melody is not False else next((offer for offer in self if offer.melody), None)
+
     def find(self, name: str) -> Offer:
         """The offer of that name; InputError if there is none."""
         offer = self._offers.get(name) if isinstance(name, str) else None
@@ -92,13 +102,36 @@ def _close(name: str, known: list[str]) -> str:
     return guess if guess.startswith("did you mean") else f"the models here are {', '.join(known)}"
 
 
+def _of_operator(folder: Path) -> Iterator[Offer]:
+    """The models in the operator's folder. One that is broken keeps the others from nobody."""
+    for path in sorted(one for one in folder.iterdir() if one.is_dir()):
+        try:
+            if any(file.name in _MARKERS for file in path.iterdir()):
+                yield _of_folder(path, f"{folder.name}/{path.name}", "folder", "see its owner")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            log.warning("%s is left out, it cannot be read as a model: %s", path, _reason(error))
+
+
 def _of_folder(path: Path, name: str, origin: str, licence: str) -> Offer:
-    size = sum(file.stat().st_size for file in path.iterdir() if file.suffix in (".safetensors", ".bin", ".th", ".pt"))
+    weights = [file for file in path.iterdir() if file.suffix in (".safetensors", ".bin", ".th", ".pt")]
+    size = sum(file.stat().st_size for file in weights)
+    if not size:
+        raise ValueError("there are no weights in it")
     stereo = melody = None
-    try:
-        values = json.loads((path / "config.json").read_text())
+    separated = True
+    if any(file.name == _CONFIG for file in path.iterdir()):  # else it is in another layout: loading it will tell
+        values = json.loads((path / _CONFIG).read_text())
+        if values["model_type"] not in _TYPES:
+            raise ValueError(f"it is a checkpoint of the type {values['model_type']!r}")
         melody = values["model_type"] == "musicgen_melody"
         stereo = values["decoder"].get("audio_channels", 1) == 2
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # another layout: loading it will tell
-    return Offer(name, str(path), licence, size, stereo, melody, origin)
+        separated = bool(values.get("musicgen", {}).get("melody_separated", True))
+    return Offer(name, str(path), licence, size, stereo, melody, origin, separated)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError):
+        return f"{_CONFIG} is not JSON"
+    if isinstance(error, KeyError | TypeError | AttributeError):
+        return f"{_CONFIG} is not a MusicGen model's"
+    return str(error)

@@ -14,11 +14,9 @@ from musicgen.options import GenerationOptions
 from .configuration import Limits
 from .models import Shelf
 
-PRECISIONS = ("float32", "bfloat16", "float16", "int8", "int4")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8", "int4")
 MAX_SEED = 2**31 - 1
 NUM_CHROMA = 12
-MAX_RECORDING = 600.0
-"""Seconds of a recording to continue."""
 MAX_FRAMES = 5_000
 """Chroma frames of an edited melody: ten minutes."""
 _TIME = re.compile(r"\s*(?:(\d{1,3}):)?(\d{1,3}(?:\.\d{1,3})?)\s*s?\s*[-–:]?\s+(\S.*)")
@@ -35,7 +33,8 @@ class Section:
 @dataclass(frozen=True)
 class Request:
     """What to make. melody, continue_from: files that the server itself stored; frames: an edited melody, one pitch class
-    (0 for C) a chroma frame, in the place of the file's own; seed None: a new one."""
+    (0 for C) a chroma frame, in the place of the file's own; separate None: as in the model's training; seed None: a new
+    one. A finished clip's request says what "auto" and None became."""
 
     prompt: str
     model: str
@@ -45,10 +44,10 @@ class Request:
     options: GenerationOptions = field(default_factory=GenerationOptions)
     melody: Path | None = None
     frames: tuple[int, ...] | None = None
-    separate: bool = True
+    separate: bool | None = None
     continue_from: Path | None = None
     timeline: tuple[Section, ...] = ()
-    precision: str = "float32"
+    precision: str = "auto"
     loop: bool = False
 
     @property
@@ -71,7 +70,8 @@ def clean(text: str | None) -> str:
 
 def number(value: object, name: str, low: float, high: float) -> float:
     """A finite number between the two."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    # Compared, not asked whether it is finite: that fails for whole numbers of hundreds of digits.
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -1e300 < value < 1e300:
         raise InputError(f"{name} is {value!r}: it must be a number")
     if not low <= value <= high:
         raise InputError(f"{name} is {value:g}: it must lie between {low:g} and {high:g}")

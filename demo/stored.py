@@ -14,8 +14,9 @@ from typing import Any
 
 from musicgen import __version__
 from musicgen.errors import InputError
-from musicgen.options import GenerationOptions
+from musicgen.options import GenerationOptions, check_text
 
+from .models import Shelf
 from .request import NUM_CHROMA, Request, Section
 
 KEY = "demo"
@@ -24,8 +25,15 @@ MAX_LINK = 8_000
 _DIGITS = "0123456789ab"
 
 
-def comment(request: Request, seed: int) -> str:
-    """What goes into a file: enough to make the clip again."""
+def comment(request: Request, seed: int, *, own_model: bool = False, complete: bool = True) -> str:
+    """What goes into a file: enough to make the clip again.
+
+    Args:
+        request: with a precision that is not "auto".
+        seed: the clip's own.
+        own_model: whether the model is one of the operator's folder.
+        complete: whether the clip was made to its end.
+    """
     from musicgen.settings import Settings, SourceFile
 
     settings = Settings(
@@ -36,14 +44,26 @@ def comment(request: Request, seed: int) -> str:
         seed=seed,
         options=request.options,
         melody=SourceFile.of(request.melody) if request.melody else None,
-        separate=request.separate,
+        separate=request.separate if request.melody else None,
         continue_from=SourceFile.of(request.continue_from) if request.continue_from else None,
+        precision=request.precision,
+        model_folder=own_model,
+        beyond=_beyond(request, complete),
     )
     return json.dumps(json.loads(settings.comment()) | {KEY: _extras(request)})
 
 
-def of_file(path: Path, name: str) -> tuple[Request, list[str]]:
-    """The request in a file, and the names of the files that it needs besides. `name`: the visitor's own, for errors."""
+def of_file(path: Path, name: str, shelf: Shelf) -> tuple[Request, list[str]]:
+    """The request in a file, and the names of the files that it needs besides.
+
+    Args:
+        path: where the server keeps it.
+        name: the visitor's own, for errors.
+        shelf: the models on offer.
+
+    Raises:
+        InputError: for a file without settings, and one whose model is not on offer.
+    """
     from musicgen import audio
     from musicgen.settings import Settings
 
@@ -52,6 +72,9 @@ def of_file(path: Path, name: str) -> tuple[Request, list[str]]:
     except InputError as error:
         raise InputError(str(error).replace(str(path), name)) from error
     settings = Settings.from_comment(text, name)
+    # A folder of its maker's machine may have the name of a model that is here.
+    if settings.model_folder != (shelf.find(settings.model).origin == "folder"):
+        raise InputError(f"{name}: was made with another model of the name {settings.model!r} than the one here")
     extras = json.loads(text).get(KEY, {})
     needed = [one.name for one in (settings.melody, settings.continue_from) if one is not None]
     if extras.get("frames"):
@@ -63,6 +86,7 @@ def of_file(path: Path, name: str) -> tuple[Request, list[str]]:
         seed=settings.seed,
         options=settings.options,
         separate=settings.separate,
+        precision=settings.precision,
     )
     return _with_extras(request, extras, name), needed
 
@@ -76,6 +100,7 @@ def link(request: Request, seed: int) -> str:
         "seed": seed,
         "options": request.options.as_dict(),
         "separate": request.separate,
+        "precision": request.precision,
         KEY: _extras(request),
     }
     text = base64.urlsafe_b64encode(zlib.compress(json.dumps(values).encode(), 9)).decode().rstrip("=")
@@ -94,12 +119,13 @@ def of_link(text: str) -> Request:
             raise ValueError
         values: dict[str, Any] = json.loads(plain)
         request = Request(
-            prompt=str(values["prompt"]),
+            prompt=check_text("the description", values["prompt"]),
             model=str(values["model"]),
             duration=float(values["duration"]),
             seed=int(values["seed"]),
             options=GenerationOptions.from_dict(values["options"]),
-            separate=bool(values["separate"]),
+            separate=None if values["separate"] is None else bool(values["separate"]),
+            precision=str(values.get("precision", "float32")),
         )
         return _with_extras(request, values[KEY], "the link")
     except InputError:
@@ -109,7 +135,7 @@ def of_link(text: str) -> Request:
 
 
 def _extras(request: Request) -> dict[str, Any]:
-    extras: dict[str, Any] = {"precision": request.precision, "loop": request.loop}
+    extras: dict[str, Any] = {"loop": request.loop}
     if request.frames is not None:
         extras["frames"] = "".join(_DIGITS[frame] for frame in request.frames)
     if request.timeline:
@@ -117,15 +143,29 @@ def _extras(request: Request) -> dict[str, Any]:
     return extras
 
 
+def _beyond(request: Request, complete: bool) -> tuple[str, ...]:
+    """What decided a clip that the command line does not have."""
+    told = {
+        "a timeline": bool(request.timeline),
+        "a seamless loop": request.loop,
+        "the melody as the page's editor had it": request.frames is not None,
+        "an early stop": not complete,
+    }
+    return tuple(name for name, there in told.items() if there)
+
+
 def _with_extras(request: Request, extras: dict[str, Any], source: str) -> Request:
     try:
         frames = extras.get("frames")
         return dataclasses.replace(
             request,
-            precision=str(extras.get("precision", "float32")),
+            precision=str(extras.get("precision", request.precision)),  # where it stood before
             loop=bool(extras.get("loop", False)),
             frames=None if frames is None else tuple(int(digit, NUM_CHROMA) for digit in frames),
-            timeline=tuple(Section(float(start), str(prompt)) for start, prompt in extras.get("timeline", [])),
+            timeline=tuple(
+                Section(float(start), check_text("the timeline", prompt))
+                for start, prompt in extras.get("timeline", [])
+            ),
         )
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{source}: its settings are damaged") from error

@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from musicgen import audio
-from musicgen.errors import InputError, MusicGenError
+from musicgen import audio, commandline, extras
+from musicgen.errors import InputError
 
 EXAMPLES = """examples:
   python -m evaluation generate synth --system mini --out samples/mini
@@ -23,21 +22,12 @@ EXAMPLES = """examples:
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
+@commandline.entry("interrupted: the same command goes on from here")
+def main(arguments: Sequence[str] | None = None) -> None:
+    with extras.needed("evaluation", "the evaluation"):
+        options = _parser().parse_args(arguments)
+        logging.basicConfig(level=logging.WARNING, format="%(message)s")
         options.command(options)
-    except MusicGenError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -122,7 +112,11 @@ def _making(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--batch", type=int, default=4, help="clips made at once (default 4)")
     parser.add_argument(
-        "--setting", action="append", default=[], metavar="KEY=VALUE", help="of the system: top_k=100 …"
+        "--setting",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of the system: top_k=100, precision=float32 …",
     )
     parser.add_argument("--ray", nargs="?", const="local", metavar="ADDRESS", help="spread the work with Ray")
 

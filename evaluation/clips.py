@@ -27,6 +27,7 @@ import torch
 from musicgen import audio
 from musicgen.audio import Audio
 from musicgen.errors import InputError
+from musicgen.resampler import has_kernel
 
 from . import toolkit_resampler
 from .metrics import diagnostics
@@ -35,6 +36,8 @@ RATE = 32_000
 """Hz, of the paper's views."""
 MIN_SECONDS = 1.0
 """Shorter clips count nowhere, as in the paper."""
+MAX_SECONDS = 1800.0
+"""Longer clips are excluded, with this as the reason: half an hour in stereo is 700 MB."""
 VERSION = "1"
 """Of the preparation: a part of every cache key."""
 
@@ -67,7 +70,7 @@ class Clip:
 
     def __init__(self, source: Source, decoded: Audio | None = None) -> None:
         self.source = source
-        self.audio = decoded if decoded is not None else audio.read(source.file)
+        self.audio = decoded if decoded is not None else audio.read(source.file, MAX_SECONDS)
         self._paper: torch.Tensor | None = None
         self._views: dict[tuple[str, int], torch.Tensor] = {}
 
@@ -132,11 +135,13 @@ def as_loud_as_the_paper(wave: torch.Tensor) -> torch.Tensor:
 
 
 def resampled(wave: torch.Tensor, rate: int, target: int) -> torch.Tensor:
-    """[samples] at another rate (julius: windowed sinc)."""
+    """[samples] at another rate (julius: windowed sinc; soxr, where julius' kernel would need gigabytes)."""
     if rate == target:
         return wave
     if wave.shape[0] == 0:
         raise InputError("an empty clip cannot be resampled")
+    if not has_kernel(rate, target):
+        return Audio(wave[None], rate).resampled(target).wave[0]
     return _resampler(rate, target)(wave[None])[0]
 
 

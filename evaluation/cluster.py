@@ -8,13 +8,13 @@ for.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from musicgen import extras
 from musicgen.audio import Audio
 from musicgen.errors import InputError
 
@@ -35,10 +35,7 @@ RETRIES = 3
 
 def connect(address: str) -> Any:
     """Ray, connected; `local`: workers on this machine."""
-    try:
-        ray = importlib.import_module("ray")
-    except ImportError as error:
-        raise InputError("--ray needs Ray: pip install -r requirements-evaluation.txt") from error
+    ray: Any = extras.load("ray", "evaluation", "--ray")
     if not ray.is_initialized():
         try:
             ray.init(address=None if address == "local" else address, log_to_driver=False, configure_logging=False)

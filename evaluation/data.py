@@ -18,11 +18,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from musicgen.decoding import EXTENSIONS
 from musicgen.errors import InputError
 
 from .suites import Suite
-
-AUDIO = (".wav", ".flac", ".mp3", ".ogg")
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def _folder(folder: Path) -> list[Item]:
     elif lines.is_file():
         rows = [(entry.get("file"), entry.get("caption")) for entry in _json_lines(lines)]
     else:
-        files = sorted(file for file in folder.iterdir() if file.suffix.lower() in AUDIO)
+        files = sorted(file for file in folder.iterdir() if file.suffix.lower() in EXTENSIONS)
         rows = [
             (file.name, text.read_text(encoding="utf-8").strip() if text.is_file() else None)
             for file, text in ((file, file.with_suffix(".txt")) for file in files)
@@ -99,7 +98,7 @@ def _folder(folder: Path) -> list[Item]:
             raise InputError(f"{folder}: {name} has no caption: captions.csv, captions.jsonl, or a .txt beside it")
         found.append(Item(Path(name).stem, caption, folder / name))
     if not found:
-        raise InputError(f"{folder}: holds no audio ({', '.join(AUDIO)})")
+        raise InputError(f"{folder}: holds no audio ({', '.join(EXTENSIONS)})")
     return found
 
 

@@ -29,7 +29,7 @@ def fetch(items: Sequence[Item], duration: float) -> tuple[int, int]:
         raise InputError("this suite's clips are not fetched: only MusicCaps' are")
     program = shutil.which("yt-dlp")
     if program is None:
-        raise InputError("fetching needs yt-dlp (pip install -r requirements-evaluation.txt) and ffmpeg")
+        raise InputError('fetching needs yt-dlp (pip install "musicgen[evaluation]") and ffmpeg')
     folder = items[0].file.parent
     folder.mkdir(parents=True, exist_ok=True)
     known = _known(folder / MANIFEST)

@@ -30,7 +30,7 @@ def measure(
 ) -> dict[str, Any]:
     """Perplexity of the references, given their captions, and shares of exact and partial continuations by prompt
     length. For memorisation in the paper's sense, the references must be the model's training examples."""
-    model = importlib.import_module("musicgen").load(name, device)
+    model = importlib.import_module("musicgen").load(name, device, "float32")
     if melody and model.melody is None:
         raise InputError(f"{name} takes no melody")
     if not items:
@@ -118,7 +118,7 @@ def codes_of(model: Any, items: Sequence[Item], duration: float) -> torch.Tensor
     samples = round(duration * model.sample_rate)
     waves = []
     for item in items:
-        decoded = audio.read(item.file).with_channels(model.channels).resampled(model.sample_rate)
+        decoded = audio.read(item.file, channels=model.channels, rate=model.sample_rate)
         if decoded.wave.shape[1] < samples:
             raise InputError(f"{item.file}: {decoded.duration:.2f} s: shorter than the suite's {duration:g} s")
         waves.append(decoded.wave[:, :samples])

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from musicgen import audio
-from musicgen.errors import InputError
+from musicgen import audio, extras
 
 from . import table
 from .results import Results
@@ -52,10 +50,7 @@ def draw(results: Sequence[Results], folder: Path) -> list[Path]:
 
 
 def _figure(panels: int) -> Any:
-    try:
-        figure = importlib.import_module("matplotlib.figure")
-    except ImportError as error:
-        raise InputError("plots need matplotlib: pip install -r requirements-evaluation.txt") from error
+    figure = extras.load("matplotlib.figure", "evaluation", "the plot")
     rows = -(-panels // 2)
     return figure.Figure(figsize=(12, 3 * rows), layout="constrained")
 

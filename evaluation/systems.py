@@ -22,11 +22,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from musicgen import audio
+from musicgen import audio, extras
 from musicgen.audio import Audio
+from musicgen.decoding import EXTENSIONS
 from musicgen.errors import InputError
 
-from .data import AUDIO
 from .mousai import MousaiSystem
 
 
@@ -103,7 +103,7 @@ def open_system(
     if name == "mousai":
         return MousaiSystem(called or name, device, extra)
     folder = Path(name)
-    if folder.is_dir() and any(file.suffix.lower() in AUDIO for file in folder.iterdir()):
+    if folder.is_dir() and any(file.suffix.lower() in EXTENSIONS for file in folder.iterdir()):
         return FolderSystem(called or folder.name, folder)
     return MusicGenSystem(called, name, device, batch, extra)
 
@@ -114,22 +114,23 @@ def label(name: str) -> str:
 
 
 class MusicGenSystem:
-    """A model of this project."""
+    """A model of this project. settings: `GenerationOptions`, and precision: what "auto" became is recorded."""
 
     def __init__(self, called: str | None, name: str, device: str, batch: int, settings: Mapping[str, Any]) -> None:
         musicgen = importlib.import_module("musicgen")
+        sampling = {key: value for key, value in settings.items() if key != "precision"}
         try:
-            self._options = musicgen.GenerationOptions(**settings)
+            self._options = musicgen.GenerationOptions(**sampling)
         except TypeError as error:
             raise InputError(f"{name}: {error}") from error
         try:
-            self.model = musicgen.load(name, device)
+            self.model = musicgen.load(name, device, settings.get("precision", "auto"))
         except musicgen.CheckpointError as error:
             near = difflib.get_close_matches(name, [*PIPELINES, "mousai"], 1)
             raise InputError(f"{error}{f', or {near[0]}?' if near else ''}") from error
         self.name = called or label(name)
         self.batch = batch
-        self.settings = {"model": name, **settings}
+        self.settings = {"model": name, **settings, "precision": self.model.precision}
 
     def generate(self, requests: Sequence[Request]) -> list[Audio]:
         melodies = [request.melody for request in requests]
@@ -151,10 +152,7 @@ class DiffusersSystem:
     batch = 1
 
     def __init__(self, name: str, pipeline: Pipeline, device: str, settings: Mapping[str, Any]) -> None:
-        try:
-            diffusers = importlib.import_module("diffusers")
-        except ImportError as error:
-            raise InputError(f"{name} needs diffusers: pip install -r requirements-evaluation.txt") from error
+        diffusers: Any = extras.load("diffusers", "evaluation", name)
         self.name, self._pipeline = name, pipeline
         self._device = device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
         self._arguments = {**pipeline.arguments, **settings}
@@ -183,7 +181,7 @@ class DiffusersSystem:
 
 
 class FolderSystem:
-    """Clips that lie in a folder, ID.wav (.flac, .mp3, .ogg) for the suite's item ID."""
+    """Clips that lie in a folder, ID.wav (or .flac, .m4a …) for the suite's item ID."""
 
     batch = 1
 
@@ -191,7 +189,7 @@ class FolderSystem:
         self.name, self.settings = name, {"folder": folder.name}
         self._files: dict[str, Path] = {}
         for file in sorted(folder.iterdir()):
-            if file.suffix.lower() in AUDIO:
+            if file.suffix.lower() in EXTENSIONS:
                 if file.stem in self._files:
                     raise InputError(
                         f"{folder}: {self._files[file.stem].name} and {file.name} are both clip {file.stem}"

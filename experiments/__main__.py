@@ -8,10 +8,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from musicgen.errors import MusicGenError
+from musicgen import commandline
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@commandline.entry("interrupted: the same command goes on from here")
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="train, generate and score the rows without a result")
@@ -31,15 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     listing.set_defaults(command=_list)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        options.command(options)
-    except MusicGenError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: the same command resumes", file=sys.stderr)
-        return 130
-    return 0
+    options.command(options)
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -42,7 +42,7 @@ def tokenised(folder: Path, items: Sequence[Item], model: Any) -> list[Item]:
     """The items with references reconstructed by the model's tokeniser, stored in `folder`."""
 
     def sound(item: Item) -> Audio:
-        wave = audio.read(item.file).with_channels(model.channels).resampled(model.sample_rate).wave
+        wave = audio.read(item.file, channels=model.channels, rate=model.sample_rate).wave
         decoded = model.tokenizer.decode(model.tokenizer.encode(wave[None].to(model.device)))
         return Audio(decoded[0, :, : wave.shape[1]].cpu(), model.sample_rate)
 

@@ -53,7 +53,7 @@ def run_row(paths: Paths, experiment: str, plan: Plan, name: str, seed: int, sca
     validation = train(recipe, folder, paths.device)
     trained_in = time.monotonic() - started
     if plan.planted is not None:
-        model = musicgen.load(folder / "model", paths.device)
+        model = musicgen.load(folder / "model", paths.device, "float32")
         measured = {"memorisation": memorisation.measure(model, paths.corpus, scale.planted or plan.planted)}
     else:
         measured = measure(paths, plan, recipe, folder, row, name, scale)

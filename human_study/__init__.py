@@ -1,6 +1,9 @@
-"""Listening studies: samples folders in, rating pages, ratings, confidence intervals out.
+"""Listening tests: samples folders in; rating pages, ratings and confidence intervals out.
 
-    prepare → design → server → store → screening → analysis
+    design     STUDY.yaml, stimuli, the study folder          database   tables, migrations, transactions
+    sessions   raters, leases, trials                         web        server, admin page, rating page
+    analysis   post-screening, statistics, tables, report
 
-Systems meet here as samples folders (musicgen/samples.py); no model is ever loaded.
+A room imports only the rooms before it: design, database, sessions, analysis, web. Systems under test come as samples
+folders (musicgen/samples.py); no model is loaded here.
 """

@@ -1,4 +1,4 @@
-"""python -m human_study COMMAND. Exit codes: 0 done, 2 something the caller can mend, 130 interrupted."""
+"""python -m human_study COMMAND. Exit codes: `musicgen.commandline`."""
 
 from __future__ import annotations
 
@@ -7,25 +7,32 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from musicgen.errors import MusicGenError
+from musicgen import commandline, extras
 
 COMMANDS = {
-    "build": "make a study folder from STUDY.yaml and samples folders",
+    "build": "build a study folder from STUDY.yaml and samples folders",
     "serve": "serve a study to raters",
     "example": "build and serve the example study",
     "invite": "make personal invitation links",
-    "screen": "exclude raters who fail the screening, and open their places again",
-    "analyse": "tables, intervals, tests and a report",
+    "screen": "exclude raters who fail the screening, and assign their pages again",
+    "analyse": "tables, confidence intervals, tests and a report",
     "export": "write the raw tables as CSV",
-    "import": "turn ratings from another program into our CSV",
-    "power": "how many raters show a difference of d points",
-    "prolific": "create, publish, pause or look at the study on Prolific",
-    "delete-rater": "forget one rater, with every rating",
-    "load": "try a running study on this machine with many simulated raters",
+    "import": "convert ratings from another program to CSV",
+    "power": "how many raters detect a difference of d points",
+    "prolific": "create, publish, pause or show the study on Prolific",
+    "delete-rater": "delete one rater with all ratings",
+    "load": "load test of a running study on this machine with simulated raters",
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@commandline.entry()
+def main(arguments: Sequence[str] | None = None) -> int | None:
+    with extras.needed("study", "a listening study"):
+        options = _parser().parse_args(arguments)
+        return options.run(options)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m human_study", description="Listening studies, from clips to tables."
     )
@@ -37,15 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         subparser = subparsers.add_parser(name, help=summary, description=command.__doc__)
         command.add_arguments(subparser)
         subparser.set_defaults(run=command.run)
-    options = parser.parse_args(arguments)
-    try:
-        return int(options.run(options) or 0)
-    except MusicGenError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    return parser
 
 
 if __name__ == "__main__":

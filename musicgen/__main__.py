@@ -1,4 +1,4 @@
-"""python -m musicgen COMMAND. Exit codes: 0 done, 2 something the caller can mend, 130 interrupted."""
+"""python -m musicgen COMMAND. Exit codes: `commandline`."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ import sys
 from collections.abc import Sequence
 
 import musicgen
-from musicgen.errors import MusicGenError
+from musicgen import commandline, extras
 
 COMMANDS = {
     "generate": "make music from descriptions",
     "models": "list the models that can be loaded, and what is on this machine",
     "train": "train a model or an audio tokeniser from a recipe",
     "export": "write a model as a folder in the transformers or the audiocraft layout",
+    "demo": "serve the page in the browser",
 }
+EXTRAS = {"train": "training", "demo": "demo"}
+"""Command -> the extra with the packages that it needs beside the package's own."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@commandline.entry()
+def main(arguments: Sequence[str] | None = None) -> int | None:
     parser = argparse.ArgumentParser(
         prog="python -m musicgen", description="Music from a description, a melody, or both."
     )
@@ -35,14 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         options.overrides += rest
-    try:
-        return int(options.run(options) or 0)
-    except MusicGenError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    if options.command not in EXTRAS:
+        return options.run(options)
+    with extras.needed(EXTRAS[options.command], f"musicgen {options.command}"):
+        return options.run(options)
 
 
 if __name__ == "__main__":

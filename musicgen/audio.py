@@ -11,16 +11,19 @@ import math
 import os
 import struct
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
 import pyloudnorm
 import soundfile
 import torch
-import torchaudio
 
+from musicgen import decoding
 from musicgen.errors import InputError
+from musicgen.resampler import Resampler
 
 FORMATS = {
     ".wav": ("WAV", "PCM_16"),
@@ -33,30 +36,41 @@ FORMATS = {
 TARGET_LUFS = -14.0
 """The loudness of everything the paper played to listeners (section 3.3)."""
 
+BUDGET = 2 << 30
+"""Bytes that the sound of one file may take, as it is returned."""
+
 MIN_LOUDNESS_SECONDS = 0.4
 """One BS.1770 gating block: shorter audio has no integrated loudness."""
 
 _PEAK_CEILING = 10 ** (-1 / 20)
-_MAX_KERNEL = 2**22
-"""Weights of a resampling kernel: rates without a common divisor, 43 997 and 32 000 Hz say, would need gigabytes."""
-_BLOCK = 1 << 20
 _MAX_DENSITY = 2 * 192_000
 """Samples a second of a file whose length is limited."""
+_MAX_LOUDNESS_CHANNELS = 5
+"""BS.1770 has weights for so many."""
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 
 @dataclass(frozen=True)
 class Audio:
-    """A waveform and its rate. wave: float32 [C, T]; rate: Hz."""
+    """A waveform and its rate. wave: float32 [C, T], made of a NumPy array or of float64 where it is one; rate: Hz."""
 
     wave: torch.Tensor
     rate: int
 
     def __post_init__(self) -> None:
+        if isinstance(self.wave, np.ndarray):
+            object.__setattr__(self, "wave", torch.as_tensor(self.wave))
+        if not isinstance(self.wave, torch.Tensor):
+            raise InputError(f"a waveform is a float tensor [channels, samples], not {type(self.wave).__name__}")
         if self.wave.dim() != 2 or not self.wave.dtype.is_floating_point:
             raise InputError(
                 f"a waveform is a float tensor [channels, samples], not {list(self.wave.shape)} {self.wave.dtype}"
             )
+        if self.wave.dtype == torch.float64:
+            object.__setattr__(self, "wave", self.wave.float())
+        if isinstance(self.rate, bool) or not isinstance(self.rate, Real) or self.rate != int(self.rate):
+            raise InputError(f"sample rate is {self.rate!r}: it must be a whole number of Hz")
+        object.__setattr__(self, "rate", int(self.rate))
         if self.rate <= 0:
             raise InputError(f"sample rate is {self.rate}: it must be above 0 Hz")
 
@@ -73,13 +87,7 @@ class Audio:
         """The same sound at another rate (windowed-sinc interpolation)."""
         if rate == self.rate:
             return self
-        shared = math.gcd(self.rate, rate)
-        if (self.rate // shared) * (rate // shared) <= _MAX_KERNEL:
-            return Audio(torchaudio.functional.resample(self.wave, self.rate, rate), rate)
-        import soxr  # which needs no kernel for each phase
-
-        samples = soxr.resample(self.wave.detach().cpu().numpy().T, self.rate, rate).reshape(-1, self.wave.shape[0])
-        return Audio(torch.from_numpy(samples.T.copy()).to(self.wave), rate)
+        return Audio(Resampler(self.rate, rate).push(self.wave, last=True), rate)
 
     def with_channels(self, channels: int) -> Audio:
         """Mono for 1; for 2, mono is doubled and more than two channels are mixed down first."""
@@ -88,38 +96,120 @@ class Audio:
         return Audio(self.mono().wave.expand(channels, -1).contiguous(), self.rate)
 
 
-def read(path: str | os.PathLike[str], longest: float = math.inf) -> Audio:
-    """Read an audio file (WAV, FLAC, MP3, OGG and what else libsndfile reads). Errors name the file and the cause.
+@dataclass(frozen=True)
+class Extent:
+    """What reading a file to its end shows. duration: seconds; rate: Hz."""
 
-    longest: seconds; a file that holds more is refused before it is decoded (a megabyte of FLAC can be hours of silence).
+    duration: float
+    rate: int
+    channels: int
+
+
+def read(
+    path: str | os.PathLike[str],
+    longest: float = math.inf,
+    *,
+    channels: int | None = None,
+    rate: int | None = None,
+    most_channels: int = decoding.MAX_CHANNELS,
+    rates: tuple[int, int] = decoding.RATES,
+) -> Audio:
+    """Read an audio file: WAV, FLAC, MP3, OGG, M4A, WebM and what else `musicgen.decoding` reads, to the end of its data.
+
+    Args:
+        path: The file.
+        longest: Seconds; what holds more is refused (a megabyte of FLAC can be hours of silence).
+        channels: 1 or 2 to mix while reading, as `with_channels` does; None for the file's own.
+        rate: Hz to resample to while reading, as `resampled` does; None for the file's own.
+        most_channels: A file with more is refused.
+        rates: Lowest and highest rate of a file, in Hz.
+
+    Returns:
+        The sound, float32 [channels, T]. `read(file, channels=1, rate=32_000)` is `read(file).mono().resampled(32_000)`, but
+        holds only its result and a block of the file in memory.
+
+    Raises:
+        InputError: the file is no audio, has no samples, or is beyond a limit; the message names it and the cause.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such audio file")
-    try:
-        with soundfile.SoundFile(path) as file:
-            rate = file.samplerate
-            if math.isfinite(longest) and file.channels * rate > _MAX_DENSITY:
-                raise InputError(f"{path} has {file.channels} channels at {rate} Hz: stereo at 192000 Hz at most")
-            samples = _decode(file, longest * rate)
-    except soundfile.LibsndfileError as error:
-        raise InputError(f"{path}: not readable as audio ({error.error_string.strip()})") from error
-    if samples.shape[0] > longest * rate:
-        raise InputError(f"{path} is longer than {longest:g} s: cut it first")
-    if samples.shape[0] == 0:
-        raise InputError(f"{path}: holds no samples")
-    if not np.isfinite(samples).all():
-        raise InputError(f"{path}: holds NaN or infinite samples")
-    return Audio(torch.from_numpy(samples.T.copy()), int(rate))
+    with decoding.opened(path) as source:
+        _check_limits(path, source, longest, most_channels, rates)
+        target, width = rate or source.rate, channels or source.channels
+        fits = BUDGET / (4 * width * target)
+        allowed = min(longest, fits)
+        expected = round((source.declared or 0.0) * source.rate)
+        if expected > allowed * source.rate:
+            raise _too_long(path, longest, fits, width, target)
+        resampler = Resampler(source.rate, target)
+        made, count = _Growing(width, -(-expected * target // source.rate)), 0
+        for block in source.blocks:
+            count += block.shape[1]
+            if count > allowed * source.rate:
+                raise _too_long(path, longest, fits, width, target)
+            if not np.isfinite(block).all():
+                raise InputError(f"{path}: holds NaN or infinite samples")
+            made.add(resampler.push(Audio(torch.from_numpy(block), source.rate).with_channels(width).wave))
+        if count == 0:
+            raise InputError(f"{path}: holds no samples")
+        made.add(resampler.push(torch.zeros(width, 0), last=True))
+    return Audio(made.whole(), target)
 
 
-def _decode(file: soundfile.SoundFile, most: float) -> np.ndarray:
-    """Samples [T, C] of a file, hardly more than `most`. Its header may not know how many there are, or lie."""
-    blocks, count = [np.zeros((0, file.channels), np.float32)], 0
-    while count <= most and len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
-        blocks.append(block)
-        count += len(block)
-    return np.concatenate(blocks)
+class _Growing:
+    """A waveform [C, T] that is filled part by part. Where T is what was expected it is never copied."""
+
+    def __init__(self, channels: int, expected: int) -> None:
+        self._wave = torch.empty(channels, expected)
+        self._size = 0
+
+    def add(self, part: torch.Tensor) -> None:
+        size = self._size + part.shape[1]
+        if size > self._wave.shape[1]:
+            larger = torch.empty(self._wave.shape[0], max(size, self._wave.shape[1] * 3 // 2))
+            larger[:, : self._size] = self._wave[:, : self._size]
+            self._wave = larger
+        self._wave[:, self._size : size] = part
+        self._size = size
+
+    def whole(self) -> torch.Tensor:
+        return self._wave if self._size == self._wave.shape[1] else self._wave[:, : self._size].clone()
+
+
+def measure(
+    path: str | os.PathLike[str], longest: float = math.inf, *, most_channels: int = decoding.MAX_CHANNELS
+) -> Extent:
+    """How much sound a file holds, read to its end and not kept. Refuses what `read` refuses, but for NaN and its memory."""
+    path = Path(path)
+    with decoding.opened(path) as source:
+        _check_limits(path, source, longest, most_channels, decoding.RATES)
+        count = 0
+        for block in source.blocks:
+            count += block.shape[1]
+            if count > longest * source.rate:
+                raise InputError(f"{path} is longer than {longest:g} s: cut it first")
+        if count == 0:
+            raise InputError(f"{path}: holds no samples")
+        return Extent(count / source.rate, source.rate, source.channels)
+
+
+def _check_limits(
+    path: Path, source: decoding.Source, longest: float, most_channels: int, rates: tuple[int, int]
+) -> None:
+    if source.channels > most_channels:
+        raise InputError(f"{path} has {source.channels} channels: {most_channels} at most, so mix it down first")
+    if not rates[0] <= source.rate <= rates[1]:
+        raise InputError(f"{path} has a rate of {source.rate} Hz: it must lie between {rates[0]} and {rates[1]} Hz")
+    if math.isfinite(longest) and source.channels * source.rate > _MAX_DENSITY:
+        raise InputError(f"{path} has {source.channels} channels at {source.rate} Hz: stereo at 192000 Hz at most")
+
+
+def _too_long(path: Path, longest: float, fits: float, channels: int, rate: int) -> InputError:
+    if longest <= fits:
+        return InputError(f"{path} is longer than {longest:g} s: cut it first")
+    return InputError(
+        f"{path} is longer than {fits / 60:.0f} minutes, which is what {BUDGET >> 20} MB of memory hold of {channels} channels "
+        f"at {rate} Hz: cut it into pieces first"
+    )
 
 
 def check_format(path: str | os.PathLike[str]) -> str:
@@ -159,7 +249,10 @@ def read_comment(path: str | os.PathLike[str]) -> str:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such audio file")
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     if data[:4] == b"RIFF":
         return _riff_comment(data)
     try:
@@ -198,6 +291,11 @@ def loudness(audio: Audio) -> float:
     """Integrated loudness in LUFS (BS.1770-4); -inf for silence and for audio shorter than one gating block."""
     if audio.duration < MIN_LOUDNESS_SECONDS or not bool(audio.wave.any()):
         return -math.inf
+    if audio.wave.shape[0] > _MAX_LOUDNESS_CHANNELS:
+        raise InputError(
+            f"{audio.wave.shape[0]} channels: loudness (BS.1770) is defined for {_MAX_LOUDNESS_CHANNELS} at most, so mix them "
+            "down first"
+        )
     with np.errstate(divide="ignore"):
         return float(pyloudnorm.Meter(audio.rate).integrated_loudness(audio.wave.detach().cpu().double().numpy().T))
 
@@ -222,12 +320,20 @@ def _with_riff_comment(wav: bytes, comment: str) -> bytes:
 
 
 def _riff_comment(wav: bytes) -> str:
-    position = 12
-    while position + 8 <= len(wav):
-        name, size = wav[position : position + 4], struct.unpack("<I", wav[position + 4 : position + 8])[0]
-        chunk = wav[position + 8 : position + 8 + size]
-        if name == b"LIST" and chunk[:8] == b"INFOICMT":
-            length = struct.unpack("<I", chunk[8:12])[0]
-            return chunk[12 : 12 + length].rstrip(b"\0").decode(errors="replace")
-        position += 8 + size + size % 2
+    """The comment of a WAV file; "" where there is none, or where the file was cut inside it."""
+    for name, chunk in _riff_chunks(wav, 12):
+        if name == b"LIST" and chunk[:4] == b"INFO":
+            for part, text in _riff_chunks(chunk, 4):
+                if part == b"ICMT":
+                    return text.rstrip(b"\0").decode(errors="replace")
     return ""
+
+
+def _riff_chunks(data: bytes, position: int) -> Iterator[tuple[bytes, bytes]]:
+    """(name, content) of the chunks from `position` on, as far as they are whole."""
+    while position + 8 <= len(data):
+        name, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
+        content = data[position + 8 : position + 8 + size]
+        if len(content) == size:
+            yield name, content
+        position += 8 + size + size % 2

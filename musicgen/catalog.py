@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,9 @@ _STEPS = 1503
 """Of the delay pattern for a training segment of 30 s, 1500 frames; in stereo left and right share theirs."""
 _MELODY_FRAMES = 235
 """Chroma frames of the same."""
+
+
+_REPOSITORY = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,16 @@ def embedded() -> list[str]:
 def names() -> list[str]:
     """Everything that can be loaded by name."""
     return [*embedded(), *(entry.name for entry in PUBLISHED)]
+
+
+def is_name(name: str) -> bool:
+    """Whether `name` is an embedded model's or can be a hub repository's, OWNER/NAME: what no path is mistaken for."""
+    return name in embedded() or (name.count("/") == 1 and is_repository(name))
+
+
+def is_repository(name: str) -> bool:
+    """Whether `name` can be a hub repository's."""
+    return _REPOSITORY.fullmatch(name) is not None and ".." not in name
 
 
 def did_you_mean(name: str) -> str:

@@ -38,6 +38,9 @@ class LMConfig:
     def __post_init__(self) -> None:
         if self.ffn_dim == 0:
             object.__setattr__(self, "ffn_dim", 4 * self.dim)
+        for name in ("dim", "num_heads", "num_layers", "num_codebooks", "codebook_size", "ffn_dim"):
+            if getattr(self, name) < 1:
+                raise CheckpointError(f"{name} is {getattr(self, name)}: a language model needs 1 at least")
         if self.dim % (2 * self.num_heads) or self.dim < 4:
             raise CheckpointError(f"width {self.dim} does not split into {self.num_heads} heads of an even size")
         if self.activation not in ACTIVATIONS:

@@ -7,8 +7,9 @@ Combines conditioners, the generation loop (window by window) and the tokeniser,
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,12 +19,13 @@ from musicgen.audio import Audio
 from musicgen.conditioners.clap import ClapConditioner
 from musicgen.conditioners.condition import Condition
 from musicgen.conditioners.melody import Melody, MelodyConditioner, MelodyInput
-from musicgen.conditioners.text import T5Conditioner
+from musicgen.conditioners.text import NoText, T5Conditioner
 from musicgen.errors import CheckpointError, InputError
 from musicgen.generate import Guided, Runner, Step, generate_codes, guided
 from musicgen.lm import LanguageModel
-from musicgen.options import MAX_DURATION, GenerationOptions, check_duration
+from musicgen.options import MAX_DURATION, GenerationOptions, check_duration, check_text
 from musicgen.patterns import Pattern, stereo_partial_delay
+from musicgen.recordings import AudioInput, is_pair, recording
 from musicgen.sampling import ClipStream, clip_seeds
 from musicgen.streaming import StreamDecoder
 from musicgen.tokenizer import DacTokenizer, EncodecTokenizer, StereoTokenizer, frame_rate, frames_of
@@ -33,7 +35,8 @@ from musicgen.windows import plan as plan_windows
 Progress = Callable[[int, int], None]
 """Called with (steps done, total steps) after each step; an exception it raises stops the generation."""
 
-AudioInput = str | os.PathLike[str] | Audio
+Options = GenerationOptions | Mapping[str, Any] | None
+"""Options, a dict of some of their fields, or None for all defaults."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class MusicGen(nn.Module):
         lm: LanguageModel,
         pattern: Pattern,
         tokenizer: EncodecTokenizer | DacTokenizer | StereoTokenizer,
-        text: T5Conditioner | ClapConditioner,
+        text: T5Conditioner | ClapConditioner | NoText,
         melody: MelodyConditioner | None = None,
         *,
         max_duration: float = 30.0,
@@ -100,6 +103,8 @@ class MusicGen(nn.Module):
         self.melody = melody
         self.max_duration = max_duration
         self.name = name
+        self.precision = "float32"
+        """Of the language model, as it was loaded."""
         self.engine: Runner | None = None
         """The engine that runs the language model; None runs the PyTorch module itself."""
         self.requires_grad_(False).eval()
@@ -123,16 +128,20 @@ class MusicGen(nn.Module):
     def device(self) -> torch.device:
         return self.lm.embedding.weight.device
 
+    def unknown(self, prompt: str | None) -> float:
+        """The share of a description's tokens that the model's vocabulary lacks, 0 to 1: how much of it it cannot follow."""
+        return self.text.unknown(prompt) if prompt else 0.0
+
     def generate(
         self,
-        prompts: str | Sequence[str | None],
+        prompts: str | Sequence[str | None] | None,
         duration: float = 10.0,
         *,
         seed: int | Sequence[int] | None = None,
         melody: MelodyInput | Sequence[MelodyInput | None] | None = None,
         continue_from: AudioInput | Sequence[AudioInput] | None = None,
-        options: GenerationOptions | None = None,
-        separate: bool = True,
+        options: Options = None,
+        separate: bool | None = None,
         progress: Progress | None = None,
     ) -> torch.Tensor:
         """Generate one clip for each prompt.
@@ -143,11 +152,14 @@ class MusicGen(nn.Module):
                 overlapping windows.
             seed: Clip i uses `seed + i`; a list gives one seed for each clip; None draws them from the operating system. A
                 clip depends on its own seed only, not on the other clips of the batch.
-            melody: One for all clips, or a list with one for each clip (None for none). A file, an `Audio`, or chroma
-                frames [frames, 12].
-            continue_from: Audio prompt that the clip starts with: one for all, or one for each clip, all of equal length.
-            options: Sampling and classifier-free guidance; the paper's by default.
-            separate: Whether Demucs removes drums and bass from the melody; False for clean or hummed melodies.
+            melody: One for all clips, or a list with one for each clip (None for none). A file, an `Audio`, (samples, rate),
+                or chroma frames [frames, 12].
+            continue_from: Audio prompt that the clip starts with: one for all, or one for each clip, all of equal length. A
+                file, an `Audio`, or (samples, rate).
+            options: Sampling and classifier-free guidance, as `GenerationOptions` or as a dict of its fields; the paper's by
+                default.
+            separate: Whether Demucs removes drums and bass from the melody; False for clean or hummed melodies. None does as
+                the model's training did: yes for the published models, no for the embedded ones.
             progress: Called after every step.
 
         Returns:
@@ -164,14 +176,14 @@ class MusicGen(nn.Module):
 
     def generate_codes(
         self,
-        prompts: str | Sequence[str | None],
+        prompts: str | Sequence[str | None] | None,
         duration: float = 10.0,
         *,
         seed: int | Sequence[int] | None = None,
         melody: MelodyInput | Sequence[MelodyInput | None] | None = None,
         continue_from: AudioInput | Sequence[AudioInput] | None = None,
-        options: GenerationOptions | None = None,
-        separate: bool = True,
+        options: Options = None,
+        separate: bool | None = None,
         progress: Progress | None = None,
     ) -> torch.Tensor:
         """Generate codes instead of waveforms.
@@ -196,8 +208,8 @@ class MusicGen(nn.Module):
         seed: int | None = None,
         melody: MelodyInput | None = None,
         continue_from: AudioInput | None = None,
-        options: GenerationOptions | None = None,
-        separate: bool = True,
+        options: Options = None,
+        separate: bool | None = None,
         progress: Progress | None = None,
     ) -> Iterator[torch.Tensor]:
         """Generate one clip and decode it while it is generated.
@@ -236,20 +248,21 @@ class MusicGen(nn.Module):
 
     def plan_generation(
         self,
-        prompts: str | Sequence[str | None],
+        prompts: str | Sequence[str | None] | None,
         duration: float,
         seed: int | Sequence[int] | None,
         melody: MelodyInput | Sequence[MelodyInput | None] | None,
         continue_from: AudioInput | Sequence[AudioInput] | None,
-        options: GenerationOptions | None,
-        separate: bool,
+        options: Options,
+        separate: bool | None,
     ) -> GenerationPlan:
         """Validate the arguments of `generate` and compute the conditions.
 
         Raises:
             InputError: An argument is invalid. Nothing that comes after this depends on user input.
         """
-        options = options if options is not None else GenerationOptions()
+        if not isinstance(options, GenerationOptions):
+            options = GenerationOptions.from_dict(options if options is not None else {})
         texts = check_prompts(prompts)
         total = frames_of(self.tokenizer, check_duration(duration))
         together = 2 if self.pattern == stereo_partial_delay(self.pattern.num_codebooks) and self.channels == 2 else 1
@@ -295,6 +308,10 @@ class MusicGen(nn.Module):
             cross_attention=self.lm.config.cross_attention,
         )  # fmt: skip
 
+    def read_given(self, file: str | os.PathLike[str]) -> Audio:
+        """A recording to continue, at the model's rate and with its channels; no longer than a result may be."""
+        return audio.read(file, MAX_DURATION, channels=self.channels, rate=self.sample_rate)
+
     def num_steps(self, plan: GenerationPlan) -> int:
         """Steps of the language model over all windows."""
         return sum(self._num_steps(window) for window in plan.windows)
@@ -310,7 +327,7 @@ class MusicGen(nn.Module):
         return text, self.text([options.negative_prompt] * len(texts))
 
     def _melodies(
-        self, melody: MelodyInput | Sequence[MelodyInput | None] | None, batch: int, separate: bool
+        self, melody: MelodyInput | Sequence[MelodyInput | None] | None, batch: int, separate: bool | None
     ) -> list[Melody | None]:
         if melody is None:
             return [None] * batch
@@ -319,7 +336,7 @@ class MusicGen(nn.Module):
                 f"the model {self.name or '(unnamed)'} follows text only: a melody needs a melody model, such as "
                 "facebook/musicgen-melody"
             )
-        if isinstance(melody, (list, tuple)):
+        if isinstance(melody, (list, tuple)) and not is_pair(melody):
             if len(melody) != batch:
                 raise InputError(f"{len(melody)} melodies for {batch} prompts: pass one, or one a prompt")
             return [None if one is None else self.melody.prepare(one, separate=separate) for one in melody]
@@ -331,12 +348,12 @@ class MusicGen(nn.Module):
         """Codes [B, K, P] of the audio prompt, None without one."""
         if given is None:
             return None
-        each = list(given) if isinstance(given, (list, tuple)) else [given]
+        each = list(given) if isinstance(given, (list, tuple)) and not is_pair(given) else [given]
         if len(each) not in (1, batch):
             raise InputError(f"{len(each)} clips to continue for {batch} prompts: pass one, or one a prompt")
         waves = []
         for one in each:
-            clip = one if isinstance(one, Audio) else audio.read(one)  # type: ignore[arg-type]
+            clip = recording(one, "the audio to continue from", self.read_given)  # type: ignore[arg-type]
             if not bool(torch.isfinite(clip.wave).all()):
                 raise InputError("the audio to continue from holds NaN or infinite samples")
             waves.append(clip.with_channels(self.channels).resampled(self.sample_rate).wave)
@@ -354,12 +371,12 @@ class MusicGen(nn.Module):
         return self.tokenizer.encode(batch_wave).expand(batch, -1, -1)
 
 
-def check_prompts(prompts: str | Sequence[str | None]) -> list[str | None]:
+def check_prompts(prompts: str | Sequence[str | None] | None) -> list[str | None]:
     """The prompts as a list; raises InputError unless each is text or None."""
-    texts: list[str | None] = [prompts] if isinstance(prompts, str) else list(prompts)
+    try:
+        texts = [prompts] if prompts is None or isinstance(prompts, str) else list(prompts)
+    except TypeError:
+        texts = [check_text("the prompt", prompts)]
     if not texts:
         raise InputError("the list of prompts is empty: pass at least one ('' generates without text)")
-    for text in texts:
-        if text is not None and not isinstance(text, str):
-            raise InputError(f"the prompt {text!r} is not text")
-    return texts
+    return [None if one is None else check_text("the prompt", one) for one in texts]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 from musicgen.errors import InputError
@@ -15,7 +17,7 @@ MAX_DURATION = 600.0
 
 @dataclass(frozen=True)
 class GenerationOptions:
-    """Sampling and guidance. The defaults are the paper's (section 3.1)."""
+    """Sampling and guidance. The defaults are the paper's (section 3.1). NumPy's numbers become Python's."""
 
     do_sample: bool = True
     """Draw from the distribution; False takes the most likely code (greedy)."""
@@ -36,44 +38,85 @@ class GenerationOptions:
     """Pieces longer than the model's context: the share of a window that is kept as the next one's prompt (12 of 30 s)."""
 
     def __post_init__(self) -> None:
-        _finite("temperature", self.temperature, low=1e-3, high=100.0)
-        _finite("guidance_scale", self.guidance_scale, low=0.0, high=100.0)
+        self._set("temperature", check_number("temperature", self.temperature, low=1e-3, high=100.0))
+        self._set("guidance_scale", check_number("guidance_scale", self.guidance_scale, low=0.0, high=100.0))
         if self.melody_guidance_scale is not None:
-            _finite("melody_guidance_scale", self.melody_guidance_scale, low=0.0, high=100.0)
-        _finite("top_p", self.top_p, low=0.0, high=1.0)
-        _finite("window_overlap", self.window_overlap, low=0.0, high=0.9)
-        if not isinstance(self.top_k, int) or isinstance(self.top_k, bool) or self.top_k < 0:
+            scale = check_number("melody_guidance_scale", self.melody_guidance_scale, low=0.0, high=100.0)
+            self._set("melody_guidance_scale", scale)
+        self._set("top_p", check_number("top_p", self.top_p, low=0.0, high=1.0))
+        self._set("window_overlap", check_number("window_overlap", self.window_overlap, low=0.0, high=0.9))
+        if isinstance(self.top_k, bool) or not isinstance(self.top_k, Integral) or self.top_k < 0:
             raise InputError(f"top_k is {self.top_k!r}: it must be a whole number, 0 (keep all) or more")
-        if self.negative_prompt is not None and not isinstance(self.negative_prompt, str):
-            raise InputError(f"negative_prompt is {self.negative_prompt!r}: it must be text")
+        self._set("top_k", int(self.top_k))
+        if getattr(self.do_sample, "shape", ()) or self.do_sample not in (True, False):
+            raise InputError(f"do_sample is {self.do_sample!r}: it must be True or False")
+        self._set("do_sample", bool(self.do_sample))
+        if self.negative_prompt is not None:
+            self._set("negative_prompt", check_text("negative_prompt", self.negative_prompt))
         if self.negative_prompt and self.guidance_scale == 1.0 and self.melody_guidance_scale is None:
             raise InputError("a negative_prompt acts through guidance: guidance_scale must not be 1")
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for a file's metadata."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> GenerationOptions:
+    def from_dict(cls, values: Mapping[str, Any]) -> GenerationOptions:
         """The inverse of `as_dict`. Unknown names are an error that lists the known ones."""
+        if not isinstance(values, Mapping):
+            raise InputError(f"the options are {values!r}: a GenerationOptions, or a dict of its fields")
         known = [field.name for field in dataclasses.fields(cls)]
-        unknown = sorted(set(values) - set(known))
+        unknown = sorted(map(str, set(values) - set(known)))
         if unknown:
             raise InputError(f"unknown generation options {unknown}: the options are {known}")
         return cls(**values)
 
 
-def check_duration(duration: float) -> float:
+def check_duration(duration: object) -> float:
     """`duration` in seconds, if it is a length that one call can generate."""
-    if isinstance(duration, bool) or not isinstance(duration, (int, float)) or not math.isfinite(duration):
+    seconds = _float(duration)
+    if not math.isfinite(seconds):
         raise InputError(f"duration is {duration!r}: it must be a number of seconds")
-    if not 0 < duration <= MAX_DURATION:
-        raise InputError(f"duration is {duration:g} s: it must be above 0 and at most {MAX_DURATION:g} s")
-    return float(duration)
+    if not 0 < seconds <= MAX_DURATION:
+        raise InputError(f"duration is {seconds:g} s: it must be above 0 and at most {MAX_DURATION:g} s")
+    return seconds
 
 
-def _finite(name: str, value: float, *, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+def check_number(name: str, value: object, *, low: float, high: float) -> float:
+    """`value` as a float, if it is a finite number from `low` to `high`; `name` begins the error's line."""
+    found = _float(value)
+    if not math.isfinite(found):
         raise InputError(f"{name} is {value!r}: it must be a finite number")
-    if not low <= value <= high:
-        raise InputError(f"{name} is {value:g}: it must lie between {low:g} and {high:g}")
+    if not low <= found <= high:
+        raise InputError(f"{name} is {found:g}: it must lie between {low:g} and {high:g}")
+    return found
+
+
+def _float(value: object) -> float:
+    """A number as a float, NaN for what is none."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def check_text(name: str, value: object) -> str:
+    """`value`, if it is text that can be written as UTF-8.
+
+    A shell hands bytes that are no UTF-8 over as lone surrogates, which no tokeniser and no file takes.
+    """
+    if not isinstance(value, str):
+        raise InputError(f"{name} is {value!r}: it must be text")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        shown = value[max(0, error.start - 20) : error.end + 20]
+        raise InputError(
+            f"{name} holds bytes that are no UTF-8 text, at {shown!r}: was it typed or stored in another encoding?"
+        ) from error
+    return str(value)

@@ -7,6 +7,7 @@ batch or on the device.
 
 from __future__ import annotations
 
+import operator
 import secrets
 from collections.abc import Sequence
 
@@ -39,10 +40,12 @@ class ClipStream:
         return torch.from_numpy(drawn.repeat(self.together, axis=1))
 
 
-def check_seed(seed: int) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+def check_seed(seed: object) -> int:
+    """`seed` as an int, if it is a whole number that the random stream takes: Python's, NumPy's or PyTorch's."""
+    whole = _whole(seed)
+    if whole is None or not 0 <= whole <= MAX_SEED:
         raise InputError(f"seed is {seed!r}: it must be a whole number from 0 to 2^63 - 1")
-    return seed
+    return whole
 
 
 def clip_seeds(seed: int | Sequence[int] | None, batch: int) -> list[int]:
@@ -57,12 +60,25 @@ def clip_seeds(seed: int | Sequence[int] | None, batch: int) -> list[int]:
     """
     if seed is None:
         return [secrets.randbelow(2**31) for _ in range(batch)]
-    if isinstance(seed, int):
+    if _whole(seed) is not None:
         return [check_seed(check_seed(seed) + i) for i in range(batch)]
-    seeds = [check_seed(one) for one in seed]
+    try:
+        each = list(seed)  # type: ignore[arg-type]
+    except TypeError:
+        each = [check_seed(seed)]
+    seeds = [check_seed(one) for one in each]
     if len(seeds) != batch:
         raise InputError(f"{len(seeds)} seeds for {batch} clips: pass one, or one a clip")
     return seeds
+
+
+def _whole(value: object) -> int | None:
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
 
 
 def sample(logits: torch.Tensor, options: GenerationOptions, uniforms: torch.Tensor | None = None) -> torch.Tensor:

@@ -1,7 +1,8 @@
 """What made a clip, as text inside its file: enough to make it again.
 
 The settings are JSON in the audio file's comment. Files that the clip was made from (a melody, audio to continue) are
-recorded by name and SHA-256, never by path: a shared clip tells nothing about the machine it was made on.
+recorded by name and SHA-256, a model's folder by its name, never by path: a shared clip tells nothing about the machine it was
+made on, and what a stranger's clip says is never taken for a path on this one.
 """
 
 from __future__ import annotations
@@ -14,17 +15,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
 from musicgen import audio
+from musicgen.engine.precision import PRECISIONS
 from musicgen.errors import InputError
-from musicgen.options import GenerationOptions
+from musicgen.options import GenerationOptions, check_duration, check_text
+from musicgen.sampling import check_seed
 
 KEY = "musicgen"
 """The comment is {KEY: {...}}: other programs' comments are not taken for settings."""
+SCHEMA = 2
+"""Version of what stands under KEY. 1, which names no version, lacks `precision`, `model_folder` and `beyond`."""
+LOUDNESS = (-70.0, 0.0)
+"""LUFS that a clip can be brought to."""
 
 
 @dataclass(frozen=True)
 class SourceFile:
     """A file that went into a clip."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
 
     name: str
     sha256: str
@@ -36,12 +47,20 @@ class SourceFile:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-        return cls(path.name, digest)
+        # A name in another encoding than UTF-8 is kept as far as it is text.
+        return cls(os.fsencode(path.name).decode(errors="replace"), digest)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One clip's settings. loudness: LUFS, None where it was left as decoded; separate: Demucs on the melody."""
+    """One clip's settings.
+
+    version: of the package; model: embedded or hub name, or the name of a folder where `model_folder` is true; precision: of
+    the language model, never "auto"; loudness: LUFS, None where it was left as decoded; separate: Demucs on the melody, None
+    without one; beyond: what else decided the clip and is not among these settings, such as a timeline of the page.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
 
     version: str
     model: str
@@ -51,29 +70,66 @@ class Settings:
     options: GenerationOptions = field(default_factory=GenerationOptions)
     loudness: float | None = audio.TARGET_LUFS
     melody: SourceFile | None = None
-    separate: bool = True
+    separate: bool | None = None
     continue_from: SourceFile | None = None
+    precision: str = "float32"
+    model_folder: bool = False
+    beyond: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "duration", check_duration(self.duration))
+        check_seed(self.seed)
+        if self.prompt is not None:
+            check_text("the prompt", self.prompt)
+        if self.loudness is not None:
+            object.__setattr__(self, "loudness", check_loudness(self.loudness))
+        if self.precision not in PRECISIONS:
+            raise InputError(f"unknown precision {self.precision!r}: one of {', '.join(PRECISIONS)}")
 
     def comment(self) -> str:
         """The text that goes into the file."""
-        return json.dumps({KEY: dataclasses.asdict(self)})
+        return json.dumps({KEY: {"schema": SCHEMA, **dataclasses.asdict(self)}})
 
     @classmethod
     def from_comment(cls, comment: str, source: str) -> Settings:
         """The settings in a comment; `source` names the file in errors."""
         try:
-            values: dict[str, Any] = json.loads(comment)[KEY]
-            values["options"] = GenerationOptions.from_dict(values["options"])
-            for name in ("melody", "continue_from"):
-                values[name] = SourceFile(**values[name]) if values[name] is not None else None
-            return cls(**values)
-        except InputError:
-            raise
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            values = json.loads(comment)[KEY]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            values = None
+        if not isinstance(values, dict):
+            raise InputError(f"{source}: holds no settings of this program (was it re-encoded or tagged since?)")
+        schema = values.pop("schema", 1)
+        if type(schema) is int and schema > SCHEMA:
             raise InputError(
-                f"{source}: holds no settings of this program (was it re-encoded or tagged since?)"
-            ) from error
+                f"{source}: was made by a newer version of this program (settings of schema {schema}; the newest "
+                f"known here is {SCHEMA}): update it"
+            )
+        try:
+            return _ADAPTER.validate_json(json.dumps(values))
+        except (ValidationError, RecursionError) as error:
+            raise InputError(f"{source}: its settings are damaged ({_first(error)})") from error
 
     @classmethod
     def of_file(cls, path: str | os.PathLike[str]) -> Settings:
         return cls.from_comment(audio.read_comment(path), str(path))
+
+
+_ADAPTER = TypeAdapter(Settings)
+
+
+def check_loudness(lufs: float) -> float:
+    """`lufs` as a float, if a clip can be brought to it."""
+    low, high = LOUDNESS
+    if not low <= lufs <= high:
+        raise InputError(f"loudness is {lufs:g} LUFS: it must lie between {low:g} and {high:g}")
+    return float(lufs)
+
+
+def _first(error: Exception) -> str:
+    """The first fault that the schema found, in a line."""
+    if not isinstance(error, ValidationError):
+        return "nested too deeply"
+    fault: Any = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(map(str, fault["loc"]))
+    return f"{place}: {fault['msg']}" if place else str(fault["msg"]).removeprefix("Value error, ")

@@ -33,8 +33,10 @@ def publish(cache: Path, repository: str, folder: Path) -> Path:
     return snapshot
 
 
-def t5_config(width: int) -> T5Config:
-    return T5Config(vocab_size=80, d_model=width, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
+def t5_config(width: int, gated: bool = False) -> T5Config:
+    """T5's first form, or the gated one of FLAN-T5."""
+    kind = "gated-gelu" if gated else "relu"
+    return T5Config(vocab_size=80, d_model=width, d_kv=8, d_ff=32, num_layers=2, num_heads=2, feed_forward_proj=kind)
 
 
 def encodec_config(num_codebooks: int) -> EncodecConfig:
@@ -73,7 +75,7 @@ def _spread(model: torch.nn.Module) -> None:
 
 def transformers_model(
     *, width: int = 32, heads: int = 4, layers: int = 2, codebooks: int = 4, stereo: bool = False,
-    text_width: int = 24, melody: bool = False, seed: int = 0,
+    text_width: int = 24, melody: bool = False, seed: int = 0, gated: bool = False,
 ) -> MusicgenForConditionalGeneration:  # fmt: skip
     """A random model of transformers' own class. `codebooks` counts those of one channel."""
     torch.manual_seed(seed)
@@ -89,7 +91,10 @@ def transformers_model(
         "bos_token_id": 2**CODEBOOK_BITS,
         "dropout": 0.0,
     }
-    parts = {"text_encoder": t5_config(text_width).to_dict(), "audio_encoder": encodec_config(codebooks).to_dict()}
+    parts = {
+        "text_encoder": t5_config(text_width, gated).to_dict(),
+        "audio_encoder": encodec_config(codebooks).to_dict(),
+    }
     if melody:
         decoder = MusicgenMelodyDecoderConfig(**shape).to_dict()
         model = MusicgenMelodyForConditionalGeneration(MusicgenMelodyConfig(**parts, decoder=decoder))
@@ -126,6 +131,11 @@ def publish_demucs(cache: Path, folder: Path) -> None:
 def write(model: MusicgenForConditionalGeneration, folder: Path) -> Path:
     """`save_pretrained`, and the golden T5's tokeniser beside it."""
     model.save_pretrained(folder)
+    add_text_tokenizer(folder)
+    return folder
+
+
+def add_text_tokenizer(folder: Path) -> None:
+    """The golden T5's tokeniser."""
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(GOLDEN / "t5_tiny" / name, folder)
-    return folder

@@ -130,7 +130,7 @@ def test_long_files_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
     audio.write(path, tone(1.0))
     assert audio.read(path, longest=1.0).duration == 1.0
     soundfile.write(tmp_path / "many.wav", torch.zeros(1000, 64).numpy(), 48_000)
-    with pytest.raises(InputError, match="has 64 channels at 48000 Hz"):
+    with pytest.raises(InputError, match="has 64 channels: 32 at most"):
         audio.read(tmp_path / "many.wav", longest=600.0)
 
 

@@ -2,11 +2,15 @@
 
 import json
 import os
+import resource
 import shutil
 import socket
+import struct
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -155,9 +159,173 @@ def test_other_pickles_are_named(audiocraft_folder) -> None:
     (folder / "state_dict.bin").write_bytes(b"not a checkpoint")
     with pytest.raises(CheckpointError, match=r"state_dict\.bin: "):
         musicgen.load(folder)
-    torch.save({"weights": torch.zeros(3)}, folder / "state_dict.bin")
-    with pytest.raises(CheckpointError, match="not an exported audiocraft checkpoint"):
-        musicgen.load(folder)
+    state = {"best_state": {}, "xp.cfg": "solver: musicgen"}
+    for content, message in (
+        ({"weights": torch.zeros(3)}, "not an exported audiocraft checkpoint"),
+        (torch.zeros(3), "holds a Tensor where a checkpoint holds names and values"),
+        ([1, 2], "holds a list where a checkpoint holds names and values"),
+        (state | {"best_state": torch.zeros(3)}, "'best_state' does not hold tensors by name"),
+        (state | {"best_state": {"x": 3}}, "'best_state' does not hold tensors by name"),
+        (state | {"xp.cfg": "a: [1"}, r"the configuration inside \(xp.cfg\) is damaged YAML"),
+        (state | {"xp.cfg": "just words"}, "is no list of settings"),
+        (state | {"xp.cfg": None}, "is no list of settings"),
+        (state | {"xp.cfg": "fuser: 3\ntransformer_lm: 4"}, r"transformer_lm\.norm_first is False"),
+    ):
+        torch.save(content, folder / "state_dict.bin")
+        with pytest.raises(CheckpointError, match=message) as caught:
+            musicgen.load(folder)
+        assert "\n" not in str(caught.value)
+
+
+def test_pickles_that_want_code_are_refused_in_every_file(copy: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+
+    class Attack:
+        def __reduce__(self):
+            return (shutil.rmtree, (str(victim),))
+
+    (copy / "model.safetensors").unlink()
+    torch.save({"x": Attack()}, copy / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin: refused: .*could run code"):
+        musicgen.load(copy)
+    (copy / "pytorch_model.bin").rename(copy / "pytorch_model-00001-of-00001.bin")
+    index = {"weight_map": {"x": "pytorch_model-00001-of-00001.bin"}}
+    (copy / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match=r"pytorch_model-00001-of-00001\.bin: refused: .*could run code"):
+        musicgen.load(copy)
+    # The form before PyTorch 1.6: a plain pickle.
+    torch.save({"x": Attack()}, copy / "pytorch_model-00001-of-00001.bin", _use_new_zipfile_serialization=False)
+    with pytest.raises(CheckpointError, match=r"pytorch_model-00001-of-00001\.bin: refused: .*could run code"):
+        musicgen.load(copy)
+    assert victim.is_dir()
+
+
+def test_pickles_that_unpack_to_more_than_they_are_are_refused(copy: Path) -> None:
+    (copy / "model.safetensors").unlink()
+    path = copy / "pytorch_model.bin"
+    torch.save({"x": torch.zeros(20_000_000)}, copy / "large.bin")
+    with zipfile.ZipFile(copy / "large.bin") as plain, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for entry in plain.namelist():
+            packed.writestr(entry, plain.read(entry))
+    assert path.stat().st_size < 1_000_000
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin: refused"):
+        musicgen.load(copy)
+    for large in (torch.zeros(1).expand(10**9), torch.empty(10**9, device="meta")):
+        torch.save({"x": large}, path)
+        with pytest.raises(
+            CheckpointError, match=r"a tensor of shape \[1000000000\] for which the file holds no such data"
+        ):
+            musicgen.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 7\n", "a Git LFS pointer, .*'git lfs pull'"),
+        (b"\n<!DOCTYPE html><html>Sign in</html>", "a web page, not a checkpoint .*download it again"),
+        (b"", "empty: download it again"),
+        (struct.pack("<Q", 2**62) + b"{}", "damaged .*download it again"),
+        (
+            struct.pack("<Q", 64) + b'{"x":{"dtype":"F32","shape":[9000000000],"data_offsets":[0,4]}}  ',
+            "damaged .*download",
+        ),
+    ],
+)
+def test_what_stands_in_the_place_of_weights_is_named(
+    content: bytes, message: str, copy: Path, audiocraft_folder
+) -> None:
+    (copy / "model.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"model\.safetensors: {message}"):
+        musicgen.load(copy)
+    (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=rf"pytorch_model\.bin: {message}"):
+        musicgen.load(copy)
+    theirs = audiocraft_folder("text")
+    (theirs / "state_dict.bin").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"state_dict\.bin: "):
+        musicgen.load(theirs)
+
+
+def test_an_adapter_is_named(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"a LoRA adapter \(PEFT\), which is not loaded yet: merge it"):
+        musicgen.load(tmp_path)
+
+
+def _set(config: dict[str, Any], path: str, value: Any) -> None:
+    *parts, last = path.split(".")
+    for part in parts:
+        config = config.setdefault(part, {})
+    config[last] = value
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("decoder.num_hidden_layers", 10**9, "the configuration says 1000000000 layers, the weights hold 2"),
+        ("decoder.num_hidden_layers", -1, "the configuration says -1 layers, the weights hold 2"),
+        ("decoder.num_hidden_layers", 1, "the configuration says 1 layers, the weights hold 2"),
+        ("decoder.num_hidden_layers", "many", "the configuration cannot be followed"),
+        ("decoder.num_codebooks", 10**9, "the configuration says 1000000000 codebooks, the weights hold 4"),
+        ("decoder.num_codebooks", 2, "the configuration says 2 codebooks, the weights hold 4"),
+        ("decoder.hidden_size", 10**8, "the configuration says"),
+        ("decoder.hidden_size", -32, "dim is -32: a language model needs 1 at least"),
+        ("decoder.num_attention_heads", 0, "num_heads is 0: a language model needs 1 at least"),
+        ("decoder.num_attention_heads", -4, "num_heads is -4: a language model needs 1 at least"),
+        ("decoder.vocab_size", 10**9, "the configuration says"),
+        ("decoder.ffn_dim", 10**12, "the configuration says"),
+        ("text_encoder.num_layers", 10**9, "the configuration says 1000000000 layers, the weights hold 2"),
+        ("text_encoder.d_model", 10**9, "the configuration says"),
+        ("text_encoder.vocab_size", 10**12, "the configuration says"),
+        ("audio_encoder.codebook_size", 2**40, "the configuration says"),
+        ("audio_encoder.hidden_size", 10**8, "the configuration says"),
+        ("audio_encoder.num_filters", 10**7, "the configuration says"),
+        ("audio_encoder.target_bandwidths", [1e12], r"the configuration says \d+ quantisers, the weights hold 4"),
+        ("audio_encoder.num_lstm_layers", 10**9, "the configuration says 1000000000 LSTM layers, the weights hold 2"),
+        ("audio_encoder.num_residual_layers", 10**9, "num_residual_layers is 1000000000"),
+        ("audio_encoder.upsampling_ratios", [0, 5, 4, 4], "the configuration cannot be followed"),
+        ("musicgen.max_duration", 1e12, r"a context of 1e\+12 s"),
+        ("musicgen.max_duration", -1, "a context of -1 s"),
+        ("musicgen.text_length", 10**9, "texts of 1000000000 vectors"),
+        ("musicgen.pattern", {"kind": "delay", "num_codebooks": 4, "delays": [0, 1, 2, 10**9]}, "the pattern's delays"),
+        ("musicgen.pattern", {"kind": "delay", "codebooks": 4}, "the configuration cannot be followed"),
+        ("musicgen", 3, "the section 'musicgen' is 3"),
+    ],
+)
+def test_numbers_are_compared_with_the_tensors_before_anything_is_built(
+    path: str, value: Any, message: str, copy: Path
+) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    _set(config, path, value)
+    (copy / "config.json").write_text(json.dumps(config))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError, match=message) as caught:
+        musicgen.load(copy)
+    assert "\n" not in str(caught.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kB
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "decoder.model.decoder.layers.1.fc1.weight",
+        "text_encoder.encoder.final_layer_norm.weight",
+        "audio_encoder.decoder.layers.1.lstm.weight_hh_l0",
+        "enc_to_dec_proj.bias",
+    ],
+)
+def test_weights_that_are_no_numbers_are_named(name: str, value: float, copy: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(copy / "model.safetensors")
+    tensors[name].view(-1)[-1] = value
+    save_file(tensors, copy / "model.safetensors")
+    with pytest.raises(CheckpointError, match="holds NaN or infinite values"):
+        musicgen.load(copy)
 
 
 def test_settings_that_our_transformer_does_not_have_are_refused(audiocraft_folder) -> None:
@@ -205,7 +373,7 @@ def test_devices() -> None:
     assert pick_device("cpu") == torch.device("cpu")
     assert pick_device("auto").type in ("cpu", "cuda", "mps")
     for name in ("cuda:99", "abacus"):
-        with pytest.raises(InputError, match=f"the device '{name}' is not to be had here"):
+        with pytest.raises(InputError, match=f"the device '{name}' is not available here"):
             pick_device(name)
 
 

@@ -11,12 +11,13 @@ import soundfile
 import torch
 
 import musicgen
-from musicgen import audio
+from musicgen import audio, checkpoint
 from musicgen.__main__ import main
 from musicgen.audio import Audio
 from musicgen.settings import Settings
 from tests import standins
 from tests.conftest import GOLDEN
+from tests.encoding import encode
 
 MELODY = str(GOLDEN / "chroma" / "melody_a.wav")
 
@@ -97,8 +98,71 @@ def test_melody_and_continuation(tmp_path: Path, capsys) -> None:
     assert run("generate", "--from-file", first, "--melody", MELODY, "--output", tmp_path / "again.wav") == 0
     assert_same_sound(tmp_path / "again.wav", first)
     other = GOLDEN / "chroma" / "melody_b.wav"
-    with pytest.warns(UserWarning, match=r"melody_b\.wav is not the file 'melody_a\.wav'"):
-        run("generate", "--from-file", first, "--melody", other, "--output", tmp_path / "other.wav")
+    run("generate", "--from-file", first, "--melody", other, "--output", tmp_path / "other.wav")
+    assert f"warning: {other} is not the file 'melody_a.wav'" in capsys.readouterr().err
+
+
+def test_names_take_nobodys_place(tmp_path: Path) -> None:
+    """The same description and seed with another model; descriptions in other scripts; those without any letter."""
+    for model in ("mini", "facebook/musicgen-small"):
+        assert run("generate", "rock", "-m", model, "-d", 0.5, "--seed", 1, "-o", tmp_path) == 0
+    first, second = (Settings.of_file(tmp_path / name).model for name in ("00-rock-1.wav", "00-rock-1-2.wav"))
+    assert (first, second) == ("mini", "facebook/musicgen-small")
+    prompts = ["Привет, мир", "日本の歌", "ça va", "🎵", "🎹", " ", "x" * 300]
+    assert run("generate", *prompts, "-m", "facebook/musicgen-small", "-d", 0.5, "--seed", 5, "-o", tmp_path / "b") == 0
+    names = sorted(path.name for path in (tmp_path / "b").iterdir())
+    assert names[:3] == ["00-привет-мир-5.wav", "01-日本の歌-6.wav", "02-ça-va-7.wav"]
+    assert re.fullmatch(r"03-prompt-\w{8}-8\.wav", names[3])
+    assert names[3][10:18] != names[4][10:18]
+    assert names[5:] == ["05-unconditional-10.wav", f"06-{'x' * 40}-11.wav"]
+
+
+def test_unknown_words_are_pointed_out(tmp_path: Path, capsys) -> None:
+    assert (
+        run("generate", "音楽", "slow piano", "-m", "mini", "-d", 0.5, "--negative-prompt", "né", "-o", tmp_path) == 0
+    )
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert warnings == [
+        "warning: mini does not know 100% of '音楽', and follows the rest alone",
+        "warning: mini does not know 50% of 'né', and follows the rest alone",
+    ]
+
+
+def test_files_that_were_given_are_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    audio.write("tune.wav", audio.read(MELODY))
+    (tmp_path / "link.wav").symlink_to("tune.wav")
+    given = Path("tune.wav").read_bytes()
+    for flag in ("--melody", "--continue-from", "--from-file"):
+        for output in ("tune.wav", tmp_path / "tune.wav", "link.wav"):
+            arguments = ["x", "-m", "facebook/musicgen-melody", flag, "tune.wav", "--output", output]
+            if flag == "--from-file":
+                audio.write("tune.wav", audio.read(MELODY), Settings("0", "mini", "x", 0.5, 1).comment())
+                given = Path("tune.wav").read_bytes()
+            assert run("generate", *arguments) == 2
+            assert f"is the file given by {flag}, which it would overwrite" in capsys.readouterr().err
+            assert Path("tune.wav").read_bytes() == given
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        ("file.wav/clip.wav", "Not a directory"),
+        ("/proc/clip.wav", ""),
+        (f"{'x' * 300}.wav", "File name too long"),
+    ],
+)
+def test_what_cannot_be_written_is_found_first(
+    output: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file.wav").write_text("mine")
+    monkeypatch.setattr(checkpoint, "load", lambda *_, **__: pytest.fail("the model was loaded"))
+    assert run("generate", "x", "--seed", 1, "--output", output) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert reason in error
+    assert len(error.splitlines()) == 1
 
 
 def test_models_lists_what_can_be_loaded(capsys) -> None:
@@ -123,6 +187,14 @@ def test_export_writes_both_layouts(tmp_path: Path, capsys) -> None:
     assert "exists already" in capsys.readouterr().err
 
 
+def test_export_says_nothing_but_its_files(tmp_path: Path) -> None:
+    """In a process of its own: transformers says a warning once."""
+    command = [sys.executable, "-m", "musicgen", "export", "mini-melody", str(tmp_path / "out")]
+    result = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=True)
+    assert result.stderr == ""
+    assert all(line.startswith(str(tmp_path)) for line in result.stdout.splitlines())
+
+
 def write_melodies(folder: Path) -> None:
     (folder / "text.wav").write_text("this is no audio")
     soundfile.write(folder / "short.wav", torch.rand(1_600).numpy(), 32_000)
@@ -142,7 +214,7 @@ def write_melodies(folder: Path) -> None:
         (["x", "--loudness", "nan"], "loudness is nan LUFS"),
         (["x", "--loudness", "5"], "loudness is 5 LUFS: it must lie between -70 and 0"),
         (["x", "--seed", "-1"], "seed is -1"),
-        (["x", "--device", "abacus"], "the device 'abacus' is not to be had here"),
+        (["x", "--device", "abacus"], "the device 'abacus' is not available here"),
         (["x", "--model", "facebook/musicgen-meldoy"], "did you mean 'facebook/musicgen-melody'"),
         (["x", "y", "--output", "one.wav"], "one.wav is one file, but there are 2 prompts"),
         (["x", "--output", "clip.aac"], "unknown audio format '.aac'"),
@@ -150,7 +222,7 @@ def write_melodies(folder: Path) -> None:
         (["x", "--melody", "text.wav"], "text.wav: not readable as audio"),
         (["x", "--melody", "silent.wav"], "silent.wav is silent"),
         (["x", "--melody", "short.wav"], "short.wav is 0.050 s long: a melody needs 0.1 s at least"),
-        (["x", "--melody", "seven.wav"], "seven.wav has 7 channels at 192000 Hz: stereo at 192000 Hz at most"),
+        (["x", "--melody", "seven.wav"], "seven.wav has 7 channels: 2 at most, so mix it down first"),
         (["x", "--melody", "plain.wav", "--model", "facebook/musicgen-small"], "follows text only"),
         (["x", "--melody", "plain.wav", "--with-separation"], "unrecognized arguments"),
         (["x", "--from-file", "plain.wav"], "plain.wav: holds no settings of this program"),
@@ -222,3 +294,27 @@ assert "torch" not in sys.modules
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     for flag in ("--melody", "--continue-from", "--guidance-scale", "--negative-prompt", "--window-overlap"):
         assert flag in result.stdout
+
+
+def test_recordings_of_a_phone_and_a_browser(tmp_path: Path, capsys) -> None:
+    """M4A as a voice memo has it, WebM as a browser records it."""
+    tune, rate = audio.read(MELODY).wave[:, : 32_000 * 3 // 2], 32_000
+    memo = encode(tmp_path / "memo.m4a", tune, rate, "aac")
+    begun = encode(tmp_path / "begun.webm", tune, rate, "libopus")
+    made = ["--model", "facebook/musicgen-melody", "--no-separation", "--seed", 5, "--no-loudness"]
+    assert run("generate", "piano", *made, "--melody", memo, "--duration", 1, "--output", tmp_path / "a.wav") == 0
+    assert (
+        run("generate", "piano", *made, "--continue-from", begun, "--duration", 2, "--output", tmp_path / "b.wav") == 0
+    )
+    assert audio.read(tmp_path / "b.wav").duration == 2.0
+    # What the formats cost is heard, the melody stays.
+    model = musicgen.load("facebook/musicgen-melody")
+    frames = [model.melody.prepare(file, separate=False).chroma(60) for file in (memo, begun)]
+    soundfile.write(tmp_path / "tune.wav", tune[0].numpy(), rate)
+    exact = model.melody.prepare(tmp_path / "tune.wav", separate=False).chroma(60)
+    for each in frames:
+        assert float((each * exact).sum(dim=1).mean()) > 0.85
+    capsys.readouterr()
+    encode(tmp_path / "long.m4a", torch.zeros(1, 8_000 * 601), 8_000, "aac")
+    assert run("generate", "piano", "--model", "nowhere", "--melody", tmp_path / "long.m4a") == 2
+    assert "long.m4a is longer than 600 s" in capsys.readouterr().err  # before the model is looked for

@@ -235,7 +235,7 @@ def test_dac_model_generates(text_model: MusicGen, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ({"prompts": []}, "the list of prompts is empty"),
-        ({"prompts": [3]}, "the prompt 3 is not text"),
+        ({"prompts": [3]}, "the prompt is 3: it must be text"),
         ({"duration": 0}, "duration is 0 s: it must be above 0 and at most 600 s"),
         ({"duration": 10_000}, "duration is 10000 s"),
         ({"duration": float("nan")}, "duration is nan"),

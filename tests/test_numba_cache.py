@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 LIBROSA = "from musicgen.chroma import _filters; print(tuple(_filters().shape))"
-PACKED = "import numba; import musicgen.engine.packed.products; print(numba.config.CACHE_DIR)"
+AVX512 = "import numba; import musicgen.engine.backends.avx512.gemv; print(numba.config.CACHE_DIR)"
 
 
 def run(code: str, tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -18,8 +18,8 @@ def run(code: str, tmp_path: Path, **environment: str) -> subprocess.CompletedPr
 
 @pytest.mark.parametrize(
     ("code", "environment"),
-    [(LIBROSA, {"XDG_CACHE_HOME": "/proc/nothing"}), (PACKED, {"HOME": "/proc/nothing"})],
-    ids=["librosa", "packed"],
+    [(LIBROSA, {"XDG_CACHE_HOME": "/proc/nothing"}), (AVX512, {"HOME": "/proc/nothing"})],
+    ids=["librosa", "avx512"],
 )
 def test_compiles_where_no_cache_can_be_written_and_leaves_nothing(code, environment, tmp_path):
     result = run(code, tmp_path, **environment)
@@ -36,12 +36,12 @@ def test_numba_alone_refuses(tmp_path):
 
 
 def test_a_home_that_can_be_written_is_used(tmp_path):
-    result = run(PACKED, tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    result = run(AVX512, tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert result.returncode == 0, result.stderr
     assert not result.stdout.strip()
     assert list((tmp_path / "cache" / "musicgen").glob("compiled-*"))
 
 
 def test_a_folder_that_was_named_stays(tmp_path):
-    result = run(PACKED, tmp_path, XDG_CACHE_HOME="/proc/nothing", NUMBA_CACHE_DIR=str(tmp_path / "named"))
+    result = run(AVX512, tmp_path, XDG_CACHE_HOME="/proc/nothing", NUMBA_CACHE_DIR=str(tmp_path / "named"))
     assert result.stdout.strip() == str(tmp_path / "named")

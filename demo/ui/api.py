@@ -31,10 +31,13 @@ def build(music: Service) -> None:
             gr.Textbox(value="", label="prompt"),
             gr.Dropdown(music.shelf.choices(), value=music.shelf.default(), label="model"),
             gr.Number(value=10.0, label=f"duration: seconds of the result, {limits.max_duration:g} at most"),
-            gr.Number(value=None, precision=0, label="seed: None draws one"),
-            gr.Number(value=1, precision=0, label=f"variations: up to {limits.max_variations}"),
+            gr.Number(value=None, label="seed: a whole number, None draws one"),
+            gr.Number(value=1, label=f"variations: up to {limits.max_variations}"),
             gr.Audio(type="filepath", label="melody to follow"),
-            gr.Checkbox(value=True, label="separate: drop drums and bass from the melody first"),
+            gr.Checkbox(
+                value=None,  # type: ignore[arg-type]
+                label="separate: drop drums and bass from the melody first; None as in the model's training",
+            ),
             gr.JSON(value=None, label="frames: an edited melody, pitch classes 0 to 11, one each 0.128 s"),
             gr.Audio(type="filepath", label="continue_from: the result begins with it"),
             gr.Textbox(value="", label="timeline: lines such as '0:10 the drums come in'"),
@@ -42,9 +45,9 @@ def build(music: Service) -> None:
             gr.Number(value=None, label="melody_guidance_scale: None guides both by guidance_scale"),
             gr.Textbox(value="", label="negative_prompt"),
             gr.Number(value=1.0, label="temperature"),
-            gr.Number(value=250, precision=0, label="top_k: 0 keeps all"),
+            gr.Number(value=250, label="top_k: 0 keeps all"),
             gr.Number(value=0.0, label="top_p: 0 keeps all"),
-            gr.Textbox(value="float32", label="precision: float32, bfloat16, float16, int8 or int4"),
+            gr.Textbox(value="auto", label="precision: auto, float32 (exact), bfloat16, float16, int8 or int4"),
             gr.Checkbox(value=False, label="loop: seamless"),
             gr.Textbox(value="flac", label=f"format: {', '.join(FORMATS)}"),
         ]
@@ -61,10 +64,10 @@ def build(music: Service) -> None:
 
     async def generate(
         request: gr.Request, prompt: str, model: str, duration: float, seed: float | None = None,
-        variations: float = 1, melody: str | None = None, separate: bool = True, frames: Any = None,
+        variations: float = 1, melody: str | None = None, separate: bool | None = None, frames: Any = None,
         continue_from: str | None = None, timeline: str = "", guidance_scale: float = 3.0,
         melody_guidance_scale: float | None = None, negative_prompt: str = "", temperature: float = 1.0,
-        top_k: float = 250, top_p: float = 0.0, precision: str = "float32", loop: bool = False, format: str = "flac",
+        top_k: float = 250, top_p: float = 0.0, precision: str = "auto", loop: bool = False, format: str = "flac",
     ) -> tuple[str, list[str], dict[str, Any]]:  # fmt: skip
         """Make music from a description, a melody, or both: the clip, further variations, and what they are."""
         try:
@@ -87,7 +90,8 @@ def build(music: Service) -> None:
         first = clips[0]
         return files[0], files[1:], {
             "summary": first.summary, "seed": first.seed, "seconds": first.seconds, "rate": first.rate,
-            "channels": first.channels, "complete": first.complete, "link": stored.link(first.request, first.seed),
+            "channels": first.channels, "precision": first.request.precision, "unknown": first.unknown,
+            "complete": first.complete, "link": stored.link(first.request, first.seed),
         }  # fmt: skip
 
     async def progress(
@@ -124,7 +128,7 @@ def build(music: Service) -> None:
         try:
             if not clip:
                 raise InputError("there is no clip")
-            asked, needed = stored.of_file(Path(clip), Path(clip).name)
+            asked, needed = stored.of_file(Path(clip), Path(clip).name, music.shelf)
         except Exception as error:
             raise events.refused(error, clip) from None
         return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import secrets
 import time
@@ -12,13 +13,13 @@ from typing import Any
 
 import gradio as gr
 
-from musicgen.errors import InputError, MusicGenError
+from musicgen.errors import MusicGenError
 
 from .. import stored
 from ..files import FORMATS
 from ..service import Clip, Job, Request, Service, Sound
 from . import compare, live, melody_editor, result, texts
-from .form import Actions, Form, Parts
+from .form import Actions, Form, Parts, is_clean, precisions
 from .result import Result
 
 POLL = 0.1
@@ -148,14 +149,25 @@ class Events:
         except Exception as error:
             raise refused(error, recording) from None
         updates: dict[Any, Any] = {self.form.frames: gr.update(value=melody_editor.dump(frames), visible=True)}
-        shelf = self.music.shelf
-        if shelf.find(model).melody is False:
-            other = next((offer.name for offer in shelf if offer.melody), None)
-            if other is not None:
-                changed = f"{model} follows text only, so the model is now {other}."
-                updates[self.shown.status] = result.show_status(changed)
-                updates[self.form.model] = other
+        other = self.music.shelf.follower(model)
+        if other is not None and other.name != model:
+            changed = f"{model} follows text only, so the model is now {other.name}."
+            updates[self.shown.status] = result.show_status(changed)
+            updates[self.form.model] = other.name
         return updates
+
+    async def precisions(self, model: str) -> Any:
+        """What "auto" is for the model, once this process can tell."""
+        while not self.music.warm.is_set():
+            await asyncio.sleep(POLL)
+        try:
+            return gr.update(choices=precisions(self.music.precision(model, "auto")))
+        except MusicGenError:
+            return gr.skip()
+
+    def suits(self, model: str, recording: str | None) -> Any:
+        """Another model: whether melodies are separated follows it, until there is one."""
+        return gr.skip() if recording else is_clean(self.music, model)
 
     def unheard(self) -> dict[Any, Any]:
         """The visitor took the melody away."""
@@ -185,7 +197,8 @@ class Events:
             offer = self.music.shelf.find(model)
             known = self.music.cost(model, precision, duration)
             here = offer.origin == "published" and self.music.here(model)
-        except (InputError, TypeError):
+            quota = self.music.quota(model, precision, duration, variations, apart)
+        except (MusicGenError, TypeError):
             return ""
         steps = f"{round(duration * 50 * variations)} steps of the model"
         if known is None:
@@ -196,6 +209,8 @@ class Events:
             parts.append("half as slow again for the melody's own guidance")
         if offer.origin == "published":
             parts.append("it is on this machine" if here else f"{offer.size / 1e9:.1f} GB to download first")
+        if quota:
+            parts.append(quota)
         return ", ".join(parts) + "."
 
     def choose(self, history: list[Clip], index: int | None) -> dict[Any, Any]:
@@ -250,7 +265,7 @@ class Events:
         if not file:
             return {self.shown.status: gr.skip()}
         try:
-            request, needed = stored.of_file(Path(file), Path(file).name)
+            request, needed = stored.of_file(Path(file), Path(file).name, self.music.shelf)
             updates = self._filled(request)
         except Exception as error:
             raise refused(error, file) from None
@@ -260,6 +275,8 @@ class Events:
     def _filled(self, request: Request) -> dict[Any, Any]:
         """Updates that show a request's settings, if this page has its model."""
         self.music.shelf.find(request.model)
+        if request.separate is None:
+            request = dataclasses.replace(request, separate=not is_clean(self.music, request.model))
         return self.form.fill(request) | {
             self.parts.melody: gr.update(open=request.frames is not None),
             self.parts.timeline: gr.update(open=bool(request.timeline)),
@@ -326,6 +343,8 @@ def connect(music: Service, form: Form, actions: Actions, parts: Parts, shown: R
     )  # fmt: skip
     form.melody.clear(events.unheard, None, every, **free)
     form.continue_from.change(events.given, form.continue_from, every, **free)
+    form.model.change(events.precisions, form.model, form.precision, trigger_mode="always_last", **free)
+    form.model.input(events.suits, [form.model, form.melody], form.clean, **free)
     gr.on([one.change for one in events.costs], events.cost, events.costs, actions.cost, **free)
     shown.measure.click(
         events.measure, [history, shown.clips], shown.measured, api_visibility="private", show_progress="minimal",

@@ -13,10 +13,9 @@ import gradio as gr
 from musicgen.errors import InputError
 from musicgen.options import GenerationOptions
 
+from ..request import MAX_SEED, PRECISIONS, number
 from ..service import Request, Service, clean, format_timeline, parse_timeline, whole
 from . import melody_editor, texts
-
-MAX_SEED = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -104,21 +103,19 @@ class Form:
 
 def make_request(
     *, prompt: str | None, model: str, duration: float, variations: float = 1, seed: float | None = None,
-    melody: str | None = None, separate: bool = True, frames: tuple[int, ...] | None = None,
+    melody: str | None = None, separate: bool | None = None, frames: tuple[int, ...] | None = None,
     continue_from: str | None = None, timeline: str | None = "", guidance_scale: float = 3.0,
     melody_guidance_scale: float | None = None, negative_prompt: str | None = "", temperature: float = 1.0,
-    top_k: float = 250, top_p: float = 0.0, precision: str = "float32", loop: bool = False,
+    top_k: float = 250, top_p: float = 0.0, precision: str = "auto", loop: bool = False,
 ) -> Request:  # fmt: skip
     """Plain values, as widgets and the API give them, as a request. Raises InputError."""
     for value, name in ((prompt, "description"), (negative_prompt, "negative prompt"), (timeline, "timeline")):
         if value is not None and len(value) > 50_000:
             raise InputError(f"the {name} has {len(value)} characters: far too many")
-    if isinstance(duration, bool) or not isinstance(duration, (int, float)) or not math.isfinite(duration):
-        raise InputError(f"duration is {duration!r}: it must be a number of seconds")
     return Request(
         prompt=clean(prompt),
         model=model,
-        duration=float(duration),
+        duration=number(duration, "duration", -math.inf, math.inf),
         seed=None if seed is None else whole(seed, "seed", 0, MAX_SEED),
         variations=whole(variations, "variations", 1, 1_000),
         options=GenerationOptions(
@@ -131,12 +128,24 @@ def make_request(
         ),
         melody=Path(melody) if melody else None,
         frames=frames,
-        separate=bool(separate),
+        separate=None if separate is None else bool(separate),
         continue_from=Path(continue_from) if continue_from else None,
         timeline=parse_timeline(timeline),
         precision=precision,
         loop=bool(loop),
     )
+
+
+def precisions(auto: str | None) -> list[tuple[str, str]]:
+    """The precision's choices. auto: what the first one is for the chosen model here, None where nobody knows yet."""
+    first = "auto: what suits model and machine" if auto is None else f"auto: {auto} for this model here"
+    return [(first, "auto"), *((name, name) for name in PRECISIONS[1:])]
+
+
+def is_clean(music: Service, model: str) -> bool:
+    """Whether a melody is left as it is unless the visitor says otherwise: as in the training of the model that follows it."""
+    follower = music.shelf.follower(model)
+    return follower is None or not follower.separated
 
 
 @dataclass(frozen=True)
@@ -180,7 +189,7 @@ def build(music: Service) -> tuple[Form, Actions, Parts]:
         melody = gr.Audio(
             label="Melody", type="filepath", sources=["upload", "microphone"], buttons=[], elem_id="melody-file"
         )
-        clean_box = gr.Checkbox(value=True, label=texts.CLEAN)
+        clean_box = gr.Checkbox(value=is_clean(music, music.shelf.default()), label=texts.CLEAN)
         frames = melody_editor.build()
     with gr.Accordion("Continue a clip", open=False):
         continue_from = gr.Audio(
@@ -196,11 +205,12 @@ def build(music: Service) -> tuple[Form, Actions, Parts]:
         with gr.Row():
             variations = gr.Slider(1, limits.max_variations, value=1, step=1, label="Variations", elem_id="variations")
             precision = gr.Dropdown(
-                ["float32", "bfloat16", "float16", "int8", "int4"], value="float32", label="Precision",
+                precisions(None), value="auto", label="Precision", elem_id="precision",
                 info="float32 is exact; what else is there depends on the machine.",
             )  # fmt: skip
         with gr.Row():
-            seed = gr.Number(label="Seed", value=None, precision=0, minimum=0, maximum=MAX_SEED, elem_id="seed")
+            # No precision=0, which would round: what is no whole number is refused.
+            seed = gr.Number(label="Seed", value=None, minimum=0, maximum=MAX_SEED, elem_id="seed")
             lock = gr.Checkbox(value=False, label="Keep this seed (the same music again)", elem_id="lock")
         negative = gr.Textbox(label="Steer away from", placeholder="noise, low quality")
         guidance = gr.Slider(

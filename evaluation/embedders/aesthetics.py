@@ -8,7 +8,6 @@ windows weigh.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -16,7 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from musicgen.errors import CheckpointError, InputError
+from musicgen import extras
+from musicgen.errors import CheckpointError
 
 from ..clips import View
 from . import weights
@@ -55,12 +55,7 @@ class AestheticsEmbedder(OfWeights):
 
     @cached_property
     def _network(self) -> tuple[Any, dict[str, dict[str, float]]]:
-        try:
-            package: Any = importlib.import_module("audiobox_aesthetics.model.aes")
-        except ImportError as error:
-            raise InputError(
-                f"the aesthetics metrics need audiobox_aesthetics ({error}): pip install -r requirements-evaluation.txt"
-            ) from error
+        package: Any = extras.load("audiobox_aesthetics.model.aes", "evaluation", "the aesthetics metric")
         file = self._chosen.file(self.file)
         facts = weights.package(file)
         try:

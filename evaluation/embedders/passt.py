@@ -10,7 +10,6 @@ with bfloat16 tiles the layers' products run in parts (`products.py`).
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import warnings
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from musicgen.errors import InputError
+from musicgen import extras
 
 from ..clips import View
 from . import products, weights
@@ -107,17 +106,11 @@ def outputs_of(layer: nn.Linear, start: int, end: int) -> nn.Linear:
 
 def architecture() -> nn.Module:
     """The 20-s network without weights."""
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), torch.random.fork_rng():  # it prints itself and draws weights
-            passt: Any = importlib.import_module("hear21passt.models.passt")
-
-            passt.first_RUN = False
-            network: nn.Module = passt.get_model(arch="passt_20sec", pretrained=False, input_tdim=FRAMES)
-            return network
-    except ImportError as error:
-        raise InputError(
-            f"the KL metric needs hear21passt ({error}): pip install -r requirements-evaluation.txt"
-        ) from error
+    with contextlib.redirect_stdout(io.StringIO()), torch.random.fork_rng():  # it prints itself and draws weights
+        passt: Any = extras.load("hear21passt.models.passt", "evaluation", "the KL metric")
+        passt.first_RUN = False
+        network: nn.Module = passt.get_model(arch="passt_20sec", pretrained=False, input_tdim=FRAMES)
+        return network
 
 
 def log_mel(wave: torch.Tensor) -> torch.Tensor:

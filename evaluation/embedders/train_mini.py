@@ -21,8 +21,8 @@ from safetensors.torch import save
 from torch import nn
 from tqdm import tqdm
 
-from musicgen import audio
-from musicgen.errors import InputError, MusicGenError
+from musicgen import audio, commandline
+from musicgen.errors import InputError
 
 from . import mini_network as network
 
@@ -78,7 +78,7 @@ def hear(pieces: Sequence[Facts], genres: list[str], leads: list[str]) -> Heard:
     mels, rows = [], []
     samples = SECONDS * network.RATE
     for number, piece in enumerate(tqdm(pieces, desc="listening")):
-        wave = audio.read(piece.file).mono().resampled(network.RATE).wave
+        wave = audio.read(piece.file, channels=1, rate=network.RATE).wave
         if wave.shape[1] < samples:
             continue
         starts = torch.linspace(0, wave.shape[1] - samples, CROPS).long()
@@ -166,7 +166,8 @@ def _blurred(mel: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
     return (mel + tilt + noise).masked_fill(hidden, float(mel.mean()))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@commandline.entry()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m evaluation.embedders.train_mini", description=__doc__)
     parser.add_argument("corpus", nargs="+", type=Path)
     parser.add_argument("--limit", type=int, help="pieces a folder")
@@ -174,25 +175,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("mini.safetensors"))
     options = parser.parse_args(arguments)
-    try:
-        pieces = facts(options.corpus, options.limit)
-        genres = sorted({piece.genre for piece in pieces})
-        leads = sorted({piece.lead for piece in pieces})
-        words = vocabulary([piece for number, piece in enumerate(pieces) if number % HELD_OUT])
-        heard = hear(pieces, genres, leads)
-        model = train(heard, pieces, (len(genres), len(leads)), words, options.epochs, options.seed)
-        held_out = accuracy(model, heard, pieces, words)
-        state = {
-            name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()
-        }
-        described = {"genres": genres, "leads": leads, "words": list(words), "held_out": held_out}
-        metadata = {name: json.dumps(value) for name, value in described.items()}
-        audio.write_bytes(options.out, save(state, metadata))
-    except MusicGenError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    pieces = facts(options.corpus, options.limit)
+    genres = sorted({piece.genre for piece in pieces})
+    leads = sorted({piece.lead for piece in pieces})
+    words = vocabulary([piece for number, piece in enumerate(pieces) if number % HELD_OUT])
+    heard = hear(pieces, genres, leads)
+    model = train(heard, pieces, (len(genres), len(leads)), words, options.epochs, options.seed)
+    held_out = accuracy(model, heard, pieces, words)
+    state = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
+    described = {"genres": genres, "leads": leads, "words": list(words), "held_out": held_out}
+    metadata = {name: json.dumps(value) for name, value in described.items()}
+    audio.write_bytes(options.out, save(state, metadata))
     print(json.dumps(held_out, indent=1))
-    return 0
 
 
 if __name__ == "__main__":

@@ -6,18 +6,16 @@ Pickles are read with weights_only=True: tensors and numbers, never code.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import os
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from musicgen import pickles
 from musicgen.errors import CheckpointError, InputError
 
 
@@ -149,15 +147,7 @@ def tensors(package: Mapping[str, Any], prefix: str) -> dict[str, torch.Tensor]:
 
 def package(file: Path) -> Mapping[str, Any]:
     """Whatever a PyTorch file holds: tensors, numbers, texts; never code."""
-    scalar = importlib.import_module("numpy.core.multiarray").scalar  # the name under which old files know it
-    allowed: list[Any] = [scalar, np.dtype, *{type(np.dtype(kind)) for kind in ("f4", "f8", "i8")}]
-    try:
-        with torch.serialization.safe_globals(allowed):
-            found = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(f"{file}: refused: this pickle needs more than tensors, and could run code") from error
-    except (RuntimeError, EOFError, OSError, KeyError) as error:
-        raise CheckpointError(f"{file}: damaged or not a PyTorch file ({error})") from error
+    found = pickles.read(file)
     if not isinstance(found, dict):
         raise CheckpointError(f"{file}: holds {type(found).__name__}, not tensors by name")
     return found

@@ -10,11 +10,13 @@ variance, k-means (faiss; 5 starts, 500 rounds, seed 27) with a tenth as many ce
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import integrate, special
 
+from musicgen import extras
 from musicgen.errors import InputError
 
 from . import fad, resampling
@@ -95,10 +97,7 @@ def _principal(vectors: Array) -> Array:
 
 
 def _clustered(points: Array, count: int) -> npt.NDArray[np.intp]:
-    try:
-        import faiss
-    except ImportError as error:
-        raise InputError("MAD needs faiss: pip install -r requirements-evaluation.txt") from error
+    faiss: Any = extras.load("faiss", "evaluation", "MAD")
     rows = np.ascontiguousarray(points, dtype=np.float32)
     means = faiss.Kmeans(
         rows.shape[1], count, niter=ROUNDS, nredo=STARTS, seed=SEED, update_index=True, min_points_per_centroid=1

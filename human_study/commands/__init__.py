@@ -1,1 +1,1 @@
-"""One file a command: its options, and what it does with them. The work is in the modules beside this folder."""
+"""One module for each command: its options, and its calls of the other rooms."""

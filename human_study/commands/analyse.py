@@ -1,4 +1,4 @@
-"""Screen and score a study: the paper's table on the screen; a report and tables as files."""
+"""Screen and analyse a study: prints the paper's table; writes a report and tables."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from .common import add_study, opened
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_study(parser)
     parser.add_argument(
-        "--out", type=Path, help="folder of the report (default: results/ in the study, or beside the CSV)"
+        "--out", type=Path, help="folder of the report (default: results/ in the study folder, or beside the CSV file)"
     )
     parser.add_argument(
-        "--protocol", type=Path, help="YAML list of screening steps (default: the study's, or the paper's)"
+        "--protocol", type=Path, help="YAML list of screening steps (default: those of STUDY.yaml, or the paper's)"
     )
-    parser.add_argument("--no-screening", action="store_true", help="score everybody")
-    parser.add_argument("--ddof", type=int, choices=(0, 1), default=1, help="of the CrowdMOS variances (default: 1)")
-    parser.add_argument("--seed", type=int, default=0, help="of bootstrap and permutations")
+    parser.add_argument("--no-screening", action="store_true", help="keep all raters and ratings")
+    parser.add_argument(
+        "--ddof", type=int, choices=(0, 1), default=1, help="ddof of the CrowdMOS variances (default: 1)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of bootstrap and permutations (default: 0)")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -26,24 +28,30 @@ def run(arguments: argparse.Namespace) -> None:
 
     from musicgen.errors import InputError
 
-    from .. import analysis, ratings, records, report, tables
+    from ..analysis import ratings_csv, ratings_reader, report, results, tables
 
     protocol = None
     if arguments.study.suffix == ".csv":
-        data, name, folder = ratings.read_csv(arguments.study), arguments.study.stem, arguments.study.parent / "results"
+        data, name, folder = (
+            ratings_csv.read_csv(arguments.study),
+            arguments.study.stem,
+            arguments.study.parent / "results",
+        )
     else:
         with opened(arguments) as (study, database), database.read() as connection:
-            data = records.read(connection, database, study)
+            data = ratings_reader.read(connection, database, study)
             name, folder, protocol = study.settings.name, study.path / "results", study.settings.screening
     if not data.raters:
-        raise InputError(f"{arguments.study}: nobody has rated anything yet")
+        raise InputError(f"{arguments.study}: there are no ratings yet")
     if arguments.protocol is not None:
         protocol = yaml.safe_load(arguments.protocol.read_text(encoding="utf-8"))
         if not isinstance(protocol, list):
-            raise InputError(f"{arguments.protocol}: must be a list of steps, such as - {{step: hidden_reference}}")
+            raise InputError(
+                f"{arguments.protocol}: must be a YAML list of steps, such as - {{step: hidden_reference}}"
+            )
     if arguments.no_screening:
         protocol = ()
-    result = analysis.analyse(data, arguments.seed, protocol, arguments.ddof)
+    result = results.analyse(data, arguments.seed, protocol, arguments.ddof)
     print(tables.markdown(tables.paper(result)))
     if result.comparisons:
         print(tables.markdown(tables.comparisons(result)))

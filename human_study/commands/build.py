@@ -1,4 +1,4 @@
-"""Make a study folder from STUDY.yaml: equal length, equal loudness, blind names, a manifest and a report of the levels."""
+"""Build a study folder from STUDY.yaml: equal length, equal loudness, blind file names, a report of the levels."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from .. import prepare, screening, settings
+    from ..analysis import screening
+    from ..design import prepare, study_settings
 
-    parsed = settings.read(arguments.study)
+    parsed = study_settings.read(arguments.study)
     for step in parsed.screening or ():
         screening.check_step(step)
     out = arguments.out or arguments.study.with_suffix("")
@@ -22,4 +23,4 @@ def run(arguments: argparse.Namespace) -> None:
     pages = sum(page.kind == "rating" for page in study.pages.values())
     print(f"{study.path}: {len(study.clips)} clips, {pages} pages, {study.target_lufs:.2f} LUFS (levels.html)")
     ratings = pages * parsed.raters_per_sample
-    print(f"{ratings} pages will be rated: about {-(-ratings // parsed.trials_per_rater)} raters")
+    print(f"{ratings} page ratings are needed: about {-(-ratings // parsed.trials_per_rater)} raters")

@@ -1,4 +1,4 @@
-"""What several commands share: the study's argument, its database."""
+"""What several commands share: the study argument and its database."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..manifest import Study
-    from ..store import Store
+    from ..database.study_database import StudyDatabase
+    from ..design.manifest import Study
 
 
 def add_study(parser: argparse.ArgumentParser) -> None:
-    """The options of a command that reads a study's database."""
-    parser.add_argument("study", type=Path, help="a folder that `build` made")
-    parser.add_argument("--database", metavar="URL", help="postgresql://user@host/name (default: SQLite in the folder)")
+    """Add the options of a command that uses a study's database."""
+    parser.add_argument("study", type=Path, help="study folder, made by `build`")
+    parser.add_argument(
+        "--database", metavar="URL", help="postgresql://user@host/name (default: SQLite in the study folder)"
+    )
 
 
 @contextlib.contextmanager
-def opened(arguments: argparse.Namespace) -> Iterator[tuple[Study, Store]]:
-    """The study and its database, closed on leaving."""
-    from .. import manifest, store
+def opened(arguments: argparse.Namespace) -> Iterator[tuple[Study, StudyDatabase]]:
+    """Open the study and its database; the database is closed at the end of the block."""
+    from ..database import study_database
+    from ..design import manifest
 
     study = manifest.read(arguments.study)
-    database = store.open_store(study, arguments.database)
+    database = study_database.open_database(study, arguments.database)
     try:
         yield study, database
     finally:

@@ -1,4 +1,4 @@
-"""Build the example study from clips of the embedded models, and serve it."""
+"""Build the example study, clips of the embedded models, and serve it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=Path("outputs/example-study"))
     parser.add_argument("--port", type=int, default=8600)
     parser.add_argument("--open", action="store_true", help="open the study in a browser")
-    parser.add_argument("--build-only", action="store_true", help="build it, and do not serve it")
+    parser.add_argument("--build-only", action="store_true", help="build the study without serving it")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from .. import manifest, prepare, settings
+    from ..design import manifest, prepare, study_settings
     from .serve import serve
 
     built = arguments.folder / "study"
     if not (built / manifest.FILE).is_file():
-        study = prepare.build(settings.read(STUDY), built)
+        study = prepare.build(study_settings.read(STUDY), built)
         print(f"{built}: {len(study.clips)} clips, {study.target_lufs:.2f} LUFS")
     if arguments.build_only:
         return

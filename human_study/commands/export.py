@@ -1,4 +1,4 @@
-"""Write the raw tables as CSV: ratings, preferences, trials, raters, events. Raters are HMACs."""
+"""Write the raw tables as CSV: ratings, preferences, trials, raters, events. Raters are pseudonyms."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from .. import export
+    from ..analysis import exports, ratings_csv
 
     with opened(arguments) as (study, database):
         with database.read() as connection:
-            tables = export.tables(connection, database, study)
+            tables = exports.raw_tables(connection, database, study)
         folder = arguments.out or study.path / "export"
         folder.mkdir(parents=True, exist_ok=True)
         for name, rows in tables.items():
-            (folder / f"{name}.csv").write_text(export.to_csv(rows), encoding="utf-8", newline="")
+            (folder / f"{name}.csv").write_text(ratings_csv.to_csv(rows), encoding="utf-8", newline="")
             print(f"{folder / name}.csv: {len(rows)} rows")

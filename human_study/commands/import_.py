@@ -1,26 +1,26 @@
-"""Turn ratings from another program into our CSV, which `analyse` reads."""
+"""Convert ratings from another program to the CSV that `analyse` reads."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from ..imports import FORMATS
+from ..analysis.imports import FORMATS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, help="ratings: our columns, or webMUSHRA's mushra.csv")
+    parser.add_argument("file", type=Path, help="CSV with the columns of `export`, or webMUSHRA's mushra.csv")
     parser.add_argument("--format", choices=FORMATS, default="csv")
-    parser.add_argument("--out", type=Path, required=True, help="the CSV to write")
+    parser.add_argument("--out", type=Path, required=True, help="CSV file to write")
 
 
 def run(arguments: argparse.Namespace) -> None:
     from musicgen.errors import InputError
 
-    from .. import imports, ratings
+    from ..analysis import imports, ratings_csv
 
     data = imports.read(arguments.file, arguments.format)
     if not data.ratings:
-        raise InputError(f"{arguments.file}: holds preferences and no ratings: they have no CSV of ours")
-    arguments.out.write_text(ratings.to_csv(ratings.rows_of(data.ratings)), encoding="utf-8", newline="")
+        raise InputError(f"{arguments.file}: contains preferences and no ratings: only ratings can be converted")
+    arguments.out.write_text(ratings_csv.to_csv(ratings_csv.rows_of(data.ratings)), encoding="utf-8", newline="")
     print(f"{arguments.out}: {len(data.ratings)} ratings by {len(data.raters)} raters")

@@ -1,4 +1,4 @@
-"""Try a running study on this machine with many simulated raters; prints percentiles of the time to store a page."""
+"""Load test of a running study on this machine with simulated raters; prints percentiles of the time to store a page."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import asyncio
 
-    from .. import load
+    from ..web import load_test
 
-    tally = asyncio.run(load.run(arguments.url, arguments.raters, arguments.seconds, arguments.every))
+    tally = asyncio.run(load_test.run(arguments.url, arguments.raters, arguments.seconds, arguments.every))
     print(
         f"{arguments.raters} raters, {len(tally.seconds)} pages stored: "
         + ", ".join(f"p{share * 100:g} {tally.percentile(share) * 1000:.0f} ms" for share in (0.5, 0.95, 0.99, 1.0))

@@ -1,4 +1,4 @@
-"""How many raters show a difference of d points between two systems that share their pages."""
+"""Number of raters that detect a difference of d points between two systems that share their pages."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import argparse
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("difference", type=float, help="points on the 1–100 scale")
-    parser.add_argument("--items", type=int, default=40, help="pieces a system (default: 40, as in the paper)")
+    parser.add_argument("--items", type=int, default=40, help="items a system (default: 40, as in the paper)")
     parser.add_argument("--trials", type=int, default=10, help="pages a rater (default: 10)")
     parser.add_argument("--questions", type=int, default=1)
-    parser.add_argument("--comparisons", type=int, default=1, help="pairs of systems that Holm's correction spans")
+    parser.add_argument("--comparisons", type=int, default=1, help="pairs of systems under Holm's correction")
     parser.add_argument("--residual", type=float, help="standard deviation of one rating, from a pilot's var rest")
     parser.add_argument("--item-sd", type=float, help="standard deviation over items of the true difference")
     parser.add_argument("--alpha", type=float, default=0.05)
@@ -18,11 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from .. import power
+    from ..analysis import power
 
-    residual = power.RESIDUAL if arguments.residual is None else arguments.residual
-    item = power.ITEM if arguments.item_sd is None else arguments.item_sd
-    plan = power.plan(
+    residual = power.RESIDUAL_SD if arguments.residual is None else arguments.residual
+    item = power.ITEM_SD if arguments.item_sd is None else arguments.item_sd
+    plan = power.sample_size(
         arguments.difference,
         arguments.items,
         arguments.trials,

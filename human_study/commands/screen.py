@@ -1,4 +1,4 @@
-"""Screen the ratings so far: exclude raters who fail, and open their places again. Says who, which step and why."""
+"""Screen the ratings so far: exclude raters who fail, and assign their pages again. Prints rater, step and reason."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from .. import topup
+    from ..analysis import interim_screening
 
     with opened(arguments) as (study, database):
         with database.write() as connection:
-            excluded = topup.screen(connection, database, study)
+            excluded = interim_screening.screen(connection, database, study)
         for entry in excluded:
             print(f"{entry['rater']}  {entry['step']}: {entry['reason']}")
-        print(f"{len(excluded)} raters excluded, their places are open again")
+        print(f"{len(excluded)} raters excluded, their pages are assigned again")

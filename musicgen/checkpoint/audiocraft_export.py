@@ -9,47 +9,102 @@ from typing import Any
 
 import torch
 import yaml
+from torch import nn
 from transformers import EncodecConfig, EncodecModel
 
+from musicgen.checkpoint import parts
 from musicgen.checkpoint.audiocraft_layout import (
     LM_FILE,
-    MELODY,
-    REQUIRED,
-    TEXT,
+    OURS,
     TOKENIZER_FILE,
     encodec_name,
     lm_names,
+    melody_length,
     projection_name,
 )
+from musicgen.checkpoint.audiocraft_settings import MELODY, TEXT, TRANSFORMER
 from musicgen.checkpoint.tensors import scatter
 from musicgen.chroma import NUM_CHROMA, SAMPLE_RATE
 from musicgen.conditioners.clap import ClapConditioner
+from musicgen.conditioners.melody import MelodyConditioner
+from musicgen.conditioners.text import NoText, T5Conditioner
 from musicgen.errors import CheckpointError
 from musicgen.model import MusicGen
 from musicgen.tokenizer import EncodecTokenizer, StereoTokenizer
 
+T5_NAMES = tuple(f"t5-{size}" for size in ("small", "base", "large", "3b", "11b")) + tuple(
+    f"google/flan-t5-{size}" for size in ("small", "base", "large", "xl", "xxl")
+)
+"""The text encoders that audiocraft takes."""
 
-def save(model: MusicGen, folder: Path, text_encoder: str = "t5-base") -> None:
-    """Write a model into an existing folder. audiocraft does not store the text encoder: `text_encoder` is the name under
-    which it is to be found."""
-    if not isinstance(model.tokenizer, (EncodecTokenizer, StereoTokenizer)):
+
+def save(model: MusicGen, folder: Path, text_encoder: str | None = None) -> None:
+    """Write a model into an existing folder. audiocraft does not store the text encoder: it is named, `text_encoder` or as the
+    model's own configuration has it, and compared with what that name stands for.
+
+    Raises CheckpointError for what the layout cannot say: a loaded export would make other music.
+    """
+    mono = model.tokenizer.mono if isinstance(model.tokenizer, StereoTokenizer) else model.tokenizer
+    if not isinstance(mono, EncodecTokenizer):
         raise CheckpointError("audiocraft's layout is for EnCodec models")
     if isinstance(model.text, ClapConditioner):
         raise CheckpointError("audiocraft's layout is written for T5 models, not CLAP")
     if model.pattern.kind != "delay" or model.pattern.flatten_first or model.pattern.empty_initial:
         raise CheckpointError(f"audiocraft's layout is written for delay patterns, not {model.pattern.kind!r}")
-    mono = model.tokenizer.mono if isinstance(model.tokenizer, StereoTokenizer) else model.tokenizer
-    if not isinstance(mono, EncodecTokenizer):
-        raise CheckpointError("audiocraft's layout is for EnCodec models")
+    if model.melody is not None and model.melody.length != melody_length(model.max_duration):
+        raise CheckpointError(
+            f"audiocraft's layout takes the melody's length from the context, {melody_length(model.max_duration)} chroma "
+            f"frames for {model.max_duration:g} s: this model has {model.melody.length}"
+        )
+    name = None if isinstance(model.text, NoText) else _text_encoder_name(model.text, text_encoder)
+    dim = model.lm.config.dim
     state = _join_cross_attention(scatter(lm_names(model.lm.config), model.lm.state_dict()))
-    state |= {f"{projection_name(TEXT)}.{key}": value for key, value in model.text.projection.state_dict().items()}
-    if model.melody is not None:
-        projection = model.melody.projection.state_dict()
-        state |= {f"{projection_name(MELODY)}.{key}": value for key, value in projection.items()}
-    torch.save(_package(state, _lm_settings(model, text_encoder)), folder / LM_FILE)
+    for condition, conditioner in ((TEXT, model.text), (MELODY, model.melody)):
+        if isinstance(conditioner, (T5Conditioner, MelodyConditioner)):
+            tensors = _projection(conditioner.projection, dim).state_dict()
+            state |= {f"{projection_name(condition)}.{key}": value for key, value in tensors.items()}
+    torch.save(_package(state, _lm_settings(model, name)), folder / LM_FILE)
     reverse = {encodec_name(name): name for name in _encodec_names(mono.model)}
     weights = {reverse[name]: tensor for name, tensor in mono.model.state_dict().items()}
     torch.save(_package(weights, _encodec_settings(mono.model.config)), folder / TOKENIZER_FILE)
+
+
+def _text_encoder_name(text: T5Conditioner, given: str | None) -> str:
+    """The name that stands for a model's text encoder, if one does."""
+    only = "audiocraft's layout names the text encoder and does not store it"
+    if text.length:
+        raise CheckpointError(
+            f"audiocraft's layout has no texts of a fixed length: this model's have {text.length} vectors"
+        )
+    name = (given or text.encoder.config.name_or_path or "").removeprefix("google-t5/")
+    if not name:
+        raise CheckpointError(
+            f"{only}, and this model does not say which one it has: pass its name (--text-encoder t5-base), or keep an "
+            "encoder of its own in the transformers layout"
+        )
+    if name not in T5_NAMES:
+        raise CheckpointError(f"{only}: {name!r} is none that audiocraft takes, which are {', '.join(T5_NAMES)}")
+    named, tokenizer = parts.text_encoder(name)
+    ours, theirs = text.encoder.state_dict(), named.state_dict()
+    # Published files may be stored in float16.
+    same = ours.keys() == theirs.keys() and all(
+        ours[key].shape == theirs[key].shape and torch.allclose(ours[key].cpu(), theirs[key], rtol=1e-3, atol=1e-6)
+        for key in ours
+    )
+    if not same or text.tokenizer.get_vocab() != tokenizer.get_vocab():
+        raise CheckpointError(f"{only}: this model's is not {name}, so only the transformers layout holds it")
+    return name
+
+
+def _projection(projection: nn.Module, dim: int) -> nn.Module:
+    """audiocraft has a projection where the widths agree too."""
+    if not isinstance(projection, nn.Identity):
+        return projection
+    linear = nn.Linear(dim, dim)
+    with torch.no_grad():
+        linear.weight.copy_(torch.eye(dim))
+        linear.bias.zero_()
+    return linear
 
 
 def _encodec_names(model: EncodecModel) -> list[str]:
@@ -81,15 +136,16 @@ def _package(state: dict[str, torch.Tensor], settings: dict[str, Any]) -> dict[s
     return {"best_state": tensors, "xp.cfg": yaml.safe_dump(settings), "version": "1.4.0a2", "exported": True}
 
 
-def _lm_settings(model: MusicGen, text_encoder: str) -> dict[str, Any]:
+def _lm_settings(model: MusicGen, text_encoder: str | None) -> dict[str, Any]:
     c = model.lm.config
-    conditioners: dict[str, Any] = {
-        TEXT: {
-            "model": "t5",
-            "t5": {"name": text_encoder, "finetune": False, "word_dropout": 0.0, "normalize_text": False},
-        }
-    }
+    conditioners: dict[str, Any] = {}
+    if text_encoder is not None:
+        t5 = {"name": text_encoder, "finetune": False, "word_dropout": 0.0, "normalize_text": False}
+        conditioners[TEXT] = {"model": "t5", "t5": t5}
+    ours: dict[str, Any] = {}
     if model.melody is not None:
+        if not model.melody.separated:
+            ours[OURS] = {"melody_separated": False}
         chroma: dict[str, Any] = {"sample_rate": SAMPLE_RATE, "n_chroma": NUM_CHROMA, "radix2_exp": 14, "argmax": True}
         chroma |= {"match_len_on_eval": False, "eval_wavs": None, "n_eval_wavs": 100, "cache_path": None}
         conditioners[MELODY] = {"model": "chroma_stem", "chroma_stem": chroma}
@@ -105,25 +161,26 @@ def _lm_settings(model: MusicGen, text_encoder: str) -> dict[str, Any]:
         "compression_model_checkpoint": "//pretrained/facebook/encodec_32khz",
         "interleave_stereo_codebooks": {"use": model.channels == 2, "per_timestep": False},
         "lm_model": "transformer_lm",
-        "transformer_lm": REQUIRED
+        "transformer_lm": {name: supported for name, (supported, _) in TRANSFORMER.items()}
         | {
             "dim": c.dim, "num_heads": c.num_heads, "num_layers": c.num_layers, "hidden_scale": c.ffn_dim / c.dim,
             "n_q": c.num_codebooks, "card": c.codebook_size, "activation": c.activation, "dropout": 0.0, "emb_lr": None,
-            "custom": False, "memory_efficient": True, "attention_as_float32": False, "xpos": False,
+            "custom": False, "memory_efficient": True, "attention_as_float32": False,
             "checkpointing": "none", "weight_init": "gaussian", "depthwise_init": "current", "zero_bias_init": True,
-            "cross_attention": c.cross_attention, "attention_dropout": None, "two_step_cfg": False,
+            "cross_attention": c.cross_attention, "attention_dropout": None,
         },
         "codebooks_pattern": {
             "modeling": "delay",
             "delay": {"delays": list(model.pattern.delays), "flatten_first": 0, "empty_initial": 0},
         },
         "classifier_free_guidance": {"training_dropout": 0.2, "inference_coef": 3.0},
+        **ours,
         "attribute_dropout": {},
         "fuser": {
             "cross_attention_pos_emb": False, "cross_attention_pos_emb_scale": 1, "sum": [], "prepend": prepend,
             "cross": cross, "input_interpolate": [],
         },
-        "conditioners": conditioners,
+        "conditioners": conditioners or None,
     }  # fmt: skip
 
 

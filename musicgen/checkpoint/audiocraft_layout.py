@@ -8,21 +8,28 @@ code from them. `audiocraft_export` writes this layout.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import nn
-from transformers import EncodecConfig, EncodecModel
+from transformers import EncodecConfig
 
-from musicgen.checkpoint import parts
+from musicgen.checkpoint import checks, parts, transformers_layout
+from musicgen.checkpoint.audiocraft_settings import (
+    MELODY,
+    TEXT,
+    TRANSFORMER,
+    Settings,
+    check_encodec,
+    check_kind,
+    conditions,
+)
 from musicgen.checkpoint.tensors import Names, below, fill, gather, read_pickle
-from musicgen.chroma import HOP, NUM_CHROMA, SAMPLE_RATE
+from musicgen.chroma import NUM_CHROMA, SAMPLE_RATE, num_frames
 from musicgen.conditioners.melody import MelodyConditioner
-from musicgen.conditioners.text import T5Conditioner
+from musicgen.conditioners.text import NoText, T5Conditioner
 from musicgen.errors import CheckpointError
 from musicgen.lm import LanguageModel, LMConfig
 from musicgen.model import MusicGen
@@ -31,57 +38,54 @@ from musicgen.tokenizer import EncodecTokenizer, StereoTokenizer
 
 LM_FILE = "state_dict.bin"
 TOKENIZER_FILE = "compression_state_dict.bin"
-FILES = [LM_FILE, TOKENIZER_FILE]
-"""What a download of this layout fetches."""
-
-TEXT, MELODY = "description", "self_wav"
-"""audiocraft's names of the two conditions."""
-
+OURS = "musicgen"
+"""The section of the configuration with what audiocraft does not know: melodies that were not separated in training."""
 _IGNORED = {f"condition_provider.conditioners.{MELODY}.chroma.spec.window"}
-REQUIRED: dict[str, Any] = {
-    "norm_first": True, "bias_ff": False, "bias_attn": False, "bias_proj": False, "norm": "layer_norm",
-    "positional_embedding": "sin", "causal": True, "layer_scale": None, "qk_layer_norm": False,
-    "qk_layer_norm_cross": False, "past_context": None, "kv_repeat": 1,
-}  # fmt: skip
-"""Settings that the published models share and our transformer is built for."""
 
 
-def is_layout(folder: Path) -> bool:
-    return (folder / LM_FILE).is_file()
+def is_layout(names: Sequence[str]) -> bool:
+    """Whether files of these names are a checkpoint in this layout."""
+    return LM_FILE in names
+
+
+def needed(names: Sequence[str]) -> list[str]:
+    """Of a repository's files those that are read."""
+    return [name for name in (LM_FILE, TOKENIZER_FILE) if name in names]
 
 
 def load(folder: Path, name: str) -> MusicGen:
     """Read a folder in audiocraft's layout."""
     source = str(folder / LM_FILE)
     package = read_pickle(folder / LM_FILE)
-    config = _config(package, source)
-    state = package["best_state"]
-    state = _split_cross_attention(state.get("model", state))
-    prepended = bool(_at(config, "fuser.prepend", source))
-    lm_config = _lm_config(config, source, cross_attention=not prepended)
+    if "n_bands" in package:
+        raise CheckpointError(f"{source}: a multi-band diffusion decoder, not a MusicGen model")
+    state = _tensors(package, source)
+    settings = Settings.of(package, source)
+    check_kind(settings)
+    named = conditions(settings)
+    state = _split_cross_attention({name.replace(".mha.", "."): tensor for name, tensor in state.items()}, source)
+    lm_config = _lm_config(settings, state, cross_attention=bool(settings.at("fuser.cross", None)))
     names = lm_names(lm_config)
-    with torch.device("meta"):
-        lm = LanguageModel(lm_config)
+    lm = checks.outline(lambda: LanguageModel(lm_config), source)
     fill(lm, gather(names, state, source), source)
 
-    conditioners = _at(config, "conditioners", source)
     known = {part for parts in names.values() for part in parts} | _IGNORED
-    known |= {f"{projection_name(c)}.{part}" for c in (TEXT, MELODY) for part in ("weight", "bias")}
+    known |= {f"{projection_name(c)}.{part}" for c in named for part in ("weight", "bias")}
     unexpected = sorted(set(state) - known)
     if unexpected:
         raise CheckpointError(f"{source}: the tensor {unexpected[0]!r} belongs to a model of another kind")
-    max_duration = float(_at(config, "dataset.segment_duration", source))
+    max_duration = checks.follow(lambda: float(settings.at("dataset.segment_duration")), source)
     melody = None
-    if MELODY in conditioners:
+    if MELODY in named:
         projection = _projection(MELODY, NUM_CHROMA, lm_config.dim, state, source)
-        melody = MelodyConditioner(projection, length=math.ceil(max_duration * SAMPLE_RATE / HOP))
-    stereo = bool(_at(config, "interleave_stereo_codebooks.use", source))
+        length = checks.follow(lambda: melody_length(max_duration), source)
+        melody = MelodyConditioner(projection, length, separated=bool(settings.at(f"{OURS}.melody_separated", True)))
     mono = load_tokenizer(folder)
     return MusicGen(
         lm,
-        _pattern(config, source),
-        StereoTokenizer(mono) if stereo else mono,
-        _text(config, lm_config.dim, state, source),
+        checks.follow(lambda: _pattern(settings, lm_config.num_codebooks), source),
+        StereoTokenizer(mono) if settings.at("interleave_stereo_codebooks.use", False) else mono,
+        _text(settings, lm_config.dim, state) if TEXT in named else NoText(lm_config.dim),
         melody,
         max_duration=max_duration,
         name=name,
@@ -100,12 +104,27 @@ def load_tokenizer(folder: Path) -> EncodecTokenizer:
             raise CheckpointError(f"{path}: points to {package['pretrained']!r}, which is no EnCodec model")
         return tokenizer
     source = str(path)
-    encodec = _encodec_config(_config(package, source), source)
-    model = EncodecModel(encodec)
+    state = {encodec_name(name): tensor for name, tensor in _tensors(package, source).items()}
+    settings = Settings.of(package, source)
+    check_encodec(settings)
+    config = checks.follow(lambda: _encodec_config(settings), source)
+    tokenizer = transformers_layout.load_tokenizer(config.to_dict(), state, source)
+    assert isinstance(tokenizer, EncodecTokenizer)  # as the configuration is
+    return tokenizer
+
+
+def _tensors(package: Mapping[str, Any], source: str) -> dict[str, torch.Tensor]:
+    """The tensors of an exported file, or of a training checkpoint."""
+    if "best_state" not in package or "xp.cfg" not in package:
+        raise CheckpointError(
+            f"{source}: not an exported audiocraft checkpoint (no 'best_state' or no 'xp.cfg' inside)"
+        )
     state = package["best_state"]
-    state = state.get("model", state)
-    fill(model, {encodec_name(name): tensor for name, tensor in state.items()}, source)
-    return EncodecTokenizer(model.eval())
+    if isinstance(state, Mapping):
+        state = state.get("model", state)
+    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise CheckpointError(f"{source}: 'best_state' does not hold tensors by name")
+    return dict(state)
 
 
 def lm_names(config: LMConfig) -> Names:
@@ -142,64 +161,56 @@ def encodec_name(name: str) -> str:
     return name.replace(".weight_v", ".parametrizations.weight.original1")
 
 
-def _config(package: Mapping[str, Any], source: str) -> dict[str, Any]:
-    if "best_state" not in package or "xp.cfg" not in package:
-        raise CheckpointError(
-            f"{source}: not an exported audiocraft checkpoint (no 'best_state' or no 'xp.cfg' inside)"
-        )
-    config = package["xp.cfg"]
-    return yaml.safe_load(config) if isinstance(config, str) else dict(config)
+def _lm_config(settings: Settings, state: Mapping[str, torch.Tensor], *, cross_attention: bool) -> LMConfig:
+    settings.demand("transformer_lm.", TRANSFORMER)
 
+    def at(name: str, default: int | None = None) -> int:
+        path = f"transformer_lm.{name}"
+        value = settings.at(path) if default is None else settings.at(path, default)
+        return checks.whole(path, value, settings.source)
 
-def _at(config: Mapping[str, Any], path: str, source: str) -> Any:
-    """The setting at a dotted path; a value `${other.path}` stands for the one at that path."""
-    value: Any = config
-    for part in path.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            raise CheckpointError(f"{source}: the configuration inside has no setting {path!r}")
-        value = value[part]
-    reference = re.fullmatch(r"\$\{([\w.]+)\}", value) if isinstance(value, str) else None
-    return _at(config, reference[1], source) if reference else value
-
-
-def _lm_config(config: Mapping[str, Any], source: str, *, cross_attention: bool) -> LMConfig:
-    lm = _at(config, "transformer_lm", source)
-    for setting, required in REQUIRED.items():
-        if lm.get(setting, required) != required:
-            raise CheckpointError(
-                f"{source}: transformer_lm.{setting} is {lm[setting]!r}: only {required!r} is supported"
-            )
+    dim = at("dim", 128)
+    scale = settings.at("transformer_lm.hidden_scale", 4)
+    ffn_dim = checks.follow(lambda: int(scale * dim), settings.source)
     return LMConfig(
-        dim=lm["dim"],
-        num_heads=lm["num_heads"],
-        num_layers=lm["num_layers"],
-        num_codebooks=lm["n_q"],
-        codebook_size=lm["card"],
-        ffn_dim=int(lm["hidden_scale"] * lm["dim"]),
-        activation=lm["activation"],
+        dim=dim,
+        num_heads=at("num_heads", 8),
+        num_layers=checks.same("layers", at("num_layers"), r"transformer\.layers\.(\d+)\.", state, settings.source),
+        num_codebooks=checks.same("codebooks", at("n_q", 8), r"emb\.(\d+)\.", state, settings.source),
+        codebook_size=at("card", 1024),
+        ffn_dim=checks.whole("transformer_lm.hidden_scale times transformer_lm.dim", ffn_dim, settings.source),
+        activation=str(settings.at("transformer_lm.activation", "relu")),
         cross_attention=cross_attention,
     )
 
 
-def _pattern(config: Mapping[str, Any], source: str) -> Pattern:
-    settings = _at(config, "codebooks_pattern", source)
-    kind, num = settings["modeling"], _at(config, "transformer_lm.n_q", source)
-    values = settings.get({"musiclm": "music_lm"}.get(kind, kind)) or {}
+def _pattern(settings: Settings, num: int) -> Pattern:
+    kind = settings.at("codebooks_pattern.modeling")
+    values = settings.part(f"codebooks_pattern.{kind}")
+    if kind is None:
+        # The first models' way to say it.
+        kind, values = settings.at("transformer_lm.q_modeling"), {}
     if kind == "parallel":
         return Pattern("delay", num, delays=(0,) * num)
     if kind == "delay":
-        delays = values.get("delays") or range(num)
         return Pattern(
-            "delay", num, tuple(delays), flatten_first=values.get("flatten_first", 0),
+            "delay", num, tuple(values.get("delays") or range(num)), flatten_first=values.get("flatten_first", 0),
             empty_initial=values.get("empty_initial", 0),
         )  # fmt: skip
     if kind == "unroll":
-        return Pattern("unroll", num, delays=tuple(values["delays"]), flattening=tuple(values["flattening"]))
+        flattening = values.get("flattening") or range(num)
+        return Pattern("unroll", num, delays=tuple(values.get("delays") or (0,) * num), flattening=tuple(flattening))
     if kind == "coarse_first":
-        return Pattern("coarse_first", num, delays=tuple(values["delays"]))
+        return Pattern("coarse_first", num, delays=tuple(values.get("delays") or (0,) * (num - 1)))
     if kind == "musiclm":
-        return Pattern("grouped", num, group=values["group_by"])
-    raise CheckpointError(f"{source}: unknown codebooks_pattern.modeling {kind!r}")
+        # Configurations call the section "music_lm", which audiocraft does not find.
+        return Pattern("grouped", num, group=values.get("group_by", 2))
+    raise CheckpointError(f"{settings.source}: unknown codebooks_pattern.modeling {kind!r}")
+
+
+def melody_length(duration: float) -> int:
+    """Chroma frames of a context of `duration` seconds."""
+    return num_frames(int(duration * SAMPLE_RATE))
 
 
 def projection_name(condition: str) -> str:
@@ -207,59 +218,52 @@ def projection_name(condition: str) -> str:
 
 
 def _projection(condition: str, width: int, dim: int, state: Mapping[str, torch.Tensor], source: str) -> nn.Linear:
-    projection = nn.Linear(width, dim)
-    fill(projection, below(f"{projection_name(condition)}.", state), f"{source} ({condition})")
-    return projection
+    own = below(f"{projection_name(condition)}.", state)
+    return checks.build(lambda: nn.Linear(width, dim), own, f"{source} ({condition})")
 
 
-def _text(config: Mapping[str, Any], dim: int, state: Mapping[str, torch.Tensor], source: str) -> T5Conditioner:
-    kind = _at(config, f"conditioners.{TEXT}.model", source)
-    if kind != "t5":
-        raise CheckpointError(f"{source}: the text conditioner is {kind!r}: only t5 is supported in this layout")
-    name = _at(config, f"conditioners.{TEXT}.t5.name", source)
-    encoder, tokenizer = parts.text_encoder(name)
-    return T5Conditioner(encoder, tokenizer, _projection(TEXT, encoder.config.d_model, dim, state, source))
+def _text(settings: Settings, dim: int, state: Mapping[str, torch.Tensor]) -> T5Conditioner:
+    encoder, tokenizer = parts.text_encoder(str(settings.at(f"conditioners.{TEXT}.t5.name")))
+    return T5Conditioner(encoder, tokenizer, _projection(TEXT, encoder.config.d_model, dim, state, settings.source))
 
 
-def _encodec_config(config: Mapping[str, Any], source: str) -> EncodecConfig:
-    def at(path: str) -> Any:
-        return _at(config, path, source)
-
-    rate, ratios = at("sample_rate"), at("seanet.ratios")
-    hop = 1
-    for ratio in ratios:
-        hop *= ratio
-    num_codebooks, size = at("rvq.n_q"), at("rvq.bins")
+def _encodec_config(settings: Settings) -> EncodecConfig:
+    at = settings.at
+    rate, ratios = at("sample_rate"), at("seanet.ratios", [8, 5, 4, 2])
+    hop = math.prod(ratios)
+    num_codebooks, size = at("rvq.n_q", 8), at("rvq.bins", 1024)
     bits = (size - 1).bit_length()
     return EncodecConfig(
         target_bandwidths=[num_codebooks * -(-rate // hop) * bits / 1000],
         sampling_rate=rate,
         audio_channels=at("channels"),
-        hidden_size=at("seanet.dimension"),
-        num_filters=at("seanet.n_filters"),
-        num_residual_layers=at("seanet.n_residual_layers"),
+        hidden_size=at("seanet.dimension", 128),
+        num_filters=at("seanet.n_filters", 32),
+        num_residual_layers=at("seanet.n_residual_layers", 3),
         upsampling_ratios=ratios,
-        norm_type=at("seanet.norm"),
-        kernel_size=at("seanet.kernel_size"),
-        last_kernel_size=at("seanet.last_kernel_size"),
-        residual_kernel_size=at("seanet.residual_kernel_size"),
-        dilation_growth_rate=at("seanet.dilation_base"),
-        use_causal_conv=at("seanet.causal"),
-        pad_mode=at("seanet.pad_mode"),
-        compress=at("seanet.compress"),
-        num_lstm_layers=at("seanet.lstm"),
-        trim_right_ratio=at("seanet.decoder.trim_right_ratio"),
+        norm_type=at("seanet.norm", "none"),
+        kernel_size=at("seanet.kernel_size", 7),
+        last_kernel_size=at("seanet.last_kernel_size", 7),
+        residual_kernel_size=at("seanet.residual_kernel_size", 3),
+        dilation_growth_rate=at("seanet.dilation_base", 2),
+        use_causal_conv=at("seanet.causal", False),
+        pad_mode=at("seanet.pad_mode", "reflect"),
+        compress=at("seanet.compress", 2),
+        num_lstm_layers=at("seanet.lstm", 0),
+        trim_right_ratio=float(at("seanet.decoder.trim_right_ratio", 1.0)),
         codebook_size=size,
-        codebook_dim=at("seanet.dimension"),
-        use_conv_shortcut=not at("seanet.true_skip"),
-        normalize=at("encodec.renormalize"),
+        codebook_dim=at("seanet.dimension", 128),
+        use_conv_shortcut=not at("seanet.true_skip", True),
+        normalize=at("encodec.renormalize", False),
     )
 
 
-def _split_cross_attention(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _split_cross_attention(state: Mapping[str, torch.Tensor], source: str) -> dict[str, torch.Tensor]:
     out = dict(state)
     for name in [name for name in out if name.endswith("cross_attention.in_proj_weight")]:
         stacked = out.pop(name)
+        if stacked.dim() != 2 or stacked.shape[0] % 3:
+            raise CheckpointError(f"{source}: {name!r} of shape {list(stacked.shape)} is no three matrices")
         query, key, value = stacked.chunk(3)
         base = name.removesuffix("in_proj_weight")
         out |= {f"{base}query": query, f"{base}key_value": torch.cat([key, value])}

@@ -1,56 +1,180 @@
-"""Files of a hub repository: from this machine's cache, or downloaded. The only module that touches the network."""
+"""Files of a hub repository: from this machine's cache, or downloaded. The only module that touches the network.
+
+huggingface_hub does the transfer: it shows the progress, and resumes a broken connection where it broke. What is added here:
+only the files that are needed are fetched, they are compared with the hub's checksums, and what goes wrong is one line.
+"""
 
 from __future__ import annotations
 
-import os
-import re
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-import huggingface_hub
-from huggingface_hub.errors import (
+from huggingface_hub import HfApi, ResolvedRevision, constants, snapshot_download, try_to_load_from_cache
+from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is there and not declared
+    DisabledRepoError,
+    FileMetadataError,
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
+    HTTPError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
+    RevisionNotFoundError,
+    RevisionResolutionError,
+    XetDownloadError,
 )
+from huggingface_hub.hf_api import RepoFile
 
 from musicgen import catalog
 from musicgen.errors import CheckpointError
 
-_REPOSITORY = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
+logger = logging.getLogger(__name__)
+
+Choice = Callable[[Sequence[str]], list[str]]
+"""The names of a repository's files -> those that are needed."""
+
+_TRIES = 3
+"""Of a transfer that fails in a way that may pass; each finished file is kept between them."""
 
 
-def is_repository(name: str) -> bool:
-    """Whether `name` can be a hub repository's."""
-    return _REPOSITORY.fullmatch(name) is not None and ".." not in name
+def download(name: str, choose: Choice) -> Path:
+    """The folder with the files of a repository that `choose` picks, fetched where they are not in the cache.
+
+    Raises CheckpointError where the repository cannot be had: unknown, closed, unreachable, damaged on the way, no space.
+    """
+    with _explained(name):
+        try:
+            revision = HfApi().resolve_revision(name)
+            tree = HfApi().list_repo_tree(name, recursive=True, revision=revision.resolved)
+            files = {file.path: file for file in tree if isinstance(file, RepoFile)}
+        except (HTTPError, OfflineModeIsEnabled, RevisionResolutionError) as error:
+            kept = _kept(name)
+            if kept is None:
+                raise
+            logger.debug("%s: from the cache, because the hub gave no list of its files (%s)", name, error)
+            return kept
+        needed = choose(list(files))
+        kept = _kept(name, revision)
+        missing = [file for file in needed if kept is None or not (kept / file).is_file()]
+        if kept is not None and not missing:
+            return kept
+        _check_space(name, sum(files[file].size for file in missing))
+        folder = _fetch(name, revision, needed)
+        _verify(name, revision, folder, missing)
+        return folder
 
 
-def download(name: str, files: list[str]) -> Path:
-    """The folder with a repository's `files` (patterns), fetched where they are not in the cache."""
+def cached(name: str, file: str) -> Path | None:
+    """A repository's file in the cache, None if it is not there."""
+    path = try_to_load_from_cache(name, file)
+    return Path(path) if isinstance(path, str) else None
+
+
+def _kept(name: str, revision: ResolvedRevision | None = None) -> Path | None:
+    """What the cache holds of a repository, perhaps not all of it."""
     try:
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=files))
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        if isinstance(error, (RepositoryNotFoundError, GatedRepoError)):
+        # No pattern: the folder is wanted, whatever is in it.
+        return Path(snapshot_download(name, revision=revision, allow_patterns=[], local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+
+
+def _fetch(name: str, revision: ResolvedRevision, files: list[str]) -> Path:
+    for attempt in range(1, _TRIES):
+        try:
+            return Path(snapshot_download(name, revision=revision, allow_patterns=files))
+        except HTTPError as error:
+            if isinstance(error, HfHubHTTPError) and error.response.status_code < 500:
+                raise
+            logger.warning("%s: %s: trying again", name, _line(error))
+            time.sleep(attempt)
+    return Path(snapshot_download(name, revision=revision, allow_patterns=files))
+
+
+def _check_space(name: str, needed: int) -> None:
+    cache = Path(constants.HF_HUB_CACHE)
+    existing = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise CheckpointError(
+            f"{name!r} needs {needed / 1e9:.2f} GB more in the cache {cache}, where {free / 1e9:.2f} GB are free: make "
+            "room, or set HF_HOME to a folder on another disk"
+        )
+
+
+def _verify(name: str, revision: ResolvedRevision, folder: Path, fetched: list[str]) -> None:
+    """Compare files that have just arrived with the hub's checksums. A damaged one is deleted: nothing else would notice."""
+    found = HfApi().verify_repo_checksums(name, revision=revision.resolved).mismatches
+    damaged = [folder / mismatch["path"] for mismatch in found if mismatch["path"] in fetched]
+    if not damaged:
+        return
+    try:
+        for path in damaged:
+            path.resolve().unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+        advice = "it has been deleted, so load the model again"
+    except OSError:
+        advice = f"delete {damaged[0].resolve()} and load the model again"
+    raise CheckpointError(
+        f"{name!r}: {damaged[0].name} was damaged on the way (its bytes are not those that the hub names): {advice}"
+    )
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """What can go wrong on the way, as a CheckpointError of one line."""
+    try:
+        yield
+    except HFValidationError as error:
+        raise CheckpointError(f"unknown model {name!r}: {catalog.did_you_mean(name)}") from error
+    except GatedRepoError as error:
+        raise CheckpointError(
+            f"the hub keeps {name!r} behind terms: accept them at {constants.ENDPOINT}/{name}, then log in with "
+            "'hf auth login' (or set HF_TOKEN)"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise CheckpointError(
+            f"the hub has no model {name!r} that is open to you: {catalog.did_you_mean(name)}"
+        ) from error
+    except (DisabledRepoError, RevisionNotFoundError) as error:
+        raise CheckpointError(f"the hub holds {name!r} no more: {_line(error)}") from error
+    except (RevisionResolutionError, LocalEntryNotFoundError, OfflineModeIsEnabled, HTTPError) as error:
+        cause = error.__cause__ if isinstance(error.__cause__, HfHubHTTPError) else error
+        if isinstance(cause, HfHubHTTPError):
+            raise CheckpointError(_refused(name, cause)) from error
+        if isinstance(error.__cause__, FileMetadataError):
             raise CheckpointError(
-                f"the hub has no model {name!r} that is open to you: {catalog.did_you_mean(name)}"
+                f"what answers at {constants.ENDPOINT} is no hub ({name!r}): check HF_ENDPOINT, and the network's proxy"
             ) from error
-        if isinstance(error, HfHubHTTPError) and error.response is not None and error.response.status_code < 500:
-            raise CheckpointError(f"the hub refused {name!r}: {error}") from error
-        if not isinstance(error, (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError)) and error.errno:
-            raise CheckpointError(f"cannot store {name!r}: {error.strerror or error}") from error
-        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
+        offline = " (HF_HUB_OFFLINE is set)" if constants.is_offline_mode() else ""
         doubt = "" if name in catalog.names() else f". If the name is wrong: {catalog.did_you_mean(name)}"
         raise CheckpointError(
             f"{name!r} is not on this machine and the hub cannot be reached{offline}: connect to the network once, "
             f"or pass the path of a folder that holds the model{doubt}"
         ) from error
-    except HFValidationError as error:
-        raise CheckpointError(f"unknown model {name!r}: {catalog.did_you_mean(name)}") from error
+    except (OSError, XetDownloadError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise CheckpointError(
+                f"cannot store {name!r} in {constants.HF_HUB_CACHE}: {error.strerror or error}"
+            ) from error
+        raise CheckpointError(f"{name!r} did not arrive whole ({_line(error)}): load it again") from error
 
 
-def cached(name: str, file: str) -> Path | None:
-    """A repository's file in the cache, None if it is not there."""
-    path = huggingface_hub.try_to_load_from_cache(name, file)
-    return Path(path) if isinstance(path, str) else None
+def _refused(name: str, error: HfHubHTTPError) -> str:
+    status = error.response.status_code
+    if status == 401:
+        return f"the hub refused your token for {name!r}: log in again with 'hf auth login', or unset HF_TOKEN"
+    if status >= 500 or status == 429:
+        return f"the hub is overloaded or down (HTTP {status} for {name!r}): try again later"
+    return f"the hub refused {name!r} (HTTP {status}): {_line(error)}"
+
+
+def _line(error: Exception) -> str:
+    """The first line of what an error says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

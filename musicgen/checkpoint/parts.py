@@ -9,38 +9,43 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase, T5EncoderModel
 
 from musicgen.checkpoint import hub, transformers_layout
-from musicgen.checkpoint.tensors import below, read_safetensors
+from musicgen.checkpoint.tensors import below, read_weights
 from musicgen.errors import CheckpointError
 from musicgen.tokenizer import DacTokenizer, EncodecTokenizer
 
 
 def audio_tokenizer(name: str) -> EncodecTokenizer | DacTokenizer:
     """EnCodec or DAC by hub name or folder; of a whole MusicGen model, its tokeniser."""
-    folder = _folder(name, ["config.json", "*.safetensors", "model.safetensors.index.json"])
-    config, tensors = _config(folder), read_safetensors(folder)
+    folder = _folder(name)
+    config, tensors = _config(folder), read_weights(folder)
     if "audio_encoder" in config:
         config, tensors = config["audio_encoder"], below("audio_encoder.", tensors)
     return transformers_layout.load_tokenizer(config, tensors, str(folder))
 
 
 def text_encoder(name: str) -> tuple[T5EncoderModel, PreTrainedTokenizerBase]:
-    """A T5 encoder and its tokeniser by hub name or folder; of a whole MusicGen model, its text encoder."""
-    folder = _folder(name, ["config.json", "model.safetensors", "tokenizer*", "spiece.model"])
-    config, tensors = _config(folder), read_safetensors(folder)
+    """A T5 encoder and its tokeniser by hub name or folder; of a whole MusicGen model, its text encoder.
+    The configuration keeps the hub name."""
+    folder = _folder(name)
+    config, tensors = _config(folder), read_weights(folder)
     if "text_encoder" in config:
         config, tensors = config["text_encoder"], below("text_encoder.", tensors)
     encoder = transformers_layout.load_t5(config, tensors, str(folder))
+    if not Path(name).is_dir():
+        encoder.config.name_or_path = name
     return encoder, transformers_layout.load_text_tokenizer(folder)
 
 
-def _folder(name: str, files: list[str]) -> Path:
-    return Path(name) if Path(name).is_dir() else hub.download(name, files)
+def _folder(name: str) -> Path:
+    return Path(name) if Path(name).is_dir() else hub.download(name, transformers_layout.needed)
 
 
 def _config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
-        values: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a readable configuration ({error})") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: no settings in this configuration")
     return values

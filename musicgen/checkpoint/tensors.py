@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
-from collections.abc import Mapping
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,37 +20,137 @@ from musicgen.errors import CheckpointError
 Names = dict[str, list[str]]
 """Our tensor's name -> the names of the equal parts that another layout stores, in order along dimension 0."""
 
+_FORMS: dict[str, str | None] = {
+    "model.safetensors": None,
+    "model.safetensors.index.json": r"model-\d+-of-\d+\.safetensors",
+    "pytorch_model.bin": None,
+    "pytorch_model.bin.index.json": r"pytorch_model-\d+-of-\d+\.bin",
+}
+"""transformers' names of a file of weights, or of an index, with its shards' names; the preferred one first."""
 
-def read_safetensors(folder: Path) -> dict[str, torch.Tensor]:
-    """All tensors of a folder: `model.safetensors`, or the shards that `model.safetensors.index.json` lists."""
-    index = folder / "model.safetensors.index.json"
-    files = ["model.safetensors"]
-    if index.is_file():
-        files = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+
+def weight_files(names: Sequence[str]) -> list[str]:
+    """Of a folder's file names those that hold its weights: the first form that transformers itself looks for, with the index
+    and the shards where it is one of those. None where there are no weights."""
+    for form, shard in _FORMS.items():
+        if form in names:
+            return [form] if shard is None else [form, *(name for name in names if re.fullmatch(shard, name))]
+    return []
+
+
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a folder in the transformers layout: safetensors, or PyTorch's own files where there are none of those;
+    one file, or the shards that an index lists."""
+    names = weight_files([path.name for path in folder.iterdir()])
+    if not names:
+        raise CheckpointError(
+            f"{folder / 'model.safetensors'}: missing: the checkpoint is incomplete, download it again"
+        )
+    files = _shards(folder / names[0]) if names[0].endswith(".json") else [folder / names[0]]
     tensors: dict[str, torch.Tensor] = {}
-    for name in files:
-        path = folder / Path(name).name  # a name from the index must not lead out of the folder
+    for path in files:
         if not path.is_file():
             raise CheckpointError(f"{path}: missing: the checkpoint is incomplete, download it again")
-        try:
-            with safe_open(path, framework="pt") as file:
-                tensors |= {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-        except SafetensorError as error:
-            raise CheckpointError(f"{path}: damaged ({error}): download it again") from error
+        tensors |= _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickled_tensors(path)
+    return tensors
+
+
+def _shards(index: Path) -> list[Path]:
+    try:
+        names = sorted({str(name) for name in json.loads(index.read_text())["weight_map"].values()})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{index}: no list of shards ({_line(error)}): {_again(index)}") from error
+    # A name from the index must not lead out of the folder.
+    return [index.parent / Path(name).name for name in names]
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    check_kind(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: damaged ({_line(error)}): {_again(path)}") from error
+
+
+def _read_pickled_tensors(path: Path) -> dict[str, torch.Tensor]:
+    tensors = read_pickle(path)
+    if not all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in tensors.items()):
+        raise CheckpointError(f"{path}: not a file of named tensors")
     return tensors
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
-    """A `torch.save` file of tensors and plain values. A pickle that wants to run code is refused."""
+    """A `torch.save` file of tensors and plain values by name. A pickle that wants to run code is refused."""
+    check_kind(path)
+    with path.open("rb") as file:
+        start = file.read(2)
+    if start != b"PK" and start[:1] != b"\x80":
+        raise CheckpointError(
+            f"{path}: damaged or not a PyTorch file (neither an archive nor a pickle): {_again(path)}"
+        )
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        _check_archive(path)
+        package = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path}: refused: this pickle needs more than tensors and plain values to load, and could run code. "
             "Export it anew as safetensors"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: damaged or not a PyTorch file ({error}): download it again") from error
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path}: damaged or not a PyTorch file ({_line(error)}): {_again(path)}") from error
+    if not isinstance(package, dict):
+        raise CheckpointError(f"{path}: holds a {type(package).__name__} where a checkpoint holds names and values")
+    _check_backed(package, path)
+    return package
+
+
+def check_kind(path: Path) -> None:
+    """Refuse what stands in place of weights when a download went wrong, by its first bytes."""
+    with path.open("rb") as file:
+        start = file.read(512).lstrip()
+    if start.startswith(b"version https://git-lfs"):
+        raise CheckpointError(
+            f"{path}: a Git LFS pointer, not the file itself: run 'git lfs pull' in the folder, or download it again"
+        )
+    if re.match(rb"<(!doctype|html|head|\?xml)", start, re.IGNORECASE):
+        raise CheckpointError(
+            f"{path}: a web page, not a checkpoint (a login or an error page was stored in its place): {_again(path)}"
+        )
+    if not start:
+        raise CheckpointError(f"{path}: empty: {_again(path)}")
+
+
+def _check_archive(path: Path) -> None:
+    """PyTorch stores what it packs uncompressed: an archive that would unpack to more than its size is not one of its own."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+            raise pickle.UnpicklingError("compressed or overlapping entries")
+
+
+def _check_backed(values: Any, path: Path) -> None:
+    """Refuse tensors that claim more values than the file brought for them."""
+    if isinstance(values, Mapping):
+        for value in values.values():
+            _check_backed(value, path)
+    if not isinstance(values, torch.Tensor):
+        return
+    if values.layout != torch.strided or values.is_meta or values.nbytes > values.untyped_storage().nbytes():
+        raise CheckpointError(f"{path}: a tensor of shape {list(values.shape)} for which the file holds no such data")
+
+
+def _again(path: Path) -> str:
+    """How to replace a file. In the hub's cache a name is a link: without the file behind it nothing is fetched anew."""
+    if path.is_symlink():
+        return f"delete {path.resolve()} and load the model again"
+    return "download it again"
+
+
+def _line(error: Exception) -> str:
+    """The first line of what an error says."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def gather(names: Names, tensors: Mapping[str, torch.Tensor], source: str) -> dict[str, torch.Tensor]:
@@ -55,10 +158,13 @@ def gather(names: Names, tensors: Mapping[str, torch.Tensor], source: str) -> di
     missing = [part for parts in names.values() for part in parts if part not in tensors]
     if missing:
         raise CheckpointError(f"{source}: {len(missing)} tensors are missing, among them {missing[0]!r}")
-    return {
-        ours: tensors[parts[0]] if len(parts) == 1 else torch.cat([tensors[part] for part in parts])
-        for ours, parts in names.items()
-    }
+    joined = {}
+    for ours, parts in names.items():
+        try:
+            joined[ours] = tensors[parts[0]] if len(parts) == 1 else torch.cat([tensors[part] for part in parts])
+        except RuntimeError as error:
+            raise CheckpointError(f"{source}: {parts[0]!r} and its like do not fit together: {_line(error)}") from error
+    return joined
 
 
 def scatter(names: Names, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -70,9 +176,8 @@ def scatter(names: Names, state: Mapping[str, torch.Tensor]) -> dict[str, torch.
     return out
 
 
-def fill(module: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
-    """Give a module the weights of `state`, all of them in their right shape; float32."""
-    expected = module.state_dict()
+def check_shapes(expected: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], source: str) -> None:
+    """Refuse a state that lacks one of the expected tensors or has it in another shape."""
     for name, tensor in expected.items():
         if name not in state:
             raise CheckpointError(f"{source}: the tensor {name!r} is missing")
@@ -80,8 +185,26 @@ def fill(module: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> N
             raise CheckpointError(
                 f"{source}: {name!r} has the shape {list(state[name].shape)}, the configuration says {list(tensor.shape)}"
             )
+
+
+def fill(module: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
+    """Give a module the weights of `state`, all of them in their right shape and finite; float32."""
+    expected = module.state_dict()
+    check_shapes(expected, state, source)
+    for name in expected:
+        if not _finite(state[name]):
+            raise CheckpointError(
+                f"{source}: {name!r} holds NaN or infinite values: the training broke, or the file did"
+            )
     values = {name: state[name].float() if state[name].dtype.is_floating_point else state[name] for name in expected}
     module.load_state_dict(values, assign=True)
+
+
+def _finite(tensor: torch.Tensor) -> bool:
+    if not tensor.dtype.is_floating_point or not tensor.numel():
+        return True
+    least, most = torch.aminmax(tensor)  # NaN spreads to both; no copy of the tensor is made
+    return math.isfinite(least) and math.isfinite(most)
 
 
 def below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

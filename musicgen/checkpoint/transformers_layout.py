@@ -1,18 +1,20 @@
 """The transformers layout: `config.json`, `model.safetensors` (one file or shards), the text tokeniser's files.
 
 What is written here, `MusicgenForConditionalGeneration.from_pretrained` loads. Settings that transformers does not know
-(another pattern than delay, another context than 30 s, CLAP for text, texts of a fixed length) stand in the configuration
-under "musicgen".
+(another pattern than delay, another context than 30 s, CLAP for text, texts of a fixed length, melodies that were not separated
+in training) stand in the configuration under "musicgen".
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors.torch import save_file
 from torch import nn
 from transformers import (
@@ -23,9 +25,7 @@ from transformers import (
     EncodecFeatureExtractor,
     EncodecModel,
     GenerationConfig,
-    MusicgenConfig,
     MusicgenDecoderConfig,
-    MusicgenMelodyConfig,
     MusicgenMelodyDecoderConfig,
     MusicgenMelodyFeatureExtractor,
     PreTrainedConfig,
@@ -35,15 +35,15 @@ from transformers import (
 )
 
 from musicgen import patterns
-from musicgen.checkpoint import hub
-from musicgen.checkpoint.tensors import Names, below, fill, gather, read_safetensors, scatter
+from musicgen.checkpoint import checks, hub
+from musicgen.checkpoint.tensors import Names, below, fill, gather, read_weights, scatter, weight_files
 from musicgen.chroma import NUM_CHROMA
 from musicgen.conditioners.clap import CHECKPOINT as CLAP_CHECKPOINT
 from musicgen.conditioners.clap import DIM as CLAP_DIM
 from musicgen.conditioners.clap import REPOSITORY as CLAP_REPOSITORY
 from musicgen.conditioners.clap import ClapConditioner, ClapEmbedder, ClapOptions
 from musicgen.conditioners.melody import MelodyConditioner
-from musicgen.conditioners.text import T5Conditioner
+from musicgen.conditioners.text import NoText, T5Conditioner
 from musicgen.errors import CheckpointError
 from musicgen.lm import LanguageModel, LMConfig
 from musicgen.model import MusicGen
@@ -52,15 +52,9 @@ from musicgen.tokenizer import DacTokenizer, EncodecTokenizer, StereoTokenizer
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
-FILES = [
-    CONFIG,
-    "*.safetensors",
-    "model.safetensors.index.json",
-    "tokenizer*",
-    "special_tokens_map.json",
-    "spiece.model",
-]
-"""What a download of this layout fetches."""
+_TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "spiece.model",
+)  # fmt: skip
 
 _CLAP_CODEBOOKS = "clap_quantiser.codebooks"
 
@@ -68,31 +62,53 @@ MAX_DURATION = 30.0
 """Seconds of the published models' training segments."""
 
 
-def is_layout(folder: Path) -> bool:
-    return (folder / CONFIG).is_file()
+def is_layout(names: Sequence[str]) -> bool:
+    """Whether files of these names are a checkpoint in this layout."""
+    return CONFIG in names and bool(weight_files(names))
+
+
+def needed(names: Sequence[str]) -> list[str]:
+    """Of a repository's files those that are read."""
+    if not is_layout(names):
+        raise CheckpointError(f"no {CONFIG} with weights beside it among the files {', '.join(sorted(names)[:8])}")
+    return [CONFIG, *weight_files(names), *(name for name in _TOKENIZER_FILES if name in names)]
+
+
+def shape(folder: Path) -> LMConfig:
+    """The shape of a folder's language model, by its configuration alone."""
+    config = _read_config(folder)
+    values = checks.follow(lambda: MusicgenDecoderConfig(**config["decoder"]), str(folder))
+    return LMConfig(
+        values.hidden_size,
+        values.num_attention_heads,
+        values.num_hidden_layers,
+        values.num_codebooks,
+        cross_attention=config["model_type"] != "musicgen_melody",
+    )
 
 
 def load(folder: Path, name: str) -> MusicGen:
     """Read a folder in the transformers layout."""
     config = _read_config(folder)
-    tensors = read_safetensors(folder)
+    tensors = read_weights(folder)
     melody_model = config["model_type"] == "musicgen_melody"
     ours = config.get("musicgen", {})
-    lm_config = _lm_config(config["decoder"], cross_attention=not melody_model)
-    with torch.device("meta"):
-        lm = LanguageModel(lm_config)
+    lm_config = _lm_config(config["decoder"], tensors, str(folder), cross_attention=not melody_model)
+    lm = checks.outline(lambda: LanguageModel(lm_config), str(folder))
     fill(lm, gather(lm_names(lm_config), tensors, str(folder)), str(folder))
 
     stereo = config["decoder"].get("audio_channels", 1) == 2
     mono = load_tokenizer(config["audio_encoder"], below("audio_encoder.", tensors), str(folder))
-    text = _load_clap(config, tensors, folder) if "clap" in ours else _load_text(config, tensors, folder)
+    load_text = _load_clap if "clap" in ours else _load_text
+    text = load_text(config, tensors, lm_config.dim, folder)
     melody = None
     if melody_model:
         projection = _projection("audio_enc_to_dec_proj", NUM_CHROMA, lm_config.dim, tensors, str(folder))
-        melody = MelodyConditioner(projection, length=config.get("chroma_length", 235))
+        separated = ours.get("melody_separated", True)
+        melody = MelodyConditioner(projection, config.get("chroma_length", 235), separated=separated)
     return MusicGen(
         lm,
-        Pattern.from_dict(ours["pattern"]) if "pattern" in ours else default_pattern(lm_config.num_codebooks, stereo),
+        _pattern(ours, lm_config.num_codebooks, stereo, str(folder)),
         StereoTokenizer(mono) if stereo else mono,
         text,
         melody,
@@ -103,6 +119,8 @@ def load(folder: Path, name: str) -> MusicGen:
 
 def save(model: MusicGen, folder: Path, stored: torch.dtype = torch.float32) -> None:
     """Write a model into an existing, empty folder."""
+    if isinstance(model.text, NoText):
+        raise CheckpointError("the transformers layout has no model without text: audiocraft's layout holds it")
     tensors = scatter(lm_names(model.lm.config), model.lm.state_dict())
     if isinstance(model.text, ClapConditioner):
         tensors[_CLAP_CODEBOOKS] = model.text.quantiser.codebooks
@@ -161,10 +179,24 @@ def load_tokenizer(
     kind = config.get("model_type")
     if kind not in ("encodec", "dac"):
         raise CheckpointError(f"{source}: the audio encoder is of the type {kind!r}: only encodec and dac are known")
-    model = EncodecModel(EncodecConfig(**config)) if kind == "encodec" else DacModel(DacConfig(**config))
-    fill(model, {_weight_norm_name(name): tensor for name, tensor in tensors.items()}, f"{source} (audio encoder)")
-    model.eval()
-    return EncodecTokenizer(model) if kind == "encodec" else DacTokenizer(model)
+    source = f"{source} (audio encoder)"
+    if kind == "encodec":
+        encodec = checks.follow(lambda: EncodecConfig(**config), source)
+        quantisers = checks.follow(lambda: encodec.num_quantizers, source)
+        checks.same("quantisers", quantisers, r"quantizer\.layers\.(\d+)\.", tensors, source)
+        checks.same(
+            "LSTM layers", encodec.num_lstm_layers, r"encoder\.layers\.\d+\.lstm\.weight_ih_l(\d+)", tensors, source
+        )
+        if not 0 < encodec.num_residual_layers <= len(tensors):
+            raise CheckpointError(
+                f"{source}: num_residual_layers is {encodec.num_residual_layers}, of which there are fewer"
+            )
+        state = {_weight_norm_name(name): tensor for name, tensor in tensors.items()}
+        return EncodecTokenizer(checks.build(lambda: EncodecModel(encodec), state, source).eval())
+    dac = checks.follow(lambda: DacConfig(**config), source)
+    checks.same("quantisers", dac.n_codebooks, r"quantizer\.quantizers\.(\d+)\.", tensors, source)
+    state = {_weight_norm_name(name): tensor for name, tensor in tensors.items()}
+    return DacTokenizer(checks.build(lambda: DacModel(dac), state, source).eval())
 
 
 def load_t5(config: dict[str, Any], tensors: dict[str, torch.Tensor], source: str) -> T5EncoderModel:
@@ -173,12 +205,14 @@ def load_t5(config: dict[str, Any], tensors: dict[str, torch.Tensor], source: st
         raise CheckpointError(
             f"{source}: the text encoder is of the type {config.get('model_type')!r}: only t5 is known"
         )
-    with torch.device("meta"):
-        encoder = T5EncoderModel(T5Config(**config))
+    source = f"{source} (text encoder)"
+    values = checks.follow(lambda: T5Config(**config), source)
+    checks.same("layers", values.num_layers, r"encoder\.block\.(\d+)\.", tensors, source)
+    encoder = checks.outline(lambda: T5EncoderModel(values), source)
     shared, alias = "shared.weight", "encoder.embed_tokens.weight"
     embedding = tensors.get(shared, tensors.get(alias))
     both = {} if embedding is None else {shared: embedding, alias: embedding}
-    fill(encoder, tensors | both, f"{source} (text encoder)")
+    fill(encoder, tensors | both, source)
     encoder.tie_weights()
     return encoder.eval()
 
@@ -198,28 +232,38 @@ def load_text_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 def _read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / CONFIG).read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{folder / CONFIG}: not JSON ({error})") from error
     kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind in ("encodec", "dac"):
+        raise CheckpointError(f"{folder}: an audio tokeniser ({kind}), not a MusicGen model")
     if kind not in ("musicgen", "musicgen_melody"):
         raise CheckpointError(f"{folder}: a checkpoint of the type {kind!r}, not a MusicGen model")
-    parts = ["decoder", "audio_encoder"] + ([] if "clap" in config.get("musicgen", {}) else ["text_encoder"])
+    ours = config.setdefault("musicgen", {})
+    if not isinstance(ours, dict):
+        raise CheckpointError(f"{folder / CONFIG}: the section 'musicgen' is {ours!r}, no settings")
+    parts = ["decoder", "audio_encoder"] + ([] if "clap" in ours else ["text_encoder"])
     missing = [part for part in parts if not isinstance(config.get(part), dict)]
     if missing:
         raise CheckpointError(f"{folder / CONFIG}: the section {missing[0]!r} is missing")
     return config
 
 
-def _lm_config(decoder: dict[str, Any], *, cross_attention: bool) -> LMConfig:
+def _lm_config(
+    decoder: dict[str, Any], tensors: dict[str, torch.Tensor], source: str, *, cross_attention: bool
+) -> LMConfig:
     # transformers leaves values that equal its defaults out of some files: its own class fills them in.
-    values = MusicgenDecoderConfig(**decoder)
+    values = checks.follow(lambda: MusicgenDecoderConfig(**decoder), source)
+    root = r"decoder\.model\.decoder"
     if values.scale_embedding:
         raise CheckpointError("scaled embeddings are not part of MusicGen: this decoder's configuration asks for them")
     return LMConfig(
         dim=values.hidden_size,
         num_heads=values.num_attention_heads,
-        num_layers=values.num_hidden_layers,
-        num_codebooks=values.num_codebooks,
+        num_layers=checks.same("layers", values.num_hidden_layers, rf"{root}\.layers\.(\d+)\.", tensors, source),
+        num_codebooks=checks.same(
+            "codebooks", values.num_codebooks, rf"{root}\.embed_tokens\.(\d+)\.", tensors, source
+        ),
         codebook_size=values.vocab_size,
         ffn_dim=values.ffn_dim,
         activation=values.activation_function,
@@ -227,29 +271,38 @@ def _lm_config(decoder: dict[str, Any], *, cross_attention: bool) -> LMConfig:
     )
 
 
+def _pattern(ours: dict[str, Any], num_codebooks: int, stereo: bool, source: str) -> Pattern:
+    if "pattern" not in ours:
+        return default_pattern(num_codebooks, stereo)
+    return checks.follow(lambda: Pattern.from_dict(ours["pattern"]), source)
+
+
 def _projection(name: str, width: int, dim: int, tensors: dict[str, torch.Tensor], source: str) -> nn.Module:
     # transformers has no projection where the widths agree already.
     if width == dim:
         return nn.Identity()
-    projection = nn.Linear(width, dim)
-    fill(projection, below(f"{name}.", tensors), f"{source} ({name})")
-    return projection
+    return checks.build(lambda: nn.Linear(width, dim), below(f"{name}.", tensors), f"{source} ({name})")
 
 
-def _load_text(config: dict[str, Any], tensors: dict[str, torch.Tensor], folder: Path) -> T5Conditioner:
+def _load_text(config: dict[str, Any], tensors: dict[str, torch.Tensor], dim: int, folder: Path) -> T5Conditioner:
     encoder = load_t5(config["text_encoder"], below("text_encoder.", tensors), str(folder))
-    width, dim = encoder.config.d_model, config["decoder"]["hidden_size"]
-    projection = _projection("enc_to_dec_proj", width, dim, tensors, str(folder))
+    projection = _projection("enc_to_dec_proj", encoder.config.d_model, dim, tensors, str(folder))
     length = config.get("musicgen", {}).get("text_length", 0)
     return T5Conditioner(encoder, load_text_tokenizer(folder), projection, length)
 
 
-def _load_clap(config: dict[str, Any], tensors: dict[str, torch.Tensor], folder: Path) -> ClapConditioner:
+def _load_clap(config: dict[str, Any], tensors: dict[str, torch.Tensor], dim: int, folder: Path) -> ClapConditioner:
+    codebooks = tensors.get(_CLAP_CODEBOOKS)
+    if codebooks is None:
+        raise CheckpointError(f"{folder}: the tensor {_CLAP_CODEBOOKS!r} is missing")
+    options = checks.follow(lambda: ClapOptions(**config["musicgen"]["clap"]), str(folder))
+    if list(codebooks.shape) != [options.num_quantisers, options.num_entries, CLAP_DIM]:
+        raise CheckpointError(f"{folder}: {_CLAP_CODEBOOKS!r} has the shape {list(codebooks.shape)}, unlike {options}")
     # CLAP's own weights (2.4 GB) are not copied into every model that uses them.
-    weights = hub.download(CLAP_REPOSITORY, [CLAP_CHECKPOINT]) / CLAP_CHECKPOINT
-    projection = _projection("enc_to_dec_proj", CLAP_DIM, config["decoder"]["hidden_size"], tensors, str(folder))
-    text = ClapConditioner(ClapEmbedder(weights), projection, ClapOptions(**config["musicgen"]["clap"]))
-    fill(text.quantiser, {"codebooks": tensors[_CLAP_CODEBOOKS]}, f"{folder} (CLAP's quantiser)")
+    weights = hub.download(CLAP_REPOSITORY, lambda _: [CLAP_CHECKPOINT]) / CLAP_CHECKPOINT
+    projection = _projection("enc_to_dec_proj", CLAP_DIM, dim, tensors, str(folder))
+    text = ClapConditioner(ClapEmbedder(weights), projection, options)
+    fill(text.quantiser, {"codebooks": codebooks}, f"{folder} (CLAP's quantiser)")
     return text
 
 
@@ -281,6 +334,7 @@ def _write_config(model: MusicGen, audio_encoder: PreTrainedConfig, folder: Path
     }
     decoder_class = MusicgenMelodyDecoderConfig if melody else MusicgenDecoderConfig
     ours: dict[str, Any] = {"pattern": model.pattern.as_dict(), "max_duration": model.max_duration}
+    assert not isinstance(model.text, NoText)  # `save` refuses it
     if isinstance(model.text, ClapConditioner):
         ours["clap"] = dataclasses.asdict(model.text.options)
         text_encoder = T5Config()  # transformers' class demands one; it stands for nothing
@@ -288,19 +342,21 @@ def _write_config(model: MusicGen, audio_encoder: PreTrainedConfig, folder: Path
         text_encoder = model.text.encoder.config
         if model.text.length:
             ours["text_length"] = model.text.length
-    parts = {
+    if model.melody is not None and not model.melody.separated:
+        ours["melody_separated"] = False
+    # Not through transformers' class for the whole, which calls the decoder's padding, the entry behind the codes, a fault.
+    values = {
+        "model_type": "musicgen_melody" if melody else "musicgen",
+        "architectures": [f"Musicgen{'Melody' if melody else ''}ForConditionalGeneration"],
+        "is_encoder_decoder": True,
+        "transformers_version": transformers.__version__,
         "text_encoder": text_encoder.to_dict(),
         "audio_encoder": audio_encoder.to_dict(),
         "decoder": decoder_class(**decoder).to_dict(),
+        "musicgen": ours,
     }
     if model.melody is not None:
-        config: PreTrainedConfig = MusicgenMelodyConfig(**parts, chroma_length=model.melody.length)
-        config.architectures = ["MusicgenMelodyForConditionalGeneration"]
-    else:
-        config = MusicgenConfig(**parts)
-        config.architectures = ["MusicgenForConditionalGeneration"]
-    values = json.loads(config.to_json_string(use_diff=False))
-    values["musicgen"] = ours
+        values |= {"num_chroma": NUM_CHROMA, "chroma_length": model.melody.length}
     (folder / CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
 
     steps = model.pattern.layout(round(model.max_duration * model.frame_rate)).num_steps

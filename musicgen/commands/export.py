@@ -10,12 +10,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="hub name, embedded name or folder")
     parser.add_argument("folder", type=Path, help="where to write it: a folder that does not exist yet")
     parser.add_argument("--layout", default="transformers", choices=("transformers", "audiocraft"))
+    parser.add_argument(
+        "--text-encoder", metavar="NAME", help="for audiocraft's layout, which names the text encoder: t5-base, ... "
+        "(default: what the model says)",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> None:
     from musicgen import checkpoint
 
-    model = checkpoint.load(arguments.model, "cpu")
-    checkpoint.save(model, arguments.folder, arguments.layout)
+    model = checkpoint.load(arguments.model, "cpu", "float32")
+    checkpoint.save(model, arguments.folder, arguments.layout, text_encoder=arguments.text_encoder)
     for file in sorted(arguments.folder.iterdir()):
         print(f"{file}  {file.stat().st_size / 1e6:.1f} MB")

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import re
+import os
 import secrets
 import sys
-import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from musicgen import __version__, catalog
+from musicgen import __version__, catalog, commandline
+from musicgen.commands import outputs
 from musicgen.errors import InputError
-from musicgen.options import GenerationOptions, check_duration
+from musicgen.options import MAX_DURATION, GenerationOptions, check_duration
+
+if TYPE_CHECKING:
+    from musicgen.settings import Settings, SourceFile
 
 DEFAULT_MODEL = "facebook/musicgen-small"
 DEFAULT_DURATION = 10.0
 SWITCHES = {"do_sample"}
+NONE = "none"
+"""What takes back a stored melody guidance."""
+
+
+def number_or_none(text: str) -> float | str:
+    return NONE if text == NONE else float(text)
+
+
+KINDS: dict[str, Callable[[str], Any]] = {"top_k": int, "negative_prompt": str, "melody_guidance_scale": number_or_none}
+"""Option -> what reads it, where that is not a number."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,73 +41,112 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", "-m", help=f"hub name, embedded name or folder (default: {default_model()})")
     parser.add_argument("--duration", "-d", type=float, help=f"seconds (default: {DEFAULT_DURATION:g})")
     parser.add_argument("--melody", type=Path, metavar="FILE", help="audio whose melody the clips follow")
-    parser.add_argument("--no-separation", action="store_true", help="the melody is clean or hummed: skip Demucs")
+    parser.add_argument("--separation", action=argparse.BooleanOptionalAction, help="drop drums and bass from the melody by "
+                        "Demucs; a clean or hummed one needs none (default: as in the model's training)")  # fmt: skip
     parser.add_argument("--continue-from", type=Path, metavar="FILE", help="audio that the clips start with")
     parser.add_argument("--seed", type=int, help="clip i uses seed + i (default: a new one, printed)")
-    parser.add_argument("--loudness", type=float, metavar="LUFS", help="target loudness (default: -14)")
-    parser.add_argument("--no-loudness", action="store_true", help="leave the loudness as the model made it")
+    loudness = parser.add_mutually_exclusive_group()
+    loudness.add_argument("--loudness", type=float, metavar="LUFS", help="target loudness (default: -14)")
+    loudness.add_argument("--no-loudness", action="store_true", help="leave the loudness as the model made it")
     parser.add_argument("--from-file", type=Path, metavar="FILE", help="repeat the settings stored in a clip; "
                         "further arguments override them")  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
-    parser.add_argument(
-        "--precision", default="float32", help="float32, bfloat16, float16, int8, int4 (default: float32)"
-    )
+    parser.add_argument("--precision", help="float32 (exact), bfloat16, float16, int8, int4, or auto: what suits the model and "
+                        "the device (default: auto)")  # fmt: skip
     sampling = parser.add_argument_group("sampling and guidance")
-    sampling.add_argument("--greedy", action="store_true", help="take the most likely code in place of sampling")
+    sampling.add_argument("--greedy", action=argparse.BooleanOptionalAction,
+                          help="take the most likely code in place of sampling")  # fmt: skip
     for field in dataclasses.fields(GenerationOptions):
         if field.name not in SWITCHES:
-            kind = {"top_k": int, "negative_prompt": str}.get(field.name, float)
+            kind = KINDS.get(field.name, float)
             sampling.add_argument(f"--{field.name.replace('_', '-')}", type=kind, help=f"(default: {field.default})")
 
 
 def run(arguments: argparse.Namespace) -> None:
     # Everything that can be wrong with the arguments is found before the model is loaded.
-    from musicgen import audio, checkpoint
+    from musicgen import audio, checkpoint, decoding
     from musicgen.audio import Audio
-    from musicgen.settings import Settings, SourceFile
+    from musicgen.conditioners.melody import MAX_CHANNELS
+    from musicgen.model import check_prompts
+    from musicgen.sampling import clip_seeds
+    from musicgen.settings import Settings, check_loudness
 
     stored = Settings.of_file(arguments.from_file) if arguments.from_file else None
-    prompts: list[str | None] = list(arguments.prompts) or ([stored.prompt] if stored else [])
+    prompts = check_prompts(arguments.prompts) if arguments.prompts else ([stored.prompt] if stored else [])
     if not prompts:
         raise InputError("no prompt: pass at least one description ('' generates without text)")
     duration = check_duration(_first(arguments.duration, stored and stored.duration, DEFAULT_DURATION))
     options = _options(arguments, stored.options if stored else GenerationOptions())
-    loudness = None if arguments.no_loudness else _first(
-        arguments.loudness, stored.loudness if stored else audio.TARGET_LUFS
-    )  # fmt: skip
-    if loudness is not None and not -70 <= loudness <= 0:
-        raise InputError(f"loudness is {loudness:g} LUFS: it must lie between -70 and 0")
-    separate = not arguments.no_separation and (stored is None or stored.separate)
-    melody = _source("melody", arguments.melody, stored and stored.melody)
-    given = _source("continue-from", arguments.continue_from, stored and stored.continue_from)
-    name = _first(arguments.model, stored and stored.model, default_model())
+    loudness = stored.loudness if stored else audio.TARGET_LUFS
+    if arguments.no_loudness or arguments.loudness is not None:
+        loudness = None if arguments.no_loudness else check_loudness(arguments.loudness)
+    melody = _source("melody", arguments.melody, stored.melody if stored else None)
+    given = _source("continue-from", arguments.continue_from, stored.continue_from if stored else None)
+    for source, channels in ((arguments.melody, MAX_CHANNELS), (arguments.continue_from, decoding.MAX_CHANNELS)):
+        if source is not None:
+            audio.measure(source, MAX_DURATION, most_channels=channels)
+    separate = arguments.separation
+    if separate is None and stored is not None and stored.melody is not None:
+        separate = stored.separate
+    name, is_folder = _model(arguments, stored)
+    precision = _first(arguments.precision, stored and stored.precision, "auto")
     seed = _first(arguments.seed, stored and stored.seed, secrets.randbelow(2**31))
-    outputs = output_files(arguments.output, prompts, seed)
-    for path in outputs:
-        audio.check_format(path)
+    seeds = clip_seeds(seed, len(prompts))
+    paths = outputs.files(arguments.output, prompts, seed)
+    sources = {"melody": arguments.melody, "continue-from": arguments.continue_from, "from-file": arguments.from_file}
+    outputs.check(paths, sources)
+    if stored is not None and stored.beyond:
+        commandline.warn(
+            f"{arguments.from_file} was made with {', '.join(stored.beyond)} too, which this command does not have: the clip "
+            "will be another one"
+        )
 
-    model = checkpoint.load(name, arguments.device, arguments.precision)
+    model = checkpoint.load(name, arguments.device, precision, folders=is_folder)
+    for text in dict.fromkeys((*prompts, options.negative_prompt)):
+        if unknown := model.unknown(text):
+            commandline.warn(f"{name} does not know {unknown:.0%} of {text!r}, and follows the rest alone")
+    if melody is not None and separate is None and model.melody is not None:
+        separate = model.melody.separated
     with _bar() as bar:
-        waves = model.generate(
+        codes = model.generate_codes(
             prompts,
             duration,
-            seed=seed,
-            melody=melody,
-            continue_from=given,
+            seed=seeds,
+            melody=arguments.melody,
+            continue_from=arguments.continue_from,
             options=options,
             separate=separate,
             progress=bar.update_to,
         )
-    for index, (path, prompt, wave) in enumerate(zip(outputs, prompts, waves, strict=True)):
+    for path, prompt, own_seed, own_codes in zip(paths, prompts, seeds, codes, strict=True):
         settings = Settings(
-            __version__, name, prompt, duration, seed + index, options, loudness,
-            SourceFile.of(melody) if melody else None, separate, SourceFile.of(given) if given else None,
-        )  # fmt: skip
-        clip = Audio(wave.cpu(), model.sample_rate)
+            version=__version__,
+            model=folder_name(name) if is_folder else name,
+            model_folder=is_folder,
+            precision=model.precision,
+            prompt=prompt,
+            duration=duration,
+            seed=own_seed,
+            options=options,
+            loudness=loudness,
+            melody=melody,
+            separate=None if melody is None else separate,
+            continue_from=given,
+        )
+        # One by one: beside others a clip is rounded otherwise, and --from-file makes it alone.
+        clip = Audio(model.decode(own_codes[None])[0].cpu(), model.sample_rate)
         if loudness is not None:
             clip = audio.normalise_loudness(clip, loudness)
         audio.write(path, clip, settings.comment())
-        print(f"{path}  seed {seed + index}  {clip.duration:.2f} s  {clip.rate} Hz  {_channels(clip)}  {_level(clip)}")
+        print(
+            f"{path}  seed {own_seed}  {clip.duration:.2f} s  {clip.rate} Hz  {_channels(clip)}  {_level(clip)}  "
+            f"{model.precision}"
+        )
+
+
+def folder_name(path: str) -> str:
+    """What a clip says of a model's folder."""
+    return os.fsencode(Path(path).resolve().name).decode(errors="replace")
 
 
 def default_model() -> str:
@@ -101,25 +155,31 @@ def default_model() -> str:
     return embedded[0] if embedded else DEFAULT_MODEL
 
 
-def output_files(output: Path | None, prompts: list[str | None], seed: int) -> list[Path]:
-    """One file a prompt: `output` itself for a single clip with an extension, else numbered files in the folder."""
-    output = output if output is not None else Path("outputs")
-    if output.suffix and not output.is_dir():
-        if len(prompts) > 1:
-            raise InputError(f"--output {output} is one file, but there are {len(prompts)} prompts: pass a folder")
-        return [output]
-    return [output / f"{i:02d}-{_slug(prompt)}-{seed + i}.wav" for i, prompt in enumerate(prompts)]
+def _model(arguments: argparse.Namespace, stored: Settings | None) -> tuple[str, bool]:
+    """The model's name or path, and whether it is a path. What a clip says is never taken for a path."""
+    if arguments.model is not None:
+        return arguments.model, Path(arguments.model).is_dir()
+    if stored is None:
+        return default_model(), False
+    if stored.model_folder:
+        raise InputError(f"the clip was made with a model's folder named {stored.model!r}: pass the folder as --model")
+    if not catalog.is_name(stored.model):
+        raise InputError(
+            f"the clip was made with {stored.model!r}, which is no model's name: pass its folder as --model"
+        )
+    return stored.model, False
 
 
 def _options(arguments: argparse.Namespace, base: GenerationOptions) -> GenerationOptions:
     names = [field.name for field in dataclasses.fields(GenerationOptions) if field.name not in SWITCHES]
     changes = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    if arguments.greedy:
-        changes["do_sample"] = False
+    changes = {name: None if value == NONE else value for name, value in changes.items()}
+    if arguments.greedy is not None:
+        changes["do_sample"] = not arguments.greedy
     return dataclasses.replace(base, **changes)
 
 
-def _source(flag: str, path: Path | None, stored) -> Path | None:  # type: ignore[no-untyped-def]
+def _source(flag: str, path: Path | None, stored: SourceFile | None) -> SourceFile | None:
     """The file behind --melody or --continue-from; a stored clip tells which one it was, not where it lies."""
     from musicgen.settings import SourceFile
 
@@ -129,16 +189,12 @@ def _source(flag: str, path: Path | None, stored) -> Path | None:  # type: ignor
         return None
     found = SourceFile.of(path)
     if stored is not None and found.sha256 != stored.sha256:
-        warnings.warn(f"{path} is not the file {stored.name!r} that the clip was made with", stacklevel=2)
-    return path
+        commandline.warn(f"{path} is not the file {stored.name!r} that the clip was made with")
+    return found
 
 
 def _first(*values):  # type: ignore[no-untyped-def]
     return next(value for value in values if value is not None)
-
-
-def _slug(prompt: str | None) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", (prompt or "").lower()).strip("-")[:40].strip("-") or "unconditional"
 
 
 def _channels(clip) -> str:  # type: ignore[no-untyped-def]

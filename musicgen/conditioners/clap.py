@@ -8,18 +8,15 @@ only when a CLAP model is used.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import os
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
+from musicgen import pickles
 from musicgen.audio import Audio
 from musicgen.conditioners.condition import Condition
 from musicgen.errors import CheckpointError
@@ -108,6 +105,10 @@ class ClapConditioner(nn.Module):
         self.quantiser = ResidualQuantiser(self.options.num_quantisers, self.options.num_entries, DIM)
         self.projection = projection
 
+    def unknown(self, text: str) -> float:  # noqa: ARG002
+        """As `T5Conditioner.unknown`: its tokens are bytes, so nothing is."""
+        return 0.0
+
     def condition(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Embeddings [B, 512] -> [B, 1, D]: normalised, quantised and projected, as the options say."""
         if self.options.normalise:
@@ -130,19 +131,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     Raises:
         CheckpointError: The file is missing, damaged, or needs more than tensors to load.
     """
-    numpy_scalar = importlib.import_module("numpy.core.multiarray").scalar  # the name that the files use
-    allowed: list[Any] = [numpy_scalar, np.dtype, *{type(np.dtype(kind)) for kind in ("f4", "f8", "i8")}]
-    try:
-        with torch.serialization.safe_globals(allowed):
-            package = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such file") from error
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path}: refused: this pickle needs more than tensors to load, and could run code"
-        ) from error
-    except (RuntimeError, EOFError, OSError) as error:
-        raise CheckpointError(f"{path}: damaged or not a PyTorch file ({error})") from error
+    package = pickles.read(path)
     state = package.get("state_dict", package)
     state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     # A buffer that newer versions of transformers compute themselves.

@@ -43,6 +43,8 @@ def join(text: Condition, melody: Condition | None, *, cross_attention: bool) ->
     """Text for cross-attention, or melody and text as a prefix [B, P, D] for models without cross-attention."""
     if cross_attention:
         return Conditions(cross=text.values, cross_mask=text.mask)
+    if melody is None and text.values.shape[1] == 0:
+        return Conditions()
     if melody is None:
         return Conditions(prefix=text.values, prefix_mask=text.mask)
     return Conditions(

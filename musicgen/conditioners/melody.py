@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 import torch
 from torch import nn
 
 from musicgen import audio, chroma
 from musicgen.audio import Audio
 from musicgen.conditioners.condition import Condition
+from musicgen.conditioners.separation import SAMPLE_RATE as SEPARATION_RATE
 from musicgen.conditioners.separation import DemucsSeparator
 from musicgen.errors import InputError
+from musicgen.recordings import AudioInput, recording
 
 MIN_SECONDS = 0.1
 MAX_SECONDS = 600.0
@@ -22,9 +27,11 @@ RATES = (4_000, 192_000)
 """Hz. Lower rates lack the range of pitches; higher ones are more likely a wrong file header."""
 SILENCE = 1e-4
 """A melody whose largest sample is below this is silent (-80 dBFS)."""
+LOWEST_TONE = 20.0
+"""Hz. What lies below is no tone: a recording of it alone (a constant voltage, say) has no melody."""
 
-MelodyInput = str | os.PathLike[str] | Audio | torch.Tensor
-"""A file, a waveform with its rate, or chroma frames [frames, 12]."""
+MelodyInput = AudioInput | torch.Tensor | np.ndarray
+"""A recording, or chroma frames [frames, 12]."""
 
 
 @dataclass(frozen=True)
@@ -62,31 +69,42 @@ class MelodyConditioner(nn.Module):
 
     Attributes:
         length: Chroma frames of the model's training segment (235 for 30 s).
+        separated: Whether drums and bass were removed from the melodies in training, as for the published models.
     """
 
-    def __init__(self, projection: nn.Module, length: int, separator: DemucsSeparator | None = None) -> None:
+    def __init__(
+        self,
+        projection: nn.Module,
+        length: int,
+        separator: DemucsSeparator | None = None,
+        *,
+        separated: bool = True,
+    ) -> None:
         super().__init__()
         self.projection = projection
         self.length = length
+        self.separated = separated
         self.separator = separator if separator is not None else DemucsSeparator()
 
-    def prepare(self, melody: MelodyInput, *, separate: bool = True) -> Melody:
+    def prepare(self, melody: MelodyInput, *, separate: bool | None = None) -> Melody:
         """Read, validate and separate a melody.
 
         Args:
             melody: A file, audio, or chroma frames.
-            separate: Whether Demucs removes drums and bass; False for clean or hummed melodies.
+            separate: Whether Demucs removes drums and bass; False for clean or hummed melodies. None does as the model's
+                training did.
 
         Raises:
             InputError: The melody is unreadable, too short or long, silent, or has NaN samples or too many channels.
         """
-        if isinstance(melody, torch.Tensor):
-            return Melody(frames=_checked_frames(melody))
-        recording = melody if isinstance(melody, Audio) else audio.read(melody, MAX_SECONDS)
-        _check_recording(recording, "the melody" if isinstance(melody, Audio) else str(melody))
+        if isinstance(melody, (torch.Tensor, np.ndarray)):
+            return Melody(frames=_checked_frames(torch.as_tensor(melody)))
+        separate = self.separated if separate is None else separate
+        heard = recording(melody, "the melody", partial(_read, separate=separate))
+        _check_recording(heard, str(melody) if isinstance(melody, (str, os.PathLike)) else "the melody")
         if separate:
-            recording = self.separator(recording)
-        return Melody(wave=recording.mono().resampled(chroma.SAMPLE_RATE).wave[0])
+            heard = self.separator(heard)
+        return Melody(wave=heard.mono().resampled(chroma.SAMPLE_RATE).wave[0])
 
     def frames(self, melodies: Sequence[Melody | None]) -> torch.Tensor:
         """Quantised chroma [B, length, 12] of a batch; None gives the null melody."""
@@ -109,10 +127,18 @@ def _null(length: int) -> torch.Tensor:
 
 def _checked_frames(frames: torch.Tensor) -> torch.Tensor:
     if frames.dim() != 2 or frames.shape[1] != chroma.NUM_CHROMA or frames.shape[0] == 0:
-        raise InputError(f"chroma frames are [frames, {chroma.NUM_CHROMA}], not {list(frames.shape)}")
+        raise InputError(
+            f"chroma frames are [frames, {chroma.NUM_CHROMA}], not {list(frames.shape)}; a recording is (samples, rate)"
+        )
     if not bool(torch.isfinite(frames.float()).all()):
         raise InputError("the chroma frames hold NaN or infinite values")
     return chroma.quantise(frames.float())
+
+
+def _read(file: str | os.PathLike[str], separate: bool) -> Audio:
+    """A file, brought while it is read to what its next reader takes: Demucs' rate, or mono at the chromagram's."""
+    channels, rate = (None, SEPARATION_RATE) if separate else (1, chroma.SAMPLE_RATE)
+    return audio.read(file, MAX_SECONDS, channels=channels, rate=rate, most_channels=MAX_CHANNELS, rates=RATES)
 
 
 def _check_recording(recording: Audio, name: str) -> None:
@@ -127,5 +153,24 @@ def _check_recording(recording: Audio, name: str) -> None:
         raise InputError(f"{name} is {recording.duration:.0f} s long: a melody may be {MAX_SECONDS:.0f} s at most")
     if not bool(torch.isfinite(recording.wave).all()):
         raise InputError(f"{name} holds NaN or infinite samples")
-    if float(recording.mono().wave.abs().max()) < SILENCE:
+    mono = recording.mono().wave[0]
+    if float(mono.abs().max()) < SILENCE:
         raise InputError(f"{name} is silent (or its channels cancel out): there is no melody to follow")
+    if not _has_tones(mono, recording.rate):
+        raise InputError(
+            f"{name} holds nothing above {LOWEST_TONE:.0f} Hz (a constant offset?): there is no melody to follow"
+        )
+
+
+def _has_tones(wave: torch.Tensor, rate: int) -> bool:
+    """Whether anything in mono audio [T] lies above LOWEST_TONE, in seconds under a Hann window (an offset stays in its first
+    two bins)."""
+    size = min(len(wave), rate)
+    # Whole windows only: an end filled with zeros would be a click. The last one ends with the recording.
+    pieces = [*wave[: len(wave) // size * size].split(size), wave[-size:]]
+    window = torch.hann_window(size).to(wave)
+    first = max(2, math.ceil(LOWEST_TONE * size / rate))
+    return any(
+        float(torch.fft.rfft(piece * window)[first:].abs().square().sum().sqrt()) / size > SILENCE / 100
+        for piece in pieces
+    )

@@ -8,13 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from httpx import HTTPError
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
 from musicgen.audio import Audio
 from musicgen.errors import CheckpointError
 
 MODEL = "htdemucs"
 """On the hub as adefossez/HTDemucs, in safetensors."""
+SAMPLE_RATE = 44_100
+"""Hz, of MODEL."""
 KEPT = ("vocals", "other")
 
 

@@ -13,6 +13,8 @@ from musicgen.errors import InputError
 
 MAX_TOKENS = 512
 """T5's own training length."""
+_WORD = "\u2581"
+"""Begins a word in T5's vocabularies; by itself it says nothing."""
 
 
 class T5Conditioner(nn.Module):
@@ -64,6 +66,14 @@ class T5Conditioner(nn.Module):
         ids = nn.functional.pad(tokens.input_ids, (0, missing), value=self.encoder.config.pad_token_id)
         return ids, nn.functional.pad(tokens.attention_mask.bool(), (0, missing))
 
+    def unknown(self, text: str) -> float:
+        """The share of a text's tokens that the vocabulary lacks, 0 to 1. All of them are one token: two texts of nothing else
+        are the same to the model, if they are as long."""
+        ids = self.tokenizer(text, add_special_tokens=False).input_ids
+        # By their numbers: a tokeniser may show an unknown token as the text that it stands for.
+        told = [token for token in self.tokenizer.convert_ids_to_tokens(ids) if token.strip(_WORD)]
+        return told.count(self.tokenizer.unk_token) / max(1, len(told))
+
     def hidden(self, ids: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Token ids [B, L] and mask [B, L] -> T5's hidden states [B, L, T5 width]."""
         return self.encoder(input_ids=ids, attention_mask=real.long()).last_hidden_state
@@ -82,3 +92,25 @@ class T5Conditioner(nn.Module):
         ids, real = (part.to(device) for part in self.tokens([text or "" for text in texts]))
         absent = torch.tensor([not text for text in texts], device=device)
         return self.condition(self.hidden(ids, real), real, absent)
+
+
+class NoText(nn.Module):
+    """In the place of a text encoder, for a model that was trained without descriptions: a condition of no vectors."""
+
+    _nothing: torch.Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("_nothing", torch.zeros(1, 0, dim), persistent=False)
+
+    def unknown(self, text: str) -> float:
+        """The share of a text that is not followed: all of it."""
+        return 1.0 if text else 0.0
+
+    def forward(self, texts: Sequence[str | None]) -> Condition:
+        """One row a text, each of them None or ""."""
+        given = next((text for text in texts if text), None)
+        if given:
+            raise InputError(f"the model was trained without descriptions and cannot follow {given[:40]!r}: pass ''")
+        values = self._nothing.expand(len(texts), -1, -1)
+        return Condition(values, values.new_ones(values.shape[:2], dtype=torch.bool))

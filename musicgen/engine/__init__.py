@@ -1,6 +1,6 @@
-"""The same result, fast: precisions, memory, and one running batch for many listeners."""
+"""Fast inference: lower precisions, memory planning, and continuous batching over interchangeable back ends."""
 
+from musicgen.engine.handle import Cancelled, GenerationHandle, QueueFull
 from musicgen.engine.scheduler import Scheduler
-from musicgen.engine.ticket import Cancelled, QueueFull, Ticket
 
-__all__ = ["Cancelled", "QueueFull", "Scheduler", "Ticket"]
+__all__ = ["Cancelled", "GenerationHandle", "QueueFull", "Scheduler"]

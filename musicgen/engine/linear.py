@@ -1,8 +1,10 @@
-"""Linear layers whose weights are kept in 8 or 4 bits.
+"""Linear layers with int8 or int4 weights.
 
-A step of generation reads every weight once for a row or two: its time is the bytes read. Here stands what the bits mean:
-`forward` unpacks them. The engine multiplies without unpacking, on CUDA (`fused`) and on most CPUs (`packed`, `graph.py`).
-Shapes: x [..., in] -> [..., out]. It knows nothing of the model around it.
+Decoding is memory-bound: a step reads every weight once for a few rows, so its time is proportional to the bytes of the
+weights. These modules define the number formats; `forward` dequantises and is the reference. The back ends multiply the
+packed weights directly.
+
+Shapes: x [..., in] -> [..., out].
 """
 
 from __future__ import annotations
@@ -12,11 +14,15 @@ from torch import nn
 from torch.nn import functional as F
 
 INT4_GROUP = 128
-"""Weights that share a scale and a zero point."""
+"""Weights per quantisation group: they share a scale and a zero point."""
 
 
 class Int8Linear(nn.Module):
-    """One scale for each output, symmetric: w = scale * q, q in [-127, 127]."""
+    """Symmetric int8 weights with one scale per output: w = scale * q, q in [-127, 127].
+
+    Args:
+        linear: The float layer to quantise; its bias is not supported.
+    """
 
     codes: torch.Tensor
     """[out, in] int8."""
@@ -31,20 +37,28 @@ class Int8Linear(nn.Module):
 
     @property
     def weight(self) -> torch.Tensor:
-        """[out, in] float32, unpacked."""
+        """[out, in] float32, dequantised."""
         return self.codes.float() * self.scale.float()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x [..., in] -> [..., out]."""
         return F.linear(x, self.weight.to(x.dtype))
 
 
 class Int4Linear(nn.Module):
-    """A scale and a zero point for each group of 128 weights of an output: w = scale * (q - zero), both in [0, 15]."""
+    """Asymmetric int4 weights in groups of 128 along the input: w = scale * (q - zero), q and zero in [0, 15].
+
+    Args:
+        linear: The float layer to quantise; its bias is not supported.
+
+    Raises:
+        ValueError: If the inputs do not split into an even number of groups.
+    """
 
     codes: torch.Tensor
-    """[out, groups, 64] uint8, two weights a byte, the first in the low bits."""
+    """[out, groups, 64] uint8, two weights per byte, the first in the low nibble."""
     zero: torch.Tensor
-    """[out, groups / 2] uint8, packed alike."""
+    """[out, groups / 2] uint8, packed in the same way."""
     scale: torch.Tensor
     """[out, groups, 1] float32."""
 
@@ -62,20 +76,21 @@ class Int4Linear(nn.Module):
 
     @property
     def weight(self) -> torch.Tensor:
-        """[out, in] float32, unpacked."""
+        """[out, in] float32, dequantised."""
         return (self.scale.float() * (_unpack(self.codes) - _unpack(self.zero)[..., None])).flatten(1)
 
     @property
     def shift(self) -> torch.Tensor:
-        """[out, groups] float32, what a group's zero stands for: w = scale * q - shift."""
+        """[out, groups] float32, the zero points in units of the weights: w = scale * q - shift."""
         return self.scale[..., 0].float() * _unpack(self.zero)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x [..., in] -> [..., out]."""
         return F.linear(x, self.weight.to(x.dtype))
 
 
 def fits_int4(linear: nn.Linear) -> bool:
-    """Whether a layer splits into whole groups, an even number of them."""
+    """Whether a layer's inputs split into an even number of whole int4 groups (zero points are packed in pairs)."""
     return linear.in_features % (2 * INT4_GROUP) == 0
 
 

@@ -1,34 +1,40 @@
-"""How much memory a model takes: weights by precision, keys and values by slots. Stated before anything is allocated."""
+"""Memory planning: bytes of the weights by precision and of the KV cache by slots, known before anything is allocated."""
 
 from __future__ import annotations
 
 import torch
 
-from musicgen.engine import packed
-from musicgen.engine.compiled import supports
+from musicgen.engine.backends import avx512
+from musicgen.engine.backends.openvino.pool import BLOCK_SIZE
+from musicgen.engine.backends.openvino.runtime import has_bfloat16
+from musicgen.engine.cpu_support import is_supported
 from musicgen.engine.linear import INT4_GROUP
-from musicgen.engine.paged import BLOCK
-from musicgen.engine.pool import whole
+from musicgen.engine.slot_pool import round_up
 from musicgen.errors import InputError
 from musicgen.lm import LMConfig
 from musicgen.model import MusicGen
 from musicgen.tokenizer import frames_of
 
-ROWS_OF_A_SLOT = 2
-"""A clip with its null condition. Separate guidance of text and melody takes three rows, no guidance one."""
+ROWS_PER_SLOT = 2
+"""A conditional and a null row. Separate guidance of text and melody takes three rows, no guidance one."""
 MAX_TOKENS = 256
-"""The longest text that a scheduler takes unless told otherwise."""
-_ELEMENT = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 4, "int4": 4}
-"""Bytes of a norm or a table's entry."""
+"""The longest text, in tokens, that a scheduler accepts by default."""
+_ELEMENT_SIZE = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 4, "int4": 4}
+"""Bytes per element of norms and embeddings."""
 
 
 def rows_of(slots: int) -> int:
-    """Rows to allocate. One slot alone can still serve a clip of three rows."""
-    return max(ROWS_OF_A_SLOT * slots, ROWS_OF_A_SLOT + 1)
+    """Returns the number of rows to allocate for a number of slots: at least three, as separate guidance needs."""
+    return max(ROWS_PER_SLOT * slots, ROWS_PER_SLOT + 1)
 
 
 def positions(model: MusicGen, max_tokens: int) -> int:
-    """Positions that a row may reach: the prefix with the longest text, and all steps of a window."""
+    """Returns the most positions that a row can reach: the prefix with the longest text, and all steps of a window.
+
+    Args:
+        model: The loaded model.
+        max_tokens: The longest text, in tokens.
+    """
     prefix = 0 if model.lm.config.cross_attention else max_tokens
     if model.melody is not None:
         prefix += model.melody.length
@@ -36,22 +42,25 @@ def positions(model: MusicGen, max_tokens: int) -> int:
 
 
 def weight_bytes(config: LMConfig, precision: str) -> int:
-    """Of a language model's weights in that precision."""
-    c, element = config, _ELEMENT[precision]
+    """Returns the bytes of a language model's weights in a precision."""
+    c, element = config, _ELEMENT_SIZE[precision]
     layer = [(3 * c.dim, c.dim), (c.dim, c.dim), (c.ffn_dim, c.dim), (c.dim, c.ffn_dim)]
     if c.cross_attention:
         layer += [(c.dim, c.dim), (2 * c.dim, c.dim), (c.dim, c.dim)]
-    linear = c.num_layers * sum(_linear(*shape, precision) for shape in layer)
-    heads = _linear(c.num_codebooks * c.codebook_size, c.dim, "int8" if precision == "int4" else precision)
+    linear = c.num_layers * sum(_linear_bytes(*shape, precision) for shape in layer)
+    heads = _linear_bytes(c.num_codebooks * c.codebook_size, c.dim, "int8" if precision == "int4" else precision)
     norms = (c.num_layers * (3 if c.cross_attention else 2) + 1) * 2 * c.dim
-    tables = c.num_codebooks * (c.codebook_size + 1) * c.dim
-    return linear + heads + (norms + tables) * element
+    embeddings = c.num_codebooks * (c.codebook_size + 1) * c.dim
+    return linear + heads + (norms + embeddings) * element
 
 
 def table_bytes(config: LMConfig, precision: str) -> int:
-    """At most of what the compiled step keeps beside a model's weights: norms in float32; what each group's zero stands for in
-    int4; a copy of the weights in 16 bits in float32, where they lose nothing by it."""
-    if not packed.fits(config, precision):
+    """Returns an upper bound of what the AVX-512 kernels allocate beside a model's weights, in bytes.
+
+    That is the norms in float32; in int4 the shift of each group; in float32 a float16 copy of the weights, which is
+    made only if all of them are exact in float16.
+    """
+    if not avx512.supports(config, precision):
         return 0
     c = config
     layer = [(3 * c.dim, c.dim), (c.dim, c.dim), (c.ffn_dim, c.dim), (c.dim, c.ffn_dim)]
@@ -59,51 +68,77 @@ def table_bytes(config: LMConfig, precision: str) -> int:
     if c.cross_attention:
         layer += [(c.dim, c.dim), (2 * c.dim, c.dim), (c.dim, c.dim)]
         norms = 3
-    kept = 4 * (norms * c.num_layers + 1) * 2 * c.dim
+    size = 4 * (norms * c.num_layers + 1) * 2 * c.dim
     if precision == "int4":
-        kept += 4 * c.num_layers * sum(outputs * whole(inputs // INT4_GROUP, packed.TERMS) for outputs, inputs in layer)
+        shifts = sum(outputs * round_up(inputs // INT4_GROUP, avx512.GROUP_MULTIPLE) for outputs, inputs in layer)
+        size += 4 * c.num_layers * shifts
     if precision == "float32":
-        kept += 2 * (
+        size += 2 * (
             c.num_layers * sum(outputs * inputs for outputs, inputs in layer)
             + c.num_codebooks * c.codebook_size * c.dim
         )
-    return kept
+    return size
 
 
 def cache_bytes(config: LMConfig, precision: str, rows: int, capacity: int, device: torch.device) -> int:
-    """Of the keys and values of `rows` rows, those of the text not included."""
-    head, element = config.dim // config.num_heads, _element(precision, device)
-    if not supports(device):
-        key = value = capacity * head * element
-    elif packed.fits(config, precision):
-        key = value = (packed.exact_bytes if precision == "float32" else packed.head_bytes)(capacity)
+    """Returns the bytes of the KV cache of self-attention.
+
+    Args:
+        config: Shape of the language model.
+        precision: Its precision.
+        rows: Number of rows.
+        capacity: Positions per row, prefix included.
+        device: Where the model runs.
+    """
+    head_dim, element = config.dim // config.num_heads, _kv_element_size(precision, device)
+    if not is_supported(device):
+        key = value = capacity * head_dim * element
+    elif avx512.supports(config, precision):
+        key = value = (avx512.float32_bytes if precision == "float32" else avx512.quantized_bytes)(capacity)
     else:
-        blocks = -(-capacity // BLOCK)
-        key = value = blocks * BLOCK * head * element
+        blocks = -(-capacity // BLOCK_SIZE)
+        key = value = blocks * BLOCK_SIZE * head_dim * element
         if precision in ("int8", "int4"):
-            # 8 bits each, and a scale and a zero point in float32: of a channel's keys in a block, of a position's values.
-            key, value = blocks * (BLOCK + 8) * head, blocks * BLOCK * (head + 8)
+            # OpenVINO's uint8 cache, with a float32 scale and zero point per channel and block of keys, and per
+            # position of values.
+            key, value = blocks * (BLOCK_SIZE + 8) * head_dim, blocks * BLOCK_SIZE * (head_dim + 8)
     return config.num_layers * rows * config.num_heads * (key + value)
 
 
 def cache_bytes_read(config: LMConfig, precision: str, rows: int, positions: int, device: torch.device) -> int:
-    """Of them by a step that attends to so many positions."""
-    if supports(device) and precision in packed.FEW_BITS and packed.fits(config, precision):
-        return 2 * config.num_layers * rows * config.num_heads * packed.bytes_read(positions)
+    """Returns the bytes of the KV cache that one step reads.
+
+    Args:
+        config: Shape of the language model.
+        precision: Its precision.
+        rows: Number of rows.
+        positions: Positions per row that the step attends to.
+        device: Where the model runs.
+    """
+    if is_supported(device) and precision in avx512.QUANTIZED and avx512.supports(config, precision):
+        return 2 * config.num_layers * rows * config.num_heads * avx512.quantized_bytes_read(positions)
     return cache_bytes(config, precision, rows, positions, device)
 
 
 def text_bytes(config: LMConfig, precision: str, rows: int, text_capacity: int, device: torch.device) -> int:
-    """At most of the keys and values of the texts of `rows` rows."""
+    """Returns an upper bound of the bytes of the keys and values of cross-attention.
+
+    Args:
+        config: Shape of the language model.
+        precision: Its precision.
+        rows: Number of rows.
+        text_capacity: Vectors per row of the text condition.
+        device: Where the model runs.
+    """
     if not config.cross_attention:
         return 0
-    # Where the graph is compiled: float32, a clip's own, and once more side by side.
-    element = 2 * 4 if supports(device) else _element(precision, device)
+    # The CPU back ends keep them in float32 twice: for each clip, and side by side for the batch.
+    element = 2 * 4 if is_supported(device) else _kv_element_size(precision, device)
     return 2 * config.num_layers * rows * text_capacity * config.dim * element
 
 
 def free(device: torch.device) -> int:
-    """Bytes that a new allocation could have; where nothing says so, plenty."""
+    """Returns the bytes that can still be allocated on a device; a very large number where the system does not tell."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:
@@ -117,7 +152,11 @@ def free(device: torch.device) -> int:
 
 
 def check(needed: int, slots: int, device: torch.device) -> None:
-    """Refuse more slots than there is memory for."""
+    """Check that the KV cache of `slots` slots, `needed` bytes, fits into free memory.
+
+    Raises:
+        InputError: If it does not; the message says how many slots fit.
+    """
     available = free(device)
     if needed > available:
         raise InputError(
@@ -126,16 +165,18 @@ def check(needed: int, slots: int, device: torch.device) -> None:
         )
 
 
-def _element(precision: str, device: torch.device) -> int:
-    """Bytes of one number of a key or a value, where those are not packed."""
-    return 2 if device.type == "cuda" and precision in ("int8", "int4") else _ELEMENT[precision]
+def _kv_element_size(precision: str, device: torch.device) -> int:
+    """Bytes per element of an unquantised KV cache."""
+    if precision == "bfloat16" and is_supported(device) and not has_bfloat16():
+        return 4
+    return 2 if device.type == "cuda" and precision in ("int8", "int4") else _ELEMENT_SIZE[precision]
 
 
-def _linear(outputs: int, inputs: int, precision: str) -> int:
+def _linear_bytes(outputs: int, inputs: int, precision: str) -> int:
     weights = outputs * inputs
     if precision == "int4" and inputs % (2 * INT4_GROUP) == 0:
         groups = outputs * inputs // INT4_GROUP
         return weights // 2 + groups // 2 + 4 * groups
     if precision in ("int8", "int4"):
         return weights + 4 * outputs
-    return weights * _ELEMENT[precision]
+    return weights * _ELEMENT_SIZE[precision]

@@ -1,9 +1,10 @@
-"""Many listeners, one model: requests join and leave a running batch at any step (continuous batching).
+"""Continuous batching: concurrent requests share one running batch, which they enter and leave at any step.
 
-    submit --conditions (caller's thread)--> queue --prefill--> batch: a step for all --codes--> decoder thread --> Ticket
+    submit --conditions, in the caller's thread--> queue --prefill--> slot pool (one step for all clips)
+           --codes--> decoder thread --audio chunks--> GenerationHandle
 
-A clip's codes come from its own seed and its own rows: who else is in the batch changes the rounding of the logits, nothing
-else. Every clip in the batch advances by one step each turn; the queue is served in the order of arrival.
+The codes of a clip are drawn from its own random stream and its own logits: other clips in the batch change at most the
+rounding of its logits. Every clip in the batch advances by one step at a time; the queue is first-come, first-served.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ import torch
 
 from musicgen.conditioners.text import T5Conditioner
 from musicgen.engine import memory
-from musicgen.engine.pool import Seat
+from musicgen.engine.handle import Cancelled, GenerationHandle, OutputChannel, QueueFull
 from musicgen.engine.precision import precision_of
-from musicgen.engine.runner import Engine
-from musicgen.engine.ticket import Cancelled, Outcome, QueueFull, Ticket
+from musicgen.engine.selection import Engine
+from musicgen.engine.slot_pool import Slot
 from musicgen.errors import InputError, MusicGenError
 from musicgen.generate import Guided, WindowRun
-from musicgen.model import GenerationPlan, MusicGen
+from musicgen.model import GenerationPlan, MusicGen, Options
 from musicgen.options import GenerationOptions
 from musicgen.sampling import sample
 from musicgen.streaming import StreamDecoder
@@ -41,43 +42,61 @@ from musicgen.tokenizer import frames_of
 log = logging.getLogger(__name__)
 
 _SMOOTHING = 0.9
-"""Of the measured time of a step."""
-_POLL = 0.1
-"""Seconds between two looks at the progress in `stream`."""
+"""Weight of the past in the moving average of the duration of a step."""
+_POLL_SECONDS = 0.1
+"""Interval at which `stream` looks for progress."""
 
 
 @dataclass(eq=False)
-class Job:
-    """A request on the scheduler's side. `made`: frames that have codes; `sent`: those that went to the decoder."""
+class GenerationState:
+    """The scheduler's side of one generation.
+
+    Attributes:
+        piece: The checked request, and its codes so far.
+        guidance: The rows of the current window.
+        output: The channel to the caller.
+        decoder: Turns codes into audio chunks.
+        chunk: Frames per chunk.
+        window: Index of the current window.
+        frames_done: Frames whose codes are complete.
+        frames_sent: Frames that were sent to the decoder.
+        position: Frame at which the next codes of the current window are written.
+        run: The codes of the current window.
+        slot: The place in the batch, once prefilled.
+        next_input: Input of the next step, [1, K, 1].
+    """
 
     piece: GenerationPlan
     guidance: Guided
-    """Of the current window."""
-    outcome: Outcome
+    output: OutputChannel
     decoder: StreamDecoder
     chunk: int
     window: int = 0
-    made: int = 0
-    sent: int = 0
+    frames_done: int = 0
+    frames_sent: int = 0
     position: int = 0
-    """Where the current window's next frames go."""
     run: WindowRun | None = None
-    seat: Seat | None = None
-    entering: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
-    """What the next step reads, [1, K, 1]."""
+    slot: Slot | None = None
+    next_input: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
 
     @property
-    def left(self) -> int:
-        """Steps still to make."""
-        return self.outcome.total - self.outcome.done
+    def steps_left(self) -> int:
+        """Number of steps that remain."""
+        return self.output.total - self.output.done
 
 
 class Scheduler:
-    """One for each loaded model. Thread-safe; `close` it, or use it in a `with` block.
+    """Serves concurrent requests with one loaded model. Thread-safe; `close` it, or use it in a `with` block.
 
-    slots: clips that are made at once (their memory is allocated here); queue: requests that may wait; chunk: seconds of
-    sound in a part; max_tokens: longest text, the model's fixed length at least. Raises InputError for more slots than there
-    is memory.
+    Args:
+        model: The loaded model.
+        slots: Number of clips that are generated at the same time; their KV cache is allocated here.
+        queue: Number of requests that may wait.
+        chunk: Seconds of audio per chunk.
+        max_tokens: Longest text in tokens; at least the fixed length of the model's text conditioner, if it has one.
+
+    Raises:
+        InputError: For an argument out of range, or if there is not enough memory for the slots.
     """
 
     def __init__(
@@ -98,8 +117,8 @@ class Scheduler:
             max_tokens = max(max_tokens, model.text.length)
         self.model, self.slots, self.queue_length, self.max_tokens = model, slots, queue, max_tokens
         self._chunk = frames_of(model.tokenizer, chunk)
-        self._room = memory.rows_of(slots), memory.positions(model, max_tokens)
-        rows, capacity = self._room
+        self._pool_shape = memory.rows_of(slots), memory.positions(model, max_tokens)
+        rows, capacity = self._pool_shape
         shape = (model.lm.config, precision_of(model.lm), rows)
         needed = memory.cache_bytes(*shape, capacity, model.device)
         needed += memory.text_bytes(*shape, max_tokens, model.device)
@@ -108,12 +127,12 @@ class Scheduler:
         self._start()
 
     def _start(self) -> None:
-        """Memory, threads, and nothing to do."""
+        """Allocate the pool and start the threads."""
         engine = self.model.engine if isinstance(self.model.engine, Engine) else Engine(self.model.lm)
-        self._pool = engine.pool(*self._room, self.max_tokens)
+        self._pool = engine.pool(*self._pool_shape, self.max_tokens)
         self._process = os.getpid()
-        self._waiting: deque[Job] = deque()
-        self._active: list[Job] = []
+        self._waiting: deque[GenerationState] = deque()
+        self._active: list[GenerationState] = []
         self._changed = threading.Condition()
         self._step_seconds: float | None = None
         self._decoding = ThreadPoolExecutor(1, thread_name_prefix="decoder")
@@ -122,17 +141,17 @@ class Scheduler:
 
     @property
     def bytes(self) -> int:
-        """Of the preallocated keys and values."""
+        """Size of the preallocated KV cache."""
         return self._pool.bytes
 
     @property
     def active(self) -> int:
-        """Clips being made."""
+        """Number of clips being generated."""
         return len(self._active)
 
     @property
     def waiting(self) -> int:
-        """Clips in the queue."""
+        """Number of requests in the queue."""
         return len(self._waiting)
 
     def submit(
@@ -143,31 +162,49 @@ class Scheduler:
         seed: int | None = None,
         melody: Any = None,
         continue_from: Any = None,
-        options: GenerationOptions | None = None,
-        separate: bool = True,
-    ) -> Ticket:
-        """A clip; arguments as for `MusicGen.generate`, which are checked here, in the caller's thread.
+        options: Options = None,
+        separate: bool | None = None,
+    ) -> GenerationHandle:
+        """Queue a request. The arguments are those of `MusicGen.generate` for one clip; they are checked, and the
+        conditions computed, in the caller's thread.
 
-        Raises InputError for anything that cannot be generated, QueueFull at once if there is no place.
+        Args:
+            prompt: Description; None or "" generates without text.
+            duration: Seconds of the result, given audio included.
+            seed: Seed of the clip's random stream; None draws one.
+            melody: A file, an `Audio`, or chroma frames.
+            continue_from: Audio that the clip starts with.
+            options: Sampling and guidance.
+            separate: Remove drums and bass from the melody.
+
+        Returns:
+            The handle of the generation.
+
+        Raises:
+            InputError: For anything that cannot be generated.
+            QueueFull: If the queue is full; immediately, without waiting.
+            MusicGenError: If the scheduler is closed.
         """
-        if self._process != os.getpid():  # a fork has no threads: Spaces with a lent GPU fork for each request
+        if self._process != os.getpid():  # a fork has no threads: Spaces on ZeroGPU fork for each request
             self._start()
-        self._refuse_if_full()  # before the work of the conditions
-        piece = self.model.plan_generation([prompt], duration, seed, melody, continue_from, options, separate)
-        tokens = max(piece.text.mask.shape[1], piece.null_text.mask.shape[1])
+        self._check_queue()  # before the conditions are computed
+        plan = self.model.plan_generation([prompt], duration, seed, melody, continue_from, options, separate)
+        tokens = max(plan.text.mask.shape[1], plan.null_text.mask.shape[1])
         if tokens > self.max_tokens:
             raise InputError(
-                f"the description has {tokens} tokens: at most {self.max_tokens} are taken here, shorten it"
+                f"the description has {tokens} tokens: at most {self.max_tokens} are accepted here, shorten it"
             )
-        guidance = self.model.guidance(piece, piece.windows[0])
-        outcome = Outcome(self.model.num_steps(piece))
-        job = Job(piece, guidance, outcome, StreamDecoder(self.model.tokenizer), self._chunk, made=piece.known)
+        guidance = self.model.guidance(plan, plan.windows[0])
+        output = OutputChannel(self.model.num_steps(plan))
+        state = GenerationState(
+            plan, guidance, output, StreamDecoder(self.model.tokenizer), self._chunk, frames_done=plan.known
+        )
         with self._changed:
-            self._refuse_if_full()
-            self._waiting.append(job)
+            self._check_queue()
+            self._waiting.append(state)
             self._changed.notify_all()
-        held = weakref.ref(job)
-        return Ticket(outcome, lambda: self._place(held()))
+        reference = weakref.ref(state)
+        return GenerationHandle(output, lambda: self._queue_position(reference()))
 
     def stream(
         self,
@@ -177,17 +214,28 @@ class Scheduler:
         progress: Callable[[int, int], None] | None = None,
         **arguments: Any,
     ) -> Iterator[torch.Tensor]:
-        """As `MusicGen.stream`, beside all others: parts [C, n]. `progress(done, total)` is called in the caller's thread; an
-        exception that it raises, or leaving the iterator, ends the clip."""
-        ticket = self.submit(prompt, duration, **arguments)
-        return self._follow(ticket, progress)
+        """Queue a request and iterate over its audio, as `MusicGen.stream` does for a single caller.
+
+        Args:
+            prompt: Description; None or "" generates without text. duration: Seconds of the result. progress: Called in
+            the caller's thread with (steps done, total steps); an exception that it raises cancels the clip.
+            **arguments: The other arguments of `submit`.
+
+        Returns:
+            An iterator over float32 chunks [C, samples]; closing it cancels the clip.
+
+        Raises:
+            InputError, QueueFull, MusicGenError: As `submit`.
+        """
+        handle = self.submit(prompt, duration, **arguments)
+        return self._follow(handle, progress)
 
     def close(self) -> None:
-        """End all work and free the memory."""
+        """Cancel all requests, stop the threads and free the KV cache."""
         with self._changed:
             self._open = False
-            for job in (*self._waiting, *self._active):
-                job.outcome.cancelled.set()
+            for state in (*self._waiting, *self._active):
+                state.output.cancelled.set()
             self._changed.notify_all()
         self._thread.join()
         self._decoding.shutdown()
@@ -201,29 +249,29 @@ class Scheduler:
     ) -> None:
         self.close()
 
-    def _follow(self, ticket: Ticket, progress: Callable[[int, int], None] | None) -> Iterator[torch.Tensor]:
-        told = 0
+    def _follow(self, handle: GenerationHandle, progress: Callable[[int, int], None] | None) -> Iterator[torch.Tensor]:
+        reported = 0
         try:
             while True:
                 try:
-                    wave = ticket.part(timeout=None if progress is None else _POLL)
+                    wave = handle.next_chunk(timeout=None if progress is None else _POLL_SECONDS)
                     if wave is not None:
                         yield wave
                     ended = wave is None
                 except Empty:
                     ended = False
-                done, total = ticket.progress
-                if progress is not None and done != told:
+                done, total = handle.progress
+                if progress is not None and done != reported:
                     progress(done, total)
-                    told = done
+                    reported = done
                 if ended:
                     return
         finally:
-            ticket.cancel()
+            handle.cancel()
 
-    # Waiting.
+    # The queue.
 
-    def _refuse_if_full(self) -> None:
+    def _check_queue(self) -> None:
         with self._changed:
             if not self._open:
                 raise MusicGenError("the scheduler is closed: it takes no more requests")
@@ -234,171 +282,180 @@ class Scheduler:
         return max(0, self.slots - len(self._active))
 
     def _expected_wait(self) -> float | None:
-        """Seconds until a request at the queue's end would begin: each takes the slot that is free first."""
+        """Seconds until a new request would start, if each waiting request takes the slot that becomes free first."""
         if self._step_seconds is None:
             return None
-        ends = [float(job.left) for job in self._active] + [0.0] * self._free_slots()
+        ends = [float(state.steps_left) for state in self._active] + [0.0] * self._free_slots()
         heapq.heapify(ends)
-        for job in self._waiting:
-            heapq.heapreplace(ends, ends[0] + job.left)
+        for state in self._waiting:
+            heapq.heapreplace(ends, ends[0] + state.steps_left)
         return ends[0] * self._step_seconds
 
-    def _place(self, job: Job | None) -> int:
+    def _queue_position(self, state: GenerationState | None) -> int:
         with self._changed:
-            return next((number for number, one in enumerate(self._waiting, 1) if one is job), 0)
+            return next((number for number, one in enumerate(self._waiting, 1) if one is state), 0)
 
     # The scheduler's thread.
 
     def _serve(self) -> None:
         while self._wait():
-            for job in [job for job in self._active if job.outcome.cancelled.is_set()]:
-                self._drop(job, Cancelled("cancelled"))
+            for state in [state for state in self._active if state.output.cancelled.is_set()]:
+                self._abort(state, Cancelled("cancelled"))
             self._admit()
             try:
                 self._step()
             except Exception as error:
-                # Nothing says whose fault it was: the clip that joined last ends, the others make the step again.
+                # The failure cannot be attributed to a clip: the one admitted last is aborted, the others repeat the step.
                 if not isinstance(error, MusicGenError):
                     log.exception("a step of %d clips failed", len(self._active))
                 if self._active:
-                    self._drop(self._active[-1], error)
-        for job in (*self._active, *self._waiting):
-            self._drop(job, Cancelled("the scheduler was closed"))
+                    self._abort(self._active[-1], error)
+        for state in (*self._active, *self._waiting):
+            self._abort(state, Cancelled("the scheduler was closed"))
         self._waiting.clear()
 
     def _wait(self) -> bool:
-        """Until there is something to do; False when all is over."""
+        """Wait for work. Returns False once the scheduler is closed."""
         with self._changed:
-            for job in [job for job in self._waiting if job.outcome.cancelled.is_set()]:
-                self._waiting.remove(job)
-                job.outcome.end(Cancelled("cancelled before it began"))
+            for state in [state for state in self._waiting if state.output.cancelled.is_set()]:
+                self._waiting.remove(state)
+                state.output.close(Cancelled("cancelled before it began"))
             self._changed.wait_for(lambda: self._waiting or self._active or not self._open)
             return self._open
 
     def _admit(self) -> None:
+        """Prefill waiting requests while there are free slots and rows."""
         while True:
             with self._changed:
                 if not self._waiting or len(self._active) >= self.slots:
                     return
                 if self._pool.used + self._waiting[0].guidance.groups > self._pool.rows:
                     return
-                job = self._waiting.popleft()
-                self._active.append(job)
-            if job.outcome.cancelled.is_set():
-                self._drop(job, Cancelled("cancelled before it began"))
+                state = self._waiting.popleft()
+                self._active.append(state)
+            if state.output.cancelled.is_set():
+                self._abort(state, Cancelled("cancelled before it began"))
                 continue
-            self._alone(job, self._open_window)
+            self._isolated(state, self._open_window)
 
-    def _alone(self, job: Job, work: Callable[..., None], *arguments: Any) -> None:
-        """Work for one clip: what goes wrong ends that clip alone."""
+    def _isolated(self, state: GenerationState, work: Callable[..., None], *arguments: Any) -> None:
+        """Run work of one clip; a failure aborts that clip alone."""
         try:
-            work(job, *arguments)
+            work(state, *arguments)
         except Exception as error:
             if not isinstance(error, MusicGenError):
                 log.exception("a clip failed")
-            self._drop(job, error)
+            self._abort(state, error)
 
     @torch.no_grad()
-    def _open_window(self, job: Job) -> None:
-        """The first step of the clip's next window, made alone; its cache joins the others'."""
-        model, window = self.model, job.piece.windows[job.window]
-        if job.window:
-            job.guidance = model.guidance(job.piece, window)
-        guidance = job.guidance
-        job.position = window.start + window.known
-        prompt = job.piece.codes[:, :, window.start : job.position].cpu()
+    def _open_window(self, state: GenerationState) -> None:
+        """Prefill the clip's next window, which takes its first step and enters the batch."""
+        model, window = self.model, state.piece.windows[state.window]
+        if state.window:
+            state.guidance = model.guidance(state.piece, window)
+        guidance = state.guidance
+        state.position = window.start + window.known
+        prompt = state.piece.codes[:, :, window.start : state.position].cpu()
         run = WindowRun(
-            model.pattern, window.length, job.piece.streams, model.lm.config.special_token, torch.device("cpu"), prompt
+            model.pattern,
+            window.length,
+            state.piece.streams,
+            model.lm.config.special_token,
+            torch.device("cpu"),
+            prompt,
         )
         inputs = run.inputs().repeat(guidance.groups, 1, 1).to(model.device)
-        job.run = run
-        job.seat, logits = self._pool.join(inputs, guidance.conditions)
-        mixed = guidance.mix(logits, job.piece.options)
-        self._advance(job, sample(mixed, job.piece.options, run.uniforms()).cpu())
+        state.run = run
+        state.slot, logits = self._pool.admit(inputs, guidance.conditions)
+        mixed = guidance.mix(logits, state.piece.options)
+        self._advance(state, sample(mixed, state.piece.options, run.uniforms()).cpu())
 
     @torch.no_grad()
     def _step(self) -> None:
-        jobs = [job for job in self._active if job.seat is not None]
-        if not jobs:
+        """One step of all clips in the batch."""
+        states = [state for state in self._active if state.slot is not None]
+        if not states:
             return
         start = time.monotonic()
-        sequence = torch.empty(self._pool.used, *jobs[0].entering.shape[1:], dtype=torch.int64)
-        for job in jobs:
-            assert job.seat is not None
-            sequence[job.seat.rows] = job.entering
+        sequence = torch.empty(self._pool.used, *states[0].next_input.shape[1:], dtype=torch.int64)
+        for state in states:
+            assert state.slot is not None
+            sequence[state.slot.rows] = state.next_input
         logits = self._pool.step(sequence.to(self.model.device))
-        # Clips with the same options are guided and drawn together.
-        alike: dict[tuple[GenerationOptions, int], list[Job]] = {}
-        for job in jobs:
-            alike.setdefault((job.piece.options, job.guidance.groups), []).append(job)
-        drawn: list[tuple[Job, torch.Tensor]] = []
-        for (options, groups), those in alike.items():
-            rows = [job.seat.rows[group] for group in range(groups) for job in those if job.seat is not None]
-            mixed = those[0].guidance.mix(logits[rows], options)
-            uniforms = torch.cat([job.run.uniforms() for job in those if job.run is not None])
-            drawn += zip(those, sample(mixed, options, uniforms).cpu().split(1), strict=True)
-        # Only now, when all has gone well, is the step one of the past; and rows move only when all are read.
+        # Clips with the same options share guidance and sampling.
+        by_options: dict[tuple[GenerationOptions, int], list[GenerationState]] = {}
+        for state in states:
+            by_options.setdefault((state.piece.options, state.guidance.groups), []).append(state)
+        drawn: list[tuple[GenerationState, torch.Tensor]] = []
+        for (options, groups), same in by_options.items():
+            rows = [state.slot.rows[group] for group in range(groups) for state in same if state.slot is not None]
+            mixed = same[0].guidance.mix(logits[rows], options)
+            uniforms = torch.cat([state.run.uniforms() for state in same if state.run is not None])
+            drawn += zip(same, sample(mixed, options, uniforms).cpu().split(1), strict=True)
+        # The step is committed only now, when nothing can fail any more; clips are released only after all rows have been read.
         self._pool.advance()
-        for job, codes in drawn:
-            self._alone(job, self._advance, codes)
+        for state, codes in drawn:
+            self._isolated(state, self._advance, codes)
         passed = time.monotonic() - start
         known = self._step_seconds
         self._step_seconds = passed if known is None else _SMOOTHING * known + (1 - _SMOOTHING) * passed
 
-    def _advance(self, job: Job, drawn: torch.Tensor) -> None:
-        """What was drawn for a clip, [1, K]: write it, send whole chunks to the decoder, go on."""
-        run = job.run
+    def _advance(self, state: GenerationState, drawn: torch.Tensor) -> None:
+        """Store a clip's sampled codes [1, K], send complete chunks to the decoder, and prepare the next step."""
+        run = state.run
         assert run is not None
         codes = run.advance(drawn).codes
         count = codes.shape[2]
-        job.piece.codes[:, :, job.position : job.position + count] = codes.to(job.piece.codes.device)
-        job.position += count
-        job.made += count
-        job.outcome.done += 1
-        total = job.piece.codes.shape[2]
-        last = run.finished and job.window + 1 == len(job.piece.windows)
-        # The decoder holds `delay` frames back: the first part waits for them, so that it is a whole chunk too.
-        held = job.decoder.delay if job.sent == 0 else 0
-        if last or job.made - job.sent >= job.chunk + held:
-            self._decoding.submit(self._decode, job, job.sent, job.made, job.made == total)
-            job.sent = job.made
+        state.piece.codes[:, :, state.position : state.position + count] = codes.to(state.piece.codes.device)
+        state.position += count
+        state.frames_done += count
+        state.output.done += 1
+        total = state.piece.codes.shape[2]
+        last = run.finished and state.window + 1 == len(state.piece.windows)
+        # The decoder has a latency of `delay` frames: the first chunk waits for them too, so that it has the full length.
+        latency = state.decoder.delay if state.frames_sent == 0 else 0
+        if last or state.frames_done - state.frames_sent >= state.chunk + latency:
+            self._decoding.submit(self._decode, state, state.frames_sent, state.frames_done, state.frames_done == total)
+            state.frames_sent = state.frames_done
         if not run.finished:
-            job.entering = run.inputs()
+            state.next_input = run.inputs()
             return
-        self._free(job)
+        self._release(state)
         if last:
             with self._changed:
-                self._active.remove(job)
+                self._active.remove(state)
         else:
-            job.window += 1
-            self._open_window(job)
+            state.window += 1
+            self._open_window(state)
 
-    def _free(self, job: Job) -> None:
-        if job.seat is not None:
-            self._pool.leave(job.seat)
-            job.seat = None
+    def _release(self, state: GenerationState) -> None:
+        if state.slot is not None:
+            self._pool.release(state.slot)
+            state.slot = None
 
-    def _drop(self, job: Job, error: Exception) -> None:
-        self._free(job)
+    def _abort(self, state: GenerationState, error: Exception) -> None:
+        """Take a clip out of the batch and close its channel with an error."""
+        self._release(state)
         with self._changed:
-            if job in self._active:
-                self._active.remove(job)
-        # Behind the parts that are being decoded.
-        self._decoding.submit(job.outcome.end, error)
+            if state in self._active:
+                self._active.remove(state)
+        # In the decoder's thread, after the chunks that are still being decoded.
+        self._decoding.submit(state.output.close, error)
 
     # The decoder's thread.
 
     @torch.no_grad()
-    def _decode(self, job: Job, start: int, end: int, last: bool) -> None:
-        if job.outcome.ended:
+    def _decode(self, state: GenerationState, start: int, end: int, last: bool) -> None:
+        """Decode frames `start` to `end` of a clip and send the audio to the caller."""
+        if state.output.closed:
             return
         try:
-            wave = job.decoder.push(job.piece.codes[:, :, start:end].clone(), last=last)
+            wave = state.decoder.push(state.piece.codes[:, :, start:end].clone(), last=last)
             if wave.shape[2]:
-                job.outcome.put(wave[0].float().cpu())
+                state.output.put(wave[0].float().cpu())
             if last:
-                job.outcome.end()
+                state.output.close()
         except Exception as error:
-            log.exception("a part could not be decoded")
-            job.outcome.cancelled.set()
-            job.outcome.end(error)
+            log.exception("a chunk could not be decoded")
+            state.output.cancelled.set()
+            state.output.close(error)

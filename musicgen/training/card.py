@@ -23,7 +23,8 @@ from typing import Any
 import yaml
 
 import musicgen
-from musicgen.errors import InputError, MusicGenError
+from musicgen import commandline
+from musicgen.errors import InputError
 from musicgen.training.lm.checkpointing import latest_recipe
 from musicgen.training.lm.shards import Index, read_index
 from musicgen.training.quality import table, thresholds_table
@@ -70,7 +71,7 @@ def _card(
     text: str,
 ) -> str:
     run, history = parts[-1]
-    model = musicgen.load(run / "model", "cpu")
+    model = musicgen.load(run / "model", "cpu", "float32")
     last = history["validations"][-1]
     size = sum(file.stat().st_size for file in (run / "model").iterdir()) / 1e6
     weights = sum(parameter.numel() for parameter in model.lm.parameters()) / 1e6
@@ -197,7 +198,8 @@ def _plot(histories: Sequence[dict[str, Any]], path: Path) -> None:
     pyplot.close(figure)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@commandline.entry()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m musicgen.training.card", description=__doc__)
     parser.add_argument("run", type=Path, help="the folder of a finished run")
     parser.add_argument("output", type=Path, help="the new folder; its name is the model's")
@@ -205,12 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--text", type=Path, help="Markdown that opens the card")
     parser.add_argument("--tokens", default="", help="the tokens' folder, if not the recipe's")
     options = parser.parse_args(arguments)
-    try:
-        write(options.run, options.output, options.quality, options.text, options.tokens)
-    except MusicGenError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    write(options.run, options.output, options.quality, options.text, options.tokens)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,16 @@ It reads no audio.
 from __future__ import annotations
 
 import json
+import logging
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from musicgen.decoding import EXTENSIONS
 from musicgen.errors import InputError
 
-EXTENSIONS = (".wav", ".flac", ".mp3", ".ogg")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,19 @@ class Entry:
 
 
 def read(path: Path) -> list[Entry]:
-    """The audio of a folder (with its subfolders), or what a manifest lists, in a fixed order. Files may be missing."""
+    """The audio of a folder (with its subfolders), or what a manifest lists, in a fixed order. Files may be missing; what a
+    folder holds besides audio and its sidecars is counted in the log."""
     if path.is_dir():
-        found = [Entry(file, {}) for file in sorted(path.rglob("*")) if file.suffix.lower() in EXTENSIONS]
+        files = [file for file in sorted(path.rglob("*")) if file.is_file() and not file.name.startswith(".")]
+        found = [Entry(file, {}) for file in files if file.suffix.lower() in EXTENSIONS]
         if not found:
             raise InputError(f"{path}: no audio in this folder ({', '.join(EXTENSIONS)})")
+        others = Counter(
+            file.suffix.lower() or file.name for file in files if file.suffix.lower() not in (*EXTENSIONS, ".json")
+        )
+        if others:
+            named = ", ".join(f"{count} {name}" for name, count in others.most_common(10))
+            logger.warning("%s: %d files are no audio by their names, and not used: %s", path, others.total(), named)
         return found
     try:
         lines = path.read_text().splitlines()

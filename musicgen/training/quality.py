@@ -28,10 +28,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from musicgen import audio, chroma
+from musicgen import audio, chroma, commandline
 from musicgen.audio import Audio
 from musicgen.checkpoint import load
-from musicgen.errors import InputError, MusicGenError
+from musicgen.errors import InputError
 from musicgen.model import MusicGen
 from musicgen.options import GenerationOptions
 from musicgen.training.corpus import INSTRUMENTS, Composition, compose, describe, render
@@ -269,7 +269,8 @@ def thresholds_table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@commandline.entry()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m musicgen.training.quality", description=__doc__)
     parser.add_argument("model", help="embedded name, hub name or folder")
     parser.add_argument("--count", type=int, default=100, help="held-out compositions (default 100)")
@@ -284,17 +285,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path, help="write every figure here")
     options = parser.parse_args(arguments)
-    try:
-        model = load(options.model, options.device)
-        results = measure(model, options.count, options.tagger, options.workers, options.features, options.guidance)
-        if options.json:
-            audio.write_bytes(options.json, (json.dumps(results, indent=1) + "\n").encode())
-    except MusicGenError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    model = load(options.model, options.device, "float32")
+    results = measure(model, options.count, options.tagger, options.workers, options.features, options.guidance)
+    if options.json:
+        audio.write_bytes(options.json, (json.dumps(results, indent=1) + "\n").encode())
     print(table(results))
     print(f"\n{thresholds_table(results)}")
-    return 0
 
 
 def _generated(
@@ -327,7 +323,7 @@ _worker: list[MusicGen] = []
 
 def _start_worker(name: str) -> None:
     torch.set_num_threads(1)
-    _worker.append(load(name, "cpu"))
+    _worker.append(load(name, "cpu", "float32"))
 
 
 def _tagged(seed: int) -> tuple[str, str, np.ndarray]:

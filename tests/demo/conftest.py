@@ -1,7 +1,6 @@
 """The page, served for real with the embedded models, and tiny random ones under published names."""
 
 import contextlib
-import shutil
 import socket
 from pathlib import Path
 
@@ -11,24 +10,12 @@ from gradio_client import Client
 from demo import ui
 from demo.configuration import Configuration
 from demo.service import Service
-from tests import standins
+from tests import machine, standins
 
 SMALL, MELODY = "facebook/musicgen-small", "facebook/musicgen-melody"
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=user-gesture-required",
-    "--use-fake-ui-for-media-stream",
-    "--use-fake-device-for-media-stream",
-]
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def published(hub_cache: Path, audiocraft_folder, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tiny random models under two published names, as if fetched."""
     small = tmp_path_factory.mktemp("published")
@@ -37,13 +24,17 @@ def published(hub_cache: Path, audiocraft_folder, tmp_path_factory: pytest.TempP
     standins.publish(hub_cache, MELODY, audiocraft_folder("melody"))
 
 
+def free_port() -> int:
+    """One that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 @contextlib.contextmanager
 def serving(service: Service):
     """The address of a page for this service."""
-    page = ui.build(service)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    page, port = ui.build(service), free_port()
     ui.launch(page, service, server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True)
     try:
         yield f"http://127.0.0.1:{port}/"
@@ -71,12 +62,6 @@ def client(address: str) -> Client:
 
 @pytest.fixture(scope="module")
 def browser():
-    """Debian's Chromium. Not for the session: while Playwright runs, the thread has an event loop that others trip over."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("Chromium is not installed (Debian: apt install chromium)")
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=CHROMIUM_FLAGS)
+    """Not for the session: while Playwright runs, the thread has an event loop that others trip over."""
+    with machine.chromium("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream") as chromium:
         yield chromium
-        chromium.close()

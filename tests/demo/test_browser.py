@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from demo import stored
+from demo.models import Shelf
 from demo.request import Request
 from demo.service import Service
 from musicgen import audio
@@ -149,7 +150,7 @@ def test_a_stranger_gets_music_with_two_clicks(page) -> None:
         file = Path(download.value.path())
         assert file.read_bytes().startswith(head)
         assert download.value.suggested_filename == f"musicgen.{name}"
-        assert stored.of_file(file, "")[0].prompt.startswith("90s rock song")
+        assert stored.of_file(file, "", Shelf())[0].prompt.startswith("90s rock song")
 
 
 def test_a_melody_is_edited_and_followed(page, music: Service) -> None:
@@ -173,13 +174,13 @@ def test_a_melody_is_edited_and_followed(page, music: Service) -> None:
     page.click("#melody-editor [data-do=trim]")
     status = generate(page, "piano", 4.0)
     assert "Done" in status
-    request, needed = stored.of_file(newest(music), "")
+    request, needed = stored.of_file(newest(music), "", Shelf())
     assert list(request.frames) == expected[:16]
     assert needed == []
     assert "of the melody's pitch classes" in page.locator("#pictures").inner_text()
     page.click("#melody-editor [data-do=undo]")
     generate(page, "piano", 1.0)
-    assert list(stored.of_file(newest(music), "")[0].frames) == expected
+    assert list(stored.of_file(newest(music), "", Shelf())[0].frames) == expected
 
 
 def test_a_hummed_melody(page, music: Service) -> None:
@@ -191,7 +192,7 @@ def test_a_hummed_melody(page, music: Service) -> None:
     page.click("#melody-file .stop-button")
     page.locator("#melody-editor canvas").wait_for()
     assert "Done" in generate(page, "flute", 1.0)
-    assert stored.of_file(newest(music), "")[0].frames
+    assert stored.of_file(newest(music), "", Shelf())[0].frames
 
 
 def test_history_compare_melody_and_continuation(page, music: Service) -> None:
@@ -219,7 +220,7 @@ def test_history_compare_melody_and_continuation(page, music: Service) -> None:
     page.click("#go")
     said(page, "Step", "Writing")
     assert "4.00 s" in said(page, "Done")
-    _, needed = stored.of_file(newest(music), "")
+    _, needed = stored.of_file(newest(music), "", Shelf())
     assert needed == ["musicgen.flac"]
     page.click("#as-melody")
     open_part(page, "Melody: hum or upload")
@@ -242,7 +243,7 @@ def test_variations_are_there_to_choose_from(page) -> None:
     until(page, lambda: page.locator("#get-mp3").is_enabled())
     with page.expect_download() as download:
         page.click("#get-mp3")
-    assert stored.of_file(Path(download.value.path()), "")[0].seed == 7
+    assert stored.of_file(Path(download.value.path()), "", Shelf())[0].seed == 7
 
 
 def test_the_place_in_the_queue_is_shown(page, music: Service) -> None:

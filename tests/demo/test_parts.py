@@ -1,13 +1,10 @@
 """The parts that need no server: requests, links, the line, engines, files, pictures, melodies, pieces."""
 
 import base64
-import contextvars
 import dataclasses
 import gc
-import inspect
-import multiprocessing
 import os
-import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,13 +12,11 @@ import time
 import weakref
 import zlib
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-import musicgen
 from demo import configuration, making, melody, pictures, stored
 from demo.configuration import Configuration, Limits
 from demo.engines import Engines
@@ -32,13 +27,15 @@ from demo.models import Shelf
 from demo.request import Request, Section, clean, format_timeline, parse_timeline
 from demo.service import Service
 from demo.ui import melody_editor
-from musicgen import audio, chroma
+from musicgen import audio, catalog, chroma
 from musicgen.audio import Audio
 from musicgen.engine import Scheduler
 from musicgen.errors import InputError
 from musicgen.options import GenerationOptions
+from musicgen.settings import Settings
 from tests import standins
 from tests.conftest import GOLDEN
+from tests.encoding import encode
 
 TUNE = GOLDEN / "chroma" / "melody_a.wav"
 
@@ -106,10 +103,52 @@ def test_a_link_that_is_no_link_is_refused() -> None:
 
 def test_a_file_brings_the_settings_back(tmp_path: Path) -> None:
     audio.write(tmp_path / "clip.ogg", Audio(torch.zeros(1, 32_000), 32_000), stored.comment(REQUEST, 4))
-    assert stored.of_file(tmp_path / "clip.ogg", "clip.ogg") == (REQUEST, [])
+    # Without a recording there is nothing to separate.
+    expected = dataclasses.replace(REQUEST, separate=None)
+    assert stored.of_file(tmp_path / "clip.ogg", "clip.ogg", Shelf()) == (expected, [])
     audio.write(tmp_path / "other.wav", Audio(torch.zeros(1, 32_000), 32_000), "a comment")
     with pytest.raises(InputError, match=r"my\.wav: holds no settings"):
-        stored.of_file(tmp_path / "other.wav", "my.wav")
+        stored.of_file(tmp_path / "other.wav", "my.wav", Shelf())
+
+
+def test_a_folder_is_not_taken_for_a_model_of_its_name(tmp_path: Path) -> None:
+    """An operator's model called mini-melody is not the embedded one, nor the other way round."""
+    own = Path(shutil.copytree(catalog.PRETRAINED / "mini", tmp_path / "own" / "mini"))
+    shelf = Shelf(own.parent)
+    cases = [("mini", False, True), ("mini", True, False), ("own/mini", True, True), ("own/mini", False, False)]
+    for model, own_model, fits in cases:
+        request = dataclasses.replace(REQUEST, model=model)
+        clip = tmp_path / "clip.wav"
+        audio.write(clip, Audio(torch.zeros(1, 32_000), 32_000), stored.comment(request, 4, own_model=own_model))
+        if fits:
+            assert stored.of_file(clip, "clip.wav", shelf)[0].model == model
+        else:
+            with pytest.raises(InputError, match=r"clip\.wav: was made with another model of the name"):
+                stored.of_file(clip, "clip.wav", shelf)
+        assert Settings.of_file(clip).beyond == (
+            "a timeline",
+            "a seamless loop",
+            "the melody as the page's editor had it",
+        )
+
+
+def test_defaults_follow_the_model() -> None:
+    """Melodies are left as they are for the models that were trained so, also where a text model is chosen first."""
+    shelf = Shelf()
+    assert [shelf.follower(name).name for name in ("mini", "mini-melody")] == ["mini-melody"] * 2
+    assert shelf.follower("facebook/musicgen-small").separated is False  # the embedded one takes over
+    published = Shelf(allowed=["facebook/*"])
+    assert published.follower("facebook/musicgen-small").name == "facebook/musicgen-melody"
+    assert published.follower("facebook/musicgen-small").separated
+    assert Shelf(allowed=["mini"]).follower("mini") is None
+
+
+def test_auto_shares_what_is_loaded() -> None:
+    engines = Engines(Shelf(), "cpu", most=2)
+    with engines.use("mini", "auto") as one, engines.use("mini", "float32") as other:
+        assert one is other
+    assert engines.loaded() == [("mini", "float32")]
+    engines.close()
 
 
 def test_the_editor_takes_what_it_gave() -> None:
@@ -156,6 +195,36 @@ def test_the_shelf_offers_a_folder_of_the_operator(tmp_path: Path) -> None:
             shelf.find(hostile)
     with pytest.raises(InputError, match="no model's name fits"):
         Shelf(None, ["nothing"])
+
+
+def test_a_broken_model_of_the_operator_is_named_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    standins.write(standins.transformers_model(), tmp_path / "good")
+    config = (tmp_path / "good" / "config.json").read_text()
+    broken = {
+        "cut": (config[: len(config) // 2], "config.json is not JSON"),
+        "other": ('{"model_type": "t5"}', "a checkpoint of the type 't5'"),
+        "list": ("[]", "not a MusicGen model's"),
+        "odd": ('{"model_type": "musicgen", "decoder": []}', "not a MusicGen model's"),
+        "weightless": (config, "no weights"),
+        "binary": (b"\xff\xfe", "config.json is not JSON"),
+    }
+    for name, (content, _) in broken.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+        if name != "weightless":
+            (tmp_path / name / "model.safetensors").write_bytes(b"x")
+    (tmp_path / "dangling").mkdir()
+    (tmp_path / "dangling" / "config.json").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "dangling" / "model.safetensors").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "a file").write_text("x")
+    offered = [offer.name for offer in Shelf(tmp_path) if offer.origin == "folder"]
+    assert offered == [f"{tmp_path.name}/good"]
+    told = dict.fromkeys(broken, "")
+    for record in caplog.records:
+        told[Path(str(record.args[0])).name] = record.getMessage()
+    assert set(told) == {*broken, "dangling"}
+    for name, (_, reason) in broken.items():
+        assert reason in told[name]
 
 
 # The line
@@ -273,6 +342,26 @@ def test_files_expire(tmp_path: Path) -> None:
     assert files.sweep(time.time() + 8000) == 1
     assert list((tmp_path / "clips").iterdir()) == [] if (tmp_path / "clips").exists() else True
     files.close()
+
+
+def test_the_warm_up_makes_a_clip_and_keeps_none(tmp_path: Path) -> None:
+    service = Service(Configuration(models=("mini",)), tmp_path)
+    service.warm_up().join()
+    assert service.warm.is_set()
+    assert service.engines.loaded() == [("mini", "float32")]
+    assert (tmp_path / "clips").is_dir()  # where it was
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+    assert service.cost("mini", "float32", 1.0) is None  # it says nothing about how long others take
+    service.close()
+
+
+def test_a_service_that_ends_stops_its_warm_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("demo.service.REHEARSAL", 300.0)
+    service = Service(Configuration(models=("mini",)), tmp_path)
+    warming = service.warm_up()
+    until(lambda: bool(service.engines.loaded()), 60)
+    service.close()
+    assert not warming.is_alive()
 
 
 def test_a_format_that_nobody_knows_is_refused(tmp_path: Path) -> None:
@@ -459,47 +548,6 @@ def test_a_clip_that_waits_is_stopped_at_once_and_memory_is_named(
     service.close()
 
 
-ALONE = "MUSICGEN_TEST_ALONE"
-
-
-def lending(calls: list):
-    """What the `spaces` package does: a fork for each call, plain values both ways, generators only if it is one."""
-
-    def gpu(duration):
-        def decorate(function):
-            assert inspect.isgeneratorfunction(function)
-
-            def inside(*arguments):
-                calls.append((os.getpid(), duration(*arguments), WHOSE.get()))
-                context = multiprocessing.get_context("fork")
-                here, there = context.Pipe(duplex=False)
-                asked = pickle.dumps(arguments)
-
-                def work() -> None:
-                    torch.set_num_threads(1)  # OpenMP's threads are not there after a fork
-                    for value in function(*pickle.loads(asked)):
-                        there.send((os.getpid(), value))
-                    there.send(None)
-
-                process = context.Process(target=work, daemon=True)
-                process.start()
-                try:
-                    while here.poll(30) and (sent := here.recv()) is not None:
-                        calls.append(sent[0])
-                        yield sent[1]
-                finally:
-                    process.kill()
-
-            return inside
-
-        return decorate
-
-    return SimpleNamespace(GPU=gpu)
-
-
-WHOSE: contextvars.ContextVar[str] = contextvars.ContextVar("WHOSE", default="nobody's")
-
-
 IMPATIENT = """
 import sys
 from pathlib import Path
@@ -521,48 +569,12 @@ def test_a_clip_asked_for_while_pytorch_is_being_imported(tmp_path: Path) -> Non
     assert ran.stdout.strip() == "None", ran.stdout + ran.stderr
 
 
-def test_zero_gpu_in_a_process_of_its_own() -> None:
-    """As on a Space, whose process makes nothing before it forks: here OpenVINO's and PyTorch's threads have worked already."""
-    wanted = f"{__file__}::test_on_zero_gpu_the_generation_runs_in_a_fork"
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", wanted]
-    ran = subprocess.run(
-        command, env=os.environ | {ALONE: "1"}, capture_output=True, text=True, timeout=200, check=False
-    )
-    assert ran.returncode == 0, ran.stdout
-    assert "skipped" not in ran.stdout
-
-
-@pytest.mark.skipif(ALONE not in os.environ, reason="run by the test before it, in a process of its own")
-def test_on_zero_gpu_the_generation_runs_in_a_fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list = []
-    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
-    monkeypatch.setitem(sys.modules, "spaces", lending(calls))
-    service = Service(Configuration(), tmp_path)
-    service.warm_up().join()
-    assert service.engines.loaded() == []  # its threads and its GPU tensors would not be there in a fork
-    WHOSE.set("mine")  # whose quota it is
-    ticket = service.submit("me", Request("drums", "mini", 2.0, seed=3))
-    assert ticket.wait(60)
-    assert ticket.failure is None
-    clip = ticket.take()[-1]
-    assert clip.complete
-    asked, *from_there = calls
-    assert asked == (os.getpid(), 33.0, "mine")
-    assert os.getpid() not in from_there
-    assert service.cost("mini", "float32", 10.0) is not None
-    wave = musicgen.load("mini").generate(["drums"], 2.0, seed=3)[0]
-    expected = audio.normalise_loudness(Audio(wave, 32_000)).wave
-    assert (audio.read(clip.path).wave - expected).abs().max() < 2 / 32_768
-
-    ticket = service.submit("me", Request("drums", "mini", 100.0))
-    heard: list = []
-    until(lambda: heard.extend(ticket.take()) or bool(heard), 60)
-    service.stop("me")
-    assert ticket.wait(30)
-    assert not ticket.take()[-1].complete
-
-    ticket = service.submit("me", Request("drums", "mini", 1.0, continue_from=tmp_path / "nowhere.wav"))
-    assert ticket.wait(60)
-    assert isinstance(ticket.failure, InputError)
-    assert "no such audio file" in str(ticket.failure)
+@pytest.mark.parametrize(("name", "codec"), [("memo.m4a", "aac"), ("page.webm", "libopus"), ("memo.mp4", "aac")])
+def test_a_phones_and_a_browsers_recordings_are_heard(name: str, codec: str, tmp_path: Path) -> None:
+    tune = audio.read(TUNE)
+    file = encode(tmp_path / name, tune.wave, tune.rate, codec)
+    service = Service(Configuration(), tmp_path / "clips")
+    assert service.seconds_of(file) == pytest.approx(tune.duration, abs=0.08)
+    frames = service.melody(file, separate=False)
+    assert melody.similarity(melody.of_audio(tune), frames) > 0.85
     service.close()

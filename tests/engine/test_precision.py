@@ -1,4 +1,4 @@
-"""Other precisions: the packed layers are what they say, and how far the logits move is bounded."""
+"""Precisions: the quantised layers round as documented, and the change of the logits is bounded."""
 
 import copy
 import pickle
@@ -8,11 +8,14 @@ import torch
 from torch import nn
 
 import musicgen
+from musicgen import catalog, checkpoint
 from musicgen.engine import precision
+from musicgen.engine.backends import avx512
 from musicgen.engine.linear import INT4_GROUP, Int4Linear, Int8Linear, fits_int4
-from musicgen.engine.runner import Engine
+from musicgen.engine.selection import Engine
 from musicgen.errors import InputError
 from musicgen.lm import Conditions, LanguageModel, LMConfig
+from tests import standins
 from tests.conftest import TEXTS
 
 CPU = torch.device("cpu")
@@ -168,10 +171,53 @@ def test_a_model_is_loaded_and_generates(audiocraft_folder, name: str, kind: str
     ("name", "device"), [("float16", "cpu"), ("int4", "mps"), ("int8", "mps"), ("int2", "cpu"), ("bfloat16", "xpu")]
 )
 def test_a_precision_that_the_device_lacks_is_named(name: str, device: str) -> None:
-    with pytest.raises(InputError, match=f"precision '{name}' is not to be had on {device}: one of float32"):
+    with pytest.raises(InputError, match=f"precision '{name}' is not available on {device}: one of float32"):
         precision.check(name, torch.device(device))
 
 
 def test_the_precision_is_checked_before_anything_is_read() -> None:
     with pytest.raises(InputError, match="precision 'int3'"):
         musicgen.load("facebook/no-such-model", device="cpu", precision="int3")
+
+
+PUBLISHED = LMConfig(1024, 16, 24, 4)
+SMALL = LMConfig(192, 3, 5, 4)
+
+
+def test_auto_suits_model_and_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """bfloat16 on CUDA from Ampere (8.0) on, float16 before; int8 on a CPU with the instructions; small models exact."""
+    capability = (8, 0)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(avx512, "_has_instructions", lambda: True)
+    cuda, mps = torch.device("cuda"), torch.device("mps")
+
+    def auto(config: LMConfig) -> list[str]:
+        return [precision.resolve("auto", device, config) for device in (cuda, CPU, mps)]
+
+    assert auto(PUBLISHED) == ["bfloat16", "int8", "float32"]
+    assert auto(SMALL) == ["float32"] * 3
+    capability = (7, 5)
+    monkeypatch.setattr(avx512, "_has_instructions", lambda: False)
+    assert auto(PUBLISHED) == ["float16", "float32", "float32"]
+    for entry in catalog.PUBLISHED:
+        assert entry.dim >= precision.PUBLISHED_WIDTH
+    for name in precision.PRECISIONS:
+        assert precision.resolve(name, cuda, PUBLISHED) == name
+
+
+def test_a_model_tells_what_auto_became(tmp_path) -> None:
+    """Of a published width here: 8 bits where this processor has the steps for them. Told before the weights are read, too."""
+    folder = standins.write(standins.transformers_model(width=1024, heads=16, layers=1), tmp_path / "wide")
+    expected = (
+        "int8" if avx512.supports(LMConfig(1024, 16, 1, 4, codebook_size=64, ffn_dim=3072), "int8") else "float32"
+    )
+    model = musicgen.load(folder, "cpu")
+    assert model.precision == precision.precision_of(model.lm) == expected
+    assert checkpoint.resolve_precision(folder, "cpu") == expected
+    exact = musicgen.load(folder, "cpu", "float32")
+    assert exact.precision == precision.precision_of(exact.lm) == "float32"
+    assert checkpoint.resolve_precision("mini", "cpu") == musicgen.load("mini", "cpu").precision == "float32"
+    assert checkpoint.resolve_precision("facebook/musicgen-large", "cpu") in ("int8", "float32")  # without its files
+    assert checkpoint.resolve_precision("somebody/else", "cpu") is None
+    with pytest.raises(InputError, match="'float16' is not available on cpu"):
+        checkpoint.resolve_precision("mini", "cpu", "float16")

@@ -52,7 +52,7 @@ def passt_weights(tmp_path_factory):
     return file
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def laion_clap_standin(hub_cache, tmp_path_factory):
     """(laion_clap's module, a file of its weights): HTSAT-base's widths with one block a stage, a one-layer RoBERTa."""
     folder = tmp_path_factory.mktemp("clap-evaluation")

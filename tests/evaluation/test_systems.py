@@ -93,6 +93,11 @@ def test_a_model_of_this_project(audiocraft_folder):
     assert not torch.equal(followed[0].wave, plain[0].wave)
     with pytest.raises(InputError, match="top_q"):
         systems.open_system(str(folder), settings={"top_q": 1})
+    # The precision is recorded: what it was by itself, and what was asked for.
+    assert opened.settings["precision"] == "float32"
+    rounded = systems.open_system(str(folder), "cpu", settings={"precision": "int8"})
+    assert rounded.settings["precision"] == "int8"
+    assert not torch.equal(rounded.generate(wanted)[0].wave, plain[0].wave)
 
 
 class FakePipeline:

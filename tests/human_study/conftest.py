@@ -19,19 +19,11 @@ import pytest
 import sqlalchemy
 import uvicorn
 
-from human_study import manifest, prepare, server, settings, store
+from human_study.database import study_database
+from human_study.design import manifest, prepare, study_settings
+from human_study.web.app import create_app
+from tests import machine
 from tests.human_study import client, tones
-
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=user-gesture-required",
-]
 
 STUDY = """\
 name: tests
@@ -73,7 +65,7 @@ def build_study(study_files, tmp_path_factory):
         if text not in built:
             (study_files / "STUDY.yaml").write_text(text)
             out = tmp_path_factory.mktemp("built") / "study"
-            prepare.build(settings.read(study_files / "STUDY.yaml"), out)
+            prepare.build(study_settings.read(study_files / "STUDY.yaml"), out)
             built[text] = out
         copy = tmp_path_factory.mktemp("copy") / "study"
         shutil.copytree(built[text], copy)
@@ -92,7 +84,7 @@ def postgresql_server():
     """A cluster of our own on a socket in a temporary folder; its URL."""
     programs = postgresql_programs()
     if programs is None:
-        pytest.skip("PostgreSQL is not installed (Debian: apt install postgresql)")
+        machine.lacks("PostgreSQL is not installed (Debian: apt install postgresql)")
     as_user: list[str] = []
     folder = Path(tempfile.mkdtemp(prefix="study-pg-"))
     user = pwd.getpwuid(os.getuid()).pw_name
@@ -100,7 +92,7 @@ def postgresql_server():
         try:
             owner = pwd.getpwnam("postgres")
         except KeyError:
-            pytest.skip("initdb refuses root, and there is no user postgres")
+            machine.lacks("initdb refuses root, and there is no user postgres")
         os.chown(folder, owner.pw_uid, owner.pw_gid)
         as_user, user = ["runuser", "-u", "postgres", "--"], "postgres"
     cluster = folder / "cluster"
@@ -147,9 +139,9 @@ def open_app(database_url):
     with contextlib.ExitStack() as stack:
 
         def make(study, **options):
-            database = store.open_store(study, database_url)
+            database = study_database.open_database(study, database_url)
             stack.callback(database.dispose)
-            app = server.create_app(study, database, hosts=("testserver",), **options)
+            app = create_app(study, database, hosts=("testserver",), **options)
             return database, lambda: client.Rater(app)
 
         yield make
@@ -180,12 +172,6 @@ def serving(app):
 
 @pytest.fixture(scope="module")
 def browser():
-    """Debian's Chromium. Not for the session: while Playwright runs, the thread has an event loop that others trip over."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("Chromium is not installed (Debian: apt install chromium)")
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=CHROMIUM_FLAGS)
+    """Not for the session: while Playwright runs, the thread has an event loop that others trip over."""
+    with machine.chromium() as chromium:
         yield chromium
-        chromium.close()

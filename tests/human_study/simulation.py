@@ -5,8 +5,8 @@
 
 import numpy as np
 
-from human_study import screening
-from human_study.ratings import Data, Rating
+from human_study.analysis import screening, screening_rules
+from human_study.analysis.ratings import Rating, StudyData
 
 
 def draw(rng, workers, samples, each, mu, worker_sd, sample_sd, residual_sd):
@@ -21,8 +21,8 @@ def draw(rng, workers, samples, each, mu, worker_sd, sample_sd, residual_sd):
 
 
 def study(rng, honest=40, careless=8, items=30, pages=15, mus=None, residual_sd=14, worker_sd=5, sample_sd=7):
-    """(Data, names of the careless). Honest raters hear differences and find the hidden reference; of the careless, a third
-    click at random, a third leave everything near 50, a third rate upside down."""
+    """(StudyData, names of the careless raters). Honest raters hear differences and find the hidden reference; a third of the
+    careless click at random, a third leave all sliders near 50, a third invert the scale."""
     mus = mus or {"good": 75, "fair": 60, "anchor 3500 Hz": 30, "anchor 7000 Hz": 55, "reference": 95}
     # Recordings are alike in quality, systems are not.
     spreads = {system: 2 if system == "reference" else sample_sd for system in mus}
@@ -48,7 +48,7 @@ def study(rng, honest=40, careless=8, items=30, pages=15, mus=None, residual_sd=
                     value = 100 - value
                 value = float(np.clip(round(value), 1, 100))
                 out.append(Rating(name, "OVL", f"i{item}", system, role, value, 1.0, 30.0))
-    return Data(tuple(out)), bad
+    return StudyData(tuple(out)), bad
 
 
 def confusion(protocol, studies, seed, **design):
@@ -65,7 +65,7 @@ def confusion(protocol, studies, seed, **design):
 
 def main():
     """The confusion table, for each step alone and for the default protocol."""
-    alone = [{"step": "hidden_reference", "mode": mode} for mode in screening.REFERENCE_MODES]
+    alone = [{"step": "hidden_reference", "mode": mode} for mode in screening_rules.REFERENCE_MODES]
     names = ("crowdmos_correlation", "crowdmos_strict", "crowdmos_outliers", "bs1534_reference", "bs1534_anchor")
     protocols = [None, *([step] for step in alone), *([{"step": name}] for name in names)]
     for protocol in protocols:

@@ -8,7 +8,9 @@ import re
 import pytest
 from sqlalchemy import select
 
-from human_study import manifest, schema, server, store
+from human_study.database import queries, schema, study_database
+from human_study.design import manifest
+from human_study.web.app import create_app
 from tests.human_study.conftest import serving
 
 SECOND = 1000  # ms
@@ -22,9 +24,9 @@ def site(build_study, tmp_path):
 
         def make(database_url=None, **changes):
             study = build_study(**changes)
-            database = store.open_store(study, database_url or f"sqlite:///{tmp_path / 'study.db'}")
+            database = study_database.open_database(study, database_url or f"sqlite:///{tmp_path / 'study.db'}")
             stack.callback(database.dispose)
-            return stack.enter_context(serving(server.create_app(study, database))), database, study
+            return stack.enter_context(serving(create_app(study, database))), database, study
 
         yield make
 
@@ -121,7 +123,7 @@ def test_from_consent_to_the_receipt_with_an_interruption(site, page, database_u
     page.reload()
     page.locator("#receipt").wait_for()
     with database.read() as connection:
-        assert store.count(connection, select(schema.trial)) == 4
+        assert queries.count_rows(connection, select(schema.trial)) == 4
         rows = connection.execute(select(schema.listening.c.heard_share, schema.listening.c.value)).all()
     assert min(row.heard_share for row in rows) > 0.9
     assert {row.value for row in rows} > {None}
@@ -141,7 +143,7 @@ def test_next_says_what_is_missing_and_sliders_are_unset(site, page):
     set_slider(page, page.locator(".scale input").first, 50)
     assert "A: not rated" not in page.locator("#missing").inner_text()
     with database.read() as connection:
-        assert store.count(connection, select(schema.trial)) == 0
+        assert queries.count_rows(connection, select(schema.trial)) == 0
 
 
 def test_coverage_counts_only_what_was_played(site, page):
@@ -198,11 +200,11 @@ def test_an_offline_rater_goes_on_where_they_were(site, page):
     page.click("#next")
     page.locator("#saved.retrying").wait_for()
     with database.read() as connection:
-        assert store.count(connection, select(schema.trial)) == 0
+        assert queries.count_rows(connection, select(schema.trial)) == 0
     page.context.set_offline(False)
     page.locator("#progress", has_text="2 of 3").wait_for()
     with database.read() as connection:
-        assert store.count(connection, select(schema.trial)) == 1
+        assert queries.count_rows(connection, select(schema.trial)) == 1
 
 
 def test_a_page_closed_before_the_answer_is_sent_again(site, page):
@@ -221,7 +223,7 @@ def test_a_page_closed_before_the_answer_is_sent_again(site, page):
     page.goto(address)
     page.locator("#progress", has_text="2 of 3").wait_for()
     with database.read() as connection:
-        assert store.count(connection, select(schema.trial)) == 1
+        assert queries.count_rows(connection, select(schema.trial)) == 1
 
 
 def test_two_tabs_and_the_back_button_store_one_page(site, page):
@@ -244,7 +246,7 @@ def test_two_tabs_and_the_back_button_store_one_page(site, page):
     page.go_back()
     page.locator("#progress", has_text="2 of 3").wait_for()
     with database.read() as connection:
-        assert store.count(connection, select(schema.trial)) == 1
+        assert queries.count_rows(connection, select(schema.trial)) == 1
 
 
 def test_a_preference_page(site, page):

@@ -7,8 +7,10 @@ import pytest
 import yaml
 from sqlalchemy import select
 
-from human_study import manifest, schema, server, store
 from human_study.__main__ import COMMANDS, main
+from human_study.database import schema, study_database
+from human_study.design import manifest
+from human_study.web.app import create_app
 from tests.human_study.client import Rater
 from tests.human_study.conftest import STUDY
 
@@ -17,7 +19,7 @@ VALUES = {"reference": 96, "bright": 80, "dull": 50, "anchor 7000 Hz": 45, "anch
 
 def scripted(study, database, number):
     """A rater who knows what they hear: a fixed value a system, and a little of their own."""
-    rater = Rater(server.create_app(study, database, hosts=("testserver",)))
+    rater = Rater(create_app(study, database, hosts=("testserver",)))
     rater.start()
 
     def value(_trial, clip):
@@ -40,7 +42,7 @@ def rated(study_files, tmp_path, database_url, capsys):
     assert main(["build", str(study_files / "STUDY.yaml"), "--out", str(out)]) == 0
     assert "9 pages" in capsys.readouterr().out
     study = manifest.read(out)
-    database = store.open_store(study, database_url)
+    database = study_database.open_database(study, database_url)
     for number in range(3):
         assert scripted(study, database, number)["stage"] == "done"
     database.dispose()
@@ -89,7 +91,7 @@ def test_protocols_screening_and_deleting(rated, capsys, tmp_path):
     ("arguments", "message"),
     [
         (["build", "none.yaml"], "no such study file"),
-        (["serve", "none"], "is no built study"),
+        (["serve", "none"], "not a built study"),
         (["serve", "study.yaml"], "build it first"),
         (["serve", "none", "--host", "0.0.0.0"], "--public-url"),
         (["analyse", "none.csv"], "no such file"),
@@ -108,7 +110,7 @@ def test_errors_are_one_line_and_code_2(arguments, message, capsys, monkeypatch)
 
 def test_nobody_rated_yet(build_study, capsys):
     assert main(["analyse", str(build_study().path)]) == 2
-    assert "nobody has rated" in capsys.readouterr().err
+    assert "there are no ratings yet" in capsys.readouterr().err
 
 
 def test_power_and_import(capsys, tmp_path):

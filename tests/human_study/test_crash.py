@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from human_study import load, schema, store
+from human_study.database import queries, schema
+from human_study.database.study_database import StudyDatabase
+from human_study.web import load_test
 from musicgen.errors import InputError
 from tests.human_study.conftest import free_port
 
 ROOT = Path(__file__).parents[2]
-RATERS = 200
+RATERS = 80
 
 
 def start_server(study, url, port):
@@ -36,25 +38,25 @@ def start_server(study, url, port):
     raise AssertionError("the server did not start")
 
 
-def test_kill_9_in_the_middle_of_200_raters(build_study, database_url):
-    study = build_study(raters_per_sample=80)
+def test_kill_9_in_the_middle_of_80_raters(build_study, database_url):
+    study = build_study(raters_per_sample=32)
     port = free_port()
     server = start_server(study, database_url, port)
     processes = [server]
     results = []
     raters = threading.Thread(
         target=lambda: results.append(
-            asyncio.run(load.run(f"http://127.0.0.1:{port}", RATERS, seconds=100, every=0.4, retry=True))
+            asyncio.run(load_test.run(f"http://127.0.0.1:{port}", RATERS, seconds=100, every=0.4, retry=True))
         )
     )
     raters.start()
     try:
-        watched = store.Store(database_url, "not needed to count")
-        for wanted in (60, 300):
+        watched = StudyDatabase(database_url, "not needed to count")
+        for wanted in (25, 120):
             deadline = time.monotonic() + 60
             while time.monotonic() < deadline:
                 with watched.read() as connection:
-                    if store.count(connection, select(schema.trial)) >= wanted:
+                    if queries.count_rows(connection, select(schema.trial)) >= wanted:
                         break
                 time.sleep(0.02)
             os.kill(processes[-1].pid, signal.SIGKILL)
@@ -95,7 +97,7 @@ def test_500_raters_every_20_seconds(build_study, database_url):
     port = free_port()
     server = start_server(study, database_url, port)
     try:
-        tally = asyncio.run(load.run(f"http://127.0.0.1:{port}", 500, seconds=60, every=20))
+        tally = asyncio.run(load_test.run(f"http://127.0.0.1:{port}", 500, seconds=60, every=20))
     finally:
         server.kill()
         server.wait(20)
@@ -107,6 +109,6 @@ def test_500_raters_every_20_seconds(build_study, database_url):
 
 def test_the_load_stays_on_this_machine():
     with pytest.raises(InputError, match=r"on 127\.0\.0\.1"):
-        asyncio.run(load.run("http://study.example.org", 1, 1, 1))
+        asyncio.run(load_test.run("http://study.example.org", 1, 1, 1))
     with pytest.raises(InputError, match="at most 2000 raters"):
-        asyncio.run(load.run("http://127.0.0.1:1", 10**6, 1, 1))
+        asyncio.run(load_test.run("http://127.0.0.1:1", 10**6, 1, 1))

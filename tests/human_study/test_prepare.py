@@ -9,7 +9,7 @@ import soundfile
 import torch
 from scipy import signal
 
-from human_study import manifest, prepare, settings, signals
+from human_study.design import manifest, prepare, stimuli, study_settings
 from musicgen import samples
 from musicgen.audio import Audio
 from musicgen.errors import InputError
@@ -38,26 +38,26 @@ def test_true_peak_sees_between_the_samples():
     # A sine at a quarter of the rate, 45° off: every sample is 3 dB under the peak of the wave.
     wave = np.sin(2 * np.pi * np.arange(4000) / 4 + np.pi / 4)[None, :]
     assert 20 * np.log10(np.abs(wave).max()) == pytest.approx(-3.01, abs=0.01)
-    assert signals.true_peak(signals.faded(wave, 8000)) == pytest.approx(0.0, abs=0.15)
-    assert signals.true_peak(np.zeros((1, 100))) == float("-inf")
+    assert stimuli.true_peak(stimuli.faded(wave, 8000)) == pytest.approx(0.0, abs=0.15)
+    assert stimuli.true_peak(np.zeros((1, 100))) == float("-inf")
 
 
 @pytest.mark.parametrize("corner", [3500, 7000])
 def test_anchors_pass_and_stop(corner):
     impulse = np.zeros((1, 8192))
     impulse[0, 4096] = 1
-    response = signals.low_pass(impulse, RATE, corner)
+    response = stimuli.low_pass_anchor(impulse, RATE, corner)
     assert np.abs(response).argmax() == 4096  # no delay
     frequencies, level = signal.freqz(response[0], worN=4096, fs=RATE)
     level = 20 * np.log10(np.abs(level) + 1e-12)
     assert np.abs(level[frequencies < corner * 0.98]).max() < 0.1
     assert level[frequencies > corner * 9 / 7].max() < -50
     with pytest.raises(InputError, match=f"an anchor of {corner} Hz"):
-        signals.low_pass(impulse, 2 * corner, corner)
+        stimuli.low_pass_anchor(impulse, 2 * corner, corner)
 
 
 def test_headphone_tones():
-    clips = signals.headphone_clips(RATE)
+    clips = stimuli.headphone_stimuli(RATE)
     assert sorted(clip.answer for clip in clips) == [1, 1, 2, 2, 3, 3]
     for clip in clips:
         tones = [clip.wave[:, int(i * 1.0 * RATE) : int((i * 1.0 + 0.7) * RATE)] for i in range(3)]
@@ -73,7 +73,9 @@ def test_clips_are_equally_long_and_loud(tmp_path):
     theirs = folder_of(
         tmp_path / "theirs", "theirs", [np.repeat(tone(2.5, rate=48000), 2, 0), tone(2.1, rate=48000)], 48000
     )
-    study = prepare.build(settings.parse(plain(systems={"ours": ours, "theirs": theirs}), "t"), tmp_path / "study")
+    study = prepare.build(
+        study_settings.parse(plain(systems={"ours": ours, "theirs": theirs}), "t"), tmp_path / "study"
+    )
     assert study.target_lufs == -14
     for clip in study.clips.values():
         wave, rate = soundfile.read(study.audio_file(clip.lossless), always_2d=True)
@@ -91,7 +93,9 @@ def test_one_loud_peak_lowers_the_target_for_all(tmp_path):
     peaky[0, 20000:20010] = 0.9
     ours = folder_of(tmp_path / "ours", "ours", [tone(2.0)])
     theirs = folder_of(tmp_path / "theirs", "theirs", [peaky])
-    study = prepare.build(settings.parse(plain(systems={"ours": ours, "theirs": theirs}), "t"), tmp_path / "study")
+    study = prepare.build(
+        study_settings.parse(plain(systems={"ours": ours, "theirs": theirs}), "t"), tmp_path / "study"
+    )
     assert study.target_lufs < -20
     loudest = max(clip.dbtp for clip in study.clips.values())
     assert loudest == pytest.approx(-1.0, abs=0.02)
@@ -114,7 +118,7 @@ def test_names_are_blind_and_files_are_those_of_the_manifest(build_study):
     assert kinds == {"OVL": 5, "REL": 2, "MEL": 2}
     victim = next(iter(study.clips.values()))
     study.audio_file(victim.lossless).write_bytes(b"x")
-    with pytest.raises(InputError, match="not the file that"):
+    with pytest.raises(InputError, match="differs from the hash"):
         manifest.check_audio(study)
 
 
@@ -128,10 +132,10 @@ def test_no_machine_paths_in_the_manifest(build_study, study_files):
     ("change", "message"),
     [
         ({"seconds": 9.0}, "has 1.00 s"),
-        ({"trials_per_rater": 2}, "never meets an item twice"),
+        ({"trials_per_rater": 2}, "rates an item at most once"),
         ({"systems": {"a": "{a}", "b": "{b}"}}, "every system needs the same ids"),
         ({"systems": {"a": "{a}", "b": "{other}"}}, "another prompt"),
-        ({"systems": {"a": "{silent}"}}, "silent or under"),
+        ({"systems": {"a": "{silent}"}}, "silent or below"),
         ({"systems": {"a": "{none}"}}, "is it a samples folder"),
     ],
 )
@@ -146,7 +150,7 @@ def test_studies_that_cannot_be(tmp_path, change, message):
     document = plain(systems={"a": "{a}"}) | change
     document["systems"] = {name: folder.format(**folders) for name, folder in document["systems"].items()}
     with pytest.raises(InputError, match=message):
-        prepare.build(settings.parse(document, "t"), tmp_path / "study")
+        prepare.build(study_settings.parse(document, "t"), tmp_path / "study")
     assert not (tmp_path / "study").exists()
     assert not list(tmp_path.glob(".study*"))
 
@@ -155,23 +159,23 @@ def test_ratings_are_never_overwritten(build_study, study_files):
     study = build_study()
     (study.path / manifest.DATABASE).write_bytes(b"")
     (study_files / "STUDY.yaml").write_text(STUDY)
-    with pytest.raises(InputError, match="holds ratings"):
-        prepare.build(settings.read(study_files / "STUDY.yaml"), study.path)
+    with pytest.raises(InputError, match="contains ratings"):
+        prepare.build(study_settings.read(study_files / "STUDY.yaml"), study.path)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"rater_per_sample": 5}, "did you mean raters_per_sample"),
-        ({"questions": []}, "asks nothing"),
+        ({"questions": []}, "the list is empty"),
         ({"questions": "OVL"}, "questions is 'OVL': expected a list"),
         ({"questions": [{"name": "OVL", "method": "mushra"}]}, "needs 'reference:'"),
         ({"questions": ["MEL"]}, "needs 'melody:'"),
         ({"questions": ["taste"]}, "no wording for en, de"),
         ({"questions": [{"name": "OVL", "method": "stars"}]}, "method is 'stars'"),
-        ({"questions": [{"name": "OVL", "method": "ab"}]}, "A/B needs two systems"),
-        ({"questions": ["OVL", "OVL"]}, "every name once"),
-        ({"systems": {"reference": "x"}}, "is taken"),
+        ({"questions": [{"name": "OVL", "method": "ab"}]}, "A/B needs at least two systems"),
+        ({"questions": ["OVL", "OVL"]}, "every name must be unique"),
+        ({"systems": {"reference": "x"}}, "are reserved"),
         ({"systems": {"=cmd": "x"}}, "system name '=cmd'"),
         ({"raters_per_sample": 0}, "raters_per_sample is 0"),
         ({"raters_per_sample": "5"}, "expected a whole number"),
@@ -187,13 +191,13 @@ def test_ratings_are_never_overwritten(build_study, study_files):
 )
 def test_bad_settings_are_refused_in_one_line(change, message):
     with pytest.raises(InputError, match=message) as caught:
-        settings.parse(plain(systems={"a": "x"}) | change, "STUDY.yaml")
+        study_settings.parse(plain(systems={"a": "x"}) | change, "STUDY.yaml")
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("STUDY.yaml: ")
 
 
 def test_settings_survive_the_manifest(study_files):
     (study_files / "STUDY.yaml").write_text(STUDY)
-    first = settings.read(study_files / "STUDY.yaml")
-    again = settings.parse(json.loads(json.dumps(settings.as_document(first))), "manifest")
-    assert settings.as_document(again) == settings.as_document(first)
+    first = study_settings.read(study_files / "STUDY.yaml")
+    again = study_settings.parse(json.loads(json.dumps(study_settings.as_document(first))), "manifest")
+    assert study_settings.as_document(again) == study_settings.as_document(first)

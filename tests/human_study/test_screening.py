@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from human_study import screening
-from human_study.ratings import Data, Rating
+from human_study.analysis import screening, screening_rules
+from human_study.analysis.ratings import Rating, StudyData
 from musicgen.errors import InputError
 from tests.human_study import simulation
 
@@ -22,50 +22,50 @@ def gone(exclusions):
 
 
 def test_hidden_reference_in_its_three_readings():
-    data = Data(
+    data = StudyData(
         tuple(references("fine", 90, 85, 99) + references("once", 84, 99, 99) + references("often", 60, 70, 99))
     )
-    assert gone(screening.hidden_reference(data, mode="any")) == ["often", "once"]
-    assert gone(screening.hidden_reference(data, mode="mean")) == ["often"]
-    assert gone(screening.hidden_reference(data, mode="fraction", fraction=0.4)) == ["often"]
-    assert gone(screening.hidden_reference(data, mode="any", below=100)) == ["fine", "often", "once"]
-    assert screening.hidden_reference(data, mode="any")[0].reason == "hidden reference below 85 on 2 of 3 items"
+    assert gone(screening_rules.hidden_reference(data, mode="any")) == ["often", "once"]
+    assert gone(screening_rules.hidden_reference(data, mode="mean")) == ["often"]
+    assert gone(screening_rules.hidden_reference(data, mode="fraction", fraction=0.4)) == ["often"]
+    assert gone(screening_rules.hidden_reference(data, mode="any", below=100)) == ["fine", "often", "once"]
+    assert screening_rules.hidden_reference(data, mode="any")[0].reason == "hidden reference below 85 on 2 of 3 items"
     with pytest.raises(InputError, match="mode is 'all'"):
-        screening.hidden_reference(data, mode="all")
+        screening_rules.hidden_reference(data, mode="all")
 
 
 def test_bs1534():
     seven = references("ok", *[95] * 6, 80) + references("out", *[95] * 5, 80, 80)
-    assert gone(screening.bs1534_reference(Data(tuple(seven)))) == ["out"]  # 1/7 is under 15 %, 2/7 is not
+    assert gone(screening_rules.bs1534_reference(StudyData(tuple(seven)))) == ["out"]  # 1/7 is under 15 %, 2/7 is not
     anchors = [rating(r, v, f"i{n}", "anchor 7000 Hz", "anchor") for r, high in (("ok", 1), ("out", 2))
                for n, v in enumerate([95] * high + [50] * (7 - high))]  # fmt: skip
-    assert gone(screening.bs1534_anchor(Data(tuple(anchors)))) == ["out"]
+    assert gone(screening_rules.bs1534_anchor(StudyData(tuple(anchors)))) == ["out"]
 
 
 def test_listening_speed_and_attention():
-    data = Data(
+    data = StudyData(
         (rating("a", 50, heard=1.0, seconds=20.0), rating("b", 50, heard=0.5, seconds=2.0), rating("c", 50)),
         failed_checks={"c": 1},
         marked={"a": "by hand"},
     )
-    assert gone(screening.full_listening(data)) == ["b"]
-    assert gone(screening.too_fast(data)) == ["b"]
-    assert gone(screening.attention(data)) == ["c"]
-    assert gone(screening.attention(data, allowed_failures=1)) == []
-    assert gone(screening.marked(data)) == ["a"]
+    assert gone(screening_rules.full_listening(data)) == ["b"]
+    assert gone(screening_rules.too_fast(data)) == ["b"]
+    assert gone(screening_rules.attention(data)) == ["c"]
+    assert gone(screening_rules.attention(data, allowed_failures=1)) == []
+    assert gone(screening_rules.marked(data)) == ["a"]
 
 
 def test_correlation_leaves_the_rater_out():
     values = {"x": [10, 20, 30, 40, 50], "z": [50, 40, 30, 20, 10], "flat": [50] * 5}
     values |= {f"y{n}": [12, 22, 28, 41, 52 - n] for n in range(3)}
-    data = Data(tuple(rating(r, v, f"i{n}") for r, own in values.items() for n, v in enumerate(own)))
-    found = screening.correlations(data)
+    data = StudyData(tuple(rating(r, v, f"i{n}") for r, own in values.items() for n, v in enumerate(own)))
+    found = screening_rules.correlations(data)
     others = np.mean([own for name, own in values.items() if name != "x"], axis=0)
     assert found["x"] == (pytest.approx(np.corrcoef(values["x"], others)[0, 1]), 5)
     assert found["flat"] == (0.0, 5)
-    assert gone(screening.crowdmos_correlation(data)) == ["flat", "z"]
-    assert gone(screening.crowdmos_correlation(data, overlap=6)) == []
-    assert "flat" in gone(screening.crowdmos_strict(data, ratings=6))
+    assert gone(screening_rules.crowdmos_correlation(data)) == ["flat", "z"]
+    assert gone(screening_rules.crowdmos_correlation(data, overlap=6)) == []
+    assert "flat" in gone(screening_rules.crowdmos_strict(data, ratings=6))
 
 
 def test_outlier_ratings_and_their_raters():
@@ -73,7 +73,7 @@ def test_outlier_ratings_and_their_raters():
     once = [rating("once", 100 if item == 0 else 52, f"i{item}") for item in range(30)]
     often = [rating("often", 100 if item < 10 else 52, f"i{item}") for item in range(10, 30)]
     often += [rating("often", 1, f"i{item}") for item in range(5)]
-    found = screening.crowdmos_outliers(Data(tuple(crowd + once + often)))
+    found = screening_rules.crowdmos_outliers(StudyData(tuple(crowd + once + often)))
     assert gone(found) == ["often"]
     assert [(e.rater, e.rating.value) for e in found if e.rating] == [("once", 100)]
 
@@ -82,7 +82,7 @@ def test_the_log_names_step_who_and_why_and_the_means_move():
     data, bad = simulation.study(np.random.default_rng(0), honest=12, careless=3)
     result = screening.screen(data)
     assert [step.name for step in result.steps][:2] == ["all", "marked"]
-    assert [step.name for step in result.steps][2:] == [entry["step"] for entry in screening.PROTOCOL]
+    assert [step.name for step in result.steps][2:] == [entry["step"] for entry in screening.DEFAULT_PROTOCOL]
     assert result.steps[0].raters_left == 15
     assert all(e.reason and e.step and e.rater for e in result.exclusions)
     assert set(bad) <= {e.rater for e in result.exclusions if e.rating is None}
@@ -102,7 +102,7 @@ def test_the_log_names_step_who_and_why_and_the_means_move():
 )
 def test_bad_protocols_are_refused(step, message):
     with pytest.raises(InputError, match=message):
-        screening.screen(Data((rating("a", 1),)), [step])
+        screening.screen(StudyData((rating("a", 1),)), [step])
 
 
 def test_planted_careless_raters_are_found_and_honest_ones_kept():

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from human_study.signals import Wave
+from human_study.design.stimuli import Waveform
 from musicgen import samples
 from musicgen.audio import Audio
 
@@ -75,7 +75,7 @@ def _melody(index: int) -> np.ndarray:
     return np.array([57 + index + scale[step % 7] + 12 * (step // 7) for step in steps])
 
 
-def _tune(melody: np.ndarray, seconds: float, harmonics: int, noise: float) -> Wave:
+def _tune(melody: np.ndarray, seconds: float, harmonics: int, noise: float) -> Waveform:
     rng = np.random.default_rng(int(melody.sum()))
     length = int(seconds * RATE)
     beat = RATE // 4

@@ -11,7 +11,6 @@ from musicgen.audio import Audio
 from musicgen.training import quality
 from musicgen.training.corpus import GENRES, INSTRUMENTS, compose, render
 from musicgen.training.corpus.genres import find_genre
-from tests.training.corpus.conftest import soundfont  # noqa: F401 (a fixture)
 
 PIECE = compose(quality.HELD_OUT_SEED, duration=10.0)
 
@@ -81,7 +80,7 @@ def test_summary_is_the_means_and_the_counts() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.usefixtures("soundfont")
+@pytest.mark.usefixtures("real_soundfont")
 def test_a_rendered_composition_meets_its_own_caption() -> None:
     reference = Audio(torch.from_numpy(render(PIECE)), 32_000)
     clip = quality.examine(reference, reference, PIECE, Knowing())
@@ -91,7 +90,7 @@ def test_a_rendered_composition_meets_its_own_caption() -> None:
     assert -40 < clip.side_db < 0
 
 
-@pytest.mark.usefixtures("soundfont")
+@pytest.mark.usefixtures("renderer")
 def test_the_script_measures_a_model(audiocraft_folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = str(audiocraft_folder("melody"))
     figures = tmp_path / "figures.json"

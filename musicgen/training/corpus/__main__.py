@@ -8,13 +8,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from musicgen.errors import MusicGenError
+from musicgen import commandline
 from musicgen.training.corpus.dataset import CorpusOptions, write
 from musicgen.training.corpus.genres import GENRES
 
 
-def main() -> int:
-    """Exit code 0, or 2 with the reason on stderr."""
+@commandline.entry()
+def main() -> None:
+    """Compose and render what the arguments ask for."""
     parser = argparse.ArgumentParser(
         prog="python -m musicgen.training.corpus", description="Compose and render captioned music."
     )
@@ -47,21 +48,16 @@ def main() -> int:
     options = parser.parse_args()
     if options.seed < 0 or options.count < 1 or options.workers < 1 or len(options.duration) > 2:
         parser.error("--seed must be 0 or more, --count and --workers 1 or more, --duration one or two numbers")
-    try:
-        settings = CorpusOptions(
-            output=options.output,
-            durations=(options.duration[0], options.duration[-1]),
-            genres=tuple(options.genre),
-            captions=options.captions,
-            sequenced=options.sequenced,
-        )
-        seeds = range(options.seed, options.seed + options.count)
-        for _ in tqdm(write(settings, seeds, options.workers), total=len(seeds), unit="clip"):
-            pass
-    except MusicGenError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    settings = CorpusOptions(
+        output=options.output,
+        durations=(options.duration[0], options.duration[-1]),
+        genres=tuple(options.genre),
+        captions=options.captions,
+        sequenced=options.sequenced,
+    )
+    seeds = range(options.seed, options.seed + options.count)
+    for _ in tqdm(write(settings, seeds, options.workers), total=len(seeds), unit="clip"):
+        pass
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ estimators find the tempo and the key, and the cross-validated accuracy of linea
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -22,6 +23,7 @@ import torch
 from librosa.decompose import hpss
 from librosa.onset import onset_strength
 
+from musicgen import commandline
 from musicgen.chroma import HOP, chroma
 from musicgen.training.corpus.composer import compose
 from musicgen.training.corpus.composition import Composition
@@ -137,6 +139,7 @@ def classifier() -> Pipeline:
     return make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=400))
 
 
+@commandline.entry()
 def main() -> None:
     """Print one line a figure."""
     parser = argparse.ArgumentParser(prog="python -m musicgen.training.corpus.analysis")
@@ -157,4 +160,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

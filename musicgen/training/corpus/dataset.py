@@ -22,7 +22,7 @@ from musicgen.training.corpus.composer import compose
 from musicgen.training.corpus.genres import GENRES
 from musicgen.training.corpus.metadata import VERSION, metadata_of
 from musicgen.training.corpus.randomness import pick, stream
-from musicgen.training.corpus.renderer import SAMPLE_RATE, render, soundfont_path
+from musicgen.training.corpus.renderer import SAMPLE_RATE, check, render, soundfont_path
 
 MANIFEST = "manifest.jsonl"
 
@@ -56,7 +56,7 @@ def write(settings: CorpusOptions, seeds: range, workers: int = 1) -> Iterator[d
     Yields:
         The manifest's entry of each composition when it is written.
     """
-    soundfont_path()  # one error now instead of one in each worker
+    check()  # one error now instead of one in each worker
     lines = []
     for line in _lines(settings, seeds, workers):
         lines.append(line)

@@ -53,6 +53,12 @@ def soundfont_path() -> Path:
     )
 
 
+def check() -> None:
+    """Raises InputError, with what to install, where nothing can be rendered."""
+    _synthesiser()
+    soundfont_path()
+
+
 def render(composition: Composition, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     """The mix: float32 [2, T] at `sample_rate` Hz, T = duration × rate, -16 LUFS, no sample beyond -1 dBFS."""
     stems = [(part, stem(part, composition.duration, sample_rate)) for part in composition.parts]
@@ -107,7 +113,16 @@ def _generated(synth: Synth, num_samples: int) -> np.ndarray:
 @lru_cache(maxsize=2)
 def _synth(path: str, sample_rate: int) -> tuple[Synth, int]:
     """The synthesiser with the soundfont loaded, once a process: loading takes longer than rendering."""
-    from tinysoundfont import Synth  # here: only rendering needs it
-
-    synth = Synth(samplerate=sample_rate)
+    synth = _synthesiser()(samplerate=sample_rate)
     return synth, synth.sfload(path, max_voices=_MAX_VOICES)
+
+
+def _synthesiser() -> type[Synth]:
+    try:
+        from tinysoundfont import Synth  # here: only rendering needs it
+    except ImportError as error:
+        raise InputError(
+            "rendering needs the package tinysoundfont (pip install --no-deps tinysoundfont), "
+            "which a C++ compiler builds where Python is newer than 3.12"
+        ) from error
+    return Synth

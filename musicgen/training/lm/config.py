@@ -160,8 +160,9 @@ class Data:
     begin: Literal["anywhere", "bars", "sections"] = "anywhere"
     """Where crops begin: "anywhere"; at "bars" (the metadata's "downbeats"), so that the position of a frame and the
     tempo determine its position in the bar; or at "sections", mostly on the tonic."""
-    melody: Literal["mix", "separated"] = "separated"
-    """What chroma is computed from: "separated" (Demucs removes drums and bass first, as in the paper) or "mix"."""
+    melody: Literal["", "mix", "separated"] = ""
+    """What chroma is computed from: "separated" (Demucs removes drums and bass first, as in the paper) or "mix". Default:
+    as in the melody model that is fine-tuned; "separated" for a new one."""
     lanes: PositiveInt = 8
     """Independent streams through the shards; row i of a batch comes from stream i modulo `lanes`. It must be a
     multiple of the number of processes and divide the batch, so that batches are the same for any number of

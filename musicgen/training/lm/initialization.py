@@ -89,7 +89,7 @@ def fine_tuned_model(recipe: LMRecipe) -> MusicGen:
     Raises:
         InputError: The model cannot be converted or trained like this.
     """
-    model = checkpoint.load(recipe.start.model, "cpu")
+    model = checkpoint.load(recipe.start.model, "cpu", "float32")
     model.engine = None  # it is compiled for constant weights
     if not isinstance(model.text, T5Conditioner):
         raise InputError(f"{recipe.start.model} is conditioned by CLAP: only T5 models can be fine-tuned")
@@ -254,7 +254,7 @@ def _initialise(lm: LanguageModel, generator: torch.Generator) -> None:
 
 def _copy_code_tables(lm: LanguageModel, name: str) -> None:
     """Copy embedding tables, final norm and heads from the model `name`."""
-    state = checkpoint.load(name, "cpu").lm.state_dict()
+    state = checkpoint.load(name, "cpu", "float32").lm.state_dict()
     taken = {key: state[key] for key in ("embedding.weight", "norm.weight", "norm.bias", "heads.weight")}
     ours = lm.state_dict()
     for key, value in taken.items():

@@ -168,14 +168,18 @@ class _SampleMaker:
     def make(self, entry: Entry) -> list[tuple[str, Sample]] | InputError:
         """The segments of one file with their keys, or the error if it cannot be used."""
         try:
-            recording = audio.read(entry.path)
-            if not bool(torch.isfinite(recording.wave).all()):
-                raise InputError(f"{entry.path}: holds NaN or infinite samples")
+            recording = self._read(entry.path)
             if recording.duration * float(frame_rate(self.tokenizer)) < 1:
                 raise InputError(f"{entry.path}: {recording.duration:.3f} s long, shorter than one frame")
             return list(self._segments(entry, recording, entry.metadata()))
         except InputError as error:
             return error
+
+    def _read(self, path: Path) -> Audio:
+        """The file; where no melody is heard in it, at once as the tokeniser takes it, which needs less memory."""
+        if self.melody == "none":
+            return audio.read(path, channels=self.tokenizer.channels, rate=self.tokenizer.sample_rate)
+        return audio.read(path)
 
     def _segments(self, entry: Entry, recording: Audio, metadata: dict[str, Any]) -> Iterator[tuple[str, Sample]]:
         wave = recording.with_channels(self.tokenizer.channels).resampled(self.tokenizer.sample_rate).wave

@@ -104,12 +104,13 @@ def _prepare(recipe: LMRecipe, output: Path, accelerator: Accelerator) -> tuple[
     fine_tuned = fine_tuned_model(recipe) if recipe.start.model else None
     tokenizer = audio_tokenizer(recipe) if fine_tuned is None else fine_tuned.tokenizer
     follows_melody = recipe.shape.melody if fine_tuned is None else fine_tuned.melody is not None
+    heard = "mix" if fine_tuned is not None and fine_tuned.melody and not fine_tuned.melody.separated else "separated"
     folder = recipe.data.tokens or str(output / "tokens")
     with accelerator.main_process_first():
         index = read_index(folder)
         if index is None:
             tokenizer.to(accelerator.device)
-            melody = recipe.data.melody if follows_melody else "none"
+            melody = (recipe.data.melody or heard) if follows_melody else "none"
             index = prepare(recipe.data, Path(folder), tokenizer, melody, recipe.seed, accelerator.device)
             tokenizer.to("cpu")
     _check(index, folder, tokenizer, follows_melody)
@@ -123,6 +124,8 @@ def _prepare(recipe: LMRecipe, output: Path, accelerator: Accelerator) -> tuple[
                 texts = captions((sample.metadata for sample in iterate(folder, index.train)), MERGED_FIELDS)
                 text = new_text_encoder(recipe.text.new, texts, output / "text", recipe.seed)
         model = new_model(recipe, tokenizer, text)
+    if model.melody is not None:
+        model.melody.separated = index.melody == "separated"
     model.lm.requires_grad_(True)
     for projection in (model.text.projection, model.melody and model.melody.projection):
         if projection is not None:

@@ -19,10 +19,8 @@ import soundfile
 import torch
 import torchaudio
 
-from musicgen import audio
-from musicgen.audio import Audio
+from musicgen import audio, commandline
 from musicgen.checkpoint.parts import audio_tokenizer
-from musicgen.errors import MusicGenError
 from musicgen.tokenizer import Tokenizer, frame_rate
 from musicgen.training.manifest import find
 from musicgen.training.tokenizer.metrics import chroma_agreement, log_mel_distance, si_sdr
@@ -85,19 +83,20 @@ def compare(model: str, source: Path, clips: int, seconds: float) -> dict[str, d
     """system -> its numbers, on the middle `seconds` of the first `clips` files of `source`, mixed down."""
     tokenizer = audio_tokenizer(model)
     rate = tokenizer.sample_rate
-    waves = [_middle(audio.read(path), rate, seconds) for path in find(source)[:clips]]
+    waves = [
+        _middle(audio.read(path, channels=1, rate=rate).wave[0], round(seconds * rate)) for path in find(source)[:clips]
+    ]
     systems = {"tokenizer": through_tokenizer(tokenizer), "opus": through_opus(rate)}
     return {name: measure(run, waves, rate) for name, run in systems.items()}
 
 
-def _middle(clip: Audio, rate: int, seconds: float) -> torch.Tensor:
-    wave = clip.mono().resampled(rate).wave[0]
-    length = round(seconds * rate)
+def _middle(wave: torch.Tensor, length: int) -> torch.Tensor:
     start = max(0, (len(wave) - length) // 2)
     return wave[start : start + length]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@commandline.entry()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m musicgen.training.tokenizer.compare_with_opus", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("model")
@@ -106,11 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--output", type=Path, help="write the numbers as JSON")
     options = parser.parse_args(arguments)
-    try:
-        table = compare(options.model, options.audio, options.clips, options.seconds)
-    except MusicGenError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    table = compare(options.model, options.audio, options.clips, options.seconds)
     for name, row in table.items():
         print(
             f"{name:<10} {row['kbps']:5.2f} kbit/s   log-mel distance {row['log_mel_db']:5.2f} dB   "
@@ -118,7 +113,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     if options.output:
         audio.write_bytes(options.output, (json.dumps(table, indent=1) + "\n").encode())
-    return 0
 
 
 if __name__ == "__main__":

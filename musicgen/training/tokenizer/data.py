@@ -125,7 +125,7 @@ def load(data: Data, sample_rate: int, crop: int, seed: int) -> AudioData:
 def _read_all(files: list[Path], sample_rate: int) -> Iterator[tuple[Path, list[torch.Tensor] | InputError]]:
     def one(path: Path) -> list[torch.Tensor] | InputError:
         try:
-            return _tracks(audio.read(path).resampled(sample_rate).wave)
+            return _tracks(audio.read(path, rate=sample_rate).wave)
         except InputError as error:
             return error
 

@@ -38,7 +38,7 @@ def test_vggish_torch_is_torchvggish(vggish_weights):
     assert torch.stack(embedder.prepare(wave, "a")).numpy() == pytest.approx(examples.detach().numpy(), abs=1e-5)
     with torch.no_grad():
         expected = peer_vggish(vggish_weights)(examples).numpy()
-    assert heard(embedder, wave) == pytest.approx(expected, rel=1e-4, abs=1e-4 * np.abs(expected).max())
+    assert heard(embedder, wave) == pytest.approx(expected, rel=1e-4, abs=1e-4 * float(np.abs(expected).max()))
 
 
 def test_vggish_tf_is_googles_windows_one_by_one():

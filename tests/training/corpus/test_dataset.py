@@ -13,7 +13,7 @@ from musicgen.training.corpus import compose
 from musicgen.training.corpus.dataset import CorpusOptions, write, write_composition
 from musicgen.training.corpus.metadata import metadata_of
 
-pytestmark = pytest.mark.usefixtures("soundfont")
+pytestmark = pytest.mark.usefixtures("renderer")
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -12,6 +12,7 @@ import torch
 from musicgen.audio import Audio, loudness
 from musicgen.errors import InputError
 from musicgen.training.corpus import GENRES, SAMPLE_RATE, analysis, compose, render, renderer, soundfont_path, stem
+from musicgen.training.corpus import __main__ as command
 
 PEAK = 10 ** (-1 / 20)
 
@@ -23,7 +24,7 @@ for seed in map(int, sys.argv[1:]):
 """
 
 
-@pytest.mark.usefixtures("soundfont")
+@pytest.mark.usefixtures("renderer")
 def test_two_processes_render_the_same_bytes() -> None:
     seeds = (0, 3, 11)
     digests = [hashlib.sha256(render(compose(seed, duration=10)).tobytes()).hexdigest() for seed in seeds]
@@ -54,7 +55,7 @@ def test_every_genre_is_stereo_unclipped_and_sounds_throughout(rendered, genre: 
     assert 10 * np.log10(seconds.min() / seconds.max()) > -25, composition.form
 
 
-@pytest.mark.usefixtures("soundfont")
+@pytest.mark.usefixtures("renderer")
 def test_length_is_exact_at_odd_durations_and_rates() -> None:
     assert render(compose(2, duration=9.37)).shape == (2, round(9.37 * SAMPLE_RATE))
     assert render(compose(2, duration=8.5), sample_rate=16_000).shape == (2, 136_000)
@@ -115,7 +116,7 @@ def test_the_estimators_hear_what_is_there() -> None:
     assert not analysis.tempo_is_heard(compose(1, genre="house", bpm=160, duration=8), clicks)
 
 
-@pytest.mark.usefixtures("soundfont")
+@pytest.mark.usefixtures("renderer")
 def test_a_stem_is_silent_before_its_part_begins() -> None:
     composition = next(p for p in (compose(s, duration=12) for s in range(50)) if p.lead.notes[0].onset > 1)
     first = round(composition.lead.notes[0].onset * SAMPLE_RATE)
@@ -132,3 +133,14 @@ def test_a_missing_soundfont_is_explained(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(renderer, "SOUNDFONT_PATHS", (str(tmp_path / "none.sf2"),))
     with pytest.raises(InputError, match="apt install fluid-soundfont-gm"):
         soundfont_path()
+
+
+def test_a_missing_synthesiser_is_one_line(monkeypatch, tmp_path, capsys) -> None:
+    renderer._synth.cache_clear()
+    monkeypatch.setitem(sys.modules, "tinysoundfont", None)
+    with pytest.raises(InputError, match="pip install --no-deps tinysoundfont"):
+        stem(compose(0, duration=8).lead, 8)
+    monkeypatch.setattr(sys, "argv", ["corpus", "--output", str(tmp_path), "--count", "1"])
+    assert command.main() == 2
+    assert "error: rendering needs the package tinysoundfont" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

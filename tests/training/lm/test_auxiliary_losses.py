@@ -109,6 +109,7 @@ def test_it_reads_the_states_that_predict_a_frames_first_code(tmp_path: Path) ->
     assert not model.lm.blocks[0]._forward_hooks
 
 
+@pytest.mark.usefixtures("renderer")
 def test_a_run_lowers_it_resumes_and_exports_the_plain_model(recipe: LMRecipe, tmp_path: Path) -> None:
     music = tmp_path / "corpus"
     list(write(CorpusOptions(music, durations=(8, 9), sequenced=True), range(12)))

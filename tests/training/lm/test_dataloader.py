@@ -120,7 +120,7 @@ def test_crops_begin_with_a_bar(plain: LMRecipe) -> None:
     # Held out: the bar nearest to the middle, (120 - 50) / 2.
     assert int(cropper(at_bars).validation(clip, generator).codes[0, 0]) == 42
     with pytest.raises(
-        InputError, match=r'data.begin is bars: every clip.s JSON must tell its "downbeats".*that of song'
+        InputError, match=r'data.begin is bars: every clip.s JSON must have its "downbeats".*that of song'
     ):
         cropper(at_bars).training(Sample(clip.codes, None, {"name": "song"}), generator)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import DacModel, EncodecModel
 
-from musicgen.checkpoint.tensors import read_safetensors
+from musicgen.checkpoint.tensors import read_weights
 from musicgen.checkpoint.transformers_layout import load_tokenizer
 from musicgen.tokenizer import DacTokenizer, EncodecTokenizer
 from musicgen.training.tokenizer.config import Quantisation, Shape
@@ -63,7 +63,7 @@ def test_saved_folder_gives_the_same_codes_and_waves(tmp_path) -> None:
     assert len(quantised.codes.unique()) > 20
     for tokenizer in (
         EncodecTokenizer(theirs.eval()),
-        load_tokenizer(json.loads((tmp_path / "config.json").read_text()), read_safetensors(tmp_path), "folder"),
+        load_tokenizer(json.loads((tmp_path / "config.json").read_text()), read_weights(tmp_path), "folder"),
         model.tokenizer(),
     ):
         assert torch.equal(tokenizer.encode(waves), quantised.codes)

@@ -1,0 +1,246 @@
+"""python -m benchmarks.report: write the tables of stored results into the documents.
+
+A number stands in one place, `benchmarks/results/*.json`. A document marks where a table belongs:
+
+    <!-- benchmarks.report: generation -->
+    ...
+    <!-- end -->
+
+and this command writes what lies between; `tests/test_performance_docs.py` fails where a document differs from the results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results"
+DOCUMENTS = ("README.md", "docs/performance.md", "docs/evaluation.md", "docs/training.md")
+_BLOCK = re.compile(r"(<!-- benchmarks\.report: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def result(name: str) -> dict[str, Any]:
+    """A stored result by its file's name without the extension."""
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    return "".join(f"| {' | '.join(row)} |\n" for row in (header, ["---"] * len(header), *rows))
+
+
+def provenance(stored: dict[str, Any], n: str | None = None) -> str:
+    """What a table was measured on, and by which command."""
+    machine = stored["machine"]
+    command = f", `{stored['command'].split(' --json')[0]}`" if "command" in stored else ""
+    count = n or (f"medians of n = {stored['n']}" if "n" in stored else "")
+    return (
+        f"{machine['device']}, {machine['threads']} threads, PyTorch {machine['torch']}, a plain read reaches "
+        f"{machine['bandwidth_gb_s']:g} GB/s{f', {count}' if count else ''}{command}.\n"
+    )
+
+
+def generation(name: str) -> str:
+    stored = result(name)
+    seconds = {(one["system"], one["precision"]): one["seconds"] for one in stored["results"]}
+    best = min(value for (system, _), value in seconds.items() if system == "transformers")
+    baselines = [seconds["transformers", "float32"], best, seconds["audiocraft", "float32"]]
+    rows = [
+        ["this project" if system == "ours" else system, precision, f"{value:.1f}",
+         *(f"{one / value:.2f}" for one in baselines)]
+        for (system, precision), value in sorted(seconds.items(), key=lambda one: -one[1])
+    ]  # fmt: skip
+    header = [
+        "system",
+        "precision",
+        "seconds",
+        "× transformers float32",
+        "× transformers' best precision",
+        "× audiocraft",
+    ]
+    return table(header, rows) + "\n" + provenance(stored)
+
+
+def steps(name: str) -> str:
+    stored = result(name)
+    rows = [
+        [
+            one["precision"],
+            f"{one['early_ms']:.1f}",
+            f"{one['late_ms']:.1f}",
+            f"{one['ratio']:.2f}",
+            f"{one['bound']:.2f}",
+        ]
+        for one in stored["results"]
+    ]
+    header = ["precision", "step at 2 s, ms", "step at 28 s, ms", "ratio", "ratio of the bytes read"]
+    runs = {len(one.get("runs", [None])) for one in stored["results"]}
+    return table(header, rows) + "\n" + provenance(stored, f"medians of n = {max(runs)} clips")
+
+
+def backends(name: str) -> str:
+    stored = result(name)
+    families = {
+        "torch": "PyTorch",
+        "torchao": "torchao",
+        "onnx": "ONNX Runtime",
+        "openvino": "OpenVINO",
+        "packed": "AVX-512",
+    }
+    precisions = ("float32", "bfloat16", "int8", "int4")
+    fastest: dict[tuple[str, str], float] = {}
+    for one in stored["results"]:
+        family, precision = one["backend"].split("_")[:2]
+        fastest[family, precision] = min(one["ms"], fastest.get((family, precision), float("inf")))
+    rows = [
+        [label, *(f"{fastest[family, each]:.1f}" if (family, each) in fastest else "–" for each in precisions)]
+        for family, label in families.items()
+    ]
+    return table(["back end, ms", *precisions], rows) + "\n" + provenance(stored, f"n = {stored['n']} passes in turns")
+
+
+def listeners(name: str) -> str:
+    stored = result(name)
+    rows = [
+        [str(one["listeners"]), str(one["keep_up"]), f"{one['first_sound']:.2f}", f"{one['rtf']:.3f}"]
+        for one in stored["results"]
+    ]
+    header = ["listeners", "in real time", "first sound, s", "real-time factor a clip"]
+    return table(header, rows) + "\n" + provenance(stored, "n = 1")
+
+
+def precision_error(name: str) -> str:
+    stored = result(name)
+    rows = [
+        [one["precision"], f"{one['kl']:.4f}", f"{one['cosine']:.5f}", f"{one['n']:,}"] for one in stored["results"]
+    ]
+    header = ["precision", "KL divergence from float32, nats", "cosine of the logits", "distributions"]
+    return table(header, rows) + "\n" + provenance(stored, " ".join(["model", stored["model"]]))
+
+
+def evaluation(name: str) -> str:
+    stored = result(name)
+    wall = stored["wall_s"]
+    labels = {"peers": "frechet-audio-distance, hear21passt, laion-clap", "ours": "this project"}
+    rows = [
+        [
+            label,
+            ", ".join(f"{one:.0f}" for one in wall[side]),
+            f"{sum(wall[side]):.0f}",
+            f"{stored['peak_memory_mb'][side]:,}",
+        ]
+        for side, label in labels.items()
+    ]
+    gaps = ", ".join(f"{metric} {gap:.0e}" for metric, gap in stored["largest_relative_gap"].items())
+    header = ["", "seconds of each system, in order", "together", "peak memory, MB"]
+    return (
+        table(header, rows)
+        + f"\n{stored['ratio']:.1f} times as fast as the peers; largest relative difference of a value: {gaps}.\n"
+        + provenance(
+            stored,
+            f"{stored['systems']} systems of {stored['clips']} clips of {stored['seconds_of_a_clip']:g} s, n = 1",
+        )
+    )
+
+
+def training(name: str) -> str:
+    stored = result(name)
+    labels = {"ours": "this project", "transformers": "transformers", "audiocraft": "audiocraft"}
+    rows = [
+        [labels[system], f"{one['seconds_per_step']:.3f}", f"{one['codes_per_second']:,.0f}", f"{one['share_of_peak']:.2f}",
+         "1" if system == "ours" else f"{stored['ratios'][system]:.2f}"]
+        for system, one in stored["systems"].items()
+    ]  # fmt: skip
+    header = ["system", "seconds a step", "codes a second", "share of the GEMM peak", "time relative to this project"]
+    counts = {one["n"] for one in stored["systems"].values()}
+    return (
+        table(header, rows)
+        + "\n"
+        + provenance(stored, f"shape {stored['shape']}, {stored['precision']}, n = {min(counts)}")
+    )
+
+
+def memory(name: str) -> str:
+    stored = result(name)
+    rows = [[f"{one['clips']:,}", f"{one['peak_memory_mb']:.0f}"] for one in stored["runs"]]
+    return (
+        table(["clips", "peak memory, MB"], rows)
+        + "\n"
+        + provenance(stored, f"clips of {stored['seconds_of_a_clip']} s, n = 1")
+    )
+
+
+def rescoring(name: str) -> str:
+    stored = result(name)
+    rows = [
+        [f"score of {stored['clips']:,} clips", f"{stored['rescore_s']:.1f}"],
+        ["1,000 resampled FADs of them", f"{stored['bootstrap_1000_fads_s']:.1f}"],
+    ]
+    return table(["with every embedding in the cache", "seconds"], rows) + "\n" + provenance(stored, "n = 1")
+
+
+def summary(_: str) -> str:
+    """The table of README.md: one line for each measured claim."""
+    rows = []
+    for name in ("generation-small-cpu", "generation-small-cpu-amd"):
+        stored = result(name)
+        best = min(one["seconds"] for one in stored["results"] if one["system"] == "transformers")
+        ours = {one["precision"]: one["seconds"] for one in stored["results"] if one["system"] == "ours"}
+        ratios = ", ".join(f"{precision} {best / seconds:.1f}" for precision, seconds in ours.items())
+        rows.append(
+            [f"generation, {stored['machine']['device']}, 2 cores", f"{ratios} times transformers' best precision"]
+        )
+    scored, trained = result("evaluation-cpu"), result("training-mini-cpu")
+    rows.append(["evaluation (FAD, KL, CLAP)", f"{scored['ratio']:.1f} times the libraries that define the metrics"])
+    ratios = ", ".join(f"{ratio:.2f} times {system}" for system, ratio in trained["ratios"].items())
+    rows.append([f"training step, {trained['shape']}, {trained['precision']}", ratios])
+    return table(["speed", "measured"], rows)
+
+
+TABLES: dict[str, tuple[Callable[[str], str], str]] = {
+    "summary": (summary, ""),
+    "generation": (generation, "generation-small-cpu"),
+    "generation-amd": (generation, "generation-small-cpu-amd"),
+    "generation-compiled": (generation, "generation-small-cpu-compiled"),
+    "generation-amd-compiled": (generation, "generation-small-cpu-amd-compiled"),
+    "steps": (steps, "steps-small-cpu"),
+    "steps-amd": (steps, "steps-small-cpu-amd"),
+    "backends": (backends, "backends-small-cpu"),
+    "backends-amd": (backends, "backends-small-cpu-amd"),
+    "listeners": (listeners, "listeners-mini-cpu"),
+    "precision-error": (precision_error, "precision-error-mini"),
+    "evaluation": (evaluation, "evaluation-cpu"),
+    "memory": (memory, "memory-cpu"),
+    "rescoring": (rescoring, "rescore"),
+    "training": (training, "training-mini-cpu"),
+}
+"""A block's name -> what writes it, from which stored result."""
+
+
+def rendered(document: str) -> str:
+    """A document with every marked table as the stored results have it."""
+
+    def block(match: re.Match[str]) -> str:
+        begin, name, end = match.groups()
+        if name not in TABLES:
+            raise SystemExit(f"error: no table {name!r}: one of {', '.join(TABLES)}")
+        write, stored = TABLES[name]
+        return f"{begin}{write(stored)}{end}"
+
+    return _BLOCK.sub(block, document)
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args()
+    for name in DOCUMENTS:
+        path = ROOT / name
+        path.write_text(rendered(path.read_text()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""The raw tables of a study. Raters are pseudonyms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from ..database import schema
+from ..database.study_database import StudyDatabase
+from ..design.manifest import Study, to_json
+from ..sessions import raters
+from . import ratings_reader
+from .ratings_csv import rows_of
+
+Table = list[Mapping[str, Any]]
+
+
+def raw_tables(connection: Connection, database: StudyDatabase, study: Study) -> dict[str, Table]:
+    """The tables ratings, preferences, trials (with the intervals heard), raters and events. None contains a worker id.
+
+    Args:
+        connection: a transaction.
+        database: of the study.
+        study: the study.
+
+    Returns:
+        Name -> rows.
+    """
+    data = ratings_reader.read(connection, database, study)
+    people = connection.execute(select(schema.rater).where(schema.rater.c.study_id == database.study_id)).all()
+    names = {row.id: raters.export_id(database, row.public_id) for row in people}
+    preferences: Table = [
+        {
+            "rater": p.rater, "question": p.question, "item": p.item, "system_1": p.systems[0], "system_2": p.systems[1],
+            "preferred": p.preferred, "seconds": p.seconds,
+        }
+        for p in data.preferences
+    ]  # fmt: skip
+    raters_table: Table = [
+        {
+            "rater": names[row.id], "platform": row.platform, "language": row.language, "entered": _iso(row.created_at),
+            "consented": _iso(row.consented_at), "headphone_score": row.headphone_score, "excluded_for": row.excluded_for,
+            "failed_checks": data.failed_checks.get(names[row.id], 0),
+        }
+        for row in people
+    ]  # fmt: skip
+    event = schema.event
+    events: Table = [
+        {"at": _iso(row.at), "rater": names.get(row.rater_id), "kind": row.kind, "detail": row.detail}
+        for row in connection.execute(select(event).where(event.c.study_id == database.study_id).order_by(event.c.id))
+    ]
+    ratings: Table = list(rows_of(data.ratings))
+    return {
+        "ratings": ratings,
+        "preferences": preferences,
+        "trials": _trials(connection, database, study, names),
+        "raters": raters_table,
+        "events": events,
+    }
+
+
+def _trials(connection: Connection, database: StudyDatabase, study: Study, names: Mapping[int, str]) -> Table:
+    trial, listening, page, clip = schema.trial, schema.listening, schema.page, schema.clip
+    rows = connection.execute(
+        select(trial, page.c.key, page.c.kind, clip.c.name, listening.c.slot, listening.c.value, listening.c.heard_share,
+               listening.c.intervals)
+        .join(page, page.c.id == trial.c.page_id)
+        .join(listening, listening.c.trial_id == trial.c.id)
+        .join(clip, clip.c.id == listening.c.clip_id)
+        .where(trial.c.study_id == database.study_id)
+        .order_by(trial.c.id, listening.c.slot)
+    )  # fmt: skip
+    return [
+        {
+            "rater": names[row.rater_id], "page": row.key, "kind": row.kind, "position": row.position, "column": row.slot,
+            "system": study.clips[row.name].system, "value": row.value, "heard_share": round(row.heard_share, 4),
+            "heard": to_json(row.intervals), "started": _iso(row.started_at), "submitted": _iso(row.submitted_at),
+            "check_passed": row.check_passed, "receipt": row.receipt,
+        }
+        for row in rows
+    ]  # fmt: skip
+
+
+def _iso(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

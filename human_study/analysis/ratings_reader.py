@@ -1,0 +1,105 @@
+"""Read the ratings of a study from its database. Practice pages and attention checks are left out, raters are pseudonyms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from ..database import schema
+from ..database.study_database import StudyDatabase
+from ..design.manifest import Study
+from ..sessions import raters
+from .ratings import Preference, Rating, StudyData
+
+SCREENED = "screening: "
+"""Start of the reason where screening excluded a rater: the analysis screens again, with thresholds of its own."""
+
+
+def read(connection: Connection, database: StudyDatabase, study: Study) -> StudyData:
+    """Read everything that was measured, raters who are excluded included.
+
+    Args:
+        connection: a transaction.
+        database: of the study.
+        study: the study.
+    """
+    rater = schema.rater
+    people = connection.execute(
+        select(rater.c.id, rater.c.public_id, rater.c.excluded_for).where(rater.c.study_id == database.study_id)
+    ).all()
+    names = {row.id: raters.export_id(database, row.public_id) for row in people}
+    ratings, preferences = [], []
+    for row in _listened(connection, database):
+        page, clip = study.pages[row.key], study.clips[row.clip]
+        if page.kind == "rating" and row.value is not None:
+            ratings.append(
+                Rating(
+                    rater=names[row.rater_id],
+                    question=page.question,
+                    item=page.item,
+                    system=clip.system,
+                    role=clip.role,
+                    value=row.value,
+                    heard=row.heard_share,
+                    seconds=row.submitted_at - row.started_at,
+                    position=row.position,
+                    column=row.slot,
+                )
+            )
+    trial, page_table, clip_table = schema.trial, schema.page, schema.clip
+    rows = connection.execute(
+        select(trial, page_table.c.key, clip_table.c.name.label("preferred"))
+        .join(page_table, page_table.c.id == trial.c.page_id)
+        .outerjoin(clip_table, clip_table.c.id == trial.c.preferred_clip_id)
+        .where(trial.c.study_id == database.study_id)
+        .order_by(trial.c.id)
+    )
+    failed: dict[str, int] = {}
+    for row in rows.all():
+        page = study.pages[row.key]
+        if row.check_passed is False:
+            failed[names[row.rater_id]] = failed.get(names[row.rater_id], 0) + 1
+        if page.method == "ab" and page.kind == "rating":
+            one, other = (study.clips[name].system for name in page.stimuli)
+            preferred = study.clips[row.preferred].system if row.preferred else None
+            preferences.append(
+                Preference(
+                    names[row.rater_id],
+                    page.question,
+                    page.item,
+                    (one, other),
+                    preferred,
+                    row.submitted_at - row.started_at,
+                )
+            )
+    marked = {
+        names[row.id]: row.excluded_for
+        for row in people
+        if row.excluded_for and not row.excluded_for.startswith(SCREENED)
+    }
+    return StudyData(tuple(ratings), tuple(preferences), failed, marked)
+
+
+def _listened(connection: Connection, database: StudyDatabase) -> list[Any]:
+    trial, listening, page, clip = schema.trial, schema.listening, schema.page, schema.clip
+    return list(
+        connection.execute(
+            select(
+                trial.c.rater_id,
+                trial.c.position,
+                trial.c.started_at,
+                trial.c.submitted_at,
+                listening.c.slot,
+                listening.c.value,
+                listening.c.heard_share,
+                page.c.key,
+                clip.c.name.label("clip"),
+            )
+            .join(listening, listening.c.trial_id == trial.c.id)
+            .join(page, page.c.id == trial.c.page_id)
+            .join(clip, clip.c.id == listening.c.clip_id)
+            .where(trial.c.study_id == database.study_id)
+            .order_by(trial.c.id, listening.c.slot)
+        ).all()
+    )

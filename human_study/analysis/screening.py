@@ -1,0 +1,124 @@
+"""Post-screening: a protocol of named steps is run over the data.
+
+Each step applies one rule to what the steps before it left. Every exclusion is logged with step, rater and reason, and the
+means are recorded after every step.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from musicgen.errors import InputError
+
+from .ratings import StudyData, questions, systems
+from .screening_rules import RULES, Exclusion
+
+DEFAULT_PROTOCOL: tuple[Mapping[str, Any], ...] = (
+    {"step": "attention"},
+    {"step": "full_listening"},
+    {"step": "hidden_reference"},
+    {"step": "crowdmos_correlation"},
+    {"step": "crowdmos_outliers"},
+)
+"""The paper's section 3.3, preceded by the checks of our own pages."""
+
+
+@dataclass(frozen=True)
+class ScreeningStep:
+    """Outcome of one step.
+
+    Attributes:
+        name: of the rule.
+        thresholds: all of them, defaults included.
+        exclusions: made by this step.
+        raters_left: number of raters after it.
+        ratings_left: number of ratings after it.
+        means: (question, system) -> mean after it.
+    """
+
+    name: str
+    thresholds: Mapping[str, Any]
+    exclusions: tuple[Exclusion, ...]
+    raters_left: int
+    ratings_left: int
+    means: Mapping[tuple[str, str], float]
+
+
+@dataclass(frozen=True)
+class ScreeningResult:
+    """Outcome of a protocol.
+
+    Attributes:
+        data: what is left.
+        steps: the first is "all": the data before screening.
+    """
+
+    data: StudyData
+    steps: tuple[ScreeningStep, ...]
+
+    @property
+    def exclusions(self) -> list[Exclusion]:
+        """All exclusions in order."""
+        return [exclusion for step in self.steps for exclusion in step.exclusions]
+
+
+def screen(data: StudyData, protocol: Sequence[Mapping[str, Any]] | None = None) -> ScreeningResult:
+    """Run a protocol. Raters excluded by hand are removed first.
+
+    Args:
+        data: of the study.
+        protocol: mappings of "step" and thresholds; None for DEFAULT_PROTOCOL.
+
+    Raises:
+        InputError: a step or a threshold is unknown.
+    """
+    steps = [ScreeningStep("all", {}, (), len(data.raters), len(data.ratings), means(data))]
+    for entry in ({"step": "marked"}, *(DEFAULT_PROTOCOL if protocol is None else protocol)):
+        name, thresholds = check_step(entry)
+        exclusions = tuple(RULES[name](data, **thresholds))
+        raters = {exclusion.rater for exclusion in exclusions if exclusion.rating is None}
+        data = data.without(raters, [e.rating for e in exclusions if e.rating is not None])
+        steps.append(ScreeningStep(name, thresholds, exclusions, len(data.raters), len(data.ratings), means(data)))
+    return ScreeningResult(data, tuple(steps))
+
+
+def check_step(entry: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Check one step of a protocol.
+
+    Returns:
+        The name of its rule, and all thresholds, defaults included.
+
+    Raises:
+        InputError: the rule or a threshold is unknown, or a value has the wrong type.
+    """
+    name = entry.get("step") if isinstance(entry, Mapping) else None
+    if not isinstance(name, str) or name not in RULES:
+        close = difflib.get_close_matches(str(name), RULES, 1)
+        hint = f"did you mean {close[0]}?" if close else f"one of {', '.join(RULES)}"
+        raise InputError(f"screening has no step {name!r}: {hint}")
+    parameters = inspect.signature(RULES[name]).parameters
+    defaults = {key: p.default for key, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+    given = {key: value for key, value in entry.items() if key != "step"}
+    for key, value in given.items():
+        if key not in defaults:
+            raise InputError(f"screening step {name} has no threshold {key!r}: {', '.join(defaults) or 'it has none'}")
+        if isinstance(value, str) != isinstance(defaults[key], str) or isinstance(value, bool):
+            raise InputError(f"screening step {name}: {key} is {value!r}: expected something like {defaults[key]!r}")
+    return name, defaults | given
+
+
+def means(data: StudyData) -> dict[tuple[str, str], float]:
+    """(question, system) -> mean of the ratings."""
+    return {
+        (question, system): float(
+            np.mean([r.value for r in data.ratings if (r.question, r.system) == (question, system)])
+        )
+        for question in questions(data)
+        for system, _ in systems(data.ratings, question)
+    }

@@ -1,0 +1,1 @@
+"""Rater sessions: admission, headphone check, page assignment, leases, submitted trials."""

@@ -1,0 +1,229 @@
+"""Trials: the checks of a submitted page, and how it is stored exactly once.
+
+A submission may arrive several times (a lost response, two tabs): the first is stored, the others get its receipt. The browser
+is not trusted: all checks are made here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from ..database import queries, schema
+from ..database.study_database import StudyDatabase
+from ..design.manifest import Study, to_json
+from ..design.study_settings import SCALE
+from . import leases
+from .errors import RequestRefused
+from .leases import Lease, Stimulus
+from .raters import Rater
+
+EDGE_SECONDS = 0.25
+"""Tolerance at both ends of a clip: decoders and audio clocks differ by that much."""
+
+CLOCK_SLACK_SECONDS = 2.0
+CHECK_TOLERANCE = 5
+"""Tolerance of the answer to an attention check, in points of the scale."""
+
+Spans = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class TrialSubmission:
+    """What the page sends.
+
+    Attributes:
+        key: idempotency key.
+        values: audio token -> rating, 1 to 100.
+        preferred: token of the better clip, "" for no difference; None on pages that are not A/B.
+        heard: token -> [start, end] in seconds of the clip.
+    """
+
+    key: str
+    values: Mapping[str, int]
+    preferred: str | None
+    heard: Mapping[str, Spans]
+
+
+def submit(
+    connection: Connection,
+    database: StudyDatabase,
+    study: Study,
+    rater: Rater,
+    lease_id: str,
+    submission: TrialSubmission,
+) -> str:
+    """Store a page. The caller acknowledges it after the transaction has been committed.
+
+    Args:
+        connection: a write transaction.
+        database: of the study.
+        study: the study.
+        rater: who submits.
+        lease_id: public id of the lease.
+        submission: the contents.
+
+    Returns:
+        The receipt.
+
+    Raises:
+        RequestRefused: the lease has expired, the page is stored with other contents, or the contents are not allowed.
+    """
+    lease = leases.find(connection, study, rater, lease_id)
+    body = _body(submission)
+    trial = schema.trial
+    earlier = connection.execute(
+        select(trial.c.receipt, trial.c.body_sha256, trial.c.idempotency_key, trial.c.page_id).where(
+            trial.c.rater_id == rater.id,
+            (trial.c.page_id == lease.page_id) | (trial.c.idempotency_key == submission.key),
+        )
+    ).first()
+    if earlier is not None:
+        if earlier.page_id != lease.page_id:
+            raise RequestRefused(409, "key_used", "this idempotency key belongs to another page")
+        if earlier.idempotency_key == submission.key and earlier.body_sha256 == body:
+            return str(earlier.receipt)
+        raise RequestRefused(
+            409, "already_rated", "this page is stored already: the first ratings count", receipt=earlier.receipt
+        )
+    now = time.time()
+    if lease.state != "open" or lease.expires_at < now:
+        raise RequestRefused(
+            410, "lease_expired", "your place on this page has expired: reload to get it back or another one"
+        )
+    shares = check(study, lease, submission, now)
+    receipt = secrets.token_hex(16)
+    trial_id = queries.insert_row(
+        connection,
+        trial,
+        study_id=database.study_id,
+        rater_id=rater.id,
+        page_id=lease.page_id,
+        idempotency_key=submission.key,
+        body_sha256=body,
+        receipt=receipt,
+        position=lease.position,
+        started_at=lease.created_at,
+        submitted_at=now,
+        preferred_clip_id=_preferred(lease, submission),
+        check_passed=_check_passed(lease, submission),
+    )
+    connection.execute(
+        insert(schema.listening),
+        [
+            {
+                "trial_id": trial_id,
+                "slot": stimulus.slot,
+                "clip_id": stimulus.clip_id,
+                "value": submission.values.get(stimulus.token),
+                "heard_share": shares[stimulus.token],
+                "intervals": [list(span) for span in union(submission.heard[stimulus.token])],
+            }
+            for stimulus in lease.stimuli
+        ],
+    )
+    connection.execute(update(schema.lease).where(schema.lease.c.id == lease.id).values(state="rated"))
+    return receipt
+
+
+def check(study: Study, lease: Lease, submission: TrialSubmission, now: float) -> dict[str, float]:
+    """Check a submission against its page.
+
+    Args:
+        study: the study.
+        lease: the lease on the page.
+        submission: the contents.
+        now: seconds since 1970.
+
+    Returns:
+        Token -> share of the clip that was heard.
+
+    Raises:
+        RequestRefused: the contents do not match the page.
+    """
+    columns = {stimulus.token: stimulus for stimulus in lease.stimuli if stimulus.slot > 0}
+    labels = {token: chr(64 + stimulus.slot) for token, stimulus in columns.items()}
+    if lease.page.method == "ab":
+        if submission.values:
+            raise RequestRefused(422, "bad_values", "an A/B page takes a preference, and values came")
+        if submission.preferred is None or (submission.preferred and submission.preferred not in columns):
+            raise RequestRefused(422, "foreign_stimulus", "the preferred clip is not on this page")
+    else:
+        if submission.preferred is not None:
+            raise RequestRefused(422, "bad_values", "this page takes values, and a preference came")
+        if set(submission.values) != set(columns):
+            lacking = [labels[token] for token in columns if token not in submission.values]
+            if set(submission.values) <= set(columns):
+                raise RequestRefused(422, "unrated", f"not rated: {', '.join(lacking)}")
+            raise RequestRefused(422, "foreign_stimulus", "a rated clip is not on this page")
+        low, high = SCALE
+        for token, value in submission.values.items():
+            if not low <= value <= high:
+                raise RequestRefused(
+                    422, "bad_value", f"{labels[token]} is {value}: ratings are whole numbers from {low} to {high}"
+                )
+    all_tokens = {stimulus.token for stimulus in lease.stimuli}
+    if set(submission.heard) != all_tokens:
+        raise RequestRefused(422, "foreign_stimulus", "the clips that were heard are not those of this page")
+    return _check_listening(study, lease, submission, now)
+
+
+def union(spans: Spans) -> list[tuple[float, float]]:
+    """Union of intervals, as disjoint intervals in order."""
+    out: list[tuple[float, float]] = []
+    for start, end in sorted(spans):
+        if out and start <= out[-1][1]:
+            out[-1] = (out[-1][0], max(out[-1][1], end))
+        else:
+            out.append((start, end))
+    return out
+
+
+def _check_listening(study: Study, lease: Lease, submission: TrialSubmission, now: float) -> dict[str, float]:
+    shares, total = {}, 0.0
+    for stimulus in lease.stimuli:
+        spans = submission.heard[stimulus.token]
+        length = stimulus.clip.seconds
+        for start, end in spans:
+            if not (math.isfinite(start) and math.isfinite(end) and 0 <= start < end <= length + EDGE_SECONDS):
+                raise RequestRefused(
+                    422, "bad_listening", f"heard from {start} to {end} s, and the clip has {length:.2f} s"
+                )
+        heard = sum(end - start for start, end in union(spans))
+        total += heard
+        needed = study.settings.minimum_heard * length - min(EDGE_SECONDS, 0.1 * length)
+        if heard < needed:
+            name = "the reference" if stimulus.slot == 0 else chr(64 + stimulus.slot)
+            raise RequestRefused(422, "unheard", f"{name}: {math.ceil(length - heard)} s unheard")
+        shares[stimulus.token] = min(1.0, heard / length)
+    passed = now - lease.created_at
+    if study.settings.clock and total > passed + CLOCK_SLACK_SECONDS:
+        raise RequestRefused(422, "too_fast", f"{total:.0f} s were heard within {passed:.0f} s: listen to every clip")
+    return shares
+
+
+def _preferred(lease: Lease, submission: TrialSubmission) -> int | None:
+    return next((s.clip_id for s in lease.stimuli if s.token == submission.preferred and s.slot > 0), None)
+
+
+def _check_passed(lease: Lease, submission: TrialSubmission) -> bool | None:
+    checked: list[Stimulus] = [s for s in lease.stimuli if s.slot > 0 and s.clip.answer is not None]
+    if lease.page.kind != "attention":
+        return None
+    return all(abs(submission.values[s.token] - (s.clip.answer or 0)) <= CHECK_TOLERANCE for s in checked)
+
+
+def _body(submission: TrialSubmission) -> str:
+    document: dict[str, Any] = {
+        "values": dict(sorted(submission.values.items())),
+        "preferred": submission.preferred,
+        "heard": {token: [list(span) for span in spans] for token, spans in sorted(submission.heard.items())},
+    }
+    return hashlib.sha256(to_json(document).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""The web server: routes, security, rating page and admin page, load test."""

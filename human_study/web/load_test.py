@@ -1,0 +1,126 @@
+"""Load test: simulated raters against a server on this machine; time to store a page, and lost pages.
+
+The number of raters and the duration are bounded, and the server must be on 127.0.0.1. The study needs `clock: false`, no
+headphone check and an open link.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+
+from musicgen.errors import InputError
+
+MAX_RATERS = 2000
+MAX_SECONDS = 600
+RETRIES = 200
+
+
+@dataclass
+class LoadTestResult:
+    """Outcome of a load test.
+
+    Attributes:
+        acknowledged: idempotency key -> receipt.
+        seconds: time to store each page.
+        errors: one line for each rater who failed.
+        retries: requests repeated because the server was unreachable.
+    """
+
+    acknowledged: dict[str, str] = field(default_factory=dict)
+    seconds: list[float] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    retries: int = 0
+
+    def percentile(self, share: float) -> float:
+        """Quantile of the time to store a page, in seconds; NaN without pages.
+
+        Args:
+            share: between 0 and 1.
+        """
+        return float(np.quantile(self.seconds, share)) if self.seconds else float("nan")
+
+
+async def run(url: str, raters: int, seconds: float, every: float, retry: bool = False) -> LoadTestResult:
+    """Run a load test.
+
+    Args:
+        url: of the server.
+        raters: number of simulated raters.
+        seconds: duration.
+        every: seconds between two pages of a rater.
+        retry: repeat requests while the server is unreachable, as the rating page does.
+
+    Raises:
+        InputError: the server is not on 127.0.0.1, or a bound is exceeded.
+    """
+    if urlsplit(url).hostname != "127.0.0.1":
+        raise InputError(f"{url}: the load test is limited to a server on 127.0.0.1")
+    if not (0 < raters <= MAX_RATERS and 0 < seconds <= MAX_SECONDS):
+        raise InputError(f"{raters} raters for {seconds:g} s: at most {MAX_RATERS} raters and {MAX_SECONDS} s")
+    tally = LoadTestResult()
+    start = time.monotonic()
+    await asyncio.gather(*(_rater(url, tally, start, seconds, every, n / raters, retry) for n in range(raters)))
+    return tally
+
+
+async def _rater(
+    url: str, tally: LoadTestResult, start: float, seconds: float, every: float, phase: float, retry: bool
+) -> None:
+    await asyncio.sleep(phase * every)
+    async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client:
+        try:
+            entered = await _call(client, tally, retry, "POST", "/api/enter", {"language": "en"})
+            headers = {"X-CSRF-Token": entered["csrf"]}
+            await _call(client, tally, retry, "POST", "/api/consent", {"agreed": True}, headers)
+            while time.monotonic() - start < seconds:
+                state = await _call(client, tally, retry, "GET", "/api/state")
+                if state["stage"] != "trial":
+                    return
+                trial, body = state["trial"], complete_answer(state["trial"])
+                began = time.monotonic()
+                path = f"/api/trials/{trial['lease']}"
+                tally.acknowledged[body["key"]] = (await _call(client, tally, retry, "POST", path, body, headers))[
+                    "receipt"
+                ]
+                tally.seconds.append(time.monotonic() - began)
+                await asyncio.sleep(max(0.0, every - (time.monotonic() - began)))
+        except (httpx.HTTPError, KeyError) as error:
+            tally.errors.append(f"{type(error).__name__}: {error}"[:200])
+
+
+def complete_answer(trial: dict[str, Any]) -> dict[str, Any]:
+    """A complete submission with random ratings."""
+    tracks = trial["clips"] + ([trial["reference"]] if trial["reference"] else [])
+    heard = {track["token"]: [[0.0, track["seconds"]]] for track in tracks}
+    values = {clip["token"]: 1 + secrets.randbelow(100) for clip in trial["clips"]}
+    return {"key": secrets.token_hex(16), "values": values, "heard": heard}
+
+
+async def _call(
+    client: httpx.AsyncClient,
+    tally: LoadTestResult,
+    retry: bool,
+    method: str,
+    path: str,
+    body: Any = None,
+    headers: Any = None,
+) -> dict[str, Any]:
+    for attempt in range(RETRIES):
+        try:
+            response = await client.request(method, path, json=body, headers=headers)
+            response.raise_for_status()
+            return dict(response.json())
+        except httpx.TransportError:
+            if not retry or attempt == RETRIES - 1:
+                raise
+            tally.retries += 1
+            await asyncio.sleep(0.1)
+    raise AssertionError("the loop above returns or raises")

@@ -1,0 +1,67 @@
+"""The rating page: one HTML file, its scripts and styles, and its texts in each language of the study."""
+
+from __future__ import annotations
+
+import mimetypes
+from pathlib import Path
+from typing import Any
+
+import yaml
+from fastapi import FastAPI, Response
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+
+from ..design.manifest import Study
+from ..html_templates import render
+from ..sessions.errors import RequestRefused
+
+WEB = Path(__file__).parent
+TEMPLATE = WEB / "templates" / "study.html"
+
+
+def texts(language: str) -> dict[str, Any]:
+    """All texts of the rating page.
+
+    Args:
+        language: name of a file of texts/, without its suffix.
+    """
+    document = yaml.safe_load((WEB / "texts" / f"{language}.yaml").read_text(encoding="utf-8"))
+    return dict(document)
+
+
+def add_routes(app: FastAPI, study: Study) -> None:
+    """Add the rating page, its texts and its static files."""
+    mimetypes.add_type("text/javascript", ".js")
+    languages = study.settings.languages
+    translated = {language: _study_texts(study, language) for language in languages}
+    shell = render(
+        TEMPLATE, title=next(iter(study.settings.title.values()), study.settings.name), languages=list(languages),
+        contact=study.settings.contact,
+    )  # fmt: skip
+
+    @app.get("/")
+    def index() -> Response:
+        return Response(shell, media_type="text/html")
+
+    @app.get("/texts/{language}.json")
+    def language_texts(language: str) -> JSONResponse:
+        if language not in translated:
+            raise RequestRefused(404, "no_language", f"no texts in {language[:8]!r}: {', '.join(languages)}")
+        return JSONResponse(translated[language])
+
+    app.mount("/static", StaticFiles(directory=WEB / "static"))
+
+
+def _study_texts(study: Study, language: str) -> dict[str, Any]:
+    settings = study.settings
+    found = texts(language)
+    found["title"] = settings.title.get(language, found["title"])
+    if language in settings.consent:
+        found["consent_text"] = [part for part in settings.consent[language].split("\n\n") if part.strip()]
+    values = {"days": settings.retention_days, "contact": settings.contact or "—"}
+    found["consent_text"] = [str(part).replace("{days}", str(values["days"])).replace("{contact}", str(values["contact"]))
+                             for part in found["consent_text"]]  # fmt: skip
+    for question in settings.questions:
+        if question.text.get(language):
+            found["questions"][question.name] = question.text[language]
+    return found

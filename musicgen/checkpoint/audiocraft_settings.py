@@ -1,0 +1,161 @@
+"""The training configuration inside audiocraft's files: what it says of a model, read as audiocraft reads it.
+
+A setting that is absent has the default of audiocraft's constructors. One that changes the computation is followed or refused
+by name: most of them leave no trace in the tensors, so ignoring one would make other music.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from musicgen.chroma import NUM_CHROMA, SAMPLE_RATE, WINDOW
+from musicgen.errors import CheckpointError
+
+TEXT, MELODY = "description", "self_wav"
+"""audiocraft's names of the two conditions."""
+
+TRANSFORMER: dict[str, tuple[Any, Any]] = {
+    "norm_first": (True, False), "bias_ff": (False, True), "bias_attn": (False, True), "bias_proj": (False, True),
+    "norm": ("layer_norm", "layer_norm"), "positional_embedding": ("sin", "sin"), "positional_scale": (1, 1),
+    "max_period": (10_000, 10_000), "xpos": (False, False), "causal": (True, False), "layer_scale": (None, None),
+    "qk_layer_norm": (False, False), "qk_layer_norm_cross": (False, False), "past_context": (None, None),
+    "kv_repeat": (1, 1), "two_step_cfg": (False, False),
+}  # fmt: skip
+"""Settings of the language model that the published models share and ours is built for -> what audiocraft takes in their
+absence."""
+
+_OTHERS = {
+    "fuser.cross_attention_pos_emb": (False, False), "fuser.sum": ([], []), "fuser.input_interpolate": ([], []),
+    "fuser.ignore": ([], []), "interleave_stereo_codebooks.per_timestep": (False, False),
+}  # fmt: skip
+_T5 = {"finetune": (False, None), "normalize_text": (False, False)}
+_CHROMA = {
+    "sample_rate": (SAMPLE_RATE, None), "n_chroma": (NUM_CHROMA, None), "radix2_exp": (WINDOW.bit_length() - 1, None),
+    "argmax": (True, False),
+}  # fmt: skip
+_ENCODEC = {
+    "encodec.autoencoder": ("seanet", None), "encodec.quantizer": ("rvq", None), "encodec.renormalize": (False, False),
+    "seanet.activation": ("ELU", "ELU"), "seanet.activation_params": ({"alpha": 1.0}, {"alpha": 1.0}),
+    "seanet.norm_params": ({}, {}), "seanet.disable_norm_outer_blocks": (0, 0), "seanet.encoder": ({}, {}),
+    "seanet.decoder.final_activation": (None, None),
+}  # fmt: skip
+
+_ABSENT = object()
+
+
+class Settings:
+    """A configuration's values by dotted path."""
+
+    def __init__(self, values: Mapping[str, Any], source: str) -> None:
+        self.values = values
+        self.source = source
+
+    @classmethod
+    def of(cls, package: Mapping[str, Any], source: str) -> Settings:
+        """The configuration of a file's content."""
+        text = package.get("xp.cfg")
+        try:
+            values = yaml.safe_load(text) if isinstance(text, str) else text
+        except (yaml.YAMLError, RecursionError, ValueError) as error:
+            raise CheckpointError(
+                f"{source}: the configuration inside (xp.cfg) is damaged YAML ({' '.join(str(error).split())})"
+            ) from error
+        if not isinstance(values, Mapping):
+            raise CheckpointError(f"{source}: the configuration inside (xp.cfg) is no list of settings")
+        return cls(values, source)
+
+    def at(self, path: str, default: Any = _ABSENT) -> Any:
+        """The setting at a dotted path; a value `${other.path}` stands for the one at that path."""
+        return self._at(path, default, 8)
+
+    def _at(self, path: str, default: Any, depth: int) -> Any:
+        value: Any = self.values
+        for part in path.split("."):
+            if not isinstance(value, Mapping) or part not in value:
+                if default is _ABSENT:
+                    raise CheckpointError(f"{self.source}: the configuration inside has no setting {path!r}")
+                return default
+            value = value[part]
+        reference = re.fullmatch(r"\$\{([\w.]+)\}", value) if isinstance(value, str) else None
+        if reference and not depth:
+            raise CheckpointError(f"{self.source}: the setting {path!r} stands for itself ({value})")
+        return self._at(reference[1], default, depth - 1) if reference else value
+
+    def part(self, path: str) -> Mapping[str, Any]:
+        """The settings below a path; none where there is nothing."""
+        value = self.at(path, None)
+        if value is None:
+            return {}
+        if not isinstance(value, Mapping):
+            raise CheckpointError(f"{self.source}: {path} is {value!r}: settings are expected there")
+        return value
+
+    def demand(self, below: str, table: Mapping[str, tuple[Any, Any]]) -> None:
+        """Refuse the first setting that is not the one that is supported."""
+        for name, (supported, default) in table.items():
+            path = f"{below}{name}"
+            value = self.at(path, default)
+            if value != supported:
+                absent = ", which audiocraft takes where it is absent" if self.at(path, None) is None else ""
+                raise CheckpointError(f"{self.source}: {path} is {value!r}{absent}: only {supported!r} is supported")
+
+
+def conditions(settings: Settings) -> list[str]:
+    """The names of a language model's conditions, of those that are known here; what else it asks for is refused."""
+    found = [name for name in settings.part("conditioners") if name != "args"]
+    for name in found:
+        kind = settings.at(f"conditioners.{name}.model")
+        if (name, kind) not in ((TEXT, "t5"), (MELODY, "chroma_stem")):
+            raise CheckpointError(
+                f"{settings.source}: the condition {name!r} is of the kind {kind!r}: only {TEXT} by t5 and {MELODY} by "
+                "chroma_stem are supported in this layout"
+            )
+        settings.demand(f"conditioners.{name}.{kind}.", _T5 if kind == "t5" else _CHROMA)
+    settings.demand("", _OTHERS)
+    cross, prepend = (settings.at(f"fuser.{way}", None) or [] for way in ("cross", "prepend"))
+    if sorted([*cross, *prepend]) != sorted(found) or cross not in ([], [TEXT]) or (cross and prepend):
+        raise CheckpointError(
+            f"{settings.source}: fuser.cross is {cross} and fuser.prepend {prepend} for the conditions {found}: only the "
+            "text by cross-attention, or text and melody as a prefix, are supported"
+        )
+    if settings.at("transformer_lm.cross_attention", False) and not cross:
+        raise CheckpointError(f"{settings.source}: transformer_lm.cross_attention is True and fuser.cross is empty")
+    return found
+
+
+def check_kind(settings: Settings) -> None:
+    """Refuse the models of audiocraft that are no MusicGen, by their names."""
+    solver, lm = settings.at("solver", None), settings.at("lm_model", "transformer_lm")
+    kinds = {
+        "audiogen": "an AudioGen model, for sounds", "compression": "an audio tokeniser, not a language model",
+        "diffusion": "a diffusion decoder", "watermarking": "a watermarking model", "jasco": "a JASCO model",
+    }  # fmt: skip
+    style = settings.at(f"conditioners.{MELODY}.model", None) == "style"
+    if lm == "transformer_lm_magnet" or solver in ("magnet", "audio_magnet"):
+        kind = "a MAGNeT model"
+    elif lm == "flow_matching":
+        kind = kinds["jasco"]
+    elif style:
+        kind = "a MusicGen-Style model"
+    elif "transformer_lm" not in settings.values and "compression_model" in settings.values:
+        kind = kinds["compression"]
+    elif solver in kinds:
+        kind = kinds[solver]
+    elif lm != "transformer_lm":
+        kind = f"a language model of the kind {lm!r}"
+    else:
+        return
+    raise CheckpointError(f"{settings.source}: {kind}: only MusicGen's text and melody models are supported")
+
+
+def check_encodec(settings: Settings) -> None:
+    """Refuse a tokeniser that transformers' EnCodec cannot follow."""
+    settings.demand("", {"compression_model": ("encodec", None)} | _ENCODEC)
+    known = {"trim_right_ratio", "final_activation", "final_activation_params"}
+    other = sorted(set(settings.part("seanet.decoder")) - known)
+    if other:
+        raise CheckpointError(f"{settings.source}: seanet.decoder.{other[0]} is not supported")

@@ -1,0 +1,17 @@
+"""Serve the page: music from the browser, on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from musicgen import siblings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    siblings.load("demo.configuration").add_arguments(parser, os.environ)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    configuration = siblings.load("demo.configuration").checked(arguments)
+    siblings.load("demo.start").run(configuration, os.environ)

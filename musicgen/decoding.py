@@ -1,0 +1,310 @@
+"""Audio files -> blocks of samples: the one place that decodes.
+
+libsndfile reads WAV, AIFF, FLAC and the like, and ordinary MP3 and Ogg. FFmpeg's libraries (PyAV) read all else (M4A/AAC, WebM,
+MP4, WMA, AMR …) and what libsndfile would cut short: it believes a header's length, so what MP3, Ogg and FLAC files hold is
+counted first, without being decoded. A file that ends early is read as far as it goes, with a warning that gives both lengths;
+one that would be read in part only is refused.
+
+A block is float32 [C, n]; nothing here holds more than one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import soundfile
+
+from musicgen import containers
+from musicgen.errors import InputError
+
+if TYPE_CHECKING:
+    import av
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+
+EXTENSIONS = (
+    ".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".m4b", ".mp4", ".aac", ".webm", ".weba", ".mka", ".mkv",
+    ".mov", ".3gp", ".aif", ".aiff", ".aifc", ".wma", ".amr", ".caf", ".au", ".snd", ".w64", ".rf64", ".mp2", ".ac3", ".ape",
+    ".wv", ".tta", ".spx",
+)  # fmt: skip
+"""What a folder's audio is known by. A file that is named is read by its content, whatever its name."""
+
+MAX_CHANNELS = 32
+RATES = (1_000, 768_000)
+"""Hz, lowest and highest: beyond, a header is wrong."""
+
+_CONTAINERS = (
+    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dts,eac3,flac,flv,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpc,mpc8,mpeg,"
+    "mpegts,ogg,tta,w64,wav,wv"
+)
+"""FFmpeg's names. Never its play lists (hls, concat, dash, sdp): these open other files and addresses."""
+_ESTIMATED = ("mp3", "aac")
+"""FFmpeg's containers without a length: what it gives is a guess from the first packets' size."""
+_PADDING = 3 * 1152
+"""Samples that an encoder puts around a file's sound, at most; packets count them."""
+_SLACK = 0.1
+"""Seconds by which a length may differ from its header's."""
+_BLOCK = 1 << 20
+"""Samples of a block, all channels together."""
+_ENDLESS = 1 << 60
+"""libsndfile's number of frames where the header has none."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An open file. rate: Hz; declared: seconds, by its header, None where it has none or guesses; blocks: float32 [C, n]
+    each."""
+
+    rate: int
+    channels: int
+    declared: float | None
+    blocks: Iterator[np.ndarray]
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[Source]:
+    """Open an audio file to read its blocks once. Raises InputError, which names the file and the cause."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such audio file")
+    second = containers.joined_at(path)
+    if second is not None:
+        raise InputError(
+            f"{path}: a second recording begins at byte {second} of {path.stat().st_size}, and only the first would be read: "
+            "join them with an audio editor, not byte by byte"
+        )
+    file, problem = _libsndfile(path)
+    if file is not None:
+        with file:
+            declared = file.frames / file.samplerate if file.frames < _ENDLESS else None
+            guessed = file.format == "MP3"
+            blocks = _whole(path, _read_libsndfile(path, file), file.samplerate, declared, guessed=guessed)
+            yield Source(file.samplerate, file.channels, None if guessed else declared, blocks)
+        return
+    import av
+
+    try:
+        container = _ffmpeg(path)
+    except (av.FFmpegError, ValueError) as error:
+        raise _unreadable(path, problem or str(getattr(error, "strerror", None) or error)) from error
+    with container:
+        yield _ffmpeg_source(path, container)
+
+
+def _whole(
+    path: Path, blocks: Iterator[np.ndarray], rate: int, declared: float | None, *, guessed: bool = False
+) -> Iterator[np.ndarray]:
+    """The same blocks; at their end the length is compared with the header's."""
+    chunk = containers.sound_chunk(path)
+    count = 0
+    for block in blocks:
+        count += block.shape[1]
+        yield block
+    seconds = count / rate
+    if chunk is not None and chunk.held:
+        behind = seconds * chunk.behind / chunk.held
+        if behind > _SLACK:
+            raise InputError(
+                f"{path}: declares {seconds:.2f} s of sound and holds {seconds + behind:.2f} s: its header is damaged, so "
+                "import it as raw data in an audio editor"
+            )
+        declared = seconds * chunk.declared / chunk.held
+    slack = _SLACK + (0.02 * declared if guessed and declared else 0.0)
+    if declared is not None and 0 < seconds < declared - slack:
+        _warn(f"{path}: declares {declared:.2f} s of sound and holds {seconds:.2f} s: was it cut off on its way here?")
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=2)
+
+
+def _libsndfile(path: Path) -> tuple[soundfile.SoundFile | None, str]:
+    """The file as libsndfile opens it; None, and why, where that would fail or cut it short."""
+    try:
+        file = soundfile.SoundFile(os.fsencode(path))
+    except soundfile.LibsndfileError as error:
+        return None, error.error_string.strip()
+    except TypeError:  # soundfile's answer to a name that ends in .raw
+        return None, "samples without a header, which do not tell their rate: convert it to WAV"
+    if file.frames == 0 or _holds_more(path, file):
+        file.close()
+        return None, ""
+    return file, ""
+
+
+def _holds_more(path: Path, file: soundfile.SoundFile) -> bool:
+    """Whether there is sound that the header's length does not account for. Packets are counted, not decoded."""
+    if file.format == "OGG":
+        return containers.ogg_links(path) > 1
+    if file.format not in ("MP3", "FLAC"):
+        return False
+    import av
+
+    try:
+        with _ffmpeg(path) as container:
+            stream = container.streams.audio[0]
+            ticks = sum(packet.duration or 0 for packet in container.demux(stream) if packet.size)
+            return ticks * float(stream.time_base or 0) > (file.frames + _PADDING) / file.samplerate
+    except (av.FFmpegError, ValueError):
+        return False  # libsndfile is the only one to read it
+
+
+def _read_libsndfile(path: Path, file: soundfile.SoundFile) -> Iterator[np.ndarray]:
+    frames, count = max(1, _BLOCK // file.channels), 0
+    while True:
+        try:
+            block = file.read(frames, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            yield from _behind(path, count, file, error)
+            return
+        if not len(block):
+            return
+        count += len(block)
+        yield block.T.copy()
+
+
+def _behind(
+    path: Path, count: int, file: soundfile.SoundFile, error: soundfile.LibsndfileError
+) -> Iterator[np.ndarray]:
+    """What FFmpeg reads behind the first `count` samples, where libsndfile gave up: FLAC without its length or its end."""
+    import av
+
+    try:
+        container = _ffmpeg(path)
+    except (av.FFmpegError, ValueError):
+        raise _unreadable(path, error.error_string.strip()) from error
+    with container:
+        yield from _without(
+            count, _read_ffmpeg(path, _frames(path, container), file.samplerate, file.channels, trimmed=None)
+        )
+
+
+def _without(count: int, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The blocks without their first `count` samples."""
+    for block in blocks:
+        if block.shape[1] > count:
+            yield block[:, count:]
+        count = max(0, count - block.shape[1])
+
+
+def _unreadable(path: Path, reason: str) -> InputError:
+    return InputError(
+        f"{path}: not readable as audio ({reason}): if it is whole, save it as WAV, FLAC, MP3, OGG or M4A"
+    )
+
+
+def _ffmpeg(path: Path) -> InputContainer:
+    """The file as FFmpeg opens it. ValueError where it holds no sound that can be decoded."""
+    import av
+
+    # "file:": a name with a colon is a name, no protocol.
+    options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+    container = av.open(f"file:{path.absolute()}", options=options)
+    if not container.streams.audio:
+        container.close()
+        raise ValueError("it holds no sound")
+    context = container.streams.audio[0].codec_context
+    if context is None or not context.sample_rate or not context.channels:
+        container.close()
+        raise ValueError("its sound has a codec that is not known, or is encrypted")
+    return container
+
+
+def _ffmpeg_source(path: Path, container: InputContainer) -> Source:
+    import av
+
+    stream = container.streams.audio[0]
+    context = stream.codec_context
+    declared = _declared(container, stream)
+    guessed = container.format.name in _ESTIMATED
+    begin = 0
+    if container.format.name == "mp3":
+        # Its header is wrong, or others follow it: FFmpeg, too, would take out what it says is padding, amid the sound.
+        context.flags2 |= av.codec.context.Flags2.skip_manual
+        begin = round(float((stream.start_time or 0) * (stream.time_base or 0)) * context.sample_rate)
+    frames = _frames(path, container)
+    first = next(frames, None)
+    if first is None:
+        raise InputError(f"{path}: holds no samples")
+    # HE-AAC's header names half of its rate, and one of two channels.
+    rate, channels = first.sample_rate, first.layout.nb_channels
+    # MP4 counts its last frame's padding out; FFmpeg does not.
+    trimmed = round(declared * rate) if declared and "mp4" in container.format.name else None
+    blocks = _read_ffmpeg(path, itertools.chain([first], frames), rate, channels, trimmed)
+    if begin:
+        blocks = _without(begin, blocks)
+    exact = None if guessed else declared
+    return Source(rate, channels, exact, _whole(path, blocks, rate, exact))
+
+
+def _declared(container: InputContainer, stream: AudioStream) -> float | None:
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    # The container's length is that of its longest stream.
+    return container.duration / 1e6 if container.duration and len(container.streams) == 1 else None
+
+
+def _read_ffmpeg(
+    path: Path, frames: Iterable[av.AudioFrame], rate: int, channels: int, trimmed: int | None
+) -> Iterator[np.ndarray]:
+    waiting: list[np.ndarray] = []
+    size = count = 0
+    for frame in frames:
+        if (frame.sample_rate, frame.layout.nb_channels) != (rate, channels):
+            raise InputError(
+                f"{path}: changes from {channels} channels at {rate} Hz to {frame.layout.nb_channels} channels at "
+                f"{frame.sample_rate} Hz after {count / rate:.2f} s: save its parts apart"
+            )
+        # A block is given away when another frame follows: the last one may have to be trimmed.
+        if size * channels >= _BLOCK:
+            yield np.concatenate(waiting, axis=1)
+            waiting, size = [], 0
+        samples = _samples(frame, channels)
+        waiting.append(samples)
+        size += samples.shape[1]
+        count += samples.shape[1]
+    if waiting:
+        last = np.concatenate(waiting, axis=1)
+        surplus = 0 if trimmed is None else count - trimmed
+        yield last[:, : last.shape[1] - surplus] if 0 < surplus < waiting[-1].shape[1] else last
+
+
+def _frames(path: Path, container: InputContainer) -> Iterator[av.AudioFrame]:
+    """All frames that can be decoded. A packet that cannot is left out, as players do, with a warning."""
+    import av
+
+    lost = 0
+    try:
+        for packet in container.demux(container.streams.audio[0]):
+            try:
+                yield from packet.decode()
+            except av.error.InvalidDataError:
+                lost += 1
+    except av.error.PatchWelcomeError as error:
+        raise InputError(
+            f"{path}: holds recordings of different rates or channels end to end: save them apart"
+        ) from error
+    except av.FFmpegError as error:
+        _warn(f"{path}: breaks off ({error.strerror})")
+    if lost:
+        _warn(f"{path}: {lost} of its packets hold nothing that can be decoded, and are left out")
+
+
+def _samples(frame: av.AudioFrame, channels: int) -> np.ndarray:
+    """float32 [C, n] in [-1, 1]."""
+    samples: np.ndarray[Any, Any] = frame.to_ndarray()
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, channels).T
+    if samples.dtype.kind == "f":
+        return samples.astype(np.float32)
+    if samples.dtype == np.uint8:
+        return (samples.astype(np.float32) - 128) / 128
+    return (samples / -float(np.iinfo(samples.dtype).min)).astype(np.float32)

@@ -1,0 +1,1 @@
+"""Plain PyTorch: runs on every device, and is what the other back ends are compared with."""

@@ -1,0 +1,208 @@
+"""How the program begins and ends: its private folder, its port, the browser, and what it says when it cannot begin."""
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from gradio_client import Client, handle_file
+
+from demo import configuration, start, ui
+from demo.configuration import Configuration
+from demo.files import Files, private
+from demo.service import Service
+from musicgen.errors import InputError
+from tests.conftest import GOLDEN
+from tests.demo.conftest import free_port
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "app.py", *arguments], cwd=ROOT, env=os.environ | environment, capture_output=True, text=True,
+        check=False, timeout=120,
+    )  # fmt: skip
+
+
+def opened(program: subprocess.Popen, url: str) -> None:
+    """Until the page answers."""
+    end = time.monotonic() + 120
+    while True:
+        try:
+            httpx.get(url, timeout=30)
+            return
+        except httpx.TransportError:
+            assert program.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
+
+@pytest.mark.parametrize("ended_by", [signal.SIGTERM, signal.SIGINT])
+def test_all_that_is_temporary_is_private_and_goes_at_the_end(tmp_path: Path, ended_by: signal.Signals) -> None:
+    """Under a umask that hides nothing, on a machine where Gradio's usual folder is somebody else's."""
+    temporary, port = tmp_path / "tmp", free_port()
+    temporary.mkdir()
+    (temporary / "gradio").write_text("not a folder that anybody could use")
+    url = f"http://127.0.0.1:{port}/"
+    environment = os.environ | {"TMPDIR": str(temporary), "GRADIO_SERVER_PORT": str(port)}
+    program = subprocess.Popen(
+        [sys.executable, "app.py", "--models", "mini-melody"], cwd=ROOT, env=environment, umask=0
+    )
+    try:
+        opened(program, url)
+        if ended_by == signal.SIGTERM:  # the other one is interrupted while it still loads
+            client = Client(url, verbose=False, download_files=str(tmp_path / "mine"))
+            clip, _, about = client.predict(
+                prompt="drums", model="mini-melody", duration=1.0, melody=handle_file(GOLDEN / "chroma" / "melody_a.wav"),
+                separate=False, format="mp3", api_name="/generate",
+            )  # fmt: skip
+            assert about["seconds"] == 1.0
+            assert Path(clip).stat().st_size > 1000
+        (folder,) = temporary.glob("musicgen-demo-*")
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        found = list(folder.rglob("*"))
+        assert (
+            ended_by != signal.SIGTERM or sum(path.is_file() for path in found) >= 4
+        )  # the clip, its mp3, upload, copy
+        if "system.posix_acl_default" in os.listxattr(folder):  # elsewhere it is the folder above that keeps others out
+            open_to_others = [path for path in found if stat.S_IMODE(path.stat().st_mode) & 0o077]
+            assert not open_to_others
+        program.send_signal(ended_by)
+        assert program.wait(60) == 0
+        assert [path.name for path in temporary.iterdir()] == ["gradio"]
+    finally:
+        program.kill()
+        program.wait(20)
+
+
+def test_a_private_folder_is_made_where_the_operator_says(tmp_path: Path) -> None:
+    before = os.umask(0o777)  # which would leave the owner nothing
+    try:
+        folder = private(tmp_path)
+    finally:
+        os.umask(before)
+    assert Path(folder.name).parent == tmp_path
+    assert stat.S_IMODE(Path(folder.name).stat().st_mode) == 0o700
+    folder.cleanup()
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(InputError, match=r"no folder can be made in .*: name another place with --temporary"):
+        private(tmp_path / "nowhere")
+    assert configuration.read(["--temporary", str(tmp_path)], {}).temporary == tmp_path
+    with pytest.raises(SystemExit):
+        configuration.read(["--temporary", str(tmp_path / "nowhere")], {})
+
+
+def test_gradio_gets_its_folder_back_when_a_service_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "before")
+    files = Files(tmp_path, hours=1)
+    assert Path(os.environ["GRADIO_TEMP_DIR"]).is_relative_to(tmp_path)
+    files.close()
+    assert os.environ["GRADIO_TEMP_DIR"] == "before"
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_one_line() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        done = run(GRADIO_SERVER_PORT=port)
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert f"port {port} of 127.0.0.1 cannot be had" in line
+    for text in ("", "http", "0", "65536", "-1", "٣"):
+        with pytest.raises(InputError, match="GRADIO_SERVER_PORT is"):
+            start.asked_port({"GRADIO_SERVER_PORT": text})
+    assert start.asked_port({}) is None
+    assert start.asked_port({"GRADIO_SERVER_PORT": port, "GRADIO_SERVER_NAME": "0.0.0.0"}) == int(port)
+
+
+def test_a_usual_port_that_is_taken_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            other.bind(("127.0.0.1", ui.INITIAL_PORT_VALUE))
+            other.listen()
+        except OSError:
+            pass  # some other program has it: just as well
+        service = Service(Configuration(), tmp_path)
+        page = ui.build(service)
+        ui.launch(page, service, prevent_thread_lock=True, quiet=True)
+        try:
+            assert page.server_port != ui.INITIAL_PORT_VALUE
+            said = f"Port {ui.INITIAL_PORT_VALUE} is taken by another program: the page is at {page.local_url}"
+            assert said in capsys.readouterr().err
+        finally:
+            service.close()
+            page.close()
+
+
+def test_a_browser_is_opened_on_request(tmp_path: Path) -> None:
+    port = free_port()
+    browser, seen = tmp_path / "browser", tmp_path / "seen"
+    browser.write_text(f'#!/bin/sh\necho "$1" > "{seen}.new"\nmv "{seen}.new" "{seen}"\n')
+    browser.chmod(0o755)
+    environment = os.environ | {"BROWSER": f"{browser} %s", "GRADIO_SERVER_PORT": str(port)}
+    program = subprocess.Popen([sys.executable, "app.py", "--open", "--models", "mini"], cwd=ROOT, env=environment)
+    try:
+        end = time.monotonic() + 120
+        while not seen.exists():
+            assert program.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        assert seen.read_text().strip() == f"http://127.0.0.1:{port}/"
+    finally:
+        program.terminate()
+        program.wait(60)
+
+
+def test_a_browser_is_opened_where_there_is_a_desktop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(start, "CONTAINERS", (tmp_path / "mark",))
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    here = {"DISPLAY": ":0"}
+    assert start.has_desktop(here)
+    assert start.has_desktop({"WAYLAND_DISPLAY": "wayland-0"})
+    assert not start.has_desktop({})
+    for name in ("SSH_CONNECTION", "CI", "container", "SPACE_ID", "KUBERNETES_SERVICE_HOST"):
+        assert not start.has_desktop(here | {name: "1"})
+    (tmp_path / "mark").touch()
+    assert not start.has_desktop(here)
+    (tmp_path / "mark").unlink()
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False, raising=False)
+    assert not start.has_desktop(here)
+    assert configuration.read([], {}).open is None
+    assert configuration.read(["--no-open"], {"MUSICGEN_DEMO_OPEN": "1"}).open is False
+    assert configuration.read([], {"MUSICGEN_DEMO_OPEN": "1"}).open is True
+
+
+def test_what_cannot_begin_says_so_in_a_line() -> None:
+    done = run("--models", "nothing*")
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert "no model's name fits nothing*" in line
+    help_text = subprocess.run(
+        ["bash", "-c", 'set -o pipefail; "$0" app.py --help | head -1', sys.executable], cwd=ROOT, capture_output=True,
+        text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert help_text.returncode == 0
+    assert help_text.stdout.startswith("usage:")
+    assert not help_text.stderr
+
+
+def test_a_reader_that_has_enough_is_no_error() -> None:
+    """`| head` may read all before it leaves; this reader leaves first."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "app.py", "--help"], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, check=False,
+        timeout=60,
+    )  # fmt: skip
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")

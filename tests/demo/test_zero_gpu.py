@@ -1,0 +1,240 @@
+"""A ZeroGPU Space: the real `spaces` package beside a stand-in of the service that lends the GPUs, and what is asked for."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+
+import musicgen
+from demo import zero_gpu
+from demo.line import Stopped
+from demo.request import Request
+from demo.zero_gpu import QUOTAS, Estimate, beside, estimate
+from musicgen import audio, catalog
+from musicgen.audio import Audio
+from musicgen.options import GenerationOptions
+from tests.demo.conftest import free_port
+
+ROOT = Path(__file__).parents[2]
+EMBEDDED = 20_000_000
+"""Bytes of an embedded model's files."""
+
+
+# What is asked for
+
+
+def asked(model: str, seconds: float, known: float | None = None, ready: bool = True) -> Estimate:
+    sizes = {entry.name: entry.download_bytes for entry in catalog.PUBLISHED}
+    return estimate(Request("", model, seconds), sizes.get(model, EMBEDDED), known, ready)
+
+
+def test_a_visitor_without_an_account_gets_several_clips_a_day() -> None:
+    day = QUOTAS["without an account"]
+    for model in ("mini", "facebook/musicgen-small", "facebook/musicgen-melody", "facebook/musicgen-large"):
+        assert asked(model, 10.0).counted * 3 <= day
+    assert asked("facebook/musicgen-small", 10.0, known=2.0).counted * 6 <= day  # as soon as one was seen being made
+
+
+def test_no_clip_asks_for_more_than_the_maximum() -> None:
+    for entry in catalog.PUBLISHED:
+        for known in (None, 3_000.0):
+            for ready in (True, False):
+                assert asked(entry.name, 300.0, known, ready).counted <= QUOTAS["with a free account"]
+    # and the small ones need no more either
+    for model in ("mini", "facebook/musicgen-small"):
+        estimated = asked(model, 300.0)
+        assert estimated.needed <= estimated.asked
+
+
+def test_what_is_asked_for_follows_what_was_seen() -> None:
+    assert asked("facebook/musicgen-small", 30.0, known=10.0).needed < asked("facebook/musicgen-small", 30.0).needed
+    assert asked("facebook/musicgen-small", 30.0, known=100.0).needed > 130.0
+    assert asked("mini", 0.5, known=0.01).asked == zero_gpu.LEAST
+    assert (
+        asked("facebook/musicgen-large", 10.0, ready=False).needed > asked("facebook/musicgen-large", 10.0).needed + 20
+    )
+    apart = Request("", "mini", 60.0, options=GenerationOptions(melody_guidance_scale=2.0))
+    assert estimate(apart, EMBEDDED, None, True).needed > asked("mini", 60.0).needed
+
+
+def test_the_page_says_when_a_quota_will_not_do() -> None:
+    assert "than" not in Estimate(20.0).told(1)
+    assert Estimate(20.0).told(1).startswith("30 s of your GPU quota are reserved")
+    assert "more than a visitor without an account has in a day" in Estimate(100.0).told(1)
+    assert "more than a visitor with a free account has in a day" in Estimate(100.0).told(4)
+    assert "it may need 500 s and be cut" in Estimate(500.0).told(1)
+
+
+# What goes on beside
+
+
+def test_a_reader_that_leaves_ends_the_work() -> None:
+    ended: list[str] = []
+
+    def work(put) -> None:
+        try:
+            while True:
+                put(1)
+                time.sleep(0.001)
+        except Stopped:
+            ended.append("stopped")
+
+    items = beside(work, wait=True)
+    assert next(items) == 1
+    items.close()
+    assert ended == ["stopped"]
+
+
+def test_a_reader_looks_up_while_nothing_comes_and_gets_the_error() -> None:
+    go = threading.Event()
+
+    def work(put) -> None:
+        go.wait(10)
+        put("sound")
+        raise ValueError("broken")
+
+    items = beside(work, wait=False)
+    assert next(items) is None
+    go.set()
+    assert next(item for item in items if item is not None) == "sound"
+    with pytest.raises(ValueError, match="broken"):
+        next(items)
+
+
+# The whole of it
+
+
+class Lender(ThreadingHTTPServer):
+    """The service that lends GPUs, as `spaces.zero.api` speaks to it. calls: what was asked for, with its parameters."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Desk)
+        self.calls: list[tuple[str, dict[str, str]]] = []
+        self.left: int | None = None
+        """Seconds that the visitor has; None for enough."""
+
+    def of(self, name: str) -> list[dict[str, str]]:
+        return [values for call, values in self.calls if call == name]
+
+
+class Desk(BaseHTTPRequestHandler):
+    server: Lender
+
+    def do_POST(self) -> None:
+        parts = urlsplit(self.path)
+        self.server.calls.append((parts.path, dict(parse_qsl(parts.query))))
+        status, answer = 200, {}
+        if parts.path == "/schedule" and self.server.left is not None:
+            status, answer = 429, {"left": self.server.left, "wait": "01:00:00"}
+        elif parts.path == "/schedule":
+            answer = {"idle": False, "nvidiaIndex": 0, "nvidiaUUID": "GPU-0", "allowToken": "token"}
+        body = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_) -> None:
+        pass
+
+
+@pytest.fixture
+def lender():
+    server = Lender()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_space_with_lent_gpus(lender: Lender, tmp_path: Path) -> None:
+    pytest.importorskip("spaces", reason="the package of Hugging Face's Spaces is not installed")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/"
+    environment = os.environ | {
+        "SPACES_ZERO_GPU": "true",
+        "SPACES_ZERO_DEVICE_API_URL": f"http://127.0.0.1:{lender.server_address[1]}",
+        "GRADIO_SERVER_PORT": str(port),
+        "HOME": str(tmp_path),
+        "TMPDIR": str(tmp_path),
+        "PYTHONPATH": str(ROOT),
+        "TRITON_INTERPRET": "0",
+    }
+    command = [sys.executable, str(Path(__file__).with_name("zero_gpu_space.py")), "--models", "mini"]
+    log = tmp_path / "log"
+    with log.open("w") as output:
+        program = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        end = time.monotonic() + 200
+        while True:
+            try:
+                httpx.get(url, timeout=60)
+                break
+            except httpx.TransportError:
+                assert program.poll() is None, log.read_text()
+                assert time.monotonic() < end, log.read_text()
+                time.sleep(0.1)
+        assert len(lender.of("/startup-report")) == 1
+        # The weights were put on the GPU before the page was there: `spaces` has kept them.
+        kept = sum(file.stat().st_size for file in (tmp_path / ".zerogpu" / "tensors").iterdir())
+        assert kept > catalog.PRETRAINED.joinpath("mini", "model.safetensors").stat().st_size
+        client = Client(url, verbose=False, download_files=str(tmp_path / "mine"))
+        ask = {"prompt": "drums", "model": "mini", "duration": 2.0, "seed": 3, "api_name": "/generate"}
+        clip, _, about = client.predict(**ask)
+        assert about["complete"]
+        wave = musicgen.load("mini").generate(["drums"], 2.0, seed=3)[0]
+        expected = audio.normalise_loudness(Audio(wave, 32_000)).wave
+        assert (audio.read(clip).wave - expected).abs().max() < 2 / 32_768
+        client.predict(**ask)
+        first, second = (int(call["durationSeconds"]) for call in lender.of("/schedule"))
+        assert first == asked("mini", 2.0).asked
+        assert second < first  # it has seen one being made
+        workers = [call["pid"] for call in lender.of("/allow")]
+        assert len(set(workers)) == 2
+        assert str(program.pid) not in workers
+
+        # Stop, in the middle: the page has its sound, and the GPU is given back.
+        job = client.submit("drums", "mini", 200.0, 1, api_name="/progress")
+        until(lambda: any(output.get("done", 0) > 2 / 200 for output in job.outputs()))
+        asked_at = time.monotonic()
+        assert client.predict(api_name="/stop") == 1
+        job.result(timeout=60)
+        print(f"stopped after {time.monotonic() - asked_at:.1f} s")
+        assert "stopped early" in job.outputs()[-1]["summary"]
+        until(lambda: len(lender.of("/release")) == 3)
+        assert {call["fail"] for call in lender.of("/release")} == {"false"}
+
+        # An error of ours arrives as a line; a quota that is used up as `spaces` says it.
+        short = tmp_path / "short.wav"
+        audio.write(short, Audio(wave[:, :3_200], 32_000))
+        lender.left = 1
+        with pytest.raises(AppError) as caught:
+            client.predict(**ask)
+        assert re.search(r"GPU", str(caught.value))
+        program.terminate()
+        assert program.wait(60) == 0
+        assert not list(tmp_path.glob("musicgen-demo-*"))
+    finally:
+        program.kill()
+        program.wait(20)
+
+
+def until(true, seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "never true"
+        time.sleep(0.05)

@@ -1,0 +1,159 @@
+"""What surrounds every command: a reader that goes, an interruption, an error, odd text, a package that is missing."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from musicgen import commandline, extras
+from musicgen.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+TALKATIVE = [
+    ("musicgen", "models"),
+    ("musicgen", "train", "--help"),
+    ("evaluation", "suites"),
+    ("human_study", "--help"),
+    ("experiments", "list"),
+]
+
+
+def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A bash command in which $PYTHON is this interpreter; its status is that of the first program of a pipe."""
+    script = f"{command}; exit ${{PIPESTATUS[0]}}"
+    names = os.environ | {"PYTHON": sys.executable} | environment
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=names, cwd=ROOT, check=False)
+
+
+@pytest.mark.parametrize("arguments", TALKATIVE, ids=" ".join)
+def test_a_reader_that_goes_at_once_is_no_error(arguments: tuple[str, ...]) -> None:
+    ran = shell(f'"$PYTHON" -m {" ".join(arguments)} | true')
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_the_work_goes_on_without_a_reader(tmp_path: Path) -> None:
+    """Every clip is saved, though nobody reads what is said of the first; nor is the progress bar read."""
+    command = f'"$PYTHON" -m musicgen generate a b c -m mini -d 0.5 --seed 1 -o {tmp_path} 2>&1 | true'
+    assert shell(command).returncode == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["00-a-1.wav", "01-b-2.wav", "02-c-3.wav"]
+
+
+def test_output_that_the_encoding_lacks_is_escaped(tmp_path: Path) -> None:
+    out = tmp_path / "é"
+    ran = shell(f'"$PYTHON" -m musicgen generate a -m mini -d 0.5 --seed 1 -o {out}', PYTHONIOENCODING="ascii:strict")
+    assert ran.returncode == 0, ran.stderr
+    assert "\\xe9/00-a-1.wav" in ran.stdout
+    assert (out / "00-a-1.wav").is_file()
+
+
+def test_streams_that_the_shell_closed() -> None:
+    assert shell('"$PYTHON" -m experiments list >&- 2>&-').returncode == 0
+    assert shell('"$PYTHON" -m experiments run nothing 2>&-').returncode == 2
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "generate $'caf\\xe9' -m mini -d 0.5 -o {out}",
+        "generate x --negative-prompt $'\\xff\\xfe' -m mini -d 0.5 -o {out}",
+        "generate x -m $'caf\\xe9' -d 0.5 -o {out}",
+        "train $'caf\\xe9'",
+        "export $'caf\\xe9' {out}/model",
+    ],
+)
+def test_bytes_that_are_no_text_are_one_line(command: str, tmp_path: Path) -> None:
+    ran = shell(f'"$PYTHON" -m musicgen {command.format(out=tmp_path)}')
+    assert ran.returncode == 2, ran.stderr
+    assert len(ran.stderr.strip().splitlines()) == 1, ran.stderr
+    assert ran.stderr.startswith("error: ")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_may_have_such_a_name(tmp_path: Path) -> None:
+    """Names of files are bytes: those are read and written as they are, and stored as far as they are text."""
+    command = (
+        f"cd {tmp_path} && cp {ROOT}/tests/golden/chroma/melody_a.wav $'caf\\xe9.wav' && "
+        f"PYTHONPATH={ROOT} \"$PYTHON\" -m musicgen generate x -m mini-melody -d 0.5 --melody $'caf\\xe9.wav' -o $'\\xe9.wav'"
+    )
+    ran = shell(command)
+    assert ran.returncode == 0, ran.stderr
+    from musicgen.settings import Settings
+
+    settings = Settings.of_file(tmp_path / os.fsdecode(b"\xe9.wav"))
+    assert settings.melody.name == "caf�.wav"
+
+
+def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    @commandline.entry("interrupted: go on")
+    def main(error: BaseException | None) -> None:
+        if error is not None:
+            raise error
+
+    assert main(None) == 0
+    assert main(InputError("too long")) == 2
+    assert capsys.readouterr().err == "error: too long\n"
+    assert main(KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == "interrupted: go on\n"
+    with pytest.raises(BrokenPipeError):  # of another pipe than the output: a fault of ours
+        main(BrokenPipeError())
+
+
+def test_control_c_is_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "musicgen", "generate", "x", "-m", "mini", "-d", "500", "-o", str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stderr is not None
+        while "steps" not in (told := process.stderr.read(20)):
+            assert told, "ended before it began"
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == 130
+    assert rest.rstrip().endswith("interrupted")
+    assert "Traceback" not in rest
+    assert not list(tmp_path.iterdir())
+
+
+WITHOUT = """
+import runpy, sys
+missing = sys.argv[1]
+class Missing:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] == missing:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Missing())
+module, sys.argv = sys.argv[2], sys.argv[2:]
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("missing", "extra", "command"),
+    [
+        ("gradio", "demo", ["musicgen", "demo"]),
+        ("gradio", "demo", ["demo"]),
+        ("accelerate", "training", ["musicgen", "train", "lora", "data.path=music"]),
+        ("scipy", "evaluation", ["evaluation", "suites"]),
+        ("sqlalchemy", "study", ["human_study", "serve", "study"]),
+    ],
+)
+def test_a_package_of_an_extra_that_is_missing_is_named(
+    missing: str, extra: str, command: list[str], tmp_path: Path
+) -> None:
+    program = [sys.executable, "-c", WITHOUT, missing, *command]
+    ran = subprocess.run(
+        program, capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False
+    )
+    assert ran.returncode == 2, ran.stderr
+    assert f'needs {missing}, which is not installed: pip install "musicgen[{extra}]"' in ran.stderr
+    assert len(ran.stderr.strip().splitlines()) == 1
+
+
+def test_a_module_that_an_installed_package_lacks_is_a_fault() -> None:
+    with pytest.raises(ModuleNotFoundError), extras.needed("demo", "the page"):
+        import numpy.nothing  # noqa: F401
+    with pytest.raises(InputError, match=r'x needs nothing_like_it, which .*: pip install "musicgen\[demo\]"'):
+        extras.load("nothing_like_it.part", "demo", "x")

@@ -1,0 +1,374 @@
+"""Every format that people have is read to the end of its data, in bounded memory, or refused in one line."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from musicgen import audio, decoding, resampler
+from musicgen.audio import Audio
+from musicgen.errors import InputError
+from tests.encoding import encode, melody
+
+RATE = 44_100
+FFMPEG = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="the ffmpeg program is the oracle here")
+CODEC_DELAY = 0.08
+"""Seconds that a lossy coder may put before or behind the sound."""
+
+
+def likeness(sound: Audio, wave: torch.Tensor, rate: int) -> float:
+    """The highest correlation of two mono sounds over shifts within CODEC_DELAY."""
+    ours, theirs = sound.mono().resampled(rate).wave[0].double(), wave.mean(dim=0).double()
+    size = len(ours) + len(theirs)
+    product = torch.fft.irfft(torch.fft.rfft(ours, size) * torch.fft.rfft(theirs, size).conj(), size)
+    reach = round(CODEC_DELAY * rate)
+    near = torch.cat([product[:reach], product[-reach:]])
+    return float(near.abs().max() / (ours.norm() * theirs.norm()))
+
+
+LOSSLESS = [
+    ("x.m4a", "alac"),
+    ("x.oga", "flac"),
+    ("x.mka", "pcm_s16le"),
+    ("x.mov", "pcm_s16le"),
+    ("x.wv", "wavpack"),
+    ("x.tta", "tta"),
+]
+LOSSY = [
+    ("x.m4a", "aac"), ("x.mp4", "aac"), ("x.aac", "aac"), ("x.mkv", "aac"), ("x.webm", "libopus"), ("x.opus", "libopus"),
+    ("x.wma", "wmav2"), ("x.mp2", "mp2"), ("x.ac3", "ac3"), ("x.mp3", "libmp3lame"), ("x.3gp", "aac"),
+    ("x.amr", "libopencore_amrnb"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "codec"), [*LOSSLESS, *LOSSY])
+def test_formats_are_read_whole(name: str, codec: str, tmp_path: Path) -> None:
+    channels = 1 if codec == "libopencore_amrnb" else 2
+    wave = melody(channels=channels)
+    sound = audio.read(encode(tmp_path / name, wave, RATE, codec))
+    assert sound.wave.shape[0] == channels
+    assert Path(name).suffix in decoding.EXTENSIONS
+    if (name, codec) in LOSSLESS:
+        torch.testing.assert_close(sound.wave, wave, atol=1 / 32_768, rtol=0)
+        return
+    assert sound.duration == pytest.approx(3.0, abs=CODEC_DELAY)
+    assert likeness(sound, wave, RATE) > (0.9 if codec == "libopencore_amrnb" else 0.98)
+    # The name does not matter: a phone's recording may have any.
+    (tmp_path / name).rename(tmp_path / "voice memo")
+    assert torch.equal(audio.read(tmp_path / "voice memo").wave, sound.wave)
+
+
+@pytest.mark.parametrize("name", ["x.aiff", "x.au", "x.caf", "x.w64", "x.rf64", "x.flac", "x.wav"])
+def test_what_libsndfile_reads_is_exact(name: str, tmp_path: Path) -> None:
+    """Bit by bit what libsndfile itself reads, whatever the samples' size."""
+    for subtype in ("PCM_16", "PCM_24"):
+        soundfile.write(tmp_path / name, melody(0.5, channels=2).numpy().T, RATE, subtype)
+        assert np.array_equal(
+            audio.read(tmp_path / name).wave.numpy().T, soundfile.read(tmp_path / name, dtype="float32")[0]
+        )
+
+
+@FFMPEG
+@pytest.mark.parametrize(
+    ("name", "codec"), [("x.m4a", "aac"), ("x.webm", "libopus"), ("x.wma", "wmav2"), ("x.aac", "aac")]
+)
+def test_samples_are_those_of_ffmpeg(name: str, codec: str, tmp_path: Path) -> None:
+    path = encode(tmp_path / name, melody(channels=2), RATE, codec)
+    command = ["ffmpeg", "-v", "error", "-i", path, "-f", "f32le", "-"]
+    theirs = np.frombuffer(subprocess.run(command, capture_output=True, check=True).stdout, np.float32).reshape(-1, 2).T
+    ours = audio.read(path).wave.numpy()
+    assert 0 <= theirs.shape[1] - ours.shape[1] < 1024  # of an MP4's last frame the container counts a part
+    np.testing.assert_allclose(ours, theirs[:, : ours.shape[1]], atol=1e-4)
+
+
+def test_an_mp4_ends_where_its_container_says(tmp_path: Path) -> None:
+    """Not with the silence that fills its last frame: a clip that goes on from it would begin with a gap."""
+    sound = audio.read(encode(tmp_path / "x.m4a", melody(), RATE, "aac"))
+    assert sound.wave.shape[1] == 3 * RATE
+    assert float(sound.wave[0, -1000:].square().mean().sqrt()) == pytest.approx(0.4 / 2**0.5, rel=0.1)
+
+
+def written(path: Path, wave: torch.Tensor, **options: str) -> bytes:
+    soundfile.write(path, wave.numpy().T, RATE, **options)
+    return path.read_bytes()
+
+
+def test_a_wrong_length_in_an_mp3s_header_is_not_believed(tmp_path: Path) -> None:
+    """As LAME leaves it in a stream that cannot be rewound: the frames of the beginning only."""
+    path = tmp_path / "pipe.mp3"
+    content = bytearray(written(path, melody(5.0)))
+    whole = audio.read(path)
+    place = max(content.find(b"Xing"), content.find(b"Info")) + 8
+    frames = struct.unpack(">I", content[place : place + 4])[0]
+    content[place : place + 4] = struct.pack(">I", frames // 4)
+    path.write_bytes(content)
+    assert soundfile.info(path).duration < 1.5
+    sound = audio.read(path)
+    assert sound.duration == pytest.approx(whole.duration, abs=CODEC_DELAY)
+    assert likeness(sound, melody(5.0), RATE) > 0.98
+
+
+@pytest.mark.parametrize("name", ["x.mp3", "x.ogg", "x.opus", "x.flac", "x.aac"])
+def test_joined_files_are_read_to_the_last(name: str, tmp_path: Path) -> None:
+    part = tmp_path / name
+    if name in ("x.mp3", "x.ogg", "x.flac"):
+        content = written(part, melody(1.0))
+    else:
+        content = encode(part, melody(1.0), RATE, "aac" if name == "x.aac" else "libopus").read_bytes()
+    part.write_bytes(5 * content)
+    # An MP3's encoder delay and the header of each part are decoded as sound, or are packets without any.
+    sound = audio.read(part)
+    assert sound.duration == pytest.approx(5.0, abs=5 * CODEC_DELAY)
+    for second in range(5):
+        piece = sound.wave[:, round((second + 0.1) * sound.rate) : round((second + 0.9) * sound.rate)]
+        assert float(piece.square().mean().sqrt()) == pytest.approx(0.4 / 2**0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["x.wav", "x.aiff", "x.caf", "x.au", "x.w64", "x.rf64", "x.m4a", "x.wma", "x.webm"])
+def test_joined_files_that_cannot_be_read_whole_are_refused(name: str, tmp_path: Path) -> None:
+    part = tmp_path / name
+    codecs = {"x.m4a": "aac", "x.wma": "wmav2", "x.webm": "libopus"}
+    if name in codecs:
+        encode(part, melody(1.0), RATE, codecs[name])
+    else:
+        written(part, melody(1.0))
+    content = part.read_bytes()
+    assert audio.read(part).duration == pytest.approx(1.0, abs=CODEC_DELAY)
+    part.write_bytes(2 * content)
+    with pytest.raises(InputError, match=f"a second recording begins at byte {len(content)} of {2 * len(content)}"):
+        audio.read(part)
+
+
+def test_lengths_that_nobody_wrote_down(tmp_path: Path) -> None:
+    """A recorder that streams leaves sizes of 0 (WAV) or all ones, a FLAC encoder that streams a length of 0."""
+    wave = melody(1.0)
+    for size in (0, 0xFFFF_FFFF):
+        content = bytearray(written(tmp_path / "x.wav", wave))
+        content[4:8] = content[40:44] = struct.pack("<I", size)
+        (tmp_path / "x.wav").write_bytes(content)
+        assert audio.read(tmp_path / "x.wav").wave.shape == (1, RATE)
+    content = bytearray(written(tmp_path / "x.flac", wave))
+    exact = audio.read(tmp_path / "x.flac")
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    content[26:42] = bytes(16)  # nor a checksum
+    (tmp_path / "x.flac").write_bytes(content)
+    assert torch.equal(audio.read(tmp_path / "x.flac").wave, exact.wave)
+
+
+def test_a_wav_that_holds_more_than_it_declares_is_refused(tmp_path: Path) -> None:
+    """A recorder that went out before its last update of the header."""
+    content = bytearray(written(tmp_path / "x.wav", melody(5.0)))
+    content[40:44] = struct.pack("<I", 2 * RATE)
+    (tmp_path / "x.wav").write_bytes(content)
+    with pytest.raises(InputError, match=r"x\.wav: declares 1\.00 s of sound and holds 5\.00 s"):
+        audio.read(tmp_path / "x.wav")
+
+
+@pytest.mark.parametrize("name", ["x.wav", "x.aiff", "x.flac", "x.mp3", "x.webm"])
+def test_a_file_that_ends_early_is_read_with_a_warning(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    content = (
+        encode(path, melody(4.0), RATE, "libopus").read_bytes() if name == "x.webm" else written(path, melody(4.0))
+    )
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.warns(UserWarning, match=rf"{name}: declares 4\.\d\d s of sound and holds [12]\.\d\d s"):
+        sound = audio.read(path)
+    assert 1.0 < sound.duration < 3.0
+
+
+def test_whole_files_are_read_without_a_warning(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    for extension in audio.FORMATS:
+        for rate in (8_000, 22_050, 32_000, 48_000):
+            audio.write(tmp_path / f"x{extension}", Audio(melody(2.0, rate), rate), "a comment")
+            assert audio.read(tmp_path / f"x{extension}").duration == pytest.approx(2.0, abs=0.2)
+    for codec, name in (("aac", "x.m4a"), ("libopus", "x.webm"), ("aac", "x.aac"), ("wmav2", "x.wma")):
+        audio.read(encode(tmp_path / name, melody(), RATE, codec))
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("extension", list(audio.FORMATS))
+def test_ordinary_files_are_libsndfiles(extension: str, tmp_path: Path) -> None:
+    """Encoder delays differ between decoders: the numbers of an evaluation must not."""
+    for seconds in (0.05, 1.0, 7.3):
+        audio.write(tmp_path / f"x{extension}", Audio(melody(seconds, 22_050), 22_050))
+        theirs = soundfile.read(tmp_path / f"x{extension}", dtype="float32", always_2d=True)[0].T
+        # mpg123's own results differ by a rounding from call to call.
+        np.testing.assert_allclose(audio.read(tmp_path / f"x{extension}").wave.numpy(), theirs, atol=1e-6)
+
+
+def test_other_files_cannot_be_reached(tmp_path: Path) -> None:
+    """Play lists that FFmpeg would follow to other files of the server, or to addresses."""
+    secret = encode(tmp_path / "secret.aac", melody(1.0), RATE, "aac")
+    texts = (
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{secret}\n#EXT-X-ENDLIST\n",
+        f"ffconcat version 1.0\nfile '{secret.name}'\n",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 9 RTP/AVP 0\n",
+    )
+    for name in ("list.m3u8", "list.m4a", "list.ffconcat", "list.sdp"):
+        for text in texts:
+            (tmp_path / name).write_text(text)
+            with pytest.raises(InputError, match="not readable as audio"):
+                audio.read(tmp_path / name)
+
+
+def test_names_are_no_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("http:tune.m4a", "concat:a|b.m4a", "50 % später?.m4a"):
+        assert audio.read(encode(Path("x.m4a"), melody(0.5), RATE, "aac").rename(name)).duration == 0.5
+
+
+def test_a_film_without_sound_and_damage(tmp_path: Path) -> None:
+    import av
+
+    with av.open(str(tmp_path / "film.mp4"), "w") as file:
+        stream = file.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for _ in range(5):
+            file.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
+        file.mux(stream.encode(None))
+    with pytest.raises(InputError, match=r"film\.mp4: not readable as audio \(.*\): if it is whole, save it as WAV"):
+        audio.read(tmp_path / "film.mp4")
+    content = encode(tmp_path / "cut.m4a", melody(1.0), RATE, "aac").read_bytes()
+    (tmp_path / "cut.m4a").write_bytes(content[: len(content) // 2])  # its index was at the end
+    with pytest.raises(InputError, match=r"cut\.m4a: not readable as audio"):
+        audio.read(tmp_path / "cut.m4a")
+    content = bytearray(encode(tmp_path / "torn.webm", melody(3.0), RATE, "libopus").read_bytes())
+    content[5_000:9_000] = bytes(4_000)
+    (tmp_path / "torn.webm").write_bytes(content)
+    with pytest.warns(UserWarning, match=r"torn\.webm: "):
+        audio.read(tmp_path / "torn.webm")
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(32_000, 1), (44_100, 2)])
+def test_parts_of_different_rates_or_channels_are_refused(rate: int, channels: int, tmp_path: Path) -> None:
+    path = tmp_path / "x.ogg"
+    parts = [written(path, melody(1.0))]
+    soundfile.write(path, melody(1.0, rate, channels).numpy().T, rate)
+    path.write_bytes(parts[0] + path.read_bytes())
+    with pytest.raises(InputError, match=r"x\.ogg: .*save (its parts|them) apart"):
+        audio.read(path)
+
+
+@pytest.mark.parametrize(
+    ("channels", "rate", "message"),
+    [
+        (1_000, 44_100, "has 1000 channels: 32 at most, so mix it down first"),
+        (1, 1, "has a rate of 1 Hz: it must lie between 1000 and 768000 Hz"),
+        (1, 2_000_000_000, "has a rate of 2000000000 Hz"),
+    ],
+)
+def test_odd_headers_are_refused(channels: int, rate: int, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "odd.wav"
+    soundfile.write(path, np.zeros((1_000, channels), np.float32), rate)
+    for read in (audio.read, audio.measure):
+        with pytest.raises(InputError, match=f"odd.wav {message}"):
+            read(path)
+
+
+@pytest.mark.parametrize("name", ["x.wav", "x.flac", "x.m4a"])
+def test_mixing_and_resampling_while_reading(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit by bit what is made of the whole recording, in however small pieces it is read."""
+    wave = melody(2.0, channels=2)
+    path = encode(tmp_path / name, wave, RATE, "aac") if name == "x.m4a" else tmp_path / name
+    if name != "x.m4a":
+        audio.write(path, Audio(wave, RATE))
+    whole = audio.read(path)
+    for channels, rate in ((1, 32_000), (2, 16_000), (1, RATE), (2, 48_000), (1, 31_991)):
+        monkeypatch.setattr(resampler, "_BLOCK", 1 << 22)
+        expected = whole.with_channels(channels).resampled(rate).wave
+        monkeypatch.setattr(resampler, "_BLOCK", 1 << 13)
+        monkeypatch.setattr(decoding, "_BLOCK", 1 << 11)
+        made = audio.read(path, channels=channels, rate=rate)
+        assert made.rate == rate
+        torch.testing.assert_close(made.wave, expected, atol=1e-6, rtol=0)
+
+
+def test_measure_is_what_read_finds(tmp_path: Path) -> None:
+    path = encode(tmp_path / "x.webm", melody(2.0, channels=2), RATE, "libopus")
+    sound = audio.read(path)
+    assert audio.measure(path) == audio.Extent(sound.duration, sound.rate, 2)
+    with pytest.raises(InputError, match=r"x\.webm is longer than 1\.5 s: cut it first"):
+        audio.measure(path, 1.5)
+
+
+def peak(program: str, *arguments: object) -> tuple[str, int]:
+    """What a program prints, and the megabytes that it took more than its imports."""
+    text = f"""
+import resource, sys, torch, torchaudio, av, soundfile
+from musicgen import audio
+from musicgen.errors import InputError
+def megabytes():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+before = megabytes()
+{program}
+print(megabytes() - before)
+"""
+    command = [sys.executable, "-W", "ignore", "-c", text, *map(str, arguments)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    return "\n".join(lines[:-1]), int(lines[-1])
+
+
+def silence(path: Path, seconds: int, rate: int, channels: int) -> Path:
+    with soundfile.SoundFile(path, "w", rate, channels) as file:
+        block = np.zeros((rate * 10, channels), np.int16)
+        for _ in range(seconds // 10):
+            file.write(block)
+    return path
+
+
+def test_a_long_recording_takes_the_memory_of_its_result(tmp_path: Path) -> None:
+    """90 s of stereo at 192 kHz are 138 MB as float32, and a tenth of a megabyte as FLAC; at 32 kHz they are 23 MB."""
+    path = silence(tmp_path / "long.flac", 90, 192_000, 2)
+    assert path.stat().st_size < 1e5
+    program = """
+print(audio.measure(sys.argv[1], 600.0).duration)
+print(audio.read(sys.argv[1], 600.0, channels=2, rate=32_000).wave.shape)
+"""
+    text, used = peak(program, path)
+    assert text.splitlines() == ["90.0", "torch.Size([2, 2880000])"]
+    assert used < 100
+
+
+def test_bombs_are_refused_before_memory_grows(tmp_path: Path) -> None:
+    """An hour of silence in small files, with and without a true length."""
+    files = [silence(tmp_path / "hours.flac", 3600, 8_000, 1)]
+    content = bytearray(files[0].read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    files.append(tmp_path / "unknown.flac")
+    files[-1].write_bytes(content)
+    for extension in (".ogg", ".mp3"):
+        part = silence(tmp_path / f"part{extension}", 60, 8_000, 1).read_bytes()
+        files.append(tmp_path / f"joined{extension}")
+        files[-1].write_bytes(60 * part)
+    program = """
+for path in sys.argv[1:]:
+    for read in (audio.read, audio.measure):
+        try:
+            read(path, 60.0)
+        except InputError as error:
+            print(error)
+"""
+    text, used = peak(program, *files)
+    assert text.splitlines() == [f"{path} is longer than 60 s: cut it first" for path in files for _ in range(2)]
+    assert used < 50
+
+
+def test_the_budget_holds_where_no_length_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = silence(tmp_path / "x.flac", 200, 8_000, 1)
+    monkeypatch.setattr(audio, "BUDGET", 4 << 20)
+    with pytest.raises(
+        InputError, match="longer than 2 minutes, which is what 4 MB of memory hold of 1 channels at 8000 Hz"
+    ):
+        audio.read(path)
+    assert audio.read(path, rate=4_000).duration == 200.0  # the result counts

@@ -1,0 +1,87 @@
+"""What every other test relies on: nothing leaves this machine unnoticed, and a complete run skips nothing."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CALLS = """
+import socket, tempfile
+def refused(call, *arguments):
+    try:
+        call(*arguments)
+    except PermissionError:
+        return
+    raise SystemExit(f"{arguments} was not refused")
+refused(socket.create_connection, ("192.0.2.1", 80))
+refused(socket.socket().connect_ex, ("192.0.2.2", 81))
+refused(socket.socket(socket.AF_INET6).connect, ("2001:db8::1", 82))
+refused(socket.socket(type=socket.SOCK_DGRAM).sendto, b"x", ("192.0.2.3", 83))
+refused(socket.create_connection, ("example.org", 443))
+for family, address in ((socket.AF_INET, ("localhost", 0)), (socket.AF_UNIX, tempfile.mkdtemp() + "/socket")):
+    with socket.socket(family) as server, socket.socket(family) as client:
+        server.bind(address)
+        server.listen()
+        client.connect(server.getsockname())
+"""
+CALLED = [
+    "connect to 192.0.2.1 port 80",
+    "connect to 192.0.2.2 port 81",
+    "connect to 2001:db8::1 port 82",
+    "connect to 192.0.2.3 port 83",
+    "look up example.org",
+]
+
+
+def test_other_machines_are_refused_and_named(tmp_path: Path) -> None:
+    environment = os.environ | {"MUSICGEN_TESTS_REACHED": str(tmp_path / "reached"), "TMPDIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", CALLS], env=environment, check=True)
+    assert (tmp_path / "reached").read_text().splitlines() == CALLED
+
+
+CONFTEST = """
+from pathlib import Path
+from tests.machine import *
+watch(Path(__file__).parent)
+"""
+INNER = """
+import socket
+import pytest
+from tests import machine
+
+def test_calls():
+    with pytest.raises(PermissionError):
+        socket.create_connection(("192.0.2.1", 80))
+
+def test_lacks():
+    machine.lacks("there is no such thing")
+
+def test_passes():
+    pass
+"""
+
+
+def test_a_test_that_calls_or_lacks_something_fails_by_name(tmp_path: Path) -> None:
+    root = Path(__file__).parents[1]
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "test_inner.py").write_text(INNER)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", "-rfesE", "--rootdir",
+               str(tmp_path), "-c", os.devnull, "--complete", str(tmp_path)]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{os.environ['PYTHONPATH']}"}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "the test reaches beyond this machine: connect to 192.0.2.1 port 80" in done.stdout, (
+        done.stdout + done.stderr
+    )
+    assert "a complete run skips nothing: there is no such thing" in done.stdout
+    assert "1 failed, 2 passed, 1 error" in done.stdout  # the call is found as its test is taken down
+
+
+def test_without_that_what_is_lacking_is_a_skip() -> None:
+    from tests import machine
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "complete", False)
+        with pytest.raises(pytest.skip.Exception, match="no such thing"):
+            machine.lacks("no such thing")

@@ -1,0 +1,36 @@
+"""The tables in README and docs are those of the stored results."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks import report
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("name", report.DOCUMENTS)
+def test_documents_show_the_stored_results(name):
+    text = (ROOT / name).read_text()
+    assert "<!-- benchmarks.report: " in text
+    assert report.rendered(text) == text, "run: python -m benchmarks.report"
+
+
+def test_every_stored_result_is_shown():
+    shown = "".join((ROOT / name).read_text() for name in report.DOCUMENTS)
+    blocks = re.findall(r"<!-- benchmarks\.report: (\S+) -->", shown)
+    assert {report.TABLES[block][1] for block in blocks} - {""} == {path.stem for path in report.RESULTS.glob("*.json")}
+
+
+def test_ratios_follow_from_the_seconds():
+    rows = [line.strip("| ").split(" | ") for line in report.generation("generation-small-cpu").splitlines()]
+    ours = next(row for row in rows if row[:2] == ["this project", "int4"])
+    stored = {(one["system"], one["precision"]): one for one in report.result("generation-small-cpu")["results"]}
+    assert float(ours[3]) == pytest.approx(stored["ours", "int4"]["ratio_to_transformers_float32"], abs=0.01)
+    assert float(ours[5]) == pytest.approx(stored["ours", "int4"]["ratios"]["audiocraft"], abs=0.01)
+
+
+def test_a_table_that_does_not_exist_is_named():
+    with pytest.raises(SystemExit, match="no table 'nothing'"):
+        report.rendered("<!-- benchmarks.report: nothing -->\n<!-- end -->")
