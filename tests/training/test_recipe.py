@@ -87,7 +87,10 @@ def test_a_circle_is_refused(tmp_path: Path) -> None:
         ("text: {encoder: 5}", "text.encoder is 5: it must be text"),
         ("text: {new: {vocabluary: 9}}", "did you mean text.new.vocabulary"),
         ("auxiliary_losses: {beat_chord: {weight: 1}}", "did you mean auxiliary_losses.beat_chord_key"),
-        ("auxiliary_losses: {beat_chord_key: {weight: -1}}", "beat_chord_key.weight is -1: it must lie between 0 and 100"),
+        (
+            "auxiliary_losses: {beat_chord_key: {weight: -1}}",
+            "beat_chord_key.weight is -1: it must lie between 0 and 100",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(text: str, message: str) -> None:
