@@ -33,7 +33,7 @@ def run(settings: Configuration, environment: Mapping[str, str]) -> None:
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)
-    service = Service(settings)
+    service, served = Service(settings), False
     try:
         if zero_gpu.active():
             service.preload()
@@ -42,10 +42,14 @@ def run(settings: Configuration, environment: Mapping[str, str]) -> None:
 
             page = ui.build(service)
         browse = has_desktop(environment) if settings.open is None else settings.open
+        served = True  # the page may answer, and be interrupted, before `launch` returns
         ui.launch(page, service, server_port=port, inbrowser=browse, prevent_thread_lock=True)
         # The page answers first; PyTorch and the model, which take longer, are loaded behind it.
         service.warm_up()
-        page.block_thread()  # until it is interrupted
+        page.block_thread()
+    except KeyboardInterrupt:
+        if not served:
+            raise  # otherwise it is how the service ends
     finally:
         service.close()
 

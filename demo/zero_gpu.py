@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import importlib
+import math
 import os
 import queue
 import threading
@@ -71,7 +72,8 @@ class Estimate:
 
     @property
     def asked(self) -> float:
-        return min(MOST, max(LEAST, self.needed))
+        """Whole seconds: `spaces` drops the rest."""
+        return min(MOST, max(LEAST, math.ceil(self.needed)))
 
     @property
     def counted(self) -> float:

@@ -9,17 +9,18 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-_HEADERS = re.compile(
-    rb"RIFF....WAVE|RF64....WAVE|FORM....AIF[FC]|riff\x2e\x91\xcf\x11|caff\x00\x01\x00\x00desc|\.snd\x00\x00[\x00-\xff]{2}"
-    rb"|\x1a\x45\xdf\xa3.{1,8}\x42\x86\x81\x01|\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c"
-    rb"|\x00\x00\x00.ftyp[A-Za-z0-9 ]{4}",
-    re.DOTALL,
-)
+_EBML = rb"\x1a\x45\xdf\xa3.{1,8}\x42\x86\x81\x01"
+_MP4 = rb"\x00\x00\x00.ftyp[A-Za-z0-9 ]{4}"
+_ASF = rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c"
+_W64 = rb"riff\x2e\x91\xcf\x11"
+_CAF = rb"caff\x00\x01\x00\x00desc"
+_CHUNKS = rb"RIFF....WAVE|RF64....WAVE|FORM....AIF[FC]"
+_AU = rb"\.snd\x00\x00.."
+_HEADERS = re.compile(b"|".join((_EBML, _MP4, _ASF, _W64, _CAF, _CHUNKS, _AU)), re.DOTALL)
 """How a file begins: WAV, RF64, AIFF, W64, CAF, AU, WebM and Matroska, ASF (WMA), MP4. MP3, AAC, Ogg and FLAC are missing on
 purpose: their packets are read to the end, also those of joined files."""
 _HEADER_BYTES = 24
 """The longest beginning that two files of one kind share."""
-_AU_HEADER = 24
 _READ = 1 << 20
 _UNKNOWN = (0, 0x7FFF_0000)
 """A chunk's size that stands for "nobody knows": 0, and all from the second on."""
@@ -49,11 +50,10 @@ def _again(kind: bytes, first: bytes) -> bytes:
         return re.escape(kind[:4]) + b"...." + re.escape(kind[8:])
     if kind[:4] == b".snd":
         # Its magic number is short: format, rate and channels must be the same.
-        return re.escape(first[:8]) + b"...." + re.escape(first[12:_AU_HEADER])
-    if kind[4:8] == b"ftyp":
-        return rb"\x00\x00\x00.ftyp[A-Za-z0-9 ]{4}"
-    if kind[:4] == b"\x1a\x45\xdf\xa3":
-        return rb"\x1a\x45\xdf\xa3.{1,8}\x42\x86\x81\x01"
+        return re.escape(first[:8]) + b"...." + re.escape(first[12:_HEADER_BYTES])
+    for pattern in (_EBML, _MP4):
+        if re.match(pattern, kind, re.DOTALL):
+            return pattern
     return re.escape(kind)
 
 

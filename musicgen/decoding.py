@@ -10,9 +10,10 @@ A block is float32 [C, n]; nothing here holds more than one.
 
 from __future__ import annotations
 
+import itertools
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,8 @@ _ENDLESS = 1 << 60
 
 @dataclass(frozen=True)
 class Source:
-    """An open file. rate: Hz; declared: seconds, by its header, None where it has none; blocks: float32 [C, n] each."""
+    """An open file. rate: Hz; declared: seconds, by its header, None where it has none or guesses; blocks: float32 [C, n]
+    each."""
 
     rate: int
     channels: int
@@ -83,8 +85,9 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Source]:
     if file is not None:
         with file:
             declared = file.frames / file.samplerate if file.frames < _ENDLESS else None
-            blocks = _whole(path, _read_libsndfile(path, file), file.samplerate, declared, guessed=file.format == "MP3")
-            yield Source(file.samplerate, file.channels, declared, blocks)
+            guessed = file.format == "MP3"
+            blocks = _whole(path, _read_libsndfile(path, file), file.samplerate, declared, guessed=guessed)
+            yield Source(file.samplerate, file.channels, None if guessed else declared, blocks)
         return
     import av
 
@@ -175,10 +178,13 @@ def _behind(
     import av
 
     try:
-        with _ffmpeg(path) as container:
-            yield from _without(count, _read_ffmpeg(path, container, file.samplerate, file.channels, None))
+        container = _ffmpeg(path)
     except (av.FFmpegError, ValueError):
         raise _unreadable(path, error.error_string.strip()) from error
+    with container:
+        yield from _without(
+            count, _read_ffmpeg(path, _frames(path, container), file.samplerate, file.channels, trimmed=None)
+        )
 
 
 def _without(count: int, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -224,13 +230,19 @@ def _ffmpeg_source(path: Path, container: InputContainer) -> Source:
         # Its header is wrong, or others follow it: FFmpeg, too, would take out what it says is padding, amid the sound.
         context.flags2 |= av.codec.context.Flags2.skip_manual
         begin = round(float((stream.start_time or 0) * (stream.time_base or 0)) * context.sample_rate)
+    frames = _frames(path, container)
+    first = next(frames, None)
+    if first is None:
+        raise InputError(f"{path}: holds no samples")
+    # HE-AAC's header names half of its rate, and one of two channels.
+    rate, channels = first.sample_rate, first.layout.nb_channels
     # MP4 counts its last frame's padding out; FFmpeg does not.
-    trimmed = round(declared * context.sample_rate) if declared and "mp4" in container.format.name else None
-    blocks = _read_ffmpeg(path, container, context.sample_rate, context.channels, trimmed)
+    trimmed = round(declared * rate) if declared and "mp4" in container.format.name else None
+    blocks = _read_ffmpeg(path, itertools.chain([first], frames), rate, channels, trimmed)
     if begin:
         blocks = _without(begin, blocks)
-    whole = _whole(path, blocks, context.sample_rate, None if guessed else declared)
-    return Source(context.sample_rate, context.channels, None if guessed else declared, whole)
+    exact = None if guessed else declared
+    return Source(rate, channels, exact, _whole(path, blocks, rate, exact))
 
 
 def _declared(container: InputContainer, stream: AudioStream) -> float | None:
@@ -241,11 +253,11 @@ def _declared(container: InputContainer, stream: AudioStream) -> float | None:
 
 
 def _read_ffmpeg(
-    path: Path, container: InputContainer, rate: int, channels: int, trimmed: int | None
+    path: Path, frames: Iterable[av.AudioFrame], rate: int, channels: int, trimmed: int | None
 ) -> Iterator[np.ndarray]:
     waiting: list[np.ndarray] = []
     size = count = 0
-    for frame in _frames(path, container):
+    for frame in frames:
         if (frame.sample_rate, frame.layout.nb_channels) != (rate, channels):
             raise InputError(
                 f"{path}: changes from {channels} channels at {rate} Hz to {frame.layout.nb_channels} channels at "
@@ -278,7 +290,7 @@ def _frames(path: Path, container: InputContainer) -> Iterator[av.AudioFrame]:
                 lost += 1
     except av.error.PatchWelcomeError as error:
         raise InputError(
-            f"{path}: changes its channels or its rate on the way, and only a part would be read: convert it to WAV"
+            f"{path}: holds recordings of different rates or channels end to end: save them apart"
         ) from error
     except av.FFmpegError as error:
         _warn(f"{path}: breaks off ({error.strerror})")

@@ -17,6 +17,7 @@ from musicgen.audio import Audio
 from musicgen.settings import Settings
 from tests import standins
 from tests.conftest import GOLDEN
+from tests.encoding import encode
 
 MELODY = str(GOLDEN / "chroma" / "melody_a.wav")
 
@@ -293,3 +294,27 @@ assert "torch" not in sys.modules
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     for flag in ("--melody", "--continue-from", "--guidance-scale", "--negative-prompt", "--window-overlap"):
         assert flag in result.stdout
+
+
+def test_recordings_of_a_phone_and_a_browser(tmp_path: Path, capsys) -> None:
+    """M4A as a voice memo has it, WebM as a browser records it."""
+    tune, rate = audio.read(MELODY).wave[:, : 32_000 * 3 // 2], 32_000
+    memo = encode(tmp_path / "memo.m4a", tune, rate, "aac")
+    begun = encode(tmp_path / "begun.webm", tune, rate, "libopus")
+    made = ["--model", "facebook/musicgen-melody", "--no-separation", "--seed", 5, "--no-loudness"]
+    assert run("generate", "piano", *made, "--melody", memo, "--duration", 1, "--output", tmp_path / "a.wav") == 0
+    assert (
+        run("generate", "piano", *made, "--continue-from", begun, "--duration", 2, "--output", tmp_path / "b.wav") == 0
+    )
+    assert audio.read(tmp_path / "b.wav").duration == 2.0
+    # What the formats cost is heard, the melody stays.
+    model = musicgen.load("facebook/musicgen-melody")
+    frames = [model.melody.prepare(file, separate=False).chroma(60) for file in (memo, begun)]
+    soundfile.write(tmp_path / "tune.wav", tune[0].numpy(), rate)
+    exact = model.melody.prepare(tmp_path / "tune.wav", separate=False).chroma(60)
+    for each in frames:
+        assert float((each * exact).sum(dim=1).mean()) > 0.85
+    capsys.readouterr()
+    encode(tmp_path / "long.m4a", torch.zeros(1, 8_000 * 601), 8_000, "aac")
+    assert run("generate", "piano", "--model", "nowhere", "--melody", tmp_path / "long.m4a") == 2
+    assert "long.m4a is longer than 600 s" in capsys.readouterr().err  # before the model is looked for

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 from torch import nn
 from transformers import RobertaConfig, RobertaModel, T5Config, T5EncoderModel
@@ -94,6 +95,9 @@ def test_null_melody_is_bin_0_everywhere() -> None:
         (torch.tensor([[1.0], [-1.0]]).expand(2, 64_000), 32_000, "its channels cancel out"),
         (torch.ones(1, 1_600), 32_000, r"is 0\.050 s long: a melody needs 0\.1 s"),
         (torch.ones(7, 192_000), 192_000, "has 7 channels: mono or stereo only"),
+        (torch.full((1, 64_000), 0.5), 32_000, "nothing above 20 Hz"),
+        (torch.full((2, 4_001), -1.0), 32_000, "nothing above 20 Hz"),
+        (0.5 * torch.sin(torch.arange(1, 100_001)[None] * 2 * torch.pi * 8 / 32_000), 32_000, "nothing above 20 Hz"),
         (torch.full((1, 64_000), float("nan")), 32_000, "NaN or infinite"),
         (torch.ones(1, 64_000), 500, "a rate of 500 Hz: it must lie between 4000 and 192000"),
         (torch.ones(1, 4_000 * 601), 4_000, "is 601 s long: a melody may be 600 s"),
@@ -102,6 +106,25 @@ def test_null_melody_is_bin_0_everywhere() -> None:
 def test_melodies_that_cannot_be_followed(wave: torch.Tensor, rate: int, message: str) -> None:
     with pytest.raises(InputError, match=message):
         melody_conditioner().prepare(Audio(wave, rate), separate=False)
+
+
+@pytest.mark.parametrize("level", [2e-4, 0.5])
+@pytest.mark.parametrize("offset", [0.0, 0.4])
+def test_quiet_melodies_and_those_with_an_offset_are_followed(level: float, offset: float) -> None:
+    t = torch.arange(32_000) / 32_000
+    for sound in (
+        torch.sin(2 * torch.pi * 30 * t),
+        torch.rand(32_000, generator=torch.Generator().manual_seed(0)) * 2 - 1,
+    ):
+        melody_conditioner().prepare(Audio(level * sound[None] + offset, 32_000), separate=False)
+
+
+def test_files_of_dc_alone_are_refused_at_any_rate(tmp_path: Path) -> None:
+    """Resampling leaves a ripple at both ends."""
+    for rate in (8_000, 32_000, 44_100):
+        soundfile.write(tmp_path / "dc.wav", torch.full((rate * 2,), 0.5).numpy(), rate)
+        with pytest.raises(InputError, match=r"dc\.wav holds nothing above 20 Hz"):
+            melody_conditioner().prepare(tmp_path / "dc.wav", separate=False)
 
 
 def test_edited_chroma_frames_are_taken_as_they_are() -> None:

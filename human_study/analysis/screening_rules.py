@@ -16,6 +16,7 @@ from .ratings import Rating, StudyData
 
 REFERENCE_MODES = ("any", "mean", "fraction")
 """How often a hidden reference below the threshold excludes; the paper does not say."""
+
 MIN_OVERLAP = 5
 """Shared clips below which a correlation is chance: with two clips it is always ±1."""
 

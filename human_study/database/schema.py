@@ -74,7 +74,7 @@ rater = Table(
     Column("public_id", String(32), nullable=False, unique=True),
     Column("session_sha256", String(64), nullable=False, unique=True),
     Column("platform", String(12), nullable=False),
-    # HMAC of the platform and the worker id or the personal code: one person, one row.
+    # HMAC of the platform and the worker id or the invitation code: one person, one row.
     Column("worker_hmac", String(64)),
     Column("language", String(8), nullable=False),
     Column("seed", Integer, nullable=False),

@@ -127,7 +127,17 @@ def build(settings: StudySettings, out: str | Path) -> manifest.Study:
 
 
 def gather(settings: StudySettings) -> tuple[list[Source], int]:
-    """Every clip, at one rate and one number of channels, cut to one length; and that rate in Hz."""
+    """Decode all clips at one sample rate and number of channels, cut to one length.
+
+    Args:
+        settings: of the study.
+
+    Returns:
+        The clips, and their sample rate in Hz.
+
+    Raises:
+        InputError: the folders have different ids, or a clip is shorter than the study's clips.
+    """
     folders = [("system", name, samples.read(folder)) for name, folder in settings.systems.items()]
     if settings.reference is not None:
         folders.append(("reference", "reference", samples.read(settings.reference)))
@@ -141,11 +151,11 @@ def gather(settings: StudySettings) -> tuple[list[Source], int]:
         extra = [] if role == "melody" else [item for item in by_id if item not in items]
         if lacking or extra:
             raise InputError(
-                f"{folder.path}: {system} and {folders[0][1]} hold different clips ({', '.join((lacking + extra)[:3])}, "
+                f"{folder.path}: {system} and {folders[0][1]} contain different clips ({', '.join((lacking + extra)[:3])}, "
                 f"{len(lacking + extra)} in all): every system needs the same ids"
             )
         clips += [(role, system, by_id[item], folder.file(by_id[item])) for item in items]
-    # Once to know what they have in common, and once more at that rate: whole recordings are never in memory together.
+    # Every file is read twice: for the common format, then in that format. Full recordings are never in memory together.
     extents = [audio.measure(file, MAX_SECONDS) for *_, file in clips]
     rate = settings.rate or max(extent.rate for extent in extents)
     channels = max(min(2, extent.channels) for extent in extents)
@@ -161,7 +171,7 @@ def gather(settings: StudySettings) -> tuple[list[Source], int]:
     sources = []
     for role, system, sample, file in clips:
         wave = audio.read(file, MAX_SECONDS, channels=channels, rate=rate).wave[:, :length].double().numpy()
-        # Resampling may end a sample early: the missing one is silence under the fade.
+        # Resampling may yield one sample less: it is padded with silence, under the fade-out.
         wave = np.pad(wave, ((0, 0), (0, length - wave.shape[1])))
         sources.append(Source(role, system, sample.id, sample.prompt, stimuli.faded(wave, rate), sample.sha256))
     return sources, rate

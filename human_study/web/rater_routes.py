@@ -143,7 +143,7 @@ def add_routes(
     @app.post("/api/consent")
     def consent(request: Request, body: ConsentRequest) -> dict[str, bool]:
         if not body.agreed:
-            raise RequestRefused(422, "not_agreed", "nobody takes part without agreeing")
+            raise RequestRefused(422, "not_agreed", "taking part requires consent")
         with_rater(request, lambda connection, rater: raters.consent(connection, rater))
         return {"saved": True}
 

@@ -20,6 +20,7 @@ from musicgen import audio
 from musicgen.settings import Settings
 from tests.conftest import GOLDEN
 from tests.demo.conftest import MELODY, SMALL
+from tests.encoding import encode
 
 TUNE = GOLDEN / "chroma" / "melody_a.wav"
 
@@ -359,3 +360,13 @@ def until(true, seconds: float = 15.0) -> None:
     while not true():
         assert time.monotonic() < end, "never true"
         time.sleep(0.05)
+
+
+def test_recordings_of_a_phone_and_a_browser_are_taken(client: Client, tmp_path: Path) -> None:
+    tune = audio.read(TUNE).wave[:, :16_000]
+    memo, page = (
+        encode(tmp_path / "memo.m4a", tune, 32_000, "aac"),
+        encode(tmp_path / "page.webm", tune, 32_000, "libopus"),
+    )
+    for given in ({"melody": handle_file(str(memo)), "separate": False}, {"continue_from": handle_file(str(page))}):
+        assert ask(client, model="mini-melody", **given)[2]["seconds"] == 1.0

@@ -35,6 +35,7 @@ from musicgen.options import GenerationOptions
 from musicgen.settings import Settings
 from tests import standins
 from tests.conftest import GOLDEN
+from tests.encoding import encode
 
 TUNE = GOLDEN / "chroma" / "melody_a.wav"
 
@@ -566,3 +567,14 @@ def test_a_clip_asked_for_while_pytorch_is_being_imported(tmp_path: Path) -> Non
     command = [sys.executable, "-c", IMPATIENT, str(tmp_path)]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert ran.stdout.strip() == "None", ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize(("name", "codec"), [("memo.m4a", "aac"), ("page.webm", "libopus"), ("memo.mp4", "aac")])
+def test_a_phones_and_a_browsers_recordings_are_heard(name: str, codec: str, tmp_path: Path) -> None:
+    tune = audio.read(TUNE)
+    file = encode(tmp_path / name, tune.wave, tune.rate, codec)
+    service = Service(Configuration(), tmp_path / "clips")
+    assert service.seconds_of(file) == pytest.approx(tune.duration, abs=0.08)
+    frames = service.melody(file, separate=False)
+    assert melody.similarity(melody.of_audio(tune), frames) > 0.85
+    service.close()

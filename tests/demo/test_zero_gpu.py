@@ -54,7 +54,7 @@ def test_no_clip_asks_for_more_than_the_maximum() -> None:
     # and the small ones need no more either
     for model in ("mini", "facebook/musicgen-small"):
         estimated = asked(model, 300.0)
-        assert estimated.asked == estimated.needed
+        assert estimated.needed <= estimated.asked
 
 
 def test_what_is_asked_for_follows_what_was_seen() -> None:
@@ -201,7 +201,7 @@ def test_a_space_with_lent_gpus(lender: Lender, tmp_path: Path) -> None:
         assert (audio.read(clip).wave - expected).abs().max() < 2 / 32_768
         client.predict(**ask)
         first, second = (int(call["durationSeconds"]) for call in lender.of("/schedule"))
-        assert first == round(asked("mini", 2.0).asked)
+        assert first == asked("mini", 2.0).asked
         assert second < first  # it has seen one being made
         workers = [call["pid"] for call in lender.of("/allow")]
         assert len(set(workers)) == 2

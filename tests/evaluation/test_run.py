@@ -19,6 +19,7 @@ from evaluation.metrics.score import Score
 from musicgen import audio, samples
 from musicgen.audio import Audio
 from musicgen.errors import InputError
+from tests.encoding import encode
 from tests.evaluation.conftest import music
 
 RATE = 32_000
@@ -412,3 +413,30 @@ def test_a_killed_run_and_two_runs_on_one_cache(place, tmp_path):
         for each in both:
             assert each.result().systems == expected.systems
     assert shared.verify() == []
+
+
+def test_formats_and_odd_clips(place, tmp_path):
+    """M4A and WebM are scored; six channels are out by name; rates without a common divisor need no gigabytes."""
+    suite, _, cache, registry = place
+    references = reference_folder(tmp_path / "references", count=14)
+    (references / "13.wav").unlink()
+    encode(references / "13.m4a", music(2.0, seed=13)[None], RATE, "aac")
+    items = data.items(suite, references)
+    assert items[-1].file.name == "13.m4a"
+    good = samples_folder(tmp_path / "good", "good", 14)
+    odd = samples_folder(tmp_path / "odd", "odd", 14, skip=range(4))
+    made = [
+        encode(odd / "0.webm", music(2.0, seed=5)[None], RATE, "libopus"),
+        encode(odd / "1.m4a", music(2.0, seed=6)[None], RATE, "aac"),
+    ]
+    soundfile.write(odd / "2.wav", np.tile(music(2.0)[:, None], 6), RATE)
+    soundfile.write(odd / "3.wav", music(2.0, 43_997), 43_997)
+    for number, file in enumerate([*made, odd / "2.wav", odd / "3.wav"]):
+        line = {"id": f"{number:02d}", "prompt": "p", "system": "odd", "audio": file.name}
+        with (odd / samples.MANIFEST).open("a") as manifest:
+            manifest.write(json.dumps(line | {"sha256": samples.file_sha256(file)}) + "\n")
+    found = run.score(suite, items, [good, odd], registry, cache, QUIET)
+    assert found.excluded == {
+        "02": "odd: 6 channels: loudness (BS.1770) is defined for 5 at most, so mix them down first"
+    }
+    assert found.ids == [f"{number:02d}" for number in range(14) if number != 2]

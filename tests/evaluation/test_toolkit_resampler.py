@@ -9,7 +9,8 @@ from evaluation.toolkit_resampler import resampled
 
 
 @pytest.mark.parametrize(
-    ("rate", "target"), [(32_000, 16_000), (44_100, 16_000), (48_000, 16_000), (22_050, 16_000), (8_000, 16_000)]
+    ("rate", "target"),
+    [(32_000, 16_000), (44_100, 16_000), (48_000, 16_000), (22_050, 16_000), (8_000, 16_000), (43_997, 16_000)],
 )
 @pytest.mark.parametrize("length", [20_011, 130])
 def test_it_is_resampy(rate: int, target: int, length: int) -> None:

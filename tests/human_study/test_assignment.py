@@ -1,4 +1,4 @@
-"""Who hears what: balanced, seeded, nobody twice."""
+"""Page assignment: balanced, reproducible from the seed, no item twice."""
 
 from collections import Counter
 
@@ -25,7 +25,7 @@ def test_same_seed_same_choice_and_another_seed_another():
     assert len(set(picks)) > 8
 
 
-def test_what_lacks_most_comes_first_and_no_item_twice():
+def test_the_page_that_lacks_most_raters_comes_first_and_no_item_twice():
     lacking = [PageQuota(1, "OVL", "a", 0, 0, 1), PageQuota(2, "OVL", "b", 0, 0, 3), PageQuota(3, "REL", "b", 0, 0, 2)]
     rng = assignment.random_stream(1)
     assert assignment.choose_page(lacking, (), (), rng).page_id == 2
@@ -54,7 +54,7 @@ def test_sequences(trials, checks, practice):
         assert kinds[0] == ("practice" if practice else "rating")
 
 
-def test_every_place_in_the_row_is_as_likely():
+def test_every_column_is_equally_likely():
     counts = Counter(
         assignment.presentation_order("abcd", assignment.random_stream("order", n))[0] for n in range(4000)
     )

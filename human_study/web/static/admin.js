@@ -1,4 +1,4 @@
-// The progress of a study, refreshed every five seconds; and the buttons of whoever runs it.
+// The progress of a study, refreshed every five seconds; and the administrator's controls.
 
 import { h } from "./dom.js";
 

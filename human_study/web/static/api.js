@@ -1,9 +1,9 @@
-// Requests to the server: the forgery token, retries without end while the connection is gone, and the outbox, where a
-// rated page waits in the browser until the server has acknowledged it.
+// Requests to the server: CSRF token, retries while the connection is down, and the outbox, which keeps a submitted
+// page in the browser until the server has acknowledged it.
 
 let forgery = "";
 
-/** An answer other than 2xx; code is the server's. */
+/** A response other than 2xx; `code` is the server's error code. */
 export class ApiError extends Error {
   constructor(status, body) {
     super(body.error ?? `HTTP ${status}`);
@@ -28,17 +28,17 @@ async function call(method, path, body) {
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-// A network failure, an overloaded or a restarting server: worth another try. Anything else is an answer.
+// Network failures and overloaded or restarting servers are retried; any other response is final.
 const passing = (error) => !(error instanceof ApiError) || error.status >= 500 || error.status === 429;
 
-/** Call until there is an answer; onRetry() is told of every failure. */
+/** Repeat a request until there is a final response; onRetry() is called at every failure. */
 async function persist(method, path, body, onRetry) {
   for (let wait = 500; ; wait = Math.min(wait * 2, 8000)) {
     try {
       return await call(method, path, body);
     } catch (error) {
       if (error.code === "forgery") {
-        // Another tab began a new session: the token of this one is stale, the cookie is not.
+        // Another tab has begun a new session: the cookie is current, the CSRF token of this tab is stale.
         await call("GET", "/api/state");
         return call(method, path, body);
       }
@@ -58,13 +58,13 @@ export const texts = (language, onRetry) => persist("GET", `/texts/${language}.j
 
 const OUTBOX = "study-outbox";
 
-/** Send a page. It lies in the outbox until the server has answered, so a reload or a crash sends it again. */
+/** Submit a page. It stays in the outbox until the server has answered, so it is sent again after a reload or a crash. */
 export async function submit(lease, body, onRetry) {
   localStorage.setItem(OUTBOX, JSON.stringify({ lease, body }));
   return deliver(onRetry);
 }
 
-/** Send what lies in the outbox; null where it is empty. A page that is stored already counts as delivered. */
+/** Submit the page in the outbox; null if it is empty. A page that is already stored counts as delivered. */
 export async function deliver(onRetry) {
   const waiting = JSON.parse(localStorage.getItem(OUTBOX) ?? "null");
   if (waiting === null) return null;

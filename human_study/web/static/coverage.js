@@ -1,8 +1,8 @@
-// Which seconds of a clip were really played: separate [start, end] spans in order, in seconds of the clip.
+// Coverage: which seconds of a clip were played, as disjoint [start, end] intervals in order.
 
-const JOIN = 0.03; // s: shorter gaps come from the clock's steps, not from the listener
+const JOIN = 0.03; // s: shorter gaps come from the resolution of the clock
 
-/** The same seconds with [start, end] added. */
+/** The union with [start, end]. */
 export function add(spans, start, end) {
   if (!(end > start)) return spans;
   const out = [];
@@ -15,12 +15,12 @@ export function add(spans, start, end) {
   return out.sort((one, other) => one[0] - other[0]);
 }
 
-/** Seconds in all. */
+/** Total seconds. */
 export function total(spans) {
   return spans.reduce((sum, [start, end]) => sum + end - start, 0);
 }
 
-/** What sounded while a loop over [from, to) ran for `elapsed` s, starting at `position`: a list of spans. */
+/** Intervals played while a loop over [from, to) ran for `elapsed` s, starting at `position`. */
 export function played(position, elapsed, from, to) {
   const length = to - from;
   if (elapsed <= 0 || length <= 0) return [];
@@ -30,13 +30,13 @@ export function played(position, elapsed, from, to) {
   return end <= to ? [[position, end]] : [[position, to], [from, from + ((end - to) % length)]];
 }
 
-/** The position in the loop after `elapsed` s. */
+/** Playhead in the loop after `elapsed` s. */
 export function moved(position, elapsed, from, to) {
   const end = position + elapsed;
   return end < to ? end : from + ((end - to) % (to - from));
 }
 
-// The playhead may stand before the loop: it runs into it.
+// The playhead may be before the loop: playback then enters it.
 function split(position, elapsed, from, to) {
   const before = Math.min(elapsed, from - position);
   return [[position, position + before], ...played(from, elapsed - before, from, to)];

@@ -1,4 +1,4 @@
-// Elements from plain values. Text is always text: nothing from the server is parsed as HTML.
+// Builds elements. Text is set as text: nothing from the server is parsed as HTML.
 
 /** h("button", { class: "play", onclick: f }, "Play", other) */
 export function h(name, properties = {}, ...children) {
@@ -12,7 +12,7 @@ export function h(name, properties = {}, ...children) {
   return element;
 }
 
-/** Replace {name} in a text. */
+/** Replace {name} in a text by its value. */
 export function fill(text, values) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
 }

@@ -1,27 +1,27 @@
-// Sample-accurate switching between clips: all of them run at once in one loop, and gains decide which one is heard.
-// Knows audio and time; nothing of pages, ratings or the server.
+// Sample-accurate switching between clips: all of them play synchronously in one loop, and gains select the audible one.
+// Knows nothing about pages, ratings or the server.
 
 import { add, moved, played } from "./coverage.js";
 
-const FADE = 0.005; // s: a switch without a click
-const AHEAD = 0.03; // s: every source is scheduled before any of them sounds
+const FADE = 0.005; // s: crossfade, so that switching does not click
+const AHEAD = 0.03; // s: start delay, so that every source is scheduled before any starts
 const TICK = 50; // ms
 
 let shared = null;
 
-/** The page's audio context; made at the first gesture, because browsers allow no sound before. */
+/** The page's audio context; made at the first user gesture, because browsers block audio before it. */
 export function context() {
   shared ??= new AudioContext({ latencyHint: "interactive" });
   return shared;
 }
 
-/** FLAC where the browser plays it, the compressed copy elsewhere. */
+/** FLAC if the browser plays it, otherwise the compressed copy. */
 function address(token) {
   const lossless = document.createElement("audio").canPlayType("audio/flac") !== "";
   return `/audio/${token}${lossless ? "" : "?compressed=true"}`;
 }
 
-/** Fetch and decode one clip; tries again while the connection is gone. */
+/** Fetch and decode one clip; retries while the connection is down. */
 export async function load(token, tries = 5) {
   for (let attempt = 1; ; attempt += 1) {
     try {
@@ -37,8 +37,8 @@ export async function load(token, tries = 5) {
 
 export class Player {
   /**
-   * buffers: decoded clips; seconds: the length that all of them have; heard: a list of spans for each clip, kept up to
-   * date here; onChange(): something that a page shows has changed.
+   * buffers: decoded clips; seconds: their common length; heard: the intervals heard of each clip, updated here;
+   * onChange(): called when playback state or coverage changes.
    */
   constructor(buffers, seconds, heard, onChange) {
     this.buffers = buffers;
@@ -48,8 +48,8 @@ export class Player {
     this.active = null;
     this.playing = false;
     this.loop = [0, seconds];
-    this.at = 0; // the playhead when playing began or was last accounted for
-    this.since = 0; // the context's time then
+    this.at = 0; // playhead when playback began or coverage was last updated
+    this.since = 0; // time of the audio context then
     this.sources = [];
     this.gains = [];
     this.timer = null;
@@ -61,13 +61,13 @@ export class Player {
     return moved(this.at, elapsed, ...this.loop);
   }
 
-  /** Play clip `index` from where the playhead is; pauses if it sounds already. */
+  /** Play clip `index` from the playhead; pauses if it is already playing. */
   async toggle(index) {
     if (this.playing && this.active === index) return this.pause();
     return this.play(index);
   }
 
-  /** Switch to clip `index`, starting if nothing sounds. */
+  /** Switch to clip `index`; starts playback if paused. */
   async play(index) {
     if (context().state !== "running") await context().resume();
     if (this.playing) {
@@ -142,7 +142,7 @@ export class Player {
     this.gains.forEach((gain, index) => ramp(gain, index === this.active ? 1 : 0));
   }
 
-  /** Credit the active clip with what sounded since the last call. A suspended context's clock stands still. */
+  /** Add what was played since the last call to the active clip's coverage. The clock of a suspended context does not advance. */
   account() {
     const elapsed = context().currentTime - this.since;
     if (elapsed <= 0) return;

@@ -31,7 +31,7 @@ export function consent(texts, onDone) {
   );
 }
 
-/** Volume first, then the quietest of three tones, six times; onDone(answers). */
+/** Volume adjustment, then the headphone check of six clips; onDone(answers). */
 export async function headphones(texts, state, onDone) {
   const buffers = await Promise.all(state.clips.map((token) => load(token)));
   let source = null;
@@ -70,7 +70,7 @@ export async function headphones(texts, state, onDone) {
   );
 }
 
-/** The end: what was stored, and the way back to the platform. */
+/** The end: the receipt, and the link back to the platform. */
 export function done(texts, state) {
   return h("section", { class: "stage" },
     h("h1", {}, texts.done_title),
@@ -80,7 +80,7 @@ export function done(texts, state) {
   );
 }
 
-/** One message and no way on. */
+/** A message without a next step. */
 export function message(title, ...paragraphs) {
   return h("section", { class: "stage" }, h("h1", {}, title), ...paragraphs.map((text) => h("p", {}, text)));
 }

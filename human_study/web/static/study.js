@@ -1,4 +1,4 @@
-// The order of the pages. The server says which stage a rater is in; this module shows it and sends what it yields.
+// The sequence of pages. The server decides the rater's stage; this module shows it and submits its result.
 
 import * as api from "./api.js";
 import { fill } from "./dom.js";
@@ -15,7 +15,7 @@ const LANGUAGE = "study-language";
 let texts = {};
 let current = null; // the trial on the screen
 let heartbeat = null;
-let generation = 0; // a later render overtakes an earlier one that is still loading
+let generation = 0; // a later render cancels an earlier one that is still loading
 
 const retrying = () => status("retrying");
 
@@ -68,7 +68,7 @@ async function render() {
     const element = await views[state.stage]();
     if (mine !== generation) return undefined;
     show(element);
-    // Only now, inside the page, the waveform knows its colours.
+    // The waveform can compute its colours only once it is in the document.
     current?.changed();
   } catch (error) {
     failed(error);
@@ -131,7 +131,7 @@ async function arrive(who) {
   return render();
 }
 
-/** Who the address says we are. The address is cleaned at once: ids do not belong in a history or a screenshot. */
+/** The rater's code or ids in the URL. They are removed from it at once, and so from history and screenshots. */
 function visitor() {
   const query = new URLSearchParams(location.search);
   const pid = query.get("PROLIFIC_PID");
@@ -155,11 +155,11 @@ async function start() {
       return failed(error);
     }
   }
-  // A page that waited in the outbox when the browser was closed goes first.
+  // A page that was left in the outbox when the browser was closed is sent first.
   await api.deliver(retrying).catch(() => null);
   return render();
 }
 
-// The back button may bring a page from the browser's memory: the server knows where we are.
+// The back button may restore a page from the browser's cache: ask the server for the current stage.
 addEventListener("pageshow", (event) => { if (event.persisted) render(); });
 start().catch(failed);

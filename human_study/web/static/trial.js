@@ -1,5 +1,5 @@
-// One rating page: the reference at the left, then a column a clip. What the rater has done is kept in the browser at
-// every move, so that a reload, a crash or the back button lose nothing.
+// One rating page: the reference at the left, then one column for each clip. A draft is stored in the browser after every
+// change, so a reload, a crash or the back button loses nothing.
 
 import { total } from "./coverage.js";
 import { fill, h } from "./dom.js";
@@ -7,10 +7,10 @@ import { load, Player } from "./player.js";
 import { Waveform } from "./waveform.js";
 
 const PREFIX = "study-draft-";
-const EDGE = 0.25; // s: what the server forgives at a clip's ends
-const NUDGE = 10; // points: of Page Up and Page Down
+const EDGE = 0.25; // s: the server's tolerance at the ends of a clip
+const NUDGE = 10; // points: step of Page Up and Page Down
 
-/** Drafts of other pages are done with. */
+/** Delete the drafts of other pages. */
 export function forgetDrafts(keep) {
   for (const key of Object.keys(localStorage)) {
     if (key.startsWith(PREFIX) && key !== PREFIX + keep) localStorage.removeItem(key);
@@ -18,7 +18,7 @@ export function forgetDrafts(keep) {
 }
 
 export class Trial {
-  /** trial: the server's description; onSubmit(body): the page is complete and Next was pressed. */
+  /** trial: the server's description; onSubmit(body): called when the page is complete and Next is pressed. */
   constructor(trial, texts, onSubmit) {
     this.trial = trial;
     this.texts = texts;
@@ -121,7 +121,7 @@ export class Trial {
       this.changed();
     };
     slider.addEventListener("input", set);
-    // A click right where the hidden thumb stands moves nothing, and means that value all the same.
+    // A click at the position of the hidden thumb changes no value, and still sets it.
     slider.addEventListener("pointerup", set);
     slider.addEventListener("keydown", (event) => {
       const step = { PageUp: NUDGE, PageDown: -NUDGE }[event.key];
@@ -175,7 +175,7 @@ export class Trial {
     }
   }
 
-  /** Seconds of a clip that are still to be heard before the page may be sent. */
+  /** Seconds of a clip that must still be heard before the page can be submitted. */
   unheard(index) {
     const { seconds } = this.tracks[index];
     const needed = this.trial.minimum_heard * seconds - Math.min(EDGE, 0.1 * seconds) / 2;
@@ -183,7 +183,7 @@ export class Trial {
     return heard >= needed ? 0 : seconds - heard;
   }
 
-  /** What the rater still has to do, one line each. */
+  /** What is missing, one line each. */
   todo() {
     const lines = this.columns.flatMap((column, index) => {
       const left = this.unheard(index);
@@ -218,7 +218,7 @@ export class Trial {
     const text = lines.join("\n");
     if (text !== this.shownTodo) {
       this.shownTodo = text;
-      // Spoken when Next was pressed too early, and not at every second that plays.
+      // Announced when Next is pressed too early, not with every second played.
       this.missing.removeAttribute("role");
       this.missing.replaceChildren(...lines.map((line) => h("li", {}, line)));
       this.next.setAttribute("aria-disabled", String(lines.length > 0));

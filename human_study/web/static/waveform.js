@@ -1,13 +1,13 @@
-// The waveform over the columns: the playhead, and two handles for the loop. It shows the open reference, or the mean
-// envelope of all clips, and so tells nobody which clip is which.
+// The waveform above the columns, with the playhead and two handles of the loop. It shows the open reference, or the mean
+// envelope of all clips, so it does not identify a clip.
 
 import { h } from "./dom.js";
 
-const STEP = 0.05; // s: of the loop handles
-const SHORTEST = 0.4; // s: of a loop
+const STEP = 0.05; // s: step of the loop handles
+const SHORTEST = 0.4; // s: shortest loop
 
 export class Waveform {
-  /** buffers: what the envelope is of; texts: labels of the handles. */
+  /** buffers: the clips of the envelope; texts: labels of the handles. */
   constructor(buffers, player, texts) {
     this.player = player;
     this.envelope = envelope(buffers, 600);

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 
 from musicgen import audio
@@ -12,6 +13,7 @@ from musicgen.errors import InputError
 from musicgen.training.manifest import find
 from musicgen.training.tokenizer.config import Data
 from musicgen.training.tokenizer.data import SCALE, CropPool, load
+from tests.encoding import encode, melody
 
 RATE = 8000
 
@@ -113,3 +115,22 @@ def test_no_audio_is_an_error(tmp_path, name: str) -> None:
 def test_too_few_files_are_an_error(tmp_path) -> None:
     with pytest.raises(InputError, match="3 audio files: at least 4"):
         load(data(folder(tmp_path, count=3)), RATE, 800, seed=0)
+
+
+def test_every_format_counts_and_what_is_no_audio_is_named(tmp_path, caplog) -> None:
+    folder(tmp_path, 4)
+    wave = melody(1.0, RATE)
+    encode(tmp_path / "memo.m4a", wave, RATE, "aac")
+    encode(tmp_path / "page.webm", wave, RATE, "libopus")
+    encode(tmp_path / "radio.opus", wave, RATE, "libopus")
+    soundfile.write(tmp_path / "old.aiff", wave[0].numpy(), RATE)
+    (tmp_path / "damaged.wma").write_bytes(b"no sound")
+    (tmp_path / "cover.jpg").write_bytes(b"")
+    (tmp_path / "old.json").write_text("{}")
+    assert len(find(tmp_path)) == 9
+    assert "1 files are no audio by their names, and not used: 1 .jpg" in caplog.text
+    corpus = load(data(tmp_path), RATE, 800, seed=0)
+    assert len(corpus.failed) == 1
+    assert "damaged.wma: not readable as audio" in corpus.failed[0]
+    seconds = (len(corpus.pool.samples) + len(corpus.held_out[0][1])) / RATE
+    assert seconds == pytest.approx(sum(1 + i / 80 for i in range(4)) + 4, abs=0.3)
