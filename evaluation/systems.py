@@ -26,6 +26,7 @@ from musicgen import audio, extras
 from musicgen.audio import Audio
 from musicgen.decoding import EXTENSIONS
 from musicgen.errors import InputError
+from musicgen.folders import is_folder
 
 from .mousai import MousaiSystem
 
@@ -103,7 +104,7 @@ def open_system(
     if name == "mousai":
         return MousaiSystem(called or name, device, extra)
     folder = Path(name)
-    if folder.is_dir() and any(file.suffix.lower() in EXTENSIONS for file in folder.iterdir()):
+    if is_folder(folder) and any(file.suffix.lower() in EXTENSIONS for file in folder.iterdir()):
         return FolderSystem(called or folder.name, folder)
     return MusicGenSystem(called, name, device, batch, extra)
 

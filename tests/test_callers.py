@@ -59,15 +59,15 @@ def test_options_as_a_dict(model: MusicGen) -> None:
 
 def test_samples_beside_their_rate(model: MusicGen, begun: Path) -> None:
     """As soundfile and torchaudio give them, and in the types that they have."""
-    expected = codes(model, duration=1.0, continue_from=str(begun))
+    expected = codes(model, duration=0.6, continue_from=str(begun))
     samples, rate = soundfile.read(begun)
     assert samples.dtype == np.float64
     wave = torch.from_numpy(samples.T.copy())  # [C, T], as torchaudio's
     for given in (begun, (samples, rate), (wave, rate), (wave.float(), np.int64(rate)), Audio(wave, rate),
                   Audio(samples.T, rate), [(samples, rate)]):  # fmt: skip
-        assert codes(model, duration=1.0, continue_from=given).equal(expected)
+        assert codes(model, duration=0.6, continue_from=given).equal(expected)
     mono = soundfile.read(TUNE)
-    arguments = {"duration": 1.0, "separate": False}
+    arguments = {"separate": False}
     expected = codes(model, melody=TUNE, **arguments)
     for given in (mono, Audio(mono[0][None], mono[1]), [mono]):
         assert codes(model, melody=given, **arguments).equal(expected)
@@ -122,7 +122,7 @@ def test_a_waveform_is_float32() -> None:
 
 def test_raw_samples_do_not_tell_their_rate(tmp_path: Path) -> None:
     (tmp_path / "x.raw").write_bytes(bytes(1000))
-    with pytest.raises(InputError, match=r"x\.raw: samples without a header"):
+    with pytest.raises(InputError, match=r"x\.raw: .*samples without a header"):
         audio.read(tmp_path / "x.raw")
 
 
@@ -141,18 +141,18 @@ def test_separation_as_in_training(audiocraft_folder, hub_cache, tmp_path: Path)
     """None is no for the embedded models, which work without Demucs; yes for the published ones; and is kept by files."""
     from tests import standins
 
+    tune = Audio(audio.read(TUNE).wave[:, :32_000], 32_000)
     mini = musicgen.load("mini-melody", "cpu")
     mini.melody.separator = lambda _: pytest.fail("separated")
-    assert codes(mini, melody=TUNE).equal(codes(mini, melody=TUNE, separate=False))
+    assert codes(mini, melody=tune).equal(codes(mini, melody=tune, separate=False))
     standins.publish_demucs(hub_cache, tmp_path)
     published = musicgen.load(audiocraft_folder("melody"), "cpu")
-    separated, mix = (codes(published, duration=1.0, melody=TUNE, separate=one) for one in (True, False))
-    assert codes(published, duration=1.0, melody=TUNE).equal(separated)
+    separated, mix = (codes(published, melody=tune, separate=one) for one in (True, False))
+    assert codes(published, melody=tune).equal(separated)
     assert not mix.equal(separated)
-    for model, layouts in ((mini, ("transformers",)), (published, ("transformers", "audiocraft"))):
-        for separated in (True, False):
-            model.melody.separated = separated
-            for layout in layouts:
-                folder = tmp_path / f"{model.lm.config.dim}-{layout}-{separated}"
-                musicgen.save(model, folder, layout)
-                assert musicgen.load(folder, "cpu").melody.separated is separated
+    for separated in (True, False):
+        published.melody.separated = separated
+        for layout in ("transformers", "audiocraft"):
+            folder = tmp_path / f"{layout}-{separated}"
+            musicgen.save(published, folder, layout)
+            assert musicgen.load(folder, "cpu").melody.separated is separated

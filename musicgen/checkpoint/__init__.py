@@ -18,6 +18,7 @@ from musicgen.conditioners.text import MAX_TOKENS, T5Conditioner
 from musicgen.engine import precision as precisions
 from musicgen.engine.selection import accelerate
 from musicgen.errors import CheckpointError, InputError, MusicGenError
+from musicgen.folders import is_folder
 from musicgen.lm import LMConfig
 from musicgen.model import MusicGen
 from musicgen.options import MAX_DURATION
@@ -81,7 +82,7 @@ def resolve_precision(
 def _shape(name: str | os.PathLike[str]) -> LMConfig | None:
     """The shape of a model's language model, as far as it is known without reading weights or the network."""
     published = next((entry for entry in catalog.PUBLISHED if entry.name == str(name)), None)
-    if published is not None and not Path(name).is_dir():
+    if published is not None and not is_folder(name):
         return LMConfig(
             published.dim,
             published.num_heads,
@@ -91,14 +92,16 @@ def _shape(name: str | os.PathLike[str]) -> LMConfig | None:
         )
     folder = catalog.PRETRAINED / name if str(name) in catalog.embedded() else Path(name)
     return (
-        transformers_layout.shape(folder) if folder.is_dir() and transformers_layout.is_layout(_names(folder)) else None
+        transformers_layout.shape(folder)
+        if is_folder(folder) and transformers_layout.is_layout(_names(folder))
+        else None
     )
 
 
 def find(name: str | os.PathLike[str], *, folders: bool = True) -> Path:
     """The folder of a checkpoint, downloaded from the hub if need be. folders: as of `load`."""
     folder = Path(name)
-    if folders and folder.is_dir():
+    if folders and is_folder(folder):
         _layout(_names(folder), str(folder))
         return folder
     name = str(name)

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase, T5EncoderModel
 from musicgen.checkpoint import hub, transformers_layout
 from musicgen.checkpoint.tensors import below, read_weights
 from musicgen.errors import CheckpointError
+from musicgen.folders import is_folder
 from musicgen.tokenizer import DacTokenizer, EncodecTokenizer
 
 
@@ -31,13 +32,13 @@ def text_encoder(name: str) -> tuple[T5EncoderModel, PreTrainedTokenizerBase]:
     if "text_encoder" in config:
         config, tensors = config["text_encoder"], below("text_encoder.", tensors)
     encoder = transformers_layout.load_t5(config, tensors, str(folder))
-    if not Path(name).is_dir():
+    if not is_folder(name):
         encoder.config.name_or_path = name
     return encoder, transformers_layout.load_text_tokenizer(folder)
 
 
 def _folder(name: str) -> Path:
-    return Path(name) if Path(name).is_dir() else hub.download(name, transformers_layout.needed)
+    return Path(name) if is_folder(name) else hub.download(name, transformers_layout.needed)
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from musicgen import __version__, catalog, commandline
 from musicgen.commands import outputs
 from musicgen.errors import InputError
+from musicgen.folders import is_folder
 from musicgen.options import MAX_DURATION, GenerationOptions, check_duration
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def default_model() -> str:
 def _model(arguments: argparse.Namespace, stored: Settings | None) -> tuple[str, bool]:
     """The model's name or path, and whether it is a path. What a clip says is never taken for a path."""
     if arguments.model is not None:
-        return arguments.model, Path(arguments.model).is_dir()
+        return arguments.model, is_folder(arguments.model)
     if stored is None:
         return default_model(), False
     if stored.model_folder:

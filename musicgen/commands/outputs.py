@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from musicgen.errors import InputError
+from musicgen.folders import is_folder
 
 FOLDER = Path("outputs")
 _WORDS = 40
@@ -21,11 +22,14 @@ def files(output: Path | None, prompts: Sequence[str | None], seed: int) -> list
     """One file a prompt: `output` itself for a single clip with an extension, else numbered files in the folder, beside
     those that are there."""
     output = output if output is not None else FOLDER
-    if output.suffix and not output.is_dir():
+    if output.suffix and not is_folder(output):
         if len(prompts) > 1:
             raise InputError(f"--output {output} is one file, but there are {len(prompts)} prompts: pass a folder")
         return [output]
-    return [_free(output / f"{i:02d}-{_words(prompt)}-{seed + i}.wav") for i, prompt in enumerate(prompts)]
+    try:
+        return [_free(output / f"{i:02d}-{_words(prompt)}-{seed + i}.wav") for i, prompt in enumerate(prompts)]
+    except OSError as error:
+        raise InputError(f"cannot write into {output}: {error.strerror or error}") from error
 
 
 def check(paths: Sequence[Path], sources: Mapping[str, Path | None]) -> None:
