@@ -27,7 +27,7 @@ def needed(extra: str, what: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if not package or importlib.util.find_spec(package) is not None:
+        if not package or _is_installed(package):
             raise
         raise InputError(f'{what} needs {package}, which is not installed: pip install "musicgen[{extra}]"') from error
 
@@ -36,3 +36,10 @@ def load(module: str, extra: str, what: str) -> ModuleType:
     """Import a module of an extra's package; arguments and errors as of `needed`."""
     with needed(extra, what):
         return importlib.import_module(module)
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # of a finder that says no for all
+        return False

@@ -26,7 +26,9 @@ def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A bash command in which $PYTHON is this interpreter; its status is that of the first program of a pipe."""
     script = f"{command}; exit ${{PIPESTATUS[0]}}"
     names = os.environ | {"PYTHON": sys.executable} | environment
-    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=names, cwd=ROOT, check=False)
+    return subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, errors="replace", env=names, cwd=ROOT, check=False
+    )
 
 
 @pytest.mark.parametrize("arguments", TALKATIVE, ids=" ".join)
@@ -136,7 +138,7 @@ runpy.run_module(module, run_name="__main__", alter_sys=True)
         ("gradio", "demo", ["musicgen", "demo"]),
         ("gradio", "demo", ["demo"]),
         ("accelerate", "training", ["musicgen", "train", "lora", "data.path=music"]),
-        ("scipy", "evaluation", ["evaluation", "suites"]),
+        ("ray", "evaluation", ["evaluation", "score", "synth", ".", "--out", "r.json", "--ray", "local"]),
         ("sqlalchemy", "study", ["human_study", "serve", "study"]),
     ],
 )

@@ -108,8 +108,8 @@ def test_melodies_that_cannot_be_followed(wave: torch.Tensor, rate: int, message
         melody_conditioner().prepare(Audio(wave, rate), separate=False)
 
 
-@pytest.mark.parametrize("level", [2e-4, 0.5])
-@pytest.mark.parametrize("offset", [0.0, 0.4])
+# A melody more than 60 dB below its offset cannot be told from what resampling makes of the offset.
+@pytest.mark.parametrize(("level", "offset"), [(2e-4, 0.0), (2e-3, 0.4), (0.5, 0.0), (0.5, 0.4)])
 def test_quiet_melodies_and_those_with_an_offset_are_followed(level: float, offset: float) -> None:
     t = torch.arange(32_000) / 32_000
     for sound in (

@@ -46,5 +46,5 @@ def test_windows_cover_the_piece(data: st.DataObject) -> None:
 
 
 def test_nothing_left_to_generate() -> None:
-    with pytest.raises(InputError, match="50 frames are given of a piece of 50"):
+    with pytest.raises(InputError, match="50 frames are given of a clip of 50"):
         plan(50, 50, 1500, 900)
