@@ -28,8 +28,9 @@ eval: $(VENV)/.evaluation
 	$(RUN) -m evaluation run synth --system mini --system mini+shuffled --system mini-melody --system mini-melody+melody \
 	    --bounds --batch 20 --out outputs/evaluation $(ARGS)
 
+# Two to four worker processes, each with a model or two in memory; `make test ARGS="-n 0"` takes one.
 test: $(VENV)/.development system
-	$(RUN) -m pytest $(ARGS)
+	$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.development
 	$(VENV)/bin/ruff check .

@@ -15,6 +15,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 FOLDER = Path(tempfile.mkdtemp(prefix="musicgen-tests-"))
 os.environ["HF_HOME"] = str(FOLDER)
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
+# Worker processes of pytest-xdist share the cores: more threads than cores would wait for each other.
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+THREADS = max(1, min(2, (os.cpu_count() or 1) // WORKERS))
+if WORKERS > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))  # of the programs that tests start, too
 # The telemetry of libraries that ask nobody.
 os.environ |= {
     "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "RAY_USAGE_STATS_ENABLED": "0", "WANDB_MODE": "disabled",
@@ -43,8 +48,6 @@ from tests.machine import (  # noqa: E402, F401 (pytest looks for them here)
 GOLDEN = Path(__file__).parent / "golden"
 TEXTS = ["slow calm piano music", "a loud rock beat with fast drums and epic guitar"]
 """The two descriptions that the golden numbers were made with."""
-
-THREADS = min(2, torch.get_num_threads())
 
 SOUNDFONT = "MUSICGEN_SOUNDFONT"
 REAL_SOUNDFONT = None if os.environ.get(SOUNDFONT, "").endswith("sines.sf2") else os.environ.get(SOUNDFONT)

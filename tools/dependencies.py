@@ -56,8 +56,10 @@ def pinned(requirement: str, versions: dict[str, str]) -> str:
 
 def lock() -> None:
     """Write constraints.txt, moving no version that still fits, and requirements.txt from it."""
+    from uv import find_uv_bin  # of the extra `dev`: `list` runs before anything is installed
+
     subprocess.run(
-        ["uv", "pip", "compile", "--quiet", "--universal", "--fork-strategy", "fewest", "--python-version", "3.11",
+        [find_uv_bin(), "pip", "compile", "--quiet", "--universal", "--fork-strategy", "fewest", "--python-version", "3.11",
          "--extra", "dev", "--no-annotate", "--no-header", "--no-emit-package", "musicgen",
          "--output-file", str(CONSTRAINTS), str(ROOT / "pyproject.toml")],
         check=True,
