@@ -18,7 +18,7 @@ from musicgen.errors import MusicGenError
 from .. import stored
 from ..files import FORMATS
 from ..service import Clip, Job, Request, Service, Sound
-from . import compare, live, melody_editor, result, texts
+from . import assets, compare, live, melody_editor, result, texts
 from .form import Actions, Form, Parts, is_clean, precisions
 from .result import Result
 
@@ -353,8 +353,9 @@ def connect(music: Service, form: Form, actions: Actions, parts: Parts, shown: R
     shown.as_melody.click(events.use_as_melody, [history, shown.clips], every, **free)
     shown.go_on.click(events.use_to_continue, [history, shown.clips], every, **free)
     # The server does not know under which address the visitor sees it.
-    whole = "(text) => (text.startsWith('?') ? location.origin + location.pathname + text : text)"
-    shown.share.change(None, shown.share, shown.share, js=whole, api_visibility="private")
+    shown.share.change(
+        None, shown.share, shown.share, js=assets.read("absolute_link.js").strip(), api_visibility="private"
+    )
     shown.other.input(events.compare, [history, shown.clips, shown.other], shown.compared, **free)
     shown.restore.upload(events.restore, shown.restore, every, **free)
     return events
