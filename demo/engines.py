@@ -115,7 +115,7 @@ class Engines:
         slots = self.slots
         while True:
             try:
-                # The visitors' line is elsewhere: who gets here is served.
+                # Requests already passed the job queue: none is refused here.
                 return Scheduler(model, slots=slots, queue=self.slots, chunk=min(CHUNK, model.max_duration))
             except InputError:
                 if slots == 1:

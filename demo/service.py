@@ -1,7 +1,7 @@
-"""What the page and the API ask for, done: a line of visitors, models loaded on demand, clips with their settings inside.
+"""What the page and the API ask for, done: a job queue, models loaded on demand, clips with their settings inside.
 
 It knows nothing of widgets. PyTorch is imported when the first clip or melody needs it, so that the page answers at once.
-`submit` gives a ticket; its events come as `Sound` while the music is made and as one `Clip` a variation.
+`submit` gives a job; its events come as `Sound` while the music is made and as one `Clip` a variation.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from musicgen.options import MAX_DURATION, GenerationOptions
 from . import files, measure, stored, zero_gpu
 from .configuration import Configuration
 from .engines import Engines
-from .line import Busy, Line, Stopped, Ticket
+from .job_queue import Job, JobQueue, JobStopped
 from .models import Shelf
 from .request import MAX_SEED, Request, Section, check, clean, format_timeline, parse_timeline, whole
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 __all__ = [
-    "Busy", "Clip", "Progress", "Request", "Section", "Service", "Sound", "Stopped", "clean", "format_timeline",
+    "Clip", "Progress", "Request", "Section", "Service", "Sound", "clean", "format_timeline",
     "parse_timeline", "whole",
 ]  # fmt: skip
 
@@ -89,7 +89,7 @@ class Clip:
 
 
 Event = Sound | Clip
-Job = Ticket[Request, Event | Progress]
+GenerationJob = Job[Request, Event | Progress]
 
 
 class Service:
@@ -110,11 +110,11 @@ class Service:
             self._temporary = files.private(self.configuration.temporary)
             folder = Path(self._temporary.name)
         self.files = files.Files(folder, self.limits.keep_hours)
-        self.line: Line[Request, Event | Progress] = Line(
+        self.job_queue: JobQueue[Request, Event | Progress] = JobQueue(
             self._work,
             workers=self.configuration.workers,
-            length=self.limits.queue,
-            per_visitor=self.limits.per_visitor,
+            max_waiting=self.limits.queue,
+            max_per_visitor=self.limits.per_visitor,
         )
         self.warm = threading.Event()
         self._warming: threading.Thread | None = None
@@ -136,7 +136,7 @@ class Service:
                 name = self.shelf.default()
                 if self.shelf.find(name).origin != "published" and not zero_gpu.active():
                     self._rehearse(Request("", name, REHEARSAL))
-            except Stopped:
+            except JobStopped:
                 pass
             except Exception as error:
                 log.warning("not loaded at start: %s", error)
@@ -164,7 +164,7 @@ class Service:
     def _rehearse(self, request: Request) -> None:
         def report(share: float, what: str) -> None:  # noqa: ARG001
             if self._closing.is_set():
-                raise Stopped("the service ends")
+                raise JobStopped("the service ends")
 
         parts = list(self._sound(request, 0, report))
         clip = self._write(dataclasses.replace(request, precision=parts[0].precision), parts, 0, True)
@@ -176,25 +176,25 @@ class Service:
             for name in ("musicgen.checkpoint", f"{__package__}.making"):
                 importlib.import_module(name)
 
-    def submit(self, visitor: str, request: Request) -> Job:
-        """A ticket in the line. Raises InputError for a request that cannot be met, Busy when the line is full."""
+    def submit(self, visitor: str, request: Request) -> GenerationJob:
+        """The queued job. Raises InputError for a request that cannot be met, QueueFull when the queue is full."""
         check(request, self.limits, self.shelf)
-        return self.line.join(visitor, request)
+        return self.job_queue.submit(visitor, request)
 
     def stop(self, visitor: str) -> int:
         """End a visitor's clips and keep what was made; how many there were."""
-        tickets = self.line.of(visitor)
-        for ticket in tickets:
-            if self.line.place(ticket):
-                self.line.forget(ticket)  # it only waits: nothing to keep
+        jobs = self.job_queue.jobs_of(visitor)
+        for job in jobs:
+            if self.job_queue.position(job):
+                self.job_queue.cancel(job)  # it only waits: nothing to keep
             else:
-                ticket.stop()
-        return len(tickets)
+                job.stop()
+        return len(jobs)
 
     def leave(self, visitor: str) -> None:
         """A visitor has gone: nothing of theirs goes on."""
-        for ticket in self.line.of(visitor):
-            self.line.forget(ticket)
+        for job in self.job_queue.jobs_of(visitor):
+            self.job_queue.cancel(job)
 
     def cost(self, model: str, precision: str, seconds: float) -> float | None:
         """Seconds that a clip takes here, as far as this model was seen at work; None before."""
@@ -261,7 +261,7 @@ class Service:
     def close(self) -> None:
         """End all work, and delete what was temporary."""
         self._closing.set()
-        self.line.close()
+        self.job_queue.close()
         if self._warming is not None:
             self._warming.join(20)  # libraries that are being loaded do not survive the end of the process
         self.engines.close()
@@ -269,19 +269,19 @@ class Service:
         if self._temporary is not None:
             self._temporary.cleanup()
 
-    def _work(self, ticket: Job) -> None:
+    def _work(self, job: GenerationJob) -> None:
         try:
-            self._serve(ticket)
+            self._serve(job)
         except (MemoryError, RuntimeError) as error:
             if not isinstance(error, MemoryError) and "out of memory" not in str(error):
                 raise
             raise InputError(
-                f"the machine has not enough memory for {ticket.job.duration:g} s with {ticket.job.model}: choose a "
+                f"the machine has not enough memory for {job.payload.duration:g} s with {job.payload.model}: choose a "
                 "smaller model, a shorter clip or another precision"
             ) from error
 
-    def _serve(self, ticket: Job) -> None:
-        request = ticket.job
+    def _serve(self, job: GenerationJob) -> None:
+        request = job.payload
         self._import()
         recording = request.melody
         if recording is not None:
@@ -290,15 +290,15 @@ class Service:
                 separate = self.shelf.find(request.model).separated
             request = dataclasses.replace(request, separate=separate)
             if request.frames is None:
-                ticket.latest = Progress("listening to the melody", 0.0)
+                job.progress = Progress("listening to the melody", 0.0)
                 request = dataclasses.replace(request, frames=self.melody(recording, separate))
-        ticket.latest = Progress(f"loading {request.model}", 0.0)
+        job.progress = Progress(f"loading {request.model}", 0.0)
         first = request.seed if request.seed is not None else secrets.randbelow(MAX_SEED - self.limits.max_variations)
         for index in range(request.variations):
-            ticket.check()
-            self._variation(ticket, request, first + index, index)
+            job.raise_if_stopped()
+            self._variation(job, request, first + index, index)
 
-    def _variation(self, ticket: Job, request: Request, seed: int, index: int) -> None:
+    def _variation(self, job: GenerationJob, request: Request, seed: int, index: int) -> None:
         parts: list[zero_gpu.Part] = []
         complete = False
         first: tuple[float, float] | None = None  # the time and the share of the first report: loading is over
@@ -306,7 +306,7 @@ class Service:
 
         def report(share: float, what: str) -> None:
             nonlocal first
-            ticket.check()
+            job.raise_if_stopped()
             now = time.monotonic()
             if share > 0:
                 first = first or (now, share)
@@ -314,7 +314,7 @@ class Service:
             if first is not None and now - first[0] > 0.3 and share > first[1]:
                 left = (now - first[0]) / (share - first[1]) * (1 - share + many - 1 - index)
             which = f"variation {index + 1} of {many}, " if many > 1 else ""
-            ticket.latest = Progress(f"{which}{what}", (index + share) / many, left)
+            job.progress = Progress(f"{which}{what}", (index + share) / many, left)
 
         began = time.monotonic()
         try:
@@ -322,20 +322,20 @@ class Service:
                 parts.append(part)
                 if index == 0:
                     samples = (part.samples.clip(-1, 1) * 32767).round().astype("int16").T.copy()
-                    ticket.put(Sound(samples, part.rate))
-                ticket.check()
+                    job.put_event(Sound(samples, part.rate))
+                job.raise_if_stopped()
             complete = True
-        except Stopped:
+        except JobStopped:
             pass
-        if ticket.left or not parts:
-            raise Stopped("stopped before there was any sound")
+        if job.cancelled or not parts:
+            raise JobStopped("stopped before there was any sound")
         asked, request = request.precision, dataclasses.replace(request, precision=parts[0].precision)
         if complete and first is not None:
             since, before = first if first[1] < 1 else (began, 0.0)  # a short clip may be reported once, at its end
             speed = request.duration * (1 - before) / max(time.monotonic() - since, 1e-3)
             self._speeds[request.model, asked] = self._speeds[request.model, request.precision] = speed
-        ticket.latest = Progress("writing", (index + 1) / many)
-        ticket.put(self._write(request, parts, seed, complete))
+        job.progress = Progress("writing", (index + 1) / many)
+        job.put_event(self._write(request, parts, seed, complete))
 
     def _sound(self, request: Request, seed: int, report: Callable[[float, str], None]) -> Iterator[zero_gpu.Part]:
         """A clip in parts; `report(share, what)` as it goes on."""

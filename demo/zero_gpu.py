@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from musicgen.errors import MusicGenError
 
-from .line import Stopped
+from .job_queue import JobStopped
 from .request import Request
 
 if TYPE_CHECKING:
@@ -138,13 +138,13 @@ _END = object()
 
 def beside(work: Callable[[Put], None], wait: bool) -> Iterator[Any]:
     """What `work(put)` puts, while it runs in a thread of its own, and None whenever there was nothing for a while. When the
-    reader leaves, the next `put` raises Stopped; wait: until the thread has ended then."""
+    reader leaves, the next `put` raises JobStopped; wait: until the thread has ended then."""
     items: queue.SimpleQueue[Any] = queue.SimpleQueue()
     left = threading.Event()
 
     def put(item: Any) -> None:
         if left.is_set():
-            raise Stopped("nobody reads any more")
+            raise JobStopped("nobody reads any more")
         items.put(item)
 
     def run() -> None:

@@ -80,8 +80,8 @@ def build(music: Service) -> None:
                 negative_prompt=negative_prompt, temperature=temperature, top_k=top_k, top_p=top_p,
                 precision=precision, loop=loop,
             )  # fmt: skip
-            ticket = music.submit(events.visitor(request), asked)
-            clips = [event async for event in events.follow(music, ticket) if isinstance(event, Clip)]
+            job = music.submit(events.visitor(request), asked)
+            clips = [event async for event in events.follow(music, job) if isinstance(event, Clip)]
             if not clips:
                 raise InputError("stopped before there was any sound")
             files = [str(music.files.convert(one.path, format)) for one in clips]

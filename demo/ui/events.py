@@ -17,13 +17,13 @@ from musicgen.errors import MusicGenError
 
 from .. import stored
 from ..files import FORMATS
-from ..service import Clip, Job, Request, Service, Sound
+from ..service import Clip, GenerationJob, Request, Service, Sound
 from . import assets, compare, live, melody_editor, result, texts
 from .form import Actions, Form, Parts, is_clean, precisions
 from .result import Result
 
 POLL = 0.1
-"""Seconds between two looks at a ticket."""
+"""Seconds between two looks at a job."""
 
 log = logging.getLogger(__name__)
 
@@ -47,27 +47,27 @@ def refused(error: Exception, *files: str | None) -> gr.Error:
     return gr.Error(text, duration=15, print_exception=False)
 
 
-async def follow(music: Service, ticket: Job) -> AsyncIterator[Any]:
-    """A ticket's events: a place in the line (int), Progress, Sound, Clip. Closing it (the visitor left) ends the work."""
+async def follow(music: Service, job: GenerationJob) -> AsyncIterator[Any]:
+    """A job's events: a position in the queue (int), Progress, Sound, Clip. Closing it (the visitor left) ends the work."""
     shown: Any = None
     try:
         while True:
-            done = ticket.done
-            for event in ticket.take():
+            done = job.done
+            for event in job.drain_events():
                 yield event
             if done:
                 break
-            place = music.line.place(ticket)
-            state: Any = place if place else ticket.latest
+            place = music.job_queue.position(job)
+            state: Any = place if place else job.progress
             if state is not None and state != shown:
                 shown = state
                 yield state
             await asyncio.sleep(POLL)
-        if ticket.failure is not None:
-            raise ticket.failure
+        if job.error is not None:
+            raise job.error
     finally:
-        if not ticket.done:
-            music.line.forget(ticket)
+        if not job.done:
+            music.job_queue.cancel(job)
 
 
 class Events:
@@ -100,8 +100,8 @@ class Events:
         start, many, told, feed = time.monotonic(), 0, "", live.Feed(secrets.token_hex(8))
         yield {shown.status: result.show_status("Asking for a place…", 0.0), shown.live: live.silence(feed.run)}
         try:
-            ticket = self.music.submit(visitor(request), form.request(*values))
-            async for event in follow(self.music, ticket):
+            job = self.music.submit(visitor(request), form.request(*values))
+            async for event in follow(self.music, job):
                 if isinstance(event, Sound):
                     yield {shown.live: feed.value([event])}
                 elif isinstance(event, Clip):

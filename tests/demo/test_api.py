@@ -150,7 +150,7 @@ def test_progress_and_stop(client: Client, music: Service) -> None:
     assert client.predict(api_name="/stop") == 1
     job.result(timeout=20)
     outputs = job.outputs()
-    until(lambda: len(music.line) == 0)
+    until(lambda: len(music.job_queue) == 0)
     assert "summary" in outputs[-1]
     assert "stopped early" in outputs[-1]["summary"]
 
@@ -159,10 +159,10 @@ def test_a_client_that_leaves_frees_the_slot(address: str, music: Service) -> No
     client = Client(address, verbose=False)
     job = client.submit("drums", "mini", 300.0, 1, api_name="/progress")
     until(lambda: any(output.get("done", 0) > 0 for output in job.outputs()))
-    assert len(music.line) == 1
+    assert len(music.job_queue) == 1
     job.cancel()
     client.close()
-    until(lambda: len(music.line) == 0, seconds=20)
+    until(lambda: len(music.job_queue) == 0, seconds=20)
 
 
 PLAIN = httpx.Client(timeout=60, limits=httpx.Limits(max_connections=None))
@@ -346,13 +346,13 @@ def test_a_hundred_requests_at_once(address: str, music: Service) -> None:
 def test_one_visitor_has_so_many_at_a_time(address: str, music: Service) -> None:
     client = Client(address, verbose=False)
     jobs = [client.submit("drums", "mini", 200.0, 1, api_name="/progress") for _ in range(music.limits.per_visitor)]
-    until(lambda: len(music.line) == music.limits.per_visitor)
+    until(lambda: len(music.job_queue) == music.limits.per_visitor)
     with pytest.raises(AppError, match="are being made or waiting already"):
         ask(client)
     for job in jobs:
         job.cancel()
     client.predict(api_name="/stop")
-    until(lambda: len(music.line) == 0)
+    until(lambda: len(music.job_queue) == 0)
 
 
 def until(true, seconds: float = 15.0) -> None:

@@ -133,7 +133,7 @@ def test_sound_starts_before_the_end_and_stop_keeps_it(page, music: Service) -> 
     made = audio.read(newest(music))
     assert 1.0 <= made.duration < 240.0
     assert page.locator("#result").is_visible()
-    until(page, lambda: len(music.line) == 0)
+    until(page, lambda: len(music.job_queue) == 0)
 
 
 def test_a_stranger_gets_music_with_two_clicks(page) -> None:
@@ -351,10 +351,10 @@ def test_a_closed_tab_frees_the_slot(browser, address, music: Service) -> None:
     set_slider(tab, "duration", 300)
     tab.click("#go")
     said(tab, "Step")
-    assert len(music.line) == 1
+    assert len(music.job_queue) == 1
     context.close()
     for _ in range(200):
-        if len(music.line) == 0:
+        if len(music.job_queue) == 0:
             return
         threading.Event().wait(0.05)
     raise AssertionError("the clip of a closed tab is still being made")

@@ -51,7 +51,7 @@ def test_sixteen_visitors(address: str, music: Service) -> None:
             thread.join(120)
         after.append(memory())
     assert len(waited) == 3 * VISITORS
-    assert len(music.line) == 0
+    assert len(music.job_queue) == 0
     print(
         f"{VISITORS} visitors: longest wait {max(waited):.1f} s, memory after each round {[round(one) for one in after]} MB"
     )

@@ -1,4 +1,4 @@
-"""The parts that need no server: requests, links, the line, engines, files, pictures, melodies, pieces."""
+"""The parts that need no server: requests, links, the job queue, engines, files, pictures, melodies, pieces."""
 
 import base64
 import dataclasses
@@ -21,7 +21,7 @@ from demo import configuration, making, melody, pictures, stored
 from demo.configuration import Configuration, Limits
 from demo.engines import Engines
 from demo.files import Files
-from demo.line import Busy, Line
+from demo.job_queue import JobQueue, QueueFull
 from demo.measure import Measuring
 from demo.models import Shelf
 from demo.request import Request, Section, clean, format_timeline, parse_timeline
@@ -227,46 +227,46 @@ def test_a_broken_model_of_the_operator_is_named_and_left_out(tmp_path: Path, ca
         assert reason in told[name]
 
 
-# The line
+# The job queue
 
 
-def test_the_line_serves_in_order_and_says_the_places() -> None:
+def test_the_job_queue_runs_jobs_in_order_and_reports_positions() -> None:
     go, served = threading.Event(), []
 
-    def work(ticket) -> None:
+    def work(job) -> None:
         go.wait(10)
-        served.append(ticket.job)
+        served.append(job.payload)
 
-    line: Line = Line(work, workers=1, length=3, per_visitor=2)
-    tickets = [line.join(f"v{i}", i) for i in range(1)]
-    until(lambda: line.place(tickets[0]) == 0)
-    tickets += [line.join(f"v{i}", i) for i in (1, 2, 3)]
-    assert [line.place(ticket) for ticket in tickets] == [0, 1, 2, 3]
-    with pytest.raises(Busy, match="the queue is full"):
-        line.join("v9", 9)
-    line.forget(tickets[1])
-    assert tickets[1].done
-    assert [line.place(ticket) for ticket in tickets[2:]] == [1, 2]
-    line.join("v2", 4)
-    with pytest.raises(Busy, match="2 clips of yours"):
-        line.join("v2", 5)
+    queue: JobQueue = JobQueue(work, workers=1, max_waiting=3, max_per_visitor=2)
+    jobs = [queue.submit(f"v{i}", i) for i in range(1)]
+    until(lambda: queue.position(jobs[0]) == 0)
+    jobs += [queue.submit(f"v{i}", i) for i in (1, 2, 3)]
+    assert [queue.position(job) for job in jobs] == [0, 1, 2, 3]
+    with pytest.raises(QueueFull, match="the queue is full"):
+        queue.submit("v9", 9)
+    queue.cancel(jobs[1])
+    assert jobs[1].done
+    assert [queue.position(job) for job in jobs[2:]] == [1, 2]
+    queue.submit("v2", 4)
+    with pytest.raises(QueueFull, match="2 clips of yours"):
+        queue.submit("v2", 5)
     go.set()
-    until(lambda: len(line) == 0)
+    until(lambda: len(queue) == 0)
     assert served == [0, 2, 3, 4]
-    line.close()
+    queue.close()
 
 
-def test_a_job_that_fails_does_not_end_the_line() -> None:
-    def work(ticket) -> None:
-        if ticket.job == "bad":
+def test_a_failing_job_does_not_end_the_queue() -> None:
+    def work(job) -> None:
+        if job.payload == "bad":
             raise RuntimeError("boom")
 
-    line: Line = Line(work, workers=1, length=5, per_visitor=5)
-    bad, good = line.join("a", "bad"), line.join("a", "good")
+    queue: JobQueue = JobQueue(work, workers=1, max_waiting=5, max_per_visitor=5)
+    bad, good = queue.submit("a", "bad"), queue.submit("a", "good")
     assert good.wait(5)
-    assert isinstance(bad.failure, RuntimeError)
-    assert good.failure is None
-    line.close()
+    assert isinstance(bad.error, RuntimeError)
+    assert good.error is None
+    queue.close()
 
 
 # Engines
@@ -502,23 +502,23 @@ def test_a_loop_ends_where_it_begins() -> None:
 
 def test_stop_keeps_what_was_made_and_leaving_does_not(tmp_path: Path) -> None:
     service = Service(Configuration(limits=Limits(per_visitor=3)), tmp_path)
-    ticket = service.submit("me", Request("drums", "mini", 200.0))
+    job = service.submit("me", Request("drums", "mini", 200.0))
     heard: list = []
-    until(lambda: heard.extend(ticket.take()) or len(heard) > 1)
+    until(lambda: heard.extend(job.drain_events()) or len(heard) > 1)
     assert service.stop("me") == 1
-    assert ticket.wait(10)
-    clip = ticket.take()[-1]
+    assert job.wait(10)
+    clip = job.drain_events()[-1]
     assert not clip.complete
     assert 1.0 < clip.seconds < 200.0
-    ticket = service.submit("me", Request("drums", "mini", 200.0))
-    until(lambda: bool(ticket.take()))
+    job = service.submit("me", Request("drums", "mini", 200.0))
+    until(lambda: bool(job.drain_events()))
     before = len(list(tmp_path.rglob("*.flac")))
     service.leave("me")
-    assert ticket.wait(10)
+    assert job.wait(10)
     assert len(list(tmp_path.rglob("*.flac"))) == before
     assert service.cost("mini", "float32", 10.0) is None
-    ticket = service.submit("me", Request("drums", "mini", 1.0))
-    assert ticket.wait(10)
+    job = service.submit("me", Request("drums", "mini", 1.0))
+    assert job.wait(10)
     assert service.cost("mini", "float32", 10.0) > 0
     service.close()
 
@@ -528,9 +528,9 @@ def test_a_clip_that_waits_is_stopped_at_once_and_memory_is_named(
 ) -> None:
     service = Service(Configuration(), tmp_path)
     first = service.submit("me", Request("drums", "mini", 200.0))
-    until(lambda: bool(first.take()))
+    until(lambda: bool(first.drain_events()))
     second = service.submit("you", Request("drums", "mini", 200.0))
-    assert service.line.place(second) == 1
+    assert service.job_queue.position(second) == 1
     assert service.stop("you") == 1
     assert second.done
     assert not first.done
@@ -541,10 +541,10 @@ def test_a_clip_that_waits_is_stopped_at_once_and_memory_is_named(
         raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     monkeypatch.setattr(making, "stream", exhausted)
-    ticket = service.submit("me", Request("drums", "mini", 10.0))
-    assert ticket.wait(10)
-    assert isinstance(ticket.failure, InputError)
-    assert "not enough memory for 10 s with mini" in str(ticket.failure)
+    job = service.submit("me", Request("drums", "mini", 10.0))
+    assert job.wait(10)
+    assert isinstance(job.error, InputError)
+    assert "not enough memory for 10 s with mini" in str(job.error)
     service.close()
 
 
@@ -556,9 +556,9 @@ from demo.request import Request
 from demo.service import Service
 service = Service(Configuration(), Path(sys.argv[1]))
 service.warm_up()
-ticket = service.submit("me", Request("drums", "mini", 1.0))
-assert ticket.wait(120)
-print(repr(ticket.failure))
+job = service.submit("me", Request("drums", "mini", 1.0))
+assert job.wait(120)
+print(repr(job.error))
 """
 
 

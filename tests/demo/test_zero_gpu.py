@@ -18,7 +18,7 @@ from gradio_client.exceptions import AppError
 
 import musicgen
 from demo import zero_gpu
-from demo.line import Stopped
+from demo.job_queue import JobStopped
 from demo.request import Request
 from demo.zero_gpu import QUOTAS, Estimate, beside, estimate
 from musicgen import audio, catalog
@@ -87,7 +87,7 @@ def test_a_reader_that_leaves_ends_the_work() -> None:
             while True:
                 put(1)
                 time.sleep(0.001)
-        except Stopped:
+        except JobStopped:
             ended.append("stopped")
 
     items = beside(work, wait=True)
