@@ -1,4 +1,7 @@
-"""Two clips at one playhead: switching goes on at the same moment. Its value is JSON, {"a": url, "b": url}."""
+"""Player of two clips in sync, for A/B comparison: switching keeps the position.
+
+The component's value is JSON: {"a": url, "b": url}.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ TEMPLATE = """
 
 
 def build() -> gr.HTML:
+    """The player."""
     return gr.HTML(
         value=dump(None, None),
         html_template=TEMPLATE,
@@ -31,10 +35,10 @@ def build() -> gr.HTML:
 
 
 def dump(a: Path | None, b: Path | None) -> str:
-    """The value for two clips' files."""
-    return json.dumps({"a": _address(a), "b": _address(b)})
+    """The component's value for two files."""
+    return json.dumps({"a": _url(a), "b": _url(b)})
 
 
-def _address(clip: Path | None) -> str:
-    """Relative, so that it holds behind a proxy too."""
+def _url(clip: Path | None) -> str:
+    """A relative URL, which is valid behind a reverse proxy too."""
     return f"gradio_api/file={clip}" if clip is not None else ""

@@ -1,8 +1,8 @@
-"""The sound of a clip while it is made: plain samples, played without a gap by the browser's own audio clock.
+"""Playback of a clip during its generation: 16-bit samples, which the browser plays without gaps with the Web Audio API.
 
-Gradio's streamed audio is lossy, needs ffmpeg on the server, and stumbles when its first segment is late; this needs neither.
-Its value is JSON: {"run": id, "rate": Hz, "channels": C, "parts": [[number, base64 of int16], …], "ended": false}. Each value
-repeats the part before it, since a page that is busy may skip a value.
+Gradio's streamed audio is lossy, needs ffmpeg on the server, and has gaps when its first segment is late. The component's value
+is JSON: {"run": id, "rate": Hz, "channels": C, "chunks": [[number, base64 of int16], …], "ended": false}. Each value repeats
+the last chunk of the value before it, because the page can miss a value.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import gradio as gr
 from . import assets
 
 if TYPE_CHECKING:
-    from ..service import Sound
+    from ..service import PlaybackChunk
 
 TEMPLATE = """
 <div class="live" hidden>
@@ -31,8 +31,9 @@ TEMPLATE = """
 
 
 def build() -> gr.HTML:
+    """The player, hidden until there is audio."""
     return gr.HTML(
-        value=silence(""),
+        value=empty_value(""),
         html_template=TEMPLATE,
         css_template=assets.read("live.css"),
         js_on_load=assets.read("live.js"),
@@ -40,30 +41,34 @@ def build() -> gr.HTML:
     )
 
 
-def silence(run: str) -> str:
-    """The value with which a run begins."""
-    return json.dumps({"run": run, "parts": []})
+def empty_value(run_id: str) -> str:
+    """The first value of a run."""
+    return json.dumps({"run": run_id, "chunks": []})
 
 
-class Feed:
-    """One run's values, one after the other."""
+class LiveStream:
+    """The values of one run.
 
-    def __init__(self, run: str) -> None:
-        self.run, self._number = run, 0
-        self._before: list[tuple[int, str]] = []
-        self._kind: dict[str, int] = {}
+    Args:
+        run_id: identifies the run: with a new one, the player starts again.
+    """
 
-    def value(self, sounds: Sequence[Sound]) -> str:
-        """The value for the next parts."""
-        parts = []
-        for sound in sounds:
-            parts.append((self._number, base64.b64encode(sound.samples.tobytes()).decode()))
+    def __init__(self, run_id: str) -> None:
+        self.run_id, self._number = run_id, 0
+        self._last_chunks: list[tuple[int, str]] = []
+        self._format: dict[str, int] = {}
+
+    def append(self, chunks: Sequence[PlaybackChunk]) -> str:
+        """The value that adds chunks of audio."""
+        encoded = []
+        for chunk in chunks:
+            encoded.append((self._number, base64.b64encode(chunk.samples.tobytes()).decode()))
             self._number += 1
-        sent = [*self._before, *parts]
-        self._before = parts[-1:]
-        self._kind = {"rate": sounds[-1].rate, "channels": sounds[-1].samples.shape[1]}
-        return json.dumps({"run": self.run, **self._kind, "parts": sent})
+        sent = [*self._last_chunks, *encoded]
+        self._last_chunks = encoded[-1:]
+        self._format = {"rate": chunks[-1].rate, "channels": chunks[-1].samples.shape[1]}
+        return json.dumps({"run": self.run_id, **self._format, "chunks": sent})
 
     def end(self) -> str:
-        """The value when no more will come."""
-        return json.dumps({"run": self.run, **self._kind, "parts": self._before, "ended": True})
+        """The last value of the run."""
+        return json.dumps({"run": self.run_id, **self._format, "chunks": self._last_chunks, "ended": True})

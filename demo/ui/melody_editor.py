@@ -1,4 +1,7 @@
-"""The chromagram that a visitor edits: drawn, heard and changed in the browser; its value is JSON, {"frames": [0 to 11, …]}."""
+"""Editor of a melody as a chromagram, which is drawn, played and edited in the browser.
+
+The component's value is JSON: {"frames": [0 to 11, …]}, one pitch class for each chroma frame.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from . import assets
 from .texts import EDITOR_HINT
 
 SECONDS_PER_FRAME = 4096 / 32_000
-"""Of the chroma (musicgen.chroma, which needs PyTorch: not imported while the page is built)."""
+"""As in musicgen.chroma, which is not imported here because it imports PyTorch."""
 PITCH_CLASSES = ("C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B")
 
 TEMPLATE = f"""
@@ -40,7 +43,7 @@ TEMPLATE = f"""
 
 
 def build() -> gr.HTML:
-    """The widget, hidden until there is a melody."""
+    """The editor, hidden until there is a melody."""
     return gr.HTML(
         value=dump(()),
         html_template=TEMPLATE,
@@ -52,11 +55,19 @@ def build() -> gr.HTML:
 
 
 def dump(frames: Sequence[int]) -> str:
+    """The component's value for a melody."""
     return json.dumps({"frames": list(frames)})
 
 
 def load(value: str | None) -> tuple[int, ...] | None:
-    """The frames; None when there are none. What they hold is checked with the request."""
+    """The melody in a component's value. The pitch classes are validated with the request.
+
+    Returns:
+        The frames, None for an empty melody.
+
+    Raises:
+        InputError: for a value of another form.
+    """
     if not value:
         return None
     try:

@@ -1,4 +1,4 @@
-"""How the page looks: one accent, one column on a phone, light and dark."""
+"""Theme, style sheet and scripts of the page."""
 
 import gradio as gr
 
@@ -14,7 +14,7 @@ HEAD = f"""
 
 
 def theme() -> gr.themes.Base:
-    """Gradio's own fonts would come from another server: the visitor's system has some."""
+    """Gradio's default theme with system fonts, because Gradio's own fonts would be downloaded from another server."""
     fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
     mono = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
     subdued = {"body_text_color_subdued": "*neutral_600", "body_text_color_subdued_dark": "*neutral_400"}

@@ -1,6 +1,7 @@
-let now = 0;
+// Plays two clips in sync, one of them muted. The value's format: compare.py.
+let selected = 0;
 const clips = () => [...element.querySelectorAll('audio')];
-const press = (name, on) => element.querySelector(`[data-do="${name}"]`).setAttribute('aria-pressed', String(on));
+const setPressed = (name, on) => element.querySelector(`[data-do="${name}"]`).setAttribute('aria-pressed', String(on));
 const load = () => {
   let value = {};
   try { value = JSON.parse(props.value || '{}'); } catch { value = {}; }
@@ -11,9 +12,9 @@ const load = () => {
       if (url) clip.setAttribute('src', url); else clip.removeAttribute('src');
       if (url && playing) clip.play();
     }
-    clip.muted = i !== now;
+    clip.muted = i !== selected;
     clip.ontimeupdate = () => {
-      if (i === now) element.querySelector('.time').textContent = clip.currentTime.toFixed(1) + ' s';
+      if (i === selected) element.querySelector('.time').textContent = clip.currentTime.toFixed(1) + ' s';
     };
   });
 };
@@ -21,16 +22,16 @@ element.addEventListener('click', (event) => {
   const name = event.target.dataset && event.target.dataset.do, both = clips();
   if (!name) return;
   if (name === 'play') {
-    const start = both[now].paused;
+    const start = both[selected].paused;
     both.forEach((clip) => (start && clip.getAttribute('src') ? clip.play() : clip.pause()));
-    press('play', start);
+    setPressed('play', start);
     event.target.textContent = start ? 'Pause' : 'Play';
     return;
   }
-  const time = both[now].currentTime;
-  now = Number(name);
-  if (Math.abs(both[now].currentTime - time) > 0.05 && time < both[now].duration) both[now].currentTime = time;
-  both.forEach((clip, i) => { clip.muted = i !== now; press(String(i), i === now); });
+  const time = both[selected].currentTime;
+  selected = Number(name);
+  if (Math.abs(both[selected].currentTime - time) > 0.05 && time < both[selected].duration) both[selected].currentTime = time;
+  both.forEach((clip, i) => { clip.muted = i !== selected; setPressed(String(i), i === selected); });
 });
 watch('value', load);
 load();

@@ -1,76 +1,81 @@
-let context = null, out = null, run = null, next = 0, start = 0, made = 0, sources = [], timer = null, ended = false;
-const find = (what) => element.querySelector(what);
-// A browser lets sound begin only after a click: Generate is one.
+// Plays the audio of a clip during its generation. The value's format: live.py.
+let context = null, output = null, runId = null, lastNumber = 0, startTime = 0, receivedSeconds = 0;
+let sources = [], timer = null, ended = false;
+const find = (selector) => element.querySelector(selector);
+// Browsers allow playback only after a user gesture: the click on Generate.
 const unlock = () => {
   if (!context) {
     context = new AudioContext();
-    out = context.createMediaStreamDestination();
-    find('audio').srcObject = out.stream;
+    output = context.createMediaStreamDestination();
+    find('audio').srcObject = output.stream;
   }
   context.resume();
   find('audio').play().catch(() => {});
 };
 document.addEventListener('click', (event) => {
-  const on = (what) => event.target.closest && event.target.closest(what);
-  if (on('#go')) unlock();
-  // Not two sounds at once: who plays a clip has heard enough of this one.
-  if (!on('#result .play-pause-button, #compare [data-do=play]') || !context) return;
+  const isInside = (selector) => event.target.closest && event.target.closest(selector);
+  if (isInside('#generate')) unlock();
+  // Playing a finished clip ends or pauses the live playback.
+  if (!isInside('#result .play-pause-button, #compare [data-do=play]') || !context) return;
   if (ended) reset(); else if (context.state === 'running') pause(true);
 });
-const heard = () => Math.max(0, Math.min(made, context.currentTime - start));
-const show = () => {
-  if (!context || !made) return;
-  const time = heard();
-  element.dataset.heard = time.toFixed(2);
-  find('.meter i').style.width = 100 * time / made + '%';
-  find('.time').textContent = `${Math.floor(time)} of ${Math.floor(made)} s`;
-  // Heard to the end: the clip itself is there now.
-  if (context.currentTime > start + made + (ended ? 0.3 : 4)) { find('.live').hidden = true; clearInterval(timer); }
+const playedSeconds = () => Math.max(0, Math.min(receivedSeconds, context.currentTime - startTime));
+const updateMeter = () => {
+  if (!context || !receivedSeconds) return;
+  const time = playedSeconds();
+  element.dataset.played = time.toFixed(2);
+  find('.meter i').style.width = 100 * time / receivedSeconds + '%';
+  find('.time').textContent = `${Math.floor(time)} of ${Math.floor(receivedSeconds)} s`;
+  // At the end the player is hidden: the finished clip is shown.
+  if (context.currentTime > startTime + receivedSeconds + (ended ? 0.3 : 4)) {
+    find('.live').hidden = true;
+    clearInterval(timer);
+  }
 };
 const reset = () => {
   sources.forEach((source) => { source.onended = null; try { source.stop(); } catch {} });
-  sources = []; made = 0; next = -1; start = 0; element.dataset.heard = 0;
+  sources = []; receivedSeconds = 0; lastNumber = -1; startTime = 0; element.dataset.played = 0;
   clearInterval(timer);
   find('.live').hidden = true;
 };
-const pause = (on) => {
+const pause = (paused) => {
   const button = find('[data-do=toggle]');
-  if (on) context.suspend(); else unlock();
-  button.textContent = on ? '▶' : '❚❚';
-  button.setAttribute('aria-label', on ? 'Play the sound' : 'Pause the sound');
+  if (paused) context.suspend(); else unlock();
+  button.textContent = paused ? '▶' : '❚❚';
+  button.setAttribute('aria-label', paused ? 'Play the sound' : 'Pause the sound');
 };
-const add = (text, rate, channels) => {
+const schedule = (text, rate, channels) => {
   const bytes = Uint8Array.from(atob(text), (char) => char.charCodeAt(0)), values = new Int16Array(bytes.buffer);
   const buffer = context.createBuffer(channels, values.length / channels, rate);
   for (let c = 0; c < channels; c++) {
-    const wave = buffer.getChannelData(c);
-    for (let i = 0; i < wave.length; i++) wave[i] = values[i * channels + c] / 32768;
+    const samples = buffer.getChannelData(c);
+    for (let i = 0; i < samples.length; i++) samples[i] = values[i * channels + c] / 32768;
   }
   const source = context.createBufferSource();
   source.buffer = buffer;
-  source.connect(out);
-  // Late sound makes a pause, never an overlap.
-  if (!made) start = context.currentTime + 0.1;
-  else if (start + made < context.currentTime) start = context.currentTime + 0.05 - made;
-  source.start(start + made);
-  made += buffer.duration;
+  source.connect(output);
+  // A late chunk causes a gap, never an overlap.
+  if (!receivedSeconds) startTime = context.currentTime + 0.1;
+  else if (startTime + receivedSeconds < context.currentTime) startTime = context.currentTime + 0.05 - receivedSeconds;
+  source.start(startTime + receivedSeconds);
+  receivedSeconds += buffer.duration;
   sources.push(source);
 };
-const take = () => {
+const onValue = () => {
   let value;
   try { value = JSON.parse(props.value || '{}'); } catch { return; }
-  if (value.run !== run) { run = value.run; reset(); if (context) pause(false); }
+  if (value.run !== runId) { runId = value.run; reset(); if (context) pause(false); }
   ended = Boolean(value.ended);
-  if (!value.parts || !value.parts.length) return;
+  if (!value.chunks || !value.chunks.length) return;
   unlock();
   find('.live').hidden = false;
-  for (const [number, text] of value.parts) {
-    if (number > next) { add(text, value.rate, value.channels); next = number; }
+  for (const [number, text] of value.chunks) {
+    if (number > lastNumber) { schedule(text, value.rate, value.channels); lastNumber = number; }
   }
   clearInterval(timer);
-  timer = setInterval(show, 200);
+  timer = setInterval(updateMeter, 200);
 };
 element.addEventListener('click', (event) => {
   if (event.target.dataset && event.target.dataset.do === 'toggle') pause(context.state === 'running');
 });
-watch('value', take);
+watch('value', onValue);
