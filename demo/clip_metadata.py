@@ -146,7 +146,7 @@ def read_link(text: str) -> GenerationRequest:
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, zlib.error) as error:
-        raise InputError("the link holds no settings of this page (was it cut?)") from error
+        raise InputError("the link holds no settings of this page (is it truncated?)") from error
 
 
 def _page_settings(request: GenerationRequest) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def private_folder(parent: Path | None = None) -> tempfile.TemporaryDirectory[st
         folder = tempfile.TemporaryDirectory(prefix="musicgen-demo-", dir=parent, ignore_cleanup_errors=True)
     except OSError as error:
         raise InputError(
-            f"no folder can be made in {parent or tempfile.gettempdir()} ({error.strerror}): name another place with "
+            f"no folder can be created in {parent or tempfile.gettempdir()} ({error.strerror}): set another folder with "
             "--temporary"
         ) from error
     Path(folder.name).chmod(0o700)

@@ -128,7 +128,7 @@ def from_arguments(arguments: argparse.Namespace) -> Configuration:
         if path is not None and not path.is_dir():
             arguments.parser_error(f"--{name} {path}: no such folder")
     if arguments.temporary is not None and not os.access(arguments.temporary, os.W_OK):
-        arguments.parser_error(f"--temporary {arguments.temporary}: nothing can be written there")
+        arguments.parser_error(f"--temporary {arguments.temporary}: the folder is not writable")
     if arguments.hardware is not None and not arguments.deploy:
         arguments.parser_error("--hardware is for --deploy OWNER/NAME")
     if arguments.workers < 1 or arguments.loaded < 1:

@@ -87,7 +87,7 @@ def deploy(name: str, hardware: str | None = None) -> str:
         space_hardware = None if hardware is None else SpaceHardware(hardware)
     except ValueError as error:
         known = ", ".join(value.value for value in SpaceHardware)
-        raise InputError(f"--hardware {hardware!r} is none of the hub's: {known}") from error
+        raise InputError(f"--hardware {hardware!r} is unknown to the hub, which has {known}") from error
     api = HfApi()
     try:
         api.whoami(token=True)
@@ -103,9 +103,11 @@ def deploy(name: str, hardware: str | None = None) -> str:
         if space_hardware is not None and api.get_space_runtime(name, token=True).requested_hardware != space_hardware:
             api.request_space_hardware(name, space_hardware, token=True)
     except LocalTokenNotFoundError as error:
-        raise InputError("there is no token of the hub here: `hf auth login` stores one, HF_TOKEN names one") from error
+        raise InputError(
+            "there is no Hugging Face token here: `hf auth login` stores one, HF_TOKEN sets one"
+        ) from error
     except OfflineModeIsEnabled as error:
-        raise InputError("the hub is switched off here: HF_HUB_OFFLINE is set") from error
+        raise InputError("access to the hub is disabled here: HF_HUB_OFFLINE is set") from error
     except HfHubHTTPError as error:
         raise InputError(f"the hub refused to deploy {name}: {_one_line(error)}") from error
     except (httpx.HTTPError, OSError) as error:

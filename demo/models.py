@@ -92,7 +92,9 @@ class ModelCatalog:
             if not allowed or any(fnmatch.fnmatch(info.name, pattern) for pattern in allowed)
         }
         if not self._models:
-            raise InputError(f"no model's name fits {', '.join(allowed)}: the models are {', '.join(catalog.names())}")
+            raise InputError(
+                f"no model's name matches {', '.join(allowed)}: the models are {', '.join(catalog.names())}"
+            )
 
     def __iter__(self) -> Iterator[ModelInfo]:
         return iter(self._models.values())

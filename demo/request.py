@@ -178,6 +178,6 @@ def validate(request: GenerationRequest, limits: Limits, catalog: ModelCatalog) 
         if not 0 < len(request.frames) <= MAX_CHROMA_FRAMES:
             raise InputError(f"the edited melody has {len(request.frames)} frames: 1 to {MAX_CHROMA_FRAMES}")
         if any(type(frame) is not int or not 0 <= frame < NUM_CHROMA for frame in request.frames):
-            raise InputError("the edited melody holds something else than pitch classes 0 to 11")
+            raise InputError("the edited melody has values that are not pitch classes 0 to 11")
     if (request.melody is not None or request.frames is not None) and info.melody is False:
         raise InputError(f"{request.model} follows text only: choose a melody model, or remove the melody")

@@ -73,7 +73,8 @@ def requested_port(environment: Mapping[str, str]) -> int | None:
             probe.bind(address)
     except OSError as error:
         raise InputError(
-            f"port {text} of {host} cannot be had ({error.strerror}): stop what uses it, or name another in GRADIO_SERVER_PORT"
+            f"port {text} of {host} is not available ({error.strerror}): stop the program that uses it, or set "
+            "another port in GRADIO_SERVER_PORT"
         ) from error
     return int(text)
 

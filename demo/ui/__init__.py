@@ -75,7 +75,7 @@ def launch(page: gr.Blocks, service: Service, *, server_port: int | None = None,
         )
     except OSError as error:  # raised by Gradio when it has tried all ports
         tried = f"port {server_port}" if server_port is not None else f"the ports from {INITIAL_PORT_VALUE} on"
-        raise InputError(f"the page cannot be served: {tried} cannot be had ({error})") from error
+        raise InputError(f"the page cannot be served: {tried} cannot be used ({error})") from error
     if server_port is None and page.server_port != INITIAL_PORT_VALUE:
         print(
             f"Port {INITIAL_PORT_VALUE} is taken by another program: the page is at {page.local_url}", file=sys.stderr

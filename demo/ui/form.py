@@ -206,7 +206,9 @@ def build(service: Service) -> tuple[Inputs, Actions, Accordions]:
     with gr.Row(elem_id="actions"):
         generate = gr.Button("Generate", variant="primary", scale=3, elem_id="generate")
         stop = gr.Button("Stop", variant="secondary", scale=1, elem_id="stop")
-    with gr.Accordion("Melody: hum or upload a tune to follow", open=False, elem_id="melody-part") as melody_accordion:
+    with gr.Accordion(
+        "Melody: hum or upload a tune to follow", open=False, elem_id="melody-accordion"
+    ) as melody_accordion:
         melody = gr.Audio(
             label="Melody", type="filepath", sources=["upload", "microphone"], buttons=[], elem_id="melody-file"
         )
@@ -224,7 +226,7 @@ def build(service: Service) -> tuple[Inputs, Actions, Accordions]:
             label="Times and descriptions", lines=3, placeholder=texts.TIMELINE_EXAMPLE, elem_id="timeline",
             info="One line for each change: minutes:seconds, then the new description.",
         )  # fmt: skip
-    with gr.Accordion("More settings", open=False, elem_id="more"):
+    with gr.Accordion("More settings", open=False, elem_id="more-settings"):
         with gr.Row():
             variations = gr.Slider(1, limits.max_variations, value=1, step=1, label="Variations", elem_id="variations")
             precision = gr.Dropdown(
@@ -234,7 +236,7 @@ def build(service: Service) -> tuple[Inputs, Actions, Accordions]:
         with gr.Row():
             # Without precision=0, which would round: numbers that are not whole are refused.
             seed = gr.Number(label="Seed", value=None, minimum=0, maximum=MAX_SEED, elem_id="seed")
-            keep_seed = gr.Checkbox(value=False, label="Keep this seed (the same music again)", elem_id="lock")
+            keep_seed = gr.Checkbox(value=False, label="Keep this seed (the same music again)", elem_id="keep-seed")
         negative_prompt = gr.Textbox(label="Negative prompt", placeholder="noise, low quality")
         guidance_scale = gr.Slider(
             1, 10, value=3, step=0.1, label="Guidance", info="How closely to follow description and melody."

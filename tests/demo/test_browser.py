@@ -236,7 +236,7 @@ def test_variations_are_there_to_choose_from(page) -> None:
     open_part(page, "More settings")
     set_slider(page, "variations", 3)
     page.fill("#seed input", "5")
-    page.check("#lock input")
+    page.check("#keep-seed input")
     assert "3 clips to choose from" in generate(page, "drums", 1.0)
     assert page.input_value("#clips input").startswith("1 ·")  # the visitor goes on listening to the first
     assert page.input_value("#seed input") == "5"
@@ -293,7 +293,7 @@ def test_a_dropped_clip_restores_its_settings(page, service: Service) -> None:
     open_part(page, "Timeline")
     page.fill("#timeline textarea", "0:01 strings")
     page.fill("#seed input", "77")
-    page.check("#lock input")
+    page.check("#keep-seed input")
     generate(page, "drums <b>and</b> bass", 3.0)
     clip, link = newest(service), page.input_value("#link input, #link textarea")
     page.reload()

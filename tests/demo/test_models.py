@@ -33,7 +33,7 @@ def test_the_catalog_lists_the_operators_folder(tmp_path: Path) -> None:
     for hostile in (str(tmp_path / "mine"), "../mine", "", None, 3):
         with pytest.raises(InputError, match="unknown model"):
             models.get(hostile)
-    with pytest.raises(InputError, match="no model's name fits"):
+    with pytest.raises(InputError, match="no model's name matches"):
         ModelCatalog(None, ["nothing"])
 
 

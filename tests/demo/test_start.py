@@ -92,7 +92,7 @@ def test_a_private_folder_is_made_where_the_operator_says(tmp_path: Path) -> Non
     assert stat.S_IMODE(Path(folder.name).stat().st_mode) == 0o700
     folder.cleanup()
     assert not list(tmp_path.iterdir())
-    with pytest.raises(InputError, match=r"no folder can be made in .*: name another place with --temporary"):
+    with pytest.raises(InputError, match=r"no folder can be created in .*: set another folder with --temporary"):
         private_folder(tmp_path / "nowhere")
     assert configuration.parse(["--temporary", str(tmp_path)], {}).temporary_folder == tmp_path
     with pytest.raises(SystemExit):
@@ -115,7 +115,7 @@ def test_a_port_that_was_asked_for_and_is_taken_is_one_line() -> None:
         done = run(GRADIO_SERVER_PORT=port)
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
-    assert f"port {port} of 127.0.0.1 cannot be had" in line
+    assert f"port {port} of 127.0.0.1 is not available" in line
     for text in ("", "http", "0", "65536", "-1", "٣"):
         with pytest.raises(InputError, match="GRADIO_SERVER_PORT is"):
             start.requested_port({"GRADIO_SERVER_PORT": text})
@@ -186,7 +186,7 @@ def test_what_cannot_begin_says_so_in_a_line() -> None:
     done = run("--models", "nothing*")
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
-    assert "no model's name fits nothing*" in line
+    assert "no model's name matches nothing*" in line
     help_text = subprocess.run(
         ["bash", "-c", 'set -o pipefail; "$0" app.py --help | head -1', sys.executable], cwd=ROOT, capture_output=True,
         text=True, check=False, timeout=60,
