@@ -1,1 +1,1 @@
-"""The web page: `service` makes the music, `ui` holds the widgets."""
+"""The demo page: `service` generates the music, `ui` has the Gradio components."""

@@ -1,4 +1,4 @@
-"""python -m demo, python app.py and python -m musicgen demo: serve the page until it is interrupted."""
+"""python -m demo, python app.py and python -m musicgen demo: serve the page until the program is interrupted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import configuration, start
 
 @commandline.entry()
 def main(arguments: Sequence[str] | None = None) -> None:
-    start.run(configuration.read(sys.argv[1:] if arguments is None else arguments, os.environ), os.environ)
+    start.run(configuration.parse(sys.argv[1:] if arguments is None else arguments, os.environ), os.environ)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Melodies as the page edits them: one pitch class a chroma frame, 0 for C to 11 for B.
+"""Melodies in the form in which the page edits them: one pitch class, from 0 for C to 11 for B, for each chroma frame.
 
-recording --(Demucs)--> chroma.py --> frames --edited--> tensor [frames, 12] --> the model
-result ------------------> frames, compared with what it was to follow
+recording --(Demucs)--> chroma.py --> frames --(edits)--> tensor [frames, 12] --> model
+result -------------------------> frames, which are compared with those of the reference melody
 """
 
 from __future__ import annotations
@@ -20,33 +20,49 @@ SECONDS_PER_FRAME = chroma.HOP / chroma.SAMPLE_RATE
 
 
 def extract(recording: Path, separate: bool, separator: DemucsSeparator | None = None) -> tuple[int, ...]:
-    """The frames that a model would follow. Raises InputError for what is no melody."""
+    """The melody of a recording, as a model is conditioned on it.
+
+    Args:
+        recording: an audio file.
+        separate: whether to remove drums and bass with Demucs first.
+        separator: a loaded Demucs; a new one is loaded if None.
+
+    Returns:
+        The pitch class of each chroma frame.
+
+    Raises:
+        InputError: for a file without a melody.
+    """
     conditioner = MelodyConditioner(torch.nn.Identity(), 1, separator)
     melody = conditioner.prepare(recording, separate=separate)
     assert melody.wave is not None
-    return of_wave(melody.wave)
+    return from_wave(melody.wave)
 
 
-def of_wave(wave: torch.Tensor) -> tuple[int, ...]:
-    """Mono audio [T] at 32 kHz -> its frames."""
+def from_wave(wave: torch.Tensor) -> tuple[int, ...]:
+    """The pitch class of each chroma frame of mono audio [T] at 32 kHz."""
     return tuple(chroma.chroma(wave).argmax(dim=-1).tolist())
 
 
-def of_audio(audio: Audio) -> tuple[int, ...]:
-    return of_wave(audio.mono().resampled(chroma.SAMPLE_RATE).wave[0])
+def from_audio(audio: Audio) -> tuple[int, ...]:
+    """The pitch class of each chroma frame of audio at any rate."""
+    return from_wave(audio.mono().resampled(chroma.SAMPLE_RATE).wave[0])
 
 
-def as_tensor(frames: Sequence[int]) -> torch.Tensor:
-    """[frames, 12] one-hot, what `MusicGen.generate` takes as a melody."""
+def to_one_hot(frames: Sequence[int]) -> torch.Tensor:
+    """One-hot float32 [frames, 12], which `MusicGen.generate` takes as a melody."""
     return torch.nn.functional.one_hot(torch.tensor(list(frames)), chroma.NUM_CHROMA).float()
 
 
-def repeated(frames: Sequence[int], length: int) -> tuple[int, ...]:
-    """As the model hears them: from the beginning again where they are shorter than the piece."""
+def tile(frames: Sequence[int], length: int) -> tuple[int, ...]:
+    """Repeat or cut the frames to a length, as the model does with a melody that is shorter than the clip."""
     return tuple(frames[i % len(frames)] for i in range(length))
 
 
 def similarity(reference: Sequence[int], result: Sequence[int]) -> float:
-    """Share of the result's frames that have the reference's pitch class: the paper's cosine similarity, of one-hot frames."""
-    expected = repeated(reference, len(result))
+    """Chroma cosine similarity of one-hot frames: the share of the result's frames that have the reference's pitch class.
+
+    Source: Copet et al., Simple and Controllable Music Generation (2023).
+    """
+    expected = tile(reference, len(result))
     return sum(a == b for a, b in zip(expected, result, strict=True)) / len(result)

@@ -1,6 +1,7 @@
-"""The models that the page offers: embedded ones, published ones, and those in a folder that the operator names.
+"""The catalog of models that the page offers: embedded models, published models, and those in the operator's folder.
 
-A visitor chooses by name; a name never becomes a path. Free of PyTorch.
+Visitors select a model by its name, which is looked up in the catalog and never used as a path. The module does not import
+PyTorch.
 """
 
 from __future__ import annotations
@@ -17,16 +18,28 @@ from musicgen.errors import InputError
 
 log = logging.getLogger(__name__)
 
-FALLBACK = "facebook/musicgen-small"
+DEFAULT_PUBLISHED = "facebook/musicgen-small"
+"""The default where only published models are offered."""
 _CONFIG = "config.json"
-_MARKERS = (_CONFIG, "state_dict.bin")
-_TYPES = ("musicgen", "musicgen_melody")
+_CHECKPOINT_FILES = (_CONFIG, "state_dict.bin")
+"""A folder with one of these files is a checkpoint."""
+_MODEL_TYPES = ("musicgen", "musicgen_melody")
 
 
 @dataclass(frozen=True)
-class Offer:
-    """A model on offer. source: what `musicgen.load` takes; size: bytes of the weights; stereo, melody: None where only
-    loading it would tell; separated: whether melodies were without drums and bass in training."""
+class ModelInfo:
+    """What is known about a model before it is loaded.
+
+    Attributes:
+        name: the name in the catalog.
+        source: the argument of `musicgen.load`.
+        licence: the licence of the weights.
+        size: bytes of the weights.
+        stereo: whether the model generates stereo, None where only loading the model tells.
+        melody: whether the model is conditioned on melodies, None where only loading the model tells.
+        origin: "embedded", "published" or "folder".
+        separated: whether drums and bass were removed from the melodies in training.
+    """
 
     name: str
     source: str
@@ -39,22 +52,30 @@ class Offer:
 
     @property
     def label(self) -> str:
-        """One line for a list."""
+        """A one-line description for a drop-down list."""
         size = f"{self.size / 1e9:.1f} GB" if self.size >= 1e9 else f"{self.size / 1e6:.0f} MB"
-        kinds = {True: "text + melody", False: "text", None: "custom"}
+        conditioning = {True: "text + melody", False: "text", None: "custom"}
         channels = {True: ", stereo", False: "", None: ""}
-        return f"{self.name} · {kinds[self.melody]}{channels[self.stereo]} · {size} · {self.licence}"
+        return f"{self.name} · {conditioning[self.melody]}{channels[self.stereo]} · {size} · {self.licence}"
 
 
-class Shelf:
-    """All offers, in the order of the list. allowed: patterns of names, everything when empty."""
+class ModelCatalog:
+    """The models that the page offers, in the order in which it lists them.
+
+    Args:
+        folder: the operator's folder of models, each in a folder of its own.
+        allowed: patterns (`fnmatch`) of the names to offer; all models if empty.
+
+    Raises:
+        InputError: when no model matches the patterns.
+    """
 
     def __init__(self, folder: Path | None = None, allowed: Sequence[str] = ()) -> None:
-        offers = [_of_folder(catalog.PRETRAINED / name, name, "embedded", "MIT") for name in catalog.embedded()]
+        infos = [_inspect(catalog.PRETRAINED / name, name, "embedded", "MIT") for name in catalog.embedded()]
         if folder is not None:
-            offers += _of_operator(folder)
-        offers += [
-            Offer(
+            infos += _scan(folder)
+        infos += [
+            ModelInfo(
                 name=entry.name,
                 source=entry.name,
                 licence=catalog.WEIGHTS_LICENCE,
@@ -65,68 +86,81 @@ class Shelf:
             )
             for entry in catalog.PUBLISHED
         ]
-        self._offers = {
-            one.name: one for one in offers if not allowed or any(fnmatch.fnmatch(one.name, each) for each in allowed)
+        self._models = {
+            info.name: info
+            for info in infos
+            if not allowed or any(fnmatch.fnmatch(info.name, pattern) for pattern in allowed)
         }
-        if not self._offers:
-            raise InputError(f"no model's name fits {', '.join(allowed)}: the models are {', '.join(catalog.names())}")
+        if not self._models:
+            raise InputError(
+                f"no model's name matches {', '.join(allowed)}: the models are {', '.join(catalog.names())}"
+            )
 
-    def __iter__(self) -> Iterator[Offer]:
-        return iter(self._offers.values())
+    def __iter__(self) -> Iterator[ModelInfo]:
+        return iter(self._models.values())
 
     def choices(self) -> list[tuple[str, str]]:
-        """(label, name) of each."""
-        return [(offer.label, offer.name) for offer in self._offers.values()]
+        """(label, name) of each model, as `gr.Dropdown` takes them."""
+        return [(info.label, info.name) for info in self._models.values()]
 
     def default(self) -> str:
-        """An embedded one, else a small one that has to be fetched."""
-        first = next(iter(self._offers.values()))
-        return FALLBACK if first.origin == "published" and FALLBACK in self._offers else first.name
+        """The name of the model that is selected first: the first local model, else a small published one."""
+        first = next(iter(self._models.values()))
+        return DEFAULT_PUBLISHED if first.origin == "published" and DEFAULT_PUBLISHED in self._models else first.name
 
-    def follower(self, name: str) -> Offer | None:
-        """The offer that follows a melody where `name` is chosen: itself, or for a text model the first that does."""
-        chosen = self.find(name)
-        return chosen if chosen.melody is not False else next((offer for offer in self if offer.melody), None)
+    def melody_model(self, name: str) -> ModelInfo | None:
+        """The model to use with a melody when `name` is selected.
 
-    def find(self, name: str) -> Offer:
-        """The offer of that name; InputError if there is none."""
-        offer = self._offers.get(name) if isinstance(name, str) else None
-        if offer is None:
+        Returns:
+            The selected model itself unless it is conditioned on text only; then the first melody model, None without one.
+        """
+        selected = self.get(name)
+        return selected if selected.melody is not False else next((info for info in self if info.melody), None)
+
+    def get(self, name: str) -> ModelInfo:
+        """The model of that name.
+
+        Raises:
+            InputError: for an unknown name.
+        """
+        info = self._models.get(name) if isinstance(name, str) else None
+        if info is None:
             shown = str(name)[:100]
-            raise InputError(f"unknown model {shown!r}: {_close(shown, list(self._offers))}")
-        return offer
+            raise InputError(f"unknown model {shown!r}: {_suggestion(shown, list(self._models))}")
+        return info
 
 
-def _close(name: str, known: list[str]) -> str:
-    guess = catalog.did_you_mean(name)
-    return guess if guess.startswith("did you mean") else f"the models here are {', '.join(known)}"
+def _suggestion(name: str, names: list[str]) -> str:
+    suggestion = catalog.did_you_mean(name)
+    return suggestion if suggestion.startswith("did you mean") else f"the models here are {', '.join(names)}"
 
 
-def _of_operator(folder: Path) -> Iterator[Offer]:
-    """The models in the operator's folder. One that is broken keeps the others from nobody."""
-    for path in sorted(one for one in folder.iterdir() if one.is_dir()):
+def _scan(folder: Path) -> Iterator[ModelInfo]:
+    """The models in the operator's folder. Unreadable ones are skipped with a warning."""
+    for path in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
         try:
-            if any(file.name in _MARKERS for file in path.iterdir()):
-                yield _of_folder(path, f"{folder.name}/{path.name}", "folder", "see its owner")
+            if any(file.name in _CHECKPOINT_FILES for file in path.iterdir()):
+                yield _inspect(path, f"{folder.name}/{path.name}", "folder", "see its owner")
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             log.warning("%s is left out, it cannot be read as a model: %s", path, _reason(error))
 
 
-def _of_folder(path: Path, name: str, origin: str, licence: str) -> Offer:
+def _inspect(path: Path, name: str, origin: str, licence: str) -> ModelInfo:
+    """Read a checkpoint's size and configuration without loading the weights."""
     weights = [file for file in path.iterdir() if file.suffix in (".safetensors", ".bin", ".th", ".pt")]
     size = sum(file.stat().st_size for file in weights)
     if not size:
         raise ValueError("there are no weights in it")
     stereo = melody = None
     separated = True
-    if any(file.name == _CONFIG for file in path.iterdir()):  # else it is in another layout: loading it will tell
+    if any(file.name == _CONFIG for file in path.iterdir()):  # other checkpoint formats are known once loaded
         values = json.loads((path / _CONFIG).read_text())
-        if values["model_type"] not in _TYPES:
+        if values["model_type"] not in _MODEL_TYPES:
             raise ValueError(f"it is a checkpoint of the type {values['model_type']!r}")
         melody = values["model_type"] == "musicgen_melody"
         stereo = values["decoder"].get("audio_channels", 1) == 2
         separated = bool(values.get("musicgen", {}).get("melody_separated", True))
-    return Offer(name, str(path), licence, size, stereo, melody, origin, separated)
+    return ModelInfo(name, str(path), licence, size, stereo, melody, origin, separated)
 
 
 def _reason(error: Exception) -> str:

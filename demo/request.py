@@ -1,4 +1,7 @@
-"""One request of a visitor: typed, cleaned, checked before anything is loaded. Free of PyTorch."""
+"""A visitor's generation request: its type, and the validation that precedes loading a model.
+
+The module does not import PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -12,29 +15,45 @@ from musicgen.errors import InputError
 from musicgen.options import GenerationOptions
 
 from .configuration import Limits
-from .models import Shelf
+from .models import ModelCatalog
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8", "int4")
 MAX_SEED = 2**31 - 1
 NUM_CHROMA = 12
-MAX_FRAMES = 5_000
+MAX_CHROMA_FRAMES = 5_000
 """Chroma frames of an edited melody: ten minutes."""
-_TIME = re.compile(r"\s*(?:(\d{1,3}):)?(\d{1,3}(?:\.\d{1,3})?)\s*s?\s*[-–:]?\s+(\S.*)")
+_TIMELINE_LINE = re.compile(r"\s*(?:(\d{1,3}):)?(\d{1,3}(?:\.\d{1,3})?)\s*s?\s*[-–:]?\s+(\S.*)")
 
 
 @dataclass(frozen=True)
-class Section:
-    """From `start` seconds on, the music follows `prompt`."""
+class TimelineEntry:
+    """A change of the prompt: from `start` seconds on, the music follows `prompt`."""
 
     start: float
     prompt: str
 
 
 @dataclass(frozen=True)
-class Request:
-    """What to make. melody, continue_from: files that the server itself stored; frames: an edited melody, one pitch class
-    (0 for C) a chroma frame, in the place of the file's own; separate None: as in the model's training; seed None: a new
-    one. A finished clip's request says what "auto" and None became."""
+class GenerationRequest:
+    """What to generate.
+
+    The request of a finished clip has the values that "auto" and None were replaced by.
+
+    Attributes:
+        prompt: the description.
+        model: a name in the catalog.
+        duration: seconds.
+        seed: None draws one.
+        variations: number of clips, with consecutive seeds.
+        options: sampling and guidance.
+        melody: the file of the melody, as stored by the server.
+        frames: an edited melody, which replaces that of the file: one pitch class (0 to 11, 0 is C) for each chroma frame.
+        separate: whether to remove drums and bass from the melody; None as in the model's training.
+        continue_from: the file of a clip with which the result begins, as stored by the server.
+        timeline: changes of the prompt.
+        precision: one of PRECISIONS.
+        loop: whether to mix the end into the beginning for a seamless loop.
+    """
 
     prompt: str
     model: str
@@ -46,31 +65,39 @@ class Request:
     frames: tuple[int, ...] | None = None
     separate: bool | None = None
     continue_from: Path | None = None
-    timeline: tuple[Section, ...] = ()
+    timeline: tuple[TimelineEntry, ...] = ()
     precision: str = "auto"
     loop: bool = False
 
     @property
-    def sections(self) -> tuple[Section, ...]:
-        """The prompts in time, from 0 on."""
-        later = tuple(section for section in self.timeline if 0 < section.start < self.duration)
-        first = [section.prompt for section in self.timeline if section.start == 0]
-        return (Section(0.0, first[-1] if first else self.prompt), *later)
+    def prompt_schedule(self) -> tuple[TimelineEntry, ...]:
+        """The prompts of the clip in order. The first one starts at 0 s."""
+        later = tuple(entry for entry in self.timeline if 0 < entry.start < self.duration)
+        at_zero = [entry.prompt for entry in self.timeline if entry.start == 0]
+        return (TimelineEntry(0.0, at_zero[-1] if at_zero else self.prompt), *later)
 
 
-def clean(text: str | None) -> str:
-    """A prompt without control characters and lone surrogates, which no tokeniser was made for."""
+def clean_prompt(text: str | None) -> str:
+    """Replace control characters, lone surrogates and unassigned characters by spaces, and collapse spaces.
+
+    Raises:
+        InputError: for a value that is not text.
+    """
     if text is None:
         return ""
     if not isinstance(text, str):
         raise InputError(f"the description is {type(text).__name__}: it must be text")
-    kept = (" " if unicodedata.category(char) in ("Cc", "Cs", "Cn", "Co") else char for char in text)
-    return " ".join("".join(kept).split())
+    cleaned = (" " if unicodedata.category(char) in ("Cc", "Cs", "Cn", "Co") else char for char in text)
+    return " ".join("".join(cleaned).split())
 
 
-def number(value: object, name: str, low: float, high: float) -> float:
-    """A finite number between the two."""
-    # Compared, not asked whether it is finite: that fails for whole numbers of hundreds of digits.
+def check_number(value: object, name: str, low: float, high: float) -> float:
+    """The value as a float.
+
+    Raises:
+        InputError: for a value that is not a finite number from `low` to `high`.
+    """
+    # A comparison instead of math.isfinite, which raises OverflowError for very large integers.
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not -1e300 < value < 1e300:
         raise InputError(f"{name} is {value!r}: it must be a number")
     if not low <= value <= high:
@@ -78,64 +105,79 @@ def number(value: object, name: str, low: float, high: float) -> float:
     return float(value)
 
 
-def whole(value: object, name: str, low: int, high: int) -> int:
-    """A whole number between the two."""
-    found = number(value, name, low, high)
-    if found != int(found):
-        raise InputError(f"{name} is {found:g}: it must be a whole number")
-    return int(found)
+def check_integer(value: object, name: str, low: int, high: int) -> int:
+    """The value as an int.
+
+    Raises:
+        InputError: for a value that is not a whole number from `low` to `high`.
+    """
+    number = check_number(value, name, low, high)
+    if number != int(number):
+        raise InputError(f"{name} is {number:g}: it must be a whole number")
+    return int(number)
 
 
-def parse_timeline(text: str | None) -> tuple[Section, ...]:
-    """Lines such as "0:10 drums come in" or "12.5 strings only", in any order."""
-    sections = {}
+def parse_timeline(text: str | None) -> tuple[TimelineEntry, ...]:
+    """Parse lines such as "0:10 drums come in" or "12.5 strings only", in any order.
+
+    Returns:
+        The entries, sorted by time.
+
+    Raises:
+        InputError: for a line of another form, and for two lines with the same time.
+    """
+    entries = {}
     for line in (text or "").splitlines():
         if not line.strip():
             continue
-        match = _TIME.fullmatch(line)
+        match = _TIMELINE_LINE.fullmatch(line)
         if match is None:
             raise InputError(
                 f"the timeline's line {line.strip()[:60]!r} is not a time and a description: '0:10 drums come in'"
             )
         start = 60 * int(match[1] or 0) + float(match[2])
-        if start in sections:
+        if start in entries:
             raise InputError(f"the timeline has two lines at {start:g} s")
-        sections[start] = Section(start, clean(match[3]))
-    return tuple(sections[start] for start in sorted(sections))
+        entries[start] = TimelineEntry(start, clean_prompt(match[3]))
+    return tuple(entries[start] for start in sorted(entries))
 
 
-def format_timeline(sections: tuple[Section, ...]) -> str:
+def format_timeline(entries: tuple[TimelineEntry, ...]) -> str:
     """The inverse of `parse_timeline`."""
     lines = []
-    for section in sections:
-        minutes, seconds = divmod(section.start, 60)
-        lines.append(f"{int(minutes)}:{seconds:05.2f}".removesuffix(".00") + f" {section.prompt}")
+    for entry in entries:
+        minutes, seconds = divmod(entry.start, 60)
+        lines.append(f"{int(minutes)}:{seconds:05.2f}".removesuffix(".00") + f" {entry.prompt}")
     return "\n".join(lines)
 
 
-def check(request: Request, limits: Limits, shelf: Shelf) -> None:
-    """Refuse what no model should be loaded for."""
-    offer = shelf.find(request.model)
-    prompts = [request.prompt, request.options.negative_prompt or "", *(one.prompt for one in request.timeline)]
+def validate(request: GenerationRequest, limits: Limits, catalog: ModelCatalog) -> None:
+    """Check a request before a model is loaded for it.
+
+    Raises:
+        InputError: for a value that is out of range, an unknown model or precision, and a melody for a text model.
+    """
+    info = catalog.get(request.model)
+    prompts = [request.prompt, request.options.negative_prompt or "", *(entry.prompt for entry in request.timeline)]
     longest = max(len(prompt) for prompt in prompts)
     if longest > limits.max_prompt:
         raise InputError(f"the description has {longest} characters: {limits.max_prompt} at most")
-    if not 0.5 <= number(request.duration, "duration", -math.inf, math.inf) <= limits.max_duration:
+    if not 0.5 <= check_number(request.duration, "duration", -math.inf, math.inf) <= limits.max_duration:
         raise InputError(f"duration is {request.duration:g} s: it must lie between 0.5 and {limits.max_duration:g} s")
-    whole(request.variations, "variations", 1, limits.max_variations)
+    check_integer(request.variations, "variations", 1, limits.max_variations)
     if request.seed is not None:
-        whole(request.seed, "seed", 0, MAX_SEED)
+        check_integer(request.seed, "seed", 0, MAX_SEED)
     if request.precision not in PRECISIONS:
         raise InputError(f"unknown precision {request.precision!r}: one of {', '.join(PRECISIONS)}")
-    if len(request.timeline) > limits.max_sections:
-        raise InputError(f"the timeline has {len(request.timeline)} lines: {limits.max_sections} at most")
-    late = [section.start for section in request.timeline if section.start >= request.duration]
+    if len(request.timeline) > limits.max_timeline_entries:
+        raise InputError(f"the timeline has {len(request.timeline)} lines: {limits.max_timeline_entries} at most")
+    late = [entry.start for entry in request.timeline if entry.start >= request.duration]
     if late:
-        raise InputError(f"the timeline has a line at {late[0]:g} s, but the piece is {request.duration:g} s long")
+        raise InputError(f"the timeline has a line at {late[0]:g} s, but the clip is {request.duration:g} s long")
     if request.frames is not None:
-        if not 0 < len(request.frames) <= MAX_FRAMES:
-            raise InputError(f"the edited melody has {len(request.frames)} frames: 1 to {MAX_FRAMES}")
+        if not 0 < len(request.frames) <= MAX_CHROMA_FRAMES:
+            raise InputError(f"the edited melody has {len(request.frames)} frames: 1 to {MAX_CHROMA_FRAMES}")
         if any(type(frame) is not int or not 0 <= frame < NUM_CHROMA for frame in request.frames):
-            raise InputError("the edited melody holds something else than pitch classes 0 to 11")
-    if (request.melody is not None or request.frames is not None) and offer.melody is False:
+            raise InputError("the edited melody has values that are not pitch classes 0 to 11")
+    if (request.melody is not None or request.frames is not None) and info.melody is False:
         raise InputError(f"{request.model} follows text only: choose a melody model, or remove the melody")

@@ -1,7 +1,8 @@
-"""What the page and the API ask for, done: a line of visitors, models loaded on demand, clips with their settings inside.
+"""Generates music for the page and the API: a job queue, models loaded on demand, and clips that contain their settings.
 
-It knows nothing of widgets. PyTorch is imported when the first clip or melody needs it, so that the page answers at once.
-`submit` gives a ticket; its events come as `Sound` while the music is made and as one `Clip` a variation.
+The module does not depend on Gradio. PyTorch is imported when the first clip or melody needs it, so that the page is served at
+once. `submit` returns a job. Its events are a `PlaybackChunk` for each chunk of the first variation's audio and a
+`StoredClip` for each variation.
 """
 
 from __future__ import annotations
@@ -21,54 +22,66 @@ from typing import TYPE_CHECKING, Any
 from musicgen.errors import InputError, MusicGenError
 from musicgen.options import MAX_DURATION, GenerationOptions
 
-from . import files, measure, stored, zero_gpu
+from . import clip_metadata, clip_scores, clip_store, zero_gpu
 from .configuration import Configuration
-from .engines import Engines
-from .line import Busy, Line, Stopped, Ticket
-from .models import Shelf
-from .request import MAX_SEED, Request, Section, check, clean, format_timeline, parse_timeline, whole
+from .job_queue import Job, JobQueue, JobStopped
+from .model_cache import ModelCache
+from .models import ModelCatalog
+from .request import MAX_SEED, GenerationRequest, validate
 
 if TYPE_CHECKING:
     from tempfile import TemporaryDirectory
 
     import numpy as np
 
-__all__ = [
-    "Busy", "Clip", "Progress", "Request", "Section", "Service", "Sound", "Stopped", "clean", "format_timeline",
-    "parse_timeline", "whole",
-]  # fmt: skip
-
 log = logging.getLogger(__name__)
 
-REHEARSAL = 1.0
-"""Seconds of the clip that the warm-up makes."""
+WARM_UP_SECONDS = 1.0
+"""Length of the clip that the warm-up generates."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a clip is: what is done, the share of all variations, seconds left (None while nobody knows)."""
+    """Progress of a job.
 
-    what: str
-    share: float
-    left: float | None = None
+    Attributes:
+        message: what is being done.
+        fraction: of all variations, 0 to 1.
+        seconds_left: an estimate, None while there is none.
+    """
+
+    message: str
+    fraction: float
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True)
-class Sound:
-    """The next part of the first variation, as decoded: int16 [T, C] at `rate` Hz."""
+class PlaybackChunk:
+    """The next audio of the first variation, for playback during generation: int16 [T, C] at `rate` Hz."""
 
     samples: np.ndarray
     rate: int
 
 
 @dataclass(frozen=True)
-class Clip:
-    """A finished clip. path: FLAC with the settings inside; request: with the precision that "auto" became; frames: its chroma,
-    to compare with the request's, which are those of the melody that it was to follow; unknown: the share of the description
-    that the model does not know, 0 to 1."""
+class StoredClip:
+    """A finished clip on the disk.
+
+    Attributes:
+        path: a FLAC file whose comment tag has the settings.
+        request: the request, with the precision that "auto" was replaced by.
+        seed: of this clip.
+        seconds: duration.
+        channels: 1 or 2.
+        rate: Hz.
+        loudness: LUFS.
+        complete: whether the generation was not stopped early.
+        frames: the pitch class of each chroma frame, for the comparison with `request.frames`, the reference melody.
+        unknown: share of the description's tokens that the model's vocabulary lacks, 0 to 1.
+    """
 
     path: Path
-    request: Request
+    request: GenerationRequest
     seed: int
     seconds: float
     channels: int
@@ -80,300 +93,389 @@ class Clip:
 
     @property
     def summary(self) -> str:
+        """Duration, channels, sample rate, loudness, precision and seed as text."""
         channels = "stereo" if self.channels == 2 else "mono"
         level = f", {self.loudness:.1f} LUFS" if math.isfinite(self.loudness) else ""
-        kept = "" if self.complete else ", stopped early"
+        stopped = "" if self.complete else ", stopped early"
         unknown = f"; the model does not know {self.unknown:.0%} of the description" if self.unknown else ""
-        sound = f"{self.seconds:.2f} s, {channels}, {self.rate} Hz{level}"
-        return f"{sound}, {self.request.precision}, seed {self.seed}{kept}{unknown}"
+        audio = f"{self.seconds:.2f} s, {channels}, {self.rate} Hz{level}"
+        return f"{audio}, {self.request.precision}, seed {self.seed}{stopped}{unknown}"
 
 
-Event = Sound | Clip
-Job = Ticket[Request, Event | Progress]
+Event = PlaybackChunk | StoredClip
+GenerationJob = Job[GenerationRequest, Event | Progress]
 
 
 class Service:
-    """One for a page. folder: where clips are kept; when None, a new one, which goes with the service."""
+    """Generates clips for one page.
+
+    Args:
+        configuration: the operator's configuration; the defaults if None.
+        folder: the folder of clips; if None, a temporary one, which `close` deletes.
+    """
 
     def __init__(self, configuration: Configuration | None = None, folder: Path | None = None) -> None:
         self.configuration = configuration if configuration is not None else Configuration()
         self.limits = self.configuration.limits
-        self.shelf = Shelf(self.configuration.folder, self.configuration.models)
-        self.engines = Engines(
-            self.shelf,
+        self.catalog = ModelCatalog(self.configuration.model_folder, self.configuration.models)
+        self.model_cache = ModelCache(
+            self.catalog,
             self.configuration.device,
-            most=self.configuration.loaded,
+            max_models=self.configuration.max_loaded_models,
             slots=self.configuration.workers,
         )
-        self._temporary: TemporaryDirectory[str] | None = None
+        self._temporary_folder: TemporaryDirectory[str] | None = None
         if folder is None:
-            self._temporary = files.private(self.configuration.temporary)
-            folder = Path(self._temporary.name)
-        self.files = files.Files(folder, self.limits.keep_hours)
-        self.line: Line[Request, Event | Progress] = Line(
-            self._work,
+            self._temporary_folder = clip_store.private_folder(self.configuration.temporary_folder)
+            folder = Path(self._temporary_folder.name)
+        self.clip_store = clip_store.ClipStore(folder, self.limits.keep_hours)
+        self.job_queue: JobQueue[GenerationRequest, Event | Progress] = JobQueue(
+            self._run_job,
             workers=self.configuration.workers,
-            length=self.limits.queue,
-            per_visitor=self.limits.per_visitor,
+            max_waiting=self.limits.queue,
+            max_per_visitor=self.limits.per_visitor,
         )
-        self.warm = threading.Event()
-        self._warming: threading.Thread | None = None
+        self.warmed_up = threading.Event()
+        self._warm_up_thread: threading.Thread | None = None
         self._closing = threading.Event()
-        self._imports = threading.Lock()
+        self._import_lock = threading.Lock()
         self._speeds: dict[tuple[str, str], float] = {}
+        """Seconds of audio generated per second, by model and precision."""
         self._separator: Any = None
         self._separator_lock = threading.Lock()
-        self._measuring = measure.Measuring()
-        self._parts = zero_gpu.lent(self._sound, self._fetch, self.gpu_time) if zero_gpu.active() else self._sound
+        self._scorer = clip_scores.ClipScorer()
+        self._stream = (
+            zero_gpu.wrap(self._stream_here, self._download, self.estimate_gpu_time)
+            if zero_gpu.is_active()
+            else self._stream_here
+        )
 
     def warm_up(self) -> threading.Thread:
-        """Import PyTorch, load the default model and make a short clip that nobody hears, in the background: the first one
-        compiles and reads what the later ones find ready. A model that is not here is left for later."""
+        """Start a thread that imports PyTorch, loads the default model and generates a short clip, which is deleted.
+
+        The first clip compiles kernels and fills caches. A default model that would have to be downloaded is not loaded.
+
+        Returns:
+            The thread. `warmed_up` is set at its end.
+        """
 
         def work() -> None:
             try:
-                self._import()
-                name = self.shelf.default()
-                if self.shelf.find(name).origin != "published" and not zero_gpu.active():
-                    self._rehearse(Request("", name, REHEARSAL))
-            except Stopped:
+                self._import_pytorch()
+                name = self.catalog.default()
+                if self.catalog.get(name).origin != "published" and not zero_gpu.is_active():
+                    self._generate_warm_up_clip(GenerationRequest("", name, WARM_UP_SECONDS))
+            except JobStopped:
                 pass
             except Exception as error:
-                log.warning("not loaded at start: %s", error)
+                log.warning("the warm-up failed: %s", error)
             finally:
-                self.warm.set()
+                self.warmed_up.set()
 
-        self._warming = threading.Thread(target=work, daemon=True, name="warm-up")
-        self._warming.start()
-        return self._warming
+        self._warm_up_thread = threading.Thread(target=work, daemon=True, name="warm-up")
+        self._warm_up_thread.start()
+        return self._warm_up_thread
 
     def preload(self) -> None:
-        """On ZeroGPU: the weights of the models that are on this machine, on the GPU that each call will find. In the main
-        thread, before the page is served: `spaces` looks for them there and then."""
-        self._import()
-        room = zero_gpu.MEMORY
-        for offer in self.shelf:
-            if (offer.origin == "published" and not self.here(offer.name)) or offer.size > room:
+        """On ZeroGPU: put the weights of the downloaded models on the GPU.
+
+        `spaces` requires that this is done in the main thread before the page is served.
+        """
+        self._import_pytorch()
+        free_bytes = zero_gpu.MAX_PRELOADED_BYTES
+        for info in self.catalog:
+            if (info.origin == "published" and not self.is_downloaded(info.name)) or info.size > free_bytes:
                 continue
             try:
-                self.engines.preload(offer.name, "auto")
-                room -= offer.size
+                self.model_cache.preload(info.name, "auto")
+                free_bytes -= info.size
             except MusicGenError as error:
-                log.warning("%s is not loaded at start: %s", offer.name, error)
+                log.warning("%s could not be preloaded: %s", info.name, error)
 
-    def _rehearse(self, request: Request) -> None:
-        def report(share: float, what: str) -> None:  # noqa: ARG001
+    def _generate_warm_up_clip(self, request: GenerationRequest) -> None:
+        def report(fraction: float, message: str) -> None:  # noqa: ARG001
             if self._closing.is_set():
-                raise Stopped("the service ends")
+                raise JobStopped("the service is being closed")
 
-        parts = list(self._sound(request, 0, report))
-        clip = self._write(dataclasses.replace(request, precision=parts[0].precision), parts, 0, True)
+        chunks = list(self._stream_here(request, 0, report))
+        clip = self._store(dataclasses.replace(request, precision=chunks[0].precision), chunks, 0, True)
         clip.path.unlink()
 
-    def _import(self) -> None:
-        """What makes music. One thread at a time: transformers' names are missing for a second one while the first imports."""
-        with self._imports:
-            for name in ("musicgen.checkpoint", f"{__package__}.making"):
+    def _import_pytorch(self) -> None:
+        """Import the modules that depend on PyTorch, one thread at a time.
+
+        While one thread imports transformers, its lazily loaded names are missing for the others.
+        """
+        with self._import_lock:
+            for name in ("musicgen.checkpoint", f"{__package__}.timeline"):
                 importlib.import_module(name)
 
-    def submit(self, visitor: str, request: Request) -> Job:
-        """A ticket in the line. Raises InputError for a request that cannot be met, Busy when the line is full."""
-        check(request, self.limits, self.shelf)
-        return self.line.join(visitor, request)
+    def submit(self, visitor: str, request: GenerationRequest) -> GenerationJob:
+        """Append a job to the queue.
+
+        Args:
+            visitor: the session of the visitor.
+            request: what to generate.
+
+        Raises:
+            InputError: for an invalid request.
+            QueueFull: when the queue is full, or the visitor has reached the limit of jobs.
+        """
+        validate(request, self.limits, self.catalog)
+        return self.job_queue.submit(visitor, request)
 
     def stop(self, visitor: str) -> int:
-        """End a visitor's clips and keep what was made; how many there were."""
-        tickets = self.line.of(visitor)
-        for ticket in tickets:
-            if self.line.place(ticket):
-                self.line.forget(ticket)  # it only waits: nothing to keep
+        """Stop a visitor's jobs. Audio generated so far is kept.
+
+        Returns:
+            The number of jobs.
+        """
+        jobs = self.job_queue.jobs_of(visitor)
+        for job in jobs:
+            if self.job_queue.position(job):
+                self.job_queue.cancel(job)  # it is still waiting, so there is no audio to keep
             else:
-                ticket.stop()
-        return len(tickets)
+                job.stop()
+        return len(jobs)
 
-    def leave(self, visitor: str) -> None:
-        """A visitor has gone: nothing of theirs goes on."""
-        for ticket in self.line.of(visitor):
-            self.line.forget(ticket)
+    def cancel(self, visitor: str) -> None:
+        """Cancel a visitor's jobs. Audio generated so far is discarded."""
+        for job in self.job_queue.jobs_of(visitor):
+            self.job_queue.cancel(job)
 
-    def cost(self, model: str, precision: str, seconds: float) -> float | None:
-        """Seconds that a clip takes here, as far as this model was seen at work; None before."""
-        speed = self._speeds.get((model, self.precision(model, precision) or precision))
-        return None if speed is None else seconds / speed
+    def estimate_seconds(self, model: str, precision: str, duration: float) -> float | None:
+        """Time to generate a clip, according to the speed of earlier clips.
 
-    def precision(self, model: str, precision: str) -> str | None:
-        """What "auto" is for a model on this machine, None where only its loading tells; any other is itself."""
+        Args:
+            model: the model's name.
+            precision: the requested precision.
+            duration: of the clip, seconds.
+
+        Returns:
+            Seconds, None before the first clip of the model.
+        """
+        speed = self._speeds.get((model, self.resolve_precision(model, precision) or precision))
+        return None if speed is None else duration / speed
+
+    def resolve_precision(self, model: str, precision: str) -> str | None:
+        """The precision in which a model runs on this machine.
+
+        Returns:
+            For "auto" the model's precision, None where only loading the model tells; any other precision unchanged.
+        """
         if precision != "auto":
             return precision
-        if zero_gpu.active() or not self.warm.is_set():  # the GPU is elsewhere; PyTorch is not there yet
+        if (
+            zero_gpu.is_active() or not self.warmed_up.is_set()
+        ):  # the GPU is not in this process; PyTorch is not imported
             return None
-        found = self.engines.precision(model, precision)
-        return None if found == "auto" else found
+        resolved = self.model_cache.resolve_precision(model, precision)
+        return None if resolved == "auto" else resolved
 
-    def gpu_time(self, request: Request) -> zero_gpu.Estimate:
-        """What a clip needs of a lent GPU."""
-        offer = self.shelf.find(request.model)
-        known = self.cost(request.model, request.precision, request.duration)
-        ready = self.engines.preloaded(request.model, request.precision)
-        return zero_gpu.estimate(request, offer.size, known, ready)
+    def estimate_gpu_time(self, request: GenerationRequest) -> zero_gpu.Estimate:
+        """GPU time of a clip on ZeroGPU."""
+        info = self.catalog.get(request.model)
+        measured = self.estimate_seconds(request.model, request.precision, request.duration)
+        preloaded = self.model_cache.is_preloaded(request.model, request.precision)
+        return zero_gpu.estimate(request, info.size, measured, preloaded)
 
-    def quota(self, model: str, precision: str, duration: float, variations: float, apart: bool) -> str:
-        """What clips cost of a visitor's quota of a lent GPU, in words; nothing where the GPU is not lent."""
-        if not zero_gpu.active():
+    def describe_gpu_quota(
+        self, model: str, precision: str, duration: float, variations: float, melody_guidance: bool
+    ) -> str:
+        """The GPU quota that clips reserve on ZeroGPU, as text for the page; "" elsewhere.
+
+        Args:
+            model: the model's name.
+            precision: the requested precision.
+            duration: of one clip, seconds.
+            variations: number of clips.
+            melody_guidance: whether the melody has a guidance scale of its own.
+        """
+        if not zero_gpu.is_active():
             return ""
-        options = GenerationOptions(melody_guidance_scale=1.0 if apart else None)
-        request = Request("", model, duration, options=options, precision=precision)
-        return self.gpu_time(request).told(round(variations))
+        options = GenerationOptions(melody_guidance_scale=1.0 if melody_guidance else None)
+        request = GenerationRequest("", model, duration, options=options, precision=precision)
+        return self.estimate_gpu_time(request).describe(round(variations))
 
-    def here(self, model: str) -> bool:
-        """Whether a published model's files have been fetched."""
-        self._import()
+    def is_downloaded(self, model: str) -> bool:
+        """Whether a published model's files are in the hub's cache."""
+        self._import_pytorch()
         from musicgen.checkpoint import hub
 
-        return hub.cached(self.shelf.find(model).source, "config.json") is not None
+        return hub.cached(self.catalog.get(model).source, "config.json") is not None
 
-    def melody(self, recording: Path, separate: bool) -> tuple[int, ...]:
-        """The chroma frames of a recording, as a model would follow them."""
+    def extract_melody(self, recording: Path, separate: bool) -> tuple[int, ...]:
+        """The melody of a recording, as a model is conditioned on it.
+
+        Args:
+            recording: an audio file.
+            separate: whether to remove drums and bass with Demucs first.
+
+        Returns:
+            The pitch class of each chroma frame.
+
+        Raises:
+            InputError: for a file without a melody.
+        """
         from musicgen.conditioners.separation import DemucsSeparator
 
         from . import melody
 
-        with self._separator_lock:  # Demucs is large: one at a time
+        with self._separator_lock:  # one Demucs at a time: it takes much memory
             if self._separator is None:
                 self._separator = DemucsSeparator()
             return melody.extract(recording, separate, self._separator)
 
-    def measure(self, clip: Clip) -> list[measure.Figure]:
-        """How well a clip does what it was asked; nothing where the evaluation package is missing."""
+    def score(self, clip: StoredClip) -> list[clip_scores.Score]:
+        """CLAP score and chroma similarity of a clip."""
         from . import melody
 
         frames = clip.request.frames
-        return self._measuring.figures(
+        return self._scorer.score(
             clip.path, clip.request.prompt, melody.similarity(frames, clip.frames) if frames else None
         )
 
-    def seconds_of(self, recording: Path) -> float:
-        """How long a recording is. Raises InputError for what is none."""
+    def duration_of(self, recording: Path) -> float:
+        """Duration of an audio file in seconds.
+
+        Raises:
+            InputError: for a file that is not readable as audio.
+        """
         from musicgen import audio
 
         return audio.measure(recording, MAX_DURATION).duration
 
     def close(self) -> None:
-        """End all work, and delete what was temporary."""
+        """Cancel all jobs, unload the models, and delete the temporary folder."""
         self._closing.set()
-        self.line.close()
-        if self._warming is not None:
-            self._warming.join(20)  # libraries that are being loaded do not survive the end of the process
-        self.engines.close()
-        self.files.close()
-        if self._temporary is not None:
-            self._temporary.cleanup()
+        self.job_queue.close()
+        if self._warm_up_thread is not None:
+            self._warm_up_thread.join(20)  # the process can crash if it exits while libraries are being imported
+        self.model_cache.close()
+        self.clip_store.close()
+        if self._temporary_folder is not None:
+            self._temporary_folder.cleanup()
 
-    def _work(self, ticket: Job) -> None:
+    def _run_job(self, job: GenerationJob) -> None:
         try:
-            self._serve(ticket)
+            self._generate(job)
         except (MemoryError, RuntimeError) as error:
             if not isinstance(error, MemoryError) and "out of memory" not in str(error):
                 raise
             raise InputError(
-                f"the machine has not enough memory for {ticket.job.duration:g} s with {ticket.job.model}: choose a "
+                f"the machine has not enough memory for {job.payload.duration:g} s with {job.payload.model}: choose a "
                 "smaller model, a shorter clip or another precision"
             ) from error
 
-    def _serve(self, ticket: Job) -> None:
-        request = ticket.job
-        self._import()
+    def _generate(self, job: GenerationJob) -> None:
+        request = job.payload
+        self._import_pytorch()
         recording = request.melody
         if recording is not None:
             separate = request.separate
             if separate is None:
-                separate = self.shelf.find(request.model).separated
+                separate = self.catalog.get(request.model).separated
             request = dataclasses.replace(request, separate=separate)
             if request.frames is None:
-                ticket.latest = Progress("listening to the melody", 0.0)
-                request = dataclasses.replace(request, frames=self.melody(recording, separate))
-        ticket.latest = Progress(f"loading {request.model}", 0.0)
-        first = request.seed if request.seed is not None else secrets.randbelow(MAX_SEED - self.limits.max_variations)
+                job.progress = Progress("extracting the melody", 0.0)
+                request = dataclasses.replace(request, frames=self.extract_melody(recording, separate))
+        job.progress = Progress(f"loading {request.model}", 0.0)
+        seed = request.seed if request.seed is not None else secrets.randbelow(MAX_SEED - self.limits.max_variations)
         for index in range(request.variations):
-            ticket.check()
-            self._variation(ticket, request, first + index, index)
+            job.raise_if_stopped()
+            self._generate_variation(job, request, seed + index, index)
 
-    def _variation(self, ticket: Job, request: Request, seed: int, index: int) -> None:
-        parts: list[zero_gpu.Part] = []
+    def _generate_variation(self, job: GenerationJob, request: GenerationRequest, seed: int, index: int) -> None:
+        chunks: list[zero_gpu.AudioChunk] = []
         complete = False
-        first: tuple[float, float] | None = None  # the time and the share of the first report: loading is over
-        many = request.variations
+        first_report: tuple[float, float] | None = None  # time and fraction when loading has finished
+        variations = request.variations
 
-        def report(share: float, what: str) -> None:
-            nonlocal first
-            ticket.check()
+        def report(fraction: float, message: str) -> None:
+            nonlocal first_report
+            job.raise_if_stopped()
             now = time.monotonic()
-            if share > 0:
-                first = first or (now, share)
-            left = None
-            if first is not None and now - first[0] > 0.3 and share > first[1]:
-                left = (now - first[0]) / (share - first[1]) * (1 - share + many - 1 - index)
-            which = f"variation {index + 1} of {many}, " if many > 1 else ""
-            ticket.latest = Progress(f"{which}{what}", (index + share) / many, left)
+            if fraction > 0:
+                first_report = first_report or (now, fraction)
+            seconds_left = None
+            if first_report is not None and now - first_report[0] > 0.3 and fraction > first_report[1]:
+                seconds_per_clip = (now - first_report[0]) / (fraction - first_report[1])
+                seconds_left = seconds_per_clip * (1 - fraction + variations - 1 - index)
+            prefix = f"variation {index + 1} of {variations}, " if variations > 1 else ""
+            job.progress = Progress(f"{prefix}{message}", (index + fraction) / variations, seconds_left)
 
-        began = time.monotonic()
+        start = time.monotonic()
         try:
-            for part in self._parts(request, seed, report):
-                parts.append(part)
+            for chunk in self._stream(request, seed, report):
+                chunks.append(chunk)
                 if index == 0:
-                    samples = (part.samples.clip(-1, 1) * 32767).round().astype("int16").T.copy()
-                    ticket.put(Sound(samples, part.rate))
-                ticket.check()
+                    samples = (chunk.samples.clip(-1, 1) * 32767).round().astype("int16").T.copy()
+                    job.put_event(PlaybackChunk(samples, chunk.rate))
+                job.raise_if_stopped()
             complete = True
-        except Stopped:
+        except JobStopped:
             pass
-        if ticket.left or not parts:
-            raise Stopped("stopped before there was any sound")
-        asked, request = request.precision, dataclasses.replace(request, precision=parts[0].precision)
-        if complete and first is not None:
-            since, before = first if first[1] < 1 else (began, 0.0)  # a short clip may be reported once, at its end
-            speed = request.duration * (1 - before) / max(time.monotonic() - since, 1e-3)
-            self._speeds[request.model, asked] = self._speeds[request.model, request.precision] = speed
-        ticket.latest = Progress("writing", (index + 1) / many)
-        ticket.put(self._write(request, parts, seed, complete))
+        if job.cancelled or not chunks:
+            raise JobStopped("stopped before there was any sound")
+        requested_precision = request.precision
+        request = dataclasses.replace(request, precision=chunks[0].precision)
+        if complete and first_report is not None:
+            # A short clip may be reported only once, at its end.
+            since, done_before = first_report if first_report[1] < 1 else (start, 0.0)
+            speed = request.duration * (1 - done_before) / max(time.monotonic() - since, 1e-3)
+            for precision in (requested_precision, request.precision):
+                self._speeds[request.model, precision] = speed
+        job.progress = Progress("writing", (index + 1) / variations)
+        job.put_event(self._store(request, chunks, seed, complete))
 
-    def _sound(self, request: Request, seed: int, report: Callable[[float, str], None]) -> Iterator[zero_gpu.Part]:
-        """A clip in parts; `report(share, what)` as it goes on."""
-        from . import making
+    def _stream_here(
+        self, request: GenerationRequest, seed: int, report: Callable[[float, str], None]
+    ) -> Iterator[zero_gpu.AudioChunk]:
+        """Generate a clip in this process.
 
-        with self.engines.use(request.model, request.precision) as engine:
+        Args:
+            request: what to generate.
+            seed: of the clip.
+            report: called with the fraction done, 0 to 1, and a message. An exception that it raises ends the generation.
+        """
+        from . import timeline
+
+        with self.model_cache.use(request.model, request.precision) as scheduler:
 
             def progress(done: int, total: int) -> None:
                 report(done / total, f"step {done} of {total}")
 
-            model = engine.model
-            unknown = max(model.unknown(section.prompt) for section in request.sections)
-            for part in making.stream(engine, request, seed, progress):
-                yield zero_gpu.Part(part.cpu().numpy(), model.sample_rate, model.precision, unknown)
+            model = scheduler.model
+            unknown = max(model.unknown(entry.prompt) for entry in request.prompt_schedule)
+            for samples in timeline.stream(scheduler, request, seed, progress):
+                yield zero_gpu.AudioChunk(samples.cpu().numpy(), model.sample_rate, model.precision, unknown)
 
-    def _fetch(self, model: str) -> None:
-        """A model's files, from the hub if need be."""
+    def _download(self, model: str) -> None:
+        """Download a model's files from the hub if necessary."""
         from musicgen import checkpoint
 
-        checkpoint.find(self.shelf.find(model).source)
+        checkpoint.find(self.catalog.get(model).source)
 
-    def _write(self, request: Request, parts: list[zero_gpu.Part], seed: int, complete: bool) -> Clip:
+    def _store(
+        self, request: GenerationRequest, chunks: list[zero_gpu.AudioChunk], seed: int, complete: bool
+    ) -> StoredClip:
         import numpy as np
         import torch
 
         from musicgen import audio
         from musicgen.audio import Audio
 
-        from . import making, melody
+        from . import melody, timeline
 
-        clip = Audio(torch.from_numpy(np.concatenate([part.samples for part in parts], axis=1)), parts[0].rate)
+        clip = Audio(torch.from_numpy(np.concatenate([chunk.samples for chunk in chunks], axis=1)), chunks[0].rate)
         if request.loop and complete:
-            clip = making.seamless(clip)
+            clip = timeline.make_loop(clip)
         clip = audio.normalise_loudness(clip)
-        path = self.files.new("flac")
-        own = self.shelf.find(request.model).origin == "folder"
-        self.files.write(path, clip, stored.comment(request, seed, own_model=own, complete=complete))
-        return Clip(
+        path = self.clip_store.new_path("flac")
+        local_model = self.catalog.get(request.model).origin == "folder"
+        comment = clip_metadata.make_comment(request, seed, local_model=local_model, complete=complete)
+        self.clip_store.write(path, clip, comment)
+        return StoredClip(
             path=path,
             request=request,
             seed=seed,
@@ -382,6 +484,6 @@ class Service:
             rate=clip.rate,
             loudness=audio.loudness(clip),
             complete=complete,
-            frames=melody.of_audio(clip),
-            unknown=parts[0].unknown,
+            frames=melody.from_audio(clip),
+            unknown=chunks[0].unknown,
         )

@@ -1,4 +1,4 @@
-"""From the command line to the page and back: settings, a free port, the service, the page, and the end of all of it."""
+"""Starts the service and the page, and ends both when the program is interrupted."""
 
 from __future__ import annotations
 
@@ -16,46 +16,50 @@ from .configuration import Configuration
 from .service import Service
 
 CONTAINERS = (Path("/.dockerenv"), Path("/run/.containerenv"))
-"""What container engines leave in a container."""
+"""Files that container engines create in a container."""
 
 
-def run(settings: Configuration, environment: Mapping[str, str]) -> None:
-    """Serve the page until it is interrupted, or do what else the flags say.
+def run(configuration: Configuration, environment: Mapping[str, str]) -> None:
+    """Serve the page until the program is interrupted, or deploy it to a Space.
 
     Raises:
-        InputError: for a port that is taken, packages that are missing, a Space that cannot be made.
+        InputError: for a port that is in use, packages that are not installed, and a Space that cannot be created.
     """
-    if settings.deploy:
-        print(f"The Space is at {deploy.deploy(settings.deploy, settings.hardware)}")
+    if configuration.space:
+        print(f"The Space is at {deploy.deploy(configuration.space, configuration.hardware)}")
         return
-    port = asked_port(environment)
-    # A container's first process ignores what it has no handler for, and a closed terminal leaves no time to clean up.
+    port = requested_port(environment)
+    # Process 1 of a container ignores signals without a handler, and by default SIGHUP ends a process without cleaning up.
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)
-    service, served = Service(settings), False
+    service, served = Service(configuration), False
     try:
-        if zero_gpu.active():
+        if zero_gpu.is_active():
             service.preload()
         with extras.needed("demo", "the page"):
-            from . import ui  # Gradio, which reads at its import where the service keeps its files
+            from . import ui  # imports Gradio, which reads its folders from the environment that the service has set
 
             page = ui.build(service)
-        browse = has_desktop(environment) if settings.open is None else settings.open
-        served = True  # the page may answer, and be interrupted, before `launch` returns
-        ui.launch(page, service, server_port=port, inbrowser=browse, prevent_thread_lock=True)
-        # The page answers first; PyTorch and the model, which take longer, are loaded behind it.
+        open_browser = has_desktop(environment) if configuration.open_browser is None else configuration.open_browser
+        served = True  # the page can be served, and the program interrupted, before `launch` returns
+        ui.launch(page, service, server_port=port, inbrowser=open_browser, prevent_thread_lock=True)
+        # PyTorch and the model take longer to load, so the page is served first.
         service.warm_up()
         page.block_thread()
     except KeyboardInterrupt:
         if not served:
-            raise  # otherwise it is how the service ends
+            raise  # after that, an interrupt is the normal end of the program
     finally:
         service.close()
 
 
-def asked_port(environment: Mapping[str, str]) -> int | None:
-    """The port that GRADIO_SERVER_PORT asks for, None where it asks for none. Raises InputError if it cannot be had."""
+def requested_port(environment: Mapping[str, str]) -> int | None:
+    """The port in GRADIO_SERVER_PORT, None where the variable is not set.
+
+    Raises:
+        InputError: for a value that is no port, and for a port that is in use.
+    """
     text = environment.get("GRADIO_SERVER_PORT")
     if text is None:
         return None
@@ -69,17 +73,18 @@ def asked_port(environment: Mapping[str, str]) -> int | None:
             probe.bind(address)
     except OSError as error:
         raise InputError(
-            f"port {text} of {host} cannot be had ({error.strerror}): stop what uses it, or name another in GRADIO_SERVER_PORT"
+            f"port {text} of {host} is not available ({error.strerror}): stop the program that uses it, or set "
+            "another port in GRADIO_SERVER_PORT"
         ) from error
     return int(text)
 
 
 def has_desktop(environment: Mapping[str, str]) -> bool:
-    """Whether whoever started the program sits at a screen on which a browser can be opened."""
-    elsewhere = ("SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY", "CI", "container", "KUBERNETES_SERVICE_HOST", "SPACE_ID")
-    if not sys.stdout.isatty() or any(environment.get(name) for name in elsewhere):
+    """Whether the program was started in a terminal of a desktop, where a browser can be opened."""
+    remote = ("SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY", "CI", "container", "KUBERNETES_SERVICE_HOST", "SPACE_ID")
+    if not sys.stdout.isatty() or any(environment.get(name) for name in remote):
         return False
-    if any(mark.exists() for mark in CONTAINERS):
+    if any(path.exists() for path in CONTAINERS):
         return False
-    screens = ("DISPLAY", "WAYLAND_DISPLAY")
-    return sys.platform in ("darwin", "win32") or any(environment.get(name) for name in screens)
+    displays = ("DISPLAY", "WAYLAND_DISPLAY")
+    return sys.platform in ("darwin", "win32") or any(environment.get(name) for name in displays)

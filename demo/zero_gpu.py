@@ -1,10 +1,12 @@
-"""The GPU that a ZeroGPU Space lends: it is there inside a generator that `spaces.GPU` decorates, which runs in a fork.
+"""Runs the generation on the GPU of a ZeroGPU Space, which is available inside a generator decorated with `spaces.GPU`.
 
-    this process: parts() --thread--> spaces: queue, quota --fork--> inside() --thread--> make(): the GPU
+The decorated generator runs in a forked process:
 
-Weights that were put on "cuda" here before the page was launched (`Service.preload`) are on the GPU there. Plain values alone
-go there and back. Both sides work in a thread and look up several times a second, so that a visitor who stops waits neither
-for the queue of GPUs nor for the next second of sound.
+    this process: stream() --thread--> spaces: queue, quota --fork--> run_on_gpu() --thread--> generate(): the GPU
+
+Weights that this process put on "cuda" before the page was launched (`Service.preload`) are on the GPU in the fork. Only
+picklable values pass between the processes. Both sides run in a thread and poll several times a second, so that stopping takes
+effect while waiting for a GPU and between two chunks of audio.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from musicgen.errors import MusicGenError
 
-from .line import Stopped
-from .request import Request
+from .job_queue import JobStopped
+from .request import GenerationRequest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,81 +33,93 @@ if TYPE_CHECKING:
     Report = Callable[[float, str], None]
     Put = Callable[[Any], None]
 
-POLL = 0.1
-"""Seconds between two looks at whether anybody still wants the clip."""
+POLL_SECONDS = 0.1
+"""Interval at which both sides check whether the clip is still wanted."""
 
-MEMORY = 30e9
-"""Bytes of weights that are kept on the GPU: it has 48 GB, and each clip needs room for keys and values."""
+MAX_PRELOADED_BYTES = 30e9
+"""Bytes of weights that are kept on the GPU. It has 48 GB, and each clip needs memory for its key-value cache."""
 
-FACTOR = 1.5
-"""Of the seconds asked for, those that `spaces` asks the hub for on a GPU of the size `large`."""
-QUOTAS = {"without an account": 120.0, "with a free account": 300.0, "with a PRO account": 2400.0}
-"""Seconds of GPU that a visitor has a day."""
-MOST = QUOTAS["with a free account"] / FACTOR
-"""Seconds asked for at most: more is refused as an illegal duration to most visitors, whatever they have left. A clip that
-needs more may be aborted before its end."""
-LEAST = 8.0
-"""Seconds asked for at least: the fork and the weights' way to the GPU."""
+QUOTA_FACTOR = 1.5
+"""Seconds of quota for each requested second, on a GPU of the size `large`: `spaces` multiplies before it asks the hub."""
+DAILY_QUOTAS = {"without an account": 120.0, "with a free account": 300.0, "with a PRO account": 2400.0}
+"""Seconds of GPU quota that a visitor has each day."""
+MAX_REQUEST_SECONDS = DAILY_QUOTAS["with a free account"] / QUOTA_FACTOR
+"""Longest duration that is requested. The hub rejects longer ones as illegal for most visitors, whatever quota they have left.
+A clip that needs more may be aborted before its end."""
+MIN_REQUEST_SECONDS = 8.0
+"""Shortest duration that is requested: the fork, and the transfer of the weights to the GPU."""
 
-# Estimates, not measurements: no ZeroGPU was at hand. Published speeds of MusicGen small in float32 and float16 are 44 to 89
-# steps a second on laptop GPUs (an RTX 5070), 50 steps are a second of sound; larger models read more bytes a step. The first
-# clip of a model, as this process sees it made, takes the estimate's place.
-START = 6.0
+# The following values are estimates, not measurements: no ZeroGPU was available. Published speeds of MusicGen small in float32
+# and float16 are 44 to 89 steps per second on laptop GPUs (an RTX 5070), and 50 steps are one second of audio. Larger models
+# read more bytes in each step. Once this process has measured a model's first clip, the measurement replaces the estimate.
+STARTUP_SECONDS = 6.0
 """Seconds from the fork to the first step."""
-COMPILING = 6.0
-"""Seconds that the first clip of a model may spend on compiling its kernels."""
-READING = 0.5e9
-"""Bytes a second at which a model that was not preloaded is read."""
-SPEEDS = ((0.5e9, 0.3), (3e9, 0.6), (9e9, 1.0), (float("inf"), 1.4))
-"""(bytes of a model's files up to which it holds, seconds of GPU for a second of sound)."""
-SEPARATE = 1.5
-"""What guiding text and melody apart costs."""
-MARGIN = 1.3
-"""On what was seen: GPUs are shared, and late steps take longer than early ones."""
+COMPILE_SECONDS = 6.0
+"""Seconds that the first clip of a model may spend on compiling kernels."""
+LOAD_BYTES_PER_SECOND = 0.5e9
+"""Rate at which a model that was not preloaded is read."""
+GPU_SECONDS_PER_AUDIO_SECOND = ((0.5e9, 0.3), (3e9, 0.6), (9e9, 1.0), (float("inf"), 1.4))
+"""(largest size in bytes of a model's files to which it applies, GPU seconds for each second of audio)."""
+MELODY_GUIDANCE_FACTOR = 1.5
+"""Cost of a separate guidance scale for the melody, relative to a single one."""
+SAFETY_MARGIN = 1.3
+"""Factor on measured times: GPUs are shared, and late steps take longer than early ones."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds of GPU: what a clip is expected to need, and what is asked for."""
+    """GPU seconds that a clip is expected to need."""
 
     needed: float
 
     @property
-    def asked(self) -> float:
-        """Whole seconds: `spaces` drops the rest."""
-        return min(MOST, max(LEAST, math.ceil(self.needed)))
+    def requested(self) -> float:
+        """The duration to request. It is a whole number, because `spaces` truncates fractions."""
+        return min(MAX_REQUEST_SECONDS, max(MIN_REQUEST_SECONDS, math.ceil(self.needed)))
 
     @property
-    def counted(self) -> float:
-        """What the visitor must have left for it to begin; the rest is given back at its end."""
-        return self.asked * FACTOR
+    def reserved(self) -> float:
+        """The quota in seconds that the visitor must have left. What is not used is returned at the end."""
+        return self.requested * QUOTA_FACTOR
 
-    def told(self, variations: int) -> str:
-        """A visitor's quota, in words, for so many clips."""
-        total = self.counted * variations
+    def describe(self, variations: int) -> str:
+        """The quota that a number of clips reserve, as text for the page."""
+        total = self.reserved * variations
         each = f", {variations} times" if variations > 1 else ""
-        text = f"{self.counted:.0f} s of your GPU quota are reserved{each}, what is not used comes back"
-        short = [who for who, seconds in QUOTAS.items() if seconds < total]
-        if self.needed > MOST:
+        text = f"{self.reserved:.0f} s of your GPU quota are reserved{each}, what is not used comes back"
+        insufficient = [account for account, seconds in DAILY_QUOTAS.items() if seconds < total]
+        if self.needed > MAX_REQUEST_SECONDS:
             return f"{text}; it may need {self.needed:.0f} s and be cut: make it shorter, or choose a smaller model"
-        return f"{text}; more than a visitor {short[-1]} has in a day" if short else text
+        return f"{text}; more than a visitor {insufficient[-1]} has in a day" if insufficient else text
 
 
-def estimate(request: Request, size: int, known: float | None, ready: bool) -> Estimate:
-    """size: bytes of the model's files; known: seconds that making the clip takes, as far as the model was seen at work; ready:
-    whether its weights are on the GPU already."""
-    if known is None:
-        speed = next(seconds for most, seconds in SPEEDS if size <= most)
-        apart = SEPARATE if request.options.melody_guidance_scale is not None else 1.0
-        making = COMPILING + speed * apart * request.duration
+def estimate(request: GenerationRequest, model_bytes: int, measured_seconds: float | None, preloaded: bool) -> Estimate:
+    """Estimate the GPU time of one clip.
+
+    Args:
+        request: the request.
+        model_bytes: size of the model's files.
+        measured_seconds: time for the clip according to earlier clips of the model, None before the first.
+        preloaded: whether the model's weights are on the GPU already.
+    """
+    if measured_seconds is None:
+        rate = next(seconds for max_bytes, seconds in GPU_SECONDS_PER_AUDIO_SECOND if model_bytes <= max_bytes)
+        guidance = MELODY_GUIDANCE_FACTOR if request.options.melody_guidance_scale is not None else 1.0
+        generation = COMPILE_SECONDS + rate * guidance * request.duration
     else:
-        making = MARGIN * known
-    return Estimate(START + (0.0 if ready else size / READING) + making)
+        generation = SAFETY_MARGIN * measured_seconds
+    return Estimate(STARTUP_SECONDS + (0.0 if preloaded else model_bytes / LOAD_BYTES_PER_SECOND) + generation)
 
 
-class Part(NamedTuple):
-    """The next sound of a clip. samples: float32 [C, n]; rate: Hz; precision: in which the model computes; unknown: the share
-    of the description that it does not know, 0 to 1."""
+class AudioChunk(NamedTuple):
+    """The next audio of a clip.
+
+    Attributes:
+        samples: float32 [C, T].
+        rate: Hz.
+        precision: in which the model computes.
+        unknown: share of the description's tokens that the model's vocabulary lacks, 0 to 1.
+    """
 
     samples: np.ndarray
     rate: int
@@ -113,22 +127,22 @@ class Part(NamedTuple):
     unknown: float
 
 
-def active() -> bool:
-    """Whether this is such a Space."""
+def is_active() -> bool:
+    """Whether this process runs in a ZeroGPU Space."""
     return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
 @dataclass(frozen=True)
-class Told:
-    """A report, on its way back."""
+class ProgressReport:
+    """A progress report on its way from the fork. fraction: 0 to 1."""
 
-    share: float
-    what: str
+    fraction: float
+    message: str
 
 
 @dataclass(frozen=True)
-class Failed:
-    """What `work` raised, in `beside`."""
+class Failure:
+    """The exception that `work` raised in `run_in_thread`."""
 
     error: BaseException
 
@@ -136,15 +150,25 @@ class Failed:
 _END = object()
 
 
-def beside(work: Callable[[Put], None], wait: bool) -> Iterator[Any]:
-    """What `work(put)` puts, while it runs in a thread of its own, and None whenever there was nothing for a while. When the
-    reader leaves, the next `put` raises Stopped; wait: until the thread has ended then."""
+def run_in_thread(work: Callable[[Put], None], wait: bool) -> Iterator[Any]:
+    """Run a function in a thread of its own and iterate over the items that it produces.
+
+    Args:
+        work: called with a function `put(item)`. When the iterator has been closed, the next `put` raises JobStopped.
+        wait: whether closing the iterator waits until the thread has ended.
+
+    Yields:
+        The items, and None after each POLL_SECONDS without an item.
+
+    Raises:
+        BaseException: what `work` raised.
+    """
     items: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    left = threading.Event()
+    closed = threading.Event()
 
     def put(item: Any) -> None:
-        if left.is_set():
-            raise Stopped("nobody reads any more")
+        if closed.is_set():
+            raise JobStopped("the reader has stopped")
         items.put(item)
 
     def run() -> None:
@@ -152,68 +176,79 @@ def beside(work: Callable[[Put], None], wait: bool) -> Iterator[Any]:
             work(put)
             items.put(_END)
         except BaseException as error:
-            items.put(Failed(error))
+            items.put(Failure(error))
 
-    # The caller's context says whose request it is, which `spaces` asks.
+    # `spaces` reads the visitor's request from the caller's context.
     thread = threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True, name="zero-gpu")
     thread.start()
     try:
         while True:
             try:
-                item = items.get(timeout=POLL)
+                item = items.get(timeout=POLL_SECONDS)
             except queue.Empty:
                 item = None
             if item is _END:
                 return
-            if isinstance(item, Failed):
+            if isinstance(item, Failure):
                 raise item.error
             yield item
     finally:
-        left.set()
+        closed.set()
         if wait:
             thread.join()
 
 
-def lent(
-    make: Callable[[Request, int, Report], Iterator[Part]],
-    fetch: Callable[[str], Any],
-    cost: Callable[[Request], Estimate],
-) -> Callable[[Request, int, Report], Iterator[Part]]:
-    """`make(request, seed, report)` inside the decorated function. `fetch(model)` brings its files before the GPU is asked for,
-    for as long as `cost(request)` says. Other errors than ours are those of `spaces`, such as a quota that is used up."""
+def wrap(
+    generate: Callable[[GenerationRequest, int, Report], Iterator[AudioChunk]],
+    download: Callable[[str], Any],
+    estimate_time: Callable[[GenerationRequest], Estimate],
+) -> Callable[[GenerationRequest, int, Report], Iterator[AudioChunk]]:
+    """Wrap a generator function so that it runs inside `spaces.GPU`.
 
-    def duration(request: Request, seed: int) -> float:  # noqa: ARG001 (it is called as the function is)
-        return cost(request).asked
+    Args:
+        generate: called as `generate(request, seed, report)`; report takes a fraction from 0 to 1 and a message.
+        download: called with the model's name before a GPU is requested.
+        estimate_time: returns the GPU time to request.
 
-    # Looked at by `spaces`: a function that merely returns a generator would have to send it back.
-    def inside(request: Request, seed: int) -> Iterator[Part | Told | MusicGenError | None]:
+    Returns:
+        A function with the signature of `generate`. It raises the MusicGenErrors of `generate`, and the errors of `spaces`, for
+        example when the visitor's quota is used up.
+    """
+
+    def duration(request: GenerationRequest, seed: int) -> float:  # noqa: ARG001 (has the arguments of `run_on_gpu`)
+        return estimate_time(request).requested
+
+    # A generator function itself, which `spaces` detects: a function that returns a generator would have to pickle it.
+    def run_on_gpu(
+        request: GenerationRequest, seed: int
+    ) -> Iterator[AudioChunk | ProgressReport | MusicGenError | None]:
         def work(put: Put) -> None:
-            for part in make(request, seed, lambda share, what: put(Told(share, what))):
-                put(part)
+            for chunk in generate(request, seed, lambda fraction, message: put(ProgressReport(fraction, message))):
+                put(chunk)
 
         try:
-            yield from beside(work, wait=True)  # the GPU is gone after it
+            yield from run_in_thread(work, wait=True)  # the GPU is not available after the generator has ended
         except MusicGenError as error:
-            yield error  # raised there, its text would be lost on the way
+            yield error  # `spaces` does not transfer the message of an exception that is raised here
 
-    remote = importlib.import_module("spaces").GPU(duration=duration)(inside)
+    remote = importlib.import_module("spaces").GPU(duration=duration)(run_on_gpu)
 
-    def parts(request: Request, seed: int, report: Report) -> Iterator[Part]:
+    def stream(request: GenerationRequest, seed: int, report: Report) -> Iterator[AudioChunk]:
         def work(put: Put) -> None:
             with contextlib.closing(remote(request, seed)) as items:
                 for item in items:
                     put(item)
 
-        fetch(request.model)
-        latest = Told(0.0, "waiting for a GPU")
-        report(latest.share, latest.what)
-        for item in beside(work, wait=False):
+        download(request.model)
+        latest = ProgressReport(0.0, "waiting for a GPU")
+        report(latest.fraction, latest.message)
+        for item in run_in_thread(work, wait=False):
             if isinstance(item, MusicGenError):
                 raise item
-            if isinstance(item, Told):
+            if isinstance(item, ProgressReport):
                 latest = item
             elif item is not None:
                 yield item
-            report(latest.share, latest.what)  # raises when the visitor wants no more
+            report(latest.fraction, latest.message)  # raises JobStopped when the job has been stopped
 
-    return parts
+    return stream

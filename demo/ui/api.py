@@ -1,4 +1,4 @@
-"""The same function as named endpoints, for gradio_client, for programs, and for MCP clients.
+"""The named endpoints of the API, for gradio_client, HTTP clients and MCP clients.
 
 from gradio_client import Client, handle_file
 client = Client("http://127.0.0.1:7860")
@@ -16,20 +16,20 @@ import gradio as gr
 
 from musicgen.errors import InputError
 
-from .. import stored
-from ..files import FORMATS
-from ..service import Clip, Service
+from .. import clip_metadata
+from ..clip_store import FORMATS
+from ..service import Progress, Service, StoredClip
 from . import events
 from .form import make_request
 
 
-def build(music: Service) -> None:
-    """The endpoints, in the current page; their fields are not shown."""
-    limits = music.limits
+def build(service: Service) -> None:
+    """Add the endpoints to the current `gr.Blocks`. Their components are hidden."""
+    limits = service.limits
     with gr.Row(visible=False):
         fields: list[Any] = [
             gr.Textbox(value="", label="prompt"),
-            gr.Dropdown(music.shelf.choices(), value=music.shelf.default(), label="model"),
+            gr.Dropdown(service.catalog.choices(), value=service.catalog.default(), label="model"),
             gr.Number(value=10.0, label=f"duration: seconds of the result, {limits.max_duration:g} at most"),
             gr.Number(value=None, label="seed: a whole number, None draws one"),
             gr.Number(value=1, label=f"variations: up to {limits.max_variations}"),
@@ -54,12 +54,12 @@ def build(music: Service) -> None:
         file = gr.File(label="clip")
         more = gr.File(label="further variations", file_count="multiple")
         about = gr.JSON(label="about")
-        pitches = gr.JSON(label="frames")
-        offers = gr.JSON(label="models")
-        found = gr.JSON(label="settings")
+        frames = gr.JSON(label="frames")
+        model_list = gr.JSON(label="models")
+        clip_settings = gr.JSON(label="settings")
         recording = gr.Audio(type="filepath", label="recording")
         clip = gr.File(type="filepath", label="clip")
-        is_song = gr.Checkbox(value=False, label="separate")
+        separate_recording = gr.Checkbox(value=False, label="separate")
         trigger = gr.Button()
 
     async def generate(
@@ -69,90 +69,91 @@ def build(music: Service) -> None:
         melody_guidance_scale: float | None = None, negative_prompt: str = "", temperature: float = 1.0,
         top_k: float = 250, top_p: float = 0.0, precision: str = "auto", loop: bool = False, format: str = "flac",
     ) -> tuple[str, list[str], dict[str, Any]]:  # fmt: skip
-        """Make music from a description, a melody, or both: the clip, further variations, and what they are."""
+        """Generate music from a description, a melody, or both: the clip, further variations, and their properties."""
         try:
             if format not in FORMATS:
                 raise InputError(f"unknown format {str(format)[:20]!r}: one of {', '.join(FORMATS)}")
-            asked = make_request(
+            generation_request = make_request(
                 prompt=prompt, model=model, duration=duration, variations=variations, seed=seed, melody=melody,
-                separate=separate, frames=_frames(frames), continue_from=continue_from, timeline=timeline,
+                separate=separate, frames=_check_frames(frames), continue_from=continue_from, timeline=timeline,
                 guidance_scale=guidance_scale, melody_guidance_scale=melody_guidance_scale,
                 negative_prompt=negative_prompt, temperature=temperature, top_k=top_k, top_p=top_p,
                 precision=precision, loop=loop,
             )  # fmt: skip
-            ticket = music.submit(events.visitor(request), asked)
-            clips = [event async for event in events.follow(music, ticket) if isinstance(event, Clip)]
+            job = service.submit(events.visitor_id(request), generation_request)
+            clips = [event async for event in events.stream_events(service, job) if isinstance(event, StoredClip)]
             if not clips:
                 raise InputError("stopped before there was any sound")
-            files = [str(music.files.convert(one.path, format)) for one in clips]
+            files = [str(service.clip_store.convert(clip.path, format)) for clip in clips]
         except Exception as error:
-            raise events.refused(error, melody, continue_from) from None
+            raise events.to_gradio_error(error, melody, continue_from) from None
         first = clips[0]
         return files[0], files[1:], {
             "summary": first.summary, "seed": first.seed, "seconds": first.seconds, "rate": first.rate,
             "channels": first.channels, "precision": first.request.precision, "unknown": first.unknown,
-            "complete": first.complete, "link": stored.link(first.request, first.seed),
+            "complete": first.complete, "link": clip_metadata.make_link(first.request, first.seed),
         }  # fmt: skip
 
     async def progress(
         request: gr.Request, prompt: str, model: str, duration: float, seed: float | None = None
     ) -> AsyncIterator[dict[str, Any]]:
-        """Follow a generation: {"place": n} while it waits, then {"done": share, "left": seconds}, at last its summary."""
+        """Follow a generation: {"place": n} while it waits, then {"done": fraction, "left": seconds}, finally its summary."""
         try:
-            asked = make_request(prompt=prompt, model=model, duration=duration, seed=seed)
-            async for event in events.follow(music, music.submit(events.visitor(request), asked)):
+            generation_request = make_request(prompt=prompt, model=model, duration=duration, seed=seed)
+            job = service.submit(events.visitor_id(request), generation_request)
+            async for event in events.stream_events(service, job):
                 if isinstance(event, int):
                     yield {"place": event}
-                elif isinstance(event, Clip):
+                elif isinstance(event, StoredClip):
                     yield {"done": 1.0, "summary": event.summary, "seed": event.seed}
-                elif hasattr(event, "share"):
-                    yield {"done": event.share, "left": event.left}
+                elif isinstance(event, Progress):
+                    yield {"done": event.fraction, "left": event.seconds_left}
         except Exception as error:
-            raise events.refused(error) from None
+            raise events.to_gradio_error(error) from None
 
     def melody(recording: str, separate: bool) -> list[int]:
-        """The melody of a recording as a model would follow it: one pitch class (0 is C) each 0.128 s."""
+        """The melody of a recording, as a model is conditioned on it: one pitch class (0 is C) each 0.128 s."""
         try:
             if not recording:
                 raise InputError("there is no recording")
-            return list(music.melody(Path(recording), separate))
+            return list(service.extract_melody(Path(recording), separate))
         except Exception as error:
-            raise events.refused(error, recording) from None
+            raise events.to_gradio_error(error, recording) from None
 
     def models() -> list[dict[str, Any]]:
-        """The models on offer: name, size in bytes, licence, whether they follow melodies and make stereo."""
-        return [{k: v for k, v in dataclasses.asdict(one).items() if k != "source"} for one in music.shelf]
+        """The offered models: name, size in bytes, licence, whether they follow melodies and generate stereo."""
+        return [{k: v for k, v in dataclasses.asdict(info).items() if k != "source"} for info in service.catalog]
 
     def settings(clip: str) -> dict[str, Any]:
-        """The settings inside a clip that was made here."""
+        """The settings in the file of a clip."""
         try:
             if not clip:
                 raise InputError("there is no clip")
-            asked, needed = stored.of_file(Path(clip), Path(clip).name, music.shelf)
+            restored, needed = clip_metadata.read_file(Path(clip), Path(clip).name, service.catalog)
         except Exception as error:
-            raise events.refused(error, clip) from None
+            raise events.to_gradio_error(error, clip) from None
         return {
-            "prompt": asked.prompt, "model": asked.model, "duration": asked.duration, "seed": asked.seed,
-            "options": asked.options.as_dict(), "frames": asked.frames, "precision": asked.precision,
-            "timeline": [[one.start, one.prompt] for one in asked.timeline], "loop": asked.loop, "needs": needed,
+            "prompt": restored.prompt, "model": restored.model, "duration": restored.duration, "seed": restored.seed,
+            "options": restored.options.as_dict(), "frames": restored.frames, "precision": restored.precision,
+            "timeline": [[entry.start, entry.prompt] for entry in restored.timeline], "loop": restored.loop, "needs": needed,
         }  # fmt: skip
 
     def stop(request: gr.Request) -> int:
-        """End what this client is having made, and keep what there is of it; how many clips that were."""
-        return music.stop(events.visitor(request))
+        """Stop this client's generations and keep the audio so far. Returns their number."""
+        return service.stop(events.visitor_id(request))
 
-    # MCP clients know them by the functions' names.
-    stopped = gr.Number(visible=False)
-    free: dict[str, Any] = {"concurrency_limit": None}
-    trigger.click(generate, fields, [file, more, about], api_name="generate", **free)
-    trigger.click(progress, fields[:4], about, api_name="progress", **free)
-    trigger.click(melody, [recording, is_song], pitches, api_name="melody", concurrency_limit=2)
-    trigger.click(models, None, offers, api_name="models", **free)
-    trigger.click(settings, clip, found, api_name="settings", **free)
-    trigger.click(stop, None, stopped, api_name="stop", **free)
+    # The names of the functions are the names of the MCP tools.
+    num_stopped = gr.Number(visible=False)
+    unlimited: dict[str, Any] = {"concurrency_limit": None}
+    trigger.click(generate, fields, [file, more, about], api_name="generate", **unlimited)
+    trigger.click(progress, fields[:4], about, api_name="progress", **unlimited)
+    trigger.click(melody, [recording, separate_recording], frames, api_name="melody", concurrency_limit=2)
+    trigger.click(models, None, model_list, api_name="models", **unlimited)
+    trigger.click(settings, clip, clip_settings, api_name="settings", **unlimited)
+    trigger.click(stop, None, num_stopped, api_name="stop", **unlimited)
 
 
-def _frames(value: Any) -> tuple[int, ...] | None:
+def _check_frames(value: Any) -> tuple[int, ...] | None:
     if value is None or value == []:
         return None
     if not isinstance(value, list):

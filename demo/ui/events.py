@@ -1,4 +1,4 @@
-"""What the widgets do when they are used. A visitor's clips live in the page's own state; nothing is shared."""
+"""Event handlers of the page. A visitor's history is session state (`gr.State`), which other visitors cannot read."""
 
 from __future__ import annotations
 
@@ -15,28 +15,39 @@ import gradio as gr
 
 from musicgen.errors import MusicGenError
 
-from .. import stored
-from ..files import FORMATS
-from ..service import Clip, Job, Request, Service, Sound
-from . import compare, live, melody_editor, result, texts
-from .form import Actions, Form, Parts, is_clean, precisions
-from .result import Result
+from .. import clip_metadata
+from ..clip_store import FORMATS
+from ..request import GenerationRequest
+from ..service import GenerationJob, PlaybackChunk, Service, StoredClip
+from . import assets, compare, live, melody_editor, result, texts
+from .form import Accordions, Actions, Inputs, default_melody_is_clean, precisions
+from .result import Outputs
 
-POLL = 0.1
-"""Seconds between two looks at a ticket."""
+POLL_SECONDS = 0.1
+"""Interval at which a job's state is polled."""
+STEPS_PER_SECOND = 50
+"""Steps of the model for one second of audio."""
 
 log = logging.getLogger(__name__)
 
+Updates = dict[Any, Any]
+"""Component -> its new value, or the `gr.update` of its properties."""
 
-def visitor(request: gr.Request | None) -> str:
-    """Who asks: a page or a client, by its session."""
+
+def visitor_id(request: gr.Request | None) -> str:
+    """The session of a page or an API client."""
     return "" if request is None else str(request.session_hash or "")
 
 
-def refused(error: Exception, *files: str | None) -> gr.Error:
-    """An error as the page shows it: names of files without the place where the server keeps them."""
+def to_gradio_error(error: Exception, *files: str | None) -> gr.Error:
+    """Convert an exception to the error that the page shows.
+
+    Args:
+        error: a MusicGenError, whose message is shown; any other exception is logged, and its message is not shown.
+        files: paths on the server, which are shortened to the files' names in the message.
+    """
     if isinstance(error, gr.Error):
-        return error  # a Space's own, on its GPUs
+        return error  # raised by `spaces`
     if not isinstance(error, MusicGenError):
         log.error("an event failed", exc_info=error)
         return gr.Error("something went wrong on the server; its log says what", print_exception=False)
@@ -47,242 +58,274 @@ def refused(error: Exception, *files: str | None) -> gr.Error:
     return gr.Error(text, duration=15, print_exception=False)
 
 
-async def follow(music: Service, ticket: Job) -> AsyncIterator[Any]:
-    """A ticket's events: a place in the line (int), Progress, Sound, Clip. Closing it (the visitor left) ends the work."""
-    shown: Any = None
+async def stream_events(service: Service, job: GenerationJob) -> AsyncIterator[Any]:
+    """Poll a job until it is done. Closing the iterator, as Gradio does when the visitor leaves, cancels the job.
+
+    Yields:
+        The position in the queue (int) or the `Progress` whenever it changes, and each `PlaybackChunk` and `StoredClip`.
+
+    Raises:
+        Exception: the error of the job.
+    """
+    last_state: Any = None
     try:
         while True:
-            done = ticket.done
-            for event in ticket.take():
+            done = job.done
+            for event in job.drain_events():
                 yield event
             if done:
                 break
-            place = music.line.place(ticket)
-            state: Any = place if place else ticket.latest
-            if state is not None and state != shown:
-                shown = state
+            position = service.job_queue.position(job)
+            state: Any = position if position else job.progress
+            if state is not None and state != last_state:
+                last_state = state
                 yield state
-            await asyncio.sleep(POLL)
-        if ticket.failure is not None:
-            raise ticket.failure
+            await asyncio.sleep(POLL_SECONDS)
+        if job.error is not None:
+            raise job.error
     finally:
-        if not ticket.done:
-            music.line.forget(ticket)
+        if not job.done:
+            service.job_queue.cancel(job)
 
 
-class Events:
-    """The handlers of one page."""
+class EventHandlers:
+    """The event handlers of one page. They return component updates."""
 
-    def __init__(self, music: Service, form: Form, parts: Parts, shown: Result, history: gr.State) -> None:
-        self.music, self.form, self.parts, self.shown, self.history = music, form, parts, shown, history
-        self.costs: list[Any] = [form.model, form.precision, form.duration, form.variations, form.apart]
+    def __init__(
+        self, service: Service, inputs: Inputs, accordions: Accordions, outputs: Outputs, history: gr.State
+    ) -> None:
+        self.service, self.inputs, self.accordions, self.outputs = service, inputs, accordions, outputs
+        self.history = history
+        self.cost_inputs: list[Any] = [
+            inputs.model, inputs.precision, inputs.duration, inputs.variations, inputs.use_melody_guidance,
+        ]  # fmt: skip
 
-    async def opened(self, request: gr.Request) -> AsyncIterator[dict[Any, Any]]:
-        """The page appears: settings of its link, then what the server is still loading."""
+    async def on_load(self, request: gr.Request) -> AsyncIterator[Updates]:
+        """Show the settings of the link, then the progress of the service's warm-up."""
         text = (request.query_params or {}).get("s", "")
         message = texts.READY
         if text:
             try:
-                yield self._filled(stored.of_link(str(text)))
+                yield self._show_request(clip_metadata.read_link(str(text)))
                 message = "These are the settings of your link."
             except MusicGenError as error:
                 message = f"Ready, but without the link's settings: {error}."
-        while not self.music.warm.is_set():
-            yield {self.shown.status: result.show_status(texts.WARMING)}
+        while not self.service.warmed_up.is_set():
+            yield {self.outputs.status: result.show_status(texts.WARMING_UP)}
             await asyncio.sleep(0.5)
-        yield {self.shown.status: result.show_status(message)}
+        yield {self.outputs.status: result.show_status(message)}
 
-    async def generate(self, request: gr.Request, history: list[Clip], *values: Any) -> AsyncIterator[dict[Any, Any]]:
-        """From Generate to the finished clips."""
-        shown, form = self.shown, self.form
-        given = dict(zip(form.inputs, values, strict=True))
-        files = [given[form.melody], given[form.continue_from]]
-        start, many, told, feed = time.monotonic(), 0, "", live.Feed(secrets.token_hex(8))
-        yield {shown.status: result.show_status("Asking for a place…", 0.0), shown.live: live.silence(feed.run)}
+    def on_unload(self, request: gr.Request) -> None:
+        """Cancel the visitor's jobs when the page is closed."""
+        self.service.cancel(visitor_id(request))
+
+    async def generate(self, request: gr.Request, history: list[StoredClip], *values: Any) -> AsyncIterator[Updates]:
+        """Generate clips: shows progress, streams the audio, and adds the finished clips to the history."""
+        inputs, outputs = self.inputs, self.outputs
+        by_component = dict(zip(inputs.components, values, strict=True))
+        files = [by_component[inputs.melody], by_component[inputs.continue_from]]
+        start, num_clips, summary = time.monotonic(), 0, ""
+        live_stream = live.LiveStream(secrets.token_hex(8))
+        yield {
+            outputs.status: result.show_status("Submitting the request…", 0.0),
+            outputs.live: live.empty_value(live_stream.run_id),
+        }
         try:
-            ticket = self.music.submit(visitor(request), form.request(*values))
-            async for event in follow(self.music, ticket):
-                if isinstance(event, Sound):
-                    yield {shown.live: feed.value([event])}
-                elif isinstance(event, Clip):
-                    many += 1
-                    history = [*history, event][-self.music.limits.history :]
-                    if many == 1:
-                        yield self._select(history, len(history) - 1) | {form.seed: event.seed}
-                    else:  # the visitor may be listening to the first
-                        yield {self.history: history, shown.clips: gr.update(choices=_choices(history))}
-                    told = event.summary if many == 1 else f"{many} clips to choose from, the last {event.summary}"
+            job = self.service.submit(visitor_id(request), inputs.to_request(*values))
+            async for event in stream_events(self.service, job):
+                if isinstance(event, PlaybackChunk):
+                    yield {outputs.live: live_stream.append([event])}
+                elif isinstance(event, StoredClip):
+                    num_clips += 1
+                    history = [*history, event][-self.service.limits.history :]
+                    if num_clips == 1:
+                        yield self._show_clip(history, len(history) - 1) | {inputs.seed: event.seed}
+                    else:  # the first variation stays selected, because it may be playing
+                        yield {self.history: history, outputs.clips: gr.update(choices=_choices(history))}
+                    summary = (
+                        event.summary
+                        if num_clips == 1
+                        else f"{num_clips} clips to choose from, the last {event.summary}"
+                    )
                 elif isinstance(event, int):
                     waiting = (
                         f"Waiting: {event - 1} before you, then it is your turn."
                         if event > 1
                         else "Waiting: you are next."
                     )
-                    yield {shown.status: result.show_status(waiting, 0.0)}
+                    yield {outputs.status: result.show_status(waiting, 0.0)}
                 else:
-                    yield {shown.status: result.show_progress(event)}
-            done = (
-                f"Done in {time.monotonic() - start:.1f} s: {told}." if many else "Stopped before there was any sound."
+                    yield {outputs.status: result.show_progress(event)}
+            message = (
+                f"Done in {time.monotonic() - start:.1f} s: {summary}."
+                if num_clips
+                else "Stopped before there was any sound."
             )
-            yield {shown.status: result.show_status(done), shown.live: feed.end()}
+            yield {outputs.status: result.show_status(message), outputs.live: live_stream.end()}
         except Exception as error:
-            said = refused(error, *files)
-            yield {shown.status: result.show_status(f"Not generated: {said.message}.")}
-            raise said from None
+            gradio_error = to_gradio_error(error, *files)
+            yield {outputs.status: result.show_status(f"Not generated: {gradio_error.message}.")}
+            raise gradio_error from None
 
-    def stop(self, request: gr.Request) -> dict[Any, Any]:
-        """Keep what was made; the generation itself shows it."""
-        if self.music.stop(visitor(request)):
-            return {self.shown.status: gr.skip()}
-        return {self.shown.status: result.show_status("Nothing is being made.")}
+    def stop(self, request: gr.Request) -> Updates:
+        """Stop the visitor's jobs. `generate` shows the clip."""
+        if self.service.stop(visitor_id(request)):
+            return {self.outputs.status: gr.skip()}
+        return {self.outputs.status: result.show_status("There is no generation to stop.")}
 
-    def closed(self, request: gr.Request) -> None:
-        """The tab is gone."""
-        self.music.leave(visitor(request))
-
-    def listen(self, recording: str | None, is_clean: bool, model: str) -> dict[Any, Any]:
-        """A melody was given: its chromagram for the editor, and a model that can follow it."""
+    def extract_melody(self, recording: str | None, melody_is_clean: bool, model: str) -> Updates:
+        """Show the melody of a new recording in the editor, and select a melody model if a text model is selected."""
         if not recording:
-            return {self.form.frames: gr.skip()}
+            return {self.inputs.frames: gr.skip()}
         try:
-            frames = self.music.melody(Path(recording), separate=not is_clean)
+            frames = self.service.extract_melody(Path(recording), separate=not melody_is_clean)
         except Exception as error:
-            raise refused(error, recording) from None
-        updates: dict[Any, Any] = {self.form.frames: gr.update(value=melody_editor.dump(frames), visible=True)}
-        other = self.music.shelf.follower(model)
-        if other is not None and other.name != model:
-            changed = f"{model} follows text only, so the model is now {other.name}."
-            updates[self.shown.status] = result.show_status(changed)
-            updates[self.form.model] = other.name
+            raise to_gradio_error(error, recording) from None
+        updates: Updates = {self.inputs.frames: gr.update(value=melody_editor.dump(frames), visible=True)}
+        melody_model = self.service.catalog.melody_model(model)
+        if melody_model is not None and melody_model.name != model:
+            message = f"{model} follows text only, so the model is now {melody_model.name}."
+            updates[self.outputs.status] = result.show_status(message)
+            updates[self.inputs.model] = melody_model.name
         return updates
 
-    async def precisions(self, model: str) -> Any:
-        """What "auto" is for the model, once this process can tell."""
-        while not self.music.warm.is_set():
-            await asyncio.sleep(POLL)
+    def clear_melody(self) -> Updates:
+        """Hide the melody editor when the recording has been removed."""
+        return {self.inputs.frames: gr.update(value=melody_editor.dump(()), visible=False)}
+
+    async def update_precisions(self, model: str) -> Any:
+        """Show which precision "auto" selects for the model, as soon as PyTorch has been imported."""
+        while not self.service.warmed_up.is_set():
+            await asyncio.sleep(POLL_SECONDS)
         try:
-            return gr.update(choices=precisions(self.music.precision(model, "auto")))
+            return gr.update(choices=precisions(self.service.resolve_precision(model, "auto")))
         except MusicGenError:
             return gr.skip()
 
-    def suits(self, model: str, recording: str | None) -> Any:
-        """Another model: whether melodies are separated follows it, until there is one."""
-        return gr.skip() if recording else is_clean(self.music, model)
+    def update_melody_is_clean(self, model: str, recording: str | None) -> Any:
+        """Set the check box to the default of a newly selected model, unless there is a recording."""
+        return gr.skip() if recording else default_melody_is_clean(self.service, model)
 
-    def unheard(self) -> dict[Any, Any]:
-        """The visitor took the melody away."""
-        return {self.form.frames: gr.update(value=melody_editor.dump(()), visible=False)}
-
-    def given(self, recording: str | None) -> dict[Any, Any]:
-        """A clip to continue was given: the result must be longer than it."""
+    def extend_duration(self, recording: str | None) -> Updates:
+        """Set the duration to more than that of a clip that is to be continued."""
         if not recording:
-            return {self.form.duration: gr.skip()}
+            return {self.inputs.duration: gr.skip()}
         try:
-            seconds = self.music.seconds_of(Path(recording))
+            seconds = self.service.duration_of(Path(recording))
         except Exception as error:
-            raise refused(error, recording) from None
-        most = self.music.limits.max_duration
-        if seconds >= most:
-            gr.Warning(f"The clip is {seconds:.1f} s long and a result {most:g} s at most: cut it first.")
-            return {self.form.duration: gr.skip()}
-        told = f"Your clip is {seconds:.1f} s long; the duration is that of clip and continuation together."
+            raise to_gradio_error(error, recording) from None
+        max_duration = self.service.limits.max_duration
+        if seconds >= max_duration:
+            gr.Warning(f"The clip is {seconds:.1f} s long and a result {max_duration:g} s at most: cut it first.")
+            return {self.inputs.duration: gr.skip()}
+        message = f"Your clip is {seconds:.1f} s long; the duration is that of clip and continuation together."
         return {
-            self.form.duration: min(most, round(seconds * 2 + 20) / 2),
-            self.shown.status: result.show_status(told),
+            self.inputs.duration: min(max_duration, round(seconds * 2 + 20) / 2),
+            self.outputs.status: result.show_status(message),
         }
 
-    def cost(self, model: str, precision: str, duration: float, variations: float, apart: bool) -> str:
-        """What the duration costs."""
+    def describe_cost(
+        self, model: str, precision: str, duration: float, variations: float, use_melody_guidance: bool
+    ) -> str:
+        """The time, the download and the GPU quota that a generation needs, as text."""
         try:
-            offer = self.music.shelf.find(model)
-            known = self.music.cost(model, precision, duration)
-            here = offer.origin == "published" and self.music.here(model)
-            quota = self.music.quota(model, precision, duration, variations, apart)
+            info = self.service.catalog.get(model)
+            seconds = self.service.estimate_seconds(model, precision, duration)
+            downloaded = info.origin == "published" and self.service.is_downloaded(model)
+            quota = self.service.describe_gpu_quota(model, precision, duration, variations, use_melody_guidance)
         except (MusicGenError, TypeError):
             return ""
-        steps = f"{round(duration * 50 * variations)} steps of the model"
-        if known is None:
-            parts = [f"{steps}: how long they take here, the first clip will tell"]
+        steps = f"{round(duration * STEPS_PER_SECOND * variations)} steps of the model"
+        if seconds is None:
+            parts = [f"{steps}: the time they take here is known after the first clip"]
         else:
-            parts = [f"{result.show_seconds(known * variations).capitalize()} on this machine: {steps}"]
-        if apart:
-            parts.append("half as slow again for the melody's own guidance")
-        if offer.origin == "published":
-            parts.append("it is on this machine" if here else f"{offer.size / 1e9:.1f} GB to download first")
+            parts = [f"{result.show_seconds(seconds * variations).capitalize()} on this machine: {steps}"]
+        if use_melody_guidance:
+            parts.append("half as long again for the melody's own guidance")
+        if info.origin == "published":
+            parts.append("it is on this machine" if downloaded else f"{info.size / 1e9:.1f} GB to download first")
         if quota:
             parts.append(quota)
         return ", ".join(parts) + "."
 
-    def choose(self, history: list[Clip], index: int | None) -> dict[Any, Any]:
-        """Another clip of the visit."""
+    def select_clip(self, history: list[StoredClip], index: int | None) -> Updates:
+        """Show another clip of the history."""
         if index is None or not 0 <= index < len(history):
-            return {self.shown.clips: gr.skip()}
-        updates = self._select(history, index)
-        del updates[self.shown.clips]
+            return {self.outputs.clips: gr.skip()}
+        updates = self._show_clip(history, index)
+        del updates[self.outputs.clips]
         return updates
 
-    def beside(self, history: list[Clip], index: int | None) -> dict[Any, Any]:
-        """What goes with the clip in the player: its other formats, and the clips it can be compared with."""
+    def update_downloads_and_comparison(self, history: list[StoredClip], index: int | None) -> Updates:
+        """Convert the selected clip to the other formats, and offer the other clips for comparison."""
         if index is None or not 0 <= index < len(history):
-            return {self.shown.downloads[0]: gr.skip()}
+            return {self.outputs.downloads[0]: gr.skip()}
         others = [choice for choice in _choices(history) if choice[1] != index]
         other = others[-1][1] if others else None
-        updates: dict[Any, Any] = {
-            self.shown.other: gr.update(choices=others, value=other),
-            self.shown.compare_part: gr.update(visible=bool(others)),
-            self.shown.compared: self.compare(history, index, other),
+        updates: Updates = {
+            self.outputs.other: gr.update(choices=others, value=other),
+            self.outputs.comparison_accordion: gr.update(visible=bool(others)),
+            self.outputs.comparison: self.compare(history, index, other),
         }
-        for name, button in zip(FORMATS, self.shown.downloads, strict=True):
+        for name, button in zip(FORMATS, self.outputs.downloads, strict=True):
             try:
-                file = str(self.music.files.convert(history[index].path, name))
+                file = str(self.service.clip_store.convert(history[index].path, name))
                 updates[button] = gr.update(value=file, interactive=True)
             except MusicGenError as error:
                 gr.Warning(str(error))
         return updates
 
-    def measure(self, history: list[Clip], index: int | None) -> str:
-        """CLAP score and chroma similarity of the chosen clip."""
+    def score(self, history: list[StoredClip], index: int | None) -> str:
+        """CLAP score and chroma similarity of the selected clip."""
         clip = self._clip(history, index)
         try:
-            return result.show_figures(self.music.measure(clip))
+            return result.show_scores(self.service.score(clip))
         except Exception as error:
-            raise refused(error) from None
+            raise to_gradio_error(error) from None
 
-    def use_as_melody(self, history: list[Clip], index: int | None) -> dict[Any, Any]:
+    def use_as_melody(self, history: list[StoredClip], index: int | None) -> Updates:
+        """Set the selected clip as the melody."""
         clip = self._clip(history, index)
-        return {self.form.melody: str(clip.path), self.form.clean: True}
+        return {self.inputs.melody: str(clip.path), self.inputs.melody_is_clean: True}
 
-    def use_to_continue(self, history: list[Clip], index: int | None) -> dict[Any, Any]:
+    def continue_clip(self, history: list[StoredClip], index: int | None) -> Updates:
+        """Set the selected clip as the clip to continue."""
         clip = self._clip(history, index)
-        return {self.form.continue_from: str(clip.path)}
+        return {self.inputs.continue_from: str(clip.path)}
 
-    def compare(self, history: list[Clip], a: int | None, b: int | None) -> str:
+    def compare(self, history: list[StoredClip], a: int | None, b: int | None) -> str:
+        """The value of the comparison player for two clips of the history."""
         paths = [clip.path for clip in history]
-        return compare.dump(*(None if one is None or not 0 <= one < len(paths) else paths[one] for one in (a, b)))
+        return compare.dump(
+            *(None if index is None or not 0 <= index < len(paths) else paths[index] for index in (a, b))
+        )
 
-    def restore(self, file: str | None) -> dict[Any, Any]:
-        """A clip was dropped: its settings."""
+    def restore(self, file: str | None) -> Updates:
+        """Show the settings in an uploaded clip."""
         if not file:
-            return {self.shown.status: gr.skip()}
+            return {self.outputs.status: gr.skip()}
+        name = Path(file).name
         try:
-            request, needed = stored.of_file(Path(file), Path(file).name, self.music.shelf)
-            updates = self._filled(request)
+            request, needed = clip_metadata.read_file(Path(file), name, self.service.catalog)
+            updates = self._show_request(request)
         except Exception as error:
-            raise refused(error, file) from None
-        also = f" Add {' and '.join(needed)} again: a file holds their names only." if needed else ""
-        return updates | {self.shown.status: result.show_status(f"Restored the settings of {Path(file).name}.{also}")}
+            raise to_gradio_error(error, file) from None
+        message = f"Restored the settings of {name}."
+        if needed:
+            message += f" Add {' and '.join(needed)} again: a clip's file has only the names of audio inputs."
+        return updates | {self.outputs.status: result.show_status(message)}
 
-    def _filled(self, request: Request) -> dict[Any, Any]:
-        """Updates that show a request's settings, if this page has its model."""
-        self.music.shelf.find(request.model)
+    def _show_request(self, request: GenerationRequest) -> Updates:
+        """Updates that show a request. Raises InputError if its model is not offered."""
+        self.service.catalog.get(request.model)
         if request.separate is None:
-            request = dataclasses.replace(request, separate=not is_clean(self.music, request.model))
-        return self.form.fill(request) | {
-            self.parts.melody: gr.update(open=request.frames is not None),
-            self.parts.timeline: gr.update(open=bool(request.timeline)),
+            request = dataclasses.replace(request, separate=not default_melody_is_clean(self.service, request.model))
+        return self.inputs.fill(request) | {
+            self.accordions.melody: gr.update(open=request.frames is not None),
+            self.accordions.timeline: gr.update(open=bool(request.timeline)),
         }
 
-    def _clip(self, history: list[Clip], index: int | None) -> Clip:
+    def _clip(self, history: list[StoredClip], index: int | None) -> StoredClip:
         if index is None or not 0 <= index < len(history):
             raise gr.Error("There is no clip yet.", print_exception=False)
         if not history[index].path.is_file():
@@ -291,70 +334,81 @@ class Events:
             )
         return history[index]
 
-    def _select(self, history: list[Clip], index: int) -> dict[Any, Any]:
-        """Updates that show one clip of the visit."""
-        shown, clip = self.shown, self._clip(history, index)
-        text = stored.link(clip.request, clip.seed)
+    def _show_clip(self, history: list[StoredClip], index: int) -> Updates:
+        """Updates that show one clip of the history."""
+        outputs, clip = self.outputs, self._clip(history, index)
+        link = clip_metadata.make_link(clip.request, clip.seed)
         return {
             self.history: history,
-            shown.made: gr.update(visible=True),
-            shown.clips: gr.update(choices=_choices(history), value=index),
-            shown.player: gr.update(value=str(clip.path), loop=clip.request.loop),
-            shown.seen: result.show_pictures(clip),
-            shown.measured: "",
-            shown.share: f"?s={text}" if text else "",
-            # Until they hold this clip, and not the one before.
-            **{button: gr.update(interactive=False) for button in shown.downloads},
+            outputs.clip_panel: gr.update(visible=True),
+            outputs.clips: gr.update(choices=_choices(history), value=index),
+            outputs.player: gr.update(value=str(clip.path), loop=clip.request.loop),
+            outputs.plots: result.show_plots(clip),
+            outputs.scores: "",
+            outputs.link: f"?s={link}" if link else "",
+            # The buttons have the files of the previous clip until `update_downloads_and_comparison` is done.
+            **{button: gr.update(interactive=False) for button in outputs.downloads},
         }
 
 
-def _choices(history: list[Clip]) -> list[tuple[str, int]]:
+def _choices(history: list[StoredClip]) -> list[tuple[str, int]]:
     return [(f"{i + 1} · {_title(clip)}", i) for i, clip in enumerate(history)]
 
 
-def _title(clip: Clip) -> str:
-    words = clip.request.prompt or "no description"
-    short = words if len(words) <= 22 else f"{words[:21].rstrip(' ,')}…"
+def _title(clip: StoredClip) -> str:
+    prompt = clip.request.prompt or "no description"
+    short = prompt if len(prompt) <= 22 else f"{prompt[:21].rstrip(' ,')}…"
     return f"{short} · seed {clip.seed}"
 
 
-def connect(music: Service, form: Form, actions: Actions, parts: Parts, shown: Result) -> Events:
-    """Join widgets and handlers, in the current page."""
+def connect(
+    service: Service, inputs: Inputs, actions: Actions, accordions: Accordions, outputs: Outputs
+) -> EventHandlers:
+    """Attach the event handlers to the components, in the current `gr.Blocks`."""
     history = gr.State([])
-    events = Events(music, form, parts, shown, history)
-    every = [
-        *form.inputs, parts.melody, parts.timeline, history, shown.status, shown.live, shown.made, shown.clips,
-        shown.player, shown.seen, shown.measured, shown.share, shown.other, shown.compare_part, shown.compared,
-        *shown.downloads,
+    handlers = EventHandlers(service, inputs, accordions, outputs, history)
+    updatable = [
+        *inputs.components, accordions.melody, accordions.timeline, history, outputs.status, outputs.live,
+        outputs.clip_panel, outputs.clips, outputs.player, outputs.plots, outputs.scores, outputs.link, outputs.other,
+        outputs.comparison_accordion, outputs.comparison, *outputs.downloads,
     ]  # fmt: skip
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    free: dict[str, Any] = quiet | {"concurrency_limit": None}
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    unlimited: dict[str, Any] = private | {"concurrency_limit": None}
 
-    beside: list[Any] = [events.beside, [history, shown.clips], every]
-    run = actions.go.click(events.generate, [history, *form.inputs], every, **free)
-    run.then(*beside, **free)
-    run.then(events.cost, events.costs, actions.cost, **free)
-    actions.stop.click(events.stop, None, shown.status, **free)
-    shown.clips.input(events.choose, [history, shown.clips], every, **free)
-    shown.player.change(*beside, **free)
+    after_clip: list[Any] = [handlers.update_downloads_and_comparison, [history, outputs.clips], updatable]
+    generation = actions.generate.click(handlers.generate, [history, *inputs.components], updatable, **unlimited)
+    generation.then(*after_clip, **unlimited)
+    generation.then(handlers.describe_cost, handlers.cost_inputs, actions.cost, **unlimited)
+    actions.stop.click(handlers.stop, None, outputs.status, **unlimited)
+    outputs.clips.input(handlers.select_clip, [history, outputs.clips], updatable, **unlimited)
+    outputs.player.change(*after_clip, **unlimited)
     gr.on(
-        [form.melody.change, form.clean.input], events.listen, [form.melody, form.clean, form.model], every,
-        api_visibility="private", show_progress="minimal", show_progress_on=[form.melody], concurrency_limit=2,
+        [inputs.melody.change, inputs.melody_is_clean.input], handlers.extract_melody,
+        [inputs.melody, inputs.melody_is_clean, inputs.model], updatable, api_visibility="private",
+        show_progress="minimal", show_progress_on=[inputs.melody], concurrency_limit=2,
     )  # fmt: skip
-    form.melody.clear(events.unheard, None, every, **free)
-    form.continue_from.change(events.given, form.continue_from, every, **free)
-    form.model.change(events.precisions, form.model, form.precision, trigger_mode="always_last", **free)
-    form.model.input(events.suits, [form.model, form.melody], form.clean, **free)
-    gr.on([one.change for one in events.costs], events.cost, events.costs, actions.cost, **free)
-    shown.measure.click(
-        events.measure, [history, shown.clips], shown.measured, api_visibility="private", show_progress="minimal",
+    inputs.melody.clear(handlers.clear_melody, None, updatable, **unlimited)
+    inputs.continue_from.change(handlers.extend_duration, inputs.continue_from, updatable, **unlimited)
+    inputs.model.change(
+        handlers.update_precisions, inputs.model, inputs.precision, trigger_mode="always_last", **unlimited
+    )
+    inputs.model.input(
+        handlers.update_melody_is_clean, [inputs.model, inputs.melody], inputs.melody_is_clean, **unlimited
+    )
+    gr.on(
+        [component.change for component in handlers.cost_inputs], handlers.describe_cost, handlers.cost_inputs,
+        actions.cost, **unlimited,
+    )  # fmt: skip
+    outputs.score.click(
+        handlers.score, [history, outputs.clips], outputs.scores, api_visibility="private", show_progress="minimal",
         concurrency_limit=1,
     )  # fmt: skip
-    shown.as_melody.click(events.use_as_melody, [history, shown.clips], every, **free)
-    shown.go_on.click(events.use_to_continue, [history, shown.clips], every, **free)
-    # The server does not know under which address the visitor sees it.
-    whole = "(text) => (text.startsWith('?') ? location.origin + location.pathname + text : text)"
-    shown.share.change(None, shown.share, shown.share, js=whole, api_visibility="private")
-    shown.other.input(events.compare, [history, shown.clips, shown.other], shown.compared, **free)
-    shown.restore.upload(events.restore, shown.restore, every, **free)
-    return events
+    outputs.as_melody.click(handlers.use_as_melody, [history, outputs.clips], updatable, **unlimited)
+    outputs.continue_clip.click(handlers.continue_clip, [history, outputs.clips], updatable, **unlimited)
+    # The browser completes the link, because the server does not know the URL under which the visitor sees the page.
+    outputs.link.change(
+        None, outputs.link, outputs.link, js=assets.read("absolute_link.js").strip(), api_visibility="private"
+    )
+    outputs.other.input(handlers.compare, [history, outputs.clips, outputs.other], outputs.comparison, **unlimited)
+    outputs.restore.upload(handlers.restore, outputs.restore, updatable, **unlimited)
+    return handlers

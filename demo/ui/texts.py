@@ -1,4 +1,4 @@
-"""What the page says."""
+"""Texts of the page."""
 
 from musicgen import catalog
 
@@ -14,13 +14,13 @@ EXAMPLES = {
 }
 """Label -> description."""
 TIMELINE_EXAMPLE = "0:10 the drums come in\n0:20 strings only, calm"
-CLEAN = "Already clean (hummed, one instrument): skip the separation of drums and bass"
+MELODY_IS_CLEAN = "Already clean (hummed, one instrument): skip the separation of drums and bass"
 NOTES = f"""
 Everything is computed on the machine that serves this page: nothing you enter goes anywhere else, and the
-clips are deleted after a while. The models make instrumental music; they cannot sing. The published `facebook/` weights are
+clips are deleted after some hours. The models make instrumental music; they cannot sing. The published `facebook/` weights are
 licensed {catalog.WEIGHTS_LICENCE}, not for commercial use, and are fetched from the hub when first chosen. A downloaded clip
 holds its settings: drop it on this page to get them back.
 """
 READY = "Ready."
-WARMING = "Getting ready: the model is being loaded. You can fill in the page meanwhile."
+WARMING_UP = "Getting ready: the model is being loaded. You can fill in the page meanwhile."
 EDITOR_HINT = "The melody that the model follows. Click or drag to change a note; arrow keys work too."

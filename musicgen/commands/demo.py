@@ -13,5 +13,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    configuration = siblings.load("demo.configuration").checked(arguments)
+    configuration = siblings.load("demo.configuration").from_arguments(arguments)
     siblings.load("demo.start").run(configuration, os.environ)

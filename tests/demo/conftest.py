@@ -1,7 +1,8 @@
-"""The page, served for real with the embedded models, and tiny random ones under published names."""
+"""The page, served with the embedded models and with tiny random models under published names."""
 
 import contextlib
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -25,15 +26,22 @@ def published(hub_cache: Path, audiocraft_folder, tmp_path_factory: pytest.TempP
 
 
 def free_port() -> int:
-    """One that nobody listens at."""
+    """A port that is not in use."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
 
 
+def wait_until(condition, seconds: float = 15.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the condition never became true"
+        time.sleep(0.02)
+
+
 @contextlib.contextmanager
 def serving(service: Service):
-    """The address of a page for this service."""
+    """Serve a page for this service. Yields its URL."""
     page, port = ui.build(service), free_port()
     ui.launch(page, service, server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True)
     try:
@@ -44,14 +52,14 @@ def serving(service: Service):
 
 
 @pytest.fixture(scope="module")
-def music(tmp_path_factory: pytest.TempPathFactory) -> Service:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Service:
     return Service(Configuration(), tmp_path_factory.mktemp("clips"))
 
 
 @pytest.fixture(scope="module")
-def address(music: Service):
-    music.warm_up().join()
-    with serving(music) as url:
+def address(service: Service):
+    service.warm_up().join()
+    with serving(service) as url:
         yield url
 
 
@@ -62,6 +70,6 @@ def client(address: str) -> Client:
 
 @pytest.fixture(scope="module")
 def browser():
-    """Not for the session: while Playwright runs, the thread has an event loop that others trip over."""
+    """Not for the session: while Playwright runs, the thread has an event loop that makes other tests fail."""
     with machine.chromium("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream") as chromium:
         yield chromium

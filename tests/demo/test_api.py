@@ -1,9 +1,8 @@
-"""The named endpoints, asked by gradio's own client and over plain HTTP."""
+"""The named endpoints, called through gradio_client and over plain HTTP."""
 
 import json
 import re
 import threading
-import time
 from pathlib import Path
 
 import httpx
@@ -14,12 +13,12 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 import musicgen
-from demo.files import FORMATS
+from demo.clip_store import FORMATS
 from demo.service import Service
 from musicgen import audio
 from musicgen.settings import Settings
 from tests.conftest import GOLDEN
-from tests.demo.conftest import MELODY, SMALL
+from tests.demo.conftest import MELODY, SMALL, wait_until
 from tests.encoding import encode
 
 TUNE = GOLDEN / "chroma" / "melody_a.wav"
@@ -61,7 +60,7 @@ def test_a_melody_is_followed_as_from_python(client: Client) -> None:
     assert Settings.of_file(file).melody.name == "melody_a.wav"
 
 
-def test_an_edited_melody_is_what_the_model_hears(client: Client) -> None:
+def test_an_edited_melody_is_the_models_conditioning(client: Client) -> None:
     frames = client.predict(handle_file(TUNE), False, api_name="/melody")
     assert len(frames) > 3
     assert set(frames) <= set(range(12))
@@ -100,7 +99,7 @@ def test_a_loop_in_another_precision(client: Client) -> None:
     assert (restored["loop"], restored["precision"], restored["duration"]) == (True, "int8", 2.0)
 
 
-def test_what_is_not_said_suits_the_model_and_is_told(client: Client) -> None:
+def test_defaults_depend_on_the_model_and_are_reported(client: Client) -> None:
     """No precision and no word on separation: exact and not separated for the embedded models, which need no Demucs."""
     file, _, about = ask(client, model="mini-melody", melody=handle_file(TUNE), prompt="slow 音楽", seed=1)
     settings = Settings.of_file(file)
@@ -136,37 +135,39 @@ def test_a_timeline_changes_the_prompt(client: Client) -> None:
     assert client.predict(handle_file(file), api_name="/settings")["timeline"] == [[1.0, "strings"], [2.0, "silence"]]
 
 
-def test_models_say_what_they_are(client: Client) -> None:
-    offers = {one["name"]: one for one in client.predict(api_name="/models")}
-    assert list(offers)[:3] == ["mini", "mini-melody", "mini-stereo-melody"]
-    assert len(offers) == 13
-    assert offers["facebook/musicgen-large"]["licence"] == "CC-BY-NC 4.0"
-    assert "source" not in offers["mini"]
+def test_models_are_described(client: Client) -> None:
+    infos = {one["name"]: one for one in client.predict(api_name="/models")}
+    assert list(infos)[:3] == ["mini", "mini-melody", "mini-stereo-melody"]
+    assert len(infos) == 13
+    assert infos["facebook/musicgen-large"]["licence"] == "CC-BY-NC 4.0"
+    assert "source" not in infos["mini"]
 
 
-def test_progress_and_stop(client: Client, music: Service) -> None:
+def test_progress_and_stop(client: Client, service: Service) -> None:
     job = client.submit("drums", "mini", 120.0, 1, api_name="/progress")
-    until(lambda: any(output.get("done", 0) > 1 / 120 for output in job.outputs()))  # a second of music: there is sound
+    wait_until(
+        lambda: any(output.get("done", 0) > 1 / 120 for output in job.outputs())
+    )  # a second of music: there is sound
     assert client.predict(api_name="/stop") == 1
     job.result(timeout=20)
     outputs = job.outputs()
-    until(lambda: len(music.line) == 0)
+    wait_until(lambda: len(service.job_queue) == 0)
     assert "summary" in outputs[-1]
     assert "stopped early" in outputs[-1]["summary"]
 
 
-def test_a_client_that_leaves_frees_the_slot(address: str, music: Service) -> None:
+def test_a_client_that_leaves_frees_the_slot(address: str, service: Service) -> None:
     client = Client(address, verbose=False)
     job = client.submit("drums", "mini", 300.0, 1, api_name="/progress")
-    until(lambda: any(output.get("done", 0) > 0 for output in job.outputs()))
-    assert len(music.line) == 1
+    wait_until(lambda: any(output.get("done", 0) > 0 for output in job.outputs()))
+    assert len(service.job_queue) == 1
     job.cancel()
     client.close()
-    until(lambda: len(music.line) == 0, seconds=20)
+    wait_until(lambda: len(service.job_queue) == 0, seconds=20)
 
 
 PLAIN = httpx.Client(timeout=60, limits=httpx.Limits(max_connections=None))
-"""One for all: making one takes longer than most requests."""
+"""One for all requests: creating one takes longer than most requests."""
 
 
 def post(address: str, name: str, data: list, session: str = "") -> str:
@@ -226,7 +227,7 @@ NAN, INFINITY = float("nan"), float("inf")
         ({"precision": "float16"}, "is not available on cpu"),
         ({"format": "../../x"}, "unknown format"),
         ({"timeline": "soon: drums"}, "not a time and a description"),
-        ({"timeline": "0:30 drums"}, "the piece is 1 s long"),
+        ({"timeline": "0:30 drums"}, "the clip is 1 s long"),
         ({"timeline": "\n".join(f"{i / 100:.2f} x" for i in range(1, 90))}, "20 at most"),
         ({"frames": [0, 1, 2]}, "follows text only"),
         ({"frames": [0, 12], "model": "mini-melody"}, "pitch classes 0 to 11"),
@@ -236,7 +237,7 @@ NAN, INFINITY = float("nan"), float("inf")
         ({"frames": "[[[", "model": "mini-melody"}, ""),
     ],
 )  # fmt: skip
-def test_bad_values_are_said_and_break_nothing(address: str, values: dict, message: str) -> None:
+def test_bad_values_are_reported(address: str, values: dict, message: str) -> None:
     answer = post(address, "generate", fields(**values))
     assert "event: error" in answer or answer.startswith("status 4")
     assert message in answer
@@ -244,7 +245,7 @@ def test_bad_values_are_said_and_break_nothing(address: str, values: dict, messa
     assert "site-packages" not in answer
 
 
-def test_the_engine_lives_after_all_that(client: Client) -> None:
+def test_generation_works_after_bad_requests(client: Client) -> None:
     assert ask(client)[2]["seconds"] == 1.0
 
 
@@ -255,9 +256,9 @@ def test_odd_prompts_are_cleaned(address: str, prompt: str) -> None:
     assert "\\u0000" not in answer
 
 
-def test_a_file_of_the_server_cannot_be_named(address: str, music: Service) -> None:
+def test_a_file_of_the_server_cannot_be_named(address: str, service: Service) -> None:
     """Over plain HTTP: gradio's client would upload the caller's own file of that name."""
-    secret = music.files.folder / "secret.txt"
+    secret = service.clip_store.folder / "secret.txt"
     secret.write_text("root: secret")
     paths = [
         "/etc/passwd",
@@ -322,8 +323,8 @@ def test_an_upload_that_is_too_large_is_refused(address: str, tmp_path: Path) ->
     assert reply.status_code == 413, reply.text
 
 
-def test_a_hundred_requests_at_once(address: str, music: Service) -> None:
-    """Some are made, the others are told that the queue is full; nobody waits for ever and the engine lives."""
+def test_a_hundred_requests_at_once(address: str, service: Service) -> None:
+    """Some are made, the others are told that the queue is full; all get an answer, and generation works afterwards."""
     answers: list[str] = []
 
     def one(index: int) -> None:
@@ -337,32 +338,25 @@ def test_a_hundred_requests_at_once(address: str, music: Service) -> None:
     assert len(answers) == 100
     made = [answer for answer in answers if "event: complete" in answer]
     refused = [answer for answer in answers if "the queue is full" in answer]
-    assert len(made) >= music.limits.queue
+    assert len(made) >= service.limits.queue
     assert len(made) + len(refused) == 100, [a for a in answers if a not in made and a not in refused][:2]
     assert not any("Traceback" in answer for answer in answers)
     assert "event: complete" in post(address, "generate", fields())
 
 
-def test_one_visitor_has_so_many_at_a_time(address: str, music: Service) -> None:
+def test_jobs_of_one_visitor_are_limited(address: str, service: Service) -> None:
     client = Client(address, verbose=False)
-    jobs = [client.submit("drums", "mini", 200.0, 1, api_name="/progress") for _ in range(music.limits.per_visitor)]
-    until(lambda: len(music.line) == music.limits.per_visitor)
+    jobs = [client.submit("drums", "mini", 200.0, 1, api_name="/progress") for _ in range(service.limits.per_visitor)]
+    wait_until(lambda: len(service.job_queue) == service.limits.per_visitor)
     with pytest.raises(AppError, match="are being made or waiting already"):
         ask(client)
     for job in jobs:
         job.cancel()
     client.predict(api_name="/stop")
-    until(lambda: len(music.line) == 0)
+    wait_until(lambda: len(service.job_queue) == 0)
 
 
-def until(true, seconds: float = 15.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "never true"
-        time.sleep(0.05)
-
-
-def test_recordings_of_a_phone_and_a_browser_are_taken(client: Client, tmp_path: Path) -> None:
+def test_recordings_of_a_phone_and_a_browser_are_accepted(client: Client, tmp_path: Path) -> None:
     tune = audio.read(TUNE).wave[:, :16_000]
     memo, page = (
         encode(tmp_path / "memo.m4a", tune, 32_000, "aac"),

@@ -1,4 +1,4 @@
-"""The page in a real Chromium: sound before the end, edited melodies, Stop, restoring, a phone, accessibility, a picture."""
+"""The page in Chromium: live playback, edited melodies, Stop, restoring, a phone, accessibility, a screenshot."""
 
 import base64
 import os
@@ -12,9 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from demo import stored
-from demo.models import Shelf
-from demo.request import Request
+from demo import clip_metadata
+from demo.models import ModelCatalog
+from demo.request import GenerationRequest
 from demo.service import Service
 from musicgen import audio
 from tests.conftest import GOLDEN
@@ -69,12 +69,12 @@ def said(tab, *texts: str, seconds: float = 30.0) -> str:
     raise AssertionError(f"the page says {status!r}, never {texts}")
 
 
-def until(tab, true, seconds: float = 15.0) -> None:
+def wait_until(tab, condition, seconds: float = 15.0) -> None:
     for _ in range(int(seconds * 20)):
-        if true():
+        if condition():
             return
         tab.wait_for_timeout(50)
-    raise AssertionError("never true")
+    raise AssertionError("the condition never became true")
 
 
 def set_slider(tab, name: str, value: float) -> None:
@@ -101,65 +101,70 @@ def open_part(tab, name: str) -> None:
 def generate(tab, prompt: str, seconds: float = 2.0) -> str:
     tab.fill("#prompt textarea", prompt)
     set_slider(tab, "duration", seconds)
-    tab.click("#go")
-    said(tab, "Asking", "Waiting", "Loading", "Step", "Writing", "%")
+    tab.click("#generate")
+    said(tab, "Submitting", "Waiting", "Loading", "Step", "Writing", "%")
     return said(tab, "Done", "Not generated", seconds=PATIENCE)
 
 
-def newest(music: Service) -> Path:
-    return max(music.files.folder.rglob("*.flac"), key=lambda path: path.stat().st_mtime)
+def downloadable(tab, name: str) -> bool:
+    button = f"#download-{name}"
+    return tab.locator(f"{button} a, a{button}").count() > 0 or tab.locator(button).is_enabled()
+
+
+def newest(service: Service) -> Path:
+    return max(service.clip_store.folder.rglob("*.flac"), key=lambda path: path.stat().st_mtime)
 
 
 def playing(tab) -> tuple[float, float]:
     """The media element's own time, and how many seconds of the music it has played."""
     return tab.evaluate(
         """[document.querySelector('#live audio').currentTime,
-            Number(document.querySelector('#live [data-heard], #live[data-heard]')?.dataset.heard ?? 0)]"""
+            Number(document.querySelector('#live [data-played], #live[data-played]')?.dataset.played ?? 0)]"""
     )
 
 
-def test_sound_starts_before_the_end_and_stop_keeps_it(page, music: Service) -> None:
+def test_sound_starts_before_the_end_and_stop_keeps_it(page, service: Service) -> None:
     page.fill("#prompt textarea", "lofi, slow")
     set_slider(page, "duration", 240)
-    page.click("#go")
+    page.click("#generate")
     said(page, "Step")
-    until(page, lambda: min(playing(page)) > 0.3)
+    wait_until(page, lambda: min(playing(page)) > 0.3)
     first = playing(page)
-    until(page, lambda: all(now > then + 0.5 for now, then in zip(playing(page), first, strict=True)))
+    wait_until(page, lambda: all(now > then + 0.5 for now, then in zip(playing(page), first, strict=True)))
     assert "left" in said(page, "Step")
     assert page.locator("[role=progressbar]").get_attribute("aria-valuenow") != "100"
     page.click("#stop")
     assert "stopped early" in said(page, "Done")
-    made = audio.read(newest(music))
+    made = audio.read(newest(service))
     assert 1.0 <= made.duration < 240.0
     assert page.locator("#result").is_visible()
-    until(page, lambda: len(music.line) == 0)
+    wait_until(page, lambda: len(service.job_queue) == 0)
 
 
-def test_a_stranger_gets_music_with_two_clicks(page) -> None:
+def test_an_example_is_generated_with_two_clicks(page) -> None:
     page.get_by_text("90s rock", exact=True).click()
-    until(page, lambda: page.input_value("#prompt textarea").startswith("90s rock song"))
+    wait_until(page, lambda: page.input_value("#prompt textarea").startswith("90s rock song"))
     set_slider(page, "duration", 2)
-    page.click("#go")
+    page.click("#generate")
     assert "2.00 s, mono" in said(page, "Done")
-    assert page.locator("#pictures img").count() == 2
-    until(page, lambda: page.locator("#get-mp3 a, a#get-mp3").count() > 0 or page.locator("#get-mp3").is_enabled())
+    assert page.locator("#plots img").count() == 2
+    wait_until(page, lambda: downloadable(page, "mp3"))
     for name, head in (("flac", b"fLaC"), ("wav", b"RIFF"), ("ogg", b"OggS"), ("mp3", b"")):
         with page.expect_download() as download:
-            page.click(f"#get-{name}")
+            page.click(f"#download-{name}")
         file = Path(download.value.path())
         assert file.read_bytes().startswith(head)
         assert download.value.suggested_filename == f"musicgen.{name}"
-        assert stored.of_file(file, "", Shelf())[0].prompt.startswith("90s rock song")
+        assert clip_metadata.read_file(file, "", ModelCatalog())[0].prompt.startswith("90s rock song")
 
 
-def test_a_melody_is_edited_and_followed(page, music: Service) -> None:
+def test_a_melody_is_edited_and_followed(page, service: Service) -> None:
     open_part(page, "Melody: hum or upload")
     page.set_input_files("#melody-file input[type=file]", str(TUNE))
     canvas = page.locator("#melody-editor canvas")
     canvas.wait_for()
-    until(page, lambda: page.input_value("#model input").startswith("mini-melody"))
-    before = music.melody(TUNE, separate=False)
+    wait_until(page, lambda: page.input_value("#model input").startswith("mini-melody"))
+    before = service.extract_melody(TUNE, separate=False)
     page.click("#melody-editor [data-do=up]")
     box = canvas.bounding_box()
     cell = float(canvas.get_attribute("data-cell"))
@@ -174,16 +179,16 @@ def test_a_melody_is_edited_and_followed(page, music: Service) -> None:
     page.click("#melody-editor [data-do=trim]")
     status = generate(page, "piano", 4.0)
     assert "Done" in status
-    request, needed = stored.of_file(newest(music), "", Shelf())
+    request, needed = clip_metadata.read_file(newest(service), "", ModelCatalog())
     assert list(request.frames) == expected[:16]
     assert needed == []
-    assert "of the melody's pitch classes" in page.locator("#pictures").inner_text()
+    assert "of the melody's pitch classes" in page.locator("#plots").inner_text()
     page.click("#melody-editor [data-do=undo]")
     generate(page, "piano", 1.0)
-    assert list(stored.of_file(newest(music), "", Shelf())[0].frames) == expected
+    assert list(clip_metadata.read_file(newest(service), "", ModelCatalog())[0].frames) == expected
 
 
-def test_a_hummed_melody(page, music: Service) -> None:
+def test_a_hummed_melody(page, service: Service) -> None:
     """Chromium's false microphone beeps."""
     open_part(page, "Melody: hum or upload")
     page.click("#melody-file [aria-label='Record audio']")
@@ -192,21 +197,21 @@ def test_a_hummed_melody(page, music: Service) -> None:
     page.click("#melody-file .stop-button")
     page.locator("#melody-editor canvas").wait_for()
     assert "Done" in generate(page, "flute", 1.0)
-    assert stored.of_file(newest(music), "", Shelf())[0].frames
+    assert clip_metadata.read_file(newest(service), "", ModelCatalog())[0].frames
 
 
-def test_history_compare_melody_and_continuation(page, music: Service) -> None:
+def test_history_compare_melody_and_continuation(page, service: Service) -> None:
     generate(page, "first")
     generate(page, "second")
     page.locator("#clips input").click()
     assert page.get_by_role("option").count() == 2
     page.get_by_role("option", name="first").click()
-    until(page, lambda: "first" in page.input_value("#clips input"))
+    wait_until(page, lambda: "first" in page.input_value("#clips input"))
     open_part(page, "Compare with another clip")
     sources = "[...document.querySelectorAll('#compare audio')].map((clip) => clip.getAttribute('src') || '')"
-    until(page, lambda: len({source for source in page.evaluate(sources) if source}) == 2)
+    wait_until(page, lambda: len({source for source in page.evaluate(sources) if source}) == 2)
     page.click("#compare [data-do=play]")
-    until(page, lambda: page.evaluate("document.querySelector('#compare audio').currentTime") > 0.2)
+    wait_until(page, lambda: page.evaluate("document.querySelector('#compare audio').currentTime") > 0.2)
     page.click("#compare [data-do='1']")
     times = page.evaluate(
         "[...document.querySelectorAll('#compare audio')].map((clip) => [clip.currentTime, clip.muted])"
@@ -214,13 +219,13 @@ def test_history_compare_melody_and_continuation(page, music: Service) -> None:
     assert [muted for _, muted in times] == [True, False]
     assert abs(times[0][0] - times[1][0]) < 0.3
     page.click("#compare [data-do=play]")
-    page.click("#go-on")
-    until(page, lambda: page.input_value("#duration input[type=number]") == "12")
+    page.click("#continue-clip")
+    wait_until(page, lambda: page.input_value("#duration input[type=number]") == "12")
     set_slider(page, "duration", 4)
-    page.click("#go")
+    page.click("#generate")
     said(page, "Step", "Writing")
     assert "4.00 s" in said(page, "Done")
-    _, needed = stored.of_file(newest(music), "", Shelf())
+    _, needed = clip_metadata.read_file(newest(service), "", ModelCatalog())
     assert needed == ["musicgen.flac"]
     page.click("#as-melody")
     open_part(page, "Melody: hum or upload")
@@ -231,7 +236,7 @@ def test_variations_are_there_to_choose_from(page) -> None:
     open_part(page, "More settings")
     set_slider(page, "variations", 3)
     page.fill("#seed input", "5")
-    page.check("#lock input")
+    page.check("#keep-seed input")
     assert "3 clips to choose from" in generate(page, "drums", 1.0)
     assert page.input_value("#clips input").startswith("1 ·")  # the visitor goes on listening to the first
     assert page.input_value("#seed input") == "5"
@@ -239,25 +244,25 @@ def test_variations_are_there_to_choose_from(page) -> None:
     assert page.get_by_role("option").count() == 3
     link = page.input_value("#link input, #link textarea")
     page.get_by_role("option", name="seed 7").click()
-    until(page, lambda: page.input_value("#link input, #link textarea") != link)
-    until(page, lambda: page.locator("#get-mp3").is_enabled())
+    wait_until(page, lambda: page.input_value("#link input, #link textarea") != link)
+    wait_until(page, lambda: page.locator("#download-mp3").is_enabled())
     with page.expect_download() as download:
-        page.click("#get-mp3")
-    assert stored.of_file(Path(download.value.path()), "", Shelf())[0].seed == 7
+        page.click("#download-mp3")
+    assert clip_metadata.read_file(Path(download.value.path()), "", ModelCatalog())[0].seed == 7
 
 
-def test_the_place_in_the_queue_is_shown(page, music: Service) -> None:
-    others = [f"other {i}" for i in range(music.configuration.workers + 1)]
+def test_the_place_in_the_queue_is_shown(page, service: Service) -> None:
+    others = [f"other {i}" for i in range(service.configuration.workers + 1)]
     for other in others:
-        music.submit(other, Request("x", "mini", 200.0))
+        service.submit(other, GenerationRequest("x", "mini", 200.0))
     page.fill("#prompt textarea", "drums")
     set_slider(page, "duration", 1)
-    page.click("#go")
+    page.click("#generate")
     assert "1 before you" in said(page, "Waiting")
-    music.leave(others[0])
+    service.cancel(others[0])
     said(page, "you are next")
     for other in others:
-        music.leave(other)
+        service.cancel(other)
     said(page, "Done")
 
 
@@ -269,28 +274,28 @@ def test_the_page_says_what_one_must_know(page) -> None:
     page.get_by_text("13.7 GB to download first").wait_for()
 
 
-def test_measuring_with_one_click(page) -> None:
+def test_scores_with_one_click(page) -> None:
     open_part(page, "Melody: hum or upload")
     page.set_input_files("#melody-file input[type=file]", str(TUNE))
     page.locator("#melody-editor canvas").wait_for()
     generate(page, "calm piano", 2.0)
-    page.click("#measure")
-    until(page, lambda: page.locator("#measured table").count() == 1)
-    text = page.inner_text("#measured")
+    page.click("#score")
+    wait_until(page, lambda: page.locator("#scores table").count() == 1)
+    text = page.inner_text("#scores")
     assert re.search(r"CLAP \(mini\)\s+-?[01]\.\d\d", text)
     similarity = re.search(r"Chroma similarity\s+([01]\.\d\d)", text)
     assert similarity
-    assert f"{float(similarity[1]):.0%} of the melody" in page.inner_text("#pictures")
+    assert f"{float(similarity[1]):.0%} of the melody" in page.inner_text("#plots")
 
 
-def test_a_dropped_clip_restores_its_settings(page, music: Service) -> None:
+def test_a_dropped_clip_restores_its_settings(page, service: Service) -> None:
     open_part(page, "More settings")
     open_part(page, "Timeline")
     page.fill("#timeline textarea", "0:01 strings")
     page.fill("#seed input", "77")
-    page.check("#lock input")
+    page.check("#keep-seed input")
     generate(page, "drums <b>and</b> bass", 3.0)
-    clip, link = newest(music), page.input_value("#link input, #link textarea")
+    clip, link = newest(service), page.input_value("#link input, #link textarea")
     page.reload()
     said(page, "Ready")
     assert page.input_value("#prompt textarea") == ""
@@ -313,10 +318,10 @@ def test_a_dropped_clip_restores_its_settings(page, music: Service) -> None:
     open_part(page, "More settings")
     assert page.input_value("#timeline textarea") == "0:01 strings"
     assert page.input_value("#seed input") == "77"
-    page.click("#go")
+    page.click("#generate")
     said(page, "Step", "Writing", "Done")
     said(page, "Done")
-    assert audio.read(newest(music)).wave.equal(audio.read(clip).wave)
+    assert audio.read(newest(service)).wave.equal(audio.read(clip).wave)
 
 
 def test_bad_input_is_said_in_the_page(page, tmp_path: Path) -> None:
@@ -328,33 +333,33 @@ def test_bad_input_is_said_in_the_page(page, tmp_path: Path) -> None:
     open_part(page, "Timeline")
     page.fill("#timeline textarea", "0:59 too late")
     page.fill("#prompt textarea", "<script>document.title='owned'</script>")
-    page.click("#go")
-    assert "the piece is 10 s long" in said(page, "Not generated")
-    page.get_by_test_id("toast-body").get_by_text("the piece is 10 s long").wait_for()
+    page.click("#generate")
+    assert "the clip is 10 s long" in said(page, "Not generated")
+    page.get_by_test_id("toast-body").get_by_text("the clip is 10 s long").wait_for()
     page.fill("#timeline textarea", "")
     page.fill("#prompt textarea", "x" * 100_000)
-    page.click("#go")
+    page.click("#generate")
     assert "100000 characters" in said(page, "100000")
     page.fill("#prompt textarea", "<script>document.title='owned'</script>")
     set_slider(page, "duration", 1)
-    page.click("#go")
+    page.click("#generate")
     said(page, "Step", "Writing", "Done")
     said(page, "Done")
     assert page.title() == "MusicGen"
 
 
-def test_a_closed_tab_frees_the_slot(browser, address, music: Service) -> None:
+def test_a_closed_tab_frees_the_slot(browser, address, service: Service) -> None:
     context = browser.new_context()
     tab = context.new_page()
     visit(tab, address)
     tab.fill("#prompt textarea", "long")
     set_slider(tab, "duration", 300)
-    tab.click("#go")
+    tab.click("#generate")
     said(tab, "Step")
-    assert len(music.line) == 1
+    assert len(service.job_queue) == 1
     context.close()
     for _ in range(200):
-        if len(music.line) == 0:
+        if len(service.job_queue) == 0:
             return
         threading.Event().wait(0.05)
     raise AssertionError("the clip of a closed tab is still being made")
@@ -369,7 +374,7 @@ def test_a_phone(browser, address) -> None:
     assert tab.evaluate("document.documentElement.scrollWidth") <= 375
     # Who asked for music sees how it goes, and can end it.
     assert 0 <= tab.locator("#status").bounding_box()["y"] < 600
-    for name in ("#go", "#stop"):
+    for name in ("#generate", "#stop"):
         box = tab.locator(name).bounding_box()
         assert box["height"] >= 44
         assert box["y"] + box["height"] <= 740
@@ -393,10 +398,10 @@ def test_the_keyboard_reaches_everything(page) -> None:
         reached.add(
             page.evaluate("document.activeElement.id || document.activeElement.textContent.trim().slice(0, 12)")
         )
-    assert {"go", "stop", "More setting", "Timeline: ch"} <= reached
-    page.focus("#go")
+    assert {"generate", "stop", "More setting", "Timeline: ch"} <= reached
+    page.focus("#generate")
     set_slider(page, "duration", 1)
-    page.focus("#go")
+    page.focus("#generate")
     page.keyboard.press("Enter")
     said(page, "Step", "Writing", "Done")
     said(page, "Done")
@@ -444,16 +449,16 @@ def test_nothing_leaves_the_machine(browser, address) -> None:
     """Not even a font: every request of the page goes to its own server."""
     context = browser.new_context()
     tab = context.new_page()
-    asked: list[str] = []
-    tab.on("request", lambda request: asked.append(request.url))
+    requested: list[str] = []
+    tab.on("request", lambda request: requested.append(request.url))
     visit(tab, address)
     generate(tab, "drums", 1)
     context.close()
-    assert [url for url in asked if not url.startswith((address, "blob:", "data:"))] == []
+    assert [url for url in requested if not url.startswith((address, "blob:", "data:"))] == []
 
 
-def test_another_visitors_clip_cannot_be_listed(address, music: Service) -> None:
-    for path in (music.files.folder, music.files.folder / "clips"):
+def test_another_visitors_clip_cannot_be_listed(address, service: Service) -> None:
+    for path in (service.clip_store.folder, service.clip_store.folder / "clips"):
         reply = httpx.get(f"{address}gradio_api/file={path}")
         assert reply.status_code in (403, 404)
         assert "musicgen" not in reply.text
@@ -461,21 +466,21 @@ def test_another_visitors_clip_cannot_be_listed(address, music: Service) -> None
 
 def test_a_link_that_is_damaged_is_said(browser, address) -> None:
     tab = browser.new_page()
-    good = stored.link(Request("drums", "mini", seed=1), 1)
-    for text in ("abc", good[:-4], stored.link(Request("drums", "../../etc"), 1)):
+    good = clip_metadata.make_link(GenerationRequest("drums", "mini", seed=1), 1)
+    for text in ("abc", good[:-4], clip_metadata.make_link(GenerationRequest("drums", "../../etc"), 1)):
         tab.goto(f"{address}?s={text}")
         said(tab, "the link holds no settings", "unknown model")
     tab.close()
 
 
-def test_picture(page, tmp_path: Path) -> None:
-    """The README's picture: written to the tree when MUSICGEN_PICTURES is set, else only made."""
-    folder = Path(__file__).parents[2] / "docs" / "images" if os.environ.get("MUSICGEN_PICTURES") else tmp_path
+def test_screenshot(page, tmp_path: Path) -> None:
+    """The README's screenshot: written to docs/images if MUSICGEN_SCREENSHOT is set."""
+    folder = Path(__file__).parents[2] / "docs" / "images" if os.environ.get("MUSICGEN_SCREENSHOT") else tmp_path
     page.set_viewport_size({"width": 1240, "height": 960})
     generate(page, "lofi hip hop, slow, warm electric piano and soft drums", 10 if folder != tmp_path else 3)
-    until(page, lambda: page.locator("#pictures img").count() == 2)
-    until(page, lambda: page.locator("#live .live").is_hidden(), seconds=90)
-    until(page, lambda: page.locator("#result #duration").inner_text() != "0:00")
+    wait_until(page, lambda: page.locator("#plots img").count() == 2)
+    wait_until(page, lambda: page.locator("#live .live").is_hidden(), seconds=90)
+    wait_until(page, lambda: page.locator("#result #duration").inner_text() != "0:00")
     page.wait_for_timeout(SECOND)
     page.evaluate("window.scrollTo(0, 0)")
     page.mouse.move(5, 5)

@@ -226,10 +226,10 @@ def test_a_second_deployment_replaces_and_leaves_the_owners_files(hub: Hub, tmp_
 @pytest.mark.parametrize(
     ("arguments", "settings", "message"),
     [
-        (("--deploy", SPACE), {}, "there is no token of the hub here"),
+        (("--deploy", SPACE), {}, "there is no Hugging Face token here"),
         (("--deploy", SPACE), {"HF_TOKEN": "hf_wrong"}, "the hub refused to deploy me/music"),
         (("--deploy", "music"), {"HF_TOKEN": TOKEN}, "a Space is named OWNER/NAME"),
-        (("--deploy", SPACE, "--hardware", "cray-1"), {"HF_TOKEN": TOKEN}, "--hardware 'cray-1' is none of the hub's"),
+        (("--deploy", SPACE, "--hardware", "cray-1"), {"HF_TOKEN": TOKEN}, "--hardware 'cray-1' is unknown to the hub"),
         (("--deploy", "../x/y"), {"HF_TOKEN": TOKEN}, "a Space is named OWNER/NAME"),
         (("--deploy", SPACE), {"HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
         (("--deploy", SPACE), {"HF_TOKEN": TOKEN, "HF_ENDPOINT": "http://127.0.0.1:9"}, "cannot be reached"),

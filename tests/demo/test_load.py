@@ -1,4 +1,4 @@
-"""Many visitors at one engine, and how the program starts."""
+"""Many visitors of one service, and how the program starts."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def memory() -> float:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read the Linux way")
-def test_sixteen_visitors(address: str, music: Service) -> None:
+def test_sixteen_visitors(address: str, service: Service) -> None:
     """All finish, nobody is passed over, and the second round takes no more memory than the first."""
     clients = [Client(address, verbose=False) for _ in range(VISITORS)]
     waited: list[float] = []
@@ -51,7 +51,7 @@ def test_sixteen_visitors(address: str, music: Service) -> None:
             thread.join(120)
         after.append(memory())
     assert len(waited) == 3 * VISITORS
-    assert len(music.line) == 0
+    assert len(service.job_queue) == 0
     print(
         f"{VISITORS} visitors: longest wait {max(waited):.1f} s, memory after each round {[round(one) for one in after]} MB"
     )
@@ -120,12 +120,12 @@ def test_what_is_old_is_deleted(tmp_path: Path) -> None:
             prompt="x", model="mini-melody", duration=1.0, melody=upload, separate=False, api_name="/generate"
         )
 
-        def kept() -> int:
+        def num_files() -> int:
             return sum(file.is_file() for file in (tmp_path / "service").rglob("*"))
 
-        assert kept() >= 2
+        assert num_files() >= 2
         end = time.monotonic() + 30
-        while kept():
+        while num_files():
             assert time.monotonic() < end
             time.sleep(0.2)
 

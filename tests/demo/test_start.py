@@ -1,4 +1,4 @@
-"""How the program begins and ends: its private folder, its port, the browser, and what it says when it cannot begin."""
+"""How the program starts and ends: its private folder, its port, the browser, and its messages when it cannot start."""
 
 import os
 import signal
@@ -14,8 +14,8 @@ import pytest
 from gradio_client import Client, handle_file
 
 from demo import configuration, start, ui
+from demo.clip_store import ClipStore, private_folder
 from demo.configuration import Configuration
-from demo.files import Files, private
 from demo.service import Service
 from musicgen.errors import InputError
 from tests.conftest import GOLDEN
@@ -85,25 +85,25 @@ def test_all_that_is_temporary_is_private_and_goes_at_the_end(tmp_path: Path, en
 def test_a_private_folder_is_made_where_the_operator_says(tmp_path: Path) -> None:
     before = os.umask(0o777)  # which would leave the owner nothing
     try:
-        folder = private(tmp_path)
+        folder = private_folder(tmp_path)
     finally:
         os.umask(before)
     assert Path(folder.name).parent == tmp_path
     assert stat.S_IMODE(Path(folder.name).stat().st_mode) == 0o700
     folder.cleanup()
     assert not list(tmp_path.iterdir())
-    with pytest.raises(InputError, match=r"no folder can be made in .*: name another place with --temporary"):
-        private(tmp_path / "nowhere")
-    assert configuration.read(["--temporary", str(tmp_path)], {}).temporary == tmp_path
+    with pytest.raises(InputError, match=r"no folder can be created in .*: set another folder with --temporary"):
+        private_folder(tmp_path / "nowhere")
+    assert configuration.parse(["--temporary", str(tmp_path)], {}).temporary_folder == tmp_path
     with pytest.raises(SystemExit):
-        configuration.read(["--temporary", str(tmp_path / "nowhere")], {})
+        configuration.parse(["--temporary", str(tmp_path / "nowhere")], {})
 
 
 def test_gradio_gets_its_folder_back_when_a_service_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", "before")
-    files = Files(tmp_path, hours=1)
+    store = ClipStore(tmp_path, hours=1)
     assert Path(os.environ["GRADIO_TEMP_DIR"]).is_relative_to(tmp_path)
-    files.close()
+    store.close()
     assert os.environ["GRADIO_TEMP_DIR"] == "before"
 
 
@@ -115,12 +115,12 @@ def test_a_port_that_was_asked_for_and_is_taken_is_one_line() -> None:
         done = run(GRADIO_SERVER_PORT=port)
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
-    assert f"port {port} of 127.0.0.1 cannot be had" in line
+    assert f"port {port} of 127.0.0.1 is not available" in line
     for text in ("", "http", "0", "65536", "-1", "٣"):
         with pytest.raises(InputError, match="GRADIO_SERVER_PORT is"):
-            start.asked_port({"GRADIO_SERVER_PORT": text})
-    assert start.asked_port({}) is None
-    assert start.asked_port({"GRADIO_SERVER_PORT": port, "GRADIO_SERVER_NAME": "0.0.0.0"}) == int(port)
+            start.requested_port({"GRADIO_SERVER_PORT": text})
+    assert start.requested_port({}) is None
+    assert start.requested_port({"GRADIO_SERVER_PORT": port, "GRADIO_SERVER_NAME": "0.0.0.0"}) == int(port)
 
 
 def test_a_usual_port_that_is_taken_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,16 +177,16 @@ def test_a_browser_is_opened_where_there_is_a_desktop(monkeypatch: pytest.Monkey
     (tmp_path / "mark").unlink()
     monkeypatch.setattr(sys.stdout, "isatty", lambda: False, raising=False)
     assert not start.has_desktop(here)
-    assert configuration.read([], {}).open is None
-    assert configuration.read(["--no-open"], {"MUSICGEN_DEMO_OPEN": "1"}).open is False
-    assert configuration.read([], {"MUSICGEN_DEMO_OPEN": "1"}).open is True
+    assert configuration.parse([], {}).open_browser is None
+    assert configuration.parse(["--no-open"], {"MUSICGEN_DEMO_OPEN": "1"}).open_browser is False
+    assert configuration.parse([], {"MUSICGEN_DEMO_OPEN": "1"}).open_browser is True
 
 
 def test_what_cannot_begin_says_so_in_a_line() -> None:
     done = run("--models", "nothing*")
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
-    assert "no model's name fits nothing*" in line
+    assert "no model's name matches nothing*" in line
     help_text = subprocess.run(
         ["bash", "-c", 'set -o pipefail; "$0" app.py --help | head -1', sys.executable], cwd=ROOT, capture_output=True,
         text=True, check=False, timeout=60,

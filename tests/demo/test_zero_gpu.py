@@ -1,4 +1,4 @@
-"""A ZeroGPU Space: the real `spaces` package beside a stand-in of the service that lends the GPUs, and what is asked for."""
+"""A ZeroGPU Space: the real `spaces` package with a stand-in of the GPU server, and the requested durations."""
 
 import json
 import os
@@ -18,68 +18,72 @@ from gradio_client.exceptions import AppError
 
 import musicgen
 from demo import zero_gpu
-from demo.line import Stopped
-from demo.request import Request
-from demo.zero_gpu import QUOTAS, Estimate, beside, estimate
+from demo.job_queue import JobStopped
+from demo.request import GenerationRequest
+from demo.zero_gpu import DAILY_QUOTAS, Estimate, estimate, run_in_thread
 from musicgen import audio, catalog
 from musicgen.audio import Audio
 from musicgen.options import GenerationOptions
-from tests.demo.conftest import free_port
+from tests.demo.conftest import free_port, wait_until
 
 ROOT = Path(__file__).parents[2]
 EMBEDDED = 20_000_000
 """Bytes of an embedded model's files."""
 
 
-# What is asked for
+# The requested durations
 
 
-def asked(model: str, seconds: float, known: float | None = None, ready: bool = True) -> Estimate:
+def estimate_for(model: str, seconds: float, known: float | None = None, ready: bool = True) -> Estimate:
     sizes = {entry.name: entry.download_bytes for entry in catalog.PUBLISHED}
-    return estimate(Request("", model, seconds), sizes.get(model, EMBEDDED), known, ready)
+    return estimate(GenerationRequest("", model, seconds), sizes.get(model, EMBEDDED), known, ready)
 
 
 def test_a_visitor_without_an_account_gets_several_clips_a_day() -> None:
-    day = QUOTAS["without an account"]
+    day = DAILY_QUOTAS["without an account"]
     for model in ("mini", "facebook/musicgen-small", "facebook/musicgen-melody", "facebook/musicgen-large"):
-        assert asked(model, 10.0).counted * 3 <= day
-    assert asked("facebook/musicgen-small", 10.0, known=2.0).counted * 6 <= day  # as soon as one was seen being made
+        assert estimate_for(model, 10.0).reserved * 3 <= day
+    assert estimate_for("facebook/musicgen-small", 10.0, known=2.0).reserved * 6 <= day  # once a clip has been measured
 
 
-def test_no_clip_asks_for_more_than_the_maximum() -> None:
+def test_no_clip_requests_more_than_the_maximum() -> None:
     for entry in catalog.PUBLISHED:
         for known in (None, 3_000.0):
             for ready in (True, False):
-                assert asked(entry.name, 300.0, known, ready).counted <= QUOTAS["with a free account"]
-    # and the small ones need no more either
+                assert estimate_for(entry.name, 300.0, known, ready).reserved <= DAILY_QUOTAS["with a free account"]
+    # and the small models need no more
     for model in ("mini", "facebook/musicgen-small"):
-        estimated = asked(model, 300.0)
-        assert estimated.needed <= estimated.asked
+        estimated = estimate_for(model, 300.0)
+        assert estimated.needed <= estimated.requested
 
 
-def test_what_is_asked_for_follows_what_was_seen() -> None:
-    assert asked("facebook/musicgen-small", 30.0, known=10.0).needed < asked("facebook/musicgen-small", 30.0).needed
-    assert asked("facebook/musicgen-small", 30.0, known=100.0).needed > 130.0
-    assert asked("mini", 0.5, known=0.01).asked == zero_gpu.LEAST
+def test_requests_follow_the_measured_times() -> None:
     assert (
-        asked("facebook/musicgen-large", 10.0, ready=False).needed > asked("facebook/musicgen-large", 10.0).needed + 20
+        estimate_for("facebook/musicgen-small", 30.0, known=10.0).needed
+        < estimate_for("facebook/musicgen-small", 30.0).needed
     )
-    apart = Request("", "mini", 60.0, options=GenerationOptions(melody_guidance_scale=2.0))
-    assert estimate(apart, EMBEDDED, None, True).needed > asked("mini", 60.0).needed
+    assert estimate_for("facebook/musicgen-small", 30.0, known=100.0).needed > 130.0
+    assert estimate_for("mini", 0.5, known=0.01).requested == zero_gpu.MIN_REQUEST_SECONDS
+    assert (
+        estimate_for("facebook/musicgen-large", 10.0, ready=False).needed
+        > estimate_for("facebook/musicgen-large", 10.0).needed + 20
+    )
+    apart = GenerationRequest("", "mini", 60.0, options=GenerationOptions(melody_guidance_scale=2.0))
+    assert estimate(apart, EMBEDDED, None, True).needed > estimate_for("mini", 60.0).needed
 
 
-def test_the_page_says_when_a_quota_will_not_do() -> None:
-    assert "than" not in Estimate(20.0).told(1)
-    assert Estimate(20.0).told(1).startswith("30 s of your GPU quota are reserved")
-    assert "more than a visitor without an account has in a day" in Estimate(100.0).told(1)
-    assert "more than a visitor with a free account has in a day" in Estimate(100.0).told(4)
-    assert "it may need 500 s and be cut" in Estimate(500.0).told(1)
+def test_the_description_says_when_a_quota_is_insufficient() -> None:
+    assert "than" not in Estimate(20.0).describe(1)
+    assert Estimate(20.0).describe(1).startswith("30 s of your GPU quota are reserved")
+    assert "more than a visitor without an account has in a day" in Estimate(100.0).describe(1)
+    assert "more than a visitor with a free account has in a day" in Estimate(100.0).describe(4)
+    assert "it may need 500 s and be cut" in Estimate(500.0).describe(1)
 
 
-# What goes on beside
+# The background thread
 
 
-def test_a_reader_that_leaves_ends_the_work() -> None:
+def test_closing_the_iterator_ends_the_work() -> None:
     ended: list[str] = []
 
     def work(put) -> None:
@@ -87,16 +91,16 @@ def test_a_reader_that_leaves_ends_the_work() -> None:
             while True:
                 put(1)
                 time.sleep(0.001)
-        except Stopped:
+        except JobStopped:
             ended.append("stopped")
 
-    items = beside(work, wait=True)
+    items = run_in_thread(work, wait=True)
     assert next(items) == 1
     items.close()
     assert ended == ["stopped"]
 
 
-def test_a_reader_looks_up_while_nothing_comes_and_gets_the_error() -> None:
+def test_the_iterator_yields_none_while_it_waits_and_raises_the_error() -> None:
     go = threading.Event()
 
     def work(put) -> None:
@@ -104,7 +108,7 @@ def test_a_reader_looks_up_while_nothing_comes_and_gets_the_error() -> None:
         put("sound")
         raise ValueError("broken")
 
-    items = beside(work, wait=False)
+    items = run_in_thread(work, wait=False)
     assert next(items) is None
     go.set()
     assert next(item for item in items if item is not None) == "sound"
@@ -112,24 +116,24 @@ def test_a_reader_looks_up_while_nothing_comes_and_gets_the_error() -> None:
         next(items)
 
 
-# The whole of it
+# The whole Space
 
 
-class Lender(ThreadingHTTPServer):
-    """The service that lends GPUs, as `spaces.zero.api` speaks to it. calls: what was asked for, with its parameters."""
+class GpuServer(ThreadingHTTPServer):
+    """A server with the HTTP API that `spaces.zero.api` calls. calls: the paths of the requests, with their parameters."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Desk)
+        super().__init__(("127.0.0.1", 0), GpuRequestHandler)
         self.calls: list[tuple[str, dict[str, str]]] = []
         self.left: int | None = None
-        """Seconds that the visitor has; None for enough."""
+        """Seconds of quota that the visitor has left; None for enough."""
 
     def of(self, name: str) -> list[dict[str, str]]:
         return [values for call, values in self.calls if call == name]
 
 
-class Desk(BaseHTTPRequestHandler):
-    server: Lender
+class GpuRequestHandler(BaseHTTPRequestHandler):
+    server: GpuServer
 
     def do_POST(self) -> None:
         parts = urlsplit(self.path)
@@ -151,8 +155,8 @@ class Desk(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def lender():
-    server = Lender()
+def gpu_server():
+    server = GpuServer()
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server
@@ -161,13 +165,13 @@ def lender():
     server.server_close()
 
 
-def test_a_space_with_lent_gpus(lender: Lender, tmp_path: Path) -> None:
+def test_a_zero_gpu_space(gpu_server: GpuServer, tmp_path: Path) -> None:
     pytest.importorskip("spaces", reason="the package of Hugging Face's Spaces is not installed")
     port = free_port()
     url = f"http://127.0.0.1:{port}/"
     environment = os.environ | {
         "SPACES_ZERO_GPU": "true",
-        "SPACES_ZERO_DEVICE_API_URL": f"http://127.0.0.1:{lender.server_address[1]}",
+        "SPACES_ZERO_DEVICE_API_URL": f"http://127.0.0.1:{gpu_server.server_address[1]}",
         "GRADIO_SERVER_PORT": str(port),
         "HOME": str(tmp_path),
         "TMPDIR": str(tmp_path),
@@ -188,10 +192,10 @@ def test_a_space_with_lent_gpus(lender: Lender, tmp_path: Path) -> None:
                 assert program.poll() is None, log.read_text()
                 assert time.monotonic() < end, log.read_text()
                 time.sleep(0.1)
-        assert len(lender.of("/startup-report")) == 1
-        # The weights were put on the GPU before the page was there: `spaces` has kept them.
-        kept = sum(file.stat().st_size for file in (tmp_path / ".zerogpu" / "tensors").iterdir())
-        assert kept > catalog.PRETRAINED.joinpath("mini", "model.safetensors").stat().st_size
+        assert len(gpu_server.of("/startup-report")) == 1
+        # The weights were put on the GPU before the page was served: `spaces` has stored them.
+        stored = sum(file.stat().st_size for file in (tmp_path / ".zerogpu" / "tensors").iterdir())
+        assert stored > catalog.PRETRAINED.joinpath("mini", "model.safetensors").stat().st_size
         client = Client(url, verbose=False, download_files=str(tmp_path / "mine"))
         ask = {"prompt": "drums", "model": "mini", "duration": 2.0, "seed": 3, "api_name": "/generate"}
         clip, _, about = client.predict(**ask)
@@ -200,28 +204,28 @@ def test_a_space_with_lent_gpus(lender: Lender, tmp_path: Path) -> None:
         expected = audio.normalise_loudness(Audio(wave, 32_000)).wave
         assert (audio.read(clip).wave - expected).abs().max() < 2 / 32_768
         client.predict(**ask)
-        first, second = (int(call["durationSeconds"]) for call in lender.of("/schedule"))
-        assert first == asked("mini", 2.0).asked
-        assert second < first  # it has seen one being made
-        workers = [call["pid"] for call in lender.of("/allow")]
+        first, second = (int(call["durationSeconds"]) for call in gpu_server.of("/schedule"))
+        assert first == estimate_for("mini", 2.0).requested
+        assert second < first  # the first clip has been measured
+        workers = [call["pid"] for call in gpu_server.of("/allow")]
         assert len(set(workers)) == 2
         assert str(program.pid) not in workers
 
-        # Stop, in the middle: the page has its sound, and the GPU is given back.
+        # Stopping a generation keeps the audio and releases the GPU.
         job = client.submit("drums", "mini", 200.0, 1, api_name="/progress")
-        until(lambda: any(output.get("done", 0) > 2 / 200 for output in job.outputs()))
-        asked_at = time.monotonic()
+        wait_until(lambda: any(output.get("done", 0) > 2 / 200 for output in job.outputs()), 120)
+        stop_requested_at = time.monotonic()
         assert client.predict(api_name="/stop") == 1
         job.result(timeout=60)
-        print(f"stopped after {time.monotonic() - asked_at:.1f} s")
+        print(f"stopped after {time.monotonic() - stop_requested_at:.1f} s")
         assert "stopped early" in job.outputs()[-1]["summary"]
-        until(lambda: len(lender.of("/release")) == 3)
-        assert {call["fail"] for call in lender.of("/release")} == {"false"}
+        wait_until(lambda: len(gpu_server.of("/release")) == 3, 120)
+        assert {call["fail"] for call in gpu_server.of("/release")} == {"false"}
 
-        # An error of ours arrives as a line; a quota that is used up as `spaces` says it.
+        # A used-up quota is reported with the message of `spaces`.
         short = tmp_path / "short.wav"
         audio.write(short, Audio(wave[:, :3_200], 32_000))
-        lender.left = 1
+        gpu_server.left = 1
         with pytest.raises(AppError) as caught:
             client.predict(**ask)
         assert re.search(r"GPU", str(caught.value))
@@ -231,10 +235,3 @@ def test_a_space_with_lent_gpus(lender: Lender, tmp_path: Path) -> None:
     finally:
         program.kill()
         program.wait(20)
-
-
-def until(true, seconds: float = 120.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "never true"
-        time.sleep(0.05)

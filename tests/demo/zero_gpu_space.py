@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 import demo.__main__
-import demo.files
+import demo.clip_store
 
 
 def move(callback=None) -> None:  # noqa: ARG001 (called so)
@@ -32,8 +32,8 @@ def move(callback=None) -> None:  # noqa: ARG001 (called so)
 
 def main() -> int:
     # Before Gradio is imported, which `spaces` imports: the service does the same.
-    folder = demo.files.private()
-    os.environ.update(dict.fromkeys(demo.files.GRADIO, folder.name))
+    folder = demo.clip_store.private_folder()
+    os.environ.update(dict.fromkeys(demo.clip_store.GRADIO_FOLDERS, folder.name))
     import spaces.zero.torch
 
     spaces.zero.torch.init = lambda uuid: None  # noqa: ARG005

@@ -1,0 +1,186 @@
+"""Generation settings as text: in the comment tag of a clip's file, and in a link to the page.
+
+The comment has the form of `musicgen.settings`, which the command line reads too, and one more key with the settings that only
+the page has.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+from musicgen import __version__
+from musicgen.errors import InputError
+from musicgen.options import GenerationOptions, check_text
+
+from .models import ModelCatalog
+from .request import NUM_CHROMA, GenerationRequest, TimelineEntry
+
+KEY = "demo"
+"""The key of the settings that only the page has."""
+MAX_LINK_LENGTH = 8_000
+"""Characters of a link's settings. Longer URLs are not supported by all browsers and proxies."""
+MAX_LINK_BYTES = 200_000
+"""Decompressed bytes of a link's settings."""
+_DIGITS = "0123456789ab"
+
+
+def make_comment(request: GenerationRequest, seed: int, *, local_model: bool = False, complete: bool = True) -> str:
+    """The text of the comment tag, with which the clip can be generated again.
+
+    Args:
+        request: the request; its precision is not "auto".
+        seed: the seed of this clip.
+        local_model: whether the model is from the operator's folder.
+        complete: whether the generation was not stopped early.
+    """
+    from musicgen.settings import Settings, SourceFile
+
+    settings = Settings(
+        version=__version__,
+        model=request.model,
+        prompt=request.prompt,
+        duration=request.duration,
+        seed=seed,
+        options=request.options,
+        melody=SourceFile.of(request.melody) if request.melody else None,
+        separate=request.separate if request.melody else None,
+        continue_from=SourceFile.of(request.continue_from) if request.continue_from else None,
+        precision=request.precision,
+        model_folder=local_model,
+        beyond=_unsupported_by_command_line(request, complete),
+    )
+    return json.dumps(json.loads(settings.comment()) | {KEY: _page_settings(request)})
+
+
+def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[GenerationRequest, list[str]]:
+    """Read the request from a clip's file.
+
+    Args:
+        path: the file on the server.
+        name: the file's name for error messages.
+        catalog: the offered models.
+
+    Returns:
+        The request, and the names of the audio files that it needs in addition.
+
+    Raises:
+        InputError: for a file without settings, and for a model that is not offered.
+    """
+    from musicgen import audio
+    from musicgen.settings import Settings
+
+    try:
+        text = audio.read_comment(path)
+    except InputError as error:
+        raise InputError(str(error).replace(str(path), name)) from error
+    settings = Settings.from_comment(text, name)
+    # A local model of another machine can have the same name as a different model here.
+    if settings.model_folder != (catalog.get(settings.model).origin == "folder"):
+        raise InputError(f"{name}: was made with another model of the name {settings.model!r} than the one here")
+    page_settings = json.loads(text).get(KEY, {})
+    needed = [source.name for source in (settings.melody, settings.continue_from) if source is not None]
+    if page_settings.get("frames"):
+        needed = needed[1:] if settings.melody is not None else needed
+    request = GenerationRequest(
+        prompt=settings.prompt or "",
+        model=settings.model,
+        duration=settings.duration,
+        seed=settings.seed,
+        options=settings.options,
+        separate=settings.separate,
+        precision=settings.precision,
+    )
+    return _with_page_settings(request, page_settings, name), needed
+
+
+def make_link(request: GenerationRequest, seed: int) -> str:
+    """The value of the URL parameter `s`, with which the page opens with these settings.
+
+    Returns:
+        The value, "" if it would be longer than MAX_LINK_LENGTH.
+    """
+    values = {
+        "prompt": request.prompt,
+        "model": request.model,
+        "duration": request.duration,
+        "seed": seed,
+        "options": request.options.as_dict(),
+        "separate": request.separate,
+        "precision": request.precision,
+        KEY: _page_settings(request),
+    }
+    text = base64.urlsafe_b64encode(zlib.compress(json.dumps(values).encode(), 9)).decode().rstrip("=")
+    return text if len(text) <= MAX_LINK_LENGTH else ""
+
+
+def read_link(text: str) -> GenerationRequest:
+    """The inverse of `make_link`.
+
+    Raises:
+        InputError: for a text that `make_link` did not return.
+    """
+    try:
+        if len(text) > MAX_LINK_LENGTH:
+            raise ValueError
+        packed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        decompressor = zlib.decompressobj()
+        plain = decompressor.decompress(packed, MAX_LINK_BYTES)  # bounds the memory that a decompression bomb takes
+        if not decompressor.eof:
+            raise ValueError
+        values: dict[str, Any] = json.loads(plain)
+        request = GenerationRequest(
+            prompt=check_text("the description", values["prompt"]),
+            model=str(values["model"]),
+            duration=float(values["duration"]),
+            seed=int(values["seed"]),
+            options=GenerationOptions.from_dict(values["options"]),
+            separate=None if values["separate"] is None else bool(values["separate"]),
+            precision=str(values.get("precision", "float32")),
+        )
+        return _with_page_settings(request, values[KEY], "the link")
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, zlib.error) as error:
+        raise InputError("the link holds no settings of this page (is it truncated?)") from error
+
+
+def _page_settings(request: GenerationRequest) -> dict[str, Any]:
+    values: dict[str, Any] = {"loop": request.loop}
+    if request.frames is not None:
+        values["frames"] = "".join(_DIGITS[frame] for frame in request.frames)
+    if request.timeline:
+        values["timeline"] = [[entry.start, entry.prompt] for entry in request.timeline]
+    return values
+
+
+def _unsupported_by_command_line(request: GenerationRequest, complete: bool) -> tuple[str, ...]:
+    """What contributed to the clip and has no option on the command line."""
+    contributions = {
+        "a timeline": bool(request.timeline),
+        "a seamless loop": request.loop,
+        "the melody as the page's editor had it": request.frames is not None,
+        "an early stop": not complete,
+    }
+    return tuple(name for name, used in contributions.items() if used)
+
+
+def _with_page_settings(request: GenerationRequest, values: dict[str, Any], source: str) -> GenerationRequest:
+    try:
+        frames = values.get("frames")
+        return dataclasses.replace(
+            request,
+            precision=str(values.get("precision", request.precision)),  # its place in earlier versions
+            loop=bool(values.get("loop", False)),
+            frames=None if frames is None else tuple(int(digit, NUM_CHROMA) for digit in frames),
+            timeline=tuple(
+                TimelineEntry(float(start), check_text("the timeline", prompt))
+                for start, prompt in values.get("timeline", [])
+            ),
+        )
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{source}: its settings are damaged") from error

@@ -1,0 +1,213 @@
+"""A first-in, first-out job queue with worker threads and a limit for each visitor.
+
+The module depends neither on music nor on widgets. The thread that submits a job polls its events without blocking, reads its
+position in the queue, and can stop it (the output so far is kept) or cancel it (the output is discarded).
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from musicgen.errors import MusicGenError
+
+Payload = TypeVar("Payload")
+Event = TypeVar("Event")
+
+log = logging.getLogger(__name__)
+
+
+class QueueFull(MusicGenError):
+    """The queue is full, or the visitor has reached the limit of jobs."""
+
+
+class JobStopped(MusicGenError):
+    """The job was stopped or cancelled while it was running."""
+
+
+class Job(Generic[Payload, Event]):
+    """One job: its input, its events and its state.
+
+    Attributes:
+        visitor: the session that submitted the job.
+        payload: the input of the job.
+        context: context variables of the submitting thread, in which the job runs. ZeroGPU reads the visitor's request, and so
+            the GPU quota to charge, from them.
+        progress: the newest progress report, None before the first. Older reports are dropped.
+        error: the exception that ended the job, None without one.
+    """
+
+    def __init__(self, visitor: str, payload: Payload) -> None:
+        self.visitor, self.payload = visitor, payload
+        self.context = contextvars.copy_context()
+        self.progress: Event | None = None
+        self.error: Exception | None = None
+        self._events: deque[Event] = deque()
+        self._stop, self._cancel, self._done = threading.Event(), threading.Event(), threading.Event()
+
+    # Called by the thread that submitted the job.
+
+    def drain_events(self) -> list[Event]:
+        """The events since the last call, oldest first."""
+        events = []
+        while self._events:
+            events.append(self._events.popleft())
+        return events
+
+    @property
+    def done(self) -> bool:
+        """Whether the job has finished, failed or been cancelled."""
+        return self._done.is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until the job is done.
+
+        Args:
+            timeout: seconds; None waits without a limit.
+
+        Returns:
+            Whether the job is done.
+        """
+        return self._done.wait(timeout)
+
+    def stop(self) -> None:
+        """Request an early end. The output so far is kept."""
+        self._stop.set()
+
+    def cancel(self) -> None:
+        """Request an early end. The output is discarded."""
+        self._cancel.set()
+        self._stop.set()
+
+    # Called by the worker thread.
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether `stop` or `cancel` has been called."""
+        return self._stop.is_set()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether `cancel` has been called."""
+        return self._cancel.is_set()
+
+    def put_event(self, event: Event) -> None:
+        """Append an event for `drain_events`."""
+        self._events.append(event)
+
+    def finish(self, error: Exception | None = None) -> None:
+        """Mark the job as done."""
+        self.error = error
+        self._done.set()
+
+    def raise_if_stopped(self) -> None:
+        """Raise JobStopped if `stop` or `cancel` has been called."""
+        if self._stop.is_set():
+            raise JobStopped("stopped")
+
+
+class JobQueue(Generic[Payload, Event]):
+    """Jobs in the order of submission, and the worker threads that run them.
+
+    Args:
+        run_job: runs one job; called in a worker thread.
+        workers: number of worker threads, and so of jobs that run at the same time.
+        max_waiting: number of jobs that may wait.
+        max_per_visitor: number of jobs of one visitor that may wait or run at the same time.
+    """
+
+    def __init__(
+        self,
+        run_job: Callable[[Job[Payload, Event]], None],
+        *,
+        workers: int,
+        max_waiting: int,
+        max_per_visitor: int,
+    ) -> None:
+        self._run_job, self._max_waiting, self._max_per_visitor = run_job, max_waiting, max_per_visitor
+        self._waiting: deque[Job[Payload, Event]] = deque()
+        self._running: list[Job[Payload, Event]] = []
+        self._changed = threading.Condition()
+        self._open = True
+        self._threads = [
+            threading.Thread(target=self._run_worker, daemon=True, name=f"worker-{i}") for i in range(workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, visitor: str, payload: Payload) -> Job[Payload, Event]:
+        """Append a job to the queue.
+
+        Raises:
+            QueueFull: when the queue is full, or the visitor has reached the limit of jobs.
+        """
+        with self._changed:
+            own = sum(job.visitor == visitor for job in (*self._waiting, *self._running))
+            if own >= self._max_per_visitor:
+                raise QueueFull(f"{own} clips of yours are being made or waiting already: wait for one, or stop it")
+            if len(self._waiting) >= self._max_waiting:
+                raise QueueFull(f"the queue is full ({len(self._waiting)} clips wait): try again in a minute")
+            job: Job[Payload, Event] = Job(visitor, payload)
+            self._waiting.append(job)
+            self._changed.notify()
+            return job
+
+    def position(self, job: Job[Payload, Event]) -> int:
+        """The job's position in the queue: 1 for the next to run, 0 if it is running or done."""
+        with self._changed:
+            return next((i + 1 for i, waiting in enumerate(self._waiting) if waiting is job), 0)
+
+    def jobs_of(self, visitor: str) -> list[Job[Payload, Event]]:
+        """A visitor's jobs, the running ones first."""
+        with self._changed:
+            return [job for job in (*self._running, *self._waiting) if job.visitor == visitor]
+
+    def cancel(self, job: Job[Payload, Event]) -> None:
+        """Cancel a job: remove it from the queue if it is waiting, request its end if it is running."""
+        job.cancel()
+        with self._changed:
+            if job in self._waiting:
+                self._waiting.remove(job)
+                job.finish()
+
+    def close(self) -> None:
+        """Cancel all jobs and end the worker threads."""
+        with self._changed:
+            self._open = False
+            for job in (*self._waiting, *self._running):
+                job.cancel()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(timeout=10)
+
+    def __len__(self) -> int:
+        """Number of jobs that wait or run."""
+        with self._changed:
+            return len(self._waiting) + len(self._running)
+
+    def _run_worker(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: bool(self._waiting) or not self._open)
+                if not self._open:
+                    return
+                job = self._waiting.popleft()
+                self._running.append(job)
+            error: Exception | None = None
+            try:
+                if not job.cancelled:
+                    job.context.run(self._run_job, job)
+            except JobStopped:
+                pass
+            except Exception as exception:  # the worker thread continues with the next job
+                if not isinstance(exception, MusicGenError):
+                    log.exception("a job failed")
+                error = exception
+            finally:
+                with self._changed:
+                    self._running.remove(job)
+                job.finish(error)

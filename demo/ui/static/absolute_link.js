@@ -1,0 +1,1 @@
+(text) => (text.startsWith('?') ? location.origin + location.pathname + text : text)

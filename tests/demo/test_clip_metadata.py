@@ -1,0 +1,85 @@
+"""Settings in links and in the files of clips."""
+
+import base64
+import dataclasses
+import shutil
+import zlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from demo import clip_metadata
+from demo.models import ModelCatalog
+from demo.request import GenerationRequest, TimelineEntry
+from musicgen import audio, catalog
+from musicgen.audio import Audio
+from musicgen.errors import InputError
+from musicgen.options import GenerationOptions
+from musicgen.settings import Settings
+
+REQUEST = GenerationRequest(
+    prompt="drums “and” bass",
+    model="mini-melody",
+    duration=12.5,
+    seed=4,
+    options=GenerationOptions(top_k=9, negative_prompt="noise", melody_guidance_scale=2.0),
+    frames=(0, 11, 5),
+    separate=False,
+    timeline=(TimelineEntry(3.0, "strings"),),
+    precision="int8",
+    loop=True,
+)
+
+
+def test_a_link_brings_the_settings_back() -> None:
+    assert clip_metadata.read_link(clip_metadata.make_link(REQUEST, 4)) == REQUEST
+
+
+def test_a_link_that_is_no_link_is_refused() -> None:
+    good = clip_metadata.make_link(REQUEST, 4)
+    bomb = base64.urlsafe_b64encode(zlib.compress(b" " * 50_000_000)).decode()
+    for text in (
+        "",
+        "x",
+        good[:-9],
+        good[5:],
+        "A" * 100_000,
+        bomb,
+        base64.urlsafe_b64encode(zlib.compress(b"[[]]")).decode(),
+    ):
+        with pytest.raises(InputError, match="the link holds no settings"):
+            clip_metadata.read_link(text)
+
+
+def test_a_file_brings_the_settings_back(tmp_path: Path) -> None:
+    audio.write(tmp_path / "clip.ogg", Audio(torch.zeros(1, 32_000), 32_000), clip_metadata.make_comment(REQUEST, 4))
+    # Without a recording there is nothing to separate.
+    expected = dataclasses.replace(REQUEST, separate=None)
+    assert clip_metadata.read_file(tmp_path / "clip.ogg", "clip.ogg", ModelCatalog()) == (expected, [])
+    audio.write(tmp_path / "other.wav", Audio(torch.zeros(1, 32_000), 32_000), "a comment")
+    with pytest.raises(InputError, match=r"my\.wav: holds no settings"):
+        clip_metadata.read_file(tmp_path / "other.wav", "my.wav", ModelCatalog())
+
+
+def test_a_local_model_is_not_confused_with_an_embedded_one_of_its_name(tmp_path: Path) -> None:
+    """An operator's model called mini-melody is not the embedded one, nor the other way round."""
+    own = Path(shutil.copytree(catalog.PRETRAINED / "mini", tmp_path / "own" / "mini"))
+    models = ModelCatalog(own.parent)
+    cases = [("mini", False, True), ("mini", True, False), ("own/mini", True, True), ("own/mini", False, False)]
+    for model, local_model, fits in cases:
+        request = dataclasses.replace(REQUEST, model=model)
+        clip = tmp_path / "clip.wav"
+        audio.write(
+            clip, Audio(torch.zeros(1, 32_000), 32_000), clip_metadata.make_comment(request, 4, local_model=local_model)
+        )
+        if fits:
+            assert clip_metadata.read_file(clip, "clip.wav", models)[0].model == model
+        else:
+            with pytest.raises(InputError, match=r"clip\.wav: was made with another model of the name"):
+                clip_metadata.read_file(clip, "clip.wav", models)
+        assert Settings.of_file(clip).beyond == (
+            "a timeline",
+            "a seamless loop",
+            "the melody as the page's editor had it",
+        )

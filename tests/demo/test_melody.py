@@ -1,0 +1,32 @@
+"""Melodies, and their editor."""
+
+from pathlib import Path
+
+import pytest
+
+from demo import melody
+from demo.ui import melody_editor
+from musicgen import audio, chroma
+from musicgen.errors import InputError
+from tests.conftest import GOLDEN
+
+TUNE = GOLDEN / "chroma" / "melody_a.wav"
+
+
+def test_an_extracted_melody_is_the_models_conditioning() -> None:
+    frames = melody.extract(TUNE, separate=False)
+    assert melody.to_one_hot(frames).equal(chroma.of_audio(audio.read(TUNE)))
+    assert melody.similarity(frames, frames) == 1.0
+    assert melody.similarity([1, 2], [1, 2, 1, 3]) == 0.75
+    with pytest.raises(InputError, match="no such audio file"):
+        melody.extract(Path("nowhere.wav"), separate=False)
+
+
+def test_the_editor_reads_its_own_value() -> None:
+    assert melody_editor.load(melody_editor.dump((1, 2))) == (1, 2)
+    assert melody_editor.load(melody_editor.dump(())) is None
+    for text in ("x", "[]", '{"frames": 3}', "[" * 100_000):
+        with pytest.raises(InputError, match="damaged"):
+            melody_editor.load(text)
+    assert melody_editor.SECONDS_PER_FRAME == melody.SECONDS_PER_FRAME
+    assert [name.replace("♯", "#") for name in melody_editor.PITCH_CLASSES] == list(chroma.PITCH_CLASSES)
