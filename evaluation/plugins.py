@@ -5,7 +5,8 @@
     from evaluation.metrics.registry import register_metric
     from evaluation.systems.registry import register_system
 
-docs/evaluation.md has a whole example.
+docs/evaluation.md has a whole example. A module that must work in a clone and where installed gets them by
+`musicgen.siblings.load("evaluation.metrics.registry")`.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class Agreement:
 
     @property
     def similarity(self) -> float:
-        """Share of frames that match, in [0, 1]."""
+        """Share of frames that match, in [0, 1]. Raises InputError if there is no frame."""
         if self.frames == 0:
             raise InputError("a chroma similarity needs at least one frame")
         return self.matches / self.frames

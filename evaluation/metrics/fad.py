@@ -55,7 +55,7 @@ class Gaussian:
 
     @property
     def covariance(self) -> Array:
-        """[d, d], normalised by n − 1."""
+        """[d, d], normalised by n − 1. Raises InputError for fewer than 2 windows."""
         if self.n < 2:
             raise InputError(f"a covariance needs at least 2 windows, and has {self.n}")
         return self.scatter / (self.n - 1)

@@ -75,7 +75,7 @@ def reference(windows: npt.ArrayLike) -> Reference:
 
 
 def sums(reference: Reference, clips: Sequence[npt.ArrayLike]) -> Sums:
-    """Kernel sums of clips, from the embeddings [windows, d] of each."""
+    """Kernel sums of clips, from the embeddings [windows, d] of each. Raises InputError for no clips."""
     arrays = [fad.validate(clip) for clip in clips]
     if not arrays:
         raise InputError("KAD needs at least one clip")

@@ -47,7 +47,7 @@ class Divergence:
 
     @property
     def means(self) -> tuple[float, float, float]:
-        """(KL(reference‖generated), KL(generated‖reference), their mean), nats per segment."""
+        """(KL(reference‖generated), KL(generated‖reference), their mean), nats per segment. Raises InputError without any."""
         if self.segments == 0:
             raise InputError("a KL divergence needs at least one segment")
         forward, reverse = self.forward / self.segments, self.reverse / self.segments

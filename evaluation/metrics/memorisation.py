@@ -34,7 +34,7 @@ class Matches:
 
     @property
     def shares(self) -> tuple[float, float]:
-        """(exact, partial), in [0, 1]; an exact match is a partial one too."""
+        """(exact, partial), in [0, 1]; an exact match is a partial one, too. Raises InputError without examples."""
         if self.examples == 0:
             raise InputError("memorisation needs at least one example")
         return self.exact / self.examples, self.partial / self.examples

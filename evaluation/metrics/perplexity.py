@@ -36,7 +36,7 @@ class CrossEntropy:
 
     @property
     def means(self) -> Array:
-        """Of each codebook [K], nats per code."""
+        """Of each codebook [K], nats per code. Raises InputError if one has no valid code."""
         if not self.codes or min(self.codes) == 0:
             raise InputError("a codebook without valid codes has no cross-entropy")
         return np.array(self.totals) / np.array(self.codes)

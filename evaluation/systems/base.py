@@ -32,22 +32,22 @@ class Request:
 
 
 class System(Protocol):
-    """A system that is loaded and can generate.
-
-    Attributes:
-        name: in samples folders and tables.
-        settings: what else decides the audio, for the manifest.
-        batch: clips of one call.
-    """
+    """A system that is loaded and can generate."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """In samples folders and tables."""
+        ...
 
     @property
-    def settings(self) -> Mapping[str, Any]: ...
+    def settings(self) -> Mapping[str, Any]:
+        """What else decides the audio, for the manifest."""
+        ...
 
     @property
-    def batch(self) -> int: ...
+    def batch(self) -> int:
+        """Clips of one call of `generate`."""
+        ...
 
     def generate(self, requests: Sequence[Request]) -> list[Audio]:
         """One clip for each request, in order. A clip must depend on its own request only."""

@@ -11,7 +11,7 @@ import pytest
 from evaluation.__main__ import main
 from evaluation.embedders.base import EmbedderSpec
 from evaluation.embedders.registry import EMBEDDERS, Embedders, find_embedder, register_embedder
-from evaluation.metrics.base import ClipResult, Metric
+from evaluation.metrics.base import ClipResult, Metric, MetricInputs, score_metric
 from evaluation.metrics.registry import METRICS, find_metric, register_metric
 from evaluation.systems.registry import SYSTEMS, register_system
 from musicgen import audio
@@ -174,6 +174,15 @@ def test_names_are_registered_once():
         find_embedder("mini_tag")
     with pytest.raises(InputError, match="unknown embedder"):
         Embedders()["zzz"]
+
+
+def test_a_result_of_the_wrong_type_is_one_line():
+    metric = Metric("x", "X", "set", (), "higher", "1", lambda _: ClipResult.mean({"a": 1.0, "b": 2.0}))
+    inputs = MetricInputs([None, None], Embedders(), None, {})
+    with pytest.raises(
+        InputError, match="metric x: compute returned ClipResult: a metric of kind set returns SetResult"
+    ):
+        score_metric(metric, inputs)
 
 
 def test_every_metric_names_embedders_that_exist_and_every_embedder_has_its_name():

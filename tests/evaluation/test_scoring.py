@@ -19,6 +19,7 @@ from evaluation.embedders.embedding import compute_embeddings, read_embedding
 from evaluation.embedders.registry import Embedders
 from evaluation.metrics.registry import METRICS
 from evaluation.metrics.score import Score
+from evaluation.pipeline.generation import make_requests
 from evaluation.pipeline.scoring import ScoringOptions, score
 from evaluation.reports import results, table
 from evaluation.reports.paper_results import paper_rows
@@ -289,6 +290,47 @@ def test_bad_suites_are_refused(tmp_path, change, message):
     (tmp_path / "suite.yaml").write_text("\n".join([*lines, change]))
     with pytest.raises(InputError, match=message):
         load_suite(str(tmp_path / "suite.yaml"))
+
+
+def test_every_documented_key_of_a_suite_has_an_effect(tmp_path):
+    file = tmp_path / "suite.yaml"
+    text = (
+        "{name: mine, version: 3, description: d, data: {kind: folder}, duration: 2, melody: true, seed: 7, "
+        "metrics: [chroma]}"
+    )
+    file.write_text(text)
+    suite = load_suite(str(file))
+    assert (suite.label, suite.description, suite.metrics, suite.duration) == ("mine v3", "d", ("chroma",), 2.0)
+    items = load_items(suite, reference_folder(tmp_path / "references", 2))
+    requests = make_requests(suite, items)
+    assert [(each.seed, each.duration, each.melody) for each in requests] == [
+        (7 + place, 2.0, item.file) for place, item in enumerate(items)
+    ]
+    assert [each.melody for each in make_requests(suite, items, melody=False)] == [None, None]
+    file.write_text(text.replace("melody: true", "melody: false"))
+    assert [each.melody for each in make_requests(load_suite(str(file)), items)] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            '{"id": "a", "capton": "x", "audio": "a.wav"}',
+            r"manifest\.jsonl:1: unknown key 'capton': did you mean caption\?",
+        ),
+        ('{"id": "a", "caption": "x"}', "audio is missing"),
+        ('{"id": 1, "caption": "x", "audio": "a.wav"}', "id is 1: it should be a valid string"),
+        ("[]", "must be a mapping of keys to values, not list"),
+        ("{", "not JSON"),
+    ],
+)
+def test_bad_manifests_are_refused(tmp_path, line, message):
+    (tmp_path / "manifest.jsonl").write_text(line + "\n")
+    (tmp_path / "suite.yaml").write_text(
+        "{name: mine, version: 1, data: {kind: manifest, manifest: manifest.jsonl}, duration: 2, metrics: [chroma]}"
+    )
+    with pytest.raises(InputError, match=message):
+        load_items(load_suite(str(tmp_path / "suite.yaml")))
 
 
 def test_the_packages_suites_can_be_read_and_synth_is_whole():
