@@ -33,14 +33,16 @@ import soundfile
 import torch
 
 from benchmarks import machine
-from evaluation import run, scorers, suites
-from evaluation.clips import as_loud_as_the_paper
-from evaluation.data import Item
+from evaluation.clips.clip import normalise_loudness
 from evaluation.embedders.cache import Cache
-from evaluation.embedders.registry import Registry
+from evaluation.embedders.registry import Embedders
 from evaluation.embedders.vggish import VGGish
 from evaluation.embedders.weights import Weights
 from evaluation.metrics import clap, kl
+from evaluation.metrics.registry import embedders_of
+from evaluation.pipeline import scoring
+from evaluation.suites.items import Item
+from evaluation.suites.suite import load_suite
 from musicgen import audio, samples
 
 RATE = 32_000
@@ -58,7 +60,7 @@ def write_clips(folder: Path, systems: int, clips: int, seconds: float) -> list[
         writer = samples.Writer(folder / name, name)
         for number in range(clips):
             if f"{number:03d}" not in writer:
-                loud = as_loud_as_the_paper(tune(system + 1, number, seconds))
+                loud = normalise_loudness(tune(system + 1, number, seconds))
                 writer.add(f"{number:03d}", audio.Audio(loud[None], RATE), prompt="", extension=".wav")
     for sample in samples.read(folder / "references").samples[:clips]:
         caption = f"a tune number {sample.id} of plucked strings"
@@ -109,18 +111,20 @@ def stand_ins(folder: Path) -> None:
     torch.save({"state_dict": module.model.state_dict()}, folder / "clap.pt")
 
 
-def ours(folder: Path, items: Sequence[Item], system: int, registry: Registry) -> dict[str, float]:
+def ours(folder: Path, items: Sequence[Item], system: int, embedders: Embedders) -> dict[str, float]:
     """{metric: value}."""
-    options = run.Options(progress=False)
+    options = scoring.ScoringOptions(progress=False)
     cache = Cache(folder / "cache")
-    results = run.score(suites.load("folder"), items, [folder / f"system{system}"], registry, cache, options, METRICS)
+    results = scoring.score(
+        load_suite("folder"), items, [folder / f"system{system}"], embedders, cache, options, METRICS
+    )
     return {score.metric: score.value for score in results.systems[0].scores}
 
 
-def warm(registry: Registry) -> None:
+def warm(embedders: Embedders) -> None:
     """Load every network: no clock counts that, here or for the peers."""
-    for name in scorers.embedders_of(METRICS):
-        embedder = registry[name]
+    for name in embedders_of(METRICS):
+        embedder = embedders[name]
         embedder.embed(embedder.prepare(torch.zeros(2 * embedder.rate), "warm")[0][None])
 
 
@@ -202,10 +206,10 @@ def step(options: argparse.Namespace) -> int:
             return 0
         system, files = int(options.step[1]), {name: folder / f"{name}.pt" for name in NETWORKS}
         if side == "ours":
-            registry = Registry(Weights(files))
-            warm(registry)
+            embedders = Embedders(Weights(files))
+            warm(embedders)
             start = time.perf_counter()
-            values = ours(folder, items, system, registry)
+            values = ours(folder, items, system, embedders)
         else:
             peers = Peers(files)
             start = time.perf_counter()

@@ -21,10 +21,11 @@ import soundfile
 import torch
 
 from benchmarks import machine
-from evaluation import run, suites
-from evaluation.data import Item
 from evaluation.embedders.cache import Cache
-from evaluation.embedders.registry import Registry
+from evaluation.embedders.registry import Embedders
+from evaluation.pipeline import scoring
+from evaluation.suites.items import Item
+from evaluation.suites.suite import load_suite
 from musicgen import audio, samples
 
 METRICS = ("fad_mini", "kl_mini", "clap_mini", "chroma")
@@ -56,9 +57,9 @@ def measure(clips: int, seconds: float, threads: int) -> dict[str, float]:
         folder = Path(place)
         items = write_clips(folder, clips, seconds)
         start = time.perf_counter()
-        run.score(
-            suites.load("synth"), items, [folder / "ours"], Registry(), Cache(folder / "cache"),
-            run.Options(progress=False), METRICS,
+        scoring.score(
+            load_suite("synth"), items, [folder / "ours"], Embedders(), Cache(folder / "cache"),
+            scoring.ScoringOptions(progress=False), METRICS,
         )  # fmt: skip
         spent = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -19,16 +19,17 @@ import numpy as np
 import torch
 
 from benchmarks import machine
-from evaluation import run, suites
-from evaluation.clips import Inspection, Source
-from evaluation.data import Item
-from evaluation.embedders.base import key, text_key
+from evaluation.clips.clip import Inspection, Source
+from evaluation.clips.diagnostics import Diagnosis
+from evaluation.embedders.base import embedding_key, text_key
 from evaluation.embedders.cache import Cache
-from evaluation.embedders.registry import Registry
+from evaluation.embedders.embedding import inspection_key
+from evaluation.embedders.registry import Embedders
 from evaluation.embedders.weights import Weights
-from evaluation.embedding import inspection_key
 from evaluation.metrics import fad
-from evaluation.metrics.diagnostics import Diagnosis
+from evaluation.pipeline import scoring
+from evaluation.suites.items import Item
+from evaluation.suites.suite import load_suite
 from musicgen import samples
 
 SHAPES = {"vggish_torch": (10, 128), "passt": (1, 527), "clap": (1, 512)}
@@ -36,7 +37,7 @@ METRICS = ("fad_vggish_torch", "kl", "clap")
 SEEN = Inspection(320_000, "", Diagnosis(10.0, 1, 32_000, -14.0, -1.0, 0.0, 0.0))
 
 
-def fill(folder: Path, clips: int, registry: Registry, cache: Cache) -> list[Item]:
+def fill(folder: Path, clips: int, embedders: Embedders, cache: Cache) -> list[Item]:
     """A samples folder, its references, and everything that the networks would say."""
     rng = np.random.default_rng(0)
     items, lines = [], []
@@ -50,10 +51,10 @@ def fill(folder: Path, clips: int, registry: Registry, cache: Cache) -> list[Ite
             source = Source(file.stem, file, sha256, role, 320_000 if place == "ours" else None)  # type: ignore[arg-type]
             cache.put(inspection_key(source), SEEN.to_array(), "inspection")
             for name, shape in SHAPES.items():
-                cache.put(key(registry[name], source), rng.normal(size=shape).astype(np.float32), name)
+                cache.put(embedding_key(embedders[name], source), rng.normal(size=shape).astype(np.float32), name)
             if place == "references":
                 items.append(Item(file.stem, f"caption {number}", file, sha256))
-                cache.put(text_key(registry["clap"], f"caption {number}"), rng.normal(size=512), "text")  # type: ignore[arg-type]
+                cache.put(text_key(embedders["clap"], f"caption {number}"), rng.normal(size=512), "text")  # type: ignore[arg-type]
             else:
                 line = {"id": file.stem, "prompt": "", "system": "ours", "audio": file.name, "sha256": sha256}
                 lines.append(json.dumps(line))
@@ -71,11 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = Path(place)
         (folder / "weights").write_bytes(b"stand-in")
         weights = Weights(dict.fromkeys(("vggish", "passt", "clap"), folder / "weights"))
-        registry, cache = Registry(weights), Cache(folder / "cache")
-        items = fill(folder, options.clips, registry, cache)
+        embedders, cache = Embedders(weights), Cache(folder / "cache")
+        items = fill(folder, options.clips, embedders, cache)
         start, worked = time.perf_counter(), time.process_time()
-        settings = run.Options(progress=False)
-        run.score(suites.load("folder"), items, [folder / "ours"], registry, cache, settings, METRICS)
+        settings = scoring.ScoringOptions(progress=False)
+        scoring.score(load_suite("folder"), items, [folder / "ours"], embedders, cache, settings, METRICS)
         seconds, worked = time.perf_counter() - start, time.process_time() - worked
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     rng = np.random.default_rng(1)

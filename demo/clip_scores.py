@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from musicgen import siblings
 
 if TYPE_CHECKING:
-    from evaluation.embedders.registry import Registry
+    from evaluation.embedders.registry import Embedders
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class ClipScorer:
                 scores.append(
                     Score("CLAP (mini)", self._clap_score("mini_clap", clip, prompt), "sound and description, −1 to 1")
                 )
-                if self._registry.chosen.find("clap") is not None:
+                if self._embedders.weights.find("clap") is not None:
                     scores.append(
                         Score("CLAP (LAION)", self._clap_score("clap", clip, prompt), "as papers report it, −1 to 1")
                     )
@@ -68,18 +68,18 @@ class ClipScorer:
         return scores
 
     @cached_property
-    def _registry(self) -> Registry:
+    def _embedders(self) -> Embedders:
         weights = siblings.load("evaluation.embedders.weights").Weights(download=False)
-        return cast("Registry", siblings.load("evaluation.embedders.registry").Registry(weights))
+        return cast("Embedders", siblings.load("evaluation.embedders.registry").Embedders(weights))
 
     def _clap_score(self, embedder_name: str, file: Path, prompt: str) -> float:
         import torch
 
-        clips, clap = siblings.load("evaluation.clips"), siblings.load("evaluation.metrics.clap")
-        embedder: Any = self._registry[embedder_name]
+        clips, clap = siblings.load("evaluation.clips.clip"), siblings.load("evaluation.metrics.clap")
+        embedder: Any = self._embedders[embedder_name]
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
         wave = clips.Clip(clips.Source("clip", file, digest, "generated")).view(embedder.view, embedder.rate)
         embeddings: list[Any] = []
         for window in cast(Sequence[torch.Tensor], embedder.prepare(wave, "clip")):
             embeddings += list(embedder.embed(window[None])[0])
-        return float(clap.similarity(embedder.texts([prompt])[0], embeddings))
+        return float(clap.similarity(embedder.embed_texts([prompt])[0], embeddings))

@@ -9,24 +9,39 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from musicgen import audio, commandline, extras
 from musicgen.errors import InputError
+
+if TYPE_CHECKING:
+    from .embedders.weights import Weights
+    from .reports.results import Results
+    from .suites.suite import Suite
+    from .systems.base import Request, SystemFactory
 
 EXAMPLES = """examples:
   python -m evaluation generate synth --system mini --out samples/mini
   python -m evaluation score synth samples/mini --out results/mini.json
   python -m evaluation table results/mini.json
   python -m evaluation run synth --system mini --system mini-melody --system mini-melody+melody --limit 40 --out results
+  python -m evaluation score synth samples/mini --plugin my_metrics.py --metrics my_metric --out results/mine.json
 """
 
 
 @commandline.entry("interrupted: the same command goes on from here")
 def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line.
+
+    Args:
+        arguments: those of the process by default.
+    """
+    from .plugins import load_plugins
+
     with extras.needed("evaluation", "the evaluation"):
         options = _parser().parse_args(arguments)
         logging.basicConfig(level=logging.WARNING, format="%(message)s")
+        load_plugins(getattr(options, "plugin", []))
         options.command(options)
 
 
@@ -39,78 +54,89 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    generate = commands.add_parser("generate", help="fill a samples folder; a second call goes on")
-    _suite(generate)
+    generate = commands.add_parser("generate", help="generate a suite's clips into a samples folder; resumable")
+    _add_suite(generate)
     generate.add_argument("--system", required=True, help="a model's name or folder, a pipeline, a folder of audio")
-    generate.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    generate.add_argument("--name", help="of the system in samples and tables (default: from --system)")
-    generate.add_argument("--melody", action="store_true", help="give the reference as the melody")
-    generate.add_argument("--shuffle", action="store_true", help="give the next item's caption: a lower bound")
+    generate.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the samples folder")
+    generate.add_argument("--name", help="of the system in samples folders and tables (default: from --system)")
+    generate.add_argument("--melody", action="store_true", help="give systems the reference as the melody")
+    generate.add_argument(
+        "--shuffle", action="store_true", help="give each item the next item's caption: a lower bound"
+    )
     generate.add_argument("--shard", default="1/1", metavar="I/N", help="only every Nth clip, from the Ith on")
-    _making(generate)
+    _add_generation(generate)
+    _add_ray(generate)
+    _add_plugin(generate)
     generate.set_defaults(command=_generate)
 
-    score = commands.add_parser("score", help="scores of samples folders against a suite's references")
-    _suite(score)
-    score.add_argument("samples", nargs="+", type=Path, metavar="SAMPLES")
-    score.add_argument("--out", type=Path, required=True, metavar="FILE.json")
-    _scoring(score)
+    score = commands.add_parser("score", help="score samples folders against a suite's references")
+    _add_suite(score)
+    score.add_argument("samples", nargs="+", type=Path, metavar="SAMPLES", help="samples folders, one per system")
+    score.add_argument("--out", type=Path, required=True, metavar="FILE.json", help="the results file")
+    _add_scoring(score)
+    _add_ray(score)
+    _add_plugin(score)
     score.set_defaults(command=_score)
 
-    run = commands.add_parser("run", help="generate, score, table and plots in one go")
-    _suite(run)
+    run = commands.add_parser("run", help="generate, score, tables and plots in one command")
+    _add_suite(run)
     run.add_argument("--system", action="append", required=True, metavar="NAME[+melody][+shuffled]")
-    run.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    _making(run)
-    _scoring(run)
+    run.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for samples, results, tables and plots")
+    _add_generation(run)
+    _add_scoring(run)
+    _add_ray(run)
+    _add_plugin(run)
     run.set_defaults(command=_run)
 
-    table = commands.add_parser("table", help="print results, the paper's rows beside them")
+    table = commands.add_parser("table", help="print results as a table, with rows from papers")
     table.add_argument("results", nargs="+", type=Path, metavar="RESULTS.json")
     table.add_argument("--format", choices=("markdown", "csv", "latex"), default="markdown")
-    table.add_argument("--plots", type=Path, metavar="FOLDER", help="also draw")
-    table.add_argument("--worst", type=int, metavar="N", help="also list the N clips of each system that hurt most")
+    table.add_argument("--plots", type=Path, metavar="FOLDER", help="write plots, too")
+    table.add_argument("--worst", type=int, metavar="N", help="list the N worst clips of each system, too")
+    _add_plugin(table)
     table.set_defaults(command=_table)
 
-    suites = commands.add_parser("suites", help="the suites and the metrics there are")
+    suites = commands.add_parser("suites", help="list suites and metrics")
+    _add_plugin(suites)
     suites.set_defaults(command=_suites)
 
-    fetch = commands.add_parser("fetch", help="bring MusicCaps' clips with yt-dlp, as far as they are still there")
-    _suite(fetch)
+    fetch = commands.add_parser("fetch", help="download MusicCaps' clips with yt-dlp, as far as they are available")
+    _add_suite(fetch)
     fetch.set_defaults(command=_fetch)
 
-    doctor = commands.add_parser("doctor", help="what is installed, which weights are here, what would be downloaded")
-    doctor.add_argument("--no-hashes", action="store_true", help="do not read the weights")
-    _weights(doctor)
+    doctor = commands.add_parser("doctor", help="which packages and weights are here, what would be downloaded")
+    doctor.add_argument("--no-hashes", action="store_true", help="do not compute the sha256 of weights")
+    _add_weights(doctor)
+    _add_plugin(doctor)
     doctor.set_defaults(command=_doctor)
 
     cache = commands.add_parser("cache", help="the cache of embeddings")
-    cache.add_argument("action", choices=("ls", "verify", "gc"))
+    cache.add_argument("action", choices=("ls", "verify", "gc"), help="list, check, or remove old entries")
     cache.add_argument("--days", type=float, default=90, help="gc: remove entries older than this (default 90)")
-    cache.add_argument("--cache", type=Path, metavar="FOLDER")
+    cache.add_argument("--cache", type=Path, metavar="FOLDER", help="default: the user's cache")
     cache.set_defaults(command=_cache)
 
     model = commands.add_parser("language-model", help="perplexity and memorisation of a model of this project")
-    _suite(model)
-    model.add_argument("--model", required=True)
-    model.add_argument("--out", type=Path, metavar="FILE.json")
-    model.add_argument("--device", default="auto")
+    _add_suite(model)
+    model.add_argument("--model", required=True, help="a name or folder")
+    model.add_argument("--out", type=Path, metavar="FILE.json", help="write the numbers, too")
+    model.add_argument("--device", default="auto", help="PyTorch's name of it (default: auto)")
     model.add_argument("--melody", action="store_true", help="condition on the reference's melody, too")
-    model.add_argument("--batch", type=int, default=4)
+    model.add_argument("--batch", type=int, default=4, help="clips per call (default 4)")
     model.set_defaults(command=_language_model)
     return parser
 
 
-def _suite(parser: argparse.ArgumentParser) -> None:
+def _add_suite(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("suite", help="a name that `suites` lists, or a .yaml file")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="where the suite's references lie")
-    parser.add_argument("--subset", metavar="LABEL", help="of the suite's list, such as is_balanced_subset")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="where the suite's references are")
+    parser.add_argument("--subset", metavar="LABEL", help="only items with this label, such as is_balanced_subset")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N items")
 
 
-def _making(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--batch", type=int, default=4, help="clips made at once (default 4)")
+def _add_generation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="of the system (default: auto)")
+    parser.add_argument("--batch", type=int, default=4, help="clips generated per call (default 4)")
     parser.add_argument(
         "--setting",
         action="append",
@@ -118,96 +144,111 @@ def _making(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="of the system: top_k=100, precision=float32 …",
     )
-    parser.add_argument("--ray", nargs="?", const="local", metavar="ADDRESS", help="spread the work with Ray")
 
 
-def _scoring(parser: argparse.ArgumentParser) -> None:
+def _add_scoring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metrics", nargs="+", metavar="NAME", help="in place of the suite's")
-    parser.add_argument("--bounds", action="store_true", help="also score the references, in order and shuffled")
+    parser.add_argument("--bounds", action="store_true", help="score the references, too, in order and shuffled")
     parser.add_argument("--seed", type=int, default=0, help="of the intervals (default 0)")
     parser.add_argument("--resamples", type=int, default=1000, help="of the bootstrap (default 1000)")
-    parser.add_argument("--score-batch", type=int, default=None, help="inputs a network hears at once")
-    parser.add_argument("--score-device", default="auto")
-    _weights(parser)
-    if "--ray" not in parser._option_string_actions:
-        parser.add_argument("--ray", nargs="?", const="local", metavar="ADDRESS", help="spread the work with Ray")
+    parser.add_argument("--score-batch", type=int, default=None, help="inputs per call of an embedder")
+    parser.add_argument("--score-device", default="auto", help="of the embedders (default: auto)")
+    _add_weights(parser)
 
 
-def _weights(parser: argparse.ArgumentParser) -> None:
+def _add_weights(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", action="append", default=[], metavar="NETWORK=FILE", help="vggish, passt, clap, mert, aesthetics"
     )
-    parser.add_argument("--no-download", action="store_true", help="refuse to fetch weights")
+    parser.add_argument("--no-download", action="store_true", help="do not download weights")
     parser.add_argument("--cache", type=Path, metavar="FOLDER", help="of embeddings (default: the user's cache)")
 
 
-def _generate(options: argparse.Namespace) -> None:
-    from . import generation, suites, systems
+def _add_ray(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--ray", nargs="?", const="local", metavar="ADDRESS", help="distribute the work with Ray")
 
-    _positive(options, "limit", "batch")
-    suite = suites.load(options.suite)
-    wanted = _wanted(options, suite, options.melody, options.shuffle)
-    wanted = generation.shard(wanted, options.shard)
-    name = options.name or systems.label(options.system)
-    made = generation.fill(options.out, wanted, _opener(options, options.system, name), name)
-    print(f"{options.out}: {len(wanted)} clips, {made} of them made now")
+
+def _add_plugin(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a Python module or .py file that registers metrics, embedders or systems",
+    )
+
+
+def _generate(options: argparse.Namespace) -> None:
+    from .pipeline import generation
+    from .suites.suite import load_suite
+    from .systems.base import default_label
+
+    _check_positive(options, "limit", "batch")
+    suite = load_suite(options.suite)
+    requests = generation.shard(_requests(options, suite, options.melody, options.shuffle), options.shard)
+    name = options.name or default_label(options.system)
+    new = generation.generate(options.out, requests, _system_factory(options, options.system, name), name)
+    print(f"{options.out}: {len(requests)} clips, {new} of them new")
 
 
 def _score(options: argparse.Namespace) -> None:
-    from . import suites
+    from .suites.suite import load_suite
 
-    _positive(options, "limit", "resamples")
-    suite = suites.load(options.suite)
-    results = _scored(options, suite, options.samples)
+    _check_positive(options, "limit", "resamples")
+    results = _results(options, load_suite(options.suite), options.samples)
     results.save(options.out)
     print(f"{options.out}: {len(results.ids)} clips, {len(results.excluded)} excluded")
 
 
 def _run(options: argparse.Namespace) -> None:
-    from . import generation, plots, suites, systems, table
+    from .pipeline import generation
+    from .reports import plots, table
+    from .suites.suite import load_suite
+    from .systems.base import default_label
 
-    _positive(options, "limit", "batch", "resamples")
-    suite = suites.load(options.suite)
+    _check_positive(options, "limit", "batch", "resamples")
+    suite = load_suite(options.suite)
     folders = []
     for entry in options.system:
-        name, *ways = entry.split("+")
-        unknown = sorted(set(ways) - {"melody", "shuffled"})
+        name, *variants = entry.split("+")
+        unknown = sorted(set(variants) - {"melody", "shuffled"})
         if unknown:
             raise InputError(f"--system {entry}: +{unknown[0]} is neither +melody nor +shuffled")
-        label = "+".join([systems.label(name), *ways])
-        wanted = _wanted(options, suite, "melody" in ways, "shuffled" in ways)
+        label = "+".join([default_label(name), *variants])
+        requests = _requests(options, suite, "melody" in variants, "shuffled" in variants)
         folder = options.out / "samples" / label
-        generation.fill(folder, wanted, _opener(options, name, label), label)
+        generation.generate(folder, requests, _system_factory(options, name, label), label)
         folders.append(folder)
-    results = _scored(options, suite, folders)
+    results = _results(options, suite, folders)
     results.save(options.out / "results.json")
     for kind, extension in (("markdown", "md"), ("csv", "csv"), ("latex", "tex")):
-        audio.write_bytes(options.out / f"table.{extension}", table.RENDER[kind]([results]).encode())
-    drawn = plots.draw([results], options.out)
+        audio.write_bytes(options.out / f"table.{extension}", table.FORMATS[kind]([results]).encode())
+    files = plots.draw_plots([results], options.out)
     print(table.markdown([results]))
-    print(f"{options.out}: results.json, table.md, table.csv, table.tex, {', '.join(file.name for file in drawn)}")
+    print(f"{options.out}: results.json, table.md, table.csv, table.tex, {', '.join(file.name for file in files)}")
 
 
 def _table(options: argparse.Namespace) -> None:
-    from . import results, table
+    from .reports import table
+    from .reports.results import load_results
 
-    found = [results.load(file) for file in options.results]
-    print(table.RENDER[options.format](found), end="")
+    results = [load_results(file) for file in options.results]
+    print(table.FORMATS[options.format](results), end="")
     if options.worst:
-        print(table.worst(found, options.worst), end="")
+        print(table.worst_clips(results, options.worst), end="")
     if options.plots:
-        from . import plots
+        from .reports.plots import draw_plots
 
-        for file in plots.draw(found, options.plots):
+        for file in draw_plots(results, options.plots):
             print(file)
 
 
 def _suites(_: argparse.Namespace) -> None:
-    from . import suites
-    from .scorers import METRICS
+    from .metrics.registry import METRICS
+    from .suites.suite import load_suite, suite_names
 
-    for name in suites.names():
-        suite = suites.load(name)
+    for name in suite_names():
+        suite = load_suite(name)
         print(f"{suite.label:<20}{suite.description}\n{'':<20}{', '.join(suite.metrics)}")
     print("\nmetrics")
     for name, metric in METRICS.items():
@@ -216,19 +257,22 @@ def _suites(_: argparse.Namespace) -> None:
 
 
 def _fetch(options: argparse.Namespace) -> None:
-    from . import data, fetching, suites
+    from .suites import fetching
+    from .suites.items import load_items
+    from .suites.suite import load_suite
 
-    suite = suites.load(options.suite)
-    items = data.items(suite, options.data, options.subset, options.limit)
-    there, gone = fetching.fetch(items, suite.duration)
-    print(f"{there} clips are here, {gone} cannot be had: {items[0].file.parent / fetching.MANIFEST} says why")
+    suite = load_suite(options.suite)
+    items = load_items(suite, options.data, options.subset, options.limit)
+    available, unavailable = fetching.fetch(items, suite.duration)
+    manifest = items[0].file.parent / fetching.MANIFEST
+    print(f"{available} clips are here, {unavailable} are not available: {manifest} says why")
 
 
 def _doctor(options: argparse.Namespace) -> None:
-    from . import doctor
     from .embedders.cache import Cache
+    from .pipeline import doctor
 
-    print(doctor.report(_chosen(options), Cache(options.cache), not options.no_hashes), end="")
+    print(doctor.report(_weights(options), Cache(options.cache), not options.no_hashes), end="")
 
 
 def _cache(options: argparse.Namespace) -> None:
@@ -250,62 +294,69 @@ def _cache(options: argparse.Namespace) -> None:
 
 
 def _language_model(options: argparse.Namespace) -> None:
-    from . import data, language_model, suites
+    from .suites.items import load_items
+    from .suites.suite import load_suite
+    from .systems import language_model
 
-    _positive(options, "limit", "batch")
-    suite = suites.load(options.suite)
-    items = data.items(suite, options.data, options.subset, options.limit)
-    figures = language_model.measure(options.model, suite, items, options.device, options.batch, options.melody)
-    text = json.dumps(figures, indent=1) + "\n"
+    _check_positive(options, "limit", "batch")
+    suite = load_suite(options.suite)
+    items = load_items(suite, options.data, options.subset, options.limit)
+    melody = options.melody or suite.melody
+    numbers = language_model.measure(options.model, suite, items, options.device, options.batch, melody)
+    text = json.dumps(numbers, indent=1) + "\n"
     if options.out:
         audio.write_bytes(options.out, text.encode())
     print(text, end="")
 
 
-def _wanted(options: argparse.Namespace, suite: Any, melody: bool, shuffle: bool) -> list[Any]:
-    from . import data, generation
+def _requests(options: argparse.Namespace, suite: Suite, melody: bool, shuffle: bool) -> list[Request]:
+    from .pipeline.generation import make_requests
+    from .suites.items import load_items
 
-    items = data.items(suite, options.data, options.subset, options.limit)
-    return generation.requests(suite, items, melody, shuffle)
+    items = load_items(suite, options.data, options.subset, options.limit)
+    return make_requests(suite, items, melody or None, shuffle)
 
 
-def _opener(options: argparse.Namespace, name: str, label: str) -> Any:
-    from . import systems
+def _system_factory(options: argparse.Namespace, name: str, label: str) -> SystemFactory:
+    from .systems.base import SystemOptions
+    from .systems.registry import load_system
 
-    settings = dict(_setting(text) for text in options.setting)
-    opener = partial(systems.open_system, name, options.device, options.batch, label, settings)
+    settings = dict(_parse_setting(text) for text in options.setting)
+    load = partial(load_system, name, SystemOptions(options.device, options.batch, settings), label)
     if options.ray is None:
-        return opener
-    from . import cluster
+        return load
+    from .pipeline.cluster import RaySystem
 
-    return partial(cluster.RaySystem, opener, options.ray)
+    return partial(RaySystem, load, options.ray, options.plugin)
 
 
-def _scored(options: argparse.Namespace, suite: Any, folders: Sequence[Path]) -> Any:
+def _results(options: argparse.Namespace, suite: Suite, folders: Sequence[Path]) -> Results:
     import torch
 
-    from . import data, run, suites
     from .embedders.cache import Cache
-    from .embedders.registry import Registry
-    from .scorers import METRICS
+    from .embedders.registry import Embedders
+    from .metrics.registry import check_metrics
+    from .pipeline import scoring
+    from .suites.items import load_items
 
     if options.metrics:
-        suites.check_metrics(options.metrics, METRICS, "--metrics")
-    items = data.items(suite, options.data, options.subset, options.limit)
+        check_metrics(options.metrics, "--metrics")
+    items = load_items(suite, options.data, options.subset, options.limit)
     cuda = torch.cuda.is_available()
     device = options.score_device if options.score_device != "auto" else ("cuda" if cuda else "cpu")
     batch = options.score_batch or (32 if device.startswith("cuda") else 1)
-    chosen, cache = _chosen(options), Cache(options.cache)
-    settings = run.Options(options.seed, options.resamples, options.bounds, batch)
+    weights, cache = _weights(options), Cache(options.cache)
+    scoring_options = scoring.ScoringOptions(options.seed, options.resamples, options.bounds, batch)
     embed = None
     if options.ray is not None:
-        from . import cluster
+        from .pipeline.cluster import ray_embedding
 
-        embed = cluster.embed_with_ray(chosen, cache, device, batch, options.ray)
-    return run.score(suite, items, folders, Registry(chosen, device), cache, settings, options.metrics, embed)
+        embed = ray_embedding(weights, cache, device, batch, options.ray, options.plugin)
+    embedders = Embedders(weights, device)
+    return scoring.score(suite, items, folders, embedders, cache, scoring_options, options.metrics, embed)
 
 
-def _chosen(options: argparse.Namespace) -> Any:
+def _weights(options: argparse.Namespace) -> Weights:
     from .embedders.weights import Weights
 
     files = {}
@@ -317,7 +368,7 @@ def _chosen(options: argparse.Namespace) -> Any:
     return Weights(files, download=not options.no_download)
 
 
-def _setting(text: str) -> tuple[str, Any]:
+def _parse_setting(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise InputError(f"--setting {text}: must be such as top_k=100")
@@ -327,7 +378,7 @@ def _setting(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _positive(options: argparse.Namespace, *names: str) -> None:
+def _check_positive(options: argparse.Namespace, *names: str) -> None:
     for name in names:
         value = getattr(options, name)
         if value is not None and value < 1:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
-from evaluation.scorers import METRICS
+from evaluation.metrics.registry import METRICS
 from musicgen.errors import InputError
 from musicgen.statistics import paired_permutation
 

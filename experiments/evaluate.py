@@ -11,12 +11,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from evaluation import data, generation, language_model, run, suites, systems
 from evaluation.embedders.cache import Cache
-from evaluation.embedders.registry import Registry
+from evaluation.embedders.registry import Embedders
 from evaluation.embedders.weights import Weights
 from evaluation.metrics import perplexity
-from evaluation.results import Results
+from evaluation.pipeline import generation, scoring
+from evaluation.reports.results import Results
+from evaluation.suites.items import Item, load_items
+from evaluation.suites.suite import load_suite
+from evaluation.systems import language_model
+from evaluation.systems.base import SystemOptions
+from evaluation.systems.musicgen_model import MusicGenSystem
 from experiments import references, stereo
 from experiments.plan import Plan, Row, Scale
 from experiments.rewording import composed, reworded
@@ -34,12 +39,12 @@ def measure(
     paths: Paths, plan: Plan, recipe: LMRecipe, folder: Path, row: Row, name: str, scale: Scale
 ) -> dict[str, Any]:
     """Evaluate the model in `folder`, where its clips are stored too. Returns the fields of the result."""
-    suite = suites.load(SUITE)
+    suite = load_suite(SUITE)
     # Every run has its own seed of generation.
     suite = dataclasses.replace(suite, seed=suite.seed + 100_000 * recipe.seed, duration=scale.clip_seconds)
-    system = systems.MusicGenSystem(None, str(folder / "model"), paths.device, scale.batch, {})
+    system = MusicGenSystem(None, str(folder / "model"), SystemOptions(paths.device, scale.batch))
     items = [
-        dataclasses.replace(item, caption=_caption(item, plan, recipe)) for item in data.items(suite, limit=scale.clips)
+        dataclasses.replace(item, caption=_caption(item, plan, recipe)) for item in load_items(suite, limit=scale.clips)
     ]
     kind = f"{2 if plan.stereo else 1}-{suite.duration:g}"
     originals = references.originals(paths.output / f"references-{kind}", items, suite.duration, stereo=plan.stereo)
@@ -49,15 +54,15 @@ def measure(
         kept = paths.output / f"references-{kind}-tokenised-{system.model.channels}"
         compared = references.tokenised(kept, originals, system.model)
     started = time.monotonic()
-    wanted = generation.requests(suite, compared, melody=row.melody)
+    requests = generation.make_requests(suite, compared, melody=row.melody)
     clips = folder / f"samples-{name.replace(' ', '-')}"
-    made = generation.fill(clips, wanted, lambda: system, "ours")
+    new = generation.generate(clips, requests, lambda: system, "ours")
     seconds = time.monotonic() - started
     if row.mono:
         clips = stereo.mixed_down(clips, clips.with_name(f"{clips.name}-mixed-down"))
-    registry = Registry(Weights({}, download=False), "cpu")
+    embedders = Embedders(Weights({}, download=False), "cpu")
     shown = [metric for metric in suite.metrics if metric in plan.metrics]
-    results = run.score(suite, compared, [clips], registry, Cache(paths.output / "cache"), metrics=shown)
+    results = scoring.score(suite, compared, [clips], embedders, Cache(paths.output / "cache"), metrics=shown)
     scores = _scores(results)
     if plan.stereo:
         scores["coherence"] = _coherence(clips, originals, results.ids)
@@ -66,7 +71,7 @@ def measure(
         "clips": len(results.ids),
         "excluded": dict(results.excluded),
         "steps": system.model.pattern.layout(round(suite.duration * system.model.frame_rate)).num_steps,
-        "generate_seconds": round(seconds, 1) if made == len(wanted) else None,
+        "generate_seconds": round(seconds, 1) if new == len(requests) else None,
         "perplexity": {
             "value": figures.pooled,
             "codebooks": list(figures.codebooks),
@@ -84,17 +89,17 @@ def test_conditions(plan: Plan, row: Row, scale: Scale) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _caption(item: data.Item, plan: Plan, recipe: LMRecipe) -> str:
+def _caption(item: Item, plan: Plan, recipe: LMRecipe) -> str:
     """The caption, reworded if the plan says so, and normalised if training texts were."""
     text = reworded(composed(item)) if plan.reworded else item.caption
     return normalise(text) if recipe.text.normalise else text
 
 
-def _entropies(model: Any, seconds: float, items: Sequence[data.Item], row: Row) -> dict[str, perplexity.CrossEntropy]:
+def _entropies(model: Any, seconds: float, items: Sequence[Item], row: Row) -> dict[str, perplexity.CrossEntropy]:
     """The cross-entropy of each reference."""
     found = {}
     for item in tqdm(items, desc="perplexity"):
-        codes = language_model.codes_of(model, [item], seconds)
+        codes = language_model.encode_references(model, [item], seconds)
         given = [item.file] if model.melody is not None and row.melody else None
         found[item.id] = language_model.cross_entropy(model, codes, [item.caption], given)
     return found
@@ -109,7 +114,7 @@ def _scores(results: Results) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _coherence(clips: Path, originals: Sequence[data.Item], ids: Sequence[str]) -> dict[str, Any]:
+def _coherence(clips: Path, originals: Sequence[Item], ids: Sequence[str]) -> dict[str, Any]:
     """The distance between the inter-channel coherence of clips and of their references, as a score."""
     found = samples.read(clips)
     files = {name: found.file(sample) for name, sample in found.by_id().items() if name in ids}

@@ -17,9 +17,9 @@ import torch
 import webdataset
 from tqdm import tqdm
 
-from evaluation import language_model
-from evaluation.data import Item
 from evaluation.metrics import memorisation
+from evaluation.suites.items import Item
+from evaluation.systems import language_model
 from experiments.plan import Planted
 from musicgen.training.corpus.dataset import CorpusOptions
 from musicgen.training.corpus.dataset import write as write_corpus
@@ -93,7 +93,7 @@ def measure(model: Any, folder: Path, planted: Planted) -> dict[str, Any]:
         items = [
             Item(file.stem, json.loads(file.with_suffix(".json").read_text())["description"], file) for file in part
         ]
-        codes = language_model.codes_of(model, items, SECONDS)
+        codes = language_model.encode_references(model, items, SECONDS)
         captions = [item.caption for item in items]
         each: dict[str, Any] = {}
         for seconds in language_model.PROMPT_SECONDS:

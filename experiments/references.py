@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from evaluation.data import Item
+from evaluation.suites.items import Item
 from experiments.rewording import composed
 from musicgen import audio
 from musicgen.audio import Audio

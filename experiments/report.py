@@ -10,7 +10,7 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from evaluation.scorers import METRICS
+from evaluation.metrics.registry import METRICS
 from experiments import claims
 from experiments import plan as plans
 from experiments.plan import Claim, Plan

@@ -5,7 +5,7 @@ Sentences, tempo words and the order of the facts differ from those of `corpus/c
 
 from __future__ import annotations
 
-from evaluation.data import Item
+from evaluation.suites.items import Item
 from musicgen.training.corpus import INSTRUMENTS, Composition, compose
 from musicgen.training.corpus.genres import find_genre
 from musicgen.training.quality import DURATION, HELD_OUT_SEED

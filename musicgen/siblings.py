@@ -32,7 +32,7 @@ def load(module: str) -> ModuleType:
     """Import a module of a sibling package.
 
     Args:
-        module: dotted, beginning with the folder's name: "evaluation.clips".
+        module: dotted, beginning with the folder's name: "evaluation.clips.clip".
     """
     package, _, rest = module.partition(".")
     return importlib.import_module(".".join(filter(None, (name(package), rest))))

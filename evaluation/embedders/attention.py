@@ -1,5 +1,5 @@
-"""Multi-head self-attention in PyTorch's fused form, in the place of a published network's own: the same numbers, up to
-rounding, sooner. It knows nothing of the network around it."""
+"""Multi-head self-attention as PyTorch's scaled_dot_product_attention, in place of a published network's own: equal up to
+rounding, faster."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from torch import nn
 
 
 class FusedAttention(nn.Module):
-    """x [b, n, d] -> [b, n, d]. plain: an attention as timm writes it, with `qkv`, `proj` and `num_heads`; bias: added to
-    the scores, [1 or a divisor of b, heads, n, n]."""
+    """x [b, n, d] -> [b, n, d].
+
+    Args:
+        plain: an attention of timm's form, with `qkv`, `proj` and `num_heads`.
+        bias: added to the scores, [1 or a divisor of b, heads, n, n].
+    """
 
     bias: torch.Tensor | None
 

@@ -1,30 +1,39 @@
-"""What every embedder offers, and how its results are named in the cache.
+"""The interface of an embedder, its registry entry, and the cache keys of its embeddings.
 
-An embedder hears one view of a clip (`evaluation.clips`) at one rate. `prepare` cuts the waveform into inputs, one clip
-after another, on the CPU; `embed` runs the network on inputs of equal shape, of however many clips; a clip's embedding
-is its inputs' rows, put together: [windows, d], [segments, classes] or [frames, 12].
+An embedder gets one view of a clip (`clips.clip`) at one sampling rate. `prepare` cuts the waveform of one clip into inputs, on
+the CPU; `embed` runs the network on a batch of inputs of equal shape, of any number of clips; a clip's embedding is the
+concatenated rows of its inputs: [windows, d], [segments, classes] or [frames, 12].
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..clips import Source, View
+from ..clips.clip import Source, View
 from .weights import Weights, sha256
 
 Array = npt.NDArray[np.float32]
+T = TypeVar("T")
 
 
 class Embedder(Protocol):
-    """name: in cache keys and results; version: of this code; view, rate: what it hears."""
+    """A network that turns sound into rows of numbers.
+
+    Attributes:
+        name: in cache keys and results.
+        version: of this code; a new one invalidates cached embeddings.
+        view: which view of a clip it gets.
+        rate: Hz of its input.
+    """
 
     name: str
     version: str
@@ -37,59 +46,106 @@ class Embedder(Protocol):
         ...
 
     def prepare(self, wave: torch.Tensor, clip_id: str) -> list[torch.Tensor]:
-        """[samples] at `rate` -> inputs, any number of them."""
+        """Cut one clip's waveform [samples] at `rate` Hz into inputs, any number of them."""
         ...
 
     def embed(self, inputs: torch.Tensor) -> Sequence[Array]:
-        """Inputs [n, …] of equal shape -> the rows of each, n arrays [rows, d]."""
+        """Run the network on inputs [n, …] of equal shape. Returns n arrays [rows, d]."""
         ...
 
     def salt(self, clip_id: str) -> str:
-        """What else the result depends on; "" for nothing."""
+        """What else the embedding of a clip depends on, a part of the cache key; "" for nothing."""
         ...
 
 
-class OfWeights:
-    """What embedders share whose network comes from one file of weights.
-
-    file: its name among the `Weights`.
-    """
-
-    file: str
-
-    def __init__(self, chosen: Weights, device: str = "cpu") -> None:
-        self._chosen, self._device = chosen, device
-
-    @cached_property
-    def weights(self) -> str:
-        return sha256(self._chosen.file(self.file))
-
-    def salt(self, clip_id: str) -> str:  # noqa: ARG002
-        return ""
-
-
 class TextEmbedder(Protocol):
-    """An embedder of captions."""
+    """An embedder that has a text encoder, too.
+
+    Attributes:
+        name: in cache keys.
+        version: of this code.
+    """
 
     name: str
     version: str
 
     @property
-    def weights(self) -> str: ...
+    def weights(self) -> str:
+        """sha256 of the weights' file; "" without weights."""
+        ...
 
-    def texts(self, texts: Sequence[str]) -> Array:
-        """[n, d]."""
+    def embed_texts(self, texts: Sequence[str]) -> Array:
+        """Embeddings [n, d] of n captions."""
         ...
 
 
-def key(embedder: Embedder, source: Source) -> str:
-    """Under which a clip's embedding is kept: the file's bytes, the preparation, the weights, and the code's version."""
+class CheckpointEmbedder:
+    """The base of embedders whose network comes from one file of weights.
+
+    Args:
+        weights: where the files are.
+        device: PyTorch's name of it.
+
+    Attributes:
+        network: the file's name among the `Weights`.
+    """
+
+    network: str
+
+    def __init__(self, weights: Weights, device: str = "cpu") -> None:
+        self._weights, self._device = weights, device
+
+    @cached_property
+    def weights(self) -> str:
+        return sha256(self._weights.file(self.network))
+
+    def salt(self, clip_id: str) -> str:  # noqa: ARG002
+        return ""
+
+
+@dataclass(frozen=True)
+class EmbedderContext:
+    """What an embedder is built from.
+
+    Attributes:
+        weights: where the files of weights are.
+        device: PyTorch's name of it.
+    """
+
+    weights: Weights
+    device: str = "cpu"
+    _shared: dict[Any, Any] = field(default_factory=dict)
+
+    def shared(self, build: Callable[[EmbedderContext], T]) -> T:
+        """`build(self)`, called once: embedders with one network share its weights in memory."""
+        if build not in self._shared:
+            self._shared[build] = build(self)
+        return cast(T, self._shared[build])
+
+
+@dataclass(frozen=True)
+class EmbedderSpec:
+    """An entry of the embedder registry.
+
+    Attributes:
+        name: by which metrics name it; that of the embedder that `build` returns.
+        build: builds the embedder; must load no weights before the first `embed` or `weights`.
+        network: whose file of weights it reads, one of `weights.PUBLISHED`; "" for another or none.
+    """
+
+    name: str
+    build: Callable[[EmbedderContext], Embedder]
+    network: str = ""
+
+
+def embedding_key(embedder: Embedder, source: Source) -> str:
+    """The cache key of a clip's embedding: the file's bytes, the preparation, the weights, the code's version."""
     preparation = f"{source.preparation(embedder.view)}@{embedder.rate}:{embedder.salt(source.id)}"
     return digest(source.sha256, preparation, embedder.name, embedder.version, embedder.weights)
 
 
 def text_key(embedder: TextEmbedder, text: str) -> str:
-    """Under which a caption's embedding is kept."""
+    """The cache key of a caption's embedding."""
     return digest("text", text, embedder.name, embedder.version, embedder.weights)
 
 

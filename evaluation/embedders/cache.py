@@ -1,8 +1,8 @@
-"""The cache of embeddings: one file an entry, named by what it was made from.
+"""The content-addressed cache of embeddings: one file per entry.
 
-A key is the hash of the audio's bytes, its preparation, the network's weights and the code's version (`base.key`), so
-an entry is never out of date, and two runs on one cache write the same bytes. An entry is a line of JSON (sha256, type,
-shape, a label) and the array's bytes; it appears whole or not at all, and one that is damaged counts as absent.
+A key is the hash of the audio's bytes, its preparation, the network's weights and the code's version (`base.embedding_key`), so
+an entry is never out of date, and two runs on one cache write the same bytes. An entry is a line of JSON (sha256, dtype,
+shape, a label) and the array's bytes. It is written atomically, and a damaged one counts as absent.
 """
 
 from __future__ import annotations
@@ -32,7 +32,14 @@ DAY = 86_400.0
 
 @dataclass(frozen=True)
 class Entry:
-    """One file of the cache. size: bytes; age: days since it was written or last used."""
+    """One file of the cache.
+
+    Attributes:
+        key: hexadecimal digits.
+        label: for people, such as "passt music.flac".
+        size: bytes.
+        age: days since it was written.
+    """
 
     key: str
     label: str
@@ -49,7 +56,11 @@ def default_folder() -> Path:
 
 
 class Cache:
-    """A folder of entries."""
+    """A folder of entries.
+
+    Args:
+        folder: by default that of `default_folder`.
+    """
 
     def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
         self.folder = Path(folder) if folder is not None else default_folder()
@@ -58,7 +69,7 @@ class Cache:
         return self._path(key).is_file()
 
     def get(self, key: str) -> npt.NDArray[Any] | None:
-        """The array, or None where there is none that is whole."""
+        """The array of a key, None if there is no undamaged entry."""
         path = self._path(key)
         try:
             data = path.read_bytes()
@@ -70,23 +81,32 @@ class Cache:
         return array
 
     def put(self, key: str, array: npt.NDArray[Any], label: str) -> None:
-        """Keep an array. label: for people, such as `passt music.flac`."""
+        """Store an array.
+
+        Args:
+            key: its key.
+            array: of any dtype and shape.
+            label: for people, such as "passt music.flac".
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
         payload = np.ascontiguousarray(array).tobytes()
-        facts = {"sha256": hashlib.sha256(payload).hexdigest(), "dtype": array.dtype.str, "shape": array.shape}
-        head = json.dumps({**facts, "label": label})
+        header = {"sha256": hashlib.sha256(payload).hexdigest(), "dtype": array.dtype.str, "shape": array.shape}
+        line = json.dumps({**header, "label": label})
         path = self._path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY)
-            # Not synced: after a power cut, a torn entry fails its checksum and is made again.
+            # Not synced: after a power failure, a truncated entry fails its checksum and is computed again.
             with os.fdopen(handle, "wb") as file:
-                file.write(head.encode() + b"\n" + payload)
+                file.write(line.encode() + b"\n" + payload)
             Path(temporary).replace(path)
         except OSError as error:
             raise InputError(f"cannot write to the cache {self.folder}: {error.strerror or error}") from error
 
     def entries(self) -> Iterator[Entry]:
-        """All entries, by key."""
+        """All entries, sorted by key."""
         now = time.time()
         for path in sorted(self.folder.glob(f"??/*{SUFFIX}")):
             with path.open("rb") as file:
@@ -95,18 +115,18 @@ class Cache:
                 label = str(json.loads(head)["label"])
             except (ValueError, KeyError):
                 label = "(damaged)"
-            facts = path.stat()
-            yield Entry(path.stem, label, facts.st_size, max(0.0, (now - facts.st_mtime) / DAY))
+            status = path.stat()
+            yield Entry(path.stem, label, status.st_size, max(0.0, (now - status.st_mtime) / DAY))
 
     def verify(self) -> list[str]:
-        """Remove the entries whose checksum fails; their keys."""
+        """Remove the entries whose checksum fails. Returns their keys."""
         damaged = [entry.key for entry in self.entries() if _decode(self._path(entry.key).read_bytes()) is None]
         for key in damaged:
             self._path(key).unlink(missing_ok=True)
         return damaged
 
     def collect(self, days: float) -> tuple[int, int]:
-        """Remove entries older than `days`, and what killed runs left; (how many, bytes)."""
+        """Remove entries older than `days`, and temporary files of killed runs. Returns (entries, bytes)."""
         count = size = 0
         for entry in list(self.entries()):
             if entry.age >= days:
@@ -125,9 +145,9 @@ class Cache:
 def _decode(data: bytes) -> npt.NDArray[Any] | None:
     head, _, payload = data.partition(b"\n")
     try:
-        facts = json.loads(head)
-        if facts["sha256"] != hashlib.sha256(payload).hexdigest():
+        header = json.loads(head)
+        if header["sha256"] != hashlib.sha256(payload).hexdigest():
             return None
-        return np.frombuffer(payload, dtype=np.dtype(facts["dtype"])).reshape(facts["shape"])
+        return np.frombuffer(payload, dtype=np.dtype(header["dtype"])).reshape(header["shape"])
     except (ValueError, KeyError, TypeError):
         return None

@@ -1,4 +1,4 @@
-"""Soft chroma as an embedder, so that it is cached like the others: [frames, 12] of the whole clip at 32 kHz."""
+"""Soft chroma as an embedder, so that it is cached like the others: [frames, 12] of a whole clip at 32 kHz."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import torch
 
 from musicgen import chroma
 
-from ..clips import View
-from .base import Array
+from ..clips.clip import View
+from .base import Array, EmbedderSpec
 
 
 class ChromaEmbedder:
-    """`musicgen.chroma` on one clip at a time."""
+    """`musicgen.chroma` of one clip at a time: rows [frames, 12]."""
 
     name = "chroma"
     version = "1"
@@ -29,3 +29,6 @@ class ChromaEmbedder:
 
     def embed(self, inputs: torch.Tensor) -> Sequence[Array]:
         return list(chroma.chroma(inputs).numpy())
+
+
+EMBEDDERS = (EmbedderSpec("chroma", lambda _: ChromaEmbedder()),)

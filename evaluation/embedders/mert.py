@@ -1,11 +1,11 @@
-"""MERT (Li et al. 2023): music heard by a network that learnt from music alone; behind MAD.
+"""MERT (Li et al. 2023): a self-supervised encoder trained on music; for MAD.
 
 Conventions, those of the mad_metric package: `m-a-p/MERT-v1-330M`, 24 kHz mono, the file as it is; the whole clip at
-once, scaled to mean 0 and variance 1; the last layer's output behind the final normalisation (hidden_states[24] in the
-transformers of its time), its largest value over time in each of 1,024 dimensions, one vector a clip.
+once, scaled to mean 0 and variance 1; the last layer's output after the final normalisation (hidden_states[24] in the
+transformers of its time), max-pooled over time to 1,024 dimensions, one vector per clip.
 
-The published repository asks to run its own code. With its configuration that code is transformers' HuBERT, so HuBERT is
-what runs here, and the weights are read as tensors alone.
+The published repository wants to run its own code (trust_remote_code). With its configuration that code equals transformers'
+HuBERT, which is what runs here, and the weights are read as tensors only.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..clips import View
+from ..clips.clip import View
 from . import weights
-from .base import Array, OfWeights
+from .base import Array, CheckpointEmbedder, EmbedderSpec
 
 RATE = 24_000
 """Hz."""
@@ -32,41 +32,44 @@ CONFIGURATION: dict[str, Any] = {
     "feat_extract_norm": "group",
     "mask_time_prob": 0.0,
 }
-"""Of the published network, where it differs from HuBERT's; nothing is masked here."""
-TINY = 1e-7
+"""Of the published network, where it differs from HuBERT's defaults; no masking at inference."""
+EPSILON = 1e-7
 """Added to the variance, as transformers' feature extractor does."""
-RENAMED = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
+RENAMED_PARAMETERS = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
 """The file is from before PyTorch renamed the parts of a normalised weight."""
 
 
-class MertEmbedder(OfWeights):
-    """[1, 1024] a clip."""
+class MertEmbedder(CheckpointEmbedder):
+    """Rows [1, 1024]: one vector per clip."""
 
-    name = file = "mert"
+    name = network = "mert"
     version = "1"
     view: View = "raw"
     rate = RATE
 
     def prepare(self, wave: torch.Tensor, clip_id: str) -> list[torch.Tensor]:  # noqa: ARG002
         centred = wave - wave.mean()
-        return [centred / (centred.square().mean() + TINY).sqrt()]
+        return [centred / (centred.square().mean() + EPSILON).sqrt()]
 
     @torch.inference_mode()
     def embed(self, inputs: torch.Tensor) -> Sequence[Array]:
-        last = self._network(inputs.to(self._device)).last_hidden_state
+        last = self._module(inputs.to(self._device)).last_hidden_state
         return list(last.amax(dim=1, keepdim=True).cpu().numpy())
 
     @cached_property
-    def _network(self) -> nn.Module:
+    def _module(self) -> nn.Module:
         from transformers import HubertConfig, HubertModel
 
         with torch.random.fork_rng():
             network = HubertModel(HubertConfig(**CONFIGURATION))
-        file = self._chosen.file(self.file)
-        state = weights.read(file)
+        file = self._weights.file(self.network)
+        state = weights.read_state_dict(file)
         state.pop("masked_spec_embed", None)
-        for old in [name for name in state if name.rsplit(".", 1)[-1] in RENAMED]:
-            place, part = old.rsplit(".", 1)
-            state[f"{place}.{RENAMED[part]}"] = state.pop(old)
-        weights.fill(network, state, file)
+        for old in [name for name in state if name.rsplit(".", 1)[-1] in RENAMED_PARAMETERS]:
+            prefix, part = old.rsplit(".", 1)
+            state[f"{prefix}.{RENAMED_PARAMETERS[part]}"] = state.pop(old)
+        weights.load_state(network, state, file)
         return network.eval().to(self._device)
+
+
+EMBEDDERS = (EmbedderSpec("mert", lambda context: MertEmbedder(context.weights, context.device), "mert"),)

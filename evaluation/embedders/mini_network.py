@@ -1,11 +1,11 @@
-"""The networks behind the `*_mini` metrics: a small tagger and a small CLAP that share their ears.
+"""The network of the `*_mini` metrics: a small tagger and a small CLAP with one convolutional encoder.
 
-Trained on the composed corpus (`train_mini.py`), embedded in this folder, under a megabyte: metrics that run anywhere,
-at once. They know the corpus's 25 genres and its instruments, and nothing else; their numbers compare systems on the
-`synth` suite and must never be read as FAD, KL or CLAP of the published networks.
+Trained on the composed corpus (`train_mini.py`), stored in this folder: metrics that run anywhere, offline. It knows the
+corpus's 25 genres and its instruments, and nothing else; the numbers compare systems on the `synth` suite and are not FAD, KL
+or CLAP of the published networks.
 
-Conventions: mono sound at 32 kHz, made equally loud first (RMS 0.1), so that loudness plays no part; log-mel [80 bands,
-50 frames a second]; ears: log-mel → [B, 128, T/16]; embedding: one vector [64] a second.
+Conventions: mono at 32 kHz, normalised to RMS 0.1, so that loudness has no effect; log-mel [80 bands, 50 frames per second];
+encoder: log-mel → [B, 128, T/16]; embedding: one vector [64] per second.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ LOW, HIGH = 40.0, 14_000.0
 WIDTH = 128
 EMBEDDING = 64
 JOINT = 64
-"""Dimensions of the space that text and sound share."""
+"""Dimensions of the joint space of text and audio."""
 LOUDNESS = 0.1
-"""RMS that every clip is brought to."""
+"""RMS that every clip is normalised to."""
 _WORD = re.compile(r"[a-z0-9#]+")
 
 
-class Ears(nn.Module):
-    """Log-mel [B, 80, T] -> [B, 128, T/16]."""
+class Encoder(nn.Module):
+    """Convolutional encoder: log-mel [B, 80, T] -> [B, 128, T/16]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,11 +47,17 @@ class Ears(nn.Module):
 
 
 class Mini(nn.Module):
-    """Tagger and CLAP. genres, instruments: the tagger's classes; words: the vocabulary of the text side."""
+    """Tagger and CLAP. Attributes are the names of the parameters in mini.safetensors.
+
+    Args:
+        genres: classes of the tagger's genre head.
+        instruments: classes of its lead instrument head.
+        words: size of the text encoder's vocabulary.
+    """
 
     def __init__(self, genres: int, instruments: int, words: int) -> None:
         super().__init__()
-        self.ears = Ears()
+        self.ears = Encoder()
         self.embedding = nn.Conv1d(WIDTH, EMBEDDING, 1)
         self.genre = nn.Linear(EMBEDDING, genres)
         self.lead = nn.Linear(EMBEDDING, instruments)
@@ -60,21 +66,21 @@ class Mini(nn.Module):
         self.text = nn.Sequential(nn.Linear(JOINT, WIDTH), nn.ReLU(), nn.Linear(WIDTH, JOINT))
         self.scale = nn.Parameter(torch.tensor(2.5))
 
-    def hear(self, mel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Log-mel [B, 80, T] -> embeddings [B, 64, T/16], genre and lead logits [B, classes], joint [B, 64]."""
+    def encode_audio(self, mel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Log-mel [B, 80, T] -> (embeddings [B, 64, T/16], genre logits and lead logits [B, classes], joint [B, 64])."""
         features = self.ears(mel)
         embedding = self.embedding(features)
         pooled = embedding.mean(dim=2)
         joint = self.sound(torch.cat([features.mean(dim=2), features.amax(dim=2)], dim=1))
         return embedding, self.genre(pooled), self.lead(pooled), nn.functional.normalize(joint, dim=-1)
 
-    def read(self, tokens: torch.Tensor) -> torch.Tensor:
+    def encode_text(self, tokens: torch.Tensor) -> torch.Tensor:
         """Tokens [B, length], 0 for padding -> joint [B, 64]."""
         return nn.functional.normalize(self.text(self.words(tokens)), dim=-1)
 
 
 def log_mel(wave: torch.Tensor) -> torch.Tensor:
-    """Mono sound at 32 kHz [B, samples] -> [B, 80, frames]; equally loud clips come out of quiet and loud ones."""
+    """Log-mel [B, 80, frames] of mono audio at 32 kHz [B, samples], normalised in loudness."""
     level = wave.square().mean(dim=-1, keepdim=True).sqrt()
     wave = wave * (LOUDNESS / level.clamp(min=1e-5))
     spectrum = torch.stft(
@@ -84,22 +90,22 @@ def log_mel(wave: torch.Tensor) -> torch.Tensor:
     return (mel + 1e-3).log() / 4
 
 
-def words_of(text: str) -> list[str]:
-    """The words of a text and its pairs of neighbours, lower-case: "slow piano" -> slow, piano, slow_piano."""
+def unigrams_and_bigrams(text: str) -> list[str]:
+    """The words and bigrams of a text, lower-case: "slow piano" -> slow, piano, slow_piano."""
     words = _WORD.findall(text.lower())
     return words + [f"{a}_{b}" for a, b in pairwise(words)]
 
 
-def tokens(texts: list[str], vocabulary: dict[str, int]) -> torch.Tensor:
-    """Rows of word numbers [B, longest], 0 behind the end; words that are unknown are left out."""
-    rows = [[vocabulary[word] for word in words_of(text) if word in vocabulary] or [0] for text in texts]
+def tokenize(texts: list[str], vocabulary: dict[str, int]) -> torch.Tensor:
+    """Tokens [B, longest], padded with 0; unknown words are left out."""
+    rows = [[vocabulary[word] for word in unigrams_and_bigrams(text) if word in vocabulary] or [0] for text in texts]
     length = max(map(len, rows))
     return torch.tensor([row + [0] * (length - len(row)) for row in rows])
 
 
 @lru_cache(maxsize=1)
 def _filters() -> torch.Tensor:
-    """Triangles that are evenly spaced on the mel scale (HTK's), [80, WINDOW / 2 + 1]."""
+    """Triangular filters, evenly spaced on HTK's mel scale, [80, WINDOW / 2 + 1]."""
     mel = torch.linspace(_mel(LOW), _mel(HIGH), BANDS + 2)
     edges = 700 * (10 ** (mel / 2595) - 1)
     bins = torch.linspace(0, RATE / 2, WINDOW // 2 + 1)

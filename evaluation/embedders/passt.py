@@ -1,10 +1,10 @@
-"""PaSST (Koutini et al. 2022): what is heard, as logits of AudioSet's 527 classes; behind the KL metric.
+"""PaSST (Koutini et al. 2022): an audio tagger, logits of AudioSet's 527 classes; for the KL metric.
 
-Conventions: 32 kHz mono; hear21passt's 20-s network; segments of at most 20 s, one behind the other, without padding,
+Conventions: 32 kHz mono; hear21passt's 20-s network; consecutive segments of at most 20 s, without padding,
 those of 0.15 s or less dropped. The network is hear21passt's, with changes that alter no number beyond rounding: its mel
-front end draws from PyTorch's global random numbers even where nothing is random, and builds its filters anew for each
-call, so ours replaces it; attention runs fused; the last block computes the two tokens that are read; and on processors
-with bfloat16 tiles the layers' products run in parts (`products.py`).
+front end uses PyTorch's global random generator even at inference and rebuilds its filters in each call, so it is replaced;
+attention is fused; the last block computes only the two tokens that the head reads; and on processors with bfloat16 tiles
+large linear layers run in two bfloat16 parts (`split_linear.py`).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from torch import nn
 
 from musicgen import extras
 
-from ..clips import View
-from . import products, weights
+from ..clips.clip import View
+from . import split_linear, weights
 from .attention import FusedAttention
-from .base import Array, OfWeights
+from .base import Array, CheckpointEmbedder, EmbedderSpec
 
 RATE = 32_000
 """Hz."""
@@ -39,10 +39,10 @@ FRAMES = 2000
 CLASSES = 527
 
 
-class PasstEmbedder(OfWeights):
-    """Logits [segments, 527]."""
+class PasstEmbedder(CheckpointEmbedder):
+    """Rows [segments, 527]: logits of AudioSet's classes."""
 
-    name = file = "passt"
+    name = network = "passt"
     version = "2"
     view: View = "paper"
     rate = RATE
@@ -52,16 +52,16 @@ class PasstEmbedder(OfWeights):
 
     @torch.inference_mode()
     def embed(self, inputs: torch.Tensor) -> Sequence[Array]:
-        with warnings.catch_warnings(action="ignore"):  # that a segment is shorter than 20 s
-            logits, _ = self._network(inputs.to(self._device))
+        with warnings.catch_warnings(action="ignore"):  # warns of segments shorter than 20 s
+            logits, _ = self._module(inputs.to(self._device))
         return [row[None] for row in logits.cpu().numpy()]
 
     @cached_property
-    def _network(self) -> nn.Module:
+    def _module(self) -> nn.Module:
         network = architecture()
-        file = self._chosen.file(self.file)
-        weights.fill(network, weights.read(file), file)
-        return quickened(network.eval().to(self._device))
+        file = self._weights.file(self.network)
+        weights.load_state(network, weights.read_state_dict(file), file)
+        return optimise(network.eval().to(self._device))
 
 
 class LastBlock(nn.Module):
@@ -72,8 +72,8 @@ class LastBlock(nn.Module):
         self.norm1, self.norm2, self.mlp = plain.norm1, plain.norm2, plain.mlp
         self.proj, self.heads = plain.attn.proj, int(plain.attn.num_heads)
         width = plain.attn.qkv.in_features
-        self.query = outputs_of(plain.attn.qkv, 0, width)
-        self.key_value = outputs_of(plain.attn.qkv, width, 3 * width)
+        self.query = slice_outputs(plain.attn.qkv, 0, width)
+        self.key_value = slice_outputs(plain.attn.qkv, width, 3 * width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         b, n, d = x.shape
@@ -85,18 +85,18 @@ class LastBlock(nn.Module):
         return read + self.mlp(self.norm2(read))
 
 
-def quickened(network: Any) -> nn.Module:
-    """The same numbers, up to rounding, in half the time."""
+def optimise(network: Any) -> nn.Module:
+    """The same network, equal up to rounding, in half the time."""
     *blocks, last = network.blocks
     for block in blocks:
         block.attn = FusedAttention(block.attn)
     network.blocks = nn.Sequential(*blocks, LastBlock(last))
     on_cpu = next(network.parameters()).device.type == "cpu"
-    return products.split(network) if on_cpu else network
+    return split_linear.split_large_layers(network) if on_cpu else network
 
 
-def outputs_of(layer: nn.Linear, start: int, end: int) -> nn.Linear:
-    """The outputs from `start` to `end` of a linear layer."""
+def slice_outputs(layer: nn.Linear, start: int, end: int) -> nn.Linear:
+    """A linear layer with the outputs from `start` to `end` of `layer`."""
     piece = nn.utils.skip_init(nn.Linear, layer.in_features, end - start, device=layer.weight.device)
     with torch.no_grad():
         piece.weight.copy_(layer.weight[start:end])
@@ -106,7 +106,7 @@ def outputs_of(layer: nn.Linear, start: int, end: int) -> nn.Linear:
 
 def architecture() -> nn.Module:
     """The 20-s network without weights."""
-    with contextlib.redirect_stdout(io.StringIO()), torch.random.fork_rng():  # it prints itself and draws weights
+    with contextlib.redirect_stdout(io.StringIO()), torch.random.fork_rng():  # it prints itself and initialises weights
         passt: Any = extras.load("hear21passt.models.passt", "evaluation", "the KL metric")
         passt.first_RUN = False
         network: nn.Module = passt.get_model(arch="passt_20sec", pretrained=False, input_tdim=FRAMES)
@@ -114,7 +114,8 @@ def architecture() -> nn.Module:
 
 
 def log_mel(wave: torch.Tensor) -> torch.Tensor:
-    """[n, samples] -> [n, 128, frames], scaled as in training: pre-emphasis, power spectrum, Kaldi's mel bands."""
+    """Log-mel [n, 128, frames] of sound [n, samples] at 32 kHz: pre-emphasis, power spectrum, Kaldi's mel bands, normalised as
+    in PaSST's training."""
     emphasised = wave[:, 1:] - 0.97 * wave[:, :-1]
     window = torch.hann_window(WINDOW, periodic=False)
     spectrum = torch.stft(emphasised, SPECTRUM, HOP, WINDOW, window, center=True, return_complex=True)
@@ -128,3 +129,6 @@ def _filters() -> torch.Tensor:
 
     banks, _ = get_mel_banks(BANDS, SPECTRUM, RATE, 0.0, HIGHEST, 100.0, -500.0, 1.0)
     return nn.functional.pad(banks, (0, 1))
+
+
+EMBEDDERS = (EmbedderSpec("passt", lambda context: PasstEmbedder(context.weights, context.device), "passt"),)

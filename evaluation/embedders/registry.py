@@ -1,67 +1,70 @@
-"""Embedders by name, built when they are first asked for; those that share a network share its weights in memory."""
+"""The embedder registry: name → `EmbedderSpec`; and the embedders of one run, built when they are first asked for.
+
+A module of this folder lists its specs in `EMBEDDERS` and is registered by the loop below; any other module calls
+`register_embedder`.
+"""
 
 from __future__ import annotations
 
-from functools import cached_property
-
 from musicgen.errors import InputError
 
+from ..suggestions import did_you_mean
 from . import aesthetics, chroma, clap, mert, mini, passt, vggish
-from .base import Embedder
+from .base import Embedder, EmbedderContext, EmbedderSpec
 from .weights import Weights
 
-NAMES = (
-    "aesthetics", "chroma", "clap", "clap_windowed", "mert", "mini", "mini_clap", "mini_tags", "passt", "vggish_tf",
-    "vggish_torch",
-)  # fmt: skip
-NEEDS = {
-    "vggish_tf": "vggish",
-    "vggish_torch": "vggish",
-    "passt": "passt",
-    "clap": "clap",
-    "clap_windowed": "clap",
-    "mert": "mert",
-    "aesthetics": "aesthetics",
-    "mini": "mini",
-    "mini_clap": "mini",
-    "mini_tags": "mini",
-}
-"""Embedder → the network whose weights it reads; mini's are embedded, the others published."""
+EMBEDDERS: dict[str, EmbedderSpec] = {}
+"""All registered embedders by name."""
 
 
-class Registry:
-    """The embedders of one run."""
+def register_embedder(spec: EmbedderSpec) -> EmbedderSpec:
+    """Add an embedder, so that metrics can name it.
 
-    def __init__(self, chosen: Weights | None = None, device: str = "cpu") -> None:
-        self.chosen, self.device = chosen if chosen is not None else Weights(), device
-        self._made: dict[str, Embedder] = {}
+    Args:
+        spec: its name and how it is built.
+
+    Returns:
+        The same spec.
+
+    Raises:
+        InputError: another embedder has that name.
+    """
+    if EMBEDDERS.setdefault(spec.name, spec) != spec:
+        raise InputError(f"there are two embedders {spec.name!r}: register yours under another name")
+    return spec
+
+
+def find_embedder(name: str) -> EmbedderSpec:
+    """A registered embedder by its name.
+
+    Raises:
+        InputError: there is none; the message names the nearest.
+    """
+    if name not in EMBEDDERS:
+        raise InputError(f"unknown embedder {name!r}: {did_you_mean(name, EMBEDDERS)}")
+    return EMBEDDERS[name]
+
+
+class Embedders:
+    """The embedders of one run, by name. Those with one network share its weights in memory.
+
+    Args:
+        weights: where the files of weights are; by default caches and downloads.
+        device: PyTorch's name of it.
+    """
+
+    def __init__(self, weights: Weights | None = None, device: str = "cpu") -> None:
+        self.weights, self.device = weights if weights is not None else Weights(), device
+        self._context = EmbedderContext(self.weights, device)
+        self._built: dict[str, Embedder] = {}
 
     def __getitem__(self, name: str) -> Embedder:
-        if name not in NAMES:
-            raise InputError(f"unknown embedder {name!r}: one of {', '.join(NAMES)}")
-        if name not in self._made:
-            self._made[name] = self._make(name)
-        return self._made[name]
+        """The embedder; raises InputError for an unknown name."""
+        if name not in self._built:
+            self._built[name] = find_embedder(name).build(self._context)
+        return self._built[name]
 
-    def _make(self, name: str) -> Embedder:
-        if name.startswith("vggish"):
-            return vggish.VGGishEmbedder(name, self.chosen, self.device)
-        if name.startswith("clap"):
-            return clap.ClapEmbedder(name, self._clap)
-        if name.startswith("mini"):
-            return mini.MiniEmbedder(name, self._mini)
-        if name == "chroma":
-            return chroma.ChromaEmbedder()
-        if name == "mert":
-            return mert.MertEmbedder(self.chosen, self.device)
-        if name == "aesthetics":
-            return aesthetics.AestheticsEmbedder(self.chosen, self.device)
-        return passt.PasstEmbedder(self.chosen, self.device)
 
-    @cached_property
-    def _clap(self) -> clap.Network:
-        return clap.Network(self.chosen, self.device)
-
-    @cached_property
-    def _mini(self) -> mini.Loaded:
-        return mini.Loaded(device=self.device)
+for _module in (aesthetics, chroma, clap, mert, mini, passt, vggish):
+    for _spec in _module.EMBEDDERS:
+        register_embedder(_spec)

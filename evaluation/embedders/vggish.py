@@ -1,9 +1,9 @@
-"""VGGish (Hershey et al. 2017), the embedding behind FAD, with the two front ends whose numbers must not be mixed.
+"""VGGish (Hershey et al. 2017), the embedding of FAD, with two front ends whose numbers are not comparable.
 
     vggish_tf      the paper's: Google's FAD tool. Peak to −1 dBFS and 16 bits (audiocraft's files), then divided by the
                    largest positive sample (at least 0.1); windows of 1 s every 0.5 s, of each the first 96 of 98 frames
-    vggish_torch   the field's: frechet-audio-distance and most others, through torchvggish. Sound as it is; windows of
-                   96 frames, 0.96 s, one behind the other
+    vggish_torch   the field's: frechet-audio-distance and most others, through torchvggish. The file as it is; consecutive
+                   windows of 96 frames, 0.96 s
 
 Both: 16 kHz; log-mel of 25 ms every 10 ms, 64 bands 125–7500 Hz; the last layer before its activation, 128-d, without
 PCA and quantisation; the published weights in torchvggish's form, which are Google's converted. 0.5 s is 50 hops and
@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..clips import View
+from ..clips.clip import View
 from . import weights
-from .base import Array, OfWeights
+from .base import Array, CheckpointEmbedder, EmbedderSpec
 
 RATE = 16_000
 """Hz."""
@@ -55,15 +55,21 @@ class VGGish(nn.Module):
         return self.embeddings(self.features(mel).permute(0, 2, 3, 1).flatten(1))
 
 
-class VGGishEmbedder(OfWeights):
-    """name: vggish_tf or vggish_torch."""
+class VGGishEmbedder(CheckpointEmbedder):
+    """Rows [windows, 128].
 
-    file = "vggish"
+    Args:
+        name: vggish_tf or vggish_torch, which chooses the front end.
+        files: where the weights are.
+        device: PyTorch's name of it.
+    """
+
+    network = "vggish"
     version = "3"
     rate = RATE
 
-    def __init__(self, name: str, chosen: weights.Weights, device: str = "cpu") -> None:
-        super().__init__(chosen, device)
+    def __init__(self, name: str, files: weights.Weights, device: str = "cpu") -> None:
+        super().__init__(files, device)
         self.name = name
         self.paper = name == "vggish_tf"
         self.view: View = "paper" if self.paper else "toolkit"
@@ -72,44 +78,44 @@ class VGGishEmbedder(OfWeights):
         if not self.paper:
             mel = log_mel(wave)
             return [mel[None, i : i + WINDOW] for i in range(0, len(mel) - WINDOW + 1, WINDOW)]
-        mel = log_mel(scaled(sixteen_bits(wave)))
+        mel = log_mel(scale_to_peak(quantise_16_bits(wave)))
         starts = range(0, len(wave) - RATE + 1, RATE // 2)
         return [mel[None, start // HOP : start // HOP + WINDOW] for start in starts]
 
     @torch.inference_mode()
     def embed(self, inputs: torch.Tensor) -> Sequence[Array]:
-        rows = self._network(inputs.to(self._device)).cpu().numpy()
+        rows = self._module(inputs.to(self._device)).cpu().numpy()
         return [row[None] for row in rows]
 
     @cached_property
-    def _network(self) -> VGGish:
+    def _module(self) -> VGGish:
         with torch.device("meta"):
             network = VGGish()
         network.to_empty(device="cpu")
-        file = self._chosen.file(self.file)
-        weights.fill(network, weights.read(file), file)
+        file = self._weights.file(self.network)
+        weights.load_state(network, weights.read_state_dict(file), file)
         for layer in network.embeddings:
-            if isinstance(layer, nn.Linear):  # for ten rows, a clip's, weights by column are read twice as fast
+            if isinstance(layer, nn.Linear):  # column-major weights are twice as fast for the ten rows of a clip
                 layer.weight.data = layer.weight.data.t().contiguous().t()
         # PyTorch's annotations leave memory_format out.
         return network.eval().to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def sixteen_bits(wave: torch.Tensor) -> torch.Tensor:
-    """[samples] with its peak at −1 dBFS, rounded as a 16-bit file rounds; silence as it is."""
+def quantise_16_bits(wave: torch.Tensor) -> torch.Tensor:
+    """[samples] with the peak at −1 dBFS, rounded to 16 bits; silence as it is."""
     peak = wave.abs().max()
     if peak == 0:
         return wave
     return ((wave * (HEADROOM / peak)) * 32_768).round().clamp(-32_768, 32_767) / 32_768
 
 
-def scaled(wave: torch.Tensor) -> torch.Tensor:
-    """Divided by its largest positive sample, at least 0.1: what Google's front end does."""
+def scale_to_peak(wave: torch.Tensor) -> torch.Tensor:
+    """[samples] divided by the largest positive sample, at least 0.1, as Google's front end does."""
     return wave / wave.max().clamp(min=0.1)
 
 
 def log_mel(wave: torch.Tensor) -> torch.Tensor:
-    """[samples] at 16 kHz -> float32 [frames, 64]; no padding: what is shorter than a frame has none."""
+    """Log-mel, float32 [frames, 64], of [samples] at 16 kHz; without padding: no frames for less than 25 ms."""
     samples = wave.double()
     if len(samples) < FRAME:
         return torch.zeros(0, BANDS)
@@ -120,7 +126,7 @@ def log_mel(wave: torch.Tensor) -> torch.Tensor:
 
 @lru_cache(maxsize=1)
 def _filters() -> torch.Tensor:
-    """Triangles on HTK's mel scale, over frequency in mel: [257, 64]; the lowest bin counts nowhere."""
+    """Triangles on HTK's mel scale, over frequency in mel: [257, 64]; the lowest bin has weight 0."""
     bins = _mel(np.linspace(0, RATE / 2, SPECTRUM // 2 + 1))[:, None]
     edges = np.linspace(_mel(np.array(LOW)), _mel(np.array(HIGH)), BANDS + 2)
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
@@ -131,3 +137,11 @@ def _filters() -> torch.Tensor:
 
 def _mel(hertz: np.ndarray) -> np.ndarray:
     return np.asarray(1127 * np.log1p(hertz / 700))
+
+
+EMBEDDERS = (
+    EmbedderSpec("vggish_tf", lambda context: VGGishEmbedder("vggish_tf", context.weights, context.device), "vggish"),
+    EmbedderSpec(
+        "vggish_torch", lambda context: VGGishEmbedder("vggish_torch", context.weights, context.device), "vggish"
+    ),
+)

@@ -1,4 +1,4 @@
-"""Where the published networks' weights come from: a file the user names, this machine's caches, or a download.
+"""Files of the published networks' weights: named by the user, in this machine's caches, or downloaded.
 
 Pickles are read with weights_only=True: tensors and numbers, never code.
 """
@@ -18,10 +18,21 @@ import torch
 from musicgen import pickles
 from musicgen.errors import CheckpointError, InputError
 
+from ..suggestions import did_you_mean
+
 
 @dataclass(frozen=True)
 class Published:
-    """A file of weights. repository: on the Hugging Face hub, or "" where `url` is a plain download; megabytes: about."""
+    """A published file of weights.
+
+    Attributes:
+        name: of the network.
+        file: the file's name.
+        url: where it is.
+        megabytes: its approximate size.
+        repository: on the Hugging Face hub; "" where `url` is a plain download.
+        sha256_prefix: first hexadecimal digits of its hash, "" if none is published.
+    """
 
     name: str
     file: str
@@ -70,13 +81,20 @@ PUBLISHED = {
         ),
     )
 }
-"""name → the file that the metrics use."""
+"""Name of a network → the file that the metrics use."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """The user's choice. files: name → file, in place of the published one; download: whether what is missing may be
-    fetched."""
+    """Where files of weights are.
+
+    Attributes:
+        files: name of a network → file to use in place of the published one.
+        download: whether missing files may be downloaded.
+
+    Raises:
+        InputError: a name is unknown or a file does not exist.
+    """
 
     files: Mapping[str, Path] = field(default_factory=dict)
     download: bool = True
@@ -84,13 +102,13 @@ class Weights:
     def __post_init__(self) -> None:
         unknown = sorted(set(self.files) - set(PUBLISHED))
         if unknown:
-            raise InputError(f"--weights {unknown[0]}=…: unknown network: one of {', '.join(PUBLISHED)}")
+            raise InputError(f"--weights {unknown[0]}=…: unknown network: {did_you_mean(unknown[0], PUBLISHED)}")
         for name, file in self.files.items():
             if not Path(file).is_file():
                 raise InputError(f"--weights {name}={file}: no such file")
 
     def find(self, name: str) -> Path | None:
-        """The file on this machine, None where there is none."""
+        """The file of a network on this machine, None if it is not here."""
         if name in self.files:
             return Path(self.files[name])
         published = PUBLISHED[name]
@@ -103,14 +121,18 @@ class Weights:
         return file if file.is_file() else None
 
     def file(self, name: str) -> Path:
-        """The file, fetched where it must be."""
-        found = self.find(name)
-        if found is not None:
-            return found
+        """The file of a network, downloaded if it is not on this machine.
+
+        Raises:
+            CheckpointError: downloads are off, or the download failed.
+        """
+        local = self.find(name)
+        if local is not None:
+            return local
         published = PUBLISHED[name]
         if not self.download or os.environ.get("HF_HUB_OFFLINE") == "1":
             raise CheckpointError(
-                f"{published.file} ({published.megabytes} MB) is not on this machine, and downloads are off: fetch "
+                f"{published.file} ({published.megabytes} MB) is not on this machine, and downloads are off: download "
                 f"{published.url} and pass --weights {name}=FILE"
             )
         try:
@@ -124,37 +146,45 @@ class Weights:
             return target
         except (OSError, RuntimeError, ValueError) as error:
             raise CheckpointError(
-                f"{published.url} cannot be fetched ({error}): fetch it by hand and pass --weights {name}=FILE"
+                f"{published.url} cannot be downloaded ({error}): download it by hand and pass --weights {name}=FILE"
             ) from error
 
 
 def sha256(file: Path) -> str:
-    """Of a file, computed once a process."""
+    """sha256 of a file, computed once per process."""
     facts = file.stat()
     return _sha256(file, facts.st_size, facts.st_mtime_ns)
 
 
-def read(file: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a PyTorch file, under `state_dict` or at the top, without running code from it."""
-    return tensors(package(file), "module.")
+def read_state_dict(file: Path) -> dict[str, torch.Tensor]:
+    """The state dict of a PyTorch file, without the prefix `module.`; no code of the file is run."""
+    return state_dict(read_checkpoint(file), "module.")
 
 
-def tensors(package: Mapping[str, Any], prefix: str) -> dict[str, torch.Tensor]:
-    """Under `state_dict` or at the top, their names without the prefix that a wrapper left."""
-    state = package.get("state_dict", package)
+def state_dict(checkpoint: Mapping[str, Any], prefix: str) -> dict[str, torch.Tensor]:
+    """The tensors under `state_dict` or at the top level, their names without `prefix`."""
+    state = checkpoint.get("state_dict", checkpoint)
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
 
 
-def package(file: Path) -> Mapping[str, Any]:
-    """Whatever a PyTorch file holds: tensors, numbers, texts; never code."""
-    found = pickles.read(file)
-    if not isinstance(found, dict):
-        raise CheckpointError(f"{file}: holds {type(found).__name__}, not tensors by name")
-    return found
+def read_checkpoint(file: Path) -> Mapping[str, Any]:
+    """The contents of a PyTorch file: tensors, numbers, texts; never code.
+
+    Raises:
+        CheckpointError: the file is damaged, needs code, or holds no dictionary.
+    """
+    checkpoint = pickles.read(file)
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(f"{file}: holds {type(checkpoint).__name__}, not tensors by name")
+    return checkpoint
 
 
-def fill(network: torch.nn.Module, state: dict[str, torch.Tensor], file: Path) -> None:
-    """Load tensors into a network, all of them."""
+def load_state(network: torch.nn.Module, state: dict[str, torch.Tensor], file: Path) -> None:
+    """Load a state dict strictly; `file` names it in errors.
+
+    Raises:
+        CheckpointError: names or shapes differ from the network's.
+    """
     try:
         network.load_state_dict(state)
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""Fréchet audio distance: how far two sets of clips lie apart in an embedding's space (Kilgour et al. 2019).
+"""Fréchet audio distance between two sets of clips in an embedding space (Kilgour et al. 2019).
 
     FAD = |μ_r − μ_g|² + tr(S_r) + tr(S_g) − 2 tr((S_r S_g)^½)
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -20,23 +21,33 @@ from scipy import linalg
 from musicgen.errors import InputError
 
 from . import resampling
+from .base import Metric, MetricInputs, SetResult
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
 VERSION = "1"
 MAX_PART = 1 << 20
-"""Numbers of clips' own products that are held at once."""
+"""Numbers of the clips' own second moments in memory at once."""
 MAX_BLOCK = 1 << 28
-"""Bytes of resampled products that are held at once."""
+"""Bytes of resampled second moments in memory at once."""
 STACK = 64
-"""Matrices whose eigenvalues are computed in one call."""
+"""Matrices per call of the eigenvalue solver."""
+LEAVE_ONE_OUT_CLIPS = 500
+"""Clips up to which a clip's contribution is computed by leaving it out; beyond, to first order."""
+EXTRAPOLATED_WINDOWS = 1000
+"""Windows from which FAD∞ is computed, too."""
 
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Sufficient statistics of a set: n windows, mean [d], scatter [d, d] (sum of outer products around the mean).
-    Statistics of parts add up: `merge`."""
+    """Sufficient statistics of a set. Those of parts can be merged (`merge`).
+
+    Attributes:
+        n: windows.
+        mean: [d].
+        scatter: [d, d], sum of outer products around the mean.
+    """
 
     n: int
     mean: Array
@@ -44,7 +55,7 @@ class Gaussian:
 
     @property
     def covariance(self) -> Array:
-        """[d, d], normalised by n − 1."""
+        """[d, d], normalised by n − 1. Raises InputError for fewer than 2 windows."""
         if self.n < 2:
             raise InputError(f"a covariance needs at least 2 windows, and has {self.n}")
         return self.scatter / (self.n - 1)
@@ -52,7 +63,13 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Reference:
-    """A reference set with what every distance to it needs. root: the covariance's square root [d, d]."""
+    """Statistics of a reference set, and what every distance to it needs.
+
+    Attributes:
+        gaussian: its statistics.
+        root: square root of its covariance [d, d].
+        trace: of its covariance.
+    """
 
     gaussian: Gaussian
     root: Array
@@ -60,7 +77,7 @@ class Reference:
 
 
 def validate(embeddings: npt.ArrayLike) -> Array:
-    """Embeddings [windows, d] as float64; refuses other shapes and NaN."""
+    """Embeddings [windows, d] as float64. Raises InputError for other shapes and NaN."""
     array = np.asarray(embeddings, dtype=np.float64)
     if array.ndim != 2 or 0 in array.shape:
         raise InputError(f"embeddings must be [windows, d], not {list(array.shape)}")
@@ -78,7 +95,7 @@ def gaussian(embeddings: npt.ArrayLike) -> Gaussian:
 
 
 def merge(parts: Iterable[Gaussian]) -> Gaussian:
-    """Statistics of the union (Chan, Golub and LeVeque 1983)."""
+    """Statistics of the union (Chan, Golub and LeVeque 1983). Raises InputError for none, or of unequal dimensions."""
     whole: Gaussian | None = None
     for part in parts:
         if whole is None:
@@ -87,23 +104,27 @@ def merge(parts: Iterable[Gaussian]) -> Gaussian:
         if part.mean.shape != whole.mean.shape:
             raise InputError(f"embeddings of {len(whole.mean)} and of {len(part.mean)} dimensions are not one set")
         n = whole.n + part.n
-        gap = part.mean - whole.mean
-        scatter = whole.scatter + part.scatter + np.outer(gap, gap) * (whole.n * part.n / n)
-        whole = Gaussian(n, whole.mean + gap * (part.n / n), scatter)
+        difference = part.mean - whole.mean
+        scatter = whole.scatter + part.scatter + np.outer(difference, difference) * (whole.n * part.n / n)
+        whole = Gaussian(n, whole.mean + difference * (part.n / n), scatter)
     if whole is None:
         raise InputError("a set without clips has no statistics")
     return whole
 
 
 def reference(statistics: Gaussian) -> Reference:
-    """The reference side, its root computed once."""
+    """The reference side of the distance."""
     values, vectors = linalg.eigh(statistics.covariance)
     root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
     return Reference(statistics, root, float(np.trace(statistics.covariance)))
 
 
 def distance(reference: Reference, generated: Gaussian) -> float:
-    """FAD between a reference and a set."""
+    """FAD between a reference and a set, at least 0 up to rounding.
+
+    Raises:
+        InputError: the embeddings have unequal dimensions.
+    """
     if reference.gaussian.mean.shape != generated.mean.shape:
         raise InputError(
             f"embeddings of {len(reference.gaussian.mean)} and of {len(generated.mean)} dimensions cannot be compared"
@@ -112,38 +133,46 @@ def distance(reference: Reference, generated: Gaussian) -> float:
 
 
 def per_clip(reference: Reference, clips: Sequence[npt.ArrayLike], generated: Gaussian) -> Array:
-    """How much each clip adds: FAD of the whole set minus FAD without the clip [n]; the largest hurt most. 0 where the
-    rest is too small for a covariance."""
+    """The contribution of each clip [n]: FAD of the whole set minus FAD without the clip.
+
+    Args:
+        reference: the reference side.
+        clips: embeddings [windows, d] of each clip.
+        generated: statistics of all clips.
+
+    Returns:
+        [n], the largest for the worst clip; 0 where the other clips are too few for a covariance.
+    """
     whole = distance(reference, generated)
-    adds = np.zeros(len(clips))
+    contributions = np.zeros(len(clips))
     for index, clip in enumerate(clips):
         part = gaussian(clip)
         n = generated.n - part.n
         if n < 2:
             continue
         mean = (generated.n * generated.mean - part.n * part.mean) / n
-        gap = part.mean - mean
-        scatter = generated.scatter - part.scatter - np.outer(gap, gap) * (n * part.n / generated.n)
-        adds[index] = whole - _distance(reference, mean, scatter / (n - 1))
-    return adds
+        difference = part.mean - mean
+        scatter = generated.scatter - part.scatter - np.outer(difference, difference) * (n * part.n / generated.n)
+        contributions[index] = whole - _distance(reference, mean, scatter / (n - 1))
+    return contributions
 
 
 def influence(reference: Reference, clips: Sequence[npt.ArrayLike], generated: Gaussian) -> Array:
-    """`per_clip` to first order [n], for sets too large to leave every clip out: the derivative of FAD along what a clip
-    changes in mean and covariance."""
+    """`per_clip` to first order [n], for large sets: the derivative of FAD with respect to a clip's weight (its influence
+    function), through mean and covariance. Arguments as of `per_clip`."""
     values, vectors = linalg.eigh(reference.root @ generated.covariance @ reference.root)
     floor = 1e-10 * max(float(values[-1]), 1e-300)
     inverse = np.where(values > floor, 1 / np.sqrt(np.maximum(values, floor)), 0.0)
     half = reference.root @ vectors
-    slope = np.eye(len(values)) - (half * inverse) @ half.T  # d FAD / d covariance
-    gap = 2 * (generated.mean - reference.gaussian.mean)
-    pull = float(np.sum(slope * generated.covariance))
-    adds = np.empty(len(clips))
+    gradient = np.eye(len(values)) - (half * inverse) @ half.T  # d FAD / d covariance
+    difference = 2 * (generated.mean - reference.gaussian.mean)
+    mean_effect = float(np.sum(gradient * generated.covariance))
+    contributions = np.empty(len(clips))
     for index, clip in enumerate(clips):
         centred = validate(clip) - generated.mean
-        spread = float(np.sum((centred @ slope) * centred)) - len(centred) * pull
-        adds[index] = (float(centred.sum(axis=0) @ gap) + spread) / generated.n
-    return adds
+        scatter_effect = float(np.sum((centred @ gradient) * centred)) - len(centred) * mean_effect
+        contributions[index] = (float(centred.sum(axis=0) @ difference) + scatter_effect) / generated.n
+    return contributions
 
 
 def bootstrap(
@@ -152,17 +181,29 @@ def bootstrap(
     rng: np.random.Generator,
     resamples: int = resampling.RESAMPLES,
 ) -> Array:
-    """FAD of resampled clips against the fixed reference [R]. clips: embeddings [windows, d] of each.
+    """Bootstrap over clips against the fixed reference.
 
     A resample is a weighted sum of the clips' first and second moments, so all resamples of a block are one matrix
     product.
+
+    Args:
+        reference: the reference side.
+        clips: embeddings [windows, d] of each clip.
+        rng: draws the clips.
+        resamples: R.
+
+    Returns:
+        FAD of each resample [R].
+
+    Raises:
+        InputError: there are fewer than 2 clips.
     """
     if len(clips) < 2:
         raise InputError(f"a bootstrap needs at least 2 clips, and has {len(clips)}")
     d = len(reference.gaussian.mean)
     rows, columns = np.triu_indices(d)
     blocks = resampling.counts(len(clips), resamples, rng, most=max(1, MAX_BLOCK // (8 * len(rows))))
-    return np.concatenate([_replicates(reference, clips, drawn, rows, columns) for drawn in blocks])
+    return np.concatenate([_replicates(reference, clips, counts, rows, columns) for counts in blocks])
 
 
 def extrapolated(
@@ -172,8 +213,22 @@ def extrapolated(
     steps: int = 25,
     smallest: int = 500,
 ) -> tuple[float, float]:
-    """FAD∞ and the R² of its line: FAD of `steps` sets of n windows, n from `smallest` to all, drawn with replacement,
-    as a line in 1/n, at 1/n = 0 (Chong and Forsyth 2020; Gui et al. 2024, whose sizes and draws these are)."""
+    """FAD∞: FAD extrapolated to infinitely many windows (Chong and Forsyth 2020; Gui et al. 2024, whose sizes and draws these
+    are). FAD of sets of n windows, drawn with replacement, is fitted by a line in 1/n, whose value at 0 is FAD∞.
+
+    Args:
+        reference: the reference side.
+        embeddings: of all windows of the generations [n, d].
+        rng: draws the windows.
+        steps: number of sizes.
+        smallest: the smallest size; the largest is n.
+
+    Returns:
+        (FAD∞, R² of the line).
+
+    Raises:
+        InputError: there are too few windows.
+    """
     array = validate(embeddings)
     if len(array) < 2 * smallest:
         raise InputError(f"FAD∞ needs at least {2 * smallest} windows, and has {len(array)}: use more clips")
@@ -186,44 +241,73 @@ def extrapolated(
 
 
 def _distance(reference: Reference, mean: Array, covariance: Array) -> float:
-    gap = reference.gaussian.mean - mean
+    difference = reference.gaussian.mean - mean
     product = reference.root @ covariance @ reference.root
     values = linalg.eigvalsh((product + product.T) / 2, check_finite=False)
     cross = np.sqrt(np.clip(values, 0, None)).sum()
-    return float(gap @ gap + reference.trace + np.trace(covariance) - 2 * cross)
+    return float(difference @ difference + reference.trace + np.trace(covariance) - 2 * cross)
 
 
 def _replicates(
     reference: Reference,
     clips: Sequence[npt.ArrayLike],
-    drawn: Array,
+    counts: Array,
     rows: npt.NDArray[np.intp],
     columns: npt.NDArray[np.intp],
 ) -> Array:
     """Moments are those of x R, so that a resample's matrix is the sum of its clips', without a product of its own."""
     d = len(reference.gaussian.mean)
     origin = reference.gaussian.mean  # moments around a point nearby keep their digits
-    sizes, squares = np.zeros(len(drawn)), np.zeros(len(drawn))
-    sums, products = np.zeros((len(drawn), 2 * d)), np.zeros((len(drawn), len(rows)))
+    sizes, squares = np.zeros(len(counts)), np.zeros(len(counts))
+    sums, products = np.zeros((len(counts), 2 * d)), np.zeros((len(counts), len(rows)))
     step = max(1, MAX_PART // len(rows))
     for start in range(0, len(clips), step):
         part = [validate(clip) - origin for clip in clips[start : start + step]]
-        turned = [clip @ reference.root for clip in part]
-        weights = drawn[:, start : start + step]
+        projected = [clip @ reference.root for clip in part]
+        weights = counts[:, start : start + step]
         sizes += weights @ np.array([len(clip) for clip in part], dtype=np.float64)
         squares += weights @ np.array([np.sum(clip**2) for clip in part])
-        both = [np.concatenate([a.sum(axis=0), b.sum(axis=0)]) for a, b in zip(part, turned, strict=True)]
+        both = [np.concatenate([a.sum(axis=0), b.sum(axis=0)]) for a, b in zip(part, projected, strict=True)]
         sums += weights @ np.stack(both)
-        products += weights @ np.stack([(clip.T @ clip)[rows, columns] for clip in turned])
-    means, turned_means = np.split(sums / sizes[:, None], 2, axis=1)
+        products += weights @ np.stack([(clip.T @ clip)[rows, columns] for clip in projected])
+    means, projected_means = np.split(sums / sizes[:, None], 2, axis=1)
     traces = (squares - sizes * np.sum(means**2, axis=1)) / (sizes - 1)
-    crosses = np.empty(len(drawn))
-    matrices = np.zeros((min(len(drawn), STACK), d, d))
-    for start in range(0, len(drawn), STACK):
+    crosses = np.empty(len(counts))
+    matrices = np.zeros((min(len(counts), STACK), d, d))
+    for start in range(0, len(counts), STACK):
         own = slice(start, start + STACK)
-        mean, n = turned_means[own], sizes[own, None]
+        mean, n = projected_means[own], sizes[own, None]
         block = (products[own] - n * mean[:, rows] * mean[:, columns]) / (n - 1)
         matrices[: len(block), columns, rows] = block  # eigvalsh reads the lower triangle
         values = np.linalg.eigvalsh(matrices[: len(block)])
         crosses[own] = np.sqrt(np.clip(values, 0, None)).sum(axis=1)
     return np.asarray(np.sum(means**2, axis=1) + reference.trace + traces - 2 * crosses)
+
+
+def _compute(embedder: str, inputs: MetricInputs) -> SetResult:
+    reference_side = inputs.shared(("fad", embedder), lambda: reference(_references(embedder, inputs)))
+    clips = [inputs.embedding(embedder, pair.generated) for pair in inputs.pairs]
+    generated = merge(gaussian(clip) for clip in clips)
+    replicates = bootstrap(reference_side, clips, inputs.rng(), inputs.resamples)
+    contributions = (per_clip if len(clips) <= LEAVE_ONE_OUT_CLIPS else influence)(reference_side, clips, generated)
+    details = {"windows": float(generated.n), "reference_windows": float(reference_side.gaussian.n)}
+    if generated.n >= EXTRAPOLATED_WINDOWS:
+        details["infinity"], details["infinity_r2"] = extrapolated(reference_side, np.concatenate(clips), inputs.rng())
+    per_id = dict(zip((pair.id for pair in inputs.pairs), map(float, contributions), strict=True))
+    return SetResult(distance(reference_side, generated), replicates, details, per_id)
+
+
+def _references(embedder: str, inputs: MetricInputs) -> Gaussian:
+    return merge(gaussian(inputs.embedding(embedder, pair.reference)) for pair in inputs.pairs)
+
+
+def _metric(name: str, title: str, embedder: str) -> Metric:
+    return Metric(name, title, "set", (embedder,), "lower", VERSION, partial(_compute, embedder), minimum=0.0)
+
+
+METRICS = (
+    _metric("fad_vggish_tf", "FAD (VGGish, the paper's)", "vggish_tf"),
+    _metric("fad_vggish_torch", "FAD (VGGish, torch)", "vggish_torch"),
+    _metric("fad_clap_music", "FAD (CLAP music)", "clap_windowed"),
+    _metric("fad_mini", "FAD (mini)", "mini"),
+)

@@ -1,9 +1,9 @@
-"""Kernel audio distance: an unbiased distance between sets that needs no Gaussians (Chung et al. 2025).
+"""Kernel audio distance, an unbiased distance between sets without a Gaussian assumption (Chung et al. 2025).
 
     KAD = 100 · (mean k(x, x') + mean k(y, y') − 2 mean k(x, y)),   k(a, b) = exp(−|a − b|² / 2σ²)
 
 Conventions: x reference, y generated, pairs of different windows; σ is the median distance between windows of the
-REFERENCE, so that systems share it. Where the reference has more than MEDIAN_WINDOWS windows, the median is that of as
+REFERENCE, so that systems share it. If the reference has more than MEDIAN_WINDOWS windows, the median is over as
 many, evenly spaced.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from scipy.spatial import distance as pairs
 from musicgen.errors import InputError
 
 from . import fad, resampling
+from .base import Metric, MetricInputs, SetResult
 
 Array = npt.NDArray[np.float64]
 
@@ -30,7 +32,13 @@ BLOCK = 2048
 
 @dataclass(frozen=True)
 class Reference:
-    """windows [m, d]; bandwidth σ; own: the mean kernel of two different windows."""
+    """The reference side.
+
+    Attributes:
+        windows: embeddings [m, d].
+        bandwidth: σ of the kernel.
+        own: mean kernel of two different windows.
+    """
 
     windows: Array
     bandwidth: float
@@ -39,8 +47,13 @@ class Reference:
 
 @dataclass(frozen=True)
 class Sums:
-    """Kernel sums of generated clips: own [n, n] between clips (each window with itself included), cross [n] with the
-    reference, sizes [n] windows. All resamples and subsets follow from them."""
+    """Kernel sums of n generated clips, from which KAD of every resample and subset follows.
+
+    Attributes:
+        own: [n, n] between clips, each window with itself included.
+        cross: [n] with the reference.
+        sizes: [n] windows.
+    """
 
     own: Array
     cross: Array
@@ -48,7 +61,7 @@ class Sums:
 
 
 def reference(windows: npt.ArrayLike) -> Reference:
-    """The reference side, from embeddings [m, d]."""
+    """The reference side, from embeddings [m, d]. Raises InputError if there are too few, or half of them are equal."""
     array = fad.validate(windows)
     if len(array) < 2:
         raise InputError(f"KAD needs at least 2 windows, and has {len(array)}")
@@ -62,7 +75,7 @@ def reference(windows: npt.ArrayLike) -> Reference:
 
 
 def sums(reference: Reference, clips: Sequence[npt.ArrayLike]) -> Sums:
-    """Kernel sums of clips' embeddings [windows, d]."""
+    """Kernel sums of clips, from the embeddings [windows, d] of each. Raises InputError for no clips."""
     arrays = [fad.validate(clip) for clip in clips]
     if not arrays:
         raise InputError("KAD needs at least one clip")
@@ -76,9 +89,18 @@ def sums(reference: Reference, clips: Sequence[npt.ArrayLike]) -> Sums:
     return Sums(own, cross, sizes)
 
 
-def distance(reference: Reference, sums: Sums, drawn: npt.ArrayLike | None = None) -> float:
-    """KAD; `drawn` [n]: how often each clip counts (once)."""
-    weights = np.ones(len(sums.sizes)) if drawn is None else np.asarray(drawn, dtype=np.float64)
+def distance(reference: Reference, sums: Sums, counts: npt.ArrayLike | None = None) -> float:
+    """KAD.
+
+    Args:
+        reference: the reference side.
+        sums: of the n generated clips.
+        counts: how often each clip is in the sample [n]; None for once.
+
+    Raises:
+        InputError: there are fewer than 2 windows.
+    """
+    weights = np.ones(len(sums.sizes)) if counts is None else np.asarray(counts, dtype=np.float64)
     n = float(weights @ sums.sizes)
     if n < 2:
         raise InputError(f"KAD needs at least 2 windows, and has {n:.0f}")
@@ -90,10 +112,33 @@ def distance(reference: Reference, sums: Sums, drawn: npt.ArrayLike | None = Non
 def bootstrap(
     reference: Reference, sums: Sums, rng: np.random.Generator, resamples: int = resampling.RESAMPLES
 ) -> Array:
-    """KAD of resampled clips [R]. A clip that is drawn twice is close to itself: shift the interval by the excess."""
+    """KAD of resampled clips [R]. A clip that is drawn twice is close to itself, so the replicates are biased:
+    `resampling.shifted_interval`."""
     blocks = resampling.counts(len(sums.sizes), resamples, rng)
-    return np.array([distance(reference, sums, row) for drawn in blocks for row in drawn])
+    return np.array([distance(reference, sums, row) for block in blocks for row in block])
 
 
 def _kernel(a: Array, b: Array, bandwidth: float) -> Array:
     return np.asarray(np.exp(pairs.cdist(a, b, "sqeuclidean") / (-2 * bandwidth**2)))
+
+
+def _compute(embedder: str, inputs: MetricInputs) -> SetResult:
+    reference_side = inputs.shared(
+        ("kad", embedder),
+        lambda: reference(np.concatenate([inputs.embedding(embedder, pair.reference) for pair in inputs.pairs])),
+    )
+    generated = sums(reference_side, [inputs.embedding(embedder, pair.generated) for pair in inputs.pairs])
+    replicates = bootstrap(reference_side, generated, inputs.rng(), inputs.resamples)
+    details = {"bandwidth": reference_side.bandwidth, "windows": float(generated.sizes.sum())}
+    return SetResult(distance(reference_side, generated), replicates, details)
+
+
+def _metric(name: str, title: str, embedder: str) -> Metric:
+    return Metric(name, title, "set", (embedder,), "lower", VERSION, partial(_compute, embedder))
+
+
+METRICS = (
+    _metric("kad_vggish_torch", "KAD (VGGish, torch)", "vggish_torch"),
+    _metric("kad_clap_music", "KAD (CLAP music)", "clap_windowed"),
+    _metric("kad_mini", "KAD (mini)", "mini"),
+)

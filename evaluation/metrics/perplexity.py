@@ -3,7 +3,7 @@
     a batch: exp(mean over codebooks of the mean cross-entropy of its valid codes);   PPL: the mean of that over batches
 
 Conventions: natural logarithms; codes outside the mask (the pattern's edges) do not count. The mean of exponentials
-depends on how clips are batched; exp of the mean does not, and stands beside it.
+depends on how clips are batched; exp of the mean (`pooled`) does not.
 """
 
 from __future__ import annotations
@@ -24,14 +24,19 @@ VERSION = "1"
 
 @dataclass(frozen=True)
 class CrossEntropy:
-    """Of one batch: sums [K] in nats, and valid codes [K], of each codebook."""
+    """Of one batch.
+
+    Attributes:
+        totals: sums of each codebook [K], nats.
+        codes: valid codes of each codebook [K].
+    """
 
     totals: tuple[float, ...]
     codes: tuple[int, ...]
 
     @property
     def means(self) -> Array:
-        """Nats a code, of each codebook [K]."""
+        """Of each codebook [K], nats per code. Raises InputError if one has no valid code."""
         if not self.codes or min(self.codes) == 0:
             raise InputError("a codebook without valid codes has no cross-entropy")
         return np.array(self.totals) / np.array(self.codes)
@@ -39,8 +44,13 @@ class CrossEntropy:
 
 @dataclass(frozen=True)
 class Perplexity:
-    """audiocraft: the mean over batches of exp(mean cross-entropy); pooled: exp of the mean over all codes,
-    however batched; codebooks: exp of each codebook's own mean."""
+    """Of all batches.
+
+    Attributes:
+        audiocraft: mean over batches of exp(mean cross-entropy).
+        pooled: exp of the mean over all codes.
+        codebooks: exp of the mean of each codebook [K].
+    """
 
     audiocraft: float
     pooled: float
@@ -48,33 +58,39 @@ class Perplexity:
 
 
 def validate(logits: npt.ArrayLike, codes: npt.ArrayLike, mask: npt.ArrayLike) -> None:
-    """logits [B, K, T, N], codes [B, K, T] in 0..N-1 where mask [B, K, T] is true."""
-    scores, chosen, valid = np.asarray(logits), np.asarray(codes), np.asarray(mask)
-    if scores.ndim != 4 or scores.shape[:3] != chosen.shape or chosen.shape != valid.shape:
+    """Check logits [B, K, T, N] and codes [B, K, T] in 0..N-1 where mask [B, K, T] is true. Raises InputError."""
+    scores, targets, valid = np.asarray(logits), np.asarray(codes), np.asarray(mask)
+    if scores.ndim != 4 or scores.shape[:3] != targets.shape or targets.shape != valid.shape:
         raise InputError(
             "logits [B, K, T, N], codes and mask [B, K, T] expected, not "
-            f"{list(scores.shape)}, {list(chosen.shape)}, {list(valid.shape)}"
+            f"{list(scores.shape)}, {list(targets.shape)}, {list(valid.shape)}"
         )
-    inside = chosen[valid.astype(bool)]
+    inside = targets[valid.astype(bool)]
     if inside.size and (inside.min() < 0 or inside.max() >= scores.shape[3]):
         raise InputError(f"codes lie in {inside.min()}..{inside.max()}: 0..{scores.shape[3] - 1} are allowed")
 
 
 def cross_entropy(logits: npt.ArrayLike, codes: npt.ArrayLike, mask: npt.ArrayLike) -> CrossEntropy:
-    """Of one batch."""
+    """The cross-entropy of one batch.
+
+    Args:
+        logits: [B, K, T, N].
+        codes: [B, K, T].
+        mask: [B, K, T], true for valid codes.
+    """
     validate(logits, codes, mask)
     valid = np.asarray(mask).astype(bool)
     scores = np.where(valid[..., None], np.asarray(logits, dtype=np.float64), 0.0)
-    chosen = np.where(valid, np.asarray(codes), 0)
+    targets = np.where(valid, np.asarray(codes), 0)
     top = scores.max(axis=-1)
     log_sum = top + np.log(np.exp(scores - top[..., None]).sum(axis=-1))
-    nats = log_sum - np.take_along_axis(scores, chosen[..., None], axis=-1)[..., 0]
+    nats = log_sum - np.take_along_axis(scores, targets[..., None], axis=-1)[..., 0]
     totals = np.where(valid, nats, 0.0).sum(axis=(0, 2))
     return CrossEntropy(tuple(map(float, totals)), tuple(map(int, valid.sum(axis=(0, 2)))))
 
 
 def perplexity(batches: Sequence[CrossEntropy]) -> Perplexity:
-    """Of all batches; statistics of parts of a set are simply more batches."""
+    """The perplexity of all batches. Raises InputError for none."""
     if not batches:
         raise InputError("a perplexity needs at least one batch")
     if len({len(batch.codes) for batch in batches}) != 1:

@@ -1,4 +1,4 @@
-"""What every metric returns: a number with all that a reader needs to trust it."""
+"""The score of one system by one metric, with its interval and provenance."""
 
 from __future__ import annotations
 
@@ -7,17 +7,27 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Direction = Literal["lower", "higher", "neither"]
-"""Which way is better; "neither" for a figure that only describes."""
+"""Which way is better; "neither" for a descriptive number."""
 
 
 @dataclass(frozen=True)
 class Score:
     """One metric of one system.
 
-    value: the metric; low, high: its interval over clips at `level` (None where fewer than 2 clips leave none);
-    n: clips behind the value; excluded: clip id → why it does not count; version: of the metric's code and definition;
-    weights: name of a network → sha256 of its weights; seed: of the interval (and of the metric where it draws);
-    protocol: how the sound was prepared; details: further numbers by name; clips: clip id → the clip's own value.
+    Attributes:
+        metric: its name.
+        value: the metric.
+        low, high: its confidence interval over clips; None for fewer than 2 clips.
+        n: clips that were scored.
+        direction: which way is better.
+        version: of the metric and its embedders.
+        level: of the interval.
+        seed: of the interval, and of the metric if it draws.
+        protocol: how the audio was prepared.
+        excluded: clip id → why it was not scored.
+        weights: name of a network → sha256 of its weights.
+        details: further numbers by name.
+        clips: clip id → the clip's own value.
     """
 
     metric: str

@@ -12,10 +12,11 @@ from musicgen.audio import Audio
 
 def test_clip_scores_are_those_of_the_evaluation(tmp_path: Path) -> None:
     """The same clip and caption through the evaluation's own run give the same CLAP score."""
-    from evaluation import run, suites
-    from evaluation.data import Item
     from evaluation.embedders.cache import Cache
-    from evaluation.embedders.registry import Registry
+    from evaluation.embedders.registry import Embedders
+    from evaluation.pipeline import scoring
+    from evaluation.suites.items import Item
+    from evaluation.suites.suite import load_suite
     from musicgen.samples import Writer
 
     captions = {"a": "calm piano", "b": "heavy rock"}
@@ -26,8 +27,8 @@ def test_clip_scores_are_those_of_the_evaluation(tmp_path: Path) -> None:
         writer.add(name, clip, prompt=caption, seed=seed, settings={})
         audio.write(tmp_path / f"{name}.flac", clip)
         items.append(Item(name, caption, tmp_path / f"{name}.flac"))
-    results = run.score(
-        suites.load("synth"), items, [tmp_path / "clips"], Registry(), Cache(tmp_path / "cache"), metrics=["clap_mini"]
+    results = scoring.score(
+        load_suite("synth"), items, [tmp_path / "clips"], Embedders(), Cache(tmp_path / "cache"), metrics=["clap_mini"]
     )
     expected = results.systems[0].score("clap_mini").clips
     for name, caption in captions.items():

@@ -8,15 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation import clips, cluster, data, embedding, generation, run
+from evaluation.clips.clip import Source
 from evaluation.embedders.cache import Cache
-from evaluation.embedders.registry import Registry
+from evaluation.embedders.embedding import compute_embeddings, read_embedding
+from evaluation.embedders.registry import Embedders
 from evaluation.embedders.weights import Weights
-from evaluation.systems import Request
+from evaluation.pipeline import cluster, generation
+from evaluation.pipeline.scoring import score
+from evaluation.suites.items import load_items
+from evaluation.systems.base import Request
 from musicgen import audio, samples
 from musicgen.audio import Audio
 from tests.evaluation.conftest import music
-from tests.evaluation.test_run import QUIET, reference_folder, samples_folder, suite_of
+from tests.evaluation.test_scoring import QUIET, reference_folder, samples_folder, suite_of
 
 NAMES = ("mini", "mini_tags", "mini_clap", "chroma")
 
@@ -34,32 +38,32 @@ def sources_in(folder, count):
     for number in range(count):
         file = folder / f"{number:02d}.wav"
         audio.write(file, Audio(music(1.5, seed=number)[None], 32_000))
-        found.append(clips.Source(file.stem, file, samples.file_sha256(file), "reference"))
+        found.append(Source(file.stem, file, samples.file_sha256(file), "reference"))
     return found
 
 
 def test_two_workers_give_the_bits_of_one_process(ray, tmp_path, monkeypatch):
     assert ray.is_initialized()
     monkeypatch.setattr(cluster, "PART", 2)
-    sources, registry = sources_in(tmp_path, 7), Registry()
+    sources, embedders = sources_in(tmp_path, 7), Embedders()
     here, there = Cache(tmp_path / "here"), Cache(tmp_path / "there")
-    embedding.embed(sources, [registry[name] for name in NAMES], here)
-    cluster.embed_with_ray(Weights(), there, "cpu", 1, "local")(sources, NAMES)
+    compute_embeddings(sources, [embedders[name] for name in NAMES], here)
+    cluster.ray_embedding(Weights(), there, "cpu", 1, "local")(sources, NAMES)
     for source in sources:
         for name in NAMES:
-            one, other = (embedding.embedding(source, registry[name], cache) for cache in (here, there))
+            one, other = (read_embedding(source, embedders[name], cache) for cache in (here, there))
             assert np.array_equal(one, other), name
 
 
 def test_scores_with_ray_are_those_of_one_process(ray, tmp_path, monkeypatch):
     assert ray.is_initialized()
     monkeypatch.setattr(cluster, "PART", 2)
-    suite, items = suite_of(tmp_path), data.items(suite_of(tmp_path), reference_folder(tmp_path / "references", 4))
-    folder, registry = samples_folder(tmp_path / "a", "first", 4), Registry()
-    one = run.score(suite, items, [folder], registry, Cache(tmp_path / "here"), QUIET)
+    suite, items = suite_of(tmp_path), load_items(suite_of(tmp_path), reference_folder(tmp_path / "references", 4))
+    folder, embedders = samples_folder(tmp_path / "a", "first", 4), Embedders()
+    one = score(suite, items, [folder], embedders, Cache(tmp_path / "here"), QUIET)
     there = Cache(tmp_path / "there")
-    hear = cluster.embed_with_ray(Weights(), there, "cpu", 1, "local")
-    assert run.score(suite, items, [folder], registry, there, QUIET, embed=hear) == one
+    embed = cluster.ray_embedding(Weights(), there, "cpu", 1, "local")
+    assert score(suite, items, [folder], embedders, there, QUIET, embed=embed) == one
 
 
 def test_a_worker_that_dies_loses_nothing(ray, tmp_path, monkeypatch):
@@ -75,10 +79,10 @@ def test_a_worker_that_dies_loses_nothing(ray, tmp_path, monkeypatch):
         return real(*arguments)
 
     monkeypatch.setattr(cluster, "embed_part", dying)
-    cluster.embed_with_ray(Weights(), cache, "cpu", 1, "local")(sources, ["mini"])
+    cluster.ray_embedding(Weights(), cache, "cpu", 1, "local")(sources, ["mini"])
     assert marker.exists()
-    registry = Registry()
-    assert all(len(embedding.embedding(source, registry["mini"], cache)) > 0 for source in sources)
+    embedders = Embedders()
+    assert all(len(read_embedding(source, embedders["mini"], cache)) > 0 for source in sources)
 
 
 def test_copies_of_a_system_make_the_clips_of_one(ray):
@@ -116,7 +120,9 @@ def test_a_system_whose_worker_dies_makes_the_same_clips(ray, tmp_path):
             return [Audio(torch.full((1, 100), request.seed / 10), 8000) for request in requests]
 
     requests = [Request(str(number), "p", number, 0.2) for number in range(1, 7)]
-    made = generation.fill(tmp_path / "samples", requests, lambda: cluster.RaySystem(Mortal, "local"), "mortal", False)
+    made = generation.generate(
+        tmp_path / "samples", requests, lambda: cluster.RaySystem(Mortal, "local"), "mortal", False
+    )
     assert (made, marker.exists()) == (6, True)
     found = samples.read(tmp_path / "samples")
     assert [sample.seed for sample in found.samples] == [1, 2, 3, 4, 5, 6]
@@ -126,5 +132,6 @@ def test_a_system_whose_worker_dies_makes_the_same_clips(ray, tmp_path):
 
 
 def test_without_asking_ray_is_not_imported():
-    code = "import sys, evaluation.__main__, evaluation.run, evaluation.cluster; assert 'ray' not in sys.modules"
+    imports = "sys, evaluation.__main__, evaluation.pipeline.scoring, evaluation.pipeline.cluster"
+    code = f"import {imports}; assert 'ray' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from evaluation import fetching
-from evaluation.data import Item
+from evaluation.suites import fetching
+from evaluation.suites.items import Item
 from musicgen.errors import InputError
 
 PROGRAM = """#!/bin/sh

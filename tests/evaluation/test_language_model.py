@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import musicgen
-from evaluation import language_model
 from evaluation.metrics import memorisation, perplexity
+from evaluation.systems import language_model
 
 
 @pytest.fixture(scope="module")

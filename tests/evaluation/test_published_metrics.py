@@ -8,13 +8,14 @@ import pytest
 import torch
 from scipy import linalg
 
-from evaluation import data, run
-from evaluation.clips import as_loud_as_the_paper
+from evaluation.clips.clip import normalise_loudness
 from evaluation.embedders.cache import Cache
-from evaluation.embedders.registry import Registry
+from evaluation.embedders.registry import Embedders
 from evaluation.embedders.weights import Weights
+from evaluation.pipeline.scoring import score
+from evaluation.suites.items import load_items
 from musicgen import audio
-from tests.evaluation.test_run import QUIET, reference_folder, samples_folder, suite_of
+from tests.evaluation.test_scoring import QUIET, reference_folder, samples_folder, suite_of
 
 METRICS = ("fad_vggish_torch", "kl", "clap")
 
@@ -27,11 +28,9 @@ def scored(tmp_path_factory, vggish_weights, passt_weights, laion_clap_standin):
     samples = samples_folder(folder / "ours", "ours", 3, 2.4)
     suite = suite_of(folder, METRICS)
     weights = Weights({"vggish": vggish_weights, "passt": passt_weights, "clap": clap_weights})
-    found = run.score(
-        suite, data.items(suite, references), [samples], Registry(weights), Cache(folder / "cache"), QUIET
-    )
+    found = score(suite, load_items(suite, references), [samples], Embedders(weights), Cache(folder / "cache"), QUIET)
     files = sorted(samples.glob("*.flac"))
-    return {score.metric: score for score in found.systems[0].scores}, sorted(references.glob("*.wav")), files
+    return {each.metric: each for each in found.systems[0].scores}, sorted(references.glob("*.wav")), files
 
 
 def test_every_score_names_its_weights(scored, vggish_weights):
@@ -79,7 +78,7 @@ def test_kl_is_audiocrafts_by_hand(scored, passt_weights):
     values = []
     for reference, file in zip(references, files, strict=True):
         wave = audio.read(reference).wave[0]
-        made = as_loud_as_the_paper(audio.read(file).wave[0])[: len(wave)]
+        made = normalise_loudness(audio.read(file).wave[0])[: len(wave)]
         with torch.no_grad():
             p, q = (network(mel(each[None])[:, None])[0].double().softmax(-1) for each in (wave, made))
         values.append(float((p * (p.log() - (q + 1e-6).log())).sum()))
@@ -92,7 +91,7 @@ def test_clap_is_laion_claps_cosine(scored, laion_clap_standin):
     scores, references, files = scored
     from julius import resample_frac
 
-    waves = [as_loud_as_the_paper(audio.read(file).wave[0]) for file in files]
+    waves = [normalise_loudness(audio.read(file).wave[0]) for file in files]
     sounds = [
         reference.get_audio_embedding_from_data(resample_frac(wave, 32_000, 48_000)[None], use_tensor=True)
         for wave in waves

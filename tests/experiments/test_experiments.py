@@ -10,7 +10,8 @@ import torch
 import yaml
 
 import musicgen
-from evaluation import data, suites
+from evaluation.suites.items import load_items
+from evaluation.suites.suite import load_suite
 from experiments import __main__ as command
 from experiments import claims, references, report, rewording, runner, training_data
 from experiments import plan as plans
@@ -144,7 +145,7 @@ def test_left_and_right_are_as_alike_as_they_are(tmp_path: Path) -> None:
 
 
 def test_captions_in_other_words_say_the_same_of_the_same_piece() -> None:
-    items = data.items(suites.load("synth"))[:12]
+    items = load_items(load_suite("synth"))[:12]
     for item in items:
         piece = rewording.composed(item)
         text = rewording.reworded(piece)
@@ -154,7 +155,7 @@ def test_captions_in_other_words_say_the_same_of_the_same_piece() -> None:
 
 def test_references_go_through_the_tokeniser(tmp_path: Path) -> None:
     model = standins_model(tmp_path / "model")
-    (item,) = data.items(suites.load("synth"), limit=1)
+    (item,) = load_items(load_suite("synth"), limit=1)
     (cut,) = references.originals(tmp_path / "cut", [item], 2.0, stereo=False)
     (heard,) = references.tokenised(tmp_path / "heard", [cut], model)
     whole, short, codec = (audio.read(one.file).wave for one in (item, cut, heard))
@@ -165,7 +166,7 @@ def test_references_go_through_the_tokeniser(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("real_soundfont")
 def test_stereo_references_are_rendered_anew(tmp_path: Path) -> None:
-    (item,) = data.items(suites.load("synth"), limit=1)
+    (item,) = load_items(load_suite("synth"), limit=1)
     (short,) = audio.read(item.file).wave[:, :64_000]
     (wide,) = references.originals(tmp_path / "wide", [item], 2.0, stereo=True)
     left, right = audio.read(wide.file).wave

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation import data, run
-from evaluation.clips import resampled
+from evaluation.clips.clip import resample
 from evaluation.embedders import aesthetics, mert
 from evaluation.embedders.cache import Cache
-from evaluation.embedders.registry import Registry
+from evaluation.embedders.registry import Embedders
 from evaluation.embedders.weights import Weights
+from evaluation.pipeline.scoring import score
+from evaluation.suites.items import load_items
 from musicgen.errors import CheckpointError
 from tests.evaluation.conftest import music
-from tests.evaluation.embedders.test_networks import heard
-from tests.evaluation.test_run import QUIET, reference_folder, samples_folder, suite_of
+from tests.evaluation.embedders.test_networks import rows_of
+from tests.evaluation.test_scoring import QUIET, reference_folder, samples_folder, suite_of
 
 HUBERT = {
     **mert.CONFIGURATION, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,
@@ -34,7 +35,7 @@ def mert_folder(tmp_path_factory):
     config = HubertConfig(**{**HUBERT, "mask_time_prob": 0.05})
     state = HubertModel(config).state_dict()
     for name in list(state):
-        for old, new in mert.RENAMED.items():
+        for old, new in mert.RENAMED_PARAMETERS.items():
             if name.endswith(new):
                 state[name.replace(new, old)] = state.pop(name)
     assert "masked_spec_embed" in state
@@ -79,24 +80,24 @@ def test_mert_is_transformers_hubert_on_the_feature_extractors_input(mert_folder
         last = HubertModel.from_pretrained(mert_folder).eval()(inputs).last_hidden_state
     expected = last.max(dim=1).values.numpy()
     embedder = mert.MertEmbedder(Weights({"mert": mert_folder / "pytorch_model.bin"}))
-    assert heard(embedder, wave) == pytest.approx(expected, abs=1e-5)
+    assert rows_of(embedder, wave) == pytest.approx(expected, abs=1e-5)
 
 
 def test_aesthetics_are_the_packages_marks(aesthetics_weights, tmp_path):
     from audiobox_aesthetics.infer import AesPredictor
 
-    registry = Registry(Weights({"aesthetics": aesthetics_weights}))
+    embedders = Embedders(Weights({"aesthetics": aesthetics_weights}))
     predictor = AesPredictor(str(aesthetics_weights))
     for seconds in (3.0, 10.0, 12.5):
         wave = music(seconds, 16_000, seed=int(seconds))
         (expected,) = predictor.forward([{"path": wave[None], "sample_rate": 16_000}])
-        rows = heard(registry["aesthetics"], wave)
+        rows = rows_of(embedders["aesthetics"], wave)
         ours = np.average(rows[:, :4], axis=0, weights=rows[:, 4])
         assert ours == pytest.approx([expected[axis] for axis in aesthetics.AXES], abs=1e-4)
     torch.save({"state_dict": {}}, tmp_path / "other.pt")
     other = aesthetics.AestheticsEmbedder(Weights({"aesthetics": tmp_path / "other.pt"}))
     with pytest.raises(CheckpointError, match="not a checkpoint of audiobox_aesthetics"):
-        heard(other, wave)
+        rows_of(other, wave)
 
 
 def test_the_extras_from_files_to_scores(aesthetics_weights, mert_folder, monkeypatch, tmp_path):
@@ -105,14 +106,14 @@ def test_the_extras_from_files_to_scores(aesthetics_weights, mert_folder, monkey
     references = reference_folder(tmp_path / "references", 4, 2.0)
     folders = [samples_folder(tmp_path / name, name, 4, 2.0, seed) for name, seed in (("a", 50), ("b", 90))]
     suite = suite_of(tmp_path, names)
-    registry = Registry(Weights({"mert": mert_folder / "pytorch_model.bin", "aesthetics": aesthetics_weights}))
-    found = run.score(suite, data.items(suite, references), folders, registry, Cache(tmp_path / "cache"), QUIET)
-    scores = {score.metric: score for score in found.systems[0].scores}
-    assert all(score.n == 4 and np.isfinite(score.value) for score in scores.values())
+    embedders = Embedders(Weights({"mert": mert_folder / "pytorch_model.bin", "aesthetics": aesthetics_weights}))
+    found = score(suite, load_items(suite, references), folders, embedders, Cache(tmp_path / "cache"), QUIET)
+    scores = {each.metric: each for each in found.systems[0].scores}
+    assert all(each.n == 4 and np.isfinite(each.value) for each in scores.values())
     assert set(scores["mad"].weights) == {"mert"}
     assert scores["mad"].details["cells"] == 2
-    wave = resampled(music(2.0, seed=50), 32_000, 16_000)
-    rows = heard(registry["aesthetics"], wave)
+    wave = resample(music(2.0, seed=50), 32_000, 16_000)
+    rows = rows_of(embedders["aesthetics"], wave)
     assert scores["aesthetics_ce"].clips["00"] == pytest.approx(rows[0, 0], abs=1e-2)
     assert scores["aesthetics_pc"].direction == "neither"
     assert {row.metric for row in found.comparisons} == set(names)

@@ -20,7 +20,7 @@ def test_it_is_the_published_packages_number(m, n, shift):
     package = pytest.importorskip("mauve")
     reference, generated = vectors(m), vectors(n, shift, seed=1)
     theirs = package.compute_mauve(p_features=generated, q_features=reference)
-    ours = mad.cells(reference, generated)
+    ours = mad.cluster(reference, generated)
     assert ours.count == theirs.num_buckets
     assert mad.distance(ours) == pytest.approx(-math.log(theirs.mauve), rel=1e-6, abs=1e-9)
 
@@ -37,25 +37,25 @@ def test_the_area_of_known_shares():
 
 def test_it_grows_with_the_distance_and_does_not_see_the_order():
     reference, generated = vectors(80), vectors(60, 0.8, seed=3)
-    far = mad.distance(mad.cells(reference, vectors(60, 4.0, seed=3)))
-    near = mad.distance(mad.cells(reference, generated))
+    far = mad.distance(mad.cluster(reference, vectors(60, 4.0, seed=3)))
+    near = mad.distance(mad.cluster(reference, generated))
     assert 0 <= near < far
-    shares = mad.Cells(np.array([0, 1, 1]), np.array([1, 0, 0]), 2)
-    turned = mad.Cells(np.array([1, 1, 0]), np.array([0, 1, 0]), 2)
+    shares = mad.Clusters(np.array([0, 1, 1]), np.array([1, 0, 0]), 2)
+    turned = mad.Clusters(np.array([1, 1, 0]), np.array([0, 1, 0]), 2)
     assert mad.distance(shares) == mad.distance(turned)
 
 
 def test_bootstrap_is_the_plain_resampling():
-    cells = mad.cells(vectors(60), vectors(50, 1.0, seed=2))
+    cells = mad.cluster(vectors(60), vectors(50, 1.0, seed=2))
     fast = mad.bootstrap(cells, np.random.default_rng(5), 20)
     drawn = np.concatenate(list(resampling.counts(50, 20, np.random.default_rng(5)))).astype(int)
-    plain = [mad.distance(mad.Cells(cells.reference, np.repeat(cells.generated, row), cells.count)) for row in drawn]
+    plain = [mad.distance(mad.Clusters(cells.reference, np.repeat(cells.generated, row), cells.count)) for row in drawn]
     assert fast == pytest.approx(np.array(plain))
 
 
 def test_one_vector_a_clip():
     assert mad.vector([[1.0, -2.0], [0.5, 3.0]]).tolist() == [1.0, 3.0]
     with pytest.raises(InputError, match="at least 2 clips"):
-        mad.cells(vectors(1), vectors(5))
+        mad.cluster(vectors(1), vectors(5))
     with pytest.raises(InputError, match="20 and of 3"):
-        mad.cells(vectors(30), vectors(30, d=3))
+        mad.cluster(vectors(30), vectors(30, d=3))

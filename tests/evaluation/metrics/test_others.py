@@ -8,7 +8,8 @@ import pytest
 import torch
 from scipy.spatial import distance as pairs
 
-from evaluation.metrics import chroma_similarity, clap, diagnostics, kad, memorisation, perplexity, resampling
+from evaluation.clips import diagnostics
+from evaluation.metrics import chroma_similarity, clap, kad, memorisation, perplexity, resampling
 from musicgen import audio, chroma
 from musicgen.audio import Audio
 from musicgen.errors import InputError

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from evaluation.embedders import products
+from evaluation.embedders import split_linear
 
-needs_tiles = pytest.mark.skipif(products._gemm() is None, reason="this processor has no bfloat16 tiles")
+needs_tiles = pytest.mark.skipif(split_linear._gemm() is None, reason="this processor has no bfloat16 tiles")
 
 
 @needs_tiles
@@ -15,7 +15,7 @@ needs_tiles = pytest.mark.skipif(products._gemm() is None, reason="this processo
 def test_parts_add_up_to_float32(shape, bias):
     torch.manual_seed(0)
     plain = nn.Linear(300, 520, bias=bias)
-    parts = products.SplitLinear(plain)
+    parts = split_linear.SplitLinear(plain)
     x = torch.randn(shape).transpose(0, 1) if len(shape) == 3 else torch.randn(shape)
     expected = plain.double()(x.double())
     for _ in range(2):  # nothing of a call stays behind
@@ -25,11 +25,11 @@ def test_parts_add_up_to_float32(shape, bias):
 @needs_tiles
 def test_only_large_layers_are_split():
     network = nn.Sequential(nn.Linear(300, 400), nn.Sequential(nn.Linear(400, 8)), nn.Bilinear(300, 300, 300))
-    names = [type(module).__name__ for module in products.split(network).modules()]
+    names = [type(module).__name__ for module in split_linear.split_large_layers(network).modules()]
     assert names == ["Sequential", "SplitLinear", "Sequential", "Linear", "Bilinear"]
 
 
 def test_without_tiles_nothing_changes(monkeypatch):
-    monkeypatch.setattr(products, "_gemm", lambda: None)
+    monkeypatch.setattr(split_linear, "_gemm", lambda: None)
     network = nn.Sequential(nn.Linear(300, 400))
-    assert type(products.split(network)[0]) is nn.Linear
+    assert type(split_linear.split_large_layers(network)[0]) is nn.Linear

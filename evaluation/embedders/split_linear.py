@@ -1,8 +1,8 @@
-"""Matrix products in float32 at the speed of a processor's bfloat16 tiles (AMX), for networks that do little else.
+"""Linear layers in two bfloat16 parts on a processor's bfloat16 tiles (AMX), at nearly float32's precision.
 
-A float32 is cut into two bfloat16 parts, x = h + l, and x W = h W_h + l W_h + h W_l: what is left out is 2⁻¹⁶ of a product, and
-sums are float32. The products are those of the oneMKL that PyTorch brings along. Where the processor has no tiles, or
-PyTorch no oneMKL, layers stay as they are.
+A float32 is split into two bfloat16 parts, x = h + l, and x W ≈ h W_h + l W_h + h W_l: the omitted term is 2⁻¹⁶ of a product,
+and sums are float32. The GEMM is that of the oneMKL in PyTorch. Where the processor has no tiles, or PyTorch no oneMKL, layers
+stay as they are.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import torch
 from torch import nn
 
 ROW_MAJOR, PLAIN, TRANSPOSED = 101, 111, 112
-"""CBLAS."""
+"""Constants of CBLAS: CblasRowMajor, CblasNoTrans, CblasTrans."""
 SMALLEST = 256
-"""Features on either side from which the tiles win."""
+"""Input and output features from which the tiles are faster."""
 
 
 class SplitLinear(nn.Module):
-    """A linear layer [..., k] -> [..., n] in bfloat16 parts; for inference on the CPU. high: twice W_h, side by side."""
+    """A linear layer [..., k] -> [..., n] in bfloat16 parts, for inference on the CPU. high: W_h twice, [n, 2 k]."""
 
     high: torch.Tensor
     low: torch.Tensor
@@ -50,8 +50,8 @@ class SplitLinear(nn.Module):
         return out.reshape(*x.shape[:-1], n)
 
 
-def split(network: nn.Module) -> nn.Module:
-    """The network with its large linear layers split, where this processor gains by it."""
+def split_large_layers(network: nn.Module) -> nn.Module:
+    """Replace a network's large linear layers by `SplitLinear`, in place, if this processor has tiles."""
     if _gemm() is None:
         return network
     for module in list(network.modules()):
@@ -62,7 +62,7 @@ def split(network: nn.Module) -> nn.Module:
 
 
 def _add_product(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
-    """out += a bᵀ: bfloat16 [m, k] and [n, k], float32 [m, n]; rows may lie apart."""
+    """out += a bᵀ: bfloat16 [m, k] and [n, k], float32 [m, n]; rows may be strided."""
     (m, k), n = a.shape, len(b)
     gemm = _gemm()
     assert gemm is not None
@@ -74,14 +74,24 @@ def _add_product(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
 
 @lru_cache(maxsize=1)
 def _gemm() -> Callable[..., None] | None:
-    """oneMKL's cblas_gemm_bf16bf16f32; None where it is not there, or where this processor has no tiles."""
+    """oneMKL's cblas_gemm_bf16bf16f32; None without oneMKL or without tiles."""
     if not torch.cpu._is_amx_tile_supported():
         return None
     try:
         function = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so")).cblas_gemm_bf16bf16f32
     except (OSError, AttributeError):
         return None
-    number, place = ctypes.c_int, ctypes.c_void_p
-    function.argtypes = [*[number] * 6, ctypes.c_float, place, number, place, number, ctypes.c_float, place, number]
+    integer, pointer = ctypes.c_int, ctypes.c_void_p
+    function.argtypes = [
+        *[integer] * 6,
+        ctypes.c_float,
+        pointer,
+        integer,
+        pointer,
+        integer,
+        ctypes.c_float,
+        pointer,
+        integer,
+    ]
     function.restype = None
     return function

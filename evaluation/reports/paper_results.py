@@ -1,8 +1,8 @@
-"""Numbers that papers printed, for systems that cannot be run here and beside those that can. Never mixed with measured ones.
+"""Scores that papers report, for rows beside measured ones; always marked as such.
 
 Source: Copet et al. 2023, "Simple and Controllable Music Generation", table 1 (MusicCaps; FAD with Google's VGGish, KL
-with PaSST, CLAP); and the released checkpoints' model card, whose training data differ from the paper's: released
-weights compare with the card.
+with PaSST, CLAP); and the model card of the released checkpoints, whose training data differ from the paper's: compare
+released weights with the card.
 """
 
 from __future__ import annotations
@@ -12,22 +12,28 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Row:
-    """values: metric of this package → the printed number; source: where."""
+class PaperRow:
+    """One system's reported scores.
+
+    Attributes:
+        system: its name in the source.
+        source: where the numbers are.
+        values: metric of this package → the reported number.
+    """
 
     system: str
     source: str
     values: Mapping[str, float]
 
 
-def _row(system: str, source: str, fad: float | None, kl: float | None, clap: float | None) -> Row:
+def _row(system: str, source: str, fad: float | None, kl: float | None, clap: float | None) -> PaperRow:
     values = {"fad_vggish_tf": fad, "kl": kl, "clap": clap}
-    return Row(system, source, {name: value for name, value in values.items() if value is not None})
+    return PaperRow(system, source, {name: value for name, value in values.items() if value is not None})
 
 
 _PAPER, _CARD = "Copet et al. 2023, table 1", "model card of the released weights"
 
-ROWS: Mapping[str, tuple[Row, ...]] = {
+ROWS: Mapping[str, tuple[PaperRow, ...]] = {
     "musiccaps": (
         _row("Riffusion", _PAPER, 14.8, 2.06, 0.19),
         _row("Mousai", _PAPER, 7.5, 1.59, 0.23),
@@ -40,12 +46,12 @@ ROWS: Mapping[str, tuple[Row, ...]] = {
         _row("musicgen-small", _CARD, 4.88, 1.42, 0.27),
         _row("musicgen-medium", _CARD, 5.14, 1.38, 0.28),
         _row("musicgen-large", _CARD, 5.48, 1.37, 0.28),
-        Row("musicgen-melody", _CARD, {"fad_vggish_tf": 4.93, "kl": 1.41, "clap": 0.27, "chroma": 0.44}),
+        PaperRow("musicgen-melody", _CARD, {"fad_vggish_tf": 4.93, "kl": 1.41, "clap": 0.27, "chroma": 0.44}),
     ),
 }
-"""Suite → rows. Only data and metrics that are the same stand beside ours; the paper's in-domain set is nobody else's."""
+"""Suite → rows, only of the same data and metrics; the paper's in-domain set is not public."""
 
 
-def rows(suite: str) -> tuple[Row, ...]:
-    """Of a suite, by its label such as `musiccaps v1`."""
+def paper_rows(suite: str) -> tuple[PaperRow, ...]:
+    """The rows of a suite, by its label such as `musiccaps v1`."""
     return ROWS.get(suite.split(" v")[0], ())

@@ -1,7 +1,7 @@
-"""MusicCaps' clips from where they were published, with yt-dlp: what is still there is fetched, what is not is written down.
+"""Download MusicCaps' clips with yt-dlp, as far as they are still available.
 
-`availability.jsonl` beside the clips has a line an item: id, there or not, and yt-dlp's reason. A second run tries only
-what it has no line for.
+`availability.jsonl` beside the clips has a line per item: id, whether it is available, and yt-dlp's reason. A second run tries
+only the clips without a line.
 """
 
 from __future__ import annotations
@@ -16,37 +16,55 @@ from tqdm import tqdm
 
 from musicgen.errors import InputError
 
-from .data import Item
+from .items import Item
 
 MANIFEST = "availability.jsonl"
-PATIENCE = 180
+TIMEOUT = 180
 """Seconds for one clip."""
 
 
 def fetch(items: Sequence[Item], duration: float) -> tuple[int, int]:
-    """(clips that are here, clips that cannot be had)."""
+    """Download the clips that are not here yet.
+
+    Args:
+        items: with their addresses.
+        duration: seconds of each.
+
+    Returns:
+        (clips on this machine, unavailable clips).
+
+    Raises:
+        InputError: the items have no addresses, or yt-dlp is not installed.
+    """
     if not items or not items[0].url:
-        raise InputError("this suite's clips are not fetched: only MusicCaps' are")
+        raise InputError("this suite's clips cannot be fetched: only MusicCaps' can")
     program = shutil.which("yt-dlp")
     if program is None:
         raise InputError('fetching needs yt-dlp (pip install "musicgen[evaluation]") and ffmpeg')
     folder = items[0].file.parent
     folder.mkdir(parents=True, exist_ok=True)
-    known = _known(folder / MANIFEST)
+    unavailable = _unavailable(folder / MANIFEST)
     with (folder / MANIFEST).open("a", encoding="utf-8") as manifest:
         for item in tqdm(items, desc="fetching"):
-            if item.file.is_file() or item.id in known:
+            if item.file.is_file() or item.id in unavailable:
                 continue
             reason = _fetch(program, item, duration)
             line = {"id": item.id, "available": item.file.is_file(), "reason": reason}
             manifest.write(json.dumps(line, ensure_ascii=False) + "\n")
             manifest.flush()
-    here = sum(item.file.is_file() for item in items)
-    return here, len(items) - here
+    available = sum(item.file.is_file() for item in items)
+    return available, len(items) - available
 
 
 def command(program: str, item: Item, duration: float, target: Path) -> list[str]:
-    """yt-dlp's arguments: exactly the labelled seconds, as WAV."""
+    """The command line of yt-dlp: exactly the labelled seconds, as WAV.
+
+    Args:
+        program: yt-dlp's path.
+        item: with address and start.
+        duration: seconds.
+        target: the file to write.
+    """
     section = f"*{item.start:g}-{item.start + duration:g}"
     return [
         program, "--quiet", "--no-warnings", "--no-playlist", "--force-keyframes-at-cuts", "--download-sections", section,
@@ -55,30 +73,30 @@ def command(program: str, item: Item, duration: float, target: Path) -> list[str
 
 
 def _fetch(program: str, item: Item, duration: float) -> str:
-    """ "" where it worked, else why not."""
+    """The reason why the clip is not available, "" if it was downloaded."""
     partial = item.file.with_name(f".{item.file.name}")
     try:
-        done = subprocess.run(
-            command(program, item, duration, partial), capture_output=True, timeout=PATIENCE, text=True
+        process = subprocess.run(
+            command(program, item, duration, partial), capture_output=True, timeout=TIMEOUT, text=True
         )
     except subprocess.TimeoutExpired:
-        return f"no answer within {PATIENCE} s"
-    if done.returncode != 0 or not partial.is_file():
-        lines = done.stderr.strip().splitlines()
-        return lines[-1] if lines else f"yt-dlp ended with {done.returncode}"
+        return f"no answer within {TIMEOUT} s"
+    if process.returncode != 0 or not partial.is_file():
+        lines = process.stderr.strip().splitlines()
+        return lines[-1] if lines else f"yt-dlp ended with {process.returncode}"
     partial.replace(item.file)
     return ""
 
 
-def _known(manifest: Path) -> set[str]:
+def _unavailable(manifest: Path) -> set[str]:
     if not manifest.is_file():
         return set()
-    known = set()
+    ids = set()
     for line in manifest.read_text(encoding="utf-8").splitlines():
         try:
             entry = json.loads(line)
         except ValueError:
-            continue  # a torn line: that clip is tried again
+            continue  # a truncated line: that clip is tried again
         if not entry.get("available"):
-            known.add(str(entry["id"]))
-    return known
+            ids.add(str(entry["id"]))
+    return ids

@@ -1,4 +1,4 @@
-"""Results as a table: Markdown, CSV, LaTeX; measured rows with their intervals, published ones marked as such."""
+"""Results as a table in Markdown, CSV or LaTeX: measured rows with intervals, rows from papers marked as such."""
 
 from __future__ import annotations
 
@@ -9,27 +9,50 @@ from dataclasses import dataclass
 
 from musicgen.errors import InputError
 
-from . import published
-from .metrics.score import Score
-from .results import Results
-from .scorers import METRICS
+from ..metrics.registry import METRICS
+from ..metrics.score import Direction, Score
+from . import paper_results
+from .results import BOUNDS, Results
 
-ARROWS = {"lower": "↓", "higher": "↑", "neither": ""}
-BOUNDS = ("references", "references, shuffled")
+ARROWS: dict[Direction, str] = {"lower": "↓", "higher": "↑", "neither": ""}
 
 
 @dataclass(frozen=True)
-class Line:
-    """A row: a measured system's scores, or published numbers and their source."""
+class Column:
+    """A metric: its name, its title, and which way is better."""
+
+    name: str
+    title: str
+    direction: Direction
+
+    def better(self) -> str:
+        """ "lower is better", or "" for a descriptive number."""
+        return "" if self.direction == "neither" else f"{self.direction} is better"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A system.
+
+    Attributes:
+        system: its name.
+        scores: metric → measured score.
+        reported: metric → number in a paper.
+        source: of the numbers.
+    """
 
     system: str
     scores: dict[str, Score]
-    published: dict[str, float]
+    reported: dict[str, float]
     source: str
 
 
-def lines(results: Sequence[Results]) -> tuple[list[str], list[Line]]:
-    """(metrics, rows) of results of one suite; published rows last."""
+def table_of(results: Sequence[Results]) -> tuple[list[Column], list[Row]]:
+    """Columns and rows of the results of one suite, rows from papers last.
+
+    Raises:
+        InputError: there are no results, or some are not comparable: other suites, weights, versions or scales.
+    """
     if not results:
         raise InputError("no results to print")
     suites = sorted({each.suite for each in results})
@@ -39,32 +62,40 @@ def lines(results: Sequence[Results]) -> tuple[list[str], list[Line]]:
     if {"fad_vggish_tf", "fad_vggish_torch"} <= set(metrics):
         raise InputError("fad_vggish_tf and fad_vggish_torch are two scales: print two tables")
     _same_weights(results, metrics)
-    rows: list[Line] = []
+    rows: list[Row] = []
     for each in results:
         for system in each.systems:
             scores = {score.metric: score for score in system.scores}
-            line = Line(system.name, scores, {}, f"measured, n = {len(each.ids)}")
-            if line not in rows:
-                rows.append(line)
-    for row in published.rows(suites[0]):
-        values = {metric: row.values[metric] for metric in metrics if metric in row.values}
+            row = Row(system.name, scores, {}, f"measured, n = {len(each.ids)}")
+            if row not in rows:
+                rows.append(row)
+    for reported in paper_results.paper_rows(suites[0]):
+        values = {metric: reported.values[metric] for metric in metrics if metric in reported.values}
         if values:
-            rows.append(Line(row.system, {}, values, f"published: {row.source}"))
-    return metrics, rows
+            rows.append(Row(reported.system, {}, values, f"published: {reported.source}"))
+    return [_column(name, rows) for name in metrics], rows
+
+
+def _column(name: str, rows: Sequence[Row]) -> Column:
+    """Of a metric, which a plug-in that is not loaded now may have registered."""
+    if name in METRICS:
+        return Column(name, METRICS[name].title, METRICS[name].direction)
+    directions: list[Direction] = [row.scores[name].direction for row in rows if name in row.scores]
+    return Column(name, name, directions[0] if directions else "neither")
 
 
 def markdown(results: Sequence[Results]) -> str:
-    """With intervals, and below the table what stands behind the numbers."""
-    metrics, rows = lines(results)
-    head = ["system", *(f"{METRICS[name].title} {ARROWS[METRICS[name].direction]}" for name in metrics), ""]
-    body = [[row.system, *(_cell(row, name, "{} [{}, {}]") for name in metrics), row.source] for row in rows]
+    """A Markdown table with intervals, and notes: exclusions, weights, comparisons."""
+    columns, rows = table_of(results)
+    head = ["system", *(f"{column.title} {ARROWS[column.direction]}" for column in columns), ""]
+    body = [[row.system, *(_cell(row, column.name, "{} [{}, {}]") for column in columns), row.source] for row in rows]
     table = ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *body]]
     return "\n".join([*table, "", *_notes(results)]) + "\n"
 
 
 def as_csv(results: Sequence[Results]) -> str:
-    """One line a system and metric: value, interval, n, excluded, direction, version, seed, protocol, weights, source."""
-    metrics, rows = lines(results)
+    """CSV, a line per system and metric: value, interval, n, excluded, direction, version, seed, protocol, weights, source."""
+    columns, rows = table_of(results)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(
@@ -85,11 +116,11 @@ def as_csv(results: Sequence[Results]) -> str:
         ]
     )
     for row in rows:
-        for name in metrics:
+        for name in (column.name for column in columns):
             score = row.scores.get(name)
             if score is not None:
                 weights = " ".join(f"{network}={sha256}" for network, sha256 in score.weights.items())
-                facts = [
+                provenance = [
                     score.n,
                     len(score.excluded),
                     score.direction,
@@ -98,41 +129,42 @@ def as_csv(results: Sequence[Results]) -> str:
                     score.protocol,
                     weights,
                 ]
-                writer.writerow([row.system, name, score.value, score.low, score.high, *facts, row.source])
-            elif name in row.published:
+                writer.writerow([row.system, name, score.value, score.low, score.high, *provenance, row.source])
+            elif name in row.reported:
                 blank = [""] * 7
-                writer.writerow([row.system, name, row.published[name], "", "", *blank, row.source])
+                writer.writerow([row.system, name, row.reported[name], "", "", *blank, row.source])
     return buffer.getvalue()
 
 
 def latex(results: Sequence[Results]) -> str:
-    """A tabular for booktabs; published rows in italics, with a dagger."""
-    metrics, rows = lines(results)
+    """A LaTeX tabular for booktabs; rows from papers in italics, with a dagger."""
+    columns, rows = table_of(results)
     arrows = {"lower": r" $\downarrow$", "higher": r" $\uparrow$", "neither": ""}
-    out = [r"\begin{tabular}{l" + "r" * len(metrics) + "}", r"\toprule"]
-    titles = [_escaped(METRICS[name].title) + arrows[METRICS[name].direction] for name in metrics]
+    out = [r"\begin{tabular}{l" + "r" * len(columns) + "}", r"\toprule"]
+    titles = [_escaped(column.title) + arrows[column.direction] for column in columns]
     out += [" & ".join(["System", *titles]) + r" \\", r"\midrule"]
     for row in rows:
-        cells = [_escaped(_cell(row, name, "{}")) for name in metrics]
-        for place, name in enumerate(metrics):
-            score = row.scores.get(name)
+        cells = [_escaped(_cell(row, column.name, "{}")) for column in columns]
+        for index, column in enumerate(columns):
+            score = row.scores.get(column.name)
             if score is not None and score.low is not None and score.high is not None:
-                cells[place] += f" {{\\footnotesize [{_number(score.low)}, {_number(score.high)}]}}"
+                cells[index] += f" {{\\footnotesize [{_number(score.low)}, {_number(score.high)}]}}"
         system = _escaped(row.system)
-        if row.published:
+        if row.reported:
             system, cells = rf"\textit{{{system}}}$^\dagger$", [rf"\textit{{{cell}}}" for cell in cells]
         out.append(" & ".join([system, *cells]) + r" \\")
     out += [r"\bottomrule", r"\end{tabular}"]
-    if any(row.published for row in rows):
+    if any(row.reported for row in rows):
         out.append(r"% $^\dagger$ published, not measured here")
     return "\n".join([*out, *(f"% {note}" for note in _notes(results) if note)]) + "\n"
 
 
-RENDER = {"markdown": markdown, "csv": as_csv, "latex": latex}
+FORMATS = {"markdown": markdown, "csv": as_csv, "latex": latex}
+"""Name of a format → its function."""
 
 
-def worst(results: Sequence[Results], count: int) -> str:
-    """The clips that hurt each system most, by each metric that has a value for single clips."""
+def worst_clips(results: Sequence[Results], count: int) -> str:
+    """The `count` worst clips of each system, by each metric that has values for single clips, as text."""
     out = []
     for each in results:
         for system in each.systems:
@@ -161,13 +193,13 @@ def _notes(results: Sequence[Results]) -> list[str]:
         notes.append(f"{each.suite}: {len(each.ids)} clips, {len(each.excluded)} excluded; 95 % intervals over clips.")
         notes += [f"excluded {name}: {why}" for name, why in list(each.excluded.items())[:10]]
         if len(each.excluded) > 10:
-            notes.append(f"… and {len(each.excluded) - 10} more, in the results' file")
-        seen: dict[str, str] = {}
+            notes.append(f"… and {len(each.excluded) - 10} more, in the results file")
+        weights: dict[str, str] = {}
         for system in each.systems:
             for score in system.scores:
-                seen |= dict(score.weights)
+                weights |= dict(score.weights)
             notes += [f"{system.name}: {name} {why}" for name, why in list(system.flags.items())[:5]]
-        notes += [f"weights {name}: sha256 {sha256[:16]}…" for name, sha256 in sorted(seen.items())]
+        notes += [f"weights {name}: sha256 {sha256[:16]}…" for name, sha256 in sorted(weights.items())]
         for row in each.comparisons:
             p = "" if row.adjusted is None else f", p = {row.adjusted:.4f} (Holm)"
             interval = "" if row.low is None or row.high is None else f" [{_number(row.low)}, {_number(row.high)}]"
@@ -182,17 +214,17 @@ def _notes(results: Sequence[Results]) -> list[str]:
     return [line for note in notes for line in (note, "")]
 
 
-def _cell(row: Line, metric: str, form: str) -> str:
+def _cell(row: Row, metric: str, form: str) -> str:
     score = row.scores.get(metric)
     if score is None:
-        return _number(row.published[metric]) if metric in row.published else "–"
+        return _number(row.reported[metric]) if metric in row.reported else "–"
     if score.low is None or score.high is None or form == "{}":
         return _number(score.value)
     return form.format(_number(score.value), _number(score.low), _number(score.high))
 
 
 def _number(value: float) -> str:
-    """Two places; small numbers three digits, at most four places."""
+    """Two decimals; three for numbers below 1, four for those below 0.1."""
     if abs(value) >= 1:
         return f"{value:.2f}"
     if abs(value) >= 0.1:

@@ -11,11 +11,21 @@ import pytest
 import soundfile
 import torch
 
-from evaluation import clips, data, embedding, plots, published, results, run, scorers, suites, table
 from evaluation.__main__ import main
+from evaluation.clips.clip import Clip, Source
+from evaluation.embedders import embedding
 from evaluation.embedders.cache import Cache
-from evaluation.embedders.registry import Registry
+from evaluation.embedders.embedding import compute_embeddings, read_embedding
+from evaluation.embedders.registry import Embedders
+from evaluation.metrics.registry import METRICS
 from evaluation.metrics.score import Score
+from evaluation.pipeline.generation import make_requests
+from evaluation.pipeline.scoring import ScoringOptions, score
+from evaluation.reports import results, table
+from evaluation.reports.paper_results import paper_rows
+from evaluation.reports.plots import draw_plots
+from evaluation.suites.items import load_items
+from evaluation.suites.suite import load_suite, suite_names
 from musicgen import audio, samples
 from musicgen.audio import Audio
 from musicgen.errors import InputError
@@ -23,13 +33,13 @@ from tests.encoding import encode
 from tests.evaluation.conftest import music
 
 RATE = 32_000
-QUIET = run.Options(progress=False, resamples=100, bounds=False)
+QUIET = ScoringOptions(progress=False, resamples=100, bounds=False)
 
 
 def suite_of(folder, metrics=("fad_mini", "kl_mini", "clap_mini", "chroma")):
     file = folder / "suite.yaml"
     file.write_text(f"name: mine\nversion: 3\ndata: {{kind: folder}}\nduration: 2\nmetrics: [{', '.join(metrics)}]\n")
-    return suites.load(str(file))
+    return load_suite(str(file))
 
 
 def reference_folder(folder, count=5, seconds=2.0):
@@ -51,82 +61,82 @@ def samples_folder(folder, name, count=5, seconds=2.0, seed=100, skip=()):
 
 @pytest.fixture
 def place(tmp_path):
-    """(suite, items, cache, registry) of five references."""
+    """(suite, items, cache, embedders) of five references."""
     references = reference_folder(tmp_path / "references")
     suite = suite_of(tmp_path)
-    return suite, data.items(suite, references), Cache(tmp_path / "cache"), Registry()
+    return suite, load_items(suite, references), Cache(tmp_path / "cache"), Embedders()
 
 
 def test_everything_that_a_number_needs_is_there(place, tmp_path):
-    suite, items, cache, registry = place
+    suite, items, cache, embedders = place
     folders = [samples_folder(tmp_path / "a", "first"), samples_folder(tmp_path / "b", "second", seed=200)]
-    options = run.Options(progress=False, resamples=100, bounds=True)
-    found = run.score(suite, items, folders, registry, cache, options)
+    options = ScoringOptions(progress=False, resamples=100, bounds=True)
+    found = score(suite, items, folders, embedders, cache, options)
     assert [system.name for system in found.systems] == ["references", "references, shuffled", "first", "second"]
     assert found.suite == "mine v3"
-    references = {score.metric: score for score in found.systems[0].scores}
+    references = {each.metric: each for each in found.systems[0].scores}
     assert references["chroma"].value == 1
     assert references["fad_mini"].value == pytest.approx(0, abs=0.05)
     assert references["kl_mini"].value == pytest.approx(0, abs=1e-3)
-    for score in found.systems[2].scores:
-        assert score.n == 5
-        assert score.low <= score.high
-        assert score.direction == scorers.METRICS[score.metric].direction
-        assert score.version
-        assert score.protocol
-        assert score.clips.keys() == {item.id for item in items}
-        assert score.weights or score.metric == "chroma"
+    for each in found.systems[2].scores:
+        assert each.n == 5
+        assert each.low <= each.high
+        assert each.direction == METRICS[each.metric].direction
+        assert each.version
+        assert each.protocol
+        assert each.clips.keys() == {item.id for item in items}
+        assert each.weights or each.metric == "chroma"
     (chroma,) = [row for row in found.comparisons if row.metric == "chroma"]
     assert (chroma.first, chroma.second) == ("first", "second")
     assert 0 < chroma.p <= chroma.adjusted <= 1
     found.save(tmp_path / "r.json")
-    again = results.load(tmp_path / "r.json")
+    again = results.load_results(tmp_path / "r.json")
     assert again.systems[2].score("chroma") == found.systems[2].score("chroma")
-    assert [file.name for file in plots.draw([again], tmp_path / "plots")] == ["scores.png", "clips.png"]
+    assert [file.name for file in draw_plots([again], tmp_path / "plots")] == ["scores.png", "clips.png"]
 
 
 def test_order_and_resumption_change_nothing(place, tmp_path):
-    suite, items, cache, registry = place
+    suite, items, cache, embedders = place
     folder = samples_folder(tmp_path / "a", "first")
-    whole = run.score(suite, items, [folder], registry, cache, QUIET)
+    whole = score(suite, items, [folder], embedders, cache, QUIET)
     half = Cache(tmp_path / "half")
-    sources = [clips.Source(item.id, item.file, samples.file_sha256(item.file), "reference") for item in items[:2]]
-    embedding.embed(sources, [registry["mini"]], half)
-    resumed = run.score(suite, list(reversed(items)), [folder], registry, half, QUIET)
-    assert [score for system in resumed.systems for score in system.scores] == [
-        score for system in whole.systems for score in system.scores
+    sources = [Source(item.id, item.file, samples.file_sha256(item.file), "reference") for item in items[:2]]
+    compute_embeddings(sources, [embedders["mini"]], half)
+    resumed = score(suite, list(reversed(items)), [folder], embedders, half, QUIET)
+    assert [each for system in resumed.systems for each in system.scores] == [
+        each for system in whole.systems for each in system.scores
     ]
 
 
 def test_a_second_run_computes_nothing(place, tmp_path, monkeypatch):
-    suite, items, cache, registry = place
+    suite, items, cache, embedders = place
     folder = samples_folder(tmp_path / "a", "first")
-    first = run.score(suite, items, [folder], registry, cache, QUIET)
+    first = score(suite, items, [folder], embedders, cache, QUIET)
 
     def broken(*_):
         raise AssertionError("the cache was not used")
 
     monkeypatch.setattr(embedding, "Clip", broken)
-    assert run.score(suite, items, [folder], Registry(), cache, QUIET).systems == first.systems
+    assert score(suite, items, [folder], Embedders(), cache, QUIET).systems == first.systems
 
 
 def test_batches_across_clips_give_the_same(place, tmp_path):
-    _, items, cache, registry = place
-    sources = [clips.Source(item.id, item.file, samples.file_sha256(item.file), "reference") for item in items]
+    _, items, cache, embedders = place
+    sources = [Source(item.id, item.file, samples.file_sha256(item.file), "reference") for item in items]
     batched = Cache(tmp_path / "batched")
     names = ["mini", "mini_tags", "chroma"]
-    embedding.embed(sources, [registry[name] for name in names], cache)
-    embedding.embed(sources, [registry[name] for name in names], batched, batch=3)
+    compute_embeddings(sources, [embedders[name] for name in names], cache)
+    compute_embeddings(sources, [embedders[name] for name in names], batched, batch=3)
     for source in sources:
         for name in names:
-            one, other = (embedding.embedding(source, registry[name], each) for each in (cache, batched))
+            one, other = (read_embedding(source, embedders[name], each) for each in (cache, batched))
             assert one == pytest.approx(other, abs=1e-4)
 
 
 def test_faulty_clips_are_named_and_out_for_every_system(place, tmp_path):
-    suite, _, cache, registry = place
+    suite, _, cache, embedders = place
     references = reference_folder(tmp_path / "references", count=14)
-    items = data.items(suite, references)
+    items = load_items(suite, references)
     good = samples_folder(tmp_path / "good", "good", 14)
     bad = samples_folder(tmp_path / "bad", "bad", 14, skip=range(1, 9))
     writer = samples.Writer(bad, "bad")
@@ -146,27 +156,27 @@ def test_faulty_clips_are_named_and_out_for_every_system(place, tmp_path):
         with (bad / samples.MANIFEST).open("a") as manifest:
             manifest.write(json.dumps(line) + "\n")
     writer.add("00b", Audio(wave[None], RATE), prompt="of no item")
-    found = run.score(suite, items, [good, bad], registry, cache, QUIET)
+    found = score(suite, items, [good, bad], embedders, cache, QUIET)
     assert set(found.excluded) == {"01", "06", "07", "08"}
     assert found.excluded["01"] == "bad: 0.10 s long: at least 1 s are needed"
     assert "not readable as audio" in found.excluded["06"]
     assert "NaN" in found.excluded["07"]
     for system in found.systems:
-        by_name = {score.metric: score for score in system.scores}
+        by_name = {each.metric: each for each in system.scores}
         assert by_name["fad_mini"].n == 10
         assert by_name["chroma"].n == by_name["kl_mini"].n == 9
         assert "ends 0.80 s before its reference" in by_name["chroma"].excluded["05"]
-        assert all(np.isfinite(score.value) for score in system.scores)
+        assert all(np.isfinite(each.value) for each in system.scores)
     assert found.systems[1].flags["02"] == "silent"
     assert found.systems[1].diagnostics["silent_clips"] == 1
 
 
 def test_clear_refusals(place, tmp_path):
-    suite, items, cache, registry = place
+    suite, items, cache, embedders = place
     folder = samples_folder(tmp_path / "a", "first")
 
     def scored(chosen, folders):
-        return run.score(suite, chosen, folders, registry, cache, QUIET)
+        return score(suite, chosen, folders, embedders, cache, QUIET)
 
     with pytest.raises(InputError, match="only 1 clips can be compared"):
         scored(items[:1], [folder])
@@ -186,9 +196,9 @@ def test_clear_refusals(place, tmp_path):
 
 
 def test_a_missing_reference_is_an_exclusion(place, tmp_path):
-    suite, items, cache, registry = place
+    suite, items, cache, embedders = place
     items[1].file.unlink()
-    found = run.score(suite, items, [samples_folder(tmp_path / "a", "first")], registry, cache, QUIET)
+    found = score(suite, items, [samples_folder(tmp_path / "a", "first")], embedders, cache, QUIET)
     assert found.excluded == {"01": "no reference file"}
     assert found.systems[0].scores[0].n == 4
 
@@ -197,8 +207,8 @@ def test_the_papers_view_of_a_clip(tmp_path):
     wave = music(3.0) * 0.01
     file = tmp_path / "x.wav"
     soundfile.write(file, wave.numpy(), RATE, subtype="FLOAT")
-    generated = clips.Clip(clips.Source("x", file, "0" * 64, "generated", 40_000))
-    reference = clips.Clip(clips.Source("x", file, "0" * 64, "reference"))
+    generated = Clip(Source("x", file, "0" * 64, "generated", 40_000))
+    reference = Clip(Source("x", file, "0" * 64, "reference"))
     assert generated.view("paper", RATE).shape == (40_000,)
     assert generated.view("paper_whole", RATE).shape == wave.shape
     assert audio.loudness(Audio(generated.view("paper_whole", RATE)[None], RATE)) == pytest.approx(-14, abs=0.3)
@@ -214,7 +224,7 @@ def score_of(metric, value, sha="f" * 64):
 def results_of(name, scores, suite="musiccaps v1"):
     return results.Results(
         suite,
-        [score.metric for score in scores],
+        [each.metric for each in scores],
         [results.SystemResult(name, scores)],
         [],
         ["a", "b"],
@@ -236,7 +246,7 @@ def test_tables_have_the_papers_rows_marked():
     rows = table.as_csv(found).splitlines()
     assert rows[0].startswith("system,metric,value,low,high,n,excluded,direction")
     assert len(rows) == 1 + 2 + sum(
-        len(set(row.values) & {"fad_vggish_tf", "kl"}) for row in published.rows("musiccaps v1")
+        len(set(row.values) & {"fad_vggish_tf", "kl"}) for row in paper_rows("musiccaps v1")
     )
     assert "ours_1" in table.markdown([results_of("ours_1", [score_of("fad_vggish_tf", 3.2)], "synth v1")])
     assert "Riffusion" not in table.markdown([results_of("ours_1", [score_of("fad_vggish_tf", 3.2)], "synth v1")])
@@ -245,11 +255,11 @@ def test_tables_have_the_papers_rows_marked():
 def test_tables_refuse_what_cannot_be_compared():
     first = results_of("a", [score_of("fad_vggish_tf", 3.2)])
     with pytest.raises(InputError, match="several weights"):
-        table.lines([first, results_of("b", [score_of("fad_vggish_tf", 3.2, "e" * 64)])])
+        table.table_of([first, results_of("b", [score_of("fad_vggish_tf", 3.2, "e" * 64)])])
     with pytest.raises(InputError, match="two scales"):
-        table.lines([first, results_of("b", [score_of("fad_vggish_torch", 3.2)])])
+        table.table_of([first, results_of("b", [score_of("fad_vggish_torch", 3.2)])])
     with pytest.raises(InputError, match="several suites"):
-        table.lines([first, results_of("b", [score_of("fad_vggish_tf", 3.2)], "synth v1")])
+        table.table_of([first, results_of("b", [score_of("fad_vggish_tf", 3.2)], "synth v1")])
 
 
 @pytest.mark.parametrize(
@@ -257,27 +267,78 @@ def test_tables_refuse_what_cannot_be_compared():
     [
         ("metrics: [fad_min]", "did you mean fad_mini"),
         ("metrics: [fad_vggish_tf, fad_vggish_torch]", "two scales"),
-        ("duration: long", "of another type"),
-        ("colour: red", "unknown setting 'colour'"),
+        ("duration: long", "duration is 'long': it should be a valid number"),
+        ("duration: 0", "duration is 0: it should be greater than 0"),
+        ("version: '1'", "version is '1': it should be a valid integer"),
+        ("melody: 1", "melody is 1: it should be a valid boolean"),
+        ("sed: 1", r"unknown key 'sed': did you mean seed\?"),
+        ("min_seconds: 1", "unknown key 'min_seconds': one of name, version"),
+        ("file: x", "unknown key 'file'"),
+        ("data: {kind: folder, maniefst: x}", "data: unknown key 'maniefst': one of kind"),
+        ("data: {kind: manifest, maniefst: x}", r"data: unknown key 'maniefst': did you mean manifest\?"),
+        ("data: {kind: manifest}", "data: manifest is missing"),
+        ("data: {kind: fodler}", r"data kind is 'fodler': did you mean folder\?"),
+        ("# data: {}", "data is missing"),
         ("data: {kind: cloud}", "one of manifest"),
         ("data: [", "not YAML"),
     ],
 )
 def test_bad_suites_are_refused(tmp_path, change, message):
     suite_of(tmp_path)
-    name = change.split(":")[0]
+    name = change.removeprefix("# ").split(":")[0]
     lines = [line for line in (tmp_path / "suite.yaml").read_text().splitlines() if not line.startswith(name)]
     (tmp_path / "suite.yaml").write_text("\n".join([*lines, change]))
     with pytest.raises(InputError, match=message):
-        suites.load(str(tmp_path / "suite.yaml"))
+        load_suite(str(tmp_path / "suite.yaml"))
+
+
+def test_every_documented_key_of_a_suite_has_an_effect(tmp_path):
+    file = tmp_path / "suite.yaml"
+    text = (
+        "{name: mine, version: 3, description: d, data: {kind: folder}, duration: 2, melody: true, seed: 7, "
+        "metrics: [chroma]}"
+    )
+    file.write_text(text)
+    suite = load_suite(str(file))
+    assert (suite.label, suite.description, suite.metrics, suite.duration) == ("mine v3", "d", ("chroma",), 2.0)
+    items = load_items(suite, reference_folder(tmp_path / "references", 2))
+    requests = make_requests(suite, items)
+    assert [(each.seed, each.duration, each.melody) for each in requests] == [
+        (7 + place, 2.0, item.file) for place, item in enumerate(items)
+    ]
+    assert [each.melody for each in make_requests(suite, items, melody=False)] == [None, None]
+    file.write_text(text.replace("melody: true", "melody: false"))
+    assert [each.melody for each in make_requests(load_suite(str(file)), items)] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            '{"id": "a", "capton": "x", "audio": "a.wav"}',
+            r"manifest\.jsonl:1: unknown key 'capton': did you mean caption\?",
+        ),
+        ('{"id": "a", "caption": "x"}', "audio is missing"),
+        ('{"id": 1, "caption": "x", "audio": "a.wav"}', "id is 1: it should be a valid string"),
+        ("[]", "must be a mapping of keys to values, not list"),
+        ("{", "not JSON"),
+    ],
+)
+def test_bad_manifests_are_refused(tmp_path, line, message):
+    (tmp_path / "manifest.jsonl").write_text(line + "\n")
+    (tmp_path / "suite.yaml").write_text(
+        "{name: mine, version: 1, data: {kind: manifest, manifest: manifest.jsonl}, duration: 2, metrics: [chroma]}"
+    )
+    with pytest.raises(InputError, match=message):
+        load_items(load_suite(str(tmp_path / "suite.yaml")))
 
 
 def test_the_packages_suites_can_be_read_and_synth_is_whole():
-    assert suites.names() == ["folder", "musiccaps", "song_describer", "synth"]
+    assert suite_names() == ["folder", "musiccaps", "song_describer", "synth"]
     with pytest.raises(InputError, match="did you mean synth"):
-        suites.load("synht")
-    suite = suites.load("synth")
-    items = data.items(suite)
+        load_suite("synht")
+    suite = load_suite("synth")
+    items = load_items(suite)
     assert len(items) == 100
     assert all(samples.file_sha256(item.file) == item.sha256 for item in items[:5])
     assert sum(item.file.stat().st_size for item in items) < 8e6
@@ -289,14 +350,14 @@ def test_musiccaps_table(tmp_path):
         "ytid,start_s,end_s,audioset_positive_labels,aspect_list,caption,author_id,is_balanced_subset,is_audioset_eval\n"
         'abc,30,40,/m/04rlf,"[\'x\']","A song, slow",4,True,False\nxyz,0,10,/m/04rlf,[],Loud,4,False,True\n'
     )
-    items = data.items(suites.load("musiccaps"), tmp_path)
+    items = load_items(load_suite("musiccaps"), tmp_path)
     assert [(item.id, item.caption, item.start) for item in items] == [("abc", "A song, slow", 30), ("xyz", "Loud", 0)]
     assert items[0].file == tmp_path / "audio" / "abc.wav"
-    assert [item.id for item in data.items(suites.load("musiccaps"), tmp_path, "is_balanced_subset")] == ["abc"]
+    assert [item.id for item in load_items(load_suite("musiccaps"), tmp_path, "is_balanced_subset")] == ["abc"]
     with pytest.raises(InputError, match="no item has the label"):
-        data.items(suites.load("musiccaps"), tmp_path, "is_nothing")
+        load_items(load_suite("musiccaps"), tmp_path, "is_nothing")
     with pytest.raises(InputError, match="needs --data"):
-        data.items(suites.load("musiccaps"))
+        load_items(load_suite("musiccaps"))
 
 
 def test_song_describer_table(tmp_path):
@@ -306,26 +367,26 @@ def test_song_describer_table(tmp_path):
         "2,1004034,The same song,True,0,a,b,34/1004034.mp3,120.0\n"
         "3,77,Another,False,0,a,b,77/77.mp3,120.0\n"
     )
-    items = data.items(suites.load("song_describer"), tmp_path)
+    items = load_items(load_suite("song_describer"), tmp_path)
     assert [(item.id, item.caption) for item in items] == [("1004034", "A song"), ("77", "Another")]
     assert items[0].file == tmp_path / "audio" / "34" / "1004034.2min.mp3"
-    assert [item.id for item in data.items(suites.load("song_describer"), tmp_path, "is_valid_subset")] == ["1004034"]
+    assert [item.id for item in load_items(load_suite("song_describer"), tmp_path, "is_valid_subset")] == ["1004034"]
 
 
 def test_captions_of_a_folder(tmp_path):
     suite = suite_of(tmp_path)
     folder = reference_folder(tmp_path / "refs", 2)
-    assert [item.caption[:14] for item in data.items(suite, folder)] == ["piece number 0", "piece number 1"]
+    assert [item.caption[:14] for item in load_items(suite, folder)] == ["piece number 0", "piece number 1"]
     (folder / "captions.csv").write_text("file,caption\n00.wav,one\n01.wav,two\n00.wav,again\n")
     with pytest.raises(InputError, match="item 00 is listed twice"):
-        data.items(suite, folder)
+        load_items(suite, folder)
     (folder / "captions.csv").unlink()
     (folder / "captions.jsonl").write_text('{"file": "00.wav", "caption": "one"}\n{"file": "no.wav", "caption": "x"}\n')
-    assert [item.id for item in data.items(suite, folder)] == ["00", "no"]
+    assert [item.id for item in load_items(suite, folder)] == ["00", "no"]
     (folder / "captions.jsonl").unlink()
     (folder / "01.txt").unlink()
     with pytest.raises(InputError, match=r"01\.wav has no caption"):
-        data.items(suite, folder)
+        load_items(suite, folder)
 
 
 def test_the_command_line(tmp_path, capsys, monkeypatch):
@@ -339,9 +400,9 @@ def test_the_command_line(tmp_path, capsys, monkeypatch):
     suite, common = str(tmp_path / "suite.yaml"), ["--data", str(references)]
     made = ["generate", suite, *common, "--system", str(theirs), "--out", str(tmp_path / "s"), "--name", "somebody"]
     assert main([*made, "--shard", "1/2"]) == 0
-    assert "2 clips, 2 of them made now" in capsys.readouterr().out
+    assert "2 clips, 2 of them new" in capsys.readouterr().out
     assert main(made) == 0
-    assert "3 clips, 1 of them made now" in capsys.readouterr().out
+    assert "3 clips, 1 of them new" in capsys.readouterr().out
     out, cache = str(tmp_path / "r.json"), ["--cache", str(tmp_path / "cache")]
     assert main(["score", suite, str(tmp_path / "s"), *common, "--out", out, *cache, "--resamples", "100"]) == 0
     capsys.readouterr()
@@ -381,20 +442,22 @@ def test_the_command_line(tmp_path, capsys, monkeypatch):
 KILLED = """
 import sys
 from pathlib import Path
-from evaluation import data, run, suites
 from evaluation.embedders.cache import Cache
-from evaluation.embedders.registry import Registry
+from evaluation.embedders.registry import Embedders
+from evaluation.pipeline.scoring import ScoringOptions, score
+from evaluation.suites.items import load_items
+from evaluation.suites.suite import load_suite
 place = Path(sys.argv[1])
-suite = suites.load(str(place / "suite.yaml"))
-run.score(suite, data.items(suite, place / "references"), [place / "a"], Registry(), Cache(place / "shared"),
-          run.Options(progress=False, resamples=100))
+suite = load_suite(str(place / "suite.yaml"))
+score(suite, load_items(suite, place / "references"), [place / "a"], Embedders(), Cache(place / "shared"),
+          ScoringOptions(progress=False, resamples=100))
 """
 
 
 def test_a_killed_run_and_two_runs_on_one_cache(place, tmp_path):
-    suite, items, cache, registry = place
+    suite, items, cache, embedders = place
     folder = samples_folder(tmp_path / "a", "first")
-    expected = run.score(suite, items, [folder], registry, cache, QUIET)
+    expected = score(suite, items, [folder], embedders, cache, QUIET)
     shared = Cache(tmp_path / "shared")
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)])
     try:
@@ -407,8 +470,7 @@ def test_a_killed_run_and_two_runs_on_one_cache(place, tmp_path):
     assert any(shared.entries())
     with ThreadPoolExecutor(2) as pool:
         both = [
-            pool.submit(run.score, suite, items, [folder], Registry(), Cache(tmp_path / "shared"), QUIET)
-            for _ in range(2)
+            pool.submit(score, suite, items, [folder], Embedders(), Cache(tmp_path / "shared"), QUIET) for _ in range(2)
         ]
         for each in both:
             assert each.result().systems == expected.systems
@@ -417,11 +479,11 @@ def test_a_killed_run_and_two_runs_on_one_cache(place, tmp_path):
 
 def test_formats_and_odd_clips(place, tmp_path):
     """M4A and WebM are scored; six channels are out by name; rates without a common divisor need no gigabytes."""
-    suite, _, cache, registry = place
+    suite, _, cache, embedders = place
     references = reference_folder(tmp_path / "references", count=14)
     (references / "13.wav").unlink()
     encode(references / "13.m4a", music(2.0, seed=13)[None], RATE, "aac")
-    items = data.items(suite, references)
+    items = load_items(suite, references)
     assert items[-1].file.name == "13.m4a"
     good = samples_folder(tmp_path / "good", "good", 14)
     odd = samples_folder(tmp_path / "odd", "odd", 14, skip=range(4))
@@ -435,7 +497,7 @@ def test_formats_and_odd_clips(place, tmp_path):
         line = {"id": f"{number:02d}", "prompt": "p", "system": "odd", "audio": file.name}
         with (odd / samples.MANIFEST).open("a") as manifest:
             manifest.write(json.dumps(line | {"sha256": samples.file_sha256(file)}) + "\n")
-    found = run.score(suite, items, [good, odd], registry, cache, QUIET)
+    found = score(suite, items, [good, odd], embedders, cache, QUIET)
     assert found.excluded == {
         "02": "odd: 6 channels: loudness (BS.1770) is defined for 5 at most, so mix them down first"
     }

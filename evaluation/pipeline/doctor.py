@@ -1,4 +1,4 @@
-"""What is installed, which weights lie on this machine, what would be downloaded."""
+"""Which packages and weights are on this machine, and what would be downloaded."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from huggingface_hub import try_to_load_from_cache
 
-from .embedders import mini, weights
-from .embedders.cache import Cache
-from .embedders.registry import NEEDS
-from .scorers import METRICS
+from ..embedders import mini, weights
+from ..embedders.cache import Cache
+from ..embedders.registry import find_embedder
+from ..metrics.registry import METRICS
 
 PACKAGES = {
     "torch": "everything",
@@ -30,19 +30,29 @@ PACKAGES = {
 """Package → what needs it."""
 
 
-def report(chosen: weights.Weights, cache: Cache, hashes: bool = True) -> str:
-    """As text. hashes: also read every file of weights, which takes seconds a gigabyte."""
+def report(files: weights.Weights, cache: Cache, hashes: bool = True) -> str:
+    """The report as text.
+
+    Args:
+        files: where weights are searched.
+        cache: whose folder is reported.
+        hashes: whether to compute the sha256 of weights, which takes seconds per gigabyte.
+    """
     lines = ["packages"]
     for package, use in PACKAGES.items():
         lines.append(f"  {package:<25}{_version(package) or 'not installed':<16}for {use}")
     lines += ["", "weights"]
     for name, published in weights.PUBLISHED.items():
-        used = [metric for metric, facts in METRICS.items() if any(NEEDS.get(each) == name for each in facts.embedders)]
-        found = chosen.find(name)
-        if found is None:
+        used = [
+            metric.name
+            for metric in METRICS.values()
+            if any(find_embedder(embedder).network == name for embedder in metric.embedders)
+        ]
+        file = files.find(name)
+        if file is None:
             lines.append(f"  {name:<11}would be downloaded: {published.url} ({published.megabytes} MB)")
         else:
-            lines.append(f"  {name:<11}{found} ({found.stat().st_size / 1e6:.0f} MB){_hash(found) if hashes else ''}")
+            lines.append(f"  {name:<11}{file} ({file.stat().st_size / 1e6:.0f} MB){_hash(file) if hashes else ''}")
         lines.append(f"             for {', '.join(used)}")
     tokeniser = try_to_load_from_cache("roberta-base", "vocab.json")
     state = (

@@ -1,12 +1,12 @@
-"""What a suite's references are: id, caption, file.
+"""The items of a suite: id, caption and reference of each.
 
-    manifest        references in this repository: a line of JSON each {id, caption, audio, sha256}, paths from the
-                    manifest's folder
+    manifest        a line of JSON each {id, caption, audio, sha256, seed}, the last two optional; paths from the manifest's
+                    folder
     folder          audio with captions.csv (file, caption), captions.jsonl {file, caption}, or NAME.txt beside NAME.wav
     musiccaps       musiccaps-public.csv from the hub or --data FOLDER; clips FOLDER/audio/YTID.wav, which `fetch` brings
     song_describer  song_describer.csv and audio/ as published, under --data FOLDER
 
-A reference that the list names and the disk lacks is an exclusion with its reason, never a silently smaller set.
+A reference that is listed and whose file is missing is excluded with its reason; the set never shrinks silently.
 """
 
 from __future__ import annotations
@@ -18,15 +18,28 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pydantic.dataclasses
+
 from musicgen.decoding import EXTENSIONS
 from musicgen.errors import InputError
 
-from .suites import Suite
+from .schema import STRICT, validate
+from .suite import FolderData, ManifestData, MusicCapsData, SongDescriberData, Suite
 
 
 @dataclass(frozen=True)
 class Item:
-    """One reference. sha256: "" where the list has none; labels: of the list, such as is_balanced_subset."""
+    """One item of a suite.
+
+    Attributes:
+        id: unique in the suite.
+        caption: the prompt.
+        file: of the reference.
+        sha256: of the file, "" if the list has none.
+        labels: of the list, such as is_balanced_subset.
+        url: where the clip was published, "" if unknown.
+        start: second at which the clip starts there.
+    """
 
     id: str
     caption: str
@@ -37,43 +50,66 @@ class Item:
     start: float = 0.0
 
 
-def items(suite: Suite, data: Path | None = None, subset: str | None = None, limit: int | None = None) -> list[Item]:
-    """A suite's references in their list's order. data: where the user keeps them; subset: a label, such as
-    is_balanced_subset; limit: only the first."""
-    kind = suite.data["kind"]
-    if kind == "manifest":
-        found = _manifest(suite.file.parent / suite.data["manifest"])
+@pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
+class ManifestLine:
+    """A line of a suite's manifest. audio: path from the manifest's folder; seed: of the composition, for information."""
+
+    id: str
+    caption: str
+    audio: str
+    sha256: str = ""
+    seed: int | None = None
+
+
+def load_items(
+    suite: Suite, data: Path | None = None, subset: str | None = None, limit: int | None = None
+) -> list[Item]:
+    """The items of a suite, in the order of its list.
+
+    Args:
+        suite: the suite.
+        data: where the user's copy of the references is; needed unless the suite has a manifest.
+        subset: only items with this label, such as is_balanced_subset.
+        limit: only the first items.
+
+    Raises:
+        InputError: the list is missing or faulty, an id is listed twice, or no item has the label.
+    """
+    kind = suite.data
+    if isinstance(kind, ManifestData):
+        items = _manifest(suite.file.parent / kind.manifest)
     elif data is None:
-        raise InputError(f"suite {suite.name} needs --data FOLDER: where its references lie")
-    elif kind == "folder":
-        found = _folder(data)
-    elif kind == "musiccaps":
-        found = _musiccaps(suite, data)
+        raise InputError(f"suite {suite.name} needs --data FOLDER, the folder of its references")
+    elif isinstance(kind, FolderData):
+        items = _folder(data)
+    elif isinstance(kind, MusicCapsData):
+        items = _musiccaps(kind, data)
     else:
-        found = _song_describer(suite, data)
+        items = _song_describer(kind, data)
     if subset is not None:
-        found = [item for item in found if subset in item.labels]
-        if not found:
+        items = [item for item in items if subset in item.labels]
+        if not items:
             raise InputError(f"suite {suite.name}: no item has the label {subset!r}")
-    seen: set[str] = set()
-    for item in found:
-        if item.id in seen:
+    ids: set[str] = set()
+    for item in items:
+        if item.id in ids:
             raise InputError(f"suite {suite.name}: item {item.id} is listed twice")
-        seen.add(item.id)
-    return found[:limit]
+        ids.add(item.id)
+    return items[:limit]
 
 
 def _manifest(file: Path) -> list[Item]:
     if not file.is_file():
         raise InputError(f"{file}: no such manifest")
-    found = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    items = []
+    for number, text in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
         try:
-            entry = json.loads(line)
-            found.append(Item(entry["id"], entry["caption"], file.parent / entry["audio"], entry.get("sha256", "")))
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{file}:{number}: must be a JSON object with id, caption and audio ({error})") from error
-    return found
+            values = json.loads(text)
+        except ValueError as error:
+            raise InputError(f"{file}:{number}: not JSON ({error})") from error
+        line = validate(ManifestLine, values, f"{file}:{number}")
+        items.append(Item(line.id, line.caption, file.parent / line.audio, line.sha256))
+    return items
 
 
 def _folder(folder: Path) -> list[Item]:
@@ -90,28 +126,28 @@ def _folder(folder: Path) -> list[Item]:
             (file.name, text.read_text(encoding="utf-8").strip() if text.is_file() else None)
             for file, text in ((file, file.with_suffix(".txt")) for file in files)
         ]
-    found = []
+    items = []
     for name, caption in rows:
         if not name:
             raise InputError(f"{folder}: a line of captions names no file")
         if not caption:
             raise InputError(f"{folder}: {name} has no caption: captions.csv, captions.jsonl, or a .txt beside it")
-        found.append(Item(Path(name).stem, caption, folder / name))
-    if not found:
+        items.append(Item(Path(name).stem, caption, folder / name))
+    if not items:
         raise InputError(f"{folder}: holds no audio ({', '.join(EXTENSIONS)})")
-    return found
+    return items
 
 
-def _musiccaps(suite: Suite, data: Path) -> list[Item]:
-    table = data if data.suffix == ".csv" else data / suite.data["file"]
+def _musiccaps(kind: MusicCapsData, data: Path) -> list[Item]:
+    table = data if data.suffix == ".csv" else data / kind.file
     folder = table.parent / "audio"
     if not table.is_file():
-        table = _from_hub(suite.data["repository"], suite.data["file"])
-    found = []
+        table = _from_hub(kind.repository, kind.file)
+    items = []
     for row in _rows(table):
         try:
             labels = tuple(name for name in ("is_balanced_subset", "is_audioset_eval") if row[name] == "True")
-            found.append(
+            items.append(
                 Item(
                     row["ytid"],
                     row["caption"],
@@ -123,19 +159,19 @@ def _musiccaps(suite: Suite, data: Path) -> list[Item]:
             )
         except (KeyError, ValueError) as error:
             raise InputError(f"{table}: not MusicCaps' table ({error})") from error
-    return found
+    return items
 
 
-def _song_describer(suite: Suite, data: Path) -> list[Item]:
-    found: dict[str, Item] = {}
-    for row in _rows(data / suite.data["csv"]):
+def _song_describer(kind: SongDescriberData, data: Path) -> list[Item]:
+    items: dict[str, Item] = {}
+    for row in _rows(data / kind.csv):
         try:
-            file = data / suite.data["audio"] / Path(row["path"]).with_suffix(".2min.mp3")
+            file = data / kind.audio / Path(row["path"]).with_suffix(".2min.mp3")
             labels = ("is_valid_subset",) if row.get("is_valid_subset") == "True" else ()
-            found.setdefault(row["track_id"], Item(row["track_id"], row["caption"], file, labels=labels))
+            items.setdefault(row["track_id"], Item(row["track_id"], row["caption"], file, labels=labels))
         except KeyError as error:
             raise InputError(f"{data}: not Song Describer's table (no column {error})") from error
-    return list(found.values())
+    return list(items.values())
 
 
 def _rows(table: Path) -> Iterable[dict[str, str]]:
@@ -161,4 +197,6 @@ def _from_hub(repository: str, name: str) -> Path:
     try:
         return Path(hf_hub_download(repository, name, repo_type="dataset"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{repository}/{name} cannot be fetched ({error}): pass --data with the file in it") from error
+        raise InputError(
+            f"{repository}/{name} cannot be downloaded ({error}): pass --data with the file in it"
+        ) from error

@@ -1,6 +1,6 @@
-"""Faults that no distance shows: what a clip's samples say about themselves.
+"""Diagnostics of single clips, for faults that no distance between sets shows: silence, clipping, loudness, duplicates.
 
-Conventions: wave float [C, T]; loudness in LUFS (BS.1770-4), peak in dBFS, lengths in seconds, the rest as shares.
+Conventions: wave float [C, T]; loudness in LUFS (BS.1770-4), peak in dBFS, durations in seconds, the rest as shares.
 """
 
 from __future__ import annotations
@@ -16,18 +16,27 @@ from musicgen.audio import Audio
 
 VERSION = "1"
 FULL_SCALE = 0.999
-"""A sample from here on counts as clipped."""
+"""Absolute value from which a sample counts as clipped."""
 SILENCE_DB = -60.0
 """RMS in dBFS below which a frame is silent."""
 FRAME_SECONDS = 0.05
 SILENT_LUFS = -60.0
-"""A clip below is silent as a whole (BS.1770's gate lies at −70)."""
+"""LUFS below which a whole clip is silent (BS.1770's absolute gate is at −70)."""
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Of one clip. loudness: LUFS, -inf for silence; peak: dBFS; clipped: share of samples at full scale; silence:
-    share of 50-ms frames below −60 dBFS."""
+    """Of one clip.
+
+    Attributes:
+        duration: seconds.
+        channels: how many.
+        rate: Hz.
+        loudness: LUFS, -inf for silence.
+        peak: dBFS, -inf for silence.
+        clipped: share of samples at full scale.
+        silence: share of 50-ms frames below −60 dBFS.
+    """
 
     duration: float
     channels: int
@@ -39,41 +48,47 @@ class Diagnosis:
 
     @property
     def silent(self) -> bool:
-        """Nothing can be heard at all."""
+        """Whether the whole clip is silent."""
         return self.silence == 1.0 or (self.loudness < SILENT_LUFS and self.duration >= audio.MIN_LOUDNESS_SECONDS)
 
 
 def diagnose(clip: Audio) -> Diagnosis:
-    """Measure one clip."""
+    """Measure a decoded clip."""
     wave = clip.wave.float()
-    top = float(wave.abs().max()) if wave.numel() else 0.0
+    peak = float(wave.abs().max()) if wave.numel() else 0.0
     frame = max(1, round(FRAME_SECONDS * clip.rate))
     mono = wave.square().mean(dim=0)
-    missing = -len(mono) % frame
-    filled = torch.nn.functional.pad(mono, (0, missing)).reshape(-1, frame).sum(dim=1)
-    lengths = torch.full_like(filled, frame)
-    lengths[-1] -= missing
-    silence = (filled / lengths < 10 ** (SILENCE_DB / 10)).float().mean()
+    padding = -len(mono) % frame
+    energy = torch.nn.functional.pad(mono, (0, padding)).reshape(-1, frame).sum(dim=1)
+    lengths = torch.full_like(energy, frame)
+    lengths[-1] -= padding
+    silence = (energy / lengths < 10 ** (SILENCE_DB / 10)).float().mean()
     return Diagnosis(
         clip.duration,
         wave.shape[0],
         clip.rate,
         audio.loudness(clip),
-        20 * math.log10(top) if top > 0 else -math.inf,
+        20 * math.log10(peak) if peak > 0 else -math.inf,
         float((wave.abs() >= FULL_SCALE).float().mean()),
         float(silence),
     )
 
 
 def duplicates(hashes: Mapping[str, str]) -> dict[str, str]:
-    """clip id -> the first id with the very same sound, for each that repeats an earlier one. hashes: id -> of its
-    samples."""
+    """Clips with exactly the samples of an earlier clip.
+
+    Args:
+        hashes: clip id -> hash of its samples.
+
+    Returns:
+        id of the duplicate -> id of the first clip with these samples.
+    """
     first: dict[str, str] = {}
     return {name: first[value] for name, value in hashes.items() if first.setdefault(value, name) != name}
 
 
 def summary(clips: Sequence[Diagnosis]) -> dict[str, float]:
-    """Means and counts over clips."""
+    """Means, extremes and counts over clips, by name; empty for no clips."""
     if not clips:
         return {}
     loud = [clip.loudness for clip in clips if math.isfinite(clip.loudness)]

@@ -1,0 +1,1 @@
+"""A clip on disk: decoding, the views that networks get, diagnostics."""

@@ -1,0 +1,1 @@
+"""Whole suites: generation, scoring, both on a Ray cluster, and what is installed."""

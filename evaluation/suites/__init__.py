@@ -1,0 +1,1 @@
+"""Evaluation suites: YAML files in this folder, their schema, their references."""

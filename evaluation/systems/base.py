@@ -1,0 +1,89 @@
+"""What a system is: it turns requests into clips; everything else gets them as a samples folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from musicgen.audio import Audio
+
+
+@dataclass(frozen=True)
+class Request:
+    """One clip to generate.
+
+    Attributes:
+        id: of the suite's item.
+        prompt: the caption.
+        seed: of the clip.
+        duration: seconds.
+        melody: an audio file to follow, None for none.
+    """
+
+    id: str
+    prompt: str
+    seed: int
+    duration: float
+    melody: Path | None = None
+
+
+class System(Protocol):
+    """A system that is loaded and can generate."""
+
+    @property
+    def name(self) -> str:
+        """In samples folders and tables."""
+        ...
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What else decides the audio, for the manifest."""
+        ...
+
+    @property
+    def batch(self) -> int:
+        """Clips of one call of `generate`."""
+        ...
+
+    def generate(self, requests: Sequence[Request]) -> list[Audio]:
+        """One clip for each request, in order. A clip must depend on its own request only."""
+        ...
+
+
+@dataclass(frozen=True)
+class SystemOptions:
+    """How a system is loaded.
+
+    Attributes:
+        device: PyTorch's name of it; "auto" for CUDA where there is one.
+        batch: clips of one call, for systems that have a choice.
+        settings: of the system itself, such as guidance or top_k.
+    """
+
+    device: str = "auto"
+    batch: int = 4
+    settings: Mapping[str, Any] | None = None
+
+    def values(self) -> dict[str, Any]:
+        """A copy of the settings."""
+        return dict(self.settings or {})
+
+
+SystemLoader = Callable[[str, SystemOptions], System]
+"""Loads a registered system: (name in samples folders and tables, options)."""
+SystemFactory = Callable[[], System]
+"""Loads a system where it is needed, in this process or in a worker; picklable for Ray."""
+
+
+def default_label(name: str) -> str:
+    """What a system is called in samples folders and tables unless the user names it: the last part of its name or path."""
+    return name.rstrip("/").rsplit("/", 1)[-1] or name
+
+
+def resolve_device(device: str) -> str:
+    """PyTorch's name of a device; "auto" is CUDA if there is one, else the CPU."""
+    return device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,193 @@
+"""A metric, an embedder and a system from outside the package: registered, generated with, scored, and in the table."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from evaluation.__main__ import main
+from evaluation.embedders.base import EmbedderSpec
+from evaluation.embedders.registry import EMBEDDERS, Embedders, find_embedder, register_embedder
+from evaluation.metrics.base import ClipResult, Metric, MetricInputs, score_metric
+from evaluation.metrics.registry import METRICS, find_metric, register_metric
+from evaluation.systems.registry import SYSTEMS, register_system
+from musicgen import audio
+from musicgen.errors import InputError
+from tests.evaluation.test_scoring import reference_folder, samples_folder, suite_of
+
+ROOT = Path(__file__).parents[2]
+PLUGIN = '''
+"""The mean of |x| over windows of one second, as an embedder, a metric of single clips, a metric of sets; a silent system."""
+
+import numpy as np
+import torch
+
+from evaluation.embedders.base import EmbedderSpec
+from evaluation.embedders.registry import register_embedder
+from evaluation.metrics.base import ClipResult, Metric, SetResult
+from evaluation.metrics.registry import register_metric
+from evaluation.systems.registry import register_system
+from musicgen.audio import Audio
+
+
+class Level:
+    name, version, view, rate, weights = "level", "1", "raw", 8000, ""
+
+    def prepare(self, wave, clip_id):
+        return list(wave.split(8000))
+
+    def embed(self, inputs):
+        return list(inputs.abs().mean(dim=1)[:, None, None].numpy())
+
+    def salt(self, clip_id):
+        return ""
+
+
+def level(inputs):
+    return ClipResult.mean({pair.id: inputs.embedding("level", pair.generated).mean() for pair in inputs.pairs})
+
+
+def gap(inputs):
+    sides = [[inputs.embedding("level", getattr(pair, side)).mean() for pair in inputs.pairs]
+             for side in ("reference", "generated")]
+    return SetResult(abs(float(np.mean(sides[0]) - np.mean(sides[1]))))
+
+
+class Silence:
+    batch, settings = 2, {"level": 0}
+
+    def __init__(self, name, options):
+        self.name = name
+
+    def generate(self, requests):
+        return [Audio(torch.zeros(1, round(8000 * request.duration)), 8000) for request in requests]
+
+
+register_embedder(EmbedderSpec("level", lambda context: Level()))
+register_metric(Metric("level", "Level", "single", ("level",), "higher", "1", level))
+register_metric(Metric("level_gap", "Level gap", "set", ("level",), "lower", "1", gap))
+register_system("silence", Silence)
+'''
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder with a plug-in, a suite, its references and a samples folder of three clips."""
+    (tmp_path / "my_metrics.py").write_text(PLUGIN)
+    reference_folder(tmp_path / "references", 3)
+    samples_folder(tmp_path / "samples", "somebody", 3)
+    suite_of(tmp_path, ("chroma",))
+    return tmp_path
+
+
+def evaluation(place, *arguments):
+    """The command in a process of its own, in whose folder the plug-in is: nothing is registered in this one."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "evaluation", *map(str, arguments)]
+    return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_metric_from_outside_is_scored_and_in_the_table(place):
+    scored = evaluation(
+        place, "score", "suite.yaml", "samples", "--data", "references", "--out", "r.json", "--cache", "cache",
+        "--plugin", "my_metrics", "--metrics", "level", "level_gap", "chroma",
+    )  # fmt: skip
+    assert scored.returncode == 0, scored.stderr
+    level, gap, _ = json.loads((place / "r.json").read_text())["systems"][0]["scores"]
+    clips = sorted((place / "samples").glob("*.flac"))
+    expected = [audio.read(file, channels=1, rate=8000).wave.abs().mean().item() for file in clips]
+    assert level["value"] == pytest.approx(sum(expected) / 3, rel=0.02)
+    assert level["low"] <= level["value"] <= level["high"]
+    assert (level["version"], level["direction"], sorted(level["clips"])) == ("1/level 1", "higher", ["00", "01", "02"])
+    assert (gap["low"], gap["high"]) == (None, None)
+    table = evaluation(place, "table", "r.json", "--plugin", "my_metrics.py")
+    assert "| system | Level ↑ | Level gap ↓ | Chroma ↑ |" in table.stdout, table.stderr
+    assert "| somebody | 0." in table.stdout
+    # Without the plug-in the results are still a table, under the metric's name.
+    assert "| system | level ↑ | level_gap ↓ |" in evaluation(place, "table", "r.json").stdout
+
+
+def test_a_system_from_outside_generates(place):
+    made = evaluation(
+        place, "run", "suite.yaml", "--data", "references", "--out", "out", "--system", "silence", "--plugin", "my_metrics",
+        "--metrics", "level", "--cache", "cache",
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    systems = json.loads((place / "out" / "results.json").read_text())["systems"]
+    assert systems[0]["name"] == "silence"
+    assert systems[0]["scores"][0]["value"] == 0
+
+
+def test_a_suite_may_name_the_metric_and_listings_show_it(place):
+    suite = place / "suite.yaml"
+    suite.write_text(suite.read_text().replace("chroma", "level"))
+    scored = evaluation(
+        place, "score", "suite.yaml", "samples", "--data", "references", "--out", "r.json", "--cache", "cache",
+        "--plugin", "my_metrics",
+    )  # fmt: skip
+    assert scored.returncode == 0, scored.stderr
+    assert "  level             Level" in evaluation(place, "suites", "--plugin", "my_metrics").stdout
+    refused = evaluation(place, "score", "suite.yaml", "samples", "--data", "references", "--out", "r.json")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "unknown metric 'level'" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--metrics", "chrome"), "--metrics: unknown metric 'chrome': did you mean chroma?"),
+        (("--metrics", "zzz"), "--metrics: unknown metric 'zzz': one of fad_vggish_tf, "),
+        (("--plugin", "no_such_module_here"), "--plugin no_such_module_here: no such module in "),
+        (("--plugin", "none/such.py"), "--plugin none/such.py: no such file"),
+    ],
+)
+def test_unknown_names_are_one_line(place, capsys, arguments, message):
+    suite, out = str(place / "suite.yaml"), str(place / "r.json")
+    assert main(["score", suite, str(place / "samples"), "--data", str(place), "--out", out, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_plugin_that_needs_a_missing_package_is_no_missing_plugin(place):
+    (place / "needy.py").write_text("import no_such_package_here")
+    refused = evaluation(place, "suites", "--plugin", "needy")
+    assert refused.returncode != 0
+    assert "no_such_package_here" in refused.stderr
+    assert "no such module" not in refused.stderr
+
+
+def test_names_are_registered_once():
+    assert register_metric(METRICS["chroma"]) is METRICS["chroma"]
+    assert register_embedder(EMBEDDERS["mini"]) is EMBEDDERS["mini"]
+    with pytest.raises(InputError, match="two metrics 'chroma'"):
+        register_metric(Metric("chroma", "x", "single", (), "higher", "1", lambda _: ClipResult.mean({})))
+    with pytest.raises(InputError, match="two embedders 'mini'"):
+        register_embedder(EmbedderSpec("mini", lambda _: None))
+    with pytest.raises(InputError, match="two systems 'mousai'"):
+        register_system("mousai", SYSTEMS["riffusion"])
+    with pytest.raises(InputError, match="unknown metric 'chromo': did you mean chroma"):
+        find_metric("chromo")
+    with pytest.raises(InputError, match="unknown embedder 'mini_tag': did you mean mini_tags"):
+        find_embedder("mini_tag")
+    with pytest.raises(InputError, match="unknown embedder"):
+        Embedders()["zzz"]
+
+
+def test_a_result_of_the_wrong_type_is_one_line():
+    metric = Metric("x", "X", "set", (), "higher", "1", lambda _: ClipResult.mean({"a": 1.0, "b": 2.0}))
+    inputs = MetricInputs([None, None], Embedders(), None, {})
+    with pytest.raises(
+        InputError, match="metric x: compute returned ClipResult: a metric of kind set returns SetResult"
+    ):
+        score_metric(metric, inputs)
+
+
+def test_every_metric_names_embedders_that_exist_and_every_embedder_has_its_name():
+    embedders = Embedders()
+    for metric in METRICS.values():
+        for name in metric.embedders:
+            assert embedders[name].name == name
