@@ -19,5 +19,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    with op.batch_alter_table("rater", schema=None) as batch_op:
-        batch_op.drop_column("alive_at")
+    # Batch mode would copy the table and drop the old one, and SQLite would delete all ratings with it (ON DELETE CASCADE).
+    op.execute("ALTER TABLE rater DROP COLUMN alive_at")
