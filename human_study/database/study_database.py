@@ -14,6 +14,7 @@ import errno
 import hashlib
 import hmac
 import os
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -47,6 +48,10 @@ MIGRATION_SECONDS = 60.0
 
 MIGRATION_LOCK = 0x6D75_7369_6367
 """Key of PostgreSQL's advisory lock around migrations and installations."""
+
+
+OPTIONS = ("host", "port", "dbname", "user", "options", "service", "sslmode", "connect_timeout", "application_name")
+"""Options in a PostgreSQL URL whose names are no secrets; of other options neither name nor value is shown."""
 
 
 class DatabaseError(InputError):
@@ -278,6 +283,9 @@ def _engine(url: str | sqlalchemy.URL) -> sqlalchemy.Engine:
     try:
         parsed = sqlalchemy.make_url(url)
         backend = parsed.get_backend_name()
+        # A password with @ or / that is not quoted ends in the host.
+        if parsed.host is not None and not re.fullmatch(r"[A-Za-z0-9._:%-]*", parsed.host):
+            raise ValueError("the host holds other characters than a host's name")
     except (sqlalchemy.exc.ArgumentError, ValueError) as error:
         # What cannot be parsed is not shown: nobody knows which part of it is the password.
         raise InputError(
@@ -369,7 +377,8 @@ def _is_busy(error: sqlalchemy.exc.DBAPIError) -> bool:
 def _reason(error: sqlalchemy.exc.DBAPIError, url: sqlalchemy.URL) -> str:
     """The driver's own words in one line; a password in them is left out."""
     text = " ".join(str(error.orig).split())[:300] or type(error.orig).__name__
-    secrets = {str(value) for value in (url.password, *url.query.values()) if value}
+    named = (name for name in url.query if name not in OPTIONS)
+    secrets = {str(value) for value in (url.password, *url.query.values(), *named) if value}
     for secret in secrets | {urllib.parse.quote(secret, safe="") for secret in secrets}:
         if len(secret) > 2:
             text = text.replace(secret, "***")

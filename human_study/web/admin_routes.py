@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select, update
 
 from ..analysis import exports, interim_screening, ratings_csv
@@ -38,6 +38,8 @@ class LoginRequest(BaseModel):
         token: the contents of admin.token.
     """
 
+    model_config = ConfigDict(extra="forbid")
+
     token: Annotated[str, Field(max_length=200)]
 
 
@@ -47,6 +49,8 @@ class PauseRequest(BaseModel):
     Attributes:
         paused: no new pages are assigned.
     """
+
+    model_config = ConfigDict(extra="forbid")
 
     paused: bool
 
@@ -58,6 +62,8 @@ class ExclusionRequest(BaseModel):
         rater: pseudonym in exports.
         excluded: False to include the rater again.
     """
+
+    model_config = ConfigDict(extra="forbid")
 
     rater: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
     excluded: bool

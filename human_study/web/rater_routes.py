@@ -46,6 +46,8 @@ class ConsentRequest(BaseModel):
         agreed: the box was ticked.
     """
 
+    model_config = ConfigDict(extra="forbid")
+
     agreed: bool
 
 
@@ -55,6 +57,8 @@ class HeadphoneAnswersRequest(BaseModel):
     Attributes:
         answers: the quietest tone of each clip, 1 to 3.
     """
+
+    model_config = ConfigDict(extra="forbid")
 
     answers: Annotated[list[Annotated[StrictInt, Field(ge=1, le=3)]], Field(max_length=6)]
 

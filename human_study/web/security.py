@@ -101,6 +101,9 @@ class SecurityMiddleware:
                 return
             if not message.get("more_body", False):
                 break
+        if not _is_utf8(body):
+            await _refuse(send_with_headers, 400, "invalid", "the body is not UTF-8")
+            return
         if _depth(body) > MAX_DEPTH:
             await _refuse(send_with_headers, 422, "invalid", f"the body is nested more than {MAX_DEPTH} levels deep")
             return
@@ -232,6 +235,14 @@ def _body_problem(scope: Scope) -> tuple[int, str, str] | None:
 def _is_json(content_type: str) -> bool:
     kind, *parameters = [part.strip().lower() for part in content_type.split(";")]
     return kind == "application/json" and all(part in {"", "charset=utf-8", 'charset="utf-8"'} for part in parameters)
+
+
+def _is_utf8(body: bytes | bytearray) -> bool:
+    # JSON on the network is UTF-8 (RFC 8259, §8.1); the parser would take UTF-16 and UTF-32 as well.
+    try:
+        return "\0" not in body.decode()
+    except UnicodeDecodeError:
+        return False
 
 
 def _depth(body: bytes | bytearray) -> int:

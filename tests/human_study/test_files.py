@@ -44,10 +44,15 @@ def one_line(run, message):
 # The page of documentation
 
 
+def blocks(language):
+    """The fenced blocks of the page in one language ("" for commands and pictures of folders)."""
+    parts = re.split(r"^```(.*)$", PAGE, flags=re.MULTILINE)
+    return [text for name, text in zip(parts[1::4], parts[2::4], strict=True) if name == language]
+
+
 def test_every_yaml_of_the_page_is_taken(tmp_path):
-    blocks = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
-    studies = [block for block in blocks if "systems:" in block]
-    protocols = [block for block in blocks if "systems:" not in block]
+    studies = [block for block in blocks("yaml") if "systems:" in block]
+    protocols = [block for block in blocks("yaml") if "systems:" not in block]
     assert len(studies) >= 1
     assert len(protocols) >= 1
     for number, block in enumerate(studies):
@@ -70,7 +75,7 @@ def test_every_yaml_of_the_page_is_taken(tmp_path):
 
 
 def commands_of_the_page():
-    for block in re.findall(r"```\n(.*?)```", PAGE, re.DOTALL):
+    for block in blocks(""):
         for line in block.splitlines():
             if "-m human_study" in line:
                 words = shlex.split(line, comments=True)
@@ -87,7 +92,7 @@ def test_every_command_of_the_page_is_taken():
         assert isinstance(options, argparse.Namespace), words
     named = {words[0] for words in found}
     assert named <= set(program.COMMANDS)
-    for target in re.findall(r"^make ([a-z]+)", "\n".join(re.findall(r"```\n(.*?)```", PAGE, re.DOTALL)), re.MULTILINE):
+    for target in re.findall(r"^make ([a-z]+)", "\n".join(blocks("")), re.MULTILINE):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
