@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from musicgen import commandline, extras
+from musicgen.errors import InputError
 
 COMMANDS = {
     "build": "build a study folder from STUDY.yaml and samples folders",
@@ -27,9 +30,26 @@ COMMANDS = {
 
 @commandline.entry()
 def main(arguments: Sequence[str] | None = None) -> int | None:
-    with extras.needed("study", "a listening study"):
+    with extras.needed("study", "a listening study"), _private_files():
         options = _parser().parse_args(arguments)
-        return options.run(options)
+        try:
+            return options.run(options)
+        except OSError as error:
+            # Files that cannot be read or written, and places that are full: what the caller can mend.
+            if error.strerror is None:
+                raise
+            where = f"{error.filename}: " if error.filename is not None else ""
+            raise InputError(f"{where}{error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _private_files() -> Iterator[None]:
+    """What the commands write holds ratings, pseudonyms and worker ids: it is for the user alone, whatever the umask."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _parser() -> argparse.ArgumentParser:

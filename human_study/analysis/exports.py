@@ -13,9 +13,21 @@ from ..database.study_database import StudyDatabase
 from ..design.manifest import Study, to_json
 from ..sessions import raters
 from . import ratings_reader
+from .ratings import Rating
 from .ratings_csv import rows_of
 
 Table = list[Mapping[str, Any]]
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "ratings": tuple(Rating.__dataclass_fields__),
+    "preferences": ("rater", "question", "item", "system_1", "system_2", "preferred", "seconds"),
+    "trials": ("rater", "page", "kind", "position", "column", "system", "value", "heard_share", "heard", "started",
+               "submitted", "check_passed", "receipt"),
+    "raters": ("rater", "platform", "language", "entered", "consented", "headphone_score", "excluded_for",
+               "failed_checks"),
+    "events": ("at", "rater", "kind", "detail"),
+}  # fmt: skip
+"""Table -> its columns: a table without rows has them, too."""
 
 
 def raw_tables(connection: Connection, database: StudyDatabase, study: Study) -> dict[str, Table]:

@@ -7,6 +7,7 @@ from html import escape
 
 import numpy as np
 
+from .ratings import DEFAULT_SCALE
 from .results import SystemScore
 from .screening_rules import MIN_OVERLAP
 
@@ -16,9 +17,14 @@ ROW = 34
 TOP = 28
 
 
-def intervals(scores: Sequence[SystemScore]) -> str:
-    """Mean of each system with three intervals: CrowdMOS (thick), bootstrap and plain (thin, below)."""
-    low, high = _range(scores)
+def intervals(scores: Sequence[SystemScore], scale: tuple[float, float] = DEFAULT_SCALE) -> str:
+    """Mean of each system with three intervals: CrowdMOS (thick), bootstrap and plain (thin, below).
+
+    Args:
+        scores: of one question.
+        scale: lower and upper end.
+    """
+    low, high = _range(scores, scale)
     parts = [_axis(low, high, len(scores))]
     for row, score in enumerate(scores):
         y = TOP + row * ROW + ROW / 2
@@ -38,7 +44,7 @@ def intervals(scores: Sequence[SystemScore]) -> str:
     return _svg(parts, len(scores), "Means with intervals")
 
 
-def distributions(scores: Sequence[SystemScore], scale: tuple[float, float] = (0, 100)) -> str:
+def distributions(scores: Sequence[SystemScore], scale: tuple[float, float] = DEFAULT_SCALE) -> str:
     """Histogram of each system's ratings in 20 bins.
 
     Args:
@@ -55,7 +61,7 @@ def distributions(scores: Sequence[SystemScore], scale: tuple[float, float] = (0
             left, right = _x(start, *scale), _x(end, *scale)
             parts.append(
                 f'<rect class="count" x="{left + 1:.1f}" y="{base - tall:.1f}" width="{right - left - 2:.1f}" '
-                f'height="{tall:.1f}"><title>{start:.0f} to {end:.0f}: {count}</title></rect>'
+                f'height="{tall:.1f}"><title>{start:g} to {end:g}: {count}</title></rect>'
             )
     return _svg(parts, len(scores), "Distributions of the ratings")
 
@@ -81,16 +87,18 @@ def rater_correlations(correlations: Mapping[str, tuple[float, int]], excluded: 
     return _svg(parts, 3, "Correlation of each rater with the others")
 
 
-def _range(scores: Sequence[SystemScore]) -> tuple[float, float]:
+def _range(scores: Sequence[SystemScore], scale: tuple[float, float]) -> tuple[float, float]:
     ends: list[float] = []
     for score in scores:
         half = max(score.score.half_width or 0.0, score.plain or 0.0)
         ends += [score.score.mean - half, score.score.mean + half]
         if score.bootstrap is not None:
             ends += [score.bootstrap.low, score.bootstrap.high]
-    low, high = min(ends, default=0.0), max(ends, default=100.0)
-    margin = max(2.0, 0.06 * (high - low))
-    return float(np.floor(low - margin)), float(np.ceil(high + margin))
+    low, high = min(ends, default=scale[0]), max(ends, default=scale[1])
+    # The ends of the axis are whole hundredths of the scale.
+    part = (scale[1] - scale[0]) / 100
+    margin = max(2 * part, 0.06 * (high - low))
+    return float(np.floor((low - margin) / part)) * part, float(np.ceil((high + margin) / part)) * part
 
 
 def _x(value: float, low: float, high: float) -> float:
@@ -98,13 +106,13 @@ def _x(value: float, low: float, high: float) -> float:
     return float(np.clip(LEFT + (value - low) / (high - low) * (right - LEFT), LEFT, right))
 
 
-def _axis(low: float, high: float, rows: int, form: str = "{:.0f}") -> str:
-    step = next((s for s in (0.5, 1, 2, 5, 10, 20, 25, 50) if (high - low) / s <= 9), 100)
+def _axis(low: float, high: float, rows: int, form: str = "{:.4g}") -> str:
+    step = next((s for s in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 25, 50) if (high - low) / s <= 9), 100)
     ticks = np.arange(np.ceil(low / step) * step, high + step / 1000, step)
     bottom = TOP + rows * ROW
     lines = [
         f'<line class="grid" x1="{_x(t, low, high):.1f}" x2="{_x(t, low, high):.1f}" y1="{TOP - 6}" y2="{bottom}"/>'
-        f'<text class="tick" x="{_x(t, low, high):.1f}" y="{TOP - 11}" text-anchor="middle">{form.format(t)}</text>'
+        f'<text class="tick" x="{_x(t, low, high):.1f}" y="{TOP - 11}" text-anchor="middle">{form.format(t + 0.0)}</text>'
         for t in ticks
     ]
     return "".join(lines)

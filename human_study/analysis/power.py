@@ -101,12 +101,16 @@ def sample_size(
 def _check(
     difference: float, items: int, trials: int, residual: float, item: float, alpha: float, wanted: float
 ) -> None:
+    for name, value in (("difference", difference), ("residual", residual), ("item", item), ("alpha", alpha),
+                        ("power", wanted)):  # fmt: skip
+        if not abs(value) <= 1e6:
+            raise InputError(f"{name} is {value:g}: a finite number up to a million is needed")
     if difference <= 0:
         raise InputError(f"difference is {difference:g}: it must be above 0 points")
-    if items < 2:
-        raise InputError(f"items is {items}: at least 2")
-    if trials < 1:
-        raise InputError(f"trials is {trials}: at least 1 page a rater")
+    if not 2 <= items <= 10**6:
+        raise InputError(f"items is {items}: at least 2, and at most a million")
+    if not 1 <= trials <= 10**6:
+        raise InputError(f"trials is {trials}: at least 1 page a rater, and at most a million")
     if residual < 0 or item < 0:
         raise InputError(f"standard deviations are {residual:g} and {item:g}: they cannot be negative")
     if not (0 < alpha < 1 and 0 < wanted < 1):

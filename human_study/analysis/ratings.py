@@ -1,15 +1,26 @@
 """Ratings as the analysis uses them: who gave which value to which clip.
 
-Values are on the study's scale (1 to 100, or the scale of an imported study). Nothing is excluded here.
+Values are on a declared scale: 0 to 100 unless something else is said. Nothing is excluded here.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+
+from musicgen.errors import InputError
+
+DEFAULT_SCALE = (0.0, 100.0)
+"""Of BS.1534-3; our own pages use 1 to 100 of it."""
+
+SMALL_SCALE = 10.0
+"""Where no value of a file is above it, the file is taken for one of another scale: 1 to 5, 1 to 7, 0 to 10."""
 
 ROLES = ("system", "reference", "anchor")
 
@@ -80,12 +91,19 @@ class StudyData:
         preferences: of the A/B pages.
         failed_checks: rater -> number of attention checks failed.
         marked: rater -> why they were excluded by hand or by the headphone check.
+        scale: lower and upper end of the ratings' scale. Thresholds are stated for a scale of 0 to 100.
     """
 
     ratings: tuple[Rating, ...]
     preferences: tuple[Preference, ...] = ()
     failed_checks: Mapping[str, int] = field(default_factory=dict)
     marked: Mapping[str, str] = field(default_factory=dict)
+    scale: tuple[float, float] = DEFAULT_SCALE
+
+    def on_scale(self, points: float) -> float:
+        """The value that stands where `points` stands on a scale of 0 to 100."""
+        low, high = self.scale
+        return low + points / 100 * (high - low)
 
     @property
     def raters(self) -> list[str]:
@@ -105,7 +123,55 @@ class StudyData:
             tuple(p for p in self.preferences if p.rater not in raters),
             {rater: failed for rater, failed in self.failed_checks.items() if rater not in raters},
             {rater: reason for rater, reason in self.marked.items() if rater not in raters},
+            self.scale,
         )
+
+
+def parse_scale(text: str) -> tuple[float, float]:
+    """Read a scale.
+
+    Args:
+        text: lower and upper end, such as "1:5".
+
+    Raises:
+        InputError: the text is no scale.
+    """
+    match = re.fullmatch(r"(-?[0-9]{1,9}(?:\.[0-9]{1,9})?):(-?[0-9]{1,9}(?:\.[0-9]{1,9})?)", text.strip())
+    if match is None or float(match[1]) >= float(match[2]):
+        raise InputError(f"scale is {text[:20]!r}: LOW:HIGH is needed, such as 0:100 or 1:5")
+    return float(match[1]), float(match[2])
+
+
+def with_scale(data: StudyData, scale: tuple[float, float] | None, where: str) -> StudyData:
+    """Declare the scale of ratings that were read from a file.
+
+    Args:
+        data: the ratings.
+        scale: lower and upper end; None for DEFAULT_SCALE, unless the values look like another one.
+        where: start of error messages.
+
+    Raises:
+        InputError: a value lies outside the scale, or no scale is declared and the values look like another one.
+    """
+    low, high = scale or DEFAULT_SCALE
+    for rating in data.ratings:
+        if not low <= rating.value <= high:
+            raise InputError(
+                f"{where}: {rating.rater} rated {rating.system} on {rating.item} with {rating.value:g}, outside the scale "
+                f"from {low:g} to {high:g}: state the scale of the ratings with --scale LOW:HIGH"
+            )
+    highest = max((rating.value for rating in data.ratings), default=high)
+    if scale is None and highest <= SMALL_SCALE:
+        ends = (
+            f"1:{max(2, math.ceil(highest))}"
+            if min(r.value for r in data.ratings) >= 1
+            else f"0:{max(1, math.ceil(highest))}"
+        )
+        raise InputError(
+            f"{where}: the highest of {len(data.ratings)} ratings is {highest:g}, which looks like another scale than 0 to "
+            f"100: state it with --scale, such as --scale {ends}, or --scale 0:100 if it is that one"
+        )
+    return dataclasses.replace(data, scale=(low, high))
 
 
 def matrix(ratings: Iterable[Rating]) -> tuple[Matrix, list[str], list[str]]:

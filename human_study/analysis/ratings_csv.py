@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,22 +14,42 @@ from musicgen.errors import InputError
 
 from .ratings import ROLES, Rating, StudyData
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """First characters that make a spreadsheet evaluate a cell (OWASP, "CSV injection")."""
 
+MAX_BYTES = 256 * 2**20
+MAX_CELL = 100_000
+"""Characters of a cell."""
 
-def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Write rows as CSV; text that a spreadsheet would evaluate as a formula gets an apostrophe in front.
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
+
+
+def write_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Write a table as CSV: the one writer of all tables.
+
+    Text that a spreadsheet would evaluate as a formula gets an apostrophe in front, in the header, too; numbers stay numbers,
+    also negative ones.
+
+    Args:
+        header: names of the columns.
+        rows: cells in the order of the columns; None is an empty cell.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow([_cell(name) for name in header])
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    return out.getvalue()
+
+
+def to_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
+    """Write mappings as CSV, see `write_csv`.
 
     Args:
         rows: of the same columns.
+        columns: their names; None for those of the first row.
     """
-    out = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(out, list(rows[0]), lineterminator="\r\n")
-        writer.writeheader()
-        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
-    return out.getvalue()
+    names = list(columns) if columns is not None else list(rows[0]) if rows else []
+    return write_csv(names, ([row[name] for name in names] for row in rows)) if names else ""
 
 
 def rows_of(ratings: Iterable[Rating]) -> list[dict[str, Any]]:
@@ -47,26 +68,30 @@ def read_csv(path: str | Path) -> StudyData:
     """
     path = Path(path)
     out = []
-    for number, row in enumerate(read_rows(path), 2):
+    for number, row in read_rows(path):
         where = f"{path}:{number}"
         lacking = [name for name in ("rater", "item", "system", "value") if not row.get(name)]
         if lacking:
             raise InputError(f"{where}: no {', '.join(lacking)}: columns rater, item, system and value are needed")
-        role = row.get("role") or guess_role(row["system"])
+        for name in ("question", "role"):
+            # A column that is missing has one meaning for the whole file; a cell that is empty is a mistake in a row.
+            if row.get(name) == "":
+                raise InputError(f"{where}: {name} is empty: fill the cell in, or leave the whole column out")
+        role = row["role"] if "role" in row else guess_role(row["system"])
         if role not in ROLES:
-            raise InputError(f"{where}: role is {role!r}: one of {', '.join(ROLES)}")
+            raise InputError(f"{where}: role is {role[:20]!r}: one of {', '.join(ROLES)}")
         out.append(
             Rating(
                 rater=row["rater"],
-                question=row.get("question") or "OVL",
+                question=row.get("question", "OVL"),
                 item=row["item"],
                 system=row["system"],
                 role=role,
                 value=number_in(row["value"], f"{where}: value"),
-                heard=number_in(row["heard"], f"{where}: heard") if row.get("heard") else None,
-                seconds=number_in(row["seconds"], f"{where}: seconds") if row.get("seconds") else None,
-                position=int(number_in(row["position"], f"{where}: position")) if row.get("position") else None,
-                column=int(number_in(row["column"], f"{where}: column")) if row.get("column") else None,
+                heard=_optional(row, "heard", where, high=1),
+                seconds=_optional(row, "seconds", where),
+                position=_whole(row, "position", where),
+                column=_whole(row, "column", where),
             )
         )
     if not out:
@@ -74,24 +99,55 @@ def read_csv(path: str | Path) -> StudyData:
     return StudyData(tuple(out))
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Read the rows of a CSV file (comma, semicolon or tab; UTF-8), without the apostrophes of `to_csv`.
+def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """Read the rows of a CSV file (comma, semicolon or tab; UTF-8), without the apostrophes of `write_csv`.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The number of each row's last line in the file, and column -> cell.
 
     Raises:
-        InputError: the file is missing, or is not UTF-8.
+        InputError: the file is missing, is not UTF-8 or no CSV, or a row has more or fewer cells than the header.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path}: has more than {MAX_BYTES} bytes: is it a file of ratings?")
+        text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not UTF-8: save it as CSV UTF-8") from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{str(path)[:200]!r}: cannot be read: {error}") from error
+    if "\0" in text:
+        raise InputError(f"{path}: holds zero bytes: is it a CSV file?")
     first = text.splitlines()[0] if text.strip() else ""
     delimiter = max(",;\t", key=first.count)
-    rows = csv.DictReader(io.StringIO(text), delimiter=delimiter)
-    return [
-        {name: _plain(value) for name, value in row.items() if name is not None and value is not None} for row in rows
-    ]
+    out = []
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        header = [_plain(name).strip() for name in next(lines, [])]
+        twice = [name for name in header if name and header.count(name) > 1]
+        if twice:
+            raise InputError(f"{path}: the column {twice[0][:40]!r} is there twice")
+        for row in lines:
+            if not row:
+                continue
+            if len(row) != len(header):
+                raise InputError(
+                    f"{path}:{lines.line_num}: has {len(row)} cells, and the header has {len(header)} columns: is a cell with "
+                    f"a {delimiter!r} in it without quotation marks?"
+                )
+            if max(map(len, row)) > MAX_CELL:
+                raise InputError(f"{path}:{lines.line_num}: a cell has more than {MAX_CELL} characters")
+            out.append((lines.line_num, dict(zip(header, map(_plain, row), strict=True))))
+    except csv.Error as error:
+        raise InputError(f"{path}:{lines.line_num}: is not CSV: {error}") from error
+    return out
 
 
 def guess_role(system: str) -> str:
@@ -116,20 +172,44 @@ def number_in(text: str, what: str) -> float:
     Raises:
         InputError: the cell holds no finite number.
     """
-    try:
-        number = float(text)
-    except ValueError as error:
-        raise InputError(f"{what} is {text[:20]!r}: not a number") from error
+    if text.strip().lower() in {"nan", "inf", "-inf", "+inf", "infinity", "-infinity"}:
+        raise InputError(f"{what} is {text[:20]}: a finite number is needed")
+    # `float` would take 1_000 and the digits of all scripts.
+    if not _NUMBER.fullmatch(text.strip()):
+        raise InputError(f"{what} is {text[:20]!r}: not a number")
+    number = float(text)
     if not math.isfinite(number):
-        raise InputError(f"{what} is {text}: a finite number is needed")
+        raise InputError(f"{what} is {text[:20]}: a finite number is needed")
     return number
 
 
+def _optional(row: Mapping[str, str], name: str, where: str, high: float = 1e9) -> float | None:
+    if not row.get(name):
+        return None
+    number = number_in(row[name], f"{where}: {name}")
+    if not 0 <= number <= high:
+        raise InputError(f"{where}: {name} is {row[name][:20]}: from 0 to {high:g}")
+    return number
+
+
+def _whole(row: Mapping[str, str], name: str, where: str) -> int | None:
+    number = _optional(row, name, where)
+    if number is not None and number != int(number):
+        raise InputError(f"{where}: {name} is {row[name][:20]}: a whole number is needed")
+    return None if number is None else int(number)
+
+
 def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
+    if isinstance(value, str) and _is_formula(value):
         return "'" + value
     return "" if value is None else value
 
 
 def _plain(text: str) -> str:
-    return text[1:] if text[:1] == "'" and text[1:].startswith(FORMULA_STARTS) else text
+    return text[1:] if text[:1] == "'" and _is_formula(text) else text
+
+
+def _is_formula(text: str) -> bool:
+    # Also where apostrophes stand in front: one is added, and one is taken away again.
+    bare = text.lstrip("'")
+    return bare.startswith(FORMULA_STARTS) and (bare != text or not _NUMBER.fullmatch(bare))

@@ -26,7 +26,7 @@ def html(result: StudyResults, name: str) -> str:
         for question in dict.fromkeys(score.question for score in result.scores)
     }
     figures = [
-        (question, Markup(plots.intervals(scores)), Markup(plots.distributions(scores)))
+        (question, Markup(plots.intervals(scores, result.scale)), Markup(plots.distributions(scores, result.scale)))
         for question, scores in by_question.items()
     ]
     first = result.screened.steps[0]

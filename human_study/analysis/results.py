@@ -17,6 +17,7 @@ import numpy as np
 from scipy import stats
 
 from musicgen import statistics
+from musicgen.errors import InputError
 
 from . import crowdmos, krippendorff, screening, screening_rules
 from .crowdmos import MeanOpinionScore
@@ -151,6 +152,7 @@ class StudyResults:
         correlations: rater -> (r with the others before screening, shared clips).
         reference_variants: means under each reading of the hidden-reference rule.
         alone: rule -> raters that it alone would exclude from the unscreened data.
+        scale: lower and upper end of the ratings' scale.
     """
 
     screened: ScreeningResult
@@ -161,6 +163,7 @@ class StudyResults:
     correlations: Mapping[str, tuple[float, int]]
     reference_variants: tuple[RuleVariant, ...]
     alone: Mapping[str, int]
+    scale: tuple[float, float]
 
 
 def analyse(
@@ -175,10 +178,13 @@ def analyse(
         ddof: of the CrowdMOS variances.
 
     Raises:
-        InputError: the protocol is not allowed.
+        InputError: the protocol or the seed is not allowed, or the screening leaves nobody.
     """
+    if seed < 0:
+        raise InputError(f"seed is {seed}: 0 or more")
     rng = np.random.default_rng(seed)
     screened = screening.screen(data, protocol)
+    screening.require_raters(screened)
     kept = screened.data
     scores, comparisons = [], []
     for question in questions(kept):
@@ -196,6 +202,7 @@ def analyse(
         alone={
             name: len({e.rater for e in step(data) if e.rating is None}) for name, step in screening_rules.RULES.items()
         },
+        scale=data.scale,
     )
 
 
@@ -262,9 +269,12 @@ def _agreement(data: StudyData, question: str) -> Agreement:
         return Agreement(question, None, None)
     raters = {rater: row for row, rater in enumerate(sorted({r.rater for r in own}))}
     samples = {sample: column for column, sample in enumerate(sorted({r.sample for r in own}))}
-    z = np.full((len(raters), len(samples)), np.nan)
+    cells: dict[tuple[int, int], list[float]] = {}
     for rating in own:
-        z[raters[rating.rater], samples[rating.sample]] = rating.value
+        cells.setdefault((raters[rating.rater], samples[rating.sample]), []).append(rating.value)
+    z = np.full((len(raters), len(samples)), np.nan)
+    for place, values in cells.items():
+        z[place] = float(np.mean(values))
     found = [
         r
         for r, shared in screening_rules.correlations(StudyData(tuple(own))).values()
@@ -284,5 +294,5 @@ def _reference_variants(data: StudyData, protocol: Sequence[Mapping[str, Any]] |
     for mode in screening_rules.REFERENCE_MODES:
         result = screening.screen(data, [*others[:place], {"step": "hidden_reference", "mode": mode}, *others[place:]])
         count = sum(e.step == "hidden_reference" for e in result.exclusions)
-        out.append(RuleVariant(f"below 85, {mode}", count, result.steps[-1].means))
+        out.append(RuleVariant(f"below {data.on_scale(85):g}, {mode}", count, result.steps[-1].means))
     return out

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -99,18 +100,56 @@ def check_step(entry: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """
     name = entry.get("step") if isinstance(entry, Mapping) else None
     if not isinstance(name, str) or name not in RULES:
-        close = difflib.get_close_matches(str(name), RULES, 1)
+        close = difflib.get_close_matches(name, RULES, 1) if isinstance(name, str) else []
         hint = f"did you mean {close[0]}?" if close else f"one of {', '.join(RULES)}"
-        raise InputError(f"screening has no step {name!r}: {hint}")
+        raise InputError(f"screening has no step {_shown(name)}: {hint}")
     parameters = inspect.signature(RULES[name]).parameters
     defaults = {key: p.default for key, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
     given = {key: value for key, value in entry.items() if key != "step"}
     for key, value in given.items():
         if key not in defaults:
-            raise InputError(f"screening step {name} has no threshold {key!r}: {', '.join(defaults) or 'it has none'}")
-        if isinstance(value, str) != isinstance(defaults[key], str) or isinstance(value, bool):
-            raise InputError(f"screening step {name}: {key} is {value!r}: expected something like {defaults[key]!r}")
+            raise InputError(
+                f"screening step {name} has no threshold {str(key)[:40]!r}: {', '.join(defaults) or 'it has none'}"
+            )
+        if not _is_like(value, defaults[key]):
+            raise InputError(
+                f"screening step {name}: {key} is {_shown(value)}: expected something like {defaults[key]!r}"
+            )
     return name, defaults | given
+
+
+def require_raters(result: ScreeningResult) -> None:
+    """Check that somebody is left.
+
+    Raises:
+        InputError: a step excluded the last rater; the message names it.
+    """
+    for before, step in itertools.pairwise(result.steps):
+        if before.raters_left and not step.raters_left:
+            thresholds = ", ".join(f"{name} {value}" for name, value in step.thresholds.items())
+            reasons = [exclusion.reason for exclusion in step.exclusions if exclusion.rating is None]
+            raise InputError(
+                f"nobody is left: screening step {step.name} ({thresholds or 'no thresholds'}) excluded the last "
+                f"{before.raters_left} of {result.steps[0].raters_left} raters, the first because of '{reasons[0]}': "
+                "does the step suit these ratings and their scale?"
+                if reasons
+                else f"nobody is left: screening step {step.name} excluded the last ratings"
+            )
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    if isinstance(default, str):
+        return isinstance(value, str)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > 1e9 or value != value:
+        return False
+    return isinstance(value, int) or isinstance(default, float) or value == int(value)
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)[:60]
+    except (ValueError, RecursionError):  # a whole number of more than 4,300 digits
+        return f"a long {type(value).__name__}"
 
 
 def means(data: StudyData) -> dict[tuple[str, str], float]:

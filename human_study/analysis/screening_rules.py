@@ -1,6 +1,7 @@
 """Rules of post-screening: those of the paper, of CrowdMOS (Ribeiro et al. 2011) and of ITU-R BS.1534-3.
 
-A rule is a pure function from data and thresholds to exclusions.
+A rule is a pure function from data and thresholds to exclusions. Thresholds on ratings are points of a scale from 0 to 100;
+on another scale they stand at the same place.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def hidden_reference(
 
     Args:
         data: of the study.
-        below: threshold on the scale.
+        below: threshold in points of 100.
         mode: "any" item; the "mean" over the rater's items; more than a "fraction" of the items.
         fraction: for the mode "fraction".
 
@@ -167,15 +168,41 @@ def bs1534_reference(data: StudyData, *, below: float = 90, fraction: float = 0.
 
 
 def bs1534_anchor(
-    data: StudyData, *, above: float = 90, fraction: float = 0.15, anchor: str = "anchor 7000 Hz"
+    data: StudyData,
+    *,
+    above: float = 90,
+    fraction: float = 0.15,
+    anchor: str = "anchor 7000 Hz",
+    undegraded: float = 0.25,
 ) -> list[Exclusion]:
-    """Raters who rated the mid anchor above 90 on more than 15 % of the items (BS.1534-3 §4.1.2)."""
+    """Raters who rated the mid anchor above 90 on more than 15 % of the items (BS.1534-3 §4.1.2).
+
+    Where more than a quarter of the raters did so, the item was hardly degraded by the filter: nobody is excluded for it, and
+    it does not count among the items.
+
+    Args:
+        data: of the study.
+        above: threshold in points of 100.
+        fraction: share of a rater's items that may be above it.
+        anchor: name of the mid anchor.
+        undegraded: share of an item's raters beyond which the item is left out.
+    """
+    limit = data.on_scale(above)
+    anchors = [r for r in data.ratings if r.system == anchor]
+    votes: dict[tuple[str, str, str], dict[str, list[float]]] = {}
+    for rating in anchors:
+        votes.setdefault(rating.sample, {}).setdefault(rating.rater, []).append(rating.value)
+    left_out = {
+        sample
+        for sample, by_rater in votes.items()
+        if sum(float(np.mean(values)) > limit for values in by_rater.values()) > undegraded * len(by_rater)
+    }
     out = []
     for rater, own in _by_rater(data):
-        values = [r.value for r in own if r.system == anchor]
-        high = sum(value > above for value in values)
+        values = [r.value for r in own if r.system == anchor and r.sample not in left_out]
+        high = sum(value > limit for value in values)
         if values and high > fraction * len(values):
-            reason = f"{anchor} over {above:g} on {high} of {len(values)} items"
+            reason = f"{anchor} over {limit:g} on {high} of {len(values)} items"
             out.append(Exclusion("bs1534_anchor", rater, reason))
     return out
 
@@ -199,11 +226,15 @@ def correlations(data: StudyData) -> dict[str, tuple[float, int]]:
     out = {}
     for rater, own in _by_rater(data):
         mine, others = [], []
+        # A rater who rated a clip twice is no other rater: all of their ratings are left out of the others' mean.
+        by_sample: dict[tuple[str, str, str], list[float]] = {}
         for rating in own:
-            total, n = totals[rating.sample]
-            if n > 1:
-                mine.append(rating.value)
-                others.append((total - rating.value) / (n - 1))
+            by_sample.setdefault(rating.sample, []).append(rating.value)
+        for sample, values in by_sample.items():
+            total, n = totals[sample]
+            if n > len(values):
+                mine.append(float(np.mean(values)))
+                others.append((total - sum(values)) / (n - len(values)))
         varied = len(mine) > 1 and np.std(mine) > 0 and np.std(others) > 0
         out[rater] = (float(np.corrcoef(mine, others)[0, 1]) if varied else 0.0, len(mine))
     return out
@@ -211,15 +242,17 @@ def correlations(data: StudyData) -> dict[str, tuple[float, int]]:
 
 def _reference_rule(data: StudyData, step: str, below: float, mode: str, fraction: float) -> list[Exclusion]:
     out = []
+    limit = data.on_scale(below)
+    digits = 0 if data.scale[1] - data.scale[0] >= 50 else 2
     for rater, own in _by_rater(data):
         values = [r.value for r in own if r.role == "reference"]
         if not values:
             continue
-        low = sum(value < below for value in values)
-        if mode == "mean" and (mean := float(np.mean(values))) < below:
-            out.append(Exclusion(step, rater, f"hidden reference {mean:.0f} on average: below {below:g}"))
+        low = sum(value < limit for value in values)
+        if mode == "mean" and (mean := float(np.mean(values))) < limit:
+            out.append(Exclusion(step, rater, f"hidden reference {mean:.{digits}f} on average: below {limit:g}"))
         elif (mode == "any" and low) or (mode == "fraction" and low > fraction * len(values)):
-            out.append(Exclusion(step, rater, f"hidden reference below {below:g} on {low} of {len(values)} items"))
+            out.append(Exclusion(step, rater, f"hidden reference below {limit:g} on {low} of {len(values)} items"))
     return out
 
 

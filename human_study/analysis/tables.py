@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .ratings_csv import to_csv
+from .ratings_csv import write_csv
 from .results import StudyResults, SystemScore
 
 Rows = list[list[str]]
@@ -118,7 +118,7 @@ def markdown(rows: Rows) -> str:
 
 def csv(rows: Rows) -> str:
     """A table as CSV."""
-    return to_csv([dict(zip(rows[0], row, strict=True)) for row in rows[1:]])
+    return write_csv(rows[0], rows[1:])
 
 
 def latex(rows: Rows) -> str:

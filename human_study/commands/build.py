@@ -8,17 +8,21 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", type=Path, help="STUDY.yaml")
-    parser.add_argument("--out", type=Path, help="the study folder (default: STUDY beside STUDY.yaml)")
+    parser.add_argument(
+        "--output", "--out", type=Path, metavar="FOLDER", help="the study folder (default: STUDY beside STUDY.yaml)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
     from ..analysis import screening
     from ..design import prepare, study_settings
+    from ..web import page_routes
 
     parsed = study_settings.read(arguments.study)
     for step in parsed.screening or ():
         screening.check_step(step)
-    out = arguments.out or arguments.study.with_suffix("")
+    page_routes.check_languages(parsed.languages)
+    out = arguments.output or arguments.study.with_suffix("")
     study = prepare.build(parsed, out)
     pages = sum(page.kind == "rating" for page in study.pages.values())
     print(f"{study.path}: {len(study.clips)} clips, {pages} pages, {study.target_lufs:.2f} LUFS (levels.html)")

@@ -7,12 +7,14 @@ import threading
 import webbrowser
 from pathlib import Path
 
+from .common import whole_number
+
 STUDY = Path(__file__).parent.parent / "example" / "STUDY.yaml"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=Path("outputs/example-study"))
-    parser.add_argument("--port", type=int, default=8600)
+    parser.add_argument("--port", type=whole_number(1, 65535), default=8600)
     parser.add_argument("--open", action="store_true", help="open the study in a browser")
     parser.add_argument("--build-only", action="store_true", help="build the study without serving it")
 

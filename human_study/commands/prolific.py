@@ -6,6 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
+from .common import public_url, whole_number
+
 ACTIONS = ("create", "status", "publish", "pause", "start", "stop")
 
 
@@ -13,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=ACTIONS)
     parser.add_argument("study", help="study folder for `create`, otherwise Prolific's id of the study")
     parser.add_argument("--public-url", default="", metavar="URL", help="the address that raters see (create)")
-    parser.add_argument("--places", type=int, default=10, help="number of raters to pay (create)")
+    parser.add_argument("--places", type=whole_number(1, 10_000), default=10, help="number of raters to pay (create)")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -23,7 +25,7 @@ def run(arguments: argparse.Namespace) -> None:
     client = prolific.ProlificClient(os.environ.get("PROLIFIC_TOKEN", ""))
     if arguments.action == "create":
         study = manifest.read(Path(arguments.study))
-        print(client.create_study(study.settings, arguments.public_url, arguments.places))
+        print(client.create_study(study.settings, public_url(arguments.public_url), arguments.places))
         print("created as a draft: check it on Prolific, then publish it")
     elif arguments.action == "status":
         print(", ".join(f"{name}: {value}" for name, value in client.status(arguments.study).items()))

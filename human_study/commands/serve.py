@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from musicgen.errors import InputError
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+from .common import LOOPBACK, public_url, whole_number
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--database", metavar="URL", help="postgresql://user@host/name (default: SQLite in the study folder)"
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8600)
+    parser.add_argument("--port", type=whole_number(1, 65535), default=8600)
     parser.add_argument(
         "--public-url", metavar="URL", help="the address that raters see, such as https://study.example.org"
     )
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
     serve(arguments.study, arguments.database, arguments.host, arguments.port, arguments.public_url)
 
 
-def serve(folder: Path, database_url: str | None, host: str, port: int, public_url: str | None) -> None:
+def serve(folder: Path, database_url: str | None, host: str, port: int, seen: str | None) -> None:
     """Serve a study until interrupted.
 
     Args:
@@ -36,35 +36,46 @@ def serve(folder: Path, database_url: str | None, host: str, port: int, public_u
         database_url: None for SQLite inside it.
         host: address to listen on.
         port: to listen on.
-        public_url: the address that raters see.
+        seen: the address that raters see, None for that of the host.
 
     Raises:
-        InputError: `host` is public and there is no public URL, or the study is damaged.
+        InputError: `host` is public and there is no public URL, the study is damaged or cannot be written, a secret is
+            missing, or raters from Prolific cannot be verified.
     """
     import uvicorn
 
     from ..database import study_database
     from ..design import manifest
     from ..sessions.prolific import ProlificClient
-    from ..web.app import create_app
+    from ..web.app import check_verification, create_app
 
-    if host not in LOOPBACK and public_url is None:
+    if host not in LOOPBACK and seen is None:
         raise InputError(
             f"--host is {host}: state the address that raters see with --public-url; requests with another Host are refused"
         )
+    seen = None if seen is None else public_url(seen)
     study = manifest.read(folder)
+    manifest.secret(study.path, manifest.SECRET)
+    manifest.secret(study.path, manifest.ADMIN_TOKEN)
     manifest.check_audio(study)
-    database = study_database.open_database(study, database_url)
-    names = (*LOOPBACK, *((urlsplit(public_url).hostname or "",) if public_url else ()))
     token = os.environ.get("PROLIFIC_TOKEN", "")
     prolific = ProlificClient(token) if token else None
-    secure = public_url is not None and public_url.startswith("https://")
-    app = create_app(study, database, hosts=names, secure=secure, prolific=prolific)
-    address = public_url or f"http://{'127.0.0.1' if host in LOOPBACK else host}:{port}"
+    check_verification(study, prolific)
+    database = study_database.open_database(study, database_url)
+    names = (*LOOPBACK, *((urlsplit(seen).hostname or "",) if seen else ()))
+    app = create_app(
+        study, database, hosts=names, secure=seen is not None and seen.startswith("https://"), prolific=prolific
+    )
+    shown = f"[{host}]" if ":" in host else host
+    address = seen or f"http://{shown}:{port}"
     print(f"study:  {address}/", flush=True)
     print(f"admin:  {address}/admin  (token: {study.path / manifest.ADMIN_TOKEN})", flush=True)
     try:
-        # No access log: query strings contain the worker ids of raters.
-        uvicorn.run(app, host=host, port=port, access_log=False, log_level="warning", timeout_keep_alive=75)
+        # No access log: query strings contain the worker ids of raters. What proxies say of themselves (X-Forwarded-*) is
+        # not used: the scheme and the host that raters see are those of --public-url.
+        uvicorn.run(
+            app, host=host, port=port, access_log=False, log_level="warning", timeout_keep_alive=75, proxy_headers=False,
+            server_header=False,
+        )  # fmt: skip
     finally:
         database.dispose()

@@ -83,6 +83,8 @@ rater = Table(
     Column("headphone_score", Integer),
     Column("headphone_tries", Integer, nullable=False),
     Column("excluded_for", String(300)),
+    # First heartbeat, stored page or passed headphone check: leases of raters without it take no place.
+    Column("alive_at", Float),
     UniqueConstraint("study_id", "worker_hmac"),
 )
 

@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
+import re
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +18,7 @@ from typing import Any
 
 from musicgen.errors import InputError
 
-from . import study_settings
+from . import documents, study_settings
 from .study_settings import Question, StudySettings
 
 FILE = "manifest.json"
@@ -23,6 +27,16 @@ DATABASE = "study.db"
 SECRET = "secret.key"
 ADMIN_TOKEN = "admin.token"
 VERSION = 1
+SECRET_LENGTH = 16
+"""Characters of a secret at least; `build` makes 43."""
+
+ROLES = ("system", "reference", "anchor", "melody", "practice", "headphone", "attention")
+KINDS = ("rating", "practice", "attention")
+
+MAX_STIMULI = 19
+"""Clips of a page besides the open reference: what one request of the server takes."""
+
+_HEX = re.compile(r"[0-9a-f]*")
 
 
 @dataclass(frozen=True)
@@ -156,29 +170,96 @@ def read(path: str | Path) -> Study:
     """
     path = Path(path)
     file = path / FILE
-    if not file.is_file():
+    if not _is_file(file):
         hint = f": build it first (python -m human_study build {path})" if path.suffix in {".yaml", ".yml"} else ""
         raise InputError(f"{path}: not a built study ({FILE} is missing){hint}")
-    data = file.read_bytes()
+    document, sha256 = documents.read_json(file)
     try:
-        document = json.loads(data)
+        if not isinstance(document, Mapping):
+            raise InputError(f"a JSON object is needed, not {type(document).__name__}")
+        lacking = [name for name in ("version", "settings", "target_lufs", "clips", "pages") if name not in document]
+        if lacking:
+            raise InputError(f"{', '.join(lacking)} is missing")
         if document["version"] != VERSION:
             raise InputError(
-                f"{file}: has version {document['version']}, and this program reads version {VERSION}: build the study again"
+                f"has version {str(document['version'])[:20]!r}, and this program reads version {VERSION}: "
+                "build the study again"
             )
-        clips = {entry["name"]: StudyClip(**entry) for entry in document["clips"]}
-        pages = {entry["key"]: StudyPage(**entry | {"stimuli": tuple(entry["stimuli"])}) for entry in document["pages"]}
-        settings = study_settings.parse(document["settings"], str(file))
-        target = float(document["target_lufs"])
-    except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{file}: is damaged ({type(error).__name__}: {error})") from error
+        clips = {clip.name: clip for clip in map(_clip, _entries(document, "clips"))}
+        pages = {page.key: page for page in map(_page, _entries(document, "pages"))}
+        target = document["target_lufs"]
+        if isinstance(target, bool) or not isinstance(target, (int, float)) or not -200 < target <= 0:
+            raise InputError(f"target_lufs is {str(target)[:20]!r}: a loudness in LUFS is needed")
+    except InputError as error:
+        raise InputError(f"{file}: is damaged: {error}") from error
+    except ValueError as error:  # a whole number of more digits than Python writes
+        raise InputError(f"{file}: is damaged: {str(error)[:160]}") from error
+    settings = study_settings.parse(document["settings"], str(file))
+    questions = {question.name for question in settings.questions}
     for page in pages.values():
         unknown = [name for name in (*page.stimuli, page.open_reference) if name is not None and name not in clips]
         if unknown:
-            raise InputError(f"{file}: page {page.key} lists clips that are missing: {', '.join(unknown)}")
-    return Study(path, settings, clips, pages, target, hashlib.sha256(data).hexdigest())
+            raise InputError(f"{file}: page {page.key} lists clips that are missing: {', '.join(unknown)[:160]}")
+        if page.kind == "rating" and page.question not in questions:
+            raise InputError(f"{file}: page {page.key} asks the question {page.question!r}, which the settings lack")
+    return Study(path, settings, clips, pages, float(target), sha256)
+
+
+def secret(path: Path, name: str) -> str:
+    """A secret of a study folder.
+
+    Args:
+        path: the study folder.
+        name: SECRET or ADMIN_TOKEN.
+
+    Raises:
+        InputError: the file is missing, empty or too short: anybody could guess it.
+    """
+    return documents.read_secret(path / name, SECRET_LENGTH)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def _entries(document: Mapping[str, Any], name: str) -> list[Any]:
+    if not isinstance(document[name], list) or not document[name]:
+        raise InputError(f"{name} must be a list with at least one entry")
+    return list(document[name])
+
+
+def _clip(entry: Any) -> StudyClip:
+    clip = StudyClip(**study_settings.check_values(StudyClip, entry, "a clip"))
+    # The name becomes part of a path.
+    if len(clip.name) != 32 or not _HEX.fullmatch(clip.name):
+        raise InputError(f"a clip has the name {clip.name[:40]!r}: 32 hexadecimal digits are needed")
+    if clip.role not in ROLES:
+        raise InputError(f"clip {clip.name}: role is {clip.role[:20]!r}: one of {', '.join(ROLES)}")
+    if not 0 < clip.seconds <= 3600:
+        raise InputError(f"clip {clip.name}: seconds is {clip.seconds:g}: above 0, and at most 3600")
+    if clip.role in {"headphone", "attention"} and clip.answer is None:
+        raise InputError(f"clip {clip.name}: a {clip.role} clip needs an answer")
+    return clip
+
+
+def _page(entry: Any) -> StudyPage:
+    values = study_settings.check_values(StudyPage, entry, "a page")
+    for name in values["stimuli"]:
+        if not isinstance(name, str):
+            raise InputError(f"a page lists {str(name)[:40]!r} among its stimuli: names of clips are needed")
+    page = StudyPage(**values | {"stimuli": tuple(values["stimuli"])})
+    if page.kind not in KINDS:
+        raise InputError(f"page {page.key[:40]}: kind is {page.kind[:20]!r}: one of {', '.join(KINDS)}")
+    if page.method not in study_settings.METHODS:
+        raise InputError(
+            f"page {page.key[:40]}: method is {page.method[:20]!r}: one of {', '.join(study_settings.METHODS)}"
+        )
+    if not page.stimuli or len(page.stimuli) > MAX_STIMULI or (page.method == "ab" and len(page.stimuli) != 2):
+        raise InputError(f"page {page.key[:40]}: has {len(page.stimuli)} clips: 1 to {MAX_STIMULI}, and 2 for A/B")
+    return page
 
 
 def check_audio(study: Study) -> None:
@@ -192,6 +273,25 @@ def check_audio(study: Study) -> None:
             file = study.audio_file(name)
             if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != expected:
                 raise InputError(f"{file}: is missing, or differs from the hash in {FILE}: build the study again")
+
+
+def make_private(*paths: Path) -> None:
+    """Take folders and files from all other users of the machine: 0700 and 0600. What another user owns is left as it is.
+
+    Args:
+        *paths: those that are missing are left out.
+    """
+    for path in paths:
+        try:
+            found = path.stat()
+            special = not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode))
+            if found.st_mode & 0o077 and found.st_uid == os.geteuid() and not special:
+                path.chmod(0o700 if stat.S_ISDIR(found.st_mode) else 0o600)
+        except (FileNotFoundError, PermissionError):
+            continue
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
 
 
 def to_json(value: Any) -> str:

@@ -22,6 +22,7 @@ import torch
 
 from musicgen import audio, samples
 from musicgen.errors import InputError
+from musicgen.options import check_text
 
 from . import levels_report, manifest, stimuli
 from .manifest import StudyClip, StudyPage
@@ -88,6 +89,8 @@ def build(settings: StudySettings, out: str | Path) -> manifest.Study:
         InputError: the folder is in use, or the clips do not make a study.
     """
     out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file: choose another name for the study folder")
     if (out / manifest.DATABASE).exists():
         raise InputError(
             f"{out}: contains ratings ({manifest.DATABASE}): build into another folder, or move this one away"
@@ -105,21 +108,21 @@ def build(settings: StudySettings, out: str | Path) -> manifest.Study:
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
-        (work / manifest.AUDIO).mkdir()
+        (work / manifest.AUDIO).mkdir(mode=0o700)
         levels = level(sources, rate, settings.target_lufs, settings.peak_dbtp)
         clips = _write_rated(work, sources, levels, rate)
         seconds = min(PRACTICE_SECONDS, sources[0].wave.shape[1] / rate)
         clips += _write_test_signals(work, settings, levels.target_lufs, rate, seconds)
         pages = make_pages(settings, clips, prompts_of(sources))
         manifest.write(work, settings, clips, pages, levels.target_lufs)
-        (work / "levels.html").write_text(levels_report.html(settings, clips, levels.target_lufs, levels.limited_by))
+        report = levels_report.html(settings, clips, levels.target_lufs, levels.limited_by)
+        (work / "levels.html").write_text(report, encoding="utf-8")
         for name in (manifest.SECRET, manifest.ADMIN_TOKEN):
             (work / name).write_text(secrets.token_urlsafe(32))
             (work / name).chmod(0o600)
         if out.exists():
             shutil.rmtree(out)
-        work.chmod(0o755)
-        work.rename(out)
+        work.rename(out)  # mkdtemp made it for this user alone: ratings and secrets come to lie in it
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
@@ -138,11 +141,11 @@ def gather(settings: StudySettings) -> tuple[list[Source], int]:
     Raises:
         InputError: the folders have different ids, or a clip is shorter than the study's clips.
     """
-    folders = [("system", name, samples.read(folder)) for name, folder in settings.systems.items()]
+    folders = [("system", name, _samples(folder)) for name, folder in settings.systems.items()]
     if settings.reference is not None:
-        folders.append(("reference", "reference", samples.read(settings.reference)))
+        folders.append(("reference", "reference", _samples(settings.reference)))
     if settings.melody is not None:
-        folders.append(("melody", "melody", samples.read(settings.melody)))
+        folders.append(("melody", "melody", _samples(settings.melody)))
     items = list(folders[0][2].by_id())
     clips = []
     for role, system, folder in folders:
@@ -175,6 +178,30 @@ def gather(settings: StudySettings) -> tuple[list[Source], int]:
         wave = np.pad(wave, ((0, 0), (0, length - wave.shape[1])))
         sources.append(Source(role, system, sample.id, sample.prompt, stimuli.faded(wave, rate), sample.sha256))
     return sources, rate
+
+
+def _samples(folder: str) -> samples.SamplesFolder:
+    """A samples folder whose manifest lists all of its clips, with texts that a database and a page can hold."""
+    file = Path(folder) / samples.MANIFEST
+    try:
+        found = samples.read(folder)
+    except RecursionError as error:
+        raise InputError(f"{file}: a line is nested too deeply") from error
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"{file}: cannot be read: {error}") from error
+    # `samples.read` takes a last line without its newline for that of an interrupted run, and leaves its clip out.
+    last = file.read_bytes().rsplit(b"\n", 1)[-1].strip()
+    if last:
+        raise InputError(
+            f"{file}: the last line has no newline at its end, so its clip would be left out ({last[:60]!r}): add the "
+            "newline if the line is complete; if a run was interrupted, let it go on, or delete the line"
+        )
+    for sample in found.samples:
+        for name, text in (("id", sample.id), ("prompt", sample.prompt)):
+            check_text(f"{file}: {name}", text)
+            if "\0" in text:
+                raise InputError(f"{file}: {name} {text[:40]!r} holds a zero byte")
+    return found
 
 
 def anchors(settings: StudySettings, sources: Sequence[Source], rate: int) -> list[Source]:
@@ -263,6 +290,10 @@ def make_pages(settings: StudySettings, clips: Iterable[StudyClip], prompts: dic
             left = question.open_reference
             open_reference = None if left == "none" else found[left, left, item]
             for key, names in _rated_clips(settings, question, item, found):
+                if len(names) > manifest.MAX_STIMULI:
+                    raise InputError(
+                        f"question {question.name}: a page would have {len(names)} clips: at most {manifest.MAX_STIMULI}"
+                    )
                 pages.append(
                     StudyPage(key, "rating", question.name, question.method, item, prompt, names, open_reference)
                 )

@@ -9,14 +9,15 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from musicgen.errors import InputError
+from musicgen.options import check_text
+
+from . import documents
 
 SCALE = (1, 100)
 """The rating scale of the paper (section 3.3), both ends included. BS.1534-3 has 0 to 100."""
@@ -31,6 +32,26 @@ BUILT_IN_QUESTIONS = ("OVL", "REL", "MEL")
 MAX_ATTENTION_CHECKS = 3
 RESERVED_SYSTEMS = ("reference", "melody")
 
+RATES = (8000, 192000)
+"""Lowest and highest sample rate of a study in Hz."""
+
+_LIMITS: Mapping[str, tuple[float, float]] = {
+    "raters_per_sample": (1, 100_000),
+    "trials_per_rater": (1, 10_000),
+    "attention_checks": (0, MAX_ATTENTION_CHECKS),
+    "retention_days": (1, 36_500),
+    "lease_minutes": (0.01, 10_080),
+    "rate": RATES,
+    "target_lufs": (-60, 0),
+    "peak_dbtp": (-40, 0),
+    "seed": (0, 2**63 - 1),
+    "reward": (0, 1_000_000),
+    "minutes": (1, 1_440),
+}
+"""Setting -> its lowest and highest value."""
+
+_CODE = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,4})?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+()-]{0,59}")
 
 _TYPES: Mapping[str, tuple[tuple[type[Any], ...], str]] = {
@@ -69,9 +90,11 @@ class Question:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
-            raise InputError(f"question name {self.name!r}: letters, digits, spaces and _.+()- only, at most 60")
+            raise InputError(f"question name {_shown(self.name)}: letters, digits, spaces and _.+()- only, at most 60")
         _one_of(f"question {self.name}: method", self.method, METHODS)
         _one_of(f"question {self.name}: open_reference", self.open_reference, OPEN_REFERENCES)
+        if len(set(self.anchors)) != len(self.anchors):
+            raise InputError(f"question {self.name}: anchors {', '.join(map(str, self.anchors))}: one is listed twice")
         if any(anchor < 100 for anchor in self.anchors):
             raise InputError(
                 f"question {self.name}: an anchor of {min(self.anchors)} Hz: at least 100 Hz, such as 3500"
@@ -93,13 +116,25 @@ class ProlificSettings:
         completion_code: shown to a rater after the last trial is stored.
         reward: in pence.
         minutes: estimated duration.
-        verify: ask Prolific's API whether a submission is active before its rater is admitted.
+        verify: ask Prolific's API whether a submission is active before its rater is admitted. Without it anybody can make
+            up worker ids.
+
+    Raises:
+        InputError: a value is out of range, or the code has other characters than Prolific's.
     """
 
     completion_code: str
     reward: int = 0
     minutes: int = 20
-    verify: bool = False
+    verify: bool = True
+
+    def __post_init__(self) -> None:
+        if not _CODE.fullmatch(self.completion_code):
+            raise InputError(
+                f"prolific: completion_code is {self.completion_code[:70]!r}: 1 to 64 letters, digits, - and _"
+            )
+        _within("prolific: reward", self.reward, "reward")
+        _within("prolific: minutes", self.minutes, "minutes")
 
 
 @dataclass(frozen=True)
@@ -164,7 +199,7 @@ class StudySettings:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
-            raise InputError(f"study name {self.name!r}: letters, digits, spaces and _.+()- only, at most 60")
+            raise InputError(f"study name {_shown(self.name)}: letters, digits, spaces and _.+()- only, at most 60")
         if not self.systems:
             raise InputError("systems: the mapping is empty: at least one samples folder is needed")
         for system in self.systems:
@@ -180,24 +215,29 @@ class StudySettings:
             raise InputError(f"questions: {', '.join(names)}: every name must be unique")
         for question in self.questions:
             self._check_question(question)
-        _at_least("raters_per_sample", self.raters_per_sample, 1)
-        _at_least("trials_per_rater", self.trials_per_rater, 1)
-        _at_least("attention_checks", self.attention_checks, 0)
         if self.attention_checks > MAX_ATTENTION_CHECKS:
             raise InputError(
                 f"attention_checks is {self.attention_checks}: at most {MAX_ATTENTION_CHECKS}, one for each check clip"
             )
-        _at_least("retention_days", self.retention_days, 1)
-        _at_least("lease_minutes", self.lease_minutes, 0.01)
+        for name in ("raters_per_sample", "trials_per_rater", "attention_checks", "retention_days", "lease_minutes",
+                     "target_lufs", "peak_dbtp", "seed"):  # fmt: skip
+            _within(name, getattr(self, name), name)
+        if self.rate is not None:
+            _within("rate", self.rate, "rate")
+        if not self.languages:
+            raise InputError("languages: the list is empty: at least one, such as en")
+        for language in self.languages:
+            if not _LANGUAGE.fullmatch(language):
+                raise InputError(f"languages: {language[:20]!r} is no language: a code such as en or de")
+        if len(set(self.languages)) != len(self.languages):
+            raise InputError(f"languages: {', '.join(self.languages)}: one of them is listed twice")
         _one_of("headphone_check", self.headphone_check, HEADPHONE_CHECKS)
         if self.seconds is not None and self.seconds < 0.4:
-            raise InputError(f"seconds is {self.seconds}: BS.1770 loudness needs at least 0.4 s")
+            raise InputError(f"seconds is {_shown(self.seconds)}: BS.1770 loudness needs at least 0.4 s")
         if not 0 < self.minimum_heard <= 1:
             raise InputError(f"minimum_heard is {self.minimum_heard}: a share above 0 and up to 1")
-        if not -60 <= self.target_lufs <= 0:
-            raise InputError(f"target_lufs is {self.target_lufs}: between -60 and 0 LUFS")
         if self.contact and "@" not in self.contact:
-            raise InputError(f"contact is {self.contact!r}: an e-mail address that raters can write to")
+            raise InputError(f"contact is {_shown(self.contact)}: an e-mail address that raters can write to")
 
     def _check_question(self, question: Question) -> None:
         if question.needs_reference and self.reference is None:
@@ -228,11 +268,7 @@ def read(path: str | Path) -> StudySettings:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such study file")
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is not valid YAML ({' '.join(str(error).split())[:160]})") from error
-    settings = parse(document, str(path))
+    settings = parse(documents.read_yaml(path), str(path))
     here = path.parent
     return StudySettings(
         **{f.name: getattr(settings, f.name) for f in fields(StudySettings)}
@@ -261,8 +297,16 @@ def parse(document: Any, where: str) -> StudySettings:
             values["prolific"] = ProlificSettings(**_known(ProlificSettings, values["prolific"], "prolific"))
         if values.get("screening") is not None:
             values["screening"] = tuple(_list(values, "screening"))
+            for step in values["screening"]:
+                if not isinstance(step, Mapping):
+                    raise InputError(f"screening: {_shown(step)} is no step: expected one such as {{step: attention}}")
         if "languages" in values:
             values["languages"] = tuple(_list(values, "languages"))
+            _texts("languages", values["languages"])
+        _names_and_texts("systems", values["systems"])
+        for name in ("title", "consent"):
+            if name in values:
+                _names_and_texts(name, values[name])
         return StudySettings(**values)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
@@ -297,7 +341,14 @@ def _question(entry: Any) -> Question:
     values.setdefault("show_prompt", name == "REL")
     values.setdefault("open_reference", "reference" if mushra else "melody" if name == "MEL" else "none")
     values.setdefault("hidden_reference", mushra)
-    values["anchors"] = tuple(int(anchor) for anchor in values.get("anchors", (3500, 7000) if mushra else ()))
+    anchors = values.setdefault("anchors", (3500, 7000) if mushra else ())
+    for anchor in anchors:
+        if isinstance(anchor, bool) or not isinstance(anchor, (int, float)) or anchor != anchor // 1:
+            raise InputError(f"question {name[:70]}: anchors: {_shown(anchor)} is no whole number of Hz, such as 3500")
+        if anchor > RATES[1]:
+            raise InputError(f"question {name[:70]}: an anchor of {_shown(anchor)} Hz: at most {RATES[1]} Hz")
+    values["anchors"] = tuple(int(anchor) for anchor in anchors)
+    _names_and_texts(f"question {name[:70]}: text", values["text"])
     return Question(**values)
 
 
@@ -309,7 +360,7 @@ def _known(cls: type[Any], document: Any, what: str) -> dict[str, Any]:
         if name not in allowed:
             close = difflib.get_close_matches(str(name), allowed, 1)
             hint = f": did you mean {close[0]}?" if close else f": one of {', '.join(allowed)}"
-            raise InputError(f"{what} has no setting {name!r}{hint}")
+            raise InputError(f"{what} has no setting {_shown(name)}{hint}")
     values = dict(document)
     for name, setting in allowed.items():
         required = setting.default is MISSING and setting.default_factory is MISSING
@@ -320,6 +371,23 @@ def _known(cls: type[Any], document: Any, what: str) -> dict[str, Any]:
     return values
 
 
+def check_values(cls: type[Any], document: Any, what: str) -> dict[str, Any]:
+    """Check a mapping against the fields of a data class: names, and the types that their annotations name.
+
+    Args:
+        cls: the data class.
+        document: what YAML or JSON was read into.
+        what: start of error messages.
+
+    Returns:
+        The mapping as a dictionary.
+
+    Raises:
+        InputError: a name is unknown or missing, or a value has the wrong type.
+    """
+    return _known(cls, document, what)
+
+
 def _check_type(name: str, annotation: str, value: Any) -> None:
     # YAML reads "no" as False and 5.0 as a float; unchecked, the error would appear far from its cause.
     first = annotation.split("|")[0].split("[")[0].strip()
@@ -327,9 +395,46 @@ def _check_type(name: str, annotation: str, value: Any) -> None:
         return
     kinds, words = _TYPES[first]
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        raise InputError(f"{name} is {value!r}: expected {words}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise InputError(f"{name} is {value}: a finite number is needed")
+        raise InputError(f"{name} is {_shown(value)}: expected {words}")
+    if isinstance(value, (int, float)):
+        _check_finite(name, value)
+    if isinstance(value, str):
+        _check_text(name, value)
+
+
+def _check_finite(name: str, value: float) -> None:
+    # A whole number can have more digits than a float, and more than Python writes.
+    if abs(value) > 2**63 or not math.isfinite(value):
+        raise InputError(f"{name} is {_shown(value)}: a finite number is needed")
+
+
+def _check_text(name: str, value: str) -> None:
+    check_text(name, value)
+    if "\0" in value:
+        raise InputError(f"{name} is {_shown(value)}: a zero byte is not allowed in a text")
+
+
+def _names_and_texts(name: str, values: Mapping[Any, Any]) -> None:
+    for key, value in values.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise InputError(f"{name}: {_shown(key)} is {_shown(value)}: expected texts (put quotes around them)")
+        _check_text(f"{name}: the name {key[:20]!r}", key)
+        _check_text(f"{name}: {key[:20]}", value)
+
+
+def _texts(name: str, values: Sequence[Any]) -> None:
+    for value in values:
+        if not isinstance(value, str):
+            raise InputError(f"{name}: {_shown(value)} is no text (put quotes around it)")
+
+
+def _shown(value: Any) -> str:
+    """A value for an error message: one short line, whatever it is."""
+    try:
+        text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    except (ValueError, RecursionError):  # a whole number of more than 4,300 digits, a list within itself
+        text = f"a value of type {type(value).__name__} that is too long to show"
+    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def _list(values: Mapping[str, Any], name: str) -> list[Any]:
@@ -340,9 +445,10 @@ def _list(values: Mapping[str, Any], name: str) -> list[Any]:
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise InputError(f"{name} is {value!r}: one of {', '.join(allowed)}")
+        raise InputError(f"{name} is {_shown(value)}: one of {', '.join(allowed)}")
 
 
-def _at_least(name: str, value: float, limit: float) -> None:
-    if value < limit:
-        raise InputError(f"{name} is {value}: at least {limit}")
+def _within(name: str, value: float, limits: str) -> None:
+    low, high = _LIMITS[limits]
+    if not low <= value <= high:
+        raise InputError(f"{name} is {_shown(value)}: from {low:,} to {high:,}")

@@ -24,7 +24,7 @@ class PageQuota:
         question: name of the question.
         item: id of the sample.
         valid: raters who submitted it and are not excluded.
-        leased: raters who hold a lease on it.
+        leased: raters who hold a lease on it and have shown a sign of life.
         missing: raters that it still needs, below 1 where it needs none.
     """
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from ..database import queries, schema
 from ..database.study_database import StudyDatabase
 from ..design.manifest import Study, StudyClip
-from . import assignment, leases
+from . import assignment, leases, raters
 from .errors import RequestRefused
 from .raters import Rater
 
@@ -93,4 +93,6 @@ def submit(connection: Connection, database: StudyDatabase, study: Study, rater:
     queries.log_event(
         connection, database.study_id, "headphones", f"{score} of {len(expected)} right, try {tries}", rater.id
     )
+    if score >= PASS_SCORE:
+        raters.show_life(connection, rater)
     return score >= PASS_SCORE

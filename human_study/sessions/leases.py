@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from ..database import queries, schema
 from ..database.study_database import StudyDatabase
 from ..design.manifest import Study, StudyClip, StudyPage
-from . import assignment
+from . import assignment, raters
 from .assignment import PageQuota
 from .errors import RequestRefused
 from .raters import Rater
@@ -117,7 +117,7 @@ def progress(
 
 
 def renew(connection: Connection, study: Study, rater: Rater, public_id: str) -> float:
-    """Extend an open lease.
+    """Extend an open lease: the heartbeat of a page that somebody has open.
 
     Returns:
         Its new duration in seconds.
@@ -130,6 +130,7 @@ def renew(connection: Connection, study: Study, rater: Rater, public_id: str) ->
         raise RequestRefused(
             410, "lease_expired", "your place on this page has expired: reload to get it back or another one"
         )
+    raters.show_life(connection, rater)
     seconds = study.settings.lease_minutes * 60
     connection.execute(
         update(schema.lease).where(schema.lease.c.id == lease.id).values(expires_at=time.time() + seconds)
@@ -152,7 +153,8 @@ def find(connection: Connection, study: Study, rater: Rater, public_id: str) -> 
 
 
 def page_quotas(connection: Connection, database: StudyDatabase, study: Study, now: float) -> list[PageQuota]:
-    """All rating pages with the number of raters that each lacks. Ratings of excluded raters do not count.
+    """All rating pages with the number of raters that each lacks. Ratings of excluded raters do not count, nor do leases of
+    raters who have shown no sign of life: a script that opens the study many times takes no places.
 
     Args:
         connection: a transaction.
@@ -175,6 +177,7 @@ def page_quotas(connection: Connection, database: StudyDatabase, study: Study, n
         .where(
             rater.c.study_id == database.study_id,
             rater.c.excluded_for.is_(None),
+            rater.c.alive_at.is_not(None),
             lease.c.state == "open",
             lease.c.expires_at > now,
         )

@@ -20,6 +20,8 @@ API = "https://api.prolific.com/api/v1/"
 COMPLETE = "https://app.prolific.com/submissions/complete"
 QUERY = "PROLIFIC_PID={{%PROLIFIC_PID%}}&STUDY_ID={{%STUDY_ID%}}&SESSION_ID={{%SESSION_ID%}}"
 
+MAX_PLACES = 10_000
+
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -70,6 +72,10 @@ class ProlificClient:
         """
         if not token:
             raise InputError("no Prolific API token: set the environment variable PROLIFIC_TOKEN")
+        if not (token.isascii() and token.isprintable() and " " not in token):
+            raise InputError(
+                "PROLIFIC_TOKEN holds spaces, newlines or other characters than ASCII: was it copied whole?"
+            )
         self._client = httpx.Client(
             base_url=API, headers={"Authorization": f"Token {token}"}, timeout=20.0, transport=transport
         )
@@ -90,6 +96,8 @@ class ProlificClient:
         """
         if settings.prolific is None:
             raise InputError("the study has no 'prolific:' part: add completion_code, reward and minutes")
+        if not 0 < places <= MAX_PLACES:
+            raise InputError(f"places is {places}: from 1 to {MAX_PLACES}")
         if not url.startswith("https://"):
             raise InputError(f"public URL is {url!r}: Prolific sends raters to https:// addresses")
         title = settings.title.get("en", settings.name)
@@ -112,7 +120,10 @@ class ProlificClient:
             "device_compatibility": ["desktop", "tablet", "mobile"],
             "peripheral_requirements": ["audio"],
         }
-        return str(self._call("POST", "studies/", json=document)["id"])
+        made = self._call("POST", "studies/", json=document).get("id")
+        if not isinstance(made, str):
+            raise InputError("Prolific answered without the id of the new study: look for the draft on its page")
+        return made
 
     def status(self, study_id: str) -> dict[str, Any]:
         """Status, places taken and places in all, as Prolific reports them."""
@@ -133,14 +144,22 @@ class ProlificClient:
         return str(answer.get("status"))
 
     def is_active(self, submission: ProlificSubmission) -> bool:
-        """Whether the submission exists, belongs to this worker and study, and is not finished."""
+        """Whether the submission exists, belongs to this worker and study, and is not finished.
+
+        Raises:
+            RequestRefused: Prolific cannot be asked now; the page asks again.
+        """
         try:
             answer = self._call("GET", f"submissions/{_checked(submission.submission)}/")
-        except InputError:
+        except _NotFound:
             return False
+        except InputError as error:
+            raise RequestRefused(
+                503, "prolific_silent", "Prolific cannot be asked about this submission now"
+            ) from error
         participant = answer.get("participant_id", answer.get("participant"))
         mine = participant == submission.worker and answer.get("study_id", submission.study) == submission.study
-        return mine and answer.get("status") in {"ACTIVE", "RESERVED"}
+        return mine and answer.get("status") in ("ACTIVE", "RESERVED")
 
     def _call(self, method: str, path: str, json: Any = None) -> dict[str, Any]:
         try:
@@ -148,14 +167,20 @@ class ProlificClient:
             response.raise_for_status()
             answer = response.json()
         except httpx.HTTPStatusError as error:
-            raise InputError(
-                f"Prolific answered {error.response.status_code} to {method} {path}: {error.response.text[:200]}"
-            ) from error
+            kind = _NotFound if error.response.status_code == 404 else InputError
+            text = " ".join(error.response.text.split())[:200]
+            raise kind(f"Prolific answered {error.response.status_code} to {method} {path}: {text}") from error
+        except RecursionError as error:
+            raise InputError(f"Prolific answered {method} {path} with JSON that is nested too deeply") from error
         except (httpx.HTTPError, ValueError) as error:
             raise InputError(f"Prolific cannot be reached ({method} {path}): {error}") from error
         if not isinstance(answer, dict):
             raise InputError(f"Prolific answered {method} {path} with JSON that is not an object")
         return answer
+
+
+class _NotFound(InputError):
+    """Prolific knows nothing under this id."""
 
 
 def _checked(identifier: str) -> str:

@@ -35,6 +35,7 @@ def enter(
     worker: str | None = None,
     submission: str = "",
     current: str | None = None,
+    proven: bool = False,
 ) -> str:
     """Admit a person, or let them continue.
 
@@ -48,9 +49,14 @@ def enter(
         submission: Prolific's id of the submission.
         current: the session token that the browser holds. The same person keeps it, so that a second tab does not end the
             session of the first.
+        proven: it is known that the person is the one whom `worker` names: an invitation code is a secret, and Prolific's API
+            confirmed the submission. Without it a session is never handed to another browser: worker ids are no secrets.
 
     Returns:
         The session token.
+
+    Raises:
+        RequestRefused: the worker has a session in another browser, and nothing proves that this is the same person.
     """
     table = schema.rater
     session = secrets.token_urlsafe(32)
@@ -64,6 +70,12 @@ def enter(
         if known is not None:
             if current is not None and known.session_sha256 == _digest(current):
                 return current
+            if not proven:
+                raise RequestRefused(
+                    409,
+                    "other_browser",
+                    "this id has a session in another browser: go on there, or write to the address on the study's page",
+                )
             connection.execute(
                 update(table).where(table.c.id == known.id).values(session_sha256=_digest(session), language=language)
             )
@@ -154,6 +166,12 @@ def consent(connection: Connection, rater: Rater) -> None:
     """Record a rater's consent; a repetition keeps the first time."""
     if rater.consented_at is None:
         connection.execute(update(schema.rater).where(schema.rater.c.id == rater.id).values(consented_at=time.time()))
+
+
+def show_life(connection: Connection, rater: Rater) -> None:
+    """Note that somebody is there: from now on the rater's lease takes a place. A repetition keeps the first time."""
+    if rater.alive_at is None:
+        connection.execute(update(schema.rater).where(schema.rater.c.id == rater.id).values(alive_at=time.time()))
 
 
 def exclude(connection: Connection, database: StudyDatabase, rater_id: int, reason: str) -> None:

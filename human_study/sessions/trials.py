@@ -20,7 +20,7 @@ from ..database import queries, schema
 from ..database.study_database import StudyDatabase
 from ..design.manifest import Study, to_json
 from ..design.study_settings import SCALE
-from . import leases
+from . import leases, raters
 from .errors import RequestRefused
 from .leases import Lease, Stimulus
 from .raters import Rater
@@ -130,6 +130,7 @@ def submit(
         ],
     )
     connection.execute(update(schema.lease).where(schema.lease.c.id == lease.id).values(state="rated"))
+    raters.show_life(connection, rater)
     return receipt
 
 

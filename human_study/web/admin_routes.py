@@ -6,18 +6,20 @@ The token in the study folder (admin.token) is exchanged for a cookie, so no URL
 from __future__ import annotations
 
 import hmac
+import re
 import time
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select, update
 
 from ..analysis import exports, interim_screening, ratings_csv
 from ..database import queries, schema
 from ..database.study_database import StudyDatabase
+from ..design import manifest
 from ..design.manifest import ADMIN_TOKEN, Study
 from ..html_templates import render
 from ..sessions import raters
@@ -36,6 +38,8 @@ class LoginRequest(BaseModel):
         token: the contents of admin.token.
     """
 
+    model_config = ConfigDict(extra="forbid")
+
     token: Annotated[str, Field(max_length=200)]
 
 
@@ -45,6 +49,8 @@ class PauseRequest(BaseModel):
     Attributes:
         paused: no new pages are assigned.
     """
+
+    model_config = ConfigDict(extra="forbid")
 
     paused: bool
 
@@ -56,6 +62,8 @@ class ExclusionRequest(BaseModel):
         rater: pseudonym in exports.
         excluded: False to include the rater again.
     """
+
+    model_config = ConfigDict(extra="forbid")
 
     rater: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
     excluded: bool
@@ -69,8 +77,11 @@ def add_routes(app: FastAPI, study: Study, database: StudyDatabase, secure: bool
         study: the study.
         database: of the study.
         secure: cookies are marked Secure.
+
+    Raises:
+        InputError: the token is missing or too short.
     """
-    token = (study.path / ADMIN_TOKEN).read_text().strip()
+    token = manifest.secret(study.path, ADMIN_TOKEN)
     shell = render(TEMPLATE, name=study.settings.name)
 
     def check(request: Request, changes: bool = False) -> None:
@@ -82,7 +93,7 @@ def add_routes(app: FastAPI, study: Study, database: StudyDatabase, secure: bool
             security.check_csrf(request, database, session)
 
     @app.get("/admin")
-    def page() -> Response:
+    async def page() -> Response:
         return Response(shell, media_type="text/html")
 
     @app.post("/admin/api/login")
@@ -147,7 +158,11 @@ def add_routes(app: FastAPI, study: Study, database: StudyDatabase, secure: bool
         if table not in tables:
             raise RequestRefused(404, "no_table", f"no table {table[:20]!r}: {', '.join(tables)}")
         headers = {"content-disposition": f'attachment; filename="{table}.csv"'}
-        return Response(ratings_csv.to_csv(tables[table]), media_type="text/csv; charset=utf-8", headers=headers)
+        return Response(
+            ratings_csv.to_csv(tables[table], exports.COLUMNS[table]),
+            media_type="text/csv; charset=utf-8",
+            headers=headers,
+        )
 
 
 def _session(database: StudyDatabase, token: str, expires: int) -> str:
@@ -156,6 +171,7 @@ def _session(database: StudyDatabase, token: str, expires: int) -> str:
 
 def _valid(database: StudyDatabase, token: str, session: str) -> bool:
     expires, _, _ = session.partition(".")
-    if not expires.isdigit() or int(expires) < time.time():
+    # Times of 13 digits are in the year 5138 and later; `isdigit` would take other scripts' digits, too.
+    if not re.fullmatch(r"[0-9]{1,12}", expires) or int(expires) < time.time():
         return False
     return hmac.compare_digest(session.encode(), _session(database, token, int(expires)).encode())

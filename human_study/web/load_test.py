@@ -61,10 +61,18 @@ async def run(url: str, raters: int, seconds: float, every: float, retry: bool =
     Raises:
         InputError: the server is not on 127.0.0.1, or a bound is exceeded.
     """
-    if urlsplit(url).hostname != "127.0.0.1":
-        raise InputError(f"{url}: the load test is limited to a server on 127.0.0.1")
+    try:
+        here = urlsplit(url).hostname == "127.0.0.1" and urlsplit(url).port is not None
+    except ValueError:
+        here = False
+    if not here:
+        raise InputError(
+            f"{url[:80]}: the load test is limited to a server on 127.0.0.1, such as http://127.0.0.1:8600"
+        )
     if not (0 < raters <= MAX_RATERS and 0 < seconds <= MAX_SECONDS):
         raise InputError(f"{raters} raters for {seconds:g} s: at most {MAX_RATERS} raters and {MAX_SECONDS} s")
+    if not 0 <= every <= MAX_SECONDS:
+        raise InputError(f"{every:g} s between two pages: from 0 to {MAX_SECONDS} s")
     tally = LoadTestResult()
     start = time.monotonic()
     await asyncio.gather(*(_rater(url, tally, start, seconds, every, n / raters, retry) for n in range(raters)))
@@ -92,7 +100,7 @@ async def _rater(
                 ]
                 tally.seconds.append(time.monotonic() - began)
                 await asyncio.sleep(max(0.0, every - (time.monotonic() - began)))
-        except (httpx.HTTPError, KeyError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, KeyError, TypeError, ValueError) as error:
             tally.errors.append(f"{type(error).__name__}: {error}"[:200])
 
 
@@ -116,6 +124,10 @@ async def _call(
     for attempt in range(RETRIES):
         try:
             response = await client.request(method, path, json=body, headers=headers)
+            if response.status_code == 503 and retry and attempt < RETRIES - 1:
+                tally.retries += 1
+                await asyncio.sleep(float(response.headers.get("retry-after", "1")))
+                continue
             response.raise_for_status()
             return dict(response.json())
         except httpx.TransportError:

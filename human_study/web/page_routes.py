@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import yaml
 from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
+
+from musicgen.errors import InputError
 
 from ..design.manifest import Study
 from ..html_templates import render
@@ -29,9 +32,25 @@ def texts(language: str) -> dict[str, Any]:
     return dict(document)
 
 
+def check_languages(languages: Sequence[str]) -> None:
+    """Check that there are texts in every language of a study.
+
+    Raises:
+        InputError: there are none in one of them.
+    """
+    present = sorted(file.stem for file in (WEB / "texts").glob("*.yaml"))
+    for language in languages:
+        if language not in present:
+            raise InputError(
+                f"languages: there are no texts in {language[:20]!r}: {', '.join(present)} are there; add "
+                f"{language[:20]}.yaml to {WEB / 'texts'}"
+            )
+
+
 def add_routes(app: FastAPI, study: Study) -> None:
     """Add the rating page, its texts and its static files."""
     mimetypes.add_type("text/javascript", ".js")
+    check_languages(study.settings.languages)
     languages = study.settings.languages
     translated = {language: _study_texts(study, language) for language in languages}
     shell = render(
@@ -39,12 +58,13 @@ def add_routes(app: FastAPI, study: Study) -> None:
         contact=study.settings.contact,
     )  # fmt: skip
 
+    # From memory, in the event loop: these answers wait for no thread and no database.
     @app.get("/")
-    def index() -> Response:
+    async def index() -> Response:
         return Response(shell, media_type="text/html")
 
     @app.get("/texts/{language}.json")
-    def language_texts(language: str) -> JSONResponse:
+    async def language_texts(language: str) -> JSONResponse:
         if language not in translated:
             raise RequestRefused(404, "no_language", f"no texts in {language[:8]!r}: {', '.join(languages)}")
         return JSONResponse(translated[language])

@@ -46,6 +46,8 @@ class ConsentRequest(BaseModel):
         agreed: the box was ticked.
     """
 
+    model_config = ConfigDict(extra="forbid")
+
     agreed: bool
 
 
@@ -55,6 +57,8 @@ class HeadphoneAnswersRequest(BaseModel):
     Attributes:
         answers: the quietest tone of each clip, 1 to 3.
     """
+
+    model_config = ConfigDict(extra="forbid")
 
     answers: Annotated[list[Annotated[StrictInt, Field(ge=1, le=3)]], Field(max_length=6)]
 
@@ -82,6 +86,7 @@ def add_routes(
         prolific: client for checking submissions.
     """
     settings = study.settings
+    verified = settings.prolific is not None and settings.prolific.verify
 
     def with_rater(request: Request, change: Callable[[Connection, Rater], Any]) -> Any:
         """Run `change` in a write transaction, for the rater of a request that passed the origin and CSRF checks."""
@@ -102,7 +107,7 @@ def add_routes(
             submission = ProlificSubmission(entry.prolific_pid, entry.study_id, entry.session_id)
             if settings.prolific is None:
                 raise RequestRefused(403, "not_prolific", "this study takes no raters from Prolific")
-            if settings.prolific.verify and (prolific is None or not prolific.is_active(submission)):
+            if verified and (prolific is None or not prolific.is_active(submission)):
                 raise RequestRefused(
                     403, "not_active", "Prolific does not know this submission: open the study from its page"
                 )
@@ -110,13 +115,14 @@ def add_routes(
             if submission is not None:
                 session = raters.enter(
                     connection, database, study, platform="prolific", language=language, worker=submission.worker,
-                    submission=submission.submission, current=current,
+                    submission=submission.submission, current=current, proven=verified,
                 )  # fmt: skip
             elif entry.code:
                 code = raters.check_code(connection, database, entry.code)
                 session = raters.enter(
-                    connection, database, study, platform="code", language=language, worker=code, current=current
-                )
+                    connection, database, study, platform="code", language=language, worker=code, current=current,
+                    proven=True,
+                )  # fmt: skip
             elif settings.open_link:
                 session = raters.enter(connection, database, study, platform="open", language=language)
             else:

@@ -30,6 +30,10 @@ class Rater:
     def state(self):
         return self.http.get("/api/state").json()
 
+    def beat(self, trial):
+        """The heartbeat of a page that is open."""
+        return self.post(f"/api/leases/{trial['lease']}/renew", {})
+
     def submit(self, trial, body=None, **changes):
         return self.post(f"/api/trials/{trial['lease']}", (body or answer(trial)) | changes)
 

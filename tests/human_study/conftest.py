@@ -40,7 +40,7 @@ headphone_check: "off"
 open_link: true
 clock: false
 contact: study@example.org
-prolific: {completion_code: "C0DE-42", reward: 150}
+prolific: {completion_code: "C0DE-42", reward: 150, verify: false}
 """
 
 

@@ -118,8 +118,13 @@ def test_power_and_import(capsys, tmp_path):
     assert re.match(r"\d+ raters an item, \d+ raters of 10 pages", capsys.readouterr().out)
     source = tmp_path / "mushra.csv"
     source.write_text("session_test_id,trial_id,rating_stimulus,rating_score\nann,t1,C1,60\nann,t1,reference,99\n")
-    assert main(["import", str(source), "--format", "webmushra", "--out", str(tmp_path / "ours.csv")]) == 0
-    assert "2 ratings by 1 raters" in capsys.readouterr().out
+    convert = ["import", str(source), "--format", "webmushra", "--out", str(tmp_path / "ours.csv")]
+    assert main(convert) == 2
+    assert "name the column of the rater with --rater-column" in capsys.readouterr().err
+    assert main([*convert, "--rater-column", "session_test_id"]) == 0
+    printed = capsys.readouterr().out
+    assert "2 ratings by 1 raters" in printed
+    assert "raters are told apart by the column session_test_id" in printed
     assert main(["analyse", str(tmp_path / "ours.csv"), "--no-screening"]) == 0
     assert "| C1 | 60.00 |" in capsys.readouterr().out
 

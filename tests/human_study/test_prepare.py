@@ -50,10 +50,25 @@ def test_anchors_pass_and_stop(corner):
     assert np.abs(response).argmax() == 4096  # no delay
     frequencies, level = signal.freqz(response[0], worN=4096, fs=RATE)
     level = 20 * np.log10(np.abs(level) + 1e-12)
-    assert np.abs(level[frequencies < corner * 0.98]).max() < 0.1
-    assert level[frequencies > corner * 9 / 7].max() < -50
+    # The mask of BS.1534-3 §5.1 for 3.5 kHz: ±0.1 dB, 25 dB at 4 kHz, 50 dB at 4.5 kHz; in proportion for 7 kHz.
+    assert np.abs(level[frequencies <= corner]).max() < 0.1
+    assert level[frequencies >= corner * 8 / 7].max() < -25
+    assert level[frequencies >= corner * 9 / 7].max() < -50
     with pytest.raises(InputError, match=f"an anchor of {corner} Hz"):
         stimuli.low_pass_anchor(impulse, 2 * corner, corner)
+
+
+@pytest.mark.parametrize("rate", [16000, 22050, 32000, 44100, 48000, 96000])
+@pytest.mark.parametrize(("frequency", "least", "most"), [(100, -0.1, 0.1), (3400, -0.1, 0.1), (3500, -0.1, 0.1),
+                                                          (4000, -200, -25), (4500, -200, -50), (6000, -200, -50)])  # fmt: skip
+def test_the_low_anchor_holds_the_mask_for_tones(rate, frequency, least, most):
+    """Measured as a laboratory would: the level of a tone behind the filter against that before it."""
+    time = np.arange(rate) / rate
+    wave = np.sin(2 * np.pi * frequency * time)[None, :]
+    steady = slice(rate // 4, 3 * rate // 4)
+    after = stimuli.low_pass_anchor(wave, rate, 3500)[0, steady]
+    level = 10 * np.log10(np.mean(after**2) / np.mean(wave[0, steady] ** 2) + 1e-20)
+    assert least <= level <= most
 
 
 def test_headphone_tones():
@@ -122,6 +137,19 @@ def test_names_are_blind_and_files_are_those_of_the_manifest(build_study):
         manifest.check_audio(study)
 
 
+def test_a_manifest_without_its_last_newline_is_refused(tmp_path):
+    """`samples.read` takes such a line for a torn one: the clip would be missing from the study, and nobody told."""
+    folder = folder_of(tmp_path / "ours", "ours", [tone(1.0), tone(1.0)])
+    manifest_file = tmp_path / "ours" / "manifest.jsonl"
+    manifest_file.write_bytes(manifest_file.read_bytes().rstrip(b"\n"))
+    with pytest.raises(InputError, match="the last line has no newline at its end, so its clip would be left out") as e:
+        prepare.build(study_settings.parse(plain(systems={"ours": folder}), "t"), tmp_path / "study")
+    assert "\n" not in str(e.value)
+    manifest_file.write_bytes(manifest_file.read_bytes() + b"\r\n\n")
+    study = prepare.build(study_settings.parse(plain(systems={"ours": folder}), "t"), tmp_path / "study")
+    assert len([clip for clip in study.clips.values() if clip.role == "system"]) == 2
+
+
 def test_no_machine_paths_in_the_manifest(build_study, study_files):
     text = (build_study().path / manifest.FILE).read_text()
     assert str(study_files) not in text
@@ -185,6 +213,32 @@ def test_ratings_are_never_overwritten(build_study, study_files):
         ({"headphone_check": "maybe"}, "headphone_check is 'maybe'"),
         ({"attention_checks": 9}, "at most 3"),
         ({"contact": "me"}, "e-mail"),
+        ({"rate": 0}, "rate is 0: from 8,000 to 192,000"),
+        ({"rate": 10**5000}, "rate is a value of type int that is too long to show"),
+        ({"seconds": 10**400}, "seconds is 1000.*finite"),
+        ({"lease_minutes": 1e308}, "finite number"),
+        ({"retention_days": 10**9}, "retention_days is 1000000000"),
+        ({"seed": -1}, "seed is -1"),
+        ({"languages": []}, "languages: the list is empty"),
+        ({"languages": [["en"]]}, "is no text"),
+        ({"languages": ["../en"]}, "is no language"),
+        ({"languages": ["en", "en"]}, "listed twice"),
+        ({"systems": {"a": ["x"]}}, "expected texts"),
+        ({"systems": {1: "x"}}, "expected texts"),
+        ({"title": {"en": ["x"]}}, "expected texts"),
+        ({"consent": {"en": 5}}, "expected texts"),
+        ({"name": ["x"]}, "expected text"),
+        ({"name": "x\ud800"}, "no UTF-8 text|letters, digits"),
+        ({"contact": "a@b\0"}, "zero byte"),
+        ({"questions": [{"name": "OVL", "anchors": ["x"]}]}, "'x' is no whole number of Hz"),
+        ({"questions": [{"name": "OVL", "anchors": [float("inf")]}]}, "inf is no whole number of Hz"),
+        ({"questions": [{"name": "OVL", "anchors": [10**5000]}]}, "at most 192000 Hz"),
+        ({"questions": [{"name": "OVL", "anchors": 5}]}, "expected a list"),
+        ({"questions": [["OVL"]]}, "a question must be a mapping"),
+        ({"questions": [{"name": "q", "text": {"en": ["x"]}}]}, "expected texts"),
+        ({"screening": ["attention"]}, "is no step"),
+        ({"prolific": {"completion_code": "a b"}}, "completion_code is 'a b'"),
+        ({"prolific": {"completion_code": "X", "minutes": 0}}, "minutes is 0"),
         ({"prolific": {"code": "x"}}, "no setting 'code'"),
         ({"prolific": {}}, "prolific needs 'completion_code:'"),
     ],

@@ -1,13 +1,14 @@
 """From ratings to tables: by hand, through files, and as a report that stands alone."""
 
 import csv
+import dataclasses
 import io
 import re
 
 import numpy as np
 import pytest
 
-from human_study.analysis import imports, power, ratings_csv, report, results, tables
+from human_study.analysis import imports, power, ratings, ratings_csv, report, results, tables
 from human_study.analysis.ratings import Preference, Rating, StudyData
 from musicgen import statistics
 from musicgen.errors import InputError
@@ -93,17 +94,45 @@ def test_same_seed_same_report(result):
 
 
 @pytest.mark.parametrize(
-    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\r=x", 'a,b\n"c"', "ümlaut", "'=x", "'quoted"]
-)
+    "text",
+    ["=1+1", "+1", "-1", "-1.5e3", "-1+1", "+A1", "@SUM(A1)", "\tx", "\r=x", "\n=x", "＝1", 'a,b\n"c"', "ümlaut", "'=x", "''=x",
+     "'-1", "'quoted"],
+)  # fmt: skip
 def test_cells_never_start_a_formula_and_come_back(tmp_path, text):
     data = StudyData((Rating(text, "OVL", text, "sys", "system", 50.0, 1.0, 3.5, 0, 2),))
     out = ratings_csv.to_csv(ratings_csv.rows_of(data.ratings))
     for row in csv.reader(io.StringIO(out, newline="")):
-        assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in row)
+        for cell in row:
+            if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "＝")):
+                float(cell)  # a number is no formula
     file = tmp_path / "ratings.csv"
     file.write_text(out, newline="")
-    if "\r" not in text and text != "'=x":
-        assert ratings_csv.read_csv(file) == data
+    assert ratings_csv.read_csv(file) == data
+
+
+def test_numbers_stay_numbers_and_headers_are_no_formulas():
+    rows = [["system", "=HYPERLINK(1)", "@x", "-1"], ["a", "-1.25", "+3.00", "-"], ["b", "–", "< 0.001", "=1"]]
+    read = list(csv.reader(io.StringIO(tables.csv(rows), newline="")))
+    assert read[0] == ["system", "'=HYPERLINK(1)", "'@x", "-1"]
+    assert read[1:] == [["a", "-1.25", "+3.00", "'-"], ["b", "–", "< 0.001", "'=1"]]
+    # Columns of one name are columns all the same, and a table without rows has its header.
+    assert tables.csv([["a", "a"], ["1", "2"]]) == "a,a\r\n1,2\r\n"
+    assert tables.csv([["a", "b"]]) == "a,b\r\n"
+
+
+def test_negative_differences_are_numbers_in_the_tables(tmp_path):
+    given = [
+        Rating(f"r{r}", "OVL", f"i{i}", system, "system", value + r + i)
+        for r in range(3) for i in range(4) for system, value in (("a", 20), ("=b", 70))
+    ]  # fmt: skip
+    report.write(results.analyse(StudyData(tuple(given)), protocol=()), "t", tmp_path)
+    with (tmp_path / "comparisons.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["first"], row["second"]) == ("'=b", "a")
+    assert float(row["difference"]) == 50
+    with (tmp_path / "screening.csv").open(newline="") as file:
+        header = next(csv.reader(file))
+    assert not any(name.startswith(("=", "+", "-", "@")) for name in header)
 
 
 def test_reading_a_strangers_csv(tmp_path):
@@ -120,10 +149,24 @@ def test_reading_a_strangers_csv(tmp_path):
         ("rater,item,system,value\na,b,c,nan\n", "finite"),
         ("rater,item,system,value,role\na,b,c,1,judge\n", "role is 'judge'"),
         ("rater,item,system,value\n", "contains no ratings"),
+        ("rater,item,system,value\na,b,c,1_0\n", "value is '1_0'"),
+        ("rater,item,system,value\na,b,c,٣\n", "value is '٣': not a number"),
+        (f"rater,item,system,value\na,b,c,{'9' * 5000}\n", "a finite number is needed"),
+        ("rater,item,system,value,position\na,b,c,1,1e300\n", "position is 1e300"),
+        ("rater,item,system,value,heard\na,b,c,1,7\n", "heard is 7"),
+        ("rater,item,system,value\na,b,c,1,2\n", "has 5 cells, and the header has 4"),
+        ("rater,item,system,value\na,b,c\n", "has 3 cells"),
+        ("rater,item,system,value,role\na,b,c,1,\n", "role is empty"),
+        ("rater,item,system,value,question\na,b,c,1,\n", "question is empty"),
+        ("rater,item,system,value,value\na,b,c,1,2\n", "'value' is there twice"),
+        ("rater,item,system,value\na,b,c\0,1\n", "zero bytes"),
+        (f"rater,item,system,value\na,b,{'x' * 200000},1\n", "is not CSV"),
     ):
         file.write_text(text)
-        with pytest.raises(InputError, match=message):
+        with pytest.raises(InputError, match=message) as caught:
             ratings_csv.read_csv(file)
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 400
     with pytest.raises(InputError, match="no such file"):
         ratings_csv.read_csv(tmp_path / "none.csv")
 
@@ -152,6 +195,137 @@ def test_webmushra(tmp_path):
         imports.read(file, "webmushra")
     with pytest.raises(InputError, match="format is 'xml'"):
         imports.read(file, "xml")
+
+
+MUSHRA = "session_test_id,{questions}trial_id,rating_stimulus,rating_score,rating_time\n"
+
+
+def webmushra(folder, questions, rows, name="mushra.csv"):
+    file = folder / name
+    lines = [",".join(["test", *answers, "t1", stimulus, str(score), "1000"]) for answers, stimulus, score in rows]
+    file.write_text(MUSHRA.format(questions="".join(f"{q}," for q in questions)) + "\n".join(lines) + "\n")
+    return file
+
+
+def test_webmushra_tells_raters_apart_without_a_session(tmp_path):
+    """Files from before 2022 have no session_uuid; later ones have an empty one where the browser gave none."""
+    people = [("ann@x.org", "30"), ("bob@x.org", "30"), ("cy@x.org", "41")]
+    rows = [(who, stimulus, 50) for who in people for stimulus in ("reference", "C1")]
+    old = imports.read(webmushra(tmp_path, ("email", "age"), rows), "webmushra")
+    assert len(old.raters) == 3
+    assert "x.org" not in repr(old)  # an address is no pseudonym
+    empty = [((*who, ""), stimulus, score) for who, stimulus, score in rows]
+    assert imports.read(webmushra(tmp_path, ("email", "age", "session_uuid"), empty), "webmushra").raters == old.raters
+    mixed = [((*who, "u1" if who[0].startswith("ann") else ""), s, score) for who, s, score in rows]
+    file = webmushra(tmp_path, ("email", "age", "session_uuid"), mixed)
+    assert sorted(imports.read(file, "webmushra").raters) == sorted({"u1", *old.raters} - {old.ratings[0].rater})
+    assert "in 4 rows without it the answers to the questionnaire (email, age)" in imports.told_apart_by(
+        file, "webmushra"
+    )
+    assert imports.told_apart_by(tmp_path / "x", "csv") == "the column rater"
+    assert len(imports.read(file, "webmushra", "age").raters) == 2  # stated, and so taken
+
+
+@pytest.mark.parametrize(
+    ("questions", "rows", "message"),
+    [
+        ((), [((), "C1", 50)], "nothing tells who rated"),
+        (("session_uuid",), [(("",), "C1", 50)], "nothing tells who rated"),
+        (("email", "age"), [(("a", "1"), "C1", 50), (("", " "), "C2", 50)], ":3: nothing tells who rated"),
+        (("age",), [(("30",), "C1", 50), (("30",), "C1", 70)], "has rated this in line 2"),
+        (("email",), [(("a",), "", 50)], "rating_stimulus is empty"),
+        (("email",), [(("a",), "C1", "")], "rating_score is ''"),
+    ],
+)
+def test_webmushra_is_refused_where_nothing_tells_raters_apart(tmp_path, questions, rows, message):
+    with pytest.raises(InputError, match=message) as caught:
+        imports.read(webmushra(tmp_path, questions, rows), "webmushra")
+    if "rate" in message:
+        assert "--rater-column" in str(caught.value) or "rating" in message
+
+
+def test_webmushra_pairs(tmp_path):
+    """paired_comparison.csv never has a session_uuid; its answers say whether the reference was found."""
+    head = "session_test_id,email,trial_id,choice_reference,choice_non_reference,choice_answer,choice_time,choice_comment\n"
+    file = tmp_path / "paired_comparison.csv"
+    answers = {"correct": "ours", "incorrect": "theirs", "undecided": None, "unknown": None}
+    lines = [f"test,p{n},t1,ours,theirs,{answer},10," for n, answer in enumerate(answers)]
+    file.write_text(head + "\n".join(lines) + "\n")
+    read = imports.read(file, "webmushra")
+    assert [p.preferred for p in read.preferences] == list(answers.values())
+    assert len(read.raters) == 4
+    file.write_text(head + "test,p,t1,ours,theirs,perhaps,10,\n")
+    with pytest.raises(InputError, match="choice_answer is 'perhaps'"):
+        imports.read(file, "webmushra")
+    with pytest.raises(InputError, match="--rater-column is 'nobody'"):
+        imports.read(file, "webmushra", "nobody")
+
+
+def on_a_scale(low, high, raters=6):
+    """Raters of a table on another scale: the reference at its upper end, two systems below it."""
+    rng = np.random.default_rng(4)
+    return StudyData(
+        tuple(
+            Rating(f"r{r}", "OVL", f"i{i}", system, role, float(low + share * (high - low)))
+            for r in range(raters) for i in range(6)
+            for system, role, share in (("reference", "reference", 1.0), ("a", "system", rng.uniform(0.5, 0.9)),
+                                        ("b", "system", rng.uniform(0.1, 0.5)))
+        )
+    )  # fmt: skip
+
+
+def test_scales_give_the_same_result_at_the_same_place():
+    """The thresholds stand at the same place of every scale: means are moved and stretched, exclusions stay."""
+    hundred = results.analyse(ratings.with_scale(on_a_scale(0, 100), (0, 100), "x"))
+    five = results.analyse(ratings.with_scale(on_a_scale(1, 5), (1, 5), "x"))
+    assert [s.score.workers for s in five.scores] == [s.score.workers for s in hundred.scores] == [6] * 3
+    assert [(s.score.mean - 1) / 4 for s in five.scores] == pytest.approx([s.score.mean / 100 for s in hundred.scores])
+    assert five.alone == hundred.alone
+    assert "below 4.4, mean" in [row[0] for row in tables.variants(five)]
+    low = StudyData((*on_a_scale(1, 5).ratings, Rating("r9", "OVL", "i0", "reference", "reference", 4.3)), scale=(1, 5))
+    assert [e.reason for e in results.analyse(low, protocol=[{"step": "hidden_reference"}]).screened.exclusions] == [
+        "hidden reference 4.30 on average: below 4.4"
+    ]
+    text = report.html(five, "t")
+    assert text.count("<svg") == 3
+    assert "1 to 1.2" in text  # the histogram has the scale's bins
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "scale", "message"),
+    [
+        (1, 5, None, r"the highest of 108 ratings is 5, which looks like another scale than 0 to 100: .*--scale 1:5"),
+        (0, 10, None, r"--scale [01]:10, or --scale 0:100"),
+        (0, 100, (1, 5), r"outside the scale from 1 to 5"),
+        (-3, 3, None, r"outside the scale from 0 to 100"),
+        (0, 1000, None, r"with 1000, outside the scale from 0 to 100"),
+    ],
+)
+def test_other_scales_are_asked_for(low, high, scale, message):
+    with pytest.raises(InputError, match=message):
+        ratings.with_scale(on_a_scale(low, high), scale, "x.csv")
+
+
+@pytest.mark.parametrize("text", ["5", "5:1", "1:1", "a:b", "0:inf", "0:1e999", "nan:1", ":", "1:2:3", "9" * 50 + ":1"])
+def test_bad_scales(text):
+    with pytest.raises(InputError, match="LOW:HIGH"):
+        ratings.parse_scale(text)
+
+
+def test_nobody_left_is_an_error_that_names_the_step():
+    data = StudyData(on_a_scale(1, 5).ratings)  # on 0 to 100 a reference at 5 is bad
+    with pytest.raises(
+        InputError, match=r"nobody is left: screening step hidden_reference .*the last 6 of 6 raters"
+    ) as e:
+        results.analyse(data)
+    assert "\n" not in str(e.value)
+
+
+def test_agreement_takes_the_mean_of_repeated_ratings():
+    base = [Rating(r, "OVL", f"i{i}", "a", "system", 10 * i + d) for r, d in (("x", 0), ("y", 1)) for i in range(6)]
+    twice = [dataclasses.replace(b, value=b.value + s) for b in base for s in (-3, 3)]
+    one, two = (results.analyse(StudyData(tuple(d)), protocol=()).agreements[0].alpha for d in (base, twice))
+    assert one == pytest.approx(two)
 
 
 def test_power_agrees_with_simulation():

@@ -39,7 +39,43 @@ def test_bs1534():
     assert gone(screening_rules.bs1534_reference(StudyData(tuple(seven)))) == ["out"]  # 1/7 is under 15 %, 2/7 is not
     anchors = [rating(r, v, f"i{n}", "anchor 7000 Hz", "anchor") for r, high in (("ok", 1), ("out", 2))
                for n, v in enumerate([95] * high + [50] * (7 - high))]  # fmt: skip
-    assert gone(screening_rules.bs1534_anchor(StudyData(tuple(anchors)))) == ["out"]
+    # Two raters are too few for the rule on items that are hardly degraded: a half is over a quarter.
+    assert gone(screening_rules.bs1534_anchor(StudyData(tuple(anchors)), undegraded=1)) == ["out"]
+
+
+def anchor(rater, item, value):
+    return rating(rater, value, item, "anchor 7000 Hz", "anchor")
+
+
+@pytest.mark.parametrize(
+    ("high", "raters", "excluded"), [(10, 10, 0), (3, 10, 0), (2, 10, 2), (2, 8, 2), (3, 12, 3), (4, 12, 0)]
+)
+def test_nobody_is_excluded_for_an_item_that_the_filter_hardly_degrades(high, raters, excluded):
+    """BS.1534-3 §4.1.2: where over 25 % of the assessors rate the mid anchor above 90, the item is left out. One item in five
+    is dull, and a fifth is over the 15 % of items that a rater may have."""
+    data = [
+        anchor(f"r{r}", f"i{i}", 95 if i == 0 and r < high else 90 if i == 1 else 40)
+        for r in range(raters) for i in range(5)
+    ]  # fmt: skip
+    assert len(gone(screening_rules.bs1534_anchor(StudyData(tuple(data))))) == excluded
+
+
+def test_an_item_left_out_saves_nobody_from_the_others():
+    data = [anchor(f"r{r}", f"i{i}", 95 if i == 0 or (r == 0 and i == 1) else 40) for r in range(10) for i in range(5)]
+    assert gone(screening_rules.bs1534_anchor(StudyData(tuple(data)))) == ["r0"]
+
+
+def test_a_raters_own_second_rating_is_not_the_others():
+    """By numpy alone: the mean of what other raters gave, against the mean of the rater's own."""
+    rng = np.random.default_rng(5)
+    values = {f"r{n}": rng.uniform(0, 100, (2, 8)) for n in range(4)}
+    data = [rating(r, float(v), f"i{i}") for r, own in values.items() for row in own for i, v in enumerate(row)]
+    found = screening_rules.correlations(StudyData(tuple(data)))
+    for name, own in values.items():
+        others = np.concatenate([v for other, v in values.items() if other != name]).mean(axis=0)
+        assert found[name] == (pytest.approx(np.corrcoef(own.mean(axis=0), others)[0, 1]), 8)
+    alone = [rating("x", float(v), f"i{i}") for i in range(6) for v in (10 * i, 10 * i + 1)]
+    assert screening_rules.correlations(StudyData(tuple(alone))) == {"x": (0.0, 0)}
 
 
 def test_listening_speed_and_attention():
@@ -96,6 +132,13 @@ def test_the_log_names_step_who_and_why_and_the_means_move():
         ({"step": "hidden_referense"}, "did you mean hidden_reference"),
         ({"step": "hidden_reference", "under": 3}, "no threshold 'under'"),
         ({"step": "hidden_reference", "below": "85"}, "below is '85'"),
+        ({"step": "hidden_reference", "below": [85]}, r"below is \[85\]"),
+        ({"step": "hidden_reference", "below": float("nan")}, "below is nan"),
+        ({"step": "hidden_reference", "below": float("inf")}, "below is inf"),
+        ({"step": "hidden_reference", "below": 10**5000}, "below is a long int"),
+        ({"step": "hidden_reference", "mode": 3}, "mode is 3"),
+        ({"step": "attention", "allowed_failures": 0.5}, "allowed_failures is 0.5"),
+        ({"step": ["attention"]}, "no step"),
         ({}, "no step None"),
         ("hidden_reference", "no step None"),
     ],

@@ -245,7 +245,8 @@ def test_leases_count_as_taken_until_they_expire(build_study, open_app):
     study = build_study(raters_per_sample=1)
     database, new = open_app(study)
     waiting = [new() for _ in range(9)]
-    assert all(rater.start()["stage"] == "trial" for rater in waiting)
+    for rater in waiting:
+        assert rater.beat(rater.start()["trial"]).status_code == 200
     late = new()
     assert late.start()["stage"] == "full"
     with database.write() as connection:
@@ -528,8 +529,9 @@ def test_worker_ids_live_in_payment_alone_and_expire(build_study, open_app):
         assert raters.delete_expired_worker_ids(connection, database, 1) == 1
         assert queries.count_rows(connection, select(schema.trial)) == 3
     again = new()
-    again.enter(prolific_pid="worker5f0c", study_id="s1", session_id="sub2")
-    assert again.state()["stage"] == "done"  # still the same person
+    assert again.enter(prolific_pid="worker5f0c", study_id="s1", session_id="sub2").json()["code"] == "other_browser"
+    rater.enter(prolific_pid="worker5f0c", study_id="s1", session_id="sub2")
+    assert rater.state()["stage"] == "done"  # still the same person
 
 
 def test_prolific_raters_get_the_code_after_the_last_commit(build_study, open_app):

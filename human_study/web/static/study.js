@@ -83,7 +83,10 @@ async function trial(description) {
     main.replaceChildren(stages.message(texts.loading, `${done} / ${all}`));
   });
   current = page;
-  heartbeat = setInterval(() => api.renew(description.lease).catch(() => {}), description.renew_seconds * 1000);
+  // The first heartbeat, with all clips loaded, tells the server that somebody is there: only then the page is reserved.
+  const beat = () => api.renew(description.lease).catch(() => {});
+  beat();
+  heartbeat = setInterval(beat, description.renew_seconds * 1000);
   return element;
 }
 
