@@ -173,7 +173,7 @@ class Service:
     def _import(self) -> None:
         """What makes music. One thread at a time: transformers' names are missing for a second one while the first imports."""
         with self._imports:
-            for name in ("musicgen.checkpoint", f"{__package__}.making"):
+            for name in ("musicgen.checkpoint.loading", f"{__package__}.making"):
                 importlib.import_module(name)
 
     def submit(self, visitor: str, request: Request) -> Job:

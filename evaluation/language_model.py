@@ -101,16 +101,9 @@ def continuation(
 
 
 def _guided(model: Any, captions: Sequence[str], melodies: Sequence[Any] | None) -> Any:
-    generate = importlib.import_module("musicgen.generate")
-    options = importlib.import_module("musicgen").GenerationOptions(guidance_scale=1.0)
-    text = model.text(list(captions))
-    melody = null = None
-    if model.melody is not None:
-        given = (
-            [None] * len(captions) if melodies is None else [model.melody.prepare(m, separate=False) for m in melodies]
-        )
-        melody, null = model.melody(model.melody.frames(given)), model.melody.null(len(captions))
-    return generate.guided(text, text.zeroed(), melody, null, options, cross_attention=model.lm.config.cross_attention)
+    request = importlib.import_module("musicgen.request").GenerationRequest
+    given = None if melodies is None else list(melodies)
+    return model.guided(request.of(captions, melody=given, separate=False, options={"guidance_scale": 1.0}))
 
 
 def codes_of(model: Any, items: Sequence[Item], duration: float) -> torch.Tensor:

@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
     from musicgen import audio, checkpoint, decoding
     from musicgen.audio import Audio
     from musicgen.conditioners.melody import MAX_CHANNELS
-    from musicgen.model import check_prompts
+    from musicgen.request import check_prompts
     from musicgen.sampling import clip_seeds
     from musicgen.settings import Settings, check_loudness
 
