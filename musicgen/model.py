@@ -102,6 +102,12 @@ class MusicGen(nn.Module):
             raise CheckpointError(
                 f"the conditions {lacking} are fused, and the model has no conditioners of these names"
             )
+        for one in self.fuser.names("sum"):
+            if conditioners[one].max_length != 1:
+                raise CheckpointError(
+                    f"the condition {one!r} of up to {conditioners[one].max_length} vectors is fused by 'sum', which takes "
+                    "one"
+                )
         self.max_duration = max_duration
         self.name = name
         self.precision = "float32"

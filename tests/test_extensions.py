@@ -122,9 +122,9 @@ def energy(dim: int) -> Energy:
     return made
 
 
-@pytest.fixture(scope="module", params=["cross", "prefix", "melody"])
+@pytest.fixture(scope="module", params=["cross", "prefix", "sum", "melody"])
 def model(request: pytest.FixtureRequest, audiocraft_folder) -> MusicGen:
-    """A model with an energy: beside the text, in front of the steps, or in front of them between melody and text."""
+    """A model with an energy: beside the text, in front of the steps (once between melody and text), or added to them."""
     base = musicgen.load(audiocraft_folder("melody" if request.param == "melody" else "text"))
     added = energy(base.lm.config.dim)
     if request.param == "melody":
@@ -230,9 +230,11 @@ def test_unknown_names_are_one_line(model: MusicGen, folder: Path, tmp_path: Pat
     with pytest.raises(TypeError, match=r"unknown arguments .'tempo'.: a request takes"):
         model.generate(TEXTS, 0.5, tempo=3)
     with pytest.raises(
-        CheckpointError, match="'energy' is fused by 'sum', which is not supported: one of cross, prefix"
+        CheckpointError, match="'energy' is fused by 'mix', which is not supported: one of cross, prefix"
     ):
-        MusicGen(model.lm, model.pattern, model.tokenizer, {"energy": energy(64)}, fusions={"energy": "sum"})
+        MusicGen(model.lm, model.pattern, model.tokenizer, {"energy": energy(64)}, fusions={"energy": "mix"})
+    with pytest.raises(CheckpointError, match="'text' of up to 512 vectors is fused by 'sum', which takes one"):
+        MusicGen(model.lm, model.pattern, model.tokenizer, {**model.named_conditioners}, fusions={"text": "sum"})
     with pytest.raises(CheckpointError, match="audiocraft's layout is written for text and melody: this model is"):
         musicgen.save(model, tmp_path / "audiocraft", "audiocraft")
 

@@ -2,8 +2,9 @@
 
     cross     vectors that cross-attention attends
     prefix    vectors before the steps of the sequence
+    sum       one vector, added to the embedding of every step
 
-Several conditions that are fused in the same way are concatenated, in the order of the model's conditioners.
+Several conditions that are fused in the same way are concatenated, or added, in the order of the model's conditioners.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from musicgen.conditioners.condition import Condition
 from musicgen.errors import CheckpointError
 from musicgen.lm import Conditions
 
-FUSIONS = ("cross", "prefix")
+FUSIONS = ("cross", "prefix", "sum")
 
 
 class Fuser:
@@ -54,7 +55,13 @@ class Fuser:
         prefix, prefix_mask = _joined([conditions[name] for name in self.names("prefix")])
         if prefix is not None and prefix.shape[1] == 0:
             prefix = prefix_mask = None
-        return Conditions(cross, cross_mask, prefix, prefix_mask)
+        return Conditions(cross, cross_mask, prefix, prefix_mask, _added([conditions[n] for n in self.names("sum")]))
+
+
+def _added(conditions: list[Condition]) -> torch.Tensor | None:
+    """The sum [B, D] of conditions of one vector; None for none."""
+    vectors = [(condition.values * condition.mask[..., None])[:, 0] for condition in conditions]
+    return torch.stack(vectors).sum(dim=0) if vectors else None
 
 
 def _joined(conditions: list[Condition]) -> tuple[torch.Tensor | None, torch.Tensor | None]:

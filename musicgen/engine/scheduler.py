@@ -129,7 +129,7 @@ class Scheduler:
 
     def _start(self) -> None:
         """Allocate the pool and start the threads."""
-        engine = self.model.engine if isinstance(self.model.engine, Engine) else Engine(self.model.lm)
+        engine = self.model.engine if isinstance(self.model.engine, Engine) else Engine.of(self.model)
         self._pool = engine.pool(*self._pool_shape)
         self._process = os.getpid()
         self._waiting: deque[GenerationState] = deque()

@@ -45,14 +45,20 @@ class Engine:
 
     Args:
         lm: The language model, in any precision and on any device.
+        adds: Whether conditions are added to the embeddings (`Conditions.added`), which not every back end can do.
 
     Attributes:
         backends: Name -> back end, in the order of preference.
     """
 
-    def __init__(self, lm: LanguageModel) -> None:
+    def __init__(self, lm: LanguageModel, *, adds: bool = False) -> None:
         self.lm = lm
-        self.backends = {one.name: one(lm) for one in _BACKENDS}
+        self.backends = {one.name: one(lm) for one in _BACKENDS if one.adds or not adds}
+
+    @classmethod
+    def of(cls, model: MusicGen) -> Engine:
+        """An engine for the language model of a model."""
+        return cls(model.lm, adds=bool(model.fuser.names("sum")))
 
     def pool(self, rows: int, capacity: int, text_capacity: int) -> SlotPool:
         """Allocate a slot pool on the selected back end.
@@ -95,7 +101,7 @@ def accelerate(model: MusicGen) -> None:
     Args:
         model: Modified in place: its language model and, where supported, its decoder of codes use compiled code.
     """
-    model.engine = Engine(model.lm)
+    model.engine = Engine.of(model)
     side = model.tokenizer.sides[0]
     compiler = _DECODER_COMPILERS.get(side.kind)
     if compiler is not None:

@@ -17,6 +17,8 @@ class Backend(ABC):
     """
 
     name: ClassVar[str]
+    adds: ClassVar[bool] = False
+    """Whether its pools read `Conditions.added`."""
 
     def __init__(self, lm: LanguageModel) -> None:
         self.lm = lm

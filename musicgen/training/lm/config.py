@@ -191,8 +191,9 @@ class NewConditioner:
     """The name that its class is registered by."""
     config: dict[str, Any] = field(default_factory=dict)
     """The settings of its class."""
-    fusion: Literal["prefix", "cross"] = "prefix"
-    """Vectors before the steps, in front of those of melody and text; or attended by cross-attention."""
+    fusion: Literal["prefix", "cross", "sum"] = "prefix"
+    """Vectors before the steps, in front of those of melody and text; attended by cross-attention; or one vector that is
+    added to every step."""
     metadata: str = ""
     """The field of the clips' metadata that holds its value. Default: the name of the conditioner."""
     dropout: Probability = 0.0

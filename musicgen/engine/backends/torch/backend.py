@@ -11,6 +11,7 @@ class TorchBackend(Backend):
     """See `Backend`."""
 
     name = "torch"
+    adds = True
 
     def supports(self, rows: int) -> bool:  # noqa: ARG002
         return True
