@@ -13,9 +13,9 @@ import torch
 
 import musicgen
 from benchmarks.systems import PROMPT
-from musicgen.conditioners.condition import join
 from musicgen.engine.backends.avx512 import PAGE_SIZE, RECENT_PAGES
 from musicgen.lm import Conditions
+from musicgen.request import GenerationRequest
 from musicgen.transformer import KVCache
 
 
@@ -29,8 +29,7 @@ def measure(source: str | Path, device: str, precisions: list[str], duration: fl
     known = sequence[:, :, 1:] != special
 
     def conditions(one: musicgen.MusicGen) -> Conditions:
-        melody = None if one.melody is None else one.melody(one.melody.frames([None]))
-        return join(one.text([PROMPT]), melody, cross_attention=one.lm.config.cross_attention)
+        return one.guided(GenerationRequest.of(PROMPT, options={"guidance_scale": 1.0})).conditions
 
     exact = model.lm(sequence[:, :, :-1], conditions(model)).double()[known]
 

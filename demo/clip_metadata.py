@@ -18,7 +18,7 @@ from musicgen.errors import InputError
 from musicgen.options import GenerationOptions, check_text
 
 from .models import ModelCatalog
-from .request import NUM_CHROMA, GenerationRequest, TimelineEntry
+from .request import NUM_CHROMA, PageRequest, TimelineEntry
 
 KEY = "demo"
 """The key of the settings that only the page has."""
@@ -29,7 +29,7 @@ MAX_LINK_BYTES = 200_000
 _DIGITS = "0123456789ab"
 
 
-def make_comment(request: GenerationRequest, seed: int, *, local_model: bool = False, complete: bool = True) -> str:
+def make_comment(request: PageRequest, seed: int, *, local_model: bool = False, complete: bool = True) -> str:
     """The text of the comment tag, with which the clip can be generated again.
 
     Args:
@@ -57,7 +57,7 @@ def make_comment(request: GenerationRequest, seed: int, *, local_model: bool = F
     return json.dumps(json.loads(settings.comment()) | {KEY: _page_settings(request)})
 
 
-def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[GenerationRequest, list[str]]:
+def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest, list[str]]:
     """Read the request from a clip's file.
 
     Args:
@@ -86,7 +86,7 @@ def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[GenerationR
     needed = [source.name for source in (settings.melody, settings.continue_from) if source is not None]
     if page_settings.get("frames"):
         needed = needed[1:] if settings.melody is not None else needed
-    request = GenerationRequest(
+    request = PageRequest(
         prompt=settings.prompt or "",
         model=settings.model,
         duration=settings.duration,
@@ -98,7 +98,7 @@ def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[GenerationR
     return _with_page_settings(request, page_settings, name), needed
 
 
-def make_link(request: GenerationRequest, seed: int) -> str:
+def make_link(request: PageRequest, seed: int) -> str:
     """The value of the URL parameter `s`, with which the page opens with these settings.
 
     Returns:
@@ -118,7 +118,7 @@ def make_link(request: GenerationRequest, seed: int) -> str:
     return text if len(text) <= MAX_LINK_LENGTH else ""
 
 
-def read_link(text: str) -> GenerationRequest:
+def read_link(text: str) -> PageRequest:
     """The inverse of `make_link`.
 
     Raises:
@@ -133,7 +133,7 @@ def read_link(text: str) -> GenerationRequest:
         if not decompressor.eof:
             raise ValueError
         values: dict[str, Any] = json.loads(plain)
-        request = GenerationRequest(
+        request = PageRequest(
             prompt=check_text("the description", values["prompt"]),
             model=str(values["model"]),
             duration=float(values["duration"]),
@@ -149,7 +149,7 @@ def read_link(text: str) -> GenerationRequest:
         raise InputError("the link holds no settings of this page (is it truncated?)") from error
 
 
-def _page_settings(request: GenerationRequest) -> dict[str, Any]:
+def _page_settings(request: PageRequest) -> dict[str, Any]:
     values: dict[str, Any] = {"loop": request.loop}
     if request.frames is not None:
         values["frames"] = "".join(_DIGITS[frame] for frame in request.frames)
@@ -158,7 +158,7 @@ def _page_settings(request: GenerationRequest) -> dict[str, Any]:
     return values
 
 
-def _unsupported_by_command_line(request: GenerationRequest, complete: bool) -> tuple[str, ...]:
+def _unsupported_by_command_line(request: PageRequest, complete: bool) -> tuple[str, ...]:
     """What contributed to the clip and has no option on the command line."""
     contributions = {
         "a timeline": bool(request.timeline),
@@ -169,7 +169,7 @@ def _unsupported_by_command_line(request: GenerationRequest, complete: bool) -> 
     return tuple(name for name, used in contributions.items() if used)
 
 
-def _with_page_settings(request: GenerationRequest, values: dict[str, Any], source: str) -> GenerationRequest:
+def _with_page_settings(request: PageRequest, values: dict[str, Any], source: str) -> PageRequest:
     try:
         frames = values.get("frames")
         return dataclasses.replace(

@@ -34,7 +34,7 @@ class TimelineEntry:
 
 
 @dataclass(frozen=True)
-class GenerationRequest:
+class PageRequest:
     """What to generate.
 
     The request of a finished clip has the values that "auto" and None were replaced by.
@@ -151,7 +151,7 @@ def format_timeline(entries: tuple[TimelineEntry, ...]) -> str:
     return "\n".join(lines)
 
 
-def validate(request: GenerationRequest, limits: Limits, catalog: ModelCatalog) -> None:
+def validate(request: PageRequest, limits: Limits, catalog: ModelCatalog) -> None:
     """Check a request before a model is loaded for it.
 
     Raises:

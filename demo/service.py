@@ -27,7 +27,7 @@ from .configuration import Configuration
 from .job_queue import Job, JobQueue, JobStopped
 from .model_cache import ModelCache
 from .models import ModelCatalog
-from .request import MAX_SEED, GenerationRequest, validate
+from .request import MAX_SEED, PageRequest, validate
 
 if TYPE_CHECKING:
     from tempfile import TemporaryDirectory
@@ -81,7 +81,7 @@ class StoredClip:
     """
 
     path: Path
-    request: GenerationRequest
+    request: PageRequest
     seed: int
     seconds: float
     channels: int
@@ -103,7 +103,7 @@ class StoredClip:
 
 
 Event = PlaybackChunk | StoredClip
-GenerationJob = Job[GenerationRequest, Event | Progress]
+GenerationJob = Job[PageRequest, Event | Progress]
 
 
 class Service:
@@ -129,7 +129,7 @@ class Service:
             self._temporary_folder = clip_store.private_folder(self.configuration.temporary_folder)
             folder = Path(self._temporary_folder.name)
         self.clip_store = clip_store.ClipStore(folder, self.limits.keep_hours)
-        self.job_queue: JobQueue[GenerationRequest, Event | Progress] = JobQueue(
+        self.job_queue: JobQueue[PageRequest, Event | Progress] = JobQueue(
             self._run_job,
             workers=self.configuration.workers,
             max_waiting=self.limits.queue,
@@ -164,7 +164,7 @@ class Service:
                 self._import_pytorch()
                 name = self.catalog.default()
                 if self.catalog.get(name).origin != "published" and not zero_gpu.is_active():
-                    self._generate_warm_up_clip(GenerationRequest("", name, WARM_UP_SECONDS))
+                    self._generate_warm_up_clip(PageRequest("", name, WARM_UP_SECONDS))
             except JobStopped:
                 pass
             except Exception as error:
@@ -192,7 +192,7 @@ class Service:
             except MusicGenError as error:
                 log.warning("%s could not be preloaded: %s", info.name, error)
 
-    def _generate_warm_up_clip(self, request: GenerationRequest) -> None:
+    def _generate_warm_up_clip(self, request: PageRequest) -> None:
         def report(fraction: float, message: str) -> None:  # noqa: ARG001
             if self._closing.is_set():
                 raise JobStopped("the service is being closed")
@@ -207,10 +207,10 @@ class Service:
         While one thread imports transformers, its lazily loaded names are missing for the others.
         """
         with self._import_lock:
-            for name in ("musicgen.checkpoint", f"{__package__}.timeline"):
+            for name in ("musicgen.checkpoint.loading", f"{__package__}.timeline"):
                 importlib.import_module(name)
 
-    def submit(self, visitor: str, request: GenerationRequest) -> GenerationJob:
+    def submit(self, visitor: str, request: PageRequest) -> GenerationJob:
         """Append a job to the queue.
 
         Args:
@@ -272,7 +272,7 @@ class Service:
         resolved = self.model_cache.resolve_precision(model, precision)
         return None if resolved == "auto" else resolved
 
-    def estimate_gpu_time(self, request: GenerationRequest) -> zero_gpu.Estimate:
+    def estimate_gpu_time(self, request: PageRequest) -> zero_gpu.Estimate:
         """GPU time of a clip on ZeroGPU."""
         info = self.catalog.get(request.model)
         measured = self.estimate_seconds(request.model, request.precision, request.duration)
@@ -294,7 +294,7 @@ class Service:
         if not zero_gpu.is_active():
             return ""
         options = GenerationOptions(melody_guidance_scale=1.0 if melody_guidance else None)
-        request = GenerationRequest("", model, duration, options=options, precision=precision)
+        request = PageRequest("", model, duration, options=options, precision=precision)
         return self.estimate_gpu_time(request).describe(round(variations))
 
     def is_downloaded(self, model: str) -> bool:
@@ -385,7 +385,7 @@ class Service:
             job.raise_if_stopped()
             self._generate_variation(job, request, seed + index, index)
 
-    def _generate_variation(self, job: GenerationJob, request: GenerationRequest, seed: int, index: int) -> None:
+    def _generate_variation(self, job: GenerationJob, request: PageRequest, seed: int, index: int) -> None:
         chunks: list[zero_gpu.AudioChunk] = []
         complete = False
         first_report: tuple[float, float] | None = None  # time and fraction when loading has finished
@@ -429,7 +429,7 @@ class Service:
         job.put_event(self._store(request, chunks, seed, complete))
 
     def _stream_here(
-        self, request: GenerationRequest, seed: int, report: Callable[[float, str], None]
+        self, request: PageRequest, seed: int, report: Callable[[float, str], None]
     ) -> Iterator[zero_gpu.AudioChunk]:
         """Generate a clip in this process.
 
@@ -456,9 +456,7 @@ class Service:
 
         checkpoint.find(self.catalog.get(model).source)
 
-    def _store(
-        self, request: GenerationRequest, chunks: list[zero_gpu.AudioChunk], seed: int, complete: bool
-    ) -> StoredClip:
+    def _store(self, request: PageRequest, chunks: list[zero_gpu.AudioChunk], seed: int, complete: bool) -> StoredClip:
         import numpy as np
         import torch
 

@@ -22,7 +22,7 @@ from musicgen.engine import Scheduler
 from musicgen.model import MusicGen
 
 from . import melody
-from .request import GenerationRequest
+from .request import PageRequest
 
 CHUNK_SECONDS = 1.0
 """Length of the chunks of audio that are streamed to the page. Shorter ones cause gaps in playback."""
@@ -41,7 +41,7 @@ class Section:
 
 
 def plan_sections(
-    request: GenerationRequest, frame_rate: float, max_duration: float, continued_seconds: float = 0.0
+    request: PageRequest, frame_rate: float, max_duration: float, continued_seconds: float = 0.0
 ) -> list[Section]:
     """Divide a clip into sections.
 
@@ -71,7 +71,7 @@ def plan_sections(
 
 
 def stream(
-    scheduler: Scheduler, request: GenerationRequest, seed: int, progress: Callable[[int, int], None]
+    scheduler: Scheduler, request: PageRequest, seed: int, progress: Callable[[int, int], None]
 ) -> Iterator[torch.Tensor]:
     """Generate one clip.
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from musicgen.errors import MusicGenError
 
 from .job_queue import JobStopped
-from .request import GenerationRequest
+from .request import PageRequest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,7 +93,7 @@ class Estimate:
         return f"{text}; more than a visitor {insufficient[-1]} has in a day" if insufficient else text
 
 
-def estimate(request: GenerationRequest, model_bytes: int, measured_seconds: float | None, preloaded: bool) -> Estimate:
+def estimate(request: PageRequest, model_bytes: int, measured_seconds: float | None, preloaded: bool) -> Estimate:
     """Estimate the GPU time of one clip.
 
     Args:
@@ -199,10 +199,10 @@ def run_in_thread(work: Callable[[Put], None], wait: bool) -> Iterator[Any]:
 
 
 def wrap(
-    generate: Callable[[GenerationRequest, int, Report], Iterator[AudioChunk]],
+    generate: Callable[[PageRequest, int, Report], Iterator[AudioChunk]],
     download: Callable[[str], Any],
-    estimate_time: Callable[[GenerationRequest], Estimate],
-) -> Callable[[GenerationRequest, int, Report], Iterator[AudioChunk]]:
+    estimate_time: Callable[[PageRequest], Estimate],
+) -> Callable[[PageRequest, int, Report], Iterator[AudioChunk]]:
     """Wrap a generator function so that it runs inside `spaces.GPU`.
 
     Args:
@@ -215,13 +215,11 @@ def wrap(
         example when the visitor's quota is used up.
     """
 
-    def duration(request: GenerationRequest, seed: int) -> float:  # noqa: ARG001 (has the arguments of `run_on_gpu`)
+    def duration(request: PageRequest, seed: int) -> float:  # noqa: ARG001 (has the arguments of `run_on_gpu`)
         return estimate_time(request).requested
 
     # A generator function itself, which `spaces` detects: a function that returns a generator would have to pickle it.
-    def run_on_gpu(
-        request: GenerationRequest, seed: int
-    ) -> Iterator[AudioChunk | ProgressReport | MusicGenError | None]:
+    def run_on_gpu(request: PageRequest, seed: int) -> Iterator[AudioChunk | ProgressReport | MusicGenError | None]:
         def work(put: Put) -> None:
             for chunk in generate(request, seed, lambda fraction, message: put(ProgressReport(fraction, message))):
                 put(chunk)
@@ -233,7 +231,7 @@ def wrap(
 
     remote = importlib.import_module("spaces").GPU(duration=duration)(run_on_gpu)
 
-    def stream(request: GenerationRequest, seed: int, report: Report) -> Iterator[AudioChunk]:
+    def stream(request: PageRequest, seed: int, report: Report) -> Iterator[AudioChunk]:
         def work(put: Put) -> None:
             with contextlib.closing(remote(request, seed)) as items:
                 for item in items:

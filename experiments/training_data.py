@@ -23,7 +23,7 @@ from experiments.plan import Plan, Row, Scale
 from musicgen import catalog
 from musicgen.checkpoint.parts import audio_tokenizer
 from musicgen.errors import InputError
-from musicgen.tokenizer import StereoTokenizer
+from musicgen.tokenizers import StereoTokenizer
 from musicgen.training import recipe as recipes
 from musicgen.training.lm.config import LMRecipe
 from musicgen.training.lm.prepare import prepare

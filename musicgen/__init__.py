@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from musicgen.audio import Audio
     from musicgen.checkpoint import load, save
     from musicgen.model import MusicGen
+    from musicgen.request import GenerationRequest
 
 __version__ = "0.1.0"
 
@@ -26,6 +27,7 @@ __all__ = [
     "Audio",
     "CheckpointError",
     "GenerationOptions",
+    "GenerationRequest",
     "InputError",
     "MusicGen",
     "MusicGenError",
@@ -35,6 +37,7 @@ __all__ = [
 
 _LAZY = {
     "Audio": "musicgen.audio",
+    "GenerationRequest": "musicgen.request",
     "MusicGen": "musicgen.model",
     "load": "musicgen.checkpoint",
     "save": "musicgen.checkpoint",

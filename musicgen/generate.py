@@ -15,7 +15,7 @@ from typing import Protocol
 
 import torch
 
-from musicgen.conditioners.condition import Condition, join, stack
+from musicgen.guidance import Guided
 from musicgen.lm import Conditions, LanguageModel
 from musicgen.options import GenerationOptions
 from musicgen.patterns import Pattern
@@ -38,62 +38,6 @@ class Step:
     done: int
     total: int
     codes: torch.Tensor
-
-
-@dataclass(frozen=True)
-class Guided:
-    """The rows of classifier-free guidance (paper section 2.3).
-
-    Attributes:
-        conditions: Of groups * B rows, group after group: conditional first, null last.
-        groups: Rows for each clip: 1 without guidance, 2 with it, 3 with a separate scale for the melody.
-    """
-
-    conditions: Conditions
-    groups: int
-
-    def mix(self, logits: torch.Tensor, options: GenerationOptions) -> torch.Tensor:
-        """Combine logits [groups * B, ...] to [B, ...] by the guidance scales of the options."""
-        rows = logits.unflatten(0, (self.groups, -1))
-        if self.groups == 1:
-            return rows[0]
-        null = rows[-1]
-        if self.groups == 2:
-            return null + options.guidance_scale * (rows[0] - null)
-        melody_scale = options.melody_guidance_scale
-        assert melody_scale is not None
-        both, melody = rows[0], rows[1]
-        return null + melody_scale * (melody - null) + options.guidance_scale * (both - melody)
-
-
-def guided(
-    text: Condition,
-    null_text: Condition,
-    melody: Condition | None,
-    null_melody: Condition | None,
-    options: GenerationOptions,
-    *,
-    cross_attention: bool,
-) -> Guided:
-    """Stack the conditions of all rows that guidance needs.
-
-    Args:
-        text: Of the B clips.
-        null_text: What guidance steers away from: zero vectors, or the negative prompt.
-        melody: Of the B clips, None for models without melody.
-        null_melody: The null melody, None for models without melody.
-        options: Which scales are used decides which rows are needed.
-        cross_attention: Whether the model attends text by cross-attention; otherwise conditions are a prefix.
-    """
-    texts, melodies = [text], [melody]
-    if melody is not None and options.melody_guidance_scale is not None:
-        texts += [null_text, null_text]
-        melodies += [melody, null_melody]
-    elif options.guidance_scale != 1.0:
-        texts.append(null_text)
-        melodies.append(null_melody)
-    stacked = None if melody is None else stack([m for m in melodies if m is not None])
-    return Guided(join(stack(texts), stacked, cross_attention=cross_attention), len(texts))
 
 
 class WindowRun:
@@ -182,7 +126,7 @@ def generate_codes(
         pattern: Its codebook interleaving pattern.
         guidance: The conditions of all rows.
         num_frames: T, prompt included.
-        options: Sampling and guidance.
+        options: Sampling.
         streams: One random stream a clip.
         prompt: int64 [B, K, P], P < T, frames that are given.
         runner: What executes the language model; None runs the module itself.
@@ -195,4 +139,4 @@ def generate_codes(
     predict = (lm if runner is None else runner).start(conditions, rows, run.layout.num_steps)
     while not run.finished:
         logits = predict(run.inputs().repeat(guidance.groups, 1, 1))
-        yield run.advance(sample(guidance.mix(logits, options), options, run.uniforms()))
+        yield run.advance(sample(guidance.mix(logits), options, run.uniforms()))

@@ -62,12 +62,14 @@ class Conditions:
         cross_mask: bool [B, L].
         prefix: [B, P, D], vectors before the steps.
         prefix_mask: bool [B, P]; padding may be anywhere but at the start.
+        added: [B, D], added to the embedding of every step.
     """
 
     cross: torch.Tensor | None = None
     cross_mask: torch.Tensor | None = None
     prefix: torch.Tensor | None = None
     prefix_mask: torch.Tensor | None = None
+    added: torch.Tensor | None = None
 
     @property
     def prefix_length(self) -> int:
@@ -108,6 +110,8 @@ class LanguageModel(nn.Module):
             [B, K, S, N]; index s predicts step s + 1. With `predicting`, [B, K, T, N].
         """
         x = self.embed(sequence)
+        if conditions.added is not None:
+            x = x + conditions.added.to(x.dtype)[:, None]
         starting = cache is None or cache.length == 0
         if starting and conditions.prefix is not None:
             x = torch.cat([conditions.prefix.to(x.dtype), x], dim=1)

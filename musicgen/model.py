@@ -7,36 +7,33 @@ Combines conditioners, the generation loop (window by window) and the tokeniser,
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack, cast
 
 import torch
 from torch import nn
 
 from musicgen import audio
 from musicgen.audio import Audio
-from musicgen.conditioners.clap import ClapConditioner
-from musicgen.conditioners.condition import Condition
-from musicgen.conditioners.melody import Melody, MelodyConditioner, MelodyInput
-from musicgen.conditioners.text import NoText, T5Conditioner
+from musicgen.conditioners.base import Conditioner
+from musicgen.conditioners.fuser import Fuser
+from musicgen.conditioners.prepared import PreparedCondition
 from musicgen.errors import CheckpointError, InputError
-from musicgen.generate import Guided, Runner, Step, generate_codes, guided
+from musicgen.generate import Runner, Step, generate_codes
+from musicgen.guidance import Guided, guidance_rows, guided
 from musicgen.lm import LanguageModel
-from musicgen.options import MAX_DURATION, GenerationOptions, check_duration, check_text
+from musicgen.options import MAX_DURATION, GenerationOptions
 from musicgen.patterns import Pattern, stereo_partial_delay
-from musicgen.recordings import AudioInput, is_pair, recording
+from musicgen.recordings import is_pair, recording
+from musicgen.request import TEXT, GenerationRequest, Prompts, RequestArguments
 from musicgen.sampling import ClipStream, clip_seeds
-from musicgen.streaming import StreamDecoder
-from musicgen.tokenizer import DacTokenizer, EncodecTokenizer, StereoTokenizer, frame_rate, frames_of
+from musicgen.tokenizers import Tokenizer, frame_rate, frames_of
 from musicgen.windows import Window
 from musicgen.windows import plan as plan_windows
 
 Progress = Callable[[int, int], None]
 """Called with (steps done, total steps) after each step; an exception it raises stops the generation."""
-
-Options = GenerationOptions | Mapping[str, Any] | None
-"""Options, a dict of some of their fields, or None for all defaults."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +45,7 @@ class GenerationPlan:
         known: Frames of the audio prompt.
         windows: The windows that together fill all frames.
         streams: One random stream a clip.
-        text: The descriptions.
-        null_text: The null condition of classifier-free guidance, or the negative prompt.
-        melodies: One a clip, None for none.
+        conditions: Name of each conditioner -> the inputs of the clips, and what guidance steers away from.
         options: Sampling and guidance.
     """
 
@@ -58,9 +53,7 @@ class GenerationPlan:
     known: int
     windows: list[Window]
     streams: list[ClipStream]
-    text: Condition
-    null_text: Condition
-    melodies: list[Melody | None]
+    conditions: Mapping[str, PreparedCondition]
     options: GenerationOptions
 
 
@@ -71,8 +64,8 @@ class MusicGen(nn.Module):
         lm: The language model.
         pattern: Its codebook interleaving pattern.
         tokenizer: The audio tokeniser.
-        text: The text conditioner.
-        melody: The melody conditioner, None in models that are conditioned on text only.
+        conditioners: Name -> conditioner, in the order in which their vectors are concatenated. "text" reads the prompts.
+        fuser: How the conditions reach the language model.
         max_duration: Seconds of the training segments, which is the context of one window.
         name: What it was loaded as.
     """
@@ -81,26 +74,40 @@ class MusicGen(nn.Module):
         self,
         lm: LanguageModel,
         pattern: Pattern,
-        tokenizer: EncodecTokenizer | DacTokenizer | StereoTokenizer,
-        text: T5Conditioner | ClapConditioner | NoText,
-        melody: MelodyConditioner | None = None,
+        tokenizer: Tokenizer,
+        conditioners: Mapping[str, Conditioner],
         *,
+        fusions: Mapping[str, str] | None = None,
         max_duration: float = 30.0,
         name: str = "",
     ) -> None:
+        """Args: the attributes of these names, and
+        fusions: Name of a conditioner -> how the language model reads it (`conditioners.fuser`). Those that are not named go
+            to cross-attention where the language model has it, and are a prefix elsewhere.
+        """
         super().__init__()
         if not lm.config.num_codebooks == pattern.num_codebooks == tokenizer.num_codebooks:
             raise CheckpointError(
                 f"codebooks do not agree: language model {lm.config.num_codebooks}, pattern {pattern.num_codebooks}, "
                 f"tokeniser {tokenizer.num_codebooks}"
             )
-        if melody is not None and lm.config.cross_attention:
-            raise CheckpointError("a melody is a prefix: a language model with cross-attention does not take one")
         self.lm = lm
         self.pattern = pattern
         self.tokenizer = tokenizer
-        self.text = text
-        self.melody = melody
+        self.conditioners = nn.ModuleDict(conditioners)
+        usual = dict.fromkeys(conditioners, "cross" if lm.config.cross_attention else "prefix")
+        self.fuser = Fuser({**usual, **(fusions or {})}, cross_attention=lm.config.cross_attention)
+        if self.fuser.fusions.keys() != conditioners.keys():
+            lacking = ", ".join(sorted(self.fuser.fusions.keys() - conditioners.keys()))
+            raise CheckpointError(
+                f"the conditions {lacking} are fused, and the model has no conditioners of these names"
+            )
+        for one in self.fuser.names("sum"):
+            if conditioners[one].max_length != 1:
+                raise CheckpointError(
+                    f"the condition {one!r} of up to {conditioners[one].max_length} vectors is fused by 'sum', which takes "
+                    "one"
+                )
         self.max_duration = max_duration
         self.name = name
         self.precision = "float32"
@@ -128,39 +135,40 @@ class MusicGen(nn.Module):
     def device(self) -> torch.device:
         return self.lm.embedding.weight.device
 
+    @property
+    def named_conditioners(self) -> dict[str, Conditioner]:
+        """`conditioners` as a dict of their common type."""
+        return cast(dict[str, Conditioner], dict(self.conditioners.items()))
+
+    @property
+    def text(self) -> Any:
+        """The text conditioner, None in models without text."""
+        return self.named_conditioners.get(TEXT)
+
+    @property
+    def melody(self) -> Any:
+        """The melody conditioner, None in models that follow no melody."""
+        return self.named_conditioners.get("melody")
+
     def unknown(self, prompt: str | None) -> float:
         """The share of a description's tokens that the model's vocabulary lacks, 0 to 1: how much of it it cannot follow."""
-        return self.text.unknown(prompt) if prompt else 0.0
+        return self.text.unknown(prompt) if prompt and self.text is not None else 0.0
 
     def generate(
         self,
-        prompts: str | Sequence[str | None] | None,
+        prompts: Prompts | GenerationRequest,
         duration: float = 10.0,
         *,
-        seed: int | Sequence[int] | None = None,
-        melody: MelodyInput | Sequence[MelodyInput | None] | None = None,
-        continue_from: AudioInput | Sequence[AudioInput] | None = None,
-        options: Options = None,
-        separate: bool | None = None,
         progress: Progress | None = None,
+        **arguments: Unpack[RequestArguments],
     ) -> torch.Tensor:
         """Generate one clip for each prompt.
 
         Args:
-            prompts: B descriptions, or one; None or "" generates without text.
-            duration: Seconds of the result, including the audio prompt. Clips longer than `max_duration` are generated in
-                overlapping windows.
-            seed: Clip i uses `seed + i`; a list gives one seed for each clip; None draws them from the operating system. A
-                clip depends on its own seed only, not on the other clips of the batch.
-            melody: One for all clips, or a list with one for each clip (None for none). A file, an `Audio`, (samples, rate),
-                or chroma frames [frames, 12].
-            continue_from: Audio prompt that the clip starts with: one for all, or one for each clip, all of equal length. A
-                file, an `Audio`, or (samples, rate).
-            options: Sampling and classifier-free guidance, as `GenerationOptions` or as a dict of its fields; the paper's by
-                default.
-            separate: Whether Demucs removes drums and bass from the melody; False for clean or hummed melodies. None does as
-                the model's training did: yes for the published models, no for the embedded ones.
+            prompts: B descriptions, or one; None or "" generates without text. Or a whole request.
+            duration: Seconds of the result, including the audio prompt.
             progress: Called after every step.
+            **arguments: seed, melody, continue_from, options, separate and conditions: see `GenerationRequest.of`.
 
         Returns:
             Waveforms, float32 [B, C, samples] at `sample_rate` Hz: the decoder's output without loudness normalisation.
@@ -168,32 +176,18 @@ class MusicGen(nn.Module):
         Raises:
             InputError: An argument is invalid; raised before the first step.
         """
-        codes = self.generate_codes(
-            prompts, duration, seed=seed, melody=melody, continue_from=continue_from, options=options, separate=separate,
-            progress=progress,
-        )  # fmt: skip
-        return self.decode(codes)
+        return self.decode(self.generate_codes(prompts, duration, progress=progress, **arguments))
 
     def generate_codes(
         self,
-        prompts: str | Sequence[str | None] | None,
+        prompts: Prompts | GenerationRequest,
         duration: float = 10.0,
         *,
-        seed: int | Sequence[int] | None = None,
-        melody: MelodyInput | Sequence[MelodyInput | None] | None = None,
-        continue_from: AudioInput | Sequence[AudioInput] | None = None,
-        options: Options = None,
-        separate: bool | None = None,
         progress: Progress | None = None,
+        **arguments: Unpack[RequestArguments],
     ) -> torch.Tensor:
-        """Generate codes instead of waveforms.
-
-        Args: As for `generate`.
-
-        Returns:
-            int64 [B, K, T].
-        """
-        plan = self.plan_generation(prompts, duration, seed, melody, continue_from, options, separate)
+        """Generate codes instead of waveforms: int64 [B, K, T]. The arguments are those of `generate`."""
+        plan = self.plan_generation(GenerationRequest.of(prompts, duration, **arguments))
         for step in self._steps(plan):
             if progress is not None:
                 progress(step.done, step.total)
@@ -201,28 +195,24 @@ class MusicGen(nn.Module):
 
     def stream(
         self,
-        prompt: str | None,
+        prompt: str | GenerationRequest | None,
         duration: float = 10.0,
         *,
         chunk: float = 0.5,
-        seed: int | None = None,
-        melody: MelodyInput | None = None,
-        continue_from: AudioInput | None = None,
-        options: Options = None,
-        separate: bool | None = None,
         progress: Progress | None = None,
+        **arguments: Unpack[RequestArguments],
     ) -> Iterator[torch.Tensor]:
         """Generate one clip and decode it while it is generated.
 
-        Args: As for `generate`; they are validated at once, not when the first part is requested.
-            chunk: Seconds of each part.
+        The arguments are those of `generate` for one clip, and `chunk`, seconds of each part. They are validated at once, not
+        when the first part is requested.
 
         Returns:
             An iterator over parts, float32 [C, samples]. Concatenated, they equal the result of `generate`.
         """
         if not 0 < chunk <= MAX_DURATION:
             raise InputError(f"chunk is {chunk} s: it must be above 0 and at most {MAX_DURATION:g} s")
-        plan = self.plan_generation([prompt], duration, seed, melody, continue_from, options, separate)
+        plan = self.plan_generation(GenerationRequest.of_one(prompt, duration, **arguments))
         return self._stream(plan, frames_of(self.tokenizer, chunk), progress)
 
     @torch.no_grad()
@@ -231,7 +221,7 @@ class MusicGen(nn.Module):
         return self.tokenizer.decode(codes.to(self.device)).float()
 
     def _stream(self, plan: GenerationPlan, chunk: int, progress: Progress | None) -> Iterator[torch.Tensor]:
-        decoder = StreamDecoder(self.tokenizer)
+        decoder = self.tokenizer.stream_decoder()
         total = plan.codes.shape[2]
         made, decoded = plan.known, 0
         for step in self._steps(plan):
@@ -246,37 +236,29 @@ class MusicGen(nn.Module):
                 if wave.shape[2]:
                     yield wave[0].float()
 
-    def plan_generation(
-        self,
-        prompts: str | Sequence[str | None] | None,
-        duration: float,
-        seed: int | Sequence[int] | None,
-        melody: MelodyInput | Sequence[MelodyInput | None] | None,
-        continue_from: AudioInput | Sequence[AudioInput] | None,
-        options: Options,
-        separate: bool | None,
-    ) -> GenerationPlan:
-        """Validate the arguments of `generate` and compute the conditions.
+    def plan_generation(self, request: GenerationRequest) -> GenerationPlan:
+        """Validate a request against the model and prepare its conditions.
 
         Raises:
-            InputError: An argument is invalid. Nothing that comes after this depends on user input.
+            InputError: The model cannot meet the request. Nothing that comes after this depends on user input.
         """
-        if not isinstance(options, GenerationOptions):
-            options = GenerationOptions.from_dict(options if options is not None else {})
-        texts = check_prompts(prompts)
-        total = frames_of(self.tokenizer, check_duration(duration))
+        batch, options = len(request.prompts), request.options
+        total = frames_of(self.tokenizer, request.duration)
         together = 2 if self.pattern == stereo_partial_delay(self.pattern.num_codebooks) and self.channels == 2 else 1
-        streams = [ClipStream(one, together) for one in clip_seeds(seed, len(texts))]
-        melodies = self._melodies(melody, len(texts), separate)
-        prompt = self._continuation(continue_from, len(texts), total)
+        streams = [ClipStream(one, together) for one in clip_seeds(request.seed, batch)]
+        conditions = self._conditions(request)
+        prompt = self._continuation(request, total)
         known = 0 if prompt is None else prompt.shape[2]
         context = frames_of(self.tokenizer, self.max_duration)
         windows = plan_windows(total, known, context, stride=context - round(options.window_overlap * context))
-        text, null_text = self._texts(texts, options)
-        codes = torch.zeros(len(texts), self.lm.config.num_codebooks, total, dtype=torch.int64, device=self.device)
+        codes = torch.zeros(batch, self.lm.config.num_codebooks, total, dtype=torch.int64, device=self.device)
         if prompt is not None:
             codes[:, :, :known] = prompt
-        return GenerationPlan(codes, known, windows, streams, text, null_text, melodies, options)
+        return GenerationPlan(codes, known, windows, streams, conditions, options)
+
+    def guided(self, request: GenerationRequest) -> Guided:
+        """The conditions of the clips of a request, without windows; raises InputError as `plan_generation`."""
+        return self._guided(self._conditions(request), request.options, None)
 
     def _steps(self, plan: GenerationPlan) -> Iterator[Step]:
         """Fill the plan's codes, window by window; steps are counted over all windows."""
@@ -294,19 +276,23 @@ class MusicGen(nn.Module):
                 yield Step(done, total, step.codes)
 
     def guidance(self, plan: GenerationPlan, window: Window) -> Guided:
-        """The conditions of one window, with the melody from the window's start on."""
-        melodies = plan.melodies
-        if len(plan.windows) > 1:
-            seconds = window.start / self.frame_rate
-            melodies = [None if one is None else one.window(seconds, self.max_duration) for one in melodies]
-        melody = null_melody = None
-        if self.melody is not None:
-            melody = self.melody(self.melody.frames(melodies))
-            null_melody = self.melody.null(len(melodies))
+        """The conditions of one window."""
+        span = None if len(plan.windows) == 1 else (window.start / self.frame_rate, self.max_duration)
+        return self._guided(plan.conditions, plan.options, span)
+
+    def _guided(
+        self,
+        conditions: Mapping[str, PreparedCondition],
+        options: GenerationOptions,
+        span: tuple[float, float] | None,
+    ) -> Guided:
+        vectors = {name: condition.vectors(span) for name, condition in conditions.items()}
         return guided(
-            plan.text, plan.null_text, melody, null_melody, plan.options,
-            cross_attention=self.lm.config.cross_attention,
-        )  # fmt: skip
+            {name: given for name, (given, _) in vectors.items()},
+            {name: null for name, (_, null) in vectors.items()},
+            guidance_rows(options, conditions),
+            self.fuser,
+        )
 
     def read_given(self, file: str | os.PathLike[str]) -> Audio:
         """A recording to continue, at the model's rate and with its channels; no longer than a result may be."""
@@ -320,32 +306,41 @@ class MusicGen(nn.Module):
         layout = self.pattern.layout(window.length)
         return layout.num_steps + 1 - layout.first_step_of_frame(window.known)
 
-    def _texts(self, texts: list[str | None], options: GenerationOptions) -> tuple[Condition, Condition]:
-        text = self.text(texts)
-        if not options.negative_prompt:
-            return text, text.zeroed()
-        return text, self.text([options.negative_prompt] * len(texts))
+    def _conditions(self, request: GenerationRequest) -> dict[str, PreparedCondition]:
+        """The prepared inputs of all conditioners."""
+        given = [name for name, value in request.conditions.items() if value is not None]
+        if TEXT not in self.conditioners and any(request.prompts):
+            given.append(TEXT)
+        for name in given:
+            if name not in self.conditioners:
+                raise InputError(self._lacks(name))
+        negatives = {TEXT: request.options.negative_prompt}
+        return {
+            name: self._prepared(name, request, negatives.get(name))
+            for name in self.conditioners  # in the order in which they are fused
+        }
 
-    def _melodies(
-        self, melody: MelodyInput | Sequence[MelodyInput | None] | None, batch: int, separate: bool | None
-    ) -> list[Melody | None]:
-        if melody is None:
-            return [None] * batch
-        if self.melody is None:
-            raise InputError(
-                f"the model {self.name or '(unnamed)'} follows text only: a melody needs a melody model, such as "
-                "facebook/musicgen-melody"
-            )
-        if isinstance(melody, (list, tuple)) and not is_pair(melody):
-            if len(melody) != batch:
-                raise InputError(f"{len(melody)} melodies for {batch} prompts: pass one, or one a prompt")
-            return [None if one is None else self.melody.prepare(one, separate=separate) for one in melody]
-        return [self.melody.prepare(melody, separate=separate)] * batch  # type: ignore[arg-type]
+    def _prepared(self, name: str, request: GenerationRequest, negative: Any) -> PreparedCondition:
+        conditioner = self.named_conditioners[name]
 
-    def _continuation(
-        self, given: AudioInput | Sequence[AudioInput] | None, batch: int, total: int
-    ) -> torch.Tensor | None:
+        def prepare(value: Any) -> Any:
+            return None if value is None else conditioner.prepare(value, separate=request.separate)
+
+        values = request.values(name)
+        # One value for all clips is prepared once.
+        each = [prepare(v) for v in values] if isinstance(values, list) else [prepare(values)] * len(request.prompts)
+        return PreparedCondition(conditioner, each, prepare(negative or None))
+
+    def _lacks(self, name: str) -> str:
+        """What is said of a condition that the model does not have."""
+        follows = f"the model {self.name or '(unnamed)'} follows {' and '.join(self.conditioners)} only"
+        if name == "melody":
+            return f"{follows}: a melody needs a melody model, such as facebook/musicgen-melody"
+        return f"{follows}: it has no condition {name!r}"
+
+    def _continuation(self, request: GenerationRequest, total: int) -> torch.Tensor | None:
         """Codes [B, K, P] of the audio prompt, None without one."""
+        given, batch = request.continue_from, len(request.prompts)
         if given is None:
             return None
         each = list(given) if isinstance(given, (list, tuple)) and not is_pair(given) else [given]
@@ -369,14 +364,3 @@ class MusicGen(nn.Module):
             )
         batch_wave = torch.stack(waves)[:, :, : frames * self.tokenizer.hop].to(self.device)
         return self.tokenizer.encode(batch_wave).expand(batch, -1, -1)
-
-
-def check_prompts(prompts: str | Sequence[str | None] | None) -> list[str | None]:
-    """The prompts as a list; raises InputError unless each is text or None."""
-    try:
-        texts = [prompts] if prompts is None or isinstance(prompts, str) else list(prompts)
-    except TypeError:
-        texts = [check_text("the prompt", prompts)]
-    if not texts:
-        raise InputError("the list of prompts is empty: pass at least one ('' generates without text)")
-    return [None if one is None else check_text("the prompt", one) for one in texts]

@@ -25,8 +25,9 @@ from musicgen.sampling import check_seed
 
 KEY = "musicgen"
 """The comment is {KEY: {...}}: other programs' comments are not taken for settings."""
-SCHEMA = 2
-"""Version of what stands under KEY. 1, which names no version, lacks `precision`, `model_folder` and `beyond`."""
+SCHEMA = 3
+"""Version of what stands under KEY. 1, which names no version, lacks `precision`, `model_folder` and `beyond`; 2 lacks
+`conditions`."""
 LOUDNESS = (-70.0, 0.0)
 """LUFS that a clip can be brought to."""
 
@@ -57,7 +58,8 @@ class Settings:
 
     version: of the package; model: embedded or hub name, or the name of a folder where `model_folder` is true; precision: of
     the language model, never "auto"; loudness: LUFS, None where it was left as decoded; separate: Demucs on the melody, None
-    without one; beyond: what else decided the clip and is not among these settings, such as a timeline of the page.
+    without one; conditions: those beside text and melody, by name, as text or as the file that they were read from; beyond:
+    what else decided the clip and is not among these settings, such as a timeline of the page.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
@@ -74,6 +76,7 @@ class Settings:
     continue_from: SourceFile | None = None
     precision: str = "float32"
     model_folder: bool = False
+    conditions: dict[str, str | SourceFile] = field(default_factory=dict)
     beyond: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -245,7 +245,7 @@ def test_clap_condition_with_and_without_each_step(clap, normalise: bool, quanti
 def test_a_model_with_clap_is_saved_and_loaded(clap, audiocraft_folder, tmp_path: Path) -> None:
     _, embedder, _ = clap
     model = musicgen.load(audiocraft_folder("text"))
-    model.text = ClapConditioner(
+    model.conditioners["text"] = ClapConditioner(
         embedder, nn.Linear(512, 64), ClapOptions(quantise=True, num_quantisers=3, num_entries=16)
     )
     model.text.quantiser.codebooks.normal_(generator=torch.Generator().manual_seed(1)).mul_(0.05)

@@ -10,13 +10,15 @@ from transformers import DacConfig, DacModel
 import musicgen
 from musicgen import patterns
 from musicgen.audio import Audio
-from musicgen.conditioners.condition import Condition, join
+from musicgen.conditioners.condition import Condition
+from musicgen.conditioners.fuser import Fuser
 from musicgen.errors import InputError
-from musicgen.generate import generate_codes, guided
+from musicgen.generate import generate_codes
+from musicgen.guidance import guidance_rows, guided
 from musicgen.lm import LanguageModel, LMConfig
 from musicgen.model import MusicGen
 from musicgen.sampling import ClipStream
-from musicgen.tokenizer import DacTokenizer, frames_of
+from musicgen.tokenizers import DacTokenizer, frames_of
 from tests.conftest import GOLDEN, TEXTS
 
 SAMPLED = musicgen.GenerationOptions(top_k=20)
@@ -87,7 +89,8 @@ def test_every_pattern_generates_what_the_model_predicts(name: str, known: int) 
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=1.5 / parameter.shape[1] ** 0.5)
     text = Condition(torch.randn(2, 3, 32).double(), torch.tensor([[True, True, False], [True, True, True]]))
-    guidance = guided(text, text.zeroed(), None, None, GREEDY, cross_attention=True)
+    fuser = Fuser({"text": "cross"}, cross_attention=True)
+    guidance = guided({"text": text}, {"text": text.zeroed()}, guidance_rows(GREEDY, ["text"]), fuser)
     pattern = patterns.named(name, 4)
     prompt = torch.randint(0, 20, (2, 4, known)) if known else None
     steps = list(generate_codes(lm, pattern, guidance, 12, GREEDY, [ClipStream(0), ClipStream(1)], prompt=prompt))
@@ -98,7 +101,7 @@ def test_every_pattern_generates_what_the_model_predicts(name: str, known: int) 
     layout = pattern.layout(12)
     sequence = layout.build(codes, config.special_token)
     with torch.no_grad():
-        logits = guidance.mix(lm(sequence.repeat(2, 1, 1), guidance.conditions), GREEDY)
+        logits = guidance.mix(lm(sequence.repeat(2, 1, 1), guidance.conditions))
     predicted, mask = layout.revert_logits(logits)
     assert mask.all()
     assert torch.equal(predicted.argmax(-1)[:, :, known:], codes[:, :, known:])
@@ -121,7 +124,7 @@ def test_a_negative_prompt_takes_the_nulls_place(text_model: MusicGen) -> None:
     rows = []
     for text in (TEXTS[0], TEXTS[1]):
         with torch.no_grad():
-            rows.append(text_model.lm(sequence, join(text_model.text([text]), None, cross_attention=True)))
+            rows.append(text_model.lm(sequence, text_model.fuser({"text": text_model.text([text])})))
     logits = rows[1] + 2.0 * (rows[0] - rows[1])
     assert torch.equal(layout.revert_logits(logits)[0].argmax(-1), codes)
 
@@ -132,7 +135,7 @@ def test_guidance_scale_1_is_the_conditional_model(text_model: MusicGen) -> None
     layout = text_model.pattern.layout(15)
     sequence = layout.build(codes, text_model.lm.config.special_token)
     with torch.no_grad():
-        logits = text_model.lm(sequence, join(text_model.text([TEXTS[0]]), None, cross_attention=True))
+        logits = text_model.lm(sequence, text_model.fuser({"text": text_model.text([TEXTS[0]])}))
     assert torch.equal(layout.revert_logits(logits)[0].argmax(-1), codes)
 
 
@@ -211,7 +214,7 @@ def test_dac_model_generates(text_model: MusicGen, tmp_path: Path) -> None:
     shape = {"encoder_hidden_size": 4, "decoder_hidden_size": 32, "codebook_size": 32, "hidden_size": 64}
     dac = DacModel(DacConfig(**shape, sampling_rate=44_100)).eval()
     lm = LanguageModel(LMConfig(dim=64, num_heads=4, num_layers=1, num_codebooks=9, codebook_size=32)).eval()
-    model = MusicGen(lm, patterns.delay(9), DacTokenizer(dac), text_model.text)
+    model = MusicGen(lm, patterns.delay(9), DacTokenizer(dac), {"text": text_model.text})
     assert model.sample_rate == 44_100
     assert model.frame_rate == pytest.approx(86.1328, abs=1e-4)
     assert frames_of(model.tokenizer, 1.0) == 86
@@ -261,7 +264,7 @@ def test_bad_input_is_named_before_the_first_step(text_model: MusicGen, argument
 
 
 def test_melodies_must_fit_the_prompts(melody_model: MusicGen) -> None:
-    with pytest.raises(InputError, match="3 melodies for 2 prompts"):
+    with pytest.raises(InputError, match="3 values of the condition 'melody' for 2 prompts"):
         melody_model.generate(TEXTS, 1.0, melody=[None] * 3)
 
 

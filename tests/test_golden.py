@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 import musicgen
-from musicgen.conditioners.condition import Condition, join
+from musicgen.conditioners.condition import Condition
 from musicgen.model import MusicGen
 from tests.conftest import GOLDEN, TEXTS
 
@@ -50,7 +50,9 @@ def test_conditions_are_the_references(case) -> None:
         melodies = [model.melody.prepare(melody_file(), separate=False), None]
         frames = model.melody.frames(melodies)
         assert torch.equal(frames, golden["chroma/batch2_chroma_onehot"])
-        torch.testing.assert_close(model.melody(frames).values, golden["batch2/self_wav/cond"], atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            model.melody.project(frames).values, golden["batch2/self_wav/cond"], atol=1e-5, rtol=0
+        )
 
 
 @pytest.mark.parametrize("batch", ["batch2", "batch1", "null_batch2"])
@@ -63,12 +65,12 @@ def test_logits_are_the_references(case, batch: str) -> None:
 
     values = golden[f"{batch}/description/cond"]
     text = Condition(values, torch.ones(values.shape[:2], dtype=torch.bool))
-    melody = None
+    named = {"text": text}
     if kind == "melody":
         stored = golden.get(f"{batch}/self_wav/cond")
         everywhere = torch.ones(len(codes), 235, dtype=torch.bool)
-        melody = model.melody.null(len(codes)) if stored is None else Condition(stored, everywhere)
-    conditions = join(text, melody, cross_attention=model.lm.config.cross_attention)
+        named["melody"] = model.melody.null(len(codes)) if stored is None else Condition(stored, everywhere)
+    conditions = model.fuser(named)
     with torch.no_grad():
         logits = model.lm(sequence, conditions)
     torch.testing.assert_close(logits, golden[f"{batch}/pred/full/sequence_logits"], atol=1e-4, rtol=0)

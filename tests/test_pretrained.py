@@ -10,7 +10,6 @@ from transformers import AutoTokenizer, MusicgenForConditionalGeneration, Musicg
 import musicgen
 from musicgen import audio, catalog, chroma
 from musicgen.audio import Audio
-from musicgen.conditioners.condition import join
 from musicgen.model import MusicGen
 from musicgen.training import quality
 
@@ -49,10 +48,10 @@ def test_transformers_gives_the_same_logits(model: MusicGen) -> None:
         frames = torch.eye(12).repeat(8, 1)[: model.melody.length].expand(2, -1, -1)
         assert frames.shape[1] == model.melody.length
         arguments["input_features"] = frames
-        condition = model.melody(frames)
+        condition = model.melody.project(frames)
     with torch.no_grad():
         expected = theirs(**tokens, **arguments, decoder_input_ids=codes.flatten(0, 1)).logits[:, -9:].view(2, k, 9, -1)
-        ours = model.lm(codes, join(model.text(texts), condition, cross_attention=model.melody is None))
+        ours = model.lm(codes, model.fuser({"text": model.text(texts), "melody": condition}))
     model.text.mask_padding = True
     torch.testing.assert_close(ours, expected, atol=2e-3, rtol=1e-3)
 

@@ -10,8 +10,9 @@ from transformers import DacConfig, DacModel, EncodecConfig, EncodecModel
 import musicgen
 from musicgen.audio import Audio
 from musicgen.errors import CheckpointError, InputError
-from musicgen.streaming import StreamDecoder, dac_radius, encodec_radius
-from musicgen.tokenizer import DacTokenizer, EncodecTokenizer, StereoTokenizer
+from musicgen.tokenizers import DacTokenizer, EncodecTokenizer, StereoTokenizer
+from musicgen.tokenizers.dac import dac_radius
+from musicgen.tokenizers.encodec import encodec_radius
 from tests import standins
 from tests.conftest import GOLDEN, TEXTS
 
@@ -59,7 +60,7 @@ def codes_of(tokenizer, frames: int) -> torch.Tensor:
 
 
 def parts_of(tokenizer, codes: torch.Tensor, sizes: list[int]) -> list[torch.Tensor]:
-    decoder = StreamDecoder(tokenizer)
+    decoder = tokenizer.stream_decoder()
     parts = codes.split(sizes, dim=2)
     return [decoder.push(part, last=i == len(parts) - 1) for i, part in enumerate(parts)]
 
@@ -88,7 +89,7 @@ def test_any_parts_join_to_the_whole(sizes: list[int]) -> None:
 
 
 def test_frames_come_out_as_soon_as_what_they_depend_on_is_there(tokenizer) -> None:
-    decoder = StreamDecoder(tokenizer)
+    decoder = tokenizer.stream_decoder()
     codes = codes_of(tokenizer, 30)
     heard = 0
     for frame in range(29):
@@ -97,7 +98,7 @@ def test_frames_come_out_as_soon_as_what_they_depend_on_is_there(tokenizer) -> N
 
 
 def test_nothing_beyond_the_delay_matters(tokenizer) -> None:
-    delay = StreamDecoder(tokenizer).delay
+    delay = tokenizer.stream_decoder().delay
     codes = codes_of(tokenizer, 40)
     changed = codes.clone()
     changed[:, :, 11 + delay :] = (changed[:, :, 11 + delay :] + 1) % tokenizer.codebook_size
@@ -114,7 +115,7 @@ def test_the_published_shape_waits_for_a_tenth_of_a_second() -> None:
 
 def test_what_cannot_be_decoded_in_parts_is_refused() -> None:
     with pytest.raises(CheckpointError, match="normalises over time"):
-        StreamDecoder(encodec(norm_type="time_group_norm"))
+        encodec(norm_type="time_group_norm").stream_decoder()
 
 
 @pytest.fixture(scope="module", params=["text", "melody", "stereo"])

@@ -8,7 +8,6 @@ from transformers import AutoTokenizer, MusicgenForConditionalGeneration, Musicg
 
 import musicgen
 from musicgen import patterns
-from musicgen.generate import guided
 from tests import standins
 
 PROMPTS = ["slow calm piano music", "a loud rock beat with fast drums and epic guitar", "drums"]
@@ -42,12 +41,10 @@ def test_logits_agree(pair) -> None:
     sequence = ours.pattern.layout(40).build(codes, ours.lm.config.special_token)
     tokens = tokenizer(PROMPTS, padding=True, return_tensors="pt")
     text = ours.text(PROMPTS)
-    guidance = guided(
-        text, text.zeroed(), None, None, musicgen.GenerationOptions(guidance_scale=1.0), cross_attention=True
-    )
+    conditions = ours.fuser({"text": text})
     with torch.no_grad():
         expected = theirs(**tokens, decoder_input_ids=sequence.flatten(0, 1)).logits.unflatten(0, (3, num_codebooks))
-        logits = ours.lm(sequence, guidance.conditions)
+        logits = ours.lm(sequence, conditions)
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -155,13 +152,12 @@ def test_melody_model_round_trip(stereo: bool, tmp_path: Path) -> None:
     sequence = ours.pattern.layout(30).build(codes, ours.lm.config.special_token)
     tokens = ours.text.tokenizer(PROMPTS[:1], return_tensors="pt")
     text = ours.text(PROMPTS[:1])
-    options = musicgen.GenerationOptions(guidance_scale=1.0)
-    guidance = guided(text, text.zeroed(), ours.melody(chroma), ours.melody.null(1), options, cross_attention=False)
+    conditions = ours.fuser({"melody": ours.melody.project(chroma), "text": text})
     with torch.no_grad():
         expected_logits = theirs(
             **tokens, input_features=chroma, decoder_input_ids=sequence.flatten(0, 1)
         ).logits.unflatten(0, (1, ours.lm.config.num_codebooks))
-        logits = ours.lm(sequence, guidance.conditions)
+        logits = ours.lm(sequence, conditions)
     # The prefix takes positions to 270, where the two ways of rounding 10000^x in float32 differ by 3e-5.
     torch.testing.assert_close(logits, expected_logits[:, :, -sequence.shape[2] :], atol=1e-4, rtol=1e-4)
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicgen.errors import InputError
-from musicgen.tokenizer import frames_of
+from musicgen.tokenizers import frames_of
 from musicgen.windows import Window, plan
 
 ENCODEC = SimpleNamespace(sample_rate=32_000, hop=640)

@@ -17,7 +17,7 @@ from musicgen.errors import MusicGenError
 
 from .. import clip_metadata
 from ..clip_store import FORMATS
-from ..request import GenerationRequest
+from ..request import PageRequest
 from ..service import GenerationJob, PlaybackChunk, Service, StoredClip
 from . import assets, compare, live, melody_editor, result, texts
 from .form import Accordions, Actions, Inputs, default_melody_is_clean, precisions
@@ -315,7 +315,7 @@ class EventHandlers:
             message += f" Add {' and '.join(needed)} again: a clip's file has only the names of audio inputs."
         return updates | {self.outputs.status: result.show_status(message)}
 
-    def _show_request(self, request: GenerationRequest) -> Updates:
+    def _show_request(self, request: PageRequest) -> Updates:
         """Updates that show a request. Raises InputError if its model is not offered."""
         self.service.catalog.get(request.model)
         if request.separate is None:

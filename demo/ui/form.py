@@ -16,7 +16,7 @@ from musicgen.options import GenerationOptions
 from ..request import (
     MAX_SEED,
     PRECISIONS,
-    GenerationRequest,
+    PageRequest,
     check_integer,
     check_number,
     clean_prompt,
@@ -57,7 +57,7 @@ class Inputs:
         """The components as Gradio's event listeners take them."""
         return [getattr(self, field.name) for field in dataclasses.fields(self)]
 
-    def to_request(self, *values: Any) -> GenerationRequest:
+    def to_request(self, *values: Any) -> PageRequest:
         """Convert the components' values to a request.
 
         Raises:
@@ -85,7 +85,7 @@ class Inputs:
             loop=named["loop"],
         )
 
-    def fill(self, request: GenerationRequest) -> dict[Any, Any]:
+    def fill(self, request: PageRequest) -> dict[Any, Any]:
         """Component updates that show a request. Audio inputs are cleared, because settings have only the names of files."""
         options = request.options
         return {
@@ -120,7 +120,7 @@ def make_request(
     continue_from: str | None = None, timeline: str | None = "", guidance_scale: float = 3.0,
     melody_guidance_scale: float | None = None, negative_prompt: str | None = "", temperature: float = 1.0,
     top_k: float = 250, top_p: float = 0.0, precision: str = "auto", loop: bool = False,
-) -> GenerationRequest:  # fmt: skip
+) -> PageRequest:  # fmt: skip
     """Convert the values of components or of an API call to a request.
 
     Raises:
@@ -129,7 +129,7 @@ def make_request(
     for value, name in ((prompt, "description"), (negative_prompt, "negative prompt"), (timeline, "timeline")):
         if value is not None and len(value) > 50_000:
             raise InputError(f"the {name} has {len(value)} characters: far too many")
-    return GenerationRequest(
+    return PageRequest(
         prompt=clean_prompt(prompt),
         model=model,
         duration=check_number(duration, "duration", -math.inf, math.inf),

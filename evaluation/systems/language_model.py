@@ -21,7 +21,7 @@ from ..suites.items import Item
 from ..suites.suite import Suite
 
 if TYPE_CHECKING:
-    from musicgen.generate import Guided
+    from musicgen.guidance import Guided
     from musicgen.model import MusicGen
 
 PROMPT_SECONDS = (0.5, 1.0, 2.0, 3.0, 5.0)
@@ -146,17 +146,10 @@ def continuation(
 
 
 def _guided(model: MusicGen, captions: Sequence[str], melodies: Sequence[Path] | None) -> Guided:
-    from musicgen.generate import guided
+    from musicgen.request import GenerationRequest
 
-    options = GenerationOptions(guidance_scale=1.0)
-    text = model.text(list(captions))
-    melody = null = None
-    if model.melody is not None:
-        prepared = (
-            [None] * len(captions) if melodies is None else [model.melody.prepare(m, separate=False) for m in melodies]
-        )
-        melody, null = model.melody(model.melody.frames(prepared)), model.melody.null(len(captions))
-    return guided(text, text.zeroed(), melody, null, options, cross_attention=model.lm.config.cross_attention)
+    melody = None if melodies is None else list(melodies)
+    return model.guided(GenerationRequest.of(captions, melody=melody, separate=False, options={"guidance_scale": 1.0}))
 
 
 def encode_references(model: MusicGen, items: Sequence[Item], duration: float) -> torch.Tensor:

@@ -12,7 +12,7 @@ import yaml
 from torch import nn
 from transformers import EncodecConfig, EncodecModel
 
-from musicgen.checkpoint import parts
+from musicgen.checkpoint import conditioners, parts
 from musicgen.checkpoint.audiocraft_layout import (
     LM_FILE,
     OURS,
@@ -30,7 +30,6 @@ from musicgen.conditioners.melody import MelodyConditioner
 from musicgen.conditioners.text import NoText, T5Conditioner
 from musicgen.errors import CheckpointError
 from musicgen.model import MusicGen
-from musicgen.tokenizer import EncodecTokenizer, StereoTokenizer
 
 T5_NAMES = tuple(f"t5-{size}" for size in ("small", "base", "large", "3b", "11b")) + tuple(
     f"google/flan-t5-{size}" for size in ("small", "base", "large", "xl", "xxl")
@@ -44,9 +43,14 @@ def save(model: MusicGen, folder: Path, text_encoder: str | None = None) -> None
 
     Raises CheckpointError for what the layout cannot say: a loaded export would make other music.
     """
-    mono = model.tokenizer.mono if isinstance(model.tokenizer, StereoTokenizer) else model.tokenizer
-    if not isinstance(mono, EncodecTokenizer):
+    network = model.tokenizer.network
+    if not isinstance(network, EncodecModel):
         raise CheckpointError("audiocraft's layout is for EnCodec models")
+    if conditioners.others(model) or model.text is None:
+        raise CheckpointError(
+            "audiocraft's layout is written for text and melody: this model is conditioned by "
+            f"{' and '.join(model.conditioners)}"
+        )
     if isinstance(model.text, ClapConditioner):
         raise CheckpointError("audiocraft's layout is written for T5 models, not CLAP")
     if model.pattern.kind != "delay" or model.pattern.flatten_first or model.pattern.empty_initial:
@@ -64,9 +68,9 @@ def save(model: MusicGen, folder: Path, text_encoder: str | None = None) -> None
             tensors = _projection(conditioner.projection, dim).state_dict()
             state |= {f"{projection_name(condition)}.{key}": value for key, value in tensors.items()}
     torch.save(_package(state, _lm_settings(model, name)), folder / LM_FILE)
-    reverse = {encodec_name(name): name for name in _encodec_names(mono.model)}
-    weights = {reverse[name]: tensor for name, tensor in mono.model.state_dict().items()}
-    torch.save(_package(weights, _encodec_settings(mono.model.config)), folder / TOKENIZER_FILE)
+    reverse = {encodec_name(name): name for name in _encodec_names(network)}
+    weights = {reverse[name]: tensor for name, tensor in network.state_dict().items()}
+    torch.save(_package(weights, _encodec_settings(network.config)), folder / TOKENIZER_FILE)
 
 
 def _text_encoder_name(text: T5Conditioner, given: str | None) -> str:
@@ -138,18 +142,18 @@ def _package(state: dict[str, torch.Tensor], settings: dict[str, Any]) -> dict[s
 
 def _lm_settings(model: MusicGen, text_encoder: str | None) -> dict[str, Any]:
     c = model.lm.config
-    conditioners: dict[str, Any] = {}
+    described: dict[str, Any] = {}
     if text_encoder is not None:
         t5 = {"name": text_encoder, "finetune": False, "word_dropout": 0.0, "normalize_text": False}
-        conditioners[TEXT] = {"model": "t5", "t5": t5}
+        described[TEXT] = {"model": "t5", "t5": t5}
     ours: dict[str, Any] = {}
     if model.melody is not None:
         if not model.melody.separated:
             ours[OURS] = {"melody_separated": False}
         chroma: dict[str, Any] = {"sample_rate": SAMPLE_RATE, "n_chroma": NUM_CHROMA, "radix2_exp": 14, "argmax": True}
         chroma |= {"match_len_on_eval": False, "eval_wavs": None, "n_eval_wavs": 100, "cache_path": None}
-        conditioners[MELODY] = {"model": "chroma_stem", "chroma_stem": chroma}
-    prepend = [] if c.cross_attention else [name for name in (MELODY, TEXT) if name in conditioners]
+        described[MELODY] = {"model": "chroma_stem", "chroma_stem": chroma}
+    prepend = [] if c.cross_attention else [name for name in (MELODY, TEXT) if name in described]
     cross = [TEXT] if c.cross_attention else []
     return {
         "solver": "musicgen",
@@ -180,7 +184,7 @@ def _lm_settings(model: MusicGen, text_encoder: str | None) -> dict[str, Any]:
             "cross_attention_pos_emb": False, "cross_attention_pos_emb_scale": 1, "sum": [], "prepend": prepend,
             "cross": cross, "input_interpolate": [],
         },
-        "conditioners": conditioners or None,
+        "conditioners": described or None,
     }  # fmt: skip
 
 

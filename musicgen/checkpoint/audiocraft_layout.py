@@ -16,7 +16,8 @@ import torch
 from torch import nn
 from transformers import EncodecConfig
 
-from musicgen.checkpoint import checks, parts, transformers_layout
+from musicgen import checks
+from musicgen.checkpoint import parts, tokenizers
 from musicgen.checkpoint.audiocraft_settings import (
     MELODY,
     TEXT,
@@ -26,15 +27,17 @@ from musicgen.checkpoint.audiocraft_settings import (
     check_kind,
     conditions,
 )
+from musicgen.checkpoint.checks import build, outline
 from musicgen.checkpoint.tensors import Names, below, fill, gather, read_pickle
 from musicgen.chroma import NUM_CHROMA, SAMPLE_RATE, num_frames
+from musicgen.conditioners.base import Conditioner
 from musicgen.conditioners.melody import MelodyConditioner
 from musicgen.conditioners.text import NoText, T5Conditioner
 from musicgen.errors import CheckpointError
 from musicgen.lm import LanguageModel, LMConfig
 from musicgen.model import MusicGen
 from musicgen.patterns import Pattern
-from musicgen.tokenizer import EncodecTokenizer, StereoTokenizer
+from musicgen.tokenizers import EncodecTokenizer, StereoTokenizer, Tokenizer
 
 LM_FILE = "state_dict.bin"
 TOKENIZER_FILE = "compression_state_dict.bin"
@@ -66,7 +69,7 @@ def load(folder: Path, name: str) -> MusicGen:
     state = _split_cross_attention({name.replace(".mha.", "."): tensor for name, tensor in state.items()}, source)
     lm_config = _lm_config(settings, state, cross_attention=bool(settings.at("fuser.cross", None)))
     names = lm_names(lm_config)
-    lm = checks.outline(lambda: LanguageModel(lm_config), source)
+    lm = outline(lambda: LanguageModel(lm_config), source)
     fill(lm, gather(names, state, source), source)
 
     known = {part for parts in names.values() for part in parts} | _IGNORED
@@ -75,24 +78,25 @@ def load(folder: Path, name: str) -> MusicGen:
     if unexpected:
         raise CheckpointError(f"{source}: the tensor {unexpected[0]!r} belongs to a model of another kind")
     max_duration = checks.follow(lambda: float(settings.at("dataset.segment_duration")), source)
-    melody = None
+    found: dict[str, Conditioner] = {}
     if MELODY in named:
         projection = _projection(MELODY, NUM_CHROMA, lm_config.dim, state, source)
         length = checks.follow(lambda: melody_length(max_duration), source)
-        melody = MelodyConditioner(projection, length, separated=bool(settings.at(f"{OURS}.melody_separated", True)))
+        separated = bool(settings.at(f"{OURS}.melody_separated", True))
+        found["melody"] = MelodyConditioner(projection, length, separated=separated)
+    found["text"] = _text(settings, lm_config.dim, state) if TEXT in named else NoText(lm_config.dim)
     mono = load_tokenizer(folder)
     return MusicGen(
         lm,
         checks.follow(lambda: _pattern(settings, lm_config.num_codebooks), source),
         StereoTokenizer(mono) if settings.at("interleave_stereo_codebooks.use", False) else mono,
-        _text(settings, lm_config.dim, state) if TEXT in named else NoText(lm_config.dim),
-        melody,
+        found,
         max_duration=max_duration,
         name=name,
     )
 
 
-def load_tokenizer(folder: Path) -> EncodecTokenizer:
+def load_tokenizer(folder: Path) -> Tokenizer:
     """The EnCodec model beside a language model, or the one on the hub that the file points to."""
     path = folder / TOKENIZER_FILE
     if not path.is_file():
@@ -100,7 +104,7 @@ def load_tokenizer(folder: Path) -> EncodecTokenizer:
     package = read_pickle(path)
     if "pretrained" in package:
         tokenizer = parts.audio_tokenizer(str(package["pretrained"]))
-        if not isinstance(tokenizer, EncodecTokenizer):
+        if tokenizer.kind != EncodecTokenizer.kind:
             raise CheckpointError(f"{path}: points to {package['pretrained']!r}, which is no EnCodec model")
         return tokenizer
     source = str(path)
@@ -108,9 +112,7 @@ def load_tokenizer(folder: Path) -> EncodecTokenizer:
     settings = Settings.of(package, source)
     check_encodec(settings)
     config = checks.follow(lambda: _encodec_config(settings), source)
-    tokenizer = transformers_layout.load_tokenizer(config.to_dict(), state, source)
-    assert isinstance(tokenizer, EncodecTokenizer)  # as the configuration is
-    return tokenizer
+    return tokenizers.load_tokenizer(config.to_dict(), state, source)
 
 
 def _tensors(package: Mapping[str, Any], source: str) -> dict[str, torch.Tensor]:
@@ -219,7 +221,7 @@ def projection_name(condition: str) -> str:
 
 def _projection(condition: str, width: int, dim: int, state: Mapping[str, torch.Tensor], source: str) -> nn.Linear:
     own = below(f"{projection_name(condition)}.", state)
-    return checks.build(lambda: nn.Linear(width, dim), own, f"{source} ({condition})")
+    return build(lambda: nn.Linear(width, dim), own, f"{source} ({condition})")
 
 
 def _text(settings: Settings, dim: int, state: Mapping[str, torch.Tensor]) -> T5Conditioner:

@@ -1,56 +1,17 @@
-"""Configurations are compared with the tensors beside them before anything is built from their numbers."""
+"""Modules are built from a configuration only after their shapes were compared with the tensors beside it."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 
 from musicgen.checkpoint.tensors import check_shapes, fill
-from musicgen.errors import CheckpointError
+from musicgen.checks import follow
 
-T = TypeVar("T")
 M = TypeVar("M", bound=nn.Module)
-
-MOST = 2**31
-"""No number of a configuration is larger: what is built from it would not fit anywhere."""
-
-
-def same(what: str, said: Any, pattern: str, names: Iterable[str], source: str) -> int:
-    """How many there are of something, which the configuration says and the tensors' names show: `pattern` has their number
-    as its group."""
-    found = len({match[1] for name in names if (match := re.match(pattern, name))})
-    if isinstance(said, bool) or said != found:
-        raise CheckpointError(f"{source}: the configuration says {said!r} {what}, the weights hold {found}")
-    return found
-
-
-def whole(what: str, said: Any, source: str) -> int:
-    """A count or a width, if it can be one."""
-    if isinstance(said, bool) or not isinstance(said, int) or not 0 < said < MOST:
-        raise CheckpointError(f"{source}: {what} is {said!r}: it must be a whole number above 0")
-    return said
-
-
-def follow(make: Callable[[], T], source: str) -> T:
-    """What a library makes of a configuration, if it can follow it."""
-    try:
-        return make()
-    except (
-        TypeError,
-        ValueError,
-        LookupError,
-        ArithmeticError,
-        RuntimeError,
-        AttributeError,
-        StrictDataclassError,
-    ) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{source}: the configuration cannot be followed ({reason})") from error
 
 
 def outline(make: Callable[[], M], source: str) -> M:
@@ -63,9 +24,21 @@ def outline(make: Callable[[], M], source: str) -> M:
     return follow(on_meta, source)
 
 
-def build(make: Callable[[], M], state: dict[str, torch.Tensor], source: str) -> M:
-    """A module with the weights of `state`. Its shapes are compared before memory is taken for them."""
-    check_shapes(outline(make, source).state_dict(), state, source)
+def build(
+    make: Callable[[], M],
+    state: dict[str, torch.Tensor],
+    source: str,
+    part: Callable[[M], nn.Module] = lambda module: module,
+) -> M:
+    """A module with the weights of `state`. Its shapes are compared before memory is taken for them.
+
+    Args:
+        make: Makes the module.
+        state: The weights.
+        source: The checkpoint, for errors.
+        part: The submodule that the weights are of; the module itself by default.
+    """
+    check_shapes(part(outline(make, source)).state_dict(), state, source)
     module = follow(make, source)
-    fill(module, state, source)
+    fill(part(module), state, source)
     return module

@@ -8,20 +8,20 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase, T5EncoderModel
 
-from musicgen.checkpoint import hub, transformers_layout
+from musicgen.checkpoint import hub, tokenizers, transformers_layout
 from musicgen.checkpoint.tensors import below, read_weights
 from musicgen.errors import CheckpointError
 from musicgen.folders import is_folder
-from musicgen.tokenizer import DacTokenizer, EncodecTokenizer
+from musicgen.tokenizers import Tokenizer
 
 
-def audio_tokenizer(name: str) -> EncodecTokenizer | DacTokenizer:
-    """EnCodec or DAC by hub name or folder; of a whole MusicGen model, its tokeniser."""
+def audio_tokenizer(name: str) -> Tokenizer:
+    """An audio tokeniser by hub name or folder; of a whole MusicGen model, its tokeniser."""
     folder = _folder(name)
     config, tensors = _config(folder), read_weights(folder)
     if "audio_encoder" in config:
         config, tensors = config["audio_encoder"], below("audio_encoder.", tensors)
-    return transformers_layout.load_tokenizer(config, tensors, str(folder))
+    return tokenizers.load_tokenizer(config, tensors, str(folder))
 
 
 def text_encoder(name: str) -> tuple[T5EncoderModel, PreTrainedTokenizerBase]:

@@ -2,7 +2,7 @@
 
 What is written here, `MusicgenForConditionalGeneration.from_pretrained` loads. Settings that transformers does not know
 (another pattern than delay, another context than 30 s, CLAP for text, texts of a fixed length, melodies that were not separated
-in training) stand in the configuration under "musicgen".
+in training, further conditioners) stand in the configuration under "musicgen".
 """
 
 from __future__ import annotations
@@ -19,25 +19,22 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import (
     AutoTokenizer,
-    DacConfig,
-    DacModel,
-    EncodecConfig,
     EncodecFeatureExtractor,
-    EncodecModel,
     GenerationConfig,
     MusicgenDecoderConfig,
     MusicgenMelodyDecoderConfig,
     MusicgenMelodyFeatureExtractor,
-    PreTrainedConfig,
     PreTrainedTokenizerBase,
     T5Config,
     T5EncoderModel,
 )
 
-from musicgen import patterns
-from musicgen.checkpoint import checks, hub
+from musicgen import checks, patterns
+from musicgen.checkpoint import conditioners, hub, tokenizers
+from musicgen.checkpoint.checks import build, outline
 from musicgen.checkpoint.tensors import Names, below, fill, gather, read_weights, scatter, weight_files
 from musicgen.chroma import NUM_CHROMA
+from musicgen.conditioners.base import Conditioner
 from musicgen.conditioners.clap import CHECKPOINT as CLAP_CHECKPOINT
 from musicgen.conditioners.clap import DIM as CLAP_DIM
 from musicgen.conditioners.clap import REPOSITORY as CLAP_REPOSITORY
@@ -48,7 +45,7 @@ from musicgen.errors import CheckpointError
 from musicgen.lm import LanguageModel, LMConfig
 from musicgen.model import MusicGen
 from musicgen.patterns import Pattern
-from musicgen.tokenizer import DacTokenizer, EncodecTokenizer, StereoTokenizer
+from musicgen.tokenizers import StereoTokenizer
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -83,7 +80,7 @@ def shape(folder: Path) -> LMConfig:
         values.num_attention_heads,
         values.num_hidden_layers,
         values.num_codebooks,
-        cross_attention=config["model_type"] != "musicgen_melody",
+        cross_attention="cross" in _fusions(config, str(folder)).values(),
     )
 
 
@@ -93,33 +90,39 @@ def load(folder: Path, name: str) -> MusicGen:
     tensors = read_weights(folder)
     melody_model = config["model_type"] == "musicgen_melody"
     ours = config.get("musicgen", {})
-    lm_config = _lm_config(config["decoder"], tensors, str(folder), cross_attention=not melody_model)
-    lm = checks.outline(lambda: LanguageModel(lm_config), str(folder))
+    fusions = _fusions(config, str(folder))
+    cross_attention = "cross" in fusions.values()
+    lm_config = _lm_config(config["decoder"], tensors, str(folder), cross_attention=cross_attention)
+    lm = outline(lambda: LanguageModel(lm_config), str(folder))
     fill(lm, gather(lm_names(lm_config), tensors, str(folder)), str(folder))
 
     stereo = config["decoder"].get("audio_channels", 1) == 2
-    mono = load_tokenizer(config["audio_encoder"], below("audio_encoder.", tensors), str(folder))
+    mono = tokenizers.load_tokenizer(config["audio_encoder"], below("audio_encoder.", tensors), str(folder))
     load_text = _load_clap if "clap" in ours else _load_text
-    text = load_text(config, tensors, lm_config.dim, folder)
-    melody = None
+    found: dict[str, Conditioner] = {"text": load_text(config, tensors, lm_config.dim, folder)}
     if melody_model:
         projection = _projection("audio_enc_to_dec_proj", NUM_CHROMA, lm_config.dim, tensors, str(folder))
         separated = ours.get("melody_separated", True)
-        melody = MelodyConditioner(projection, config.get("chroma_length", 235), separated=separated)
+        found["melody"] = MelodyConditioner(projection, config.get("chroma_length", 235), separated=separated)
+    found |= conditioners.load(ours, tensors, lm_config.dim, str(folder))
     return MusicGen(
         lm,
         _pattern(ours, lm_config.num_codebooks, stereo, str(folder)),
         StereoTokenizer(mono) if stereo else mono,
-        text,
-        melody,
+        {name: found[name] for name in fusions},
+        fusions=fusions,
         max_duration=ours.get("max_duration", MAX_DURATION),
         name=name,
     )
 
 
+def _fusions(config: dict[str, Any], source: str) -> dict[str, str]:
+    return conditioners.fusions(config["musicgen"], source, melody=config["model_type"] == "musicgen_melody")
+
+
 def save(model: MusicGen, folder: Path, stored: torch.dtype = torch.float32) -> None:
     """Write a model into an existing, empty folder."""
-    if isinstance(model.text, NoText):
+    if model.text is None or isinstance(model.text, NoText):
         raise CheckpointError("the transformers layout has no model without text: audiocraft's layout holds it")
     tensors = scatter(lm_names(model.lm.config), model.lm.state_dict())
     if isinstance(model.text, ClapConditioner):
@@ -127,18 +130,18 @@ def save(model: MusicGen, folder: Path, stored: torch.dtype = torch.float32) -> 
     else:
         tensors |= {f"text_encoder.{key}": value for key, value in _untied(model.text.encoder).items()}
         model.text.tokenizer.save_pretrained(folder)
-    mono = model.tokenizer.mono if isinstance(model.tokenizer, StereoTokenizer) else model.tokenizer
-    tensors |= {f"audio_encoder.{key}": value for key, value in mono.model.state_dict().items()}
+    tensors |= {f"audio_encoder.{key}": value for key, value in model.tokenizer.network.state_dict().items()}
     tensors |= {f"enc_to_dec_proj.{key}": value for key, value in model.text.projection.state_dict().items()}
     if model.melody is not None:
         state = model.melody.projection.state_dict()
         tensors |= {f"audio_enc_to_dec_proj.{key}": value for key, value in state.items()}
+    tensors |= conditioners.state(model)
     contiguous = {
         key: value.detach().cpu().to(stored if value.is_floating_point() else value.dtype).clone().contiguous()
         for key, value in tensors.items()
     }
     save_file(contiguous, folder / WEIGHTS, metadata={"format": "pt"})
-    _write_config(model, mono.model.config, folder)
+    _write_config(model, folder)
 
 
 def lm_names(config: LMConfig) -> Names:
@@ -172,33 +175,6 @@ def default_pattern(num_codebooks: int, stereo: bool) -> Pattern:
     return patterns.stereo_partial_delay(num_codebooks) if stereo else patterns.delay(num_codebooks)
 
 
-def load_tokenizer(
-    config: dict[str, Any], tensors: dict[str, torch.Tensor], source: str
-) -> EncodecTokenizer | DacTokenizer:
-    """An audio tokeniser from its transformers configuration and tensors."""
-    kind = config.get("model_type")
-    if kind not in ("encodec", "dac"):
-        raise CheckpointError(f"{source}: the audio encoder is of the type {kind!r}: only encodec and dac are known")
-    source = f"{source} (audio encoder)"
-    if kind == "encodec":
-        encodec = checks.follow(lambda: EncodecConfig(**config), source)
-        quantisers = checks.follow(lambda: encodec.num_quantizers, source)
-        checks.same("quantisers", quantisers, r"quantizer\.layers\.(\d+)\.", tensors, source)
-        checks.same(
-            "LSTM layers", encodec.num_lstm_layers, r"encoder\.layers\.\d+\.lstm\.weight_ih_l(\d+)", tensors, source
-        )
-        if not 0 < encodec.num_residual_layers <= len(tensors):
-            raise CheckpointError(
-                f"{source}: num_residual_layers is {encodec.num_residual_layers}, of which there are fewer"
-            )
-        state = {_weight_norm_name(name): tensor for name, tensor in tensors.items()}
-        return EncodecTokenizer(checks.build(lambda: EncodecModel(encodec), state, source).eval())
-    dac = checks.follow(lambda: DacConfig(**config), source)
-    checks.same("quantisers", dac.n_codebooks, r"quantizer\.quantizers\.(\d+)\.", tensors, source)
-    state = {_weight_norm_name(name): tensor for name, tensor in tensors.items()}
-    return DacTokenizer(checks.build(lambda: DacModel(dac), state, source).eval())
-
-
 def load_t5(config: dict[str, Any], tensors: dict[str, torch.Tensor], source: str) -> T5EncoderModel:
     """A T5 encoder from its transformers configuration and tensors; the two names of its embedding are one tensor."""
     if config.get("model_type") != "t5":
@@ -208,7 +184,7 @@ def load_t5(config: dict[str, Any], tensors: dict[str, torch.Tensor], source: st
     source = f"{source} (text encoder)"
     values = checks.follow(lambda: T5Config(**config), source)
     checks.same("layers", values.num_layers, r"encoder\.block\.(\d+)\.", tensors, source)
-    encoder = checks.outline(lambda: T5EncoderModel(values), source)
+    encoder = outline(lambda: T5EncoderModel(values), source)
     shared, alias = "shared.weight", "encoder.embed_tokens.weight"
     embedding = tensors.get(shared, tensors.get(alias))
     both = {} if embedding is None else {shared: embedding, alias: embedding}
@@ -281,7 +257,7 @@ def _projection(name: str, width: int, dim: int, tensors: dict[str, torch.Tensor
     # transformers has no projection where the widths agree already.
     if width == dim:
         return nn.Identity()
-    return checks.build(lambda: nn.Linear(width, dim), below(f"{name}.", tensors), f"{source} ({name})")
+    return build(lambda: nn.Linear(width, dim), below(f"{name}.", tensors), f"{source} ({name})")
 
 
 def _load_text(config: dict[str, Any], tensors: dict[str, torch.Tensor], dim: int, folder: Path) -> T5Conditioner:
@@ -310,14 +286,7 @@ def _untied(encoder: T5EncoderModel) -> dict[str, torch.Tensor]:
     return {name: value for name, value in encoder.state_dict().items() if name != "encoder.embed_tokens.weight"}
 
 
-def _weight_norm_name(name: str) -> str:
-    """Older files name weight norm's two parts differently."""
-    return name.replace(".weight_g", ".parametrizations.weight.original0").replace(
-        ".weight_v", ".parametrizations.weight.original1"
-    )
-
-
-def _write_config(model: MusicGen, audio_encoder: PreTrainedConfig, folder: Path) -> None:
+def _write_config(model: MusicGen, folder: Path) -> None:
     c = model.lm.config
     melody = model.melody is not None
     decoder = {
@@ -328,13 +297,13 @@ def _write_config(model: MusicGen, audio_encoder: PreTrainedConfig, folder: Path
         "hidden_size": c.dim,
         "activation_function": c.activation,
         "num_codebooks": c.num_codebooks,
-        "audio_channels": model.channels,
+        "audio_channels": len(model.tokenizer.sides),
         "pad_token_id": c.special_token,
         "bos_token_id": c.special_token,
     }
     decoder_class = MusicgenMelodyDecoderConfig if melody else MusicgenDecoderConfig
     ours: dict[str, Any] = {"pattern": model.pattern.as_dict(), "max_duration": model.max_duration}
-    assert not isinstance(model.text, NoText)  # `save` refuses it
+    ours |= conditioners.describe(model)
     if isinstance(model.text, ClapConditioner):
         ours["clap"] = dataclasses.asdict(model.text.options)
         text_encoder = T5Config()  # transformers' class demands one; it stands for nothing
@@ -351,7 +320,7 @@ def _write_config(model: MusicGen, audio_encoder: PreTrainedConfig, folder: Path
         "is_encoder_decoder": True,
         "transformers_version": transformers.__version__,
         "text_encoder": text_encoder.to_dict(),
-        "audio_encoder": audio_encoder.to_dict(),
+        "audio_encoder": model.tokenizer.config(),
         "decoder": decoder_class(**decoder).to_dict(),
         "musicgen": ours,
     }

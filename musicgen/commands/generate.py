@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicgen import __version__, catalog, commandline
-from musicgen.commands import outputs
+from musicgen.commands import conditions, outputs
 from musicgen.errors import InputError
 from musicgen.folders import is_folder
 from musicgen.options import MAX_DURATION, GenerationOptions, check_duration
@@ -45,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--separation", action=argparse.BooleanOptionalAction, help="drop drums and bass from the melody by "
                         "Demucs; a clean or hummed one needs none (default: as in the model's training)")  # fmt: skip
     parser.add_argument("--continue-from", type=Path, metavar="FILE", help="audio that the clips start with")
+    parser.add_argument("--condition", action="append", default=[], metavar="NAME=VALUE", help="a text or a file for a further "
+                        "condition of the model; may be repeated")  # fmt: skip
     parser.add_argument("--seed", type=int, help="clip i uses seed + i (default: a new one, printed)")
     loudness = parser.add_mutually_exclusive_group()
     loudness.add_argument("--loudness", type=float, metavar="LUFS", help="target loudness (default: -14)")
@@ -68,7 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
     from musicgen import audio, checkpoint, decoding
     from musicgen.audio import Audio
     from musicgen.conditioners.melody import MAX_CHANNELS
-    from musicgen.model import check_prompts
+    from musicgen.request import check_prompts
     from musicgen.sampling import clip_seeds
     from musicgen.settings import Settings, check_loudness
 
@@ -83,6 +85,9 @@ def run(arguments: argparse.Namespace) -> None:
         loudness = None if arguments.no_loudness else check_loudness(arguments.loudness)
     melody = _source("melody", arguments.melody, stored.melody if stored else None)
     given = _source("continue-from", arguments.continue_from, stored.continue_from if stored else None)
+    known = stored.conditions if stored else {}
+    further = conditions.completed(conditions.parse(arguments.condition), known)
+    described = conditions.described(further, known)
     for source, channels in ((arguments.melody, MAX_CHANNELS), (arguments.continue_from, decoding.MAX_CHANNELS)):
         if source is not None:
             audio.measure(source, MAX_DURATION, most_channels=channels)
@@ -95,6 +100,7 @@ def run(arguments: argparse.Namespace) -> None:
     seeds = clip_seeds(seed, len(prompts))
     paths = outputs.files(arguments.output, prompts, seed)
     sources = {"melody": arguments.melody, "continue-from": arguments.continue_from, "from-file": arguments.from_file}
+    sources |= {f"condition {name}": path for name, path in conditions.files(further).items()}
     outputs.check(paths, sources)
     if stored is not None and stored.beyond:
         commandline.warn(
@@ -114,6 +120,7 @@ def run(arguments: argparse.Namespace) -> None:
             duration,
             seed=seeds,
             melody=arguments.melody,
+            conditions=further,
             continue_from=arguments.continue_from,
             options=options,
             separate=separate,
@@ -133,6 +140,7 @@ def run(arguments: argparse.Namespace) -> None:
             melody=melody,
             separate=None if melody is None else separate,
             continue_from=given,
+            conditions=described,
         )
         # One by one: beside others a clip is rounded otherwise, and --from-file makes it alone.
         clip = Audio(model.decode(own_codes[None])[0].cpu(), model.sample_rate)

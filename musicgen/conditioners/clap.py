@@ -12,14 +12,17 @@ import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
 from musicgen import pickles
 from musicgen.audio import Audio
+from musicgen.conditioners.base import Conditioner
 from musicgen.conditioners.condition import Condition
 from musicgen.errors import CheckpointError
+from musicgen.options import check_text
 from musicgen.quantiser import ResidualQuantiser
 
 SAMPLE_RATE = 48_000
@@ -95,7 +98,7 @@ class ClapEmbedder:
         return next(self.clap.parameters()).device
 
 
-class ClapConditioner(nn.Module):
+class ClapConditioner(Conditioner):
     """CLAP's embedding as a condition of one vector (L = 1)."""
 
     def __init__(self, embedder: ClapEmbedder, projection: nn.Module, options: ClapOptions | None = None) -> None:
@@ -105,9 +108,17 @@ class ClapConditioner(nn.Module):
         self.quantiser = ResidualQuantiser(self.options.num_quantisers, self.options.num_entries, DIM)
         self.projection = projection
 
-    def unknown(self, text: str) -> float:  # noqa: ARG002
-        """As `T5Conditioner.unknown`: its tokens are bytes, so nothing is."""
-        return 0.0
+    @property
+    def max_length(self) -> int:
+        return 1
+
+    def prepare(self, value: Any, **options: Any) -> str:  # noqa: ARG002
+        """A description of any length. No part of it is unknown to CLAP, whose tokens are bytes."""
+        return check_text("the prompt", value)
+
+    def null(self, batch: int, like: Condition) -> Condition:  # noqa: ARG002
+        """A zero vector for each row."""
+        return like.zeroed()
 
     def condition(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Embeddings [B, 512] -> [B, 1, D]: normalised, quantised and projected, as the options say."""

@@ -1,12 +1,10 @@
-"""A condition of a batch, and how text and melody are combined for the language model (paper sections 2.3 and 2.4)."""
+"""A condition of a batch: a sequence of vectors for each row."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-
-from musicgen.lm import Conditions
 
 
 @dataclass(frozen=True)
@@ -37,16 +35,3 @@ def stack(conditions: list[Condition]) -> Condition:
     length = max(condition.values.shape[1] for condition in conditions)
     padded = [condition.padded(length) for condition in conditions]
     return Condition(torch.cat([c.values for c in padded]), torch.cat([c.mask for c in padded]))
-
-
-def join(text: Condition, melody: Condition | None, *, cross_attention: bool) -> Conditions:
-    """Text for cross-attention, or melody and text as a prefix [B, P, D] for models without cross-attention."""
-    if cross_attention:
-        return Conditions(cross=text.values, cross_mask=text.mask)
-    if melody is None and text.values.shape[1] == 0:
-        return Conditions()
-    if melody is None:
-        return Conditions(prefix=text.values, prefix_mask=text.mask)
-    return Conditions(
-        prefix=torch.cat([melody.values, text.values], dim=1), prefix_mask=torch.cat([melody.mask, text.mask], dim=1)
-    )

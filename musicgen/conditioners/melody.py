@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,10 +15,13 @@ from torch import nn
 
 from musicgen import audio, chroma
 from musicgen.audio import Audio
+from musicgen.conditioners.base import Conditioner
 from musicgen.conditioners.condition import Condition
+from musicgen.conditioners.registry import register
 from musicgen.conditioners.separation import SAMPLE_RATE as SEPARATION_RATE
 from musicgen.conditioners.separation import DemucsSeparator
-from musicgen.errors import InputError
+from musicgen.errors import CheckpointError, InputError
+from musicgen.options import MAX_DURATION
 from musicgen.recordings import AudioInput, recording
 
 MIN_SECONDS = 0.1
@@ -64,7 +68,8 @@ class Melody:
         return Melody(frames=self.frames.roll(-shift, dims=0))
 
 
-class MelodyConditioner(nn.Module):
+@register("chroma")
+class MelodyConditioner(Conditioner):
     """Quantised chroma and the learned projection to the language model's width.
 
     A clip without a melody gets the null melody: bin 0 in every frame, projected, as in the reference implementation.
@@ -88,39 +93,70 @@ class MelodyConditioner(nn.Module):
         self.separated = separated
         self.separator = separator if separator is not None else DemucsSeparator()
 
-    def prepare(self, melody: MelodyInput, *, separate: bool | None = None) -> Melody:
+    @property
+    def max_length(self) -> int:
+        return self.length
+
+    @property
+    def min_length(self) -> int:
+        return self.length
+
+    def check(self, source: str) -> None:
+        if not 0 < self.length <= chroma.num_frames(round(MAX_DURATION * chroma.SAMPLE_RATE)):
+            raise CheckpointError(f"{source}: a melody of {self.length} chroma frames")
+
+    def place(self, device: torch.device) -> None:
+        self.separator.device = device
+
+    def config(self) -> dict[str, Any]:
+        return {"length": self.length, "separated": self.separated}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], dim: int) -> Self:
+        return cls(nn.Linear(chroma.NUM_CHROMA, dim), **config)
+
+    def prepare(self, value: MelodyInput, *, separate: bool | None = None, **options: Any) -> Melody:  # noqa: ARG002
         """Read, validate and separate a melody.
 
         Args:
-            melody: A file, audio, or chroma frames.
+            value: A file, audio, or chroma frames.
             separate: Whether Demucs removes drums and bass; False for clean or hummed melodies. None does as the model's
                 training did.
+            **options: Not used.
 
         Raises:
             InputError: The melody is unreadable, too short or long, silent, or has NaN samples or too many channels.
         """
-        if isinstance(melody, (torch.Tensor, np.ndarray)):
-            return Melody(frames=_checked_frames(torch.as_tensor(melody)))
+        if isinstance(value, (torch.Tensor, np.ndarray)):
+            return Melody(frames=_checked_frames(torch.as_tensor(value)))
         separate = self.separated if separate is None else separate
-        heard = recording(melody, "the melody", partial(_read, separate=separate))
-        _check_recording(heard, str(melody) if isinstance(melody, (str, os.PathLike)) else "the melody")
+        heard = recording(value, "the melody", partial(_read, separate=separate))
+        _check_recording(heard, str(value) if isinstance(value, (str, os.PathLike)) else "the melody")
         if separate:
             heard = self.separator(heard)
         return Melody(wave=heard.mono().resampled(chroma.SAMPLE_RATE).wave[0])
+
+    def window(self, prepared: Melody, start: float, duration: float) -> Melody:
+        """The melody from `start` seconds on; after its end it is repeated."""
+        return prepared.window(start, duration)
+
+    def forward(self, melodies: Sequence[Melody | None]) -> Condition:
+        """The condition of B melodies, of L = length vectors; None gives the null melody."""
+        return self.project(self.frames(melodies))
+
+    def null(self, batch: int, like: Condition | None = None) -> Condition:  # noqa: ARG002
+        """The null melody, the same for every clip."""
+        return self.project(_null(self.length).expand(batch, -1, -1))
 
     def frames(self, melodies: Sequence[Melody | None]) -> torch.Tensor:
         """Quantised chroma [B, length, 12] of a batch; None gives the null melody."""
         return torch.stack([_null(self.length) if m is None else m.chroma(self.length) for m in melodies])
 
-    def forward(self, frames: torch.Tensor) -> Condition:
+    def project(self, frames: torch.Tensor) -> Condition:
         """Project chroma frames [B, length, 12] to a condition of L = length vectors."""
         weight = next(self.projection.parameters(), None)
         values = self.projection(frames if weight is None else frames.to(weight))
         return Condition(values, torch.ones(values.shape[:2], dtype=torch.bool, device=values.device))
-
-    def null(self, batch: int) -> Condition:
-        """The condition of `batch` clips without melody."""
-        return self(_null(self.length).expand(batch, -1, -1))
 
 
 def _null(length: int) -> torch.Tensor:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase, T5EncoderModel
 
+from musicgen.conditioners.base import Conditioner
 from musicgen.conditioners.condition import Condition
-from musicgen.errors import InputError
+from musicgen.errors import CheckpointError, InputError
+from musicgen.options import check_text
 
 MAX_TOKENS = 512
 """T5's own training length."""
@@ -17,7 +20,7 @@ _WORD = "\u2581"
 """Begins a word in T5's vocabularies; by itself it says nothing."""
 
 
-class T5Conditioner(nn.Module):
+class T5Conditioner(Conditioner):
     """A T5 encoder, frozen in the published models, and the learned projection to the language model's width.
 
     Attributes:
@@ -38,6 +41,28 @@ class T5Conditioner(nn.Module):
         self.tokenizer = tokenizer
         self.projection = projection
         self.length = length
+
+    @property
+    def max_length(self) -> int:
+        return MAX_TOKENS
+
+    @property
+    def min_length(self) -> int:
+        return self.length
+
+    def check(self, source: str) -> None:
+        if not 0 <= self.length <= MAX_TOKENS:
+            raise CheckpointError(f"{source}: texts of {self.length} vectors: {MAX_TOKENS} at most are possible")
+
+    def prepare(self, value: Any, **options: Any) -> str:  # noqa: ARG002
+        """A description; raises InputError for one that has more tokens than T5 was trained on."""
+        text = check_text("the prompt", value)
+        self.tokens([text])
+        return text
+
+    def null(self, batch: int, like: Condition) -> Condition:  # noqa: ARG002
+        """Zero vectors, as many as each row's own text has."""
+        return like.zeroed()
 
     def tokens(self, texts: Sequence[str], max_tokens: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokenise texts.
@@ -94,7 +119,7 @@ class T5Conditioner(nn.Module):
         return self.condition(self.hidden(ids, real), real, absent)
 
 
-class NoText(nn.Module):
+class NoText(Conditioner):
     """In the place of a text encoder, for a model that was trained without descriptions: a condition of no vectors."""
 
     _nothing: torch.Tensor
@@ -103,14 +128,22 @@ class NoText(nn.Module):
         super().__init__()
         self.register_buffer("_nothing", torch.zeros(1, 0, dim), persistent=False)
 
+    @property
+    def max_length(self) -> int:
+        return 0
+
+    def prepare(self, value: Any, **options: Any) -> str:  # noqa: ARG002
+        """The empty description; raises InputError for any other."""
+        text = check_text("the prompt", value)
+        if text:
+            raise InputError(f"the model was trained without descriptions and cannot follow {text[:40]!r}: pass ''")
+        return text
+
     def unknown(self, text: str) -> float:
         """The share of a text that is not followed: all of it."""
         return 1.0 if text else 0.0
 
     def forward(self, texts: Sequence[str | None]) -> Condition:
         """One row a text, each of them None or ""."""
-        given = next((text for text in texts if text), None)
-        if given:
-            raise InputError(f"the model was trained without descriptions and cannot follow {given[:40]!r}: pass ''")
         values = self._nothing.expand(len(texts), -1, -1)
         return Condition(values, values.new_ones(values.shape[:2], dtype=torch.bool))

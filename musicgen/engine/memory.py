@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from musicgen.engine.backends import avx512
@@ -11,9 +13,10 @@ from musicgen.engine.cpu_support import is_supported
 from musicgen.engine.linear import INT4_GROUP
 from musicgen.engine.slot_pool import round_up
 from musicgen.errors import InputError
+from musicgen.guidance import MAX_ROWS
 from musicgen.lm import LMConfig
 from musicgen.model import MusicGen
-from musicgen.tokenizer import frames_of
+from musicgen.tokenizers import frames_of
 
 ROWS_PER_SLOT = 2
 """A conditional and a null row. Separate guidance of text and melody takes three rows, no guidance one."""
@@ -25,20 +28,41 @@ _ELEMENT_SIZE = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 4, "int4": 4
 
 def rows_of(slots: int) -> int:
     """Returns the number of rows to allocate for a number of slots: at least three, as separate guidance needs."""
-    return max(ROWS_PER_SLOT * slots, ROWS_PER_SLOT + 1)
+    return max(ROWS_PER_SLOT * slots, MAX_ROWS)
 
 
-def positions(model: MusicGen, max_tokens: int) -> int:
-    """Returns the most positions that a row can reach: the prefix with the longest text, and all steps of a window.
+def condition_lengths(model: MusicGen, max_tokens: int) -> dict[str, int]:
+    """Returns the most vectors of each condition that are accepted.
 
     Args:
         model: The loaded model.
-        max_tokens: The longest text, in tokens.
+        max_tokens: The limit where a conditioner's own is higher and it has no fixed length.
     """
-    prefix = 0 if model.lm.config.cross_attention else max_tokens
-    if model.melody is not None:
-        prefix += model.melody.length
-    return prefix + model.pattern.layout(frames_of(model.tokenizer, model.max_duration)).num_steps
+    return {
+        name: min(one.max_length, max(max_tokens, one.min_length)) for name, one in model.named_conditioners.items()
+    }
+
+
+def fused_length(model: MusicGen, lengths: Mapping[str, int], fusion: str) -> int:
+    """Returns the most vectors that reach the language model in one way, "cross" or "prefix".
+
+    Args:
+        model: The loaded model.
+        lengths: From `condition_lengths`.
+        fusion: The way.
+    """
+    return sum(lengths[name] for name in model.fuser.names(fusion))
+
+
+def positions(model: MusicGen, lengths: Mapping[str, int]) -> int:
+    """Returns the most positions that a row can reach: the longest prefix, and all steps of a window.
+
+    Args:
+        model: The loaded model.
+        lengths: From `condition_lengths`.
+    """
+    steps = model.pattern.layout(frames_of(model.tokenizer, model.max_duration)).num_steps
+    return fused_length(model, lengths, "prefix") + steps
 
 
 def weight_bytes(config: LMConfig, precision: str) -> int:
@@ -127,7 +151,7 @@ def text_bytes(config: LMConfig, precision: str, rows: int, text_capacity: int, 
         config: Shape of the language model.
         precision: Its precision.
         rows: Number of rows.
-        text_capacity: Vectors per row of the text condition.
+        text_capacity: Vectors per row of the conditions of cross-attention.
         device: Where the model runs.
     """
     if not config.cross_attention:

@@ -21,23 +21,23 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from queue import Empty
 from types import TracebackType
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
-from musicgen.conditioners.text import T5Conditioner
 from musicgen.engine import memory
 from musicgen.engine.handle import Cancelled, GenerationHandle, OutputChannel, QueueFull
 from musicgen.engine.precision import precision_of
 from musicgen.engine.selection import Engine
 from musicgen.engine.slot_pool import Slot
 from musicgen.errors import InputError, MusicGenError
-from musicgen.generate import Guided, WindowRun
-from musicgen.model import GenerationPlan, MusicGen, Options
+from musicgen.generate import WindowRun
+from musicgen.guidance import GuidanceRow, Guided
+from musicgen.model import GenerationPlan, MusicGen
 from musicgen.options import GenerationOptions
+from musicgen.request import TEXT, GenerationRequest, RequestArguments
 from musicgen.sampling import sample
-from musicgen.streaming import StreamDecoder
-from musicgen.tokenizer import frames_of
+from musicgen.tokenizers import StreamDecoder, frames_of
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,8 @@ class Scheduler:
         slots: Number of clips that are generated at the same time; their KV cache is allocated here.
         queue: Number of requests that may wait.
         chunk: Seconds of audio per chunk.
-        max_tokens: Longest text in tokens; at least the fixed length of the model's text conditioner, if it has one.
+        max_tokens: Most vectors of each condition, so the longest text in tokens. Conditioners of a fixed length have their
+            own number.
 
     Raises:
         InputError: For an argument out of range, or if there is not enough memory for the slots.
@@ -113,23 +114,23 @@ class Scheduler:
                 raise InputError(f"{name} is {value!r}: it must be a whole number from {low} on")
         if not 0 < chunk <= model.max_duration:
             raise InputError(f"chunk is {chunk} s: it must be above 0 and at most {model.max_duration:g} s")
-        if isinstance(model.text, T5Conditioner):
-            max_tokens = max(max_tokens, model.text.length)
-        self.model, self.slots, self.queue_length, self.max_tokens = model, slots, queue, max_tokens
+        self.model, self.slots, self.queue_length = model, slots, queue
         self._chunk = frames_of(model.tokenizer, chunk)
-        self._pool_shape = memory.rows_of(slots), memory.positions(model, max_tokens)
-        rows, capacity = self._pool_shape
+        self._lengths = memory.condition_lengths(model, max_tokens)
+        cross = memory.fused_length(model, self._lengths, "cross")
+        self._pool_shape = memory.rows_of(slots), memory.positions(model, self._lengths), cross
+        rows, capacity, _ = self._pool_shape
         shape = (model.lm.config, precision_of(model.lm), rows)
         needed = memory.cache_bytes(*shape, capacity, model.device)
-        needed += memory.text_bytes(*shape, max_tokens, model.device)
+        needed += memory.text_bytes(*shape, cross, model.device)
         memory.check(needed, slots, model.device)
         self._open = True
         self._start()
 
     def _start(self) -> None:
         """Allocate the pool and start the threads."""
-        engine = self.model.engine if isinstance(self.model.engine, Engine) else Engine(self.model.lm)
-        self._pool = engine.pool(*self._pool_shape, self.max_tokens)
+        engine = self.model.engine if isinstance(self.model.engine, Engine) else Engine.of(self.model)
+        self._pool = engine.pool(*self._pool_shape)
         self._process = os.getpid()
         self._waiting: deque[GenerationState] = deque()
         self._active: list[GenerationState] = []
@@ -155,27 +156,15 @@ class Scheduler:
         return len(self._waiting)
 
     def submit(
-        self,
-        prompt: str | None,
-        duration: float = 10.0,
-        *,
-        seed: int | None = None,
-        melody: Any = None,
-        continue_from: Any = None,
-        options: Options = None,
-        separate: bool | None = None,
+        self, prompt: str | GenerationRequest | None, duration: float = 10.0, **arguments: Unpack[RequestArguments]
     ) -> GenerationHandle:
         """Queue a request. The arguments are those of `MusicGen.generate` for one clip; they are checked, and the
         conditions computed, in the caller's thread.
 
         Args:
-            prompt: Description; None or "" generates without text.
+            prompt: Description; None or "" generates without text. Or a whole request.
             duration: Seconds of the result, given audio included.
-            seed: Seed of the clip's random stream; None draws one.
-            melody: A file, an `Audio`, or chroma frames.
-            continue_from: Audio that the clip starts with.
-            options: Sampling and guidance.
-            separate: Remove drums and bass from the melody.
+            **arguments: See `GenerationRequest.of`.
 
         Returns:
             The handle of the generation.
@@ -188,16 +177,12 @@ class Scheduler:
         if self._process != os.getpid():  # a fork has no threads: Spaces on ZeroGPU fork for each request
             self._start()
         self._check_queue()  # before the conditions are computed
-        plan = self.model.plan_generation([prompt], duration, seed, melody, continue_from, options, separate)
-        tokens = max(plan.text.mask.shape[1], plan.null_text.mask.shape[1])
-        if tokens > self.max_tokens:
-            raise InputError(
-                f"the description has {tokens} tokens: at most {self.max_tokens} are accepted here, shorten it"
-            )
+        plan = self.model.plan_generation(GenerationRequest.of_one(prompt, duration, **arguments))
         guidance = self.model.guidance(plan, plan.windows[0])
+        self._check_lengths(guidance)
         output = OutputChannel(self.model.num_steps(plan))
         state = GenerationState(
-            plan, guidance, output, StreamDecoder(self.model.tokenizer), self._chunk, frames_done=plan.known
+            plan, guidance, output, self.model.tokenizer.stream_decoder(), self._chunk, frames_done=plan.known
         )
         with self._changed:
             self._check_queue()
@@ -208,17 +193,19 @@ class Scheduler:
 
     def stream(
         self,
-        prompt: str | None,
+        prompt: str | GenerationRequest | None,
         duration: float = 10.0,
         *,
         progress: Callable[[int, int], None] | None = None,
-        **arguments: Any,
+        **arguments: Unpack[RequestArguments],
     ) -> Iterator[torch.Tensor]:
         """Queue a request and iterate over its audio, as `MusicGen.stream` does for a single caller.
 
         Args:
-            prompt: Description; None or "" generates without text. duration: Seconds of the result. progress: Called in
-            the caller's thread with (steps done, total steps); an exception that it raises cancels the clip.
+            prompt: As of `submit`.
+            duration: Seconds of the result.
+            progress: Called in the caller's thread with (steps done, total steps); an exception that it raises cancels the
+                clip.
             **arguments: The other arguments of `submit`.
 
         Returns:
@@ -270,6 +257,15 @@ class Scheduler:
             handle.cancel()
 
     # The queue.
+
+    def _check_lengths(self, guidance: Guided) -> None:
+        """Refuse conditions of more vectors than the pool has room for."""
+        for name, length in guidance.lengths.items():
+            most = self._lengths[name]
+            if length > most and name == TEXT:
+                raise InputError(f"the description has {length} tokens: at most {most} are accepted here, shorten it")
+            if length > most:
+                raise InputError(f"the condition {name!r} has {length} vectors: at most {most} are accepted here")
 
     def _check_queue(self) -> None:
         with self._changed:
@@ -367,7 +363,7 @@ class Scheduler:
         inputs = run.inputs().repeat(guidance.groups, 1, 1).to(model.device)
         state.run = run
         state.slot, logits = self._pool.admit(inputs, guidance.conditions)
-        mixed = guidance.mix(logits, state.piece.options)
+        mixed = guidance.mix(logits)
         self._advance(state, sample(mixed, state.piece.options, run.uniforms()).cpu())
 
     @torch.no_grad()
@@ -383,13 +379,15 @@ class Scheduler:
             sequence[state.slot.rows] = state.next_input
         logits = self._pool.step(sequence.to(self.model.device))
         # Clips with the same options share guidance and sampling.
-        by_options: dict[tuple[GenerationOptions, int], list[GenerationState]] = {}
+        by_options: dict[tuple[GenerationOptions, tuple[GuidanceRow, ...]], list[GenerationState]] = {}
         for state in states:
-            by_options.setdefault((state.piece.options, state.guidance.groups), []).append(state)
+            by_options.setdefault((state.piece.options, state.guidance.rows), []).append(state)
         drawn: list[tuple[GenerationState, torch.Tensor]] = []
-        for (options, groups), same in by_options.items():
-            rows = [state.slot.rows[group] for group in range(groups) for state in same if state.slot is not None]
-            mixed = same[0].guidance.mix(logits[rows], options)
+        for (options, per_clip), same in by_options.items():
+            rows = [
+                state.slot.rows[group] for group in range(len(per_clip)) for state in same if state.slot is not None
+            ]
+            mixed = same[0].guidance.mix(logits[rows])
             uniforms = torch.cat([state.run.uniforms() for state in same if state.run is not None])
             drawn += zip(same, sample(mixed, options, uniforms).cpu().split(1), strict=True)
         # The step is committed only now, when nothing can fail any more; clips are released only after all rows have been read.

@@ -61,7 +61,8 @@ class SlotPool(Protocol):
             The clip's slot, and the float32 logits [rows, K, N] of the last of these steps.
 
         Raises:
-            ValueError: If there are too few free rows or the clip has too many positions.
+            ValueError: If there are too few free rows, the clip has too many positions, or the back end cannot read its
+                conditions.
         """
         ...
 
@@ -147,6 +148,8 @@ class CpuPool(ABC):
     @torch.no_grad()
     def admit(self, inputs: torch.Tensor, conditions: Conditions) -> tuple[Slot, torch.Tensor]:
         """See `SlotPool.admit`."""
+        if conditions.added is not None:
+            raise ValueError("this back end cannot add conditions to the embeddings")
         count = inputs.shape[0]
         x, lengths = self._ragged(inputs, conditions)
         if count > len(self._free):

@@ -14,7 +14,7 @@ import pytest
 
 from demo import clip_metadata
 from demo.models import ModelCatalog
-from demo.request import GenerationRequest
+from demo.request import PageRequest
 from demo.service import Service
 from musicgen import audio
 from tests.conftest import GOLDEN
@@ -254,7 +254,7 @@ def test_variations_are_there_to_choose_from(page) -> None:
 def test_the_place_in_the_queue_is_shown(page, service: Service) -> None:
     others = [f"other {i}" for i in range(service.configuration.workers + 1)]
     for other in others:
-        service.submit(other, GenerationRequest("x", "mini", 200.0))
+        service.submit(other, PageRequest("x", "mini", 200.0))
     page.fill("#prompt textarea", "drums")
     set_slider(page, "duration", 1)
     page.click("#generate")
@@ -466,8 +466,8 @@ def test_another_visitors_clip_cannot_be_listed(address, service: Service) -> No
 
 def test_a_link_that_is_damaged_is_said(browser, address) -> None:
     tab = browser.new_page()
-    good = clip_metadata.make_link(GenerationRequest("drums", "mini", seed=1), 1)
-    for text in ("abc", good[:-4], clip_metadata.make_link(GenerationRequest("drums", "../../etc"), 1)):
+    good = clip_metadata.make_link(PageRequest("drums", "mini", seed=1), 1)
+    for text in ("abc", good[:-4], clip_metadata.make_link(PageRequest("drums", "../../etc"), 1)):
         tab.goto(f"{address}?s={text}")
         said(tab, "the link holds no settings", "unknown model")
     tab.close()

@@ -11,14 +11,14 @@ import torch
 
 from demo import clip_metadata
 from demo.models import ModelCatalog
-from demo.request import GenerationRequest, TimelineEntry
+from demo.request import PageRequest, TimelineEntry
 from musicgen import audio, catalog
 from musicgen.audio import Audio
 from musicgen.errors import InputError
 from musicgen.options import GenerationOptions
 from musicgen.settings import Settings
 
-REQUEST = GenerationRequest(
+REQUEST = PageRequest(
     prompt="drums “and” bass",
     model="mini-melody",
     duration=12.5,

@@ -8,7 +8,7 @@ import pytest
 
 from demo import melody, timeline
 from demo.configuration import Configuration, Limits
-from demo.request import GenerationRequest
+from demo.request import PageRequest
 from demo.service import Service
 from musicgen import audio
 from musicgen.errors import InputError
@@ -48,7 +48,7 @@ def test_closing_the_service_stops_its_warm_up(tmp_path: Path, monkeypatch: pyte
 
 def test_stopping_keeps_the_audio_and_cancelling_does_not(tmp_path: Path) -> None:
     service = Service(Configuration(limits=Limits(per_visitor=3)), tmp_path)
-    job = service.submit("me", GenerationRequest("drums", "mini", 200.0))
+    job = service.submit("me", PageRequest("drums", "mini", 200.0))
     events: list = []
     wait_until(lambda: events.extend(job.drain_events()) or len(events) > 1)
     assert service.stop("me") == 1
@@ -56,14 +56,14 @@ def test_stopping_keeps_the_audio_and_cancelling_does_not(tmp_path: Path) -> Non
     clip = job.drain_events()[-1]
     assert not clip.complete
     assert 1.0 < clip.seconds < 200.0
-    job = service.submit("me", GenerationRequest("drums", "mini", 200.0))
+    job = service.submit("me", PageRequest("drums", "mini", 200.0))
     wait_until(lambda: bool(job.drain_events()))
     before = len(list(tmp_path.rglob("*.flac")))
     service.cancel("me")
     assert job.wait(10)
     assert len(list(tmp_path.rglob("*.flac"))) == before
     assert service.estimate_seconds("mini", "float32", 10.0) is None
-    job = service.submit("me", GenerationRequest("drums", "mini", 1.0))
+    job = service.submit("me", PageRequest("drums", "mini", 1.0))
     assert job.wait(10)
     assert service.estimate_seconds("mini", "float32", 10.0) > 0
     service.close()
@@ -73,9 +73,9 @@ def test_a_waiting_job_stops_at_once_and_lack_of_memory_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = Service(Configuration(), tmp_path)
-    first = service.submit("me", GenerationRequest("drums", "mini", 200.0))
+    first = service.submit("me", PageRequest("drums", "mini", 200.0))
     wait_until(lambda: bool(first.drain_events()))
-    second = service.submit("you", GenerationRequest("drums", "mini", 200.0))
+    second = service.submit("you", PageRequest("drums", "mini", 200.0))
     assert service.job_queue.position(second) == 1
     assert service.stop("you") == 1
     assert second.done
@@ -87,7 +87,7 @@ def test_a_waiting_job_stops_at_once_and_lack_of_memory_is_reported(
         raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     monkeypatch.setattr(timeline, "stream", exhausted)
-    job = service.submit("me", GenerationRequest("drums", "mini", 10.0))
+    job = service.submit("me", PageRequest("drums", "mini", 10.0))
     assert job.wait(10)
     assert isinstance(job.error, InputError)
     assert "not enough memory for 10 s with mini" in str(job.error)
@@ -98,11 +98,11 @@ SUBMIT_DURING_IMPORT = """
 import sys
 from pathlib import Path
 from demo.configuration import Configuration
-from demo.request import GenerationRequest
+from demo.request import PageRequest
 from demo.service import Service
 service = Service(Configuration(), Path(sys.argv[1]))
 service.warm_up()
-job = service.submit("me", GenerationRequest("drums", "mini", 1.0))
+job = service.submit("me", PageRequest("drums", "mini", 1.0))
 assert job.wait(120)
 print(repr(job.error))
 """

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from demo import timeline
-from demo.request import GenerationRequest, TimelineEntry
+from demo.request import PageRequest, TimelineEntry
 from musicgen import audio
 from musicgen.audio import Audio
 from musicgen.engine import Scheduler
@@ -17,7 +17,7 @@ TUNE = GOLDEN / "chroma" / "melody_a.wav"
 
 
 def test_sections_of_a_timeline() -> None:
-    request = GenerationRequest("a", "mini", 40.0, timeline=(TimelineEntry(10.0, "b"), TimelineEntry(30.0, "c")))
+    request = PageRequest("a", "mini", 40.0, timeline=(TimelineEntry(10.0, "b"), TimelineEntry(30.0, "c")))
     assert timeline.plan_sections(request, 50.0, 30.0) == [
         timeline.Section(0, 500, 0, "a"),
         timeline.Section(500, 1500, 500, "b"),
@@ -36,7 +36,7 @@ def test_the_sections_of_a_timeline_are_one_clip(tmp_path: Path, over: str) -> N
     scheduler = Scheduler(checkpoint.load("mini-melody", "cpu"), slots=1, chunk=timeline.CHUNK_SECONDS)
     audio.write(tmp_path / "begun.wav", Audio(audio.read(TUNE).wave[:, :16_000], 32_000))
     given = {"a melody": {"frames": tuple(range(12))}, "a continuation": {"continue_from": tmp_path / "begun.wav"}}
-    plain = GenerationRequest("a", "mini-melody", 1.0, **given.get(over, {}))
+    plain = PageRequest("a", "mini-melody", 1.0, **given.get(over, {}))
     request = dataclasses.replace(plain, duration=3.0, timeline=(TimelineEntry(1.0, "b"), TimelineEntry(2.0, "c")))
     steps: list[tuple[int, int]] = []
     wave = torch.cat(list(timeline.stream(scheduler, request, 1, lambda *step: steps.append(step))), dim=1)

@@ -19,7 +19,7 @@ from gradio_client.exceptions import AppError
 import musicgen
 from demo import zero_gpu
 from demo.job_queue import JobStopped
-from demo.request import GenerationRequest
+from demo.request import PageRequest
 from demo.zero_gpu import DAILY_QUOTAS, Estimate, estimate, run_in_thread
 from musicgen import audio, catalog
 from musicgen.audio import Audio
@@ -36,7 +36,7 @@ EMBEDDED = 20_000_000
 
 def estimate_for(model: str, seconds: float, known: float | None = None, ready: bool = True) -> Estimate:
     sizes = {entry.name: entry.download_bytes for entry in catalog.PUBLISHED}
-    return estimate(GenerationRequest("", model, seconds), sizes.get(model, EMBEDDED), known, ready)
+    return estimate(PageRequest("", model, seconds), sizes.get(model, EMBEDDED), known, ready)
 
 
 def test_a_visitor_without_an_account_gets_several_clips_a_day() -> None:
@@ -68,7 +68,7 @@ def test_requests_follow_the_measured_times() -> None:
         estimate_for("facebook/musicgen-large", 10.0, ready=False).needed
         > estimate_for("facebook/musicgen-large", 10.0).needed + 20
     )
-    apart = GenerationRequest("", "mini", 60.0, options=GenerationOptions(melody_guidance_scale=2.0))
+    apart = PageRequest("", "mini", 60.0, options=GenerationOptions(melody_guidance_scale=2.0))
     assert estimate(apart, EMBEDDED, None, True).needed > estimate_for("mini", 60.0).needed
 
 

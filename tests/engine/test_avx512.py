@@ -319,7 +319,9 @@ def test_logits_are_those_of_openvino(name: str, kind: str) -> None:
     conditions = text(0) if kind == "text" else Conditions(prefix=vectors, prefix_mask=mask)
     codes = codes_of(2, 130)  # long enough for int4 pages
     ours = run(pool(lm), codes, conditions, 5)
-    openvino_logits = run(OpenVinoPool(Engine(lm)._openvino_model.get(), lm, 2, 200), codes, conditions, 5)  # type: ignore[arg-type]
+    openvino_logits = run(
+        OpenVinoPool(Engine(lm).backends["openvino"].compiled.get(), lm, 2, 200), codes, conditions, 5
+    )  # type: ignore[arg-type]
     readable = lm(codes, conditions)[:, :, 4:].movedim(2, -1)
 
     def error(logits: torch.Tensor) -> float:

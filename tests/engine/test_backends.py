@@ -19,7 +19,7 @@ from musicgen.engine.backends.openvino.pool import OpenVinoPool
 from musicgen.engine.backends.torch.pool import TorchPool
 from musicgen.engine.selection import Engine
 from musicgen.lm import Conditions
-from musicgen.tokenizer import EncodecTokenizer
+from musicgen.tokenizers import EncodecTokenizer
 from tests.conftest import TEXTS
 
 OPTIONS = musicgen.GenerationOptions(top_k=20)
@@ -64,7 +64,7 @@ def test_openvino_gives_the_logits_of_pytorch(audiocraft_folder, kind: str) -> N
     vectors = torch.randn(2, 9, dim, generator=generator)
     mask = torch.tensor([[True] * 9, [True] * 4 + [False] * 3 + [True] * 2])
     conditions = Conditions(vectors, mask) if kind == "text" else Conditions(prefix=vectors, prefix_mask=mask)
-    pools = [OpenVinoPool(Engine(lm)._openvino_model.get(), lm, 6, 120), TorchPool(lm, 6, 120, 9)]
+    pools = [OpenVinoPool(Engine(lm).backends["openvino"].compiled.get(), lm, 6, 120), TorchPool(lm, 6, 120, 9)]
     slots: list[list] = []
 
     def join(steps: int) -> None:
@@ -125,7 +125,7 @@ def test_a_fork_generates_too(audiocraft_folder, precision: str) -> None:
 def test_an_unloaded_model_is_freed(audiocraft_folder) -> None:
     model = musicgen.load(audiocraft_folder("text"))
     model.generate(TEXTS, 0.2, seed=0)
-    held = [weakref.ref(model), weakref.ref(model.lm), weakref.ref(model.engine._openvino_model)]
+    held = [weakref.ref(model), weakref.ref(model.lm), weakref.ref(model.engine.backends["openvino"].compiled)]
     del model
     gc.collect()
     assert [one() for one in held] == [None] * 3

@@ -31,7 +31,7 @@ def test_weights(name: str, cross_attention: bool) -> None:
 def test_keys_and_values(audiocraft_folder, name: str, kind: str) -> None:
     model = musicgen.load(audiocraft_folder(kind), "cpu", name)
     with Scheduler(model, slots=3, max_tokens=40) as scheduler:
-        capacity = memory.positions(model, 40)
+        capacity = memory.positions(model, memory.condition_lengths(model, 40))
         assert scheduler.bytes == memory.cache_bytes(
             model.lm.config, precision.precision_of(model.lm), 6, capacity, CPU
         )

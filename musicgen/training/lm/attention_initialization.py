@@ -17,12 +17,12 @@ import torch
 from torch import nn
 
 from musicgen import chroma
-from musicgen.conditioners.condition import Condition, join
+from musicgen.conditioners.condition import Condition
 from musicgen.conditioners.text import T5Conditioner
 from musicgen.errors import InputError
 from musicgen.lm import Conditions
 from musicgen.model import MusicGen
-from musicgen.tokenizer import frames_of
+from musicgen.tokenizers import frames_of
 from musicgen.transformer import Block
 
 OFFSETS = (0.0, 1.0)
@@ -48,7 +48,8 @@ def initialize_melody_attention(model: MusicGen, seed: int) -> None:
         raise InputError(f"start.align changes {len(OFFSETS)} layers, and {model.name} has {lm.config.num_layers}")
     generator = torch.Generator().manual_seed(seed)
     sequence, condition = _random_batch(model, generator)
-    conditions = join(condition, melody(_random_melodies(melody.length, generator)), cross_attention=False)
+    melodies = melody.project(_random_melodies(melody.length, generator))
+    conditions = model.fuser({"melody": melodies, "text": condition})
     # Steps count codes: the vector at step s predicts the codes of frame s.
     frames = torch.arange(sequence.shape[2]) / (float(model.frame_rate) * chroma.HOP / chroma.SAMPLE_RATE)
     for layer, offset in enumerate(OFFSETS):

@@ -70,7 +70,7 @@ def new_state(recipe: LMRecipe, model: MusicGen, accelerator: Accelerator) -> Tr
             f"optimisation.codebooks has {len(recipe.optimisation.codebooks)} weights: the model has "
             f"{model.lm.config.num_codebooks} codebooks"
         )
-    train_text = any(parameter.requires_grad for parameter in model.text.encoder.parameters())  # type: ignore[union-attr]
+    train_text = any(parameter.requires_grad for parameter in model.text.encoder.parameters())
     shell = copy.deepcopy(model) if accelerator.is_main_process else None
     plain = Network(model, train_text=train_text, auxiliary=recipe.auxiliary_losses)
     plain.to_device(accelerator.device)

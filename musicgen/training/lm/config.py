@@ -178,9 +178,26 @@ class Dropout:
     """Condition dropout for classifier-free guidance, as shares of the examples."""
 
     all: Probability = 0.2
-    """Drop text and melody."""
+    """Drop all conditions."""
     melody: Probability = 0.0
     """Drop the melody only, in addition."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class NewConditioner:
+    """A conditioner that is added to the model and trained with it."""
+
+    kind: str
+    """The name that its class is registered by."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """The settings of its class."""
+    fusion: Literal["prefix", "cross", "sum"] = "prefix"
+    """Vectors before the steps, in front of those of melody and text; attended by cross-attention; or one vector that is
+    added to every step."""
+    metadata: str = ""
+    """The field of the clips' metadata that holds its value. Default: the name of the conditioner."""
+    dropout: Probability = 0.0
+    """The share of examples that lack it, in addition to `dropout.all`."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -270,6 +287,9 @@ class LMRecipe:
     text: Text = field(default_factory=Text)
     data: Data = field(default_factory=Data)
     dropout: Dropout = field(default_factory=Dropout)
+    conditioners: dict[str, NewConditioner] = field(default_factory=dict)
+    """Further conditioners by name. Those that `start.model` has beside text and melody are trained without being
+    named."""
     optimisation: Optimisation = field(default_factory=Optimisation)
     auxiliary_losses: AuxiliaryLosses = field(default_factory=AuxiliaryLosses)
     every: Every = field(default_factory=Every)

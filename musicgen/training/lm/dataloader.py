@@ -9,10 +9,11 @@ lanes.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from musicgen import chroma
 from musicgen.errors import InputError
 from musicgen.training.lm.auxiliary_losses import REGISTRY
 from musicgen.training.lm.caption_augmentation import augment_caption, pick_description
-from musicgen.training.lm.config import LMRecipe
+from musicgen.training.lm.config import LMRecipe, NewConditioner
 from musicgen.training.lm.shards import Index, Sample, iterate, read_shard
 
 
@@ -35,6 +36,8 @@ class Batch:
         texts: B descriptions, "" for none.
         melody: int64 [B, chroma frames], pitch classes, -1 in rows without melody; None for models without melody.
         auxiliary_targets: name of an auxiliary loss -> float32 [B, T, width].
+        conditions: name of a further conditioner -> its value in the metadata of each row, None in rows without.
+        starts: seconds of each row's crop in its clip.
     """
 
     codes: torch.Tensor
@@ -42,6 +45,8 @@ class Batch:
     texts: list[str]
     melody: torch.Tensor | None
     auxiliary_targets: dict[str, torch.Tensor] = field(default_factory=dict)
+    conditions: dict[str, list[Any]] = field(default_factory=dict)
+    starts: list[float] = field(default_factory=list)
 
     def split(self, size: int) -> list[Batch]:
         """Micro-batches of at most `size` rows."""
@@ -53,6 +58,8 @@ class Batch:
                 self.texts[i : i + size],
                 None if self.melody is None else self.melody[i : i + size],
                 {name: targets[i : i + size] for name, targets in self.auxiliary_targets.items()},
+                {name: values[i : i + size] for name, values in self.conditions.items()},
+                self.starts[i : i + size],
             )
             for i in rows
         ]
@@ -60,23 +67,30 @@ class Batch:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a batch. codes: [K, up to T]; melody: [chroma frames]; auxiliary_targets: name -> [T, width]."""
+    """A row of a batch. codes: [K, up to T]; melody: [chroma frames]; auxiliary_targets: name -> [T, width]; conditions: name
+    -> value; start: seconds of the crop in its clip."""
 
     codes: np.ndarray
     text: str
     melody: np.ndarray
     auxiliary_targets: dict[str, np.ndarray]
+    conditions: dict[str, Any]
+    start: float
 
 
 class Cropper:
     """Crops clips and chooses their conditions: clips -> rows of a batch."""
 
-    def __init__(self, recipe: LMRecipe, rate: Fraction, seconds: float, melody_frames: int) -> None:
-        """melody_frames: chroma frames of the model's context, 0 for models without melody."""
+    def __init__(
+        self, recipe: LMRecipe, rate: Fraction, seconds: float, melody_frames: int, conditions: Iterable[str] = ()
+    ) -> None:
+        """melody_frames: chroma frames of the model's context, 0 for models without melody; conditions: the names of further
+        conditioners."""
         self.recipe = recipe
         self.frames = max(1, round(Fraction(str(seconds)) * rate))
         self.rate = rate
         self.melody_frames = melody_frames
+        self._conditions = {name: recipe.conditioners.get(name, NewConditioner(name)) for name in conditions}
         self._step = Fraction(chroma.HOP, chroma.SAMPLE_RATE) * rate
         """Token frames between two chroma frames."""
 
@@ -86,14 +100,22 @@ class Cropper:
         text = augment_caption(sample.metadata, self.recipe.text, random)
         drop_all = random.random() < self.recipe.dropout.all
         drop_melody = random.random() < self.recipe.dropout.melody
-        return self._row(sample, start, "" if drop_all else text, with_melody=not (drop_all or drop_melody))
+        kept = [name for name, new in self._conditions.items() if random.random() >= new.dropout]
+        return self._row(
+            sample,
+            start,
+            "" if drop_all else text,
+            with_melody=not (drop_all or drop_melody),
+            conditions=() if drop_all else kept,
+        )
 
     def validation(self, sample: Sample, random: np.random.Generator) -> Row:
         """The middle of the clip with all of its conditions."""
         start = max(0, sample.codes.shape[1] - self.frames) // 2
         if self.recipe.data.begin != "anywhere":
             start = min(self._boundaries(sample), key=lambda frame: abs(frame - start))
-        return self._row(sample, start, pick_description(sample.metadata, random), with_melody=True)
+        text = pick_description(sample.metadata, random)
+        return self._row(sample, start, text, with_melody=True, conditions=self._conditions)
 
     def batch(self, rows: list[Row]) -> Batch:
         codes = np.zeros((len(rows), rows[0].codes.shape[0], self.frames), np.int64)
@@ -110,6 +132,8 @@ class Cropper:
                 name: torch.from_numpy(np.stack([row.auxiliary_targets[name] for row in rows]))
                 for name in rows[0].auxiliary_targets
             },
+            {name: [row.conditions[name] for row in rows] for name in self._conditions},
+            [row.start for row in rows],
         )
 
     def _start(self, sample: Sample, random: np.random.Generator) -> int:
@@ -133,7 +157,12 @@ class Cropper:
         first, *others = [round((time - times[0]) * float(self.rate)) for time in times]
         return [first, *(frame for frame in others if frame + self.frames <= sample.codes.shape[1])]
 
-    def _row(self, sample: Sample, start: int, text: str, *, with_melody: bool) -> Row:
+    def _row(self, sample: Sample, start: int, text: str, *, with_melody: bool, conditions: Collection[str]) -> Row:
+        """conditions: the further conditions that are not dropped."""
+        values = {
+            name: sample.metadata.get(new.metadata or name) if name in conditions else None
+            for name, new in self._conditions.items()
+        }
         return Row(
             self._crop(sample, start),
             text,
@@ -142,6 +171,8 @@ class Cropper:
                 name: REGISTRY[name].targets(sample.metadata, start, self.frames, float(self.rate))
                 for name in self.recipe.auxiliary_losses.active()
             },
+            values,
+            start / float(self.rate),
         )
 
     def _crop(self, sample: Sample, start: int) -> np.ndarray:

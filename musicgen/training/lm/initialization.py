@@ -19,12 +19,14 @@ from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 from musicgen import checkpoint, chroma, patterns
 from musicgen.checkpoint import parts
 from musicgen.checkpoint.transformers_layout import load_text_tokenizer
+from musicgen.conditioners.base import Conditioner
 from musicgen.conditioners.melody import MelodyConditioner
+from musicgen.conditioners.registry import build
 from musicgen.conditioners.text import MAX_TOKENS, T5Conditioner
 from musicgen.errors import InputError
 from musicgen.lm import LanguageModel, LMConfig
 from musicgen.model import MusicGen
-from musicgen.tokenizer import DacTokenizer, EncodecTokenizer, StereoTokenizer
+from musicgen.tokenizers import StereoTokenizer, Tokenizer
 from musicgen.training.lm.attention_initialization import initialize_melody_attention
 from musicgen.training.lm.config import LMRecipe, NewText
 
@@ -32,7 +34,7 @@ ADAPTED = ("qkv", "out", "query", "key_value", "ffn_in", "ffn_out")
 """The linear layers that get LoRA adapters."""
 
 
-def audio_tokenizer(recipe: LMRecipe) -> EncodecTokenizer | DacTokenizer | StereoTokenizer:
+def audio_tokenizer(recipe: LMRecipe) -> Tokenizer:
     """The audio tokeniser of a new model."""
     mono = parts.audio_tokenizer(recipe.data.tokenizer)
     return StereoTokenizer(mono) if recipe.shape.stereo else mono
@@ -40,7 +42,7 @@ def audio_tokenizer(recipe: LMRecipe) -> EncodecTokenizer | DacTokenizer | Stere
 
 def new_model(
     recipe: LMRecipe,
-    tokenizer: EncodecTokenizer | DacTokenizer | StereoTokenizer,
+    tokenizer: Tokenizer,
     text: tuple[T5EncoderModel, Any],
 ) -> MusicGen:
     """A model with new weights.
@@ -70,15 +72,15 @@ def new_model(
     width = encoder.config.d_model
     # transformers has no projection where the widths agree.
     projection = nn.Identity() if width == shape.dim else _linear(width, shape.dim, generator)
-    melody = None
+    conditioners: dict[str, Conditioner] = {}
     if shape.melody:
-        melody = _melody(shape.dim, recipe.data.seconds, generator)
+        conditioners["melody"] = _melody(shape.dim, recipe.data.seconds, generator)
+    conditioners["text"] = T5Conditioner(encoder, text_tokenizer, projection, recipe.text.length)
     return MusicGen(
         lm,
         patterns.named(shape.pattern, tokenizer.num_codebooks),
         tokenizer,
-        T5Conditioner(encoder, text_tokenizer, projection, recipe.text.length),
-        melody,
+        conditioners,
         max_duration=recipe.data.seconds,
     )
 
@@ -112,6 +114,36 @@ def fine_tuned_model(recipe: LMRecipe) -> MusicGen:
     return model
 
 
+def with_conditioners(model: MusicGen, recipe: LMRecipe) -> MusicGen:
+    """The model with the further conditioners of the recipe.
+
+    Raises:
+        InputError: The model has a conditioner of this name already.
+        CheckpointError: A kind is not registered, or the language model cannot read a condition in the way of the recipe.
+    """
+    if not recipe.conditioners:
+        return model
+    for name in recipe.conditioners:
+        if name in model.conditioners:
+            raise InputError(f"conditioners.{name}: the model has a conditioner of this name already")
+    # Modules draw their weights from the global generator: it is seeded here and restored afterwards.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(recipe.seed)
+        added = {
+            name: build(new.kind, new.config, model.lm.config.dim, f"conditioners.{name}")
+            for name, new in recipe.conditioners.items()
+        }
+    return MusicGen(
+        model.lm,
+        model.pattern,
+        model.tokenizer,
+        {**added, **model.named_conditioners},
+        fusions={**{name: new.fusion for name, new in recipe.conditioners.items()}, **model.fuser.fusions},
+        max_duration=model.max_duration,
+        name=model.name,
+    )
+
+
 def melody_from_text(model: MusicGen, seconds: float, seed: int) -> MusicGen:
     """A melody model with the weights of a text model, without its cross-attention, and a new melody projection."""
     if model.melody is not None:
@@ -121,13 +153,11 @@ def melody_from_text(model: MusicGen, seconds: float, seed: int) -> MusicGen:
     names = lm.state_dict()
     lm.load_state_dict({name: value for name, value in model.lm.state_dict().items() if name in names})
     generator = torch.Generator().manual_seed(seed)
-    assert isinstance(model.text, T5Conditioner)
     return MusicGen(
         lm,
         model.pattern,
         model.tokenizer,
-        model.text,
-        _melody(config.dim, seconds, generator),
+        {"melody": _melody(config.dim, seconds, generator), **model.named_conditioners},
         max_duration=seconds,
         name=model.name,
     )
@@ -159,13 +189,12 @@ def stereo_from_mono(model: MusicGen) -> MusicGen:
     state["embedding.weight"] = _repeat_codebooks(state["embedding.weight"], tables) / 2
     state["heads.weight"] = _repeat_codebooks(state["heads.weight"], config.codebook_size)
     lm.load_state_dict(state)
-    assert not isinstance(model.tokenizer, StereoTokenizer)
     return MusicGen(
         lm,
         patterns.stereo_partial_delay(2 * config.num_codebooks),
         StereoTokenizer(model.tokenizer),
-        model.text,
-        model.melody,
+        model.named_conditioners,
+        fusions=model.fuser.fusions,
         max_duration=model.max_duration,
         name=model.name,
     )

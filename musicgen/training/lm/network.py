@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from musicgen import chroma
-from musicgen.conditioners.condition import Condition, join
+from musicgen.checkpoint.conditioners import others
+from musicgen.conditioners.condition import Condition
 from musicgen.conditioners.text import T5Conditioner
 from musicgen.model import MusicGen
 from musicgen.training.lm.auxiliary_losses import REGISTRY, AuxiliaryLoss
@@ -34,6 +35,7 @@ class Inputs:
         absent: bool [B], rows without text.
         melody: int64 [B, chroma frames], or None.
         auxiliary_targets: name of an auxiliary loss -> float32 [B, T, width].
+        conditions: name of a further conditioner -> its prepared input for each row, None in rows without.
         known: bool [B, T], the frames that auxiliary losses count: no padding, no rows without text, where at first
             nothing can be known of a position.
     """
@@ -46,6 +48,7 @@ class Inputs:
     melody: torch.Tensor | None
     auxiliary_targets: dict[str, torch.Tensor]
     known: torch.Tensor
+    conditions: dict[str, list[Any]] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> Inputs:
         moved: dict[str, Any] = {
@@ -77,6 +80,7 @@ class Network(nn.Module):
         self.text_projection = model.text.projection
         self.melody_projection = None if model.melody is None else model.melody.projection
         self.encoder = model.text.encoder if train_text else None
+        self.conditioners = nn.ModuleDict(others(model))
         active = {} if auxiliary is None else auxiliary.active()
         self.auxiliary = nn.ModuleDict({name: REGISTRY[name](model.lm.config.dim) for name in active})
         self._layers = {name: options.layer for name, options in active.items()}
@@ -95,7 +99,26 @@ class Network(nn.Module):
         ids, real = text.tokens(batch.texts, max_tokens)
         absent = torch.tensor([not one for one in batch.texts])
         known = (frames < batch.lengths[:, None]) & ~absent[:, None]
-        return Inputs(sequence, layout.steps, ids, real, absent, batch.melody, batch.auxiliary_targets, known)
+        return Inputs(
+            sequence,
+            layout.steps,
+            ids,
+            real,
+            absent,
+            batch.melody,
+            batch.auxiliary_targets,
+            known,
+            {name: self._prepared(name, values, batch.starts) for name, values in batch.conditions.items()},
+        )
+
+    def _prepared(self, name: str, values: list[Any], starts: list[float]) -> list[Any]:
+        """The inputs of a further conditioner for the crops of a batch."""
+        conditioner, seconds = others(self._model[0])[name], self._model[0].max_duration
+
+        def prepare(value: Any, start: float) -> Any:
+            return None if value is None else conditioner.window(conditioner.prepare(value), start, seconds)
+
+        return [prepare(value, start) for value, start in zip(values, starts, strict=True)]
 
     def to_device(self, device: torch.device) -> None:
         """Move the frozen text encoder, which is not a submodule."""
@@ -107,7 +130,9 @@ class Network(nn.Module):
             states = text.hidden(inputs.ids, inputs.real)
         condition = text.condition(states, inputs.real, inputs.absent)
         melody = None if inputs.melody is None else self._melody(inputs.melody)
-        conditions = join(condition, melody, cross_attention=self.lm.config.cross_attention)
+        named = {"text": condition} if melody is None else {"text": condition, "melody": melody}
+        named |= {name: self.conditioners[name](values) for name, values in inputs.conditions.items()}
+        conditions = self._model[0].fuser(named)
         with self._hidden_states() as hidden:
             logits = self.lm(inputs.sequence[:, :, :-1], conditions, predicting=inputs.steps)
         codes = inputs.sequence.gather(2, inputs.steps.expand(len(inputs.sequence), -1, -1))

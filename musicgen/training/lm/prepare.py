@@ -24,17 +24,15 @@ from tqdm import tqdm
 
 from musicgen import audio, chroma
 from musicgen.audio import Audio
-from musicgen.checkpoint.transformers_layout import load_tokenizer
+from musicgen.checkpoint.tokenizers import load_tokenizer
 from musicgen.conditioners.separation import DemucsSeparator
 from musicgen.errors import InputError
-from musicgen.tokenizer import DacTokenizer, EncodecTokenizer, StereoTokenizer, frame_rate
+from musicgen.tokenizers import StereoTokenizer, Tokenizer, frame_rate
 from musicgen.training.lm.config import Data
 from musicgen.training.lm.shards import INDEX, Index, Sample, encoded
 from musicgen.training.manifest import Entry, read
 
 logger = logging.getLogger(__name__)
-
-AnyTokenizer = EncodecTokenizer | DacTokenizer | StereoTokenizer
 
 SEGMENT_SECONDS = 120
 SHARD_CLIPS = 256
@@ -42,7 +40,7 @@ VALIDATION_SHARE = 10
 """At most one clip in this many is held out."""
 
 
-def prepare(data: Data, folder: Path, tokenizer: AnyTokenizer, melody: str, seed: int, device: torch.device) -> Index:
+def prepare(data: Data, folder: Path, tokenizer: Tokenizer, melody: str, seed: int, device: torch.device) -> Index:
     """Write the token shards of `data.path`.
 
     Args:
@@ -152,7 +150,7 @@ def _in_worker(entry: Entry) -> list[tuple[str, Sample]] | InputError:
 class _SampleMaker:
     """Reads and encodes one entry."""
 
-    def __init__(self, tokenizer: AnyTokenizer, melody: str, device: torch.device) -> None:
+    def __init__(self, tokenizer: Tokenizer, melody: str, device: torch.device) -> None:
         self.tokenizer = tokenizer
         self.melody = melody
         self.device = device
@@ -160,10 +158,8 @@ class _SampleMaker:
 
     def portable(self) -> tuple[dict[str, Any], dict[str, Any], bool, str, str]:
         """Arguments of `_start_worker`, because networks with weight norm cannot be pickled."""
-        stereo = isinstance(self.tokenizer, StereoTokenizer)
-        network = (self.tokenizer.mono if isinstance(self.tokenizer, StereoTokenizer) else self.tokenizer).model
-        state = {name: tensor.cpu().numpy() for name, tensor in network.state_dict().items()}
-        return network.config.to_dict(), state, stereo, self.melody, str(self.device)
+        state = {name: tensor.cpu().numpy() for name, tensor in self.tokenizer.network.state_dict().items()}
+        return self.tokenizer.config(), state, len(self.tokenizer.sides) == 2, self.melody, str(self.device)
 
     def make(self, entry: Entry) -> list[tuple[str, Sample]] | InputError:
         """The segments of one file with their keys, or the error if it cannot be used."""

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from musicgen import checkpoint
 from musicgen.checkpoint import parts
+from musicgen.checkpoint.conditioners import others
 from musicgen.errors import InputError
 from musicgen.model import MusicGen
 from musicgen.training.lm.auxiliary_losses import REGISTRY
@@ -39,6 +40,7 @@ from musicgen.training.lm.initialization import (
     fine_tuned_model,
     new_model,
     new_text_encoder,
+    with_conditioners,
 )
 from musicgen.training.lm.network import Inputs
 from musicgen.training.lm.optimiser import learning_rate
@@ -73,9 +75,8 @@ def train(recipe: LMRecipe, output: str | os.PathLike[str], device: str = "auto"
         raise InputError("optimisation.precision is float16: that needs a GPU; on the CPU take bfloat16 or float32")
     accelerator = Accelerator(mixed_precision=_MIXED_PRECISION[recipe.optimisation.precision], cpu=device == "cpu")
     model, folder, index = _prepare(recipe, output, accelerator)
-    cropper = Cropper(
-        recipe, Fraction(index.rate), recipe.data.seconds, 0 if model.melody is None else model.melody.length
-    )
+    melody_frames = 0 if model.melody is None else model.melody.length
+    cropper = Cropper(recipe, Fraction(index.rate), recipe.data.seconds, melody_frames, others(model))
     data = TrainingData(folder, index, recipe, cropper, accelerator.process_index, accelerator.num_processes)
     run = new_state(recipe, model, accelerator)
     if resume(run, output):
@@ -124,12 +125,15 @@ def _prepare(recipe: LMRecipe, output: Path, accelerator: Accelerator) -> tuple[
                 texts = captions((sample.metadata for sample in iterate(folder, index.train)), MERGED_FIELDS)
                 text = new_text_encoder(recipe.text.new, texts, output / "text", recipe.seed)
         model = new_model(recipe, tokenizer, text)
+    model = with_conditioners(model, recipe)
     if model.melody is not None:
         model.melody.separated = index.melody == "separated"
     model.lm.requires_grad_(True)
     for projection in (model.text.projection, model.melody and model.melody.projection):
         if projection is not None:
             projection.requires_grad_(True)
+    for conditioner in others(model).values():
+        conditioner.requires_grad_(True)
     if (recipe.text.new is not None and recipe.text.learn) or recipe.start.text:
         model.text.encoder.requires_grad_(True)
     if recipe.start.lora_rank:

@@ -21,7 +21,7 @@ import torchaudio
 
 from musicgen import audio, commandline
 from musicgen.checkpoint.parts import audio_tokenizer
-from musicgen.tokenizer import Tokenizer, frame_rate
+from musicgen.tokenizers import Tokenizer, frame_rate
 from musicgen.training.manifest import find
 from musicgen.training.tokenizer.metrics import chroma_agreement, log_mel_distance, si_sdr
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from transformers import DacConfig, DacFeatureExtractor, DacModel
 from transformers.models.dac.modeling_dac import DacResidualUnit
 
-from musicgen.tokenizer import DacTokenizer
+from musicgen.tokenizers import DacTokenizer
 from musicgen.training.tokenizer.config import Quantisation, Shape
 from musicgen.training.tokenizer.weight_initialization import variance_preserving_init
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from transformers import EncodecConfig, EncodecFeatureExtractor, EncodecModel
 from transformers.models.encodec.modeling_encodec import EncodecConv1d, EncodecLSTM, EncodecResnetBlock
 
-from musicgen.tokenizer import EncodecTokenizer
+from musicgen.tokenizers import EncodecTokenizer
 from musicgen.training.tokenizer.config import Quantisation, Shape
 from musicgen.training.tokenizer.quantiser import ResidualCodebooks
 from musicgen.training.tokenizer.weight_initialization import variance_preserving_init

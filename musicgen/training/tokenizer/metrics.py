@@ -9,7 +9,7 @@ import torchaudio
 
 from musicgen import chroma
 from musicgen.errors import InputError
-from musicgen.tokenizer import Tokenizer
+from musicgen.tokenizers import Tokenizer
 from musicgen.training.tokenizer.losses import magnitudes, mel_filters
 
 MEL_WINDOW = 2048

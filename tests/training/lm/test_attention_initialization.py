@@ -35,7 +35,7 @@ def attention(model: MusicGen, layer: int, seed: int) -> tuple[torch.Tensor, tor
     generator = torch.Generator().manual_seed(seed)
     sequence, text = attention_initialization._random_batch(model, generator)
     classes = torch.randint(chroma.NUM_CHROMA, (len(sequence), model.melody.length), generator=generator)
-    melody = model.melody(nn.functional.one_hot(classes, chroma.NUM_CHROMA).float())
+    melody = model.melody.project(nn.functional.one_hot(classes, chroma.NUM_CHROMA).float())
     prefix = torch.cat([melody.values, text.values], dim=1)
     seen: list[torch.Tensor] = []
     attend: SelfAttention = model.lm.blocks[layer].self_attention

@@ -11,7 +11,7 @@ from musicgen.conditioners.text import T5Conditioner
 from musicgen.errors import InputError
 from musicgen.lm import Conditions
 from musicgen.model import MusicGen
-from musicgen.tokenizer import StereoTokenizer
+from musicgen.tokenizers import StereoTokenizer
 from musicgen.training.lm.config import LMRecipe, NewText
 from musicgen.training.lm.dataloader import Batch
 from musicgen.training.lm.initialization import (

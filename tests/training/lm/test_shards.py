@@ -13,7 +13,7 @@ import torch
 from musicgen import audio, chroma
 from musicgen.checkpoint import parts
 from musicgen.errors import InputError
-from musicgen.tokenizer import StereoTokenizer
+from musicgen.tokenizers import StereoTokenizer
 from musicgen.training.lm.config import Data
 from musicgen.training.lm.prepare import prepare
 from musicgen.training.lm.shards import iterate, read_index, read_shard

@@ -19,7 +19,6 @@ from transformers import MusicgenForConditionalGeneration
 import musicgen
 from musicgen import audio, patterns
 from musicgen.__main__ import main
-from musicgen.conditioners.condition import join
 from musicgen.errors import InputError
 from musicgen.training.lm.config import LMRecipe
 from musicgen.training.lm.optimiser import learning_rate
@@ -81,7 +80,7 @@ def test_transformers_loads_what_was_trained(trained: Path) -> None:
     tokens = ours.text.tokenizer(["a pure tone"], return_tensors="pt")
     with torch.no_grad():
         expected = theirs(**tokens, decoder_input_ids=codes.flatten(0, 1)).logits.view(1, 4, 7, -1)
-    conditions = join(text, None, cross_attention=True)
+    conditions = ours.fuser({"text": text})
     torch.testing.assert_close(ours.lm(codes, conditions), expected, atol=1e-4, rtol=1e-4)
 
 

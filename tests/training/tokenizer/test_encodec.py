@@ -8,8 +8,8 @@ import torch
 from transformers import DacModel, EncodecModel
 
 from musicgen.checkpoint.tensors import read_weights
-from musicgen.checkpoint.transformers_layout import load_tokenizer
-from musicgen.tokenizer import DacTokenizer, EncodecTokenizer
+from musicgen.checkpoint.tokenizers import load_tokenizer
+from musicgen.tokenizers import DacTokenizer, EncodecTokenizer
 from musicgen.training.tokenizer.config import Quantisation, Shape
 from musicgen.training.tokenizer.dac import DacTrainer
 from musicgen.training.tokenizer.encodec import EncodecTrainer, config_of

@@ -13,7 +13,7 @@ from musicgen import audio
 from musicgen.audio import Audio
 from musicgen.checkpoint.parts import audio_tokenizer
 from musicgen.errors import CheckpointError, InputError
-from musicgen.tokenizer import EncodecTokenizer
+from musicgen.tokenizers import EncodecTokenizer
 from musicgen.training.tokenizer import compare_with_opus, trainer
 from musicgen.training.tokenizer.checkpointing import TrainingState, new_state, resume, save_checkpoint
 from musicgen.training.tokenizer.config import TokenizerRecipe

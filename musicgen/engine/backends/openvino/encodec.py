@@ -7,6 +7,7 @@ results stay in the CPU caches and memory does not grow with the length of the c
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,7 @@ from transformers.models.encodec.modeling_encodec import EncodecConv1d, EncodecC
 from musicgen.engine.backends.openvino.runtime import compile_graph
 from musicgen.engine.cpu_support import is_usable
 from musicgen.engine.weight_cache import WeightCache
-from musicgen.streaming import encodec_radius
-from musicgen.tokenizer import EncodecTokenizer
+from musicgen.tokenizers.encodec import EncodecTokenizer, encodec_radius
 
 if TYPE_CHECKING:
     import openvino
@@ -67,9 +67,17 @@ class Upsampler:
         return out
 
 
+def accelerate(tokenizer: EncodecTokenizer) -> None:
+    """Let a tokeniser decode with compiled code, in place, where that is supported."""
+    if supports(tokenizer):
+        tokenizer.engine = Upsampler(tokenizer)
+
+
 def supports(tokenizer: EncodecTokenizer) -> bool:
-    """Whether `compile_decoder` supports a tokeniser's layers: weight norm and zero padding."""
+    """Whether OpenVINO is installed and `compile_decoder` supports the layers: weight norm and zero padding."""
     config = tokenizer.model.config
+    if importlib.util.find_spec("openvino") is None:
+        return False
     return config.norm_type == "weight_norm" and config.pad_mode == "constant"
 
 

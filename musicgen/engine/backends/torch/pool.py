@@ -54,6 +54,8 @@ class TorchPool:
         self._unpadded_lengths = [0] * rows
         """Cached positions of each row without padding: the next position embedding."""
         self._text_lengths = [0] * rows
+        self._added: torch.Tensor | None = None
+        """`Conditions.added` of all rows [rows, D]; None until a clip has it."""
         self._slots: list[Slot] = []
         """The slot of each row in use."""
         self._step_positions = torch.zeros(2, rows, dtype=torch.int64, device=like.device)
@@ -110,12 +112,23 @@ class TorchPool:
                 self._cross_keys[layer][rows, :, :text_length], self._cross_values[layer][rows, :, :text_length] = known
             self._cross_mask[rows] = False
             self._cross_mask[rows, :text_length] = True if conditions.cross_mask is None else conditions.cross_mask
+        self._copy_added(rows, conditions)
         unpadded = cache.mask[:, :length].sum(dim=1).tolist()
         slot = Slot(list(range(first, first + count)))
         for row, positions in zip(slot.rows, unpadded, strict=True):
             self._lengths[row], self._unpadded_lengths[row], self._text_lengths[row] = length, positions, text_length
         self._slots += [slot] * count
         return slot
+
+    def _copy_added(self, rows: slice, conditions: Conditions) -> None:
+        if conditions.added is not None:
+            if self._added is None:
+                like = self.lm.embedding.weight
+                self._added = like.new_zeros(self.rows, like.shape[1])
+                self._graphs.clear()  # they were captured without
+            self._added[rows] = conditions.added.to(self._added.dtype)
+        elif self._added is not None:
+            self._added[rows] = 0
 
     def release(self, slot: Slot) -> None:
         """Free the rows of a clip; the last rows in use are copied into the gaps."""
@@ -168,6 +181,8 @@ class TorchPool:
             self.cross = [(k[:rows, :, :text_end], v[:rows, :, :text_end]) for k, v in buffers]
             cross_mask = self._cross_mask[:rows, None, None, :text_end]
         x = self.lm.embed(self._sequence[:rows])
+        if self._added is not None:
+            x = x + self._added[:rows, None]
         x = x + sinusoid(self._positions[:rows, None], config.dim).to(x.dtype)
         for layer, block in enumerate(self.lm.blocks):
             x = block(x, mask, None, cross_mask, self, layer)
@@ -203,6 +218,8 @@ class TorchPool:
         for buffer in (*self._cross_keys, *self._cross_values):
             buffer[target, :, :text_length] = buffer[source, :, :text_length]
         self._mask[target], self._cross_mask[target] = self._mask[source], self._cross_mask[source]
+        if self._added is not None:
+            self._added[target] = self._added[source]
         for values in (self._lengths, self._unpadded_lengths, self._text_lengths):
             values[target] = values[source]
 

@@ -7,7 +7,7 @@ import torch
 from musicgen.engine.backends.torch.pool import TorchPool
 from musicgen.engine.backends.triton.attention import Workspace, attention
 from musicgen.engine.backends.triton.linear import linear
-from musicgen.lm import LanguageModel
+from musicgen.lm import Conditions, LanguageModel
 from musicgen.transformer import Block, sinusoid
 
 
@@ -31,6 +31,10 @@ class TritonPool(TorchPool):
         self._attended_values, self._projected, self._inner = (
             torch.empty(rows, width, device=device) for width in widths
         )
+
+    def _copy_added(self, rows: slice, conditions: Conditions) -> None:  # noqa: ARG002
+        if conditions.added is not None:
+            raise ValueError("this back end cannot add conditions to the embeddings")
 
     def _attended(self) -> tuple[int, int]:
         return self.capacity, self.text_capacity

@@ -1,0 +1,165 @@
+"""Loading a model by its hub name, its embedded name or the path of a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+from musicgen import catalog
+from musicgen.checkpoint import audiocraft_layout, hub, transformers_layout
+from musicgen.engine import precision as precisions
+from musicgen.engine.selection import accelerate
+from musicgen.errors import CheckpointError, InputError
+from musicgen.folders import is_folder
+from musicgen.lm import LMConfig
+from musicgen.model import MusicGen
+from musicgen.options import MAX_DURATION
+from musicgen.tokenizers import frames_of
+
+ADAPTER_CONFIG = "adapter_config.json"
+"""What peft writes beside an adapter's weights."""
+
+
+def load(
+    name: str | os.PathLike[str],
+    device: str | torch.device = "auto",
+    precision: str = precisions.AUTO,
+    *,
+    folders: bool = True,
+) -> MusicGen:
+    """A model by its hub name, its embedded name, or the path of a folder in either layout, ready to generate.
+
+    Args:
+        name: hub name, embedded name or folder.
+        device: "auto" takes CUDA or Apple's MPS where there is one, else the CPU.
+        precision: of the language model: float32 (exact), bfloat16, float16, int8, int4, as far as the device has it. "auto"
+            takes what suits both: for models of the published sizes bfloat16 on CUDA (float16 before Ampere) and int8 on CPUs
+            with the instructions for it, float32 otherwise. The model's `precision` says what it became.
+        folders: whether the name may be a folder's; a name out of a stranger's file must not be.
+
+    Raises:
+        CheckpointError: for a name that is not known or cannot be reached, and for files that are damaged or unsafe.
+        InputError: for a device or a precision that is not available.
+    """
+    target = pick_device(device)
+    precisions.check(precision, target)
+    folder = find(name, folders=folders)
+    model = _layout(_names(folder), str(folder)).load(folder, name=str(name))
+    _check_lengths(model, str(folder))
+    for conditioner in model.named_conditioners.values():
+        conditioner.place(target)
+    model.precision = precisions.resolve(precision, target, model.lm.config)
+    precisions.apply(model.lm, model.precision, target)
+    accelerate(model)
+    return model.to(target)
+
+
+def resolve_precision(
+    name: str | os.PathLike[str], device: str | torch.device = "auto", precision: str = precisions.AUTO
+) -> str | None:
+    """The precision in which `load` with the same arguments gives a model, told without its weights.
+
+    Returns: None where only loading tells: for "auto" and a model that is not on this machine or in audiocraft's layout.
+    """
+    target = pick_device(device)
+    if precision != precisions.AUTO:
+        precisions.check(precision, target)
+        return precision
+    config = _shape(name)
+    return None if config is None else precisions.resolve(precision, target, config)
+
+
+def _shape(name: str | os.PathLike[str]) -> LMConfig | None:
+    """The shape of a model's language model, as far as it is known without reading weights or the network."""
+    published = next((entry for entry in catalog.PUBLISHED if entry.name == str(name)), None)
+    if published is not None and not is_folder(name):
+        return LMConfig(
+            published.dim,
+            published.num_heads,
+            published.num_layers,
+            published.num_codebooks,
+            cross_attention=not published.melody,
+        )
+    folder = catalog.PRETRAINED / name if str(name) in catalog.embedded() else Path(name)
+    return (
+        transformers_layout.shape(folder)
+        if is_folder(folder) and transformers_layout.is_layout(_names(folder))
+        else None
+    )
+
+
+def find(name: str | os.PathLike[str], *, folders: bool = True) -> Path:
+    """The folder of a checkpoint, downloaded from the hub if need be. folders: as of `load`."""
+    folder = Path(name)
+    if folders and is_folder(folder):
+        _layout(_names(folder), str(folder))
+        return folder
+    name = str(name)
+    if name in catalog.embedded():
+        return catalog.PRETRAINED / name
+    if "/" not in name or not catalog.is_repository(name):
+        nor = " (and no such folder)" if folders else ""
+        raise CheckpointError(f"unknown model {name!r}{nor}: {catalog.did_you_mean(name)}")
+    return hub.download(name, lambda names: _layout(names, repr(name)).needed(names))
+
+
+def _check_lengths(model: MusicGen, source: str) -> None:
+    """Refuse lengths that no tensor shows and that generation would take memory by."""
+    rate, duration = model.tokenizer.sample_rate, model.max_duration
+    if not 1_000 <= rate <= 200_000:
+        raise CheckpointError(f"{source}: a sample rate of {rate} Hz")
+    if not 0 < duration <= MAX_DURATION:
+        raise CheckpointError(
+            f"{source}: a context of {duration:g} s: above 0 and at most {MAX_DURATION:g} s is possible"
+        )
+    pattern, frames = model.pattern, frames_of(model.tokenizer, duration)
+    if max(pattern.max_delay, pattern.flatten_first, pattern.empty_initial) > frames:
+        raise CheckpointError(f"{source}: the pattern's delays are longer than the context of {frames} frames")
+    for conditioner in model.named_conditioners.values():
+        conditioner.check(source)
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def _layout(names: Sequence[str], source: str) -> ModuleType:
+    """The layout of a checkpoint whose files have these names. A repository may hold both: transformers' has its text
+    encoder with it."""
+    for layout in (transformers_layout, audiocraft_layout):
+        if layout.is_layout(names):
+            return layout
+    if ADAPTER_CONFIG in names:
+        raise CheckpointError(
+            f"{source}: a LoRA adapter (PEFT), which is not loaded yet: merge it into its base model with peft "
+            "(PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)), copy the base model's "
+            "tokenizer files beside it, and load that folder"
+        )
+    if transformers_layout.CONFIG in names:
+        return transformers_layout  # which says what is missing
+    if audiocraft_layout.TOKENIZER_FILE in names:
+        raise CheckpointError(
+            f"{source}: an audio tokeniser (EnCodec) alone: the language model, {audiocraft_layout.LM_FILE}, is missing"
+        )
+    raise CheckpointError(
+        f"{source}: no MusicGen model: neither {transformers_layout.CONFIG} nor {audiocraft_layout.LM_FILE} inside"
+    )
+
+
+def pick_device(device: str | torch.device = "auto") -> torch.device:
+    """The device that a name stands for, if this machine has it."""
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        picked = torch.device(device)
+        torch.empty(0, device=picked)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"the device {str(device)!r} is not available here ({reason}): 'cpu' always is") from error
+    return picked

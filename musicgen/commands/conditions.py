@@ -1,0 +1,72 @@
+"""`--condition NAME=VALUE`: values for the conditioners of a model beside text and melody, and what a clip stores of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from musicgen import commandline
+from musicgen.errors import InputError
+from musicgen.folders import is_file
+from musicgen.options import check_text
+
+if TYPE_CHECKING:
+    from musicgen.settings import SourceFile
+
+OWN_FLAGS = {"text": "the descriptions", "melody": "--melody"}
+"""Conditions that are given in another way."""
+
+
+def parse(arguments: Sequence[str]) -> dict[str, str]:
+    """Name of each condition -> its value: text, or the path of a file.
+
+    Raises:
+        InputError: An argument is no NAME=VALUE, or a name is given twice or has an argument of its own.
+    """
+    values: dict[str, str] = {}
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not equals or not name:
+            raise InputError(f"--condition {argument!r}: it must be NAME=VALUE")
+        if name in OWN_FLAGS:
+            raise InputError(f"--condition {argument!r}: the {name} is given by {OWN_FLAGS[name]}")
+        if name in values:
+            raise InputError(f"--condition {name} is given twice: {values[name]!r} and {value!r}")
+        values[name] = value if is_file(value) else check_text(f"--condition {name}", value)
+    return values
+
+
+def files(values: Mapping[str, str]) -> dict[str, Path]:
+    """The conditions whose values are files of this machine."""
+    return {name: Path(value) for name, value in values.items() if is_file(value)}
+
+
+def completed(given: Mapping[str, str], stored: Mapping[str, str | SourceFile]) -> dict[str, str]:
+    """The given values, and those that a clip stores of other conditions.
+
+    Raises:
+        InputError: The clip was made with a file that is not given again.
+    """
+    values = dict(given)
+    for name, value in stored.items():
+        if name not in values and not isinstance(value, str):
+            raise InputError(
+                f"the clip was made with the file {value.name!r}: pass it again as --condition {name}=FILE"
+            )
+        if name not in values and isinstance(value, str):
+            values[name] = value
+    return values
+
+
+def described(values: Mapping[str, str], stored: Mapping[str, str | SourceFile]) -> dict[str, str | SourceFile]:
+    """What a new clip stores of its values; a warning where a file is another one than the stored clip's."""
+    from musicgen.settings import SourceFile
+
+    found: dict[str, str | SourceFile] = dict(values)
+    for name, path in files(values).items():
+        source = found[name] = SourceFile.of(path)
+        known = stored.get(name)
+        if isinstance(known, SourceFile) and known.sha256 != source.sha256:
+            commandline.warn(f"{path} is not the file {known.name!r} that the clip was made with")
+    return found

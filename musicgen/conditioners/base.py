@@ -1,0 +1,109 @@
+"""The interface of conditioners: the input of each clip -> vectors for the language model, and the null condition of guidance.
+
+    value --prepare--> prepared (validated, one clip) --window--> of one window --forward, batch--> Condition
+
+A model has any number of conditioners by name. `fuser` decides how the language model reads them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import nn
+
+from musicgen.conditioners.condition import Condition
+
+
+class Conditioner(nn.Module, ABC):
+    """Base class of conditioners.
+
+    None stands for a clip without this condition, from the caller's value to `forward`; `prepare` and `window` never see it.
+    """
+
+    kind: ClassVar[str] = ""
+    """The name in a checkpoint's configuration; `registry.register` sets it."""
+
+    @property
+    @abstractmethod
+    def max_length(self) -> int:
+        """The most vectors of a condition."""
+
+    @property
+    def min_length(self) -> int:
+        """The fewest vectors of a condition, 0 where that is not fixed."""
+        return 0
+
+    def prepare(self, value: Any, **options: Any) -> Any:  # noqa: ARG002
+        """Validate the input of one clip.
+
+        Args:
+            value: What the caller passed, or the text of `--condition NAME=VALUE` on the command line.
+            **options: Options of the request that concern preparation, such as `separate`; each conditioner reads its own.
+
+        Returns:
+            What `forward` takes. Two values that cannot be told apart may be one object.
+
+        Raises:
+            InputError: The value cannot be followed.
+        """
+        return value
+
+    def window(self, prepared: Any, start: float, duration: float) -> Any:  # noqa: ARG002
+        """The part of a prepared input that conditions one window of a long clip.
+
+        Args:
+            prepared: From `prepare`.
+            start: Seconds from the beginning of the clip.
+            duration: Seconds.
+
+        Returns:
+            The input of the window; `prepared` itself where it does not change with time.
+        """
+        return prepared
+
+    @abstractmethod
+    def forward(self, prepared: Sequence[Any]) -> Condition:
+        """The condition of B clips, from their prepared inputs (None for a clip without)."""
+
+    def null(self, batch: int, like: Condition) -> Condition:  # noqa: ARG002
+        """The null condition of guidance.
+
+        Args:
+            batch: Number of clips B.
+            like: The condition of the same clips.
+        """
+        return self([None] * batch)
+
+    def unknown(self, value: Any) -> float:  # noqa: ARG002
+        """The share of an input that the conditioner cannot tell from other inputs, 0 to 1."""
+        return 0.0
+
+    def place(self, device: torch.device) -> None:
+        """Set the device of helpers that are no submodules."""
+
+    def check(self, source: str) -> None:
+        """Refuse settings of a checkpoint that no tensor shows and that would exhaust the memory.
+
+        Args:
+            source: The checkpoint, for errors.
+
+        Raises:
+            CheckpointError: For such settings.
+        """
+
+    def config(self) -> dict[str, Any]:
+        """Settings for a checkpoint, as JSON values: the arguments of `from_config` beside the width."""
+        return {}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], dim: int) -> Self:
+        """The inverse of `config`, with weights that a checkpoint replaces.
+
+        Args:
+            config: Settings, as of `config`.
+            dim: Width of the language model.
+        """
+        return cls(dim=dim, **config)

@@ -1,0 +1,31 @@
+"""The kinds of conditioners that checkpoints may name beside text and melody.
+
+@register("energy")
+class EnergyConditioner(Conditioner): ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from musicgen.conditioners.base import Conditioner
+from musicgen.registry import Registry
+
+_REGISTRY: Registry[type[Conditioner]] = Registry("conditioner", "musicgen.conditioners")
+register = _REGISTRY.register
+
+
+def build(kind: object, config: Mapping[str, Any], dim: int, source: str) -> Conditioner:
+    """A conditioner with initial weights.
+
+    Args:
+        kind: The registered name.
+        config: Its settings, as of `Conditioner.config`.
+        dim: Width of the language model.
+        source: The checkpoint, for errors.
+
+    Raises:
+        CheckpointError: The kind is not registered.
+    """
+    return _REGISTRY.find(kind, source).from_config(config, dim)

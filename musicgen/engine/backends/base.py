@@ -1,0 +1,42 @@
+"""The interface of back ends: what runs the steps of one language model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from musicgen.engine.slot_pool import SlotPool
+from musicgen.lm import LanguageModel
+
+
+class Backend(ABC):
+    """One way to run a language model. It keeps what it computes from the weights (compiled graphs, converted weights).
+
+    Args:
+        lm: The language model, in any precision and on any device.
+    """
+
+    name: ClassVar[str]
+    adds: ClassVar[bool] = False
+    """Whether its pools read `Conditions.added`."""
+
+    def __init__(self, lm: LanguageModel) -> None:
+        self.lm = lm
+
+    @abstractmethod
+    def supports(self, rows: int) -> bool:
+        """Whether it can run the model now, on the model's device and in its precision, and is meant for so many rows.
+
+        Args:
+            rows: Number of rows of the batch.
+        """
+
+    @abstractmethod
+    def pool(self, rows: int, capacity: int, text_capacity: int) -> SlotPool:
+        """Allocate a slot pool.
+
+        Args:
+            rows: Number of rows.
+            capacity: Positions per row, prefix included.
+            text_capacity: Vectors per row of a cross-attention condition.
+        """

@@ -1,0 +1,146 @@
+"""What a caller asks a model to generate: the one definition of the arguments of `generate`, `stream` and `submit`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypedDict, Unpack
+
+from musicgen.errors import InputError
+from musicgen.options import GenerationOptions, check_duration, check_text
+from musicgen.recordings import AudioInput, is_pair
+
+TEXT = "text"
+"""The condition that the prompts are."""
+Prompts = str | Sequence[str | None] | None
+"""One description or B of them; None or "" generates without text."""
+
+
+class RequestArguments(TypedDict, total=False):
+    """The keyword arguments of a request; `GenerationRequest.of` describes them."""
+
+    seed: int | Sequence[int] | None
+    melody: Any
+    continue_from: AudioInput | Sequence[AudioInput] | None
+    options: GenerationOptions | Mapping[str, Any] | None
+    separate: bool | None
+    conditions: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, eq=False)
+class GenerationRequest:
+    """A request for B clips, valid for some model. `of` makes one from what users pass.
+
+    Attributes:
+        prompts: B descriptions; None or "" generates without text.
+        duration: Seconds of the result, given audio included.
+        seed: Clip i uses `seed + i`; a list gives one seed for each clip; None draws them.
+        conditions: Name of a conditioner -> its value for all clips, or a list with one for each clip (None for none).
+        continue_from: Audio that the clips start with, None for none.
+        options: Sampling and guidance.
+        separate: Whether drums and bass are removed from a melody; None does as the model's training did.
+    """
+
+    prompts: tuple[str | None, ...]
+    duration: float = 10.0
+    seed: int | Sequence[int] | None = None
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+    continue_from: AudioInput | Sequence[AudioInput] | None = None
+    options: GenerationOptions = field(default_factory=GenerationOptions)
+    separate: bool | None = None
+
+    def __post_init__(self) -> None:
+        if TEXT in self.conditions:
+            raise InputError(f"the condition {TEXT!r} is given by the prompts: leave it out of the conditions")
+        object.__setattr__(self, "prompts", tuple(check_prompts(self.prompts)))
+        object.__setattr__(self, "duration", check_duration(self.duration))
+
+    @classmethod
+    def of(
+        cls, prompts: Prompts | GenerationRequest, duration: float = 10.0, **arguments: Unpack[RequestArguments]
+    ) -> GenerationRequest:
+        """A request from the arguments that users pass; a request stands for itself.
+
+        Args:
+            prompts: B descriptions, or one; None or "" generates without text.
+            duration: Seconds of the result, including the audio prompt. Clips longer than the model's `max_duration` are
+                generated in overlapping windows.
+            **arguments:
+                seed: Clip i uses `seed + i`; a list gives one seed for each clip; None draws them from the operating system.
+                    A clip depends on its own seed only, not on the other clips of the batch.
+                melody: One for all clips, or a list with one for each clip (None for none). A file, an `Audio`,
+                    (samples, rate), or chroma frames [frames, 12].
+                continue_from: Audio prompt that the clip starts with: one for all, or one for each clip, all of equal
+                    length. A file, an `Audio`, or (samples, rate).
+                options: Sampling and classifier-free guidance, as `GenerationOptions` or as a dict of its fields; the
+                    paper's by default.
+                separate: Whether Demucs removes drums and bass from the melody; False for clean or hummed melodies. None
+                    does as the model's training did: yes for the published models, no for the embedded ones.
+                conditions: Name of a conditioner of the model -> its value for all clips, or a list with one for each clip.
+                    `melody` is short for the entry of this name.
+
+        Raises:
+            InputError: An argument is invalid for every model.
+        """
+        if isinstance(prompts, GenerationRequest):
+            if arguments:
+                raise InputError(f"a request holds its arguments itself: leave {', '.join(arguments)} out")
+            return prompts
+        unknown = sorted(arguments.keys() - RequestArguments.__annotations__.keys())
+        if unknown:
+            raise TypeError(f"unknown arguments {unknown}: a request takes {sorted(RequestArguments.__annotations__)}")
+        conditions = dict(arguments.get("conditions") or {})
+        if arguments.get("melody") is not None:
+            if "melody" in conditions:
+                raise InputError("the melody is given twice: as melody and among the conditions")
+            conditions["melody"] = arguments["melody"]
+        options = arguments.get("options")
+        if not isinstance(options, GenerationOptions):
+            options = GenerationOptions.from_dict(options if options is not None else {})
+        return cls(
+            tuple(check_prompts(prompts)),
+            duration,
+            arguments.get("seed"),
+            conditions,
+            arguments.get("continue_from"),
+            options,
+            arguments.get("separate"),
+        )
+
+    @classmethod
+    def of_one(
+        cls, prompt: str | GenerationRequest | None, duration: float = 10.0, **arguments: Unpack[RequestArguments]
+    ) -> GenerationRequest:
+        """As `of`, for one clip; raises InputError for a request of several."""
+        request = cls.of(prompt if isinstance(prompt, GenerationRequest) else [prompt], duration, **arguments)
+        if len(request.prompts) != 1:
+            raise InputError(f"the request has {len(request.prompts)} prompts: here it must have one")
+        return request
+
+    def values(self, name: str) -> list[Any] | Any:
+        """The values of a condition for each clip: a list of B, or one value for all of them; None for none.
+
+        Raises:
+            InputError: The list has another length than the prompts.
+        """
+        if name == TEXT:
+            return list(self.prompts)
+        value = self.conditions.get(name)
+        if not isinstance(value, (list, tuple)) or is_pair(value):
+            return value
+        if len(value) != len(self.prompts):
+            raise InputError(
+                f"{len(value)} values of the condition {name!r} for {len(self.prompts)} prompts: pass one, or one a prompt"
+            )
+        return list(value)
+
+
+def check_prompts(prompts: Prompts) -> list[str | None]:
+    """The prompts as a list; raises InputError unless each is text or None."""
+    try:
+        texts = [prompts] if prompts is None or isinstance(prompts, str) else list(prompts)
+    except TypeError:
+        texts = [check_text("the prompt", prompts)]
+    if not texts:
+        raise InputError("the list of prompts is empty: pass at least one ('' generates without text)")
+    return [None if one is None else check_text("the prompt", one) for one in texts]

@@ -1,0 +1,140 @@
+"""EnCodec, the tokeniser of the published models. The network is transformers' EncodecModel.
+
+    codes --sum of entries--> [first convolution] --LSTM--> [upsampling convolutions] --> samples
+
+As a stream, [...] run in overlapping slices, and the state of the LSTM is carried from part to part.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from fractions import Fraction
+from typing import Any, Self
+
+import torch
+from torch import nn
+from transformers import EncodecConfig, EncodecModel
+
+from musicgen import checks
+from musicgen.errors import CheckpointError
+from musicgen.tokenizers.base import StreamDecoder, Tokenizer, check_codes, check_wave, weight_norm_name
+from musicgen.tokenizers.registry import register
+from musicgen.tokenizers.slices import Slices
+
+
+@register("encodec")
+class EncodecTokenizer(Tokenizer):
+    """EnCodec (Défossez et al. 2022) at its highest bandwidth."""
+
+    def __init__(self, model: EncodecModel) -> None:
+        super().__init__()
+        config = model.config
+        if config.normalize or config.chunk_length_s is not None:
+            raise CheckpointError("this EnCodec model splits or rescales its input: codes alone do not decode")
+        self.model = model
+        self.sample_rate: int = config.sampling_rate
+        self.channels: int = config.audio_channels
+        self.num_codebooks: int = config.num_quantizers
+        self.codebook_size: int = config.codebook_size
+        self.hop: int = config.hop_length
+        self.engine: Callable[[torch.Tensor], torch.Tensor] | None = None
+        """A compiled `upsample`; None runs the PyTorch modules."""
+
+    @property
+    def network(self) -> nn.Module:
+        return self.model
+
+    def config(self) -> dict[str, Any]:
+        return self.model.config.to_dict()
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        return cls(EncodecModel(EncodecConfig(**config)))
+
+    @classmethod
+    def check(cls, config: Mapping[str, Any], names: Collection[str], source: str) -> None:
+        values = checks.follow(lambda: EncodecConfig(**config), source)
+        quantisers = checks.follow(lambda: values.num_quantizers, source)
+        checks.same("quantisers", quantisers, r"quantizer\.layers\.(\d+)\.", names, source)
+        lstm = r"encoder\.layers\.\d+\.lstm\.weight_ih_l(\d+)"
+        checks.same("LSTM layers", values.num_lstm_layers, lstm, names, source)
+        if not 0 < values.num_residual_layers <= len(names):
+            raise CheckpointError(
+                f"{source}: num_residual_layers is {values.num_residual_layers}, of which there are fewer"
+            )
+
+    @classmethod
+    def tensor_name(cls, stored: str) -> str:
+        return weight_norm_name(stored)
+
+    def stream_decoder(self) -> StreamDecoder:
+        return _EncodecStream(self)
+
+    @property
+    def tail(self) -> list[nn.Module]:
+        """The decoder's layers after the LSTM."""
+        return list(self.model.decoder.layers)[2:]
+
+    def upsample(self, x: torch.Tensor) -> torch.Tensor:
+        """Output of the decoder's LSTM [B, D, T] -> waveform [B, C, T * hop]."""
+        if self.engine is not None:
+            return self.engine(x)
+        for layer in self.tail:
+            x = layer(x)
+        return x
+
+    @torch.no_grad()
+    def encode(self, wave: torch.Tensor) -> torch.Tensor:
+        check_wave(wave, self.channels)
+        return self.model.encode(wave, bandwidth=self.model.config.target_bandwidths[-1]).audio_codes[0]
+
+    @torch.no_grad()
+    def decode(self, codes: torch.Tensor) -> torch.Tensor:
+        check_codes(codes, self.num_codebooks)
+        first, lstm = self.model.decoder.layers[:2]
+        return self.upsample(lstm(first(self.model.quantizer.decode(codes.transpose(0, 1)))))
+
+
+class _EncodecStream:
+    def __init__(self, tokenizer: EncodecTokenizer) -> None:
+        config = tokenizer.model.config
+        if config.norm_type != "weight_norm":
+            raise CheckpointError(
+                f"EnCodec with {config.norm_type} normalises over time: it cannot be decoded as a stream"
+            )
+        first, lstm = tokenizer.model.decoder.layers[:2]
+        self._quantizer = tokenizer.model.quantizer
+        self._first = Slices(first, _reach(config.kernel_size, config.use_causal_conv), hop=1)
+        self._lstm: nn.LSTM = lstm.lstm
+        self._state: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._rest = Slices(tokenizer.upsample, encodec_radius(config), hop=tokenizer.hop)
+        self.delay = self._first.radius + self._rest.radius
+
+    @torch.no_grad()
+    def push(self, codes: torch.Tensor, *, last: bool = False) -> torch.Tensor:
+        latent = self._quantizer.decode(codes.transpose(0, 1))
+        x = self._first.push(latent, last)
+        if x is None:
+            return latent.new_zeros(latent.shape[0], 1, 0)
+        steps = x.permute(2, 0, 1)
+        out, self._state = self._lstm(steps, self._state)
+        wave = self._rest.push((out + steps).permute(1, 2, 0), last)
+        return wave if wave is not None else latent.new_zeros(latent.shape[0], 1, 0)
+
+
+def encodec_radius(config: EncodecConfig) -> int:
+    """Radius of the receptive field of EnCodec's layers after the LSTM, in frames."""
+    reach, rate = Fraction(0), 1
+    for ratio in config.upsampling_ratios:
+        reach += Fraction(1, rate)  # the transposed convolution of twice the stride
+        rate *= ratio
+        for j in range(config.num_residual_layers):
+            kernel = (config.residual_kernel_size - 1) * config.dilation_growth_rate**j + 1
+            reach += Fraction(_reach(kernel, config.use_causal_conv), rate)
+    reach += Fraction(_reach(config.last_kernel_size, config.use_causal_conv), rate)
+    return math.ceil(reach)
+
+
+def _reach(kernel: int, causal: bool) -> int:
+    return kernel - 1 if causal else kernel // 2

@@ -1,0 +1,14 @@
+"""The kinds of audio tokenisers that checkpoints may hold, by `model_type` of their configuration.
+
+@register("my_codec")
+class MyTokenizer(Tokenizer): ...
+"""
+
+from __future__ import annotations
+
+from musicgen.registry import Registry
+from musicgen.tokenizers.base import Tokenizer
+
+_REGISTRY: Registry[type[Tokenizer]] = Registry("audio encoder", "musicgen.tokenizers")
+register = _REGISTRY.register
+find = _REGISTRY.find
