@@ -461,8 +461,11 @@ def test_a_token_of_another_session_is_a_forgery(build_study, open_app):
     for token in (other.csrf, mine.csrf.upper(), mine.csrf[:-1], mine.csrf + "0", ""):
         response = mine.http.post(f"/api/trials/{trial['lease']}", json=answer(trial), headers={"X-CSRF-Token": token})
         assert response.json()["code"] == "forgery"
-    for path in ("/api/consent", "/api/headphones", f"/api/leases/{trial['lease']}/renew"):
-        body = {"agreed": True, "answers": [1] * 6}
+    for path, body in (
+        ("/api/consent", {"agreed": True}),
+        ("/api/headphones", {"answers": [1] * 6}),
+        (f"/api/leases/{trial['lease']}/renew", {}),
+    ):
         assert mine.http.post(path, json=body).json()["code"] == "forgery"
 
 
