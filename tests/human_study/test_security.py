@@ -247,9 +247,11 @@ COOKIES = [
 def test_no_cookie_is_an_error_of_the_server(build_study, open_app, cookie):
     _, new = open_app(build_study())
     http = new().http
-    for method, path in (("GET", "/api/state"), ("GET", "/admin/api/progress"), ("GET", "/audio/" + "0" * 32),
-                         ("POST", "/api/consent"), ("POST", "/admin/api/pause")):  # fmt: skip
-        body = None if method == "GET" else {"agreed": True, "paused": True}
+    requests = [
+        ("GET", "/api/state", None), ("GET", "/admin/api/progress", None), ("GET", "/audio/" + "0" * 32, None),
+        ("POST", "/api/consent", {"agreed": True}), ("POST", "/admin/api/pause", {"paused": True}),
+    ]  # fmt: skip
+    for method, path, body in requests:
         response = http.request(method, path, json=body, headers={"Cookie": cookie, "X-CSRF-Token": b"\xff"})
         assert response.status_code == 401, (path, response.text)
 
