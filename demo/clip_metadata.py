@@ -16,9 +16,10 @@ from typing import Any
 from musicgen import __version__
 from musicgen.errors import InputError
 from musicgen.options import GenerationOptions, check_text
+from musicgen.timeline import TimelineEntry
 
 from .models import ModelCatalog
-from .request import NUM_CHROMA, PageRequest, TimelineEntry
+from .request import NUM_CHROMA, PageRequest
 
 KEY = "demo"
 """The key of the settings that only the page has."""
@@ -52,9 +53,11 @@ def make_comment(request: PageRequest, seed: int, *, local_model: bool = False, 
         continue_from=SourceFile.of(request.continue_from) if request.continue_from else None,
         precision=request.precision,
         model_folder=local_model,
+        timeline=request.timeline,
+        loop=request.loop,
         beyond=_unsupported_by_command_line(request, complete),
     )
-    return json.dumps(json.loads(settings.comment()) | {KEY: _page_settings(request)})
+    return json.dumps(json.loads(settings.comment()) | {KEY: _melody_settings(request)})
 
 
 def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest, list[str]]:
@@ -94,6 +97,8 @@ def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest
         options=settings.options,
         separate=settings.separate,
         precision=settings.precision,
+        timeline=settings.timeline,
+        loop=settings.loop,
     )
     return _with_page_settings(request, page_settings, name), needed
 
@@ -112,7 +117,7 @@ def make_link(request: PageRequest, seed: int) -> str:
         "options": request.options.as_dict(),
         "separate": request.separate,
         "precision": request.precision,
-        KEY: _page_settings(request),
+        KEY: _page_settings(request) | _melody_settings(request),
     }
     text = base64.urlsafe_b64encode(zlib.compress(json.dumps(values).encode(), 9)).decode().rstrip("=")
     return text if len(text) <= MAX_LINK_LENGTH else ""
@@ -149,20 +154,26 @@ def read_link(text: str) -> PageRequest:
         raise InputError("the link holds no settings of this page (is it truncated?)") from error
 
 
+def _melody_settings(request: PageRequest) -> dict[str, Any]:
+    """The melody as the page edits it."""
+    return {} if request.frames is None else {"frames": "".join(_DIGITS[frame] for frame in request.frames)}
+
+
 def _page_settings(request: PageRequest) -> dict[str, Any]:
+    """What else a link holds under KEY; files of earlier versions do, too."""
     values: dict[str, Any] = {"loop": request.loop}
-    if request.frames is not None:
-        values["frames"] = "".join(_DIGITS[frame] for frame in request.frames)
     if request.timeline:
         values["timeline"] = [[entry.start, entry.prompt] for entry in request.timeline]
     return values
 
 
+def _timeline(entries: list[tuple[float, str]]) -> tuple[TimelineEntry, ...]:
+    return tuple(TimelineEntry(float(start), check_text("the timeline", prompt)) for start, prompt in entries)
+
+
 def _unsupported_by_command_line(request: PageRequest, complete: bool) -> tuple[str, ...]:
     """What contributed to the clip and has no option on the command line."""
     contributions = {
-        "a timeline": bool(request.timeline),
-        "a seamless loop": request.loop,
         "the melody as the page's editor had it": request.frames is not None,
         "an early stop": not complete,
     }
@@ -175,12 +186,9 @@ def _with_page_settings(request: PageRequest, values: dict[str, Any], source: st
         return dataclasses.replace(
             request,
             precision=str(values.get("precision", request.precision)),  # its place in earlier versions
-            loop=bool(values.get("loop", False)),
+            loop=bool(values.get("loop", request.loop)),
             frames=None if frames is None else tuple(int(digit, NUM_CHROMA) for digit in frames),
-            timeline=tuple(
-                TimelineEntry(float(start), check_text("the timeline", prompt))
-                for start, prompt in values.get("timeline", [])
-            ),
+            timeline=_timeline(values["timeline"]) if values.get("timeline") else request.timeline,
         )
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{source}: its settings are damaged") from error

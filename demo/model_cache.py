@@ -134,7 +134,7 @@ class ModelCache:
     def _create_scheduler(self, model: MusicGen) -> Scheduler:
         from musicgen.engine import Scheduler
 
-        from .timeline import CHUNK_SECONDS
+        from .generation import CHUNK_SECONDS
 
         slots = self.slots
         while True:

@@ -6,13 +6,13 @@ The module does not import PyTorch.
 from __future__ import annotations
 
 import math
-import re
 import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from musicgen.errors import InputError
 from musicgen.options import GenerationOptions
+from musicgen.timeline import TimelineEntry, check_within, parse, prompt_schedule
 
 from .configuration import Limits
 from .models import ModelCatalog
@@ -22,15 +22,6 @@ MAX_SEED = 2**31 - 1
 NUM_CHROMA = 12
 MAX_CHROMA_FRAMES = 5_000
 """Chroma frames of an edited melody: ten minutes."""
-_TIMELINE_LINE = re.compile(r"\s*(?:(\d{1,3}):)?(\d{1,3}(?:\.\d{1,3})?)\s*s?\s*[-–:]?\s+(\S.*)")
-
-
-@dataclass(frozen=True)
-class TimelineEntry:
-    """A change of the prompt: from `start` seconds on, the music follows `prompt`."""
-
-    start: float
-    prompt: str
 
 
 @dataclass(frozen=True)
@@ -72,9 +63,7 @@ class PageRequest:
     @property
     def prompt_schedule(self) -> tuple[TimelineEntry, ...]:
         """The prompts of the clip in order. The first one starts at 0 s."""
-        later = tuple(entry for entry in self.timeline if 0 < entry.start < self.duration)
-        at_zero = [entry.prompt for entry in self.timeline if entry.start == 0]
-        return (TimelineEntry(0.0, at_zero[-1] if at_zero else self.prompt), *later)
+        return prompt_schedule(self.prompt, self.timeline, self.duration)
 
 
 def clean_prompt(text: str | None) -> str:
@@ -118,37 +107,12 @@ def check_integer(value: object, name: str, low: int, high: int) -> int:
 
 
 def parse_timeline(text: str | None) -> tuple[TimelineEntry, ...]:
-    """Parse lines such as "0:10 drums come in" or "12.5 strings only", in any order.
-
-    Returns:
-        The entries, sorted by time.
+    """Entries such as "0:10 drums come in" on lines of their own, with prompts as `clean_prompt` returns them.
 
     Raises:
-        InputError: for a line of another form, and for two lines with the same time.
+        InputError: as `musicgen.timeline.parse`.
     """
-    entries = {}
-    for line in (text or "").splitlines():
-        if not line.strip():
-            continue
-        match = _TIMELINE_LINE.fullmatch(line)
-        if match is None:
-            raise InputError(
-                f"the timeline's line {line.strip()[:60]!r} is not a time and a description: '0:10 drums come in'"
-            )
-        start = 60 * int(match[1] or 0) + float(match[2])
-        if start in entries:
-            raise InputError(f"the timeline has two lines at {start:g} s")
-        entries[start] = TimelineEntry(start, clean_prompt(match[3]))
-    return tuple(entries[start] for start in sorted(entries))
-
-
-def format_timeline(entries: tuple[TimelineEntry, ...]) -> str:
-    """The inverse of `parse_timeline`."""
-    lines = []
-    for entry in entries:
-        minutes, seconds = divmod(entry.start, 60)
-        lines.append(f"{int(minutes)}:{seconds:05.2f}".removesuffix(".00") + f" {entry.prompt}")
-    return "\n".join(lines)
+    return tuple(TimelineEntry(entry.start, clean_prompt(entry.prompt)) for entry in parse(text or ""))
 
 
 def validate(request: PageRequest, limits: Limits, catalog: ModelCatalog) -> None:
@@ -170,10 +134,8 @@ def validate(request: PageRequest, limits: Limits, catalog: ModelCatalog) -> Non
     if request.precision not in PRECISIONS:
         raise InputError(f"unknown precision {request.precision!r}: one of {', '.join(PRECISIONS)}")
     if len(request.timeline) > limits.max_timeline_entries:
-        raise InputError(f"the timeline has {len(request.timeline)} lines: {limits.max_timeline_entries} at most")
-    late = [entry.start for entry in request.timeline if entry.start >= request.duration]
-    if late:
-        raise InputError(f"the timeline has a line at {late[0]:g} s, but the clip is {request.duration:g} s long")
+        raise InputError(f"the timeline has {len(request.timeline)} entries: {limits.max_timeline_entries} at most")
+    check_within(request.timeline, request.duration)
     if request.frames is not None:
         if not 0 < len(request.frames) <= MAX_CHROMA_FRAMES:
             raise InputError(f"the edited melody has {len(request.frames)} frames: 1 to {MAX_CHROMA_FRAMES}")

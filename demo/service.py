@@ -207,7 +207,7 @@ class Service:
         While one thread imports transformers, its lazily loaded names are missing for the others.
         """
         with self._import_lock:
-            for name in ("musicgen.checkpoint.loading", f"{__package__}.timeline"):
+            for name in ("musicgen.checkpoint.loading", f"{__package__}.generation"):
                 importlib.import_module(name)
 
     def submit(self, visitor: str, request: PageRequest) -> GenerationJob:
@@ -438,7 +438,7 @@ class Service:
             seed: of the clip.
             report: called with the fraction done, 0 to 1, and a message. An exception that it raises ends the generation.
         """
-        from . import timeline
+        from . import generation
 
         with self.model_cache.use(request.model, request.precision) as scheduler:
 
@@ -447,7 +447,7 @@ class Service:
 
             model = scheduler.model
             unknown = max(model.unknown(entry.prompt) for entry in request.prompt_schedule)
-            for samples in timeline.stream(scheduler, request, seed, progress):
+            for samples in generation.stream(scheduler, request, seed, progress):
                 yield zero_gpu.AudioChunk(samples.cpu().numpy(), model.sample_rate, model.precision, unknown)
 
     def _download(self, model: str) -> None:
@@ -462,12 +462,13 @@ class Service:
 
         from musicgen import audio
         from musicgen.audio import Audio
+        from musicgen.loops import make_loop
 
-        from . import melody, timeline
+        from . import melody
 
         clip = Audio(torch.from_numpy(np.concatenate([chunk.samples for chunk in chunks], axis=1)), chunks[0].rate)
         if request.loop and complete:
-            clip = timeline.make_loop(clip)
+            clip = make_loop(clip)
         clip = audio.normalise_loudness(clip)
         path = self.clip_store.new_path("flac")
         local_model = self.catalog.get(request.model).origin == "folder"

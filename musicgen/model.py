@@ -6,6 +6,7 @@ Combines conditioners, the generation loop (window by window) and the tokeniser,
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,11 +24,13 @@ from musicgen.errors import CheckpointError, InputError
 from musicgen.generate import Runner, Step, generate_codes
 from musicgen.guidance import Guided, guidance_rows, guided
 from musicgen.lm import LanguageModel
+from musicgen.loops import make_loop
 from musicgen.options import MAX_DURATION, GenerationOptions
 from musicgen.patterns import Pattern, stereo_partial_delay
 from musicgen.recordings import is_pair, recording
 from musicgen.request import TEXT, GenerationRequest, Prompts, RequestArguments
 from musicgen.sampling import ClipStream, clip_seeds
+from musicgen.sections import stream_sections
 from musicgen.tokenizers import Tokenizer, frame_rate, frames_of
 from musicgen.windows import Window
 from musicgen.windows import plan as plan_windows
@@ -168,7 +171,8 @@ class MusicGen(nn.Module):
             prompts: B descriptions, or one; None or "" generates without text. Or a whole request.
             duration: Seconds of the result, including the audio prompt.
             progress: Called after every step.
-            **arguments: seed, melody, continue_from, options, separate and conditions: see `GenerationRequest.of`.
+            **arguments: seed, melody, continue_from, options, separate, conditions, timeline and loop: see
+                `GenerationRequest.of`.
 
         Returns:
             Waveforms, float32 [B, C, samples] at `sample_rate` Hz: the decoder's output without loudness normalisation.
@@ -176,7 +180,14 @@ class MusicGen(nn.Module):
         Raises:
             InputError: An argument is invalid; raised before the first step.
         """
-        return self.decode(self.generate_codes(prompts, duration, progress=progress, **arguments))
+        request = GenerationRequest.of(prompts, duration, **arguments)
+        if request.timeline:
+            waves = self._generate_sections(request, progress)
+        else:
+            waves = self.decode(self.generate_codes(dataclasses.replace(request, loop=False), progress=progress))
+        if not request.loop:
+            return waves
+        return torch.stack([make_loop(Audio(wave, self.sample_rate)).wave for wave in waves]).to(waves.device)
 
     def generate_codes(
         self,
@@ -186,7 +197,8 @@ class MusicGen(nn.Module):
         progress: Progress | None = None,
         **arguments: Unpack[RequestArguments],
     ) -> torch.Tensor:
-        """Generate codes instead of waveforms: int64 [B, K, T]. The arguments are those of `generate`."""
+        """Generate codes instead of waveforms: int64 [B, K, T]. The arguments are those of `generate`, without a timeline and a
+        loop, which join waveforms."""
         plan = self.plan_generation(GenerationRequest.of(prompts, duration, **arguments))
         for step in self._steps(plan):
             if progress is not None:
@@ -208,12 +220,15 @@ class MusicGen(nn.Module):
         when the first part is requested.
 
         Returns:
-            An iterator over parts, float32 [C, samples]. Concatenated, they equal the result of `generate`.
+            An iterator over parts, float32 [C, samples]. Concatenated, they equal the result of `generate`. A loop cannot be
+            streamed, as its beginning is made of its end.
         """
         if not 0 < chunk <= MAX_DURATION:
             raise InputError(f"chunk is {chunk} s: it must be above 0 and at most {MAX_DURATION:g} s")
-        plan = self.plan_generation(GenerationRequest.of_one(prompt, duration, **arguments))
-        return self._stream(plan, frames_of(self.tokenizer, chunk), progress)
+        request = GenerationRequest.of_one(prompt, duration, **arguments)
+        if request.timeline and not request.loop:
+            return self._stream_sections(request, chunk, progress)
+        return self._stream(self.plan_generation(request), frames_of(self.tokenizer, chunk), progress)
 
     @torch.no_grad()
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
@@ -236,18 +251,51 @@ class MusicGen(nn.Module):
                 if wave.shape[2]:
                     yield wave[0].float()
 
-    def plan_generation(self, request: GenerationRequest) -> GenerationPlan:
+    def _generate_sections(self, request: GenerationRequest, progress: Progress | None) -> torch.Tensor:
+        """Waveforms [B, C, samples] of clips with a timeline, one clip after the other."""
+        waves = []
+        seeds = clip_seeds(request.seed, len(request.prompts))
+        for index, seed in enumerate(seeds):
+
+            def report(done: int, total: int, index: int = index) -> None:
+                if progress is not None:
+                    progress(index * total + done, len(seeds) * total)
+
+            clip = request.clip(index, seed)
+            waves.append(torch.cat(list(self._stream_sections(clip, self.max_duration, report)), dim=1))
+        return torch.stack(waves).to(self.device)
+
+    def _stream_sections(
+        self, request: GenerationRequest, chunk: float, progress: Progress | None
+    ) -> Iterator[torch.Tensor]:
+        def play(
+            part: GenerationRequest, context: torch.Tensor | None, report: Progress
+        ) -> tuple[Iterator[torch.Tensor], torch.Tensor]:
+            plan = self.plan_generation(part, context)
+            return self._stream(plan, frames_of(self.tokenizer, chunk), report), plan.codes
+
+        return stream_sections(self, request, play, progress)
+
+    def plan_generation(self, request: GenerationRequest, prompt: torch.Tensor | None = None) -> GenerationPlan:
         """Validate a request against the model and prepare its conditions.
+
+        Args:
+            request: Without a timeline and a loop.
+            prompt: Codes [B, K, P] that the clips begin with, in place of `continue_from`; part of the duration.
 
         Raises:
             InputError: The model cannot meet the request. Nothing that comes after this depends on user input.
         """
+        if request.timeline or request.loop:
+            what = "a timeline" if request.timeline else "a loop"
+            raise InputError(f"{what} is made of waveforms: use MusicGen.generate")
         batch, options = len(request.prompts), request.options
         total = frames_of(self.tokenizer, request.duration)
         together = 2 if self.pattern == stereo_partial_delay(self.pattern.num_codebooks) and self.channels == 2 else 1
         streams = [ClipStream(one, together) for one in clip_seeds(request.seed, batch)]
         conditions = self._conditions(request)
-        prompt = self._continuation(request, total)
+        if prompt is None:
+            prompt = self._continuation(request, total)
         known = 0 if prompt is None else prompt.shape[2]
         context = frames_of(self.tokenizer, self.max_duration)
         windows = plan_windows(total, known, context, stride=context - round(options.window_overlap * context))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict, Unpack
@@ -9,6 +10,7 @@ from typing import Any, TypedDict, Unpack
 from musicgen.errors import InputError
 from musicgen.options import GenerationOptions, check_duration, check_text
 from musicgen.recordings import AudioInput, is_pair
+from musicgen.timeline import Timeline, TimelineEntry, check_within, timeline_of
 
 TEXT = "text"
 """The condition that the prompts are."""
@@ -25,6 +27,8 @@ class RequestArguments(TypedDict, total=False):
     options: GenerationOptions | Mapping[str, Any] | None
     separate: bool | None
     conditions: Mapping[str, Any] | None
+    timeline: Timeline
+    loop: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +43,8 @@ class GenerationRequest:
         continue_from: Audio that the clips start with, None for none.
         options: Sampling and guidance.
         separate: Whether drums and bass are removed from a melody; None does as the model's training did.
+        timeline: Changes of the prompt, in the order of time.
+        loop: Whether the end of a clip is mixed into its beginning, so that it repeats without a seam.
     """
 
     prompts: tuple[str | None, ...]
@@ -48,12 +54,15 @@ class GenerationRequest:
     continue_from: AudioInput | Sequence[AudioInput] | None = None
     options: GenerationOptions = field(default_factory=GenerationOptions)
     separate: bool | None = None
+    timeline: tuple[TimelineEntry, ...] = ()
+    loop: bool = False
 
     def __post_init__(self) -> None:
         if TEXT in self.conditions:
             raise InputError(f"the condition {TEXT!r} is given by the prompts: leave it out of the conditions")
         object.__setattr__(self, "prompts", tuple(check_prompts(self.prompts)))
         object.__setattr__(self, "duration", check_duration(self.duration))
+        check_within(self.timeline, self.duration)
 
     @classmethod
     def of(
@@ -78,6 +87,10 @@ class GenerationRequest:
                     does as the model's training did: yes for the published models, no for the embedded ones.
                 conditions: Name of a conditioner of the model -> its value for all clips, or a list with one for each clip.
                     `melody` is short for the entry of this name.
+                timeline: Changes of the prompt, as "0:10 drums come in|0:20 strings" or as (seconds, prompt) pairs: all
+                    clips follow it, each from its own prompt. Each section continues the audio before it (`sections`).
+                loop: Mix the end of a clip into its beginning, so that it repeats without a seam; the clip is that much
+                    shorter.
 
         Raises:
             InputError: An argument is invalid for every model.
@@ -105,6 +118,8 @@ class GenerationRequest:
             arguments.get("continue_from"),
             options,
             arguments.get("separate"),
+            timeline_of(arguments.get("timeline")),
+            bool(arguments.get("loop", False)),
         )
 
     @classmethod
@@ -116,6 +131,28 @@ class GenerationRequest:
         if len(request.prompts) != 1:
             raise InputError(f"the request has {len(request.prompts)} prompts: here it must have one")
         return request
+
+    def clip(self, index: int, seed: int) -> GenerationRequest:
+        """The request for one of the clips.
+
+        Args:
+            index: Of the clip, from 0.
+            seed: Of this clip.
+        """
+        conditions = {}
+        for name in self.conditions:
+            values = self.values(name)
+            conditions[name] = [values[index]] if isinstance(values, list) else values
+        given = self.continue_from
+        if isinstance(given, (list, tuple)) and not is_pair(given) and len(given) > 1:
+            if len(given) != len(self.prompts):
+                raise InputError(
+                    f"{len(given)} clips to continue for {len(self.prompts)} prompts: pass one, or one a prompt"
+                )
+            given = [given[index]]
+        return dataclasses.replace(
+            self, prompts=(self.prompts[index],), seed=seed, conditions=conditions, continue_from=given
+        )
 
     def values(self, name: str) -> list[Any] | Any:
         """The values of a condition for each clip: a list of B, or one value for all of them; None for none.

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -67,13 +68,32 @@ class SamplesFolder:
         return {sample.id: sample for sample in self.samples}
 
 
-def read(folder: str | os.PathLike[str], verify: bool = True) -> SamplesFolder:
-    """Read a samples folder and check it; `verify` also compares every file with its sha256."""
+def read(folder: str | os.PathLike[str], verify: bool = True, *, complete: bool = False) -> SamplesFolder:
+    """Read a samples folder and check it.
+
+    Args:
+        folder: Of the samples and their manifest.
+        verify: Compare every file with its sha256.
+        complete: Refuse the folder of an interrupted run; otherwise the clip of an incomplete last line is left out with a
+            warning.
+
+    Raises:
+        InputError: The folder is no samples folder, or its files are not those of the manifest.
+    """
     folder = Path(folder)
     manifest = folder / MANIFEST
     if not manifest.is_file():
         raise InputError(f"{folder}: holds no {MANIFEST}: is it a samples folder?")
     samples = _parse(manifest)
+    last = manifest.read_bytes().rsplit(b"\n", 1)[-1]
+    if last.strip() and not _is_complete(last):
+        if complete:
+            raise InputError(
+                f"{manifest}: the last line is incomplete: let the interrupted run go on, or delete the line"
+            )
+        warnings.warn(
+            f"{manifest}: the last line is incomplete (an interrupted run?): its clip is left out", stacklevel=2
+        )
     if not samples:
         raise InputError(f"{manifest}: lists no clip")
     for sample in samples:
@@ -96,7 +116,7 @@ class Writer:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._manifest = self.folder / MANIFEST
         self._ids = {sample.id for sample in _parse(self._manifest)} if self._manifest.is_file() else set()
-        _drop_torn_line(self._manifest)
+        _mend_last_line(self._manifest)
 
     def __contains__(self, sample_id: str) -> bool:
         return sample_id in self._ids
@@ -142,8 +162,9 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
 
 def _parse(manifest: Path) -> list[Sample]:
     lines = manifest.read_bytes().split(b"\n")
-    # Behind the last newline is nothing, or the torn line of a run that was killed: its clip does not count.
-    samples = [_parse_line(line, f"{manifest}:{number}") for number, line in enumerate(lines[:-1], 1) if line.strip()]
+    if not _is_complete(lines[-1]):
+        del lines[-1]  # of a run that was killed while it wrote: the clip does not count
+    samples = [_parse_line(line, f"{manifest}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
     seen: set[str] = set()
     for sample in samples:
         if sample.id in seen:
@@ -155,7 +176,7 @@ def _parse(manifest: Path) -> list[Sample]:
 def _parse_line(line: bytes, where: str) -> Sample:
     try:
         entry = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not a line of JSON ({error})") from error
     if not isinstance(entry, dict):
         raise InputError(f"{where}: a line must be a JSON object, not {type(entry).__name__}")
@@ -174,10 +195,20 @@ def _parse_line(line: bytes, where: str) -> Sample:
         raise InputError(f"{where}: {error}") from error
 
 
-def _drop_torn_line(manifest: Path) -> None:
+def _is_complete(last: bytes) -> bool:
+    """Whether what stands behind the last newline is a whole line: editors leave the newline at the end of a file out. The torn
+    line of a run that was killed lacks its closing brace, so it is no JSON."""
+    try:
+        return isinstance(json.loads(last), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _mend_last_line(manifest: Path) -> None:
+    """Give a whole last line its newline, and remove a torn one, so that lines can be appended."""
     if not manifest.is_file():
         return
     data = manifest.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if whole != data:
-        audio.write_bytes(manifest, whole)
+    whole = data.rfind(b"\n") + 1
+    if whole != len(data):
+        audio.write_bytes(manifest, data + b"\n" if _is_complete(data[whole:]) else data[:whole])

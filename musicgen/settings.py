@@ -22,12 +22,13 @@ from musicgen.engine.precision import PRECISIONS
 from musicgen.errors import InputError
 from musicgen.options import GenerationOptions, check_duration, check_text
 from musicgen.sampling import check_seed
+from musicgen.timeline import TimelineEntry, check_within, timeline_of
 
 KEY = "musicgen"
 """The comment is {KEY: {...}}: other programs' comments are not taken for settings."""
-SCHEMA = 3
+SCHEMA = 4
 """Version of what stands under KEY. 1, which names no version, lacks `precision`, `model_folder` and `beyond`; 2 lacks
-`conditions`."""
+`conditions`; 3 lacks `timeline` and `loop`."""
 LOUDNESS = (-70.0, 0.0)
 """LUFS that a clip can be brought to."""
 
@@ -58,8 +59,9 @@ class Settings:
 
     version: of the package; model: embedded or hub name, or the name of a folder where `model_folder` is true; precision: of
     the language model, never "auto"; loudness: LUFS, None where it was left as decoded; separate: Demucs on the melody, None
-    without one; conditions: those beside text and melody, by name, as text or as the file that they were read from; beyond:
-    what else decided the clip and is not among these settings, such as a timeline of the page.
+    without one; conditions: those beside text and melody, by name, as text or as the file that they were read from;
+    timeline, loop: as of `GenerationRequest`; beyond: what else decided the clip and is not among these settings, such as a
+    melody that was edited on the page.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
@@ -77,11 +79,15 @@ class Settings:
     precision: str = "float32"
     model_folder: bool = False
     conditions: dict[str, str | SourceFile] = field(default_factory=dict)
+    timeline: tuple[TimelineEntry, ...] = ()
+    loop: bool = False
     beyond: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "duration", check_duration(self.duration))
         check_seed(self.seed)
+        object.__setattr__(self, "timeline", timeline_of(self.timeline))
+        check_within(self.timeline, self.duration)
         if self.prompt is not None:
             check_text("the prompt", self.prompt)
         if self.loudness is not None:

@@ -29,9 +29,22 @@ def test_an_interrupted_run_goes_on(tmp_path):
     samples.Writer(tmp_path, "ours").add("a", clip(), prompt="p")
     manifest = tmp_path / samples.MANIFEST
     manifest.write_text(manifest.read_text() + '{"id": "b", "pro')
-    assert len(samples.read(tmp_path).samples) == 1
+    with pytest.warns(UserWarning, match="the last line is incomplete"):
+        assert len(samples.read(tmp_path).samples) == 1
     samples.Writer(tmp_path, "ours").add("b", clip(), prompt="p")
     assert [sample.id for sample in samples.read(tmp_path).samples] == ["a", "b"]
+
+
+def test_a_manifest_without_its_last_newline_loses_no_clip(tmp_path):
+    writer = samples.Writer(tmp_path, "ours")
+    writer.add("a", clip(), prompt="p")
+    writer.add("b", clip(), prompt="p")
+    manifest = tmp_path / samples.MANIFEST
+    for end in (b"", b"\r", b" "):
+        manifest.write_bytes(manifest.read_bytes().rstrip() + end)
+        assert [sample.id for sample in samples.read(tmp_path).samples] == ["a", "b"]
+    samples.Writer(tmp_path, "ours").add("c", clip(), prompt="p")
+    assert [sample.id for sample in samples.read(tmp_path).samples] == ["a", "b", "c"]
 
 
 def test_a_changed_file_is_found(tmp_path):

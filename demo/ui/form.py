@@ -12,6 +12,7 @@ import gradio as gr
 
 from musicgen.errors import InputError
 from musicgen.options import GenerationOptions
+from musicgen.timeline import format_timeline
 
 from ..request import (
     MAX_SEED,
@@ -20,7 +21,6 @@ from ..request import (
     check_integer,
     check_number,
     clean_prompt,
-    format_timeline,
     parse_timeline,
 )
 from ..service import Service

@@ -184,18 +184,11 @@ def _samples(folder: str) -> samples.SamplesFolder:
     """A samples folder whose manifest lists all of its clips, with texts that a database and a page can hold."""
     file = Path(folder) / samples.MANIFEST
     try:
-        found = samples.read(folder)
+        found = samples.read(folder, complete=True)
     except RecursionError as error:
         raise InputError(f"{file}: a line is nested too deeply") from error
     except (OSError, UnicodeError) as error:
         raise InputError(f"{file}: cannot be read: {error}") from error
-    # `samples.read` takes a last line without its newline for that of an interrupted run, and leaves its clip out.
-    last = file.read_bytes().rsplit(b"\n", 1)[-1].strip()
-    if last:
-        raise InputError(
-            f"{file}: the last line has no newline at its end, so its clip would be left out ({last[:60]!r}): add the "
-            "newline if the line is complete; if a run was interrupted, let it go on, or delete the line"
-        )
     for sample in found.samples:
         for name, text in (("id", sample.id), ("prompt", sample.prompt)):
             check_text(f"{file}: {name}", text)

@@ -7,7 +7,7 @@ import dataclasses
 import os
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,10 @@ from musicgen.folders import is_folder
 from musicgen.options import MAX_DURATION, GenerationOptions, check_duration
 
 if TYPE_CHECKING:
+    import torch
+
+    from musicgen.model import MusicGen
+    from musicgen.request import GenerationRequest
     from musicgen.settings import Settings, SourceFile
 
 DEFAULT_MODEL = "facebook/musicgen-small"
@@ -47,6 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--continue-from", type=Path, metavar="FILE", help="audio that the clips start with")
     parser.add_argument("--condition", action="append", default=[], metavar="NAME=VALUE", help="a text or a file for a further "
                         "condition of the model; may be repeated")  # fmt: skip
+    parser.add_argument("--timeline", metavar="TEXT", help="changes of the prompt: '0:10 drums come in|0:20 strings' "
+                        "(minutes:seconds or seconds)")  # fmt: skip
+    parser.add_argument("--loop", action=argparse.BooleanOptionalAction, help="mix the end into the beginning: the clip "
+                        "repeats without a seam, and is that much shorter")  # fmt: skip
     parser.add_argument("--seed", type=int, help="clip i uses seed + i (default: a new one, printed)")
     loudness = parser.add_mutually_exclusive_group()
     loudness.add_argument("--loudness", type=float, metavar="LUFS", help="target loudness (default: -14)")
@@ -70,15 +78,20 @@ def run(arguments: argparse.Namespace) -> None:
     from musicgen import audio, checkpoint, decoding
     from musicgen.audio import Audio
     from musicgen.conditioners.melody import MAX_CHANNELS
-    from musicgen.request import check_prompts
+    from musicgen.loops import make_loop
+    from musicgen.request import GenerationRequest, check_prompts
     from musicgen.sampling import clip_seeds
     from musicgen.settings import Settings, check_loudness
+    from musicgen.timeline import check_within, timeline_of
 
     stored = Settings.of_file(arguments.from_file) if arguments.from_file else None
     prompts = check_prompts(arguments.prompts) if arguments.prompts else ([stored.prompt] if stored else [])
     if not prompts:
         raise InputError("no prompt: pass at least one description ('' generates without text)")
     duration = check_duration(_first(arguments.duration, stored and stored.duration, DEFAULT_DURATION))
+    timeline = stored.timeline if stored and arguments.timeline is None else timeline_of(arguments.timeline)
+    check_within(timeline, duration)
+    loop = bool(_first(arguments.loop, stored and stored.loop, False))
     options = _options(arguments, stored.options if stored else GenerationOptions())
     loudness = stored.loudness if stored else audio.TARGET_LUFS
     if arguments.no_loudness or arguments.loudness is not None:
@@ -109,13 +122,13 @@ def run(arguments: argparse.Namespace) -> None:
         )
 
     model = checkpoint.load(name, arguments.device, precision, folders=is_folder)
-    for text in dict.fromkeys((*prompts, options.negative_prompt)):
+    for text in dict.fromkeys((*prompts, options.negative_prompt, *(entry.prompt for entry in timeline))):
         if unknown := model.unknown(text):
             commandline.warn(f"{name} does not know {unknown:.0%} of {text!r}, and follows the rest alone")
     if melody is not None and separate is None and model.melody is not None:
         separate = model.melody.separated
     with _bar() as bar:
-        codes = model.generate_codes(
+        request = GenerationRequest.of(
             prompts,
             duration,
             seed=seeds,
@@ -124,9 +137,10 @@ def run(arguments: argparse.Namespace) -> None:
             continue_from=arguments.continue_from,
             options=options,
             separate=separate,
-            progress=bar.update_to,
+            timeline=timeline,
         )
-    for path, prompt, own_seed, own_codes in zip(paths, prompts, seeds, codes, strict=True):
+        waves = _waves(model, request, bar.update_to)
+    for path, prompt, own_seed, wave in zip(paths, prompts, seeds, waves, strict=True):
         settings = Settings(
             version=__version__,
             model=folder_name(name) if is_folder else name,
@@ -141,9 +155,12 @@ def run(arguments: argparse.Namespace) -> None:
             separate=None if melody is None else separate,
             continue_from=given,
             conditions=described,
+            timeline=timeline,
+            loop=loop,
         )
-        # One by one: beside others a clip is rounded otherwise, and --from-file makes it alone.
-        clip = Audio(model.decode(own_codes[None])[0].cpu(), model.sample_rate)
+        clip = Audio(wave.cpu(), model.sample_rate)
+        if loop:
+            clip = make_loop(clip)
         if loudness is not None:
             clip = audio.normalise_loudness(clip, loudness)
         audio.write(path, clip, settings.comment())
@@ -151,6 +168,15 @@ def run(arguments: argparse.Namespace) -> None:
             f"{path}  seed {own_seed}  {clip.duration:.2f} s  {clip.rate} Hz  {_channels(clip)}  {_level(clip)}  "
             f"{model.precision}"
         )
+
+
+def _waves(model: MusicGen, request: GenerationRequest, progress: Callable[[int, int], None]) -> Iterator[torch.Tensor]:
+    """The waveforms [C, samples] of the clips, in order."""
+    if request.timeline:
+        return iter(model.generate(request, progress=progress))
+    codes = model.generate_codes(request, progress=progress)
+    # Decoded one by one: in a batch a clip is rounded otherwise, and --from-file generates it alone.
+    return (model.decode(own[None])[0] for own in codes)
 
 
 def folder_name(path: str) -> str:

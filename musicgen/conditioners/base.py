@@ -64,6 +64,19 @@ class Conditioner(nn.Module, ABC):
         """
         return prepared
 
+    def shift(self, prepared: Any, start: float) -> Any:  # noqa: ARG002
+        """A prepared input as it goes on from a time.
+
+        Args:
+            prepared: From `prepare`.
+            start: Seconds from the beginning of the clip.
+
+        Returns:
+            What conditions a clip that begins there, and what `prepare` takes as well; `prepared` itself where it does not
+            change with time.
+        """
+        return prepared
+
     @abstractmethod
     def forward(self, prepared: Sequence[Any]) -> Condition:
         """The condition of B clips, from their prepared inputs (None for a clip without)."""

@@ -58,6 +58,13 @@ class Melody:
         assert frames is not None
         return chroma.fit(frames, length)
 
+    def shift(self, start: float) -> Melody:
+        """The melody rotated so that it begins at `start` seconds."""
+        if self.wave is not None:
+            return Melody(wave=self.wave.roll(-round(start * chroma.SAMPLE_RATE)))
+        assert self.frames is not None
+        return Melody(frames=self.frames.roll(-round(start * chroma.SAMPLE_RATE / chroma.HOP), dims=0))
+
     def window(self, start: float, duration: float) -> Melody:
         """The melody of a window: `duration` seconds from `start` seconds on; after its end it is repeated."""
         if self.wave is not None:
@@ -119,7 +126,7 @@ class MelodyConditioner(Conditioner):
         """Read, validate and separate a melody.
 
         Args:
-            value: A file, audio, or chroma frames.
+            value: A file, audio, or chroma frames; or what this method returned.
             separate: Whether Demucs removes drums and bass; False for clean or hummed melodies. None does as the model's
                 training did.
             **options: Not used.
@@ -127,6 +134,8 @@ class MelodyConditioner(Conditioner):
         Raises:
             InputError: The melody is unreadable, too short or long, silent, or has NaN samples or too many channels.
         """
+        if isinstance(value, Melody):
+            return value
         if isinstance(value, (torch.Tensor, np.ndarray)):
             return Melody(frames=_checked_frames(torch.as_tensor(value)))
         separate = self.separated if separate is None else separate
@@ -139,6 +148,10 @@ class MelodyConditioner(Conditioner):
     def window(self, prepared: Melody, start: float, duration: float) -> Melody:
         """The melody from `start` seconds on; after its end it is repeated."""
         return prepared.window(start, duration)
+
+    def shift(self, prepared: Melody, start: float) -> Melody:
+        """The whole melody, rotated so that it begins at `start` seconds."""
+        return prepared.shift(start)
 
     def forward(self, melodies: Sequence[Melody | None]) -> Condition:
         """The condition of B melodies, of L = length vectors; None gives the null melody."""

@@ -37,6 +37,7 @@ from musicgen.model import GenerationPlan, MusicGen
 from musicgen.options import GenerationOptions
 from musicgen.request import TEXT, GenerationRequest, RequestArguments
 from musicgen.sampling import sample
+from musicgen.sections import stream_sections
 from musicgen.tokenizers import StreamDecoder, frames_of
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class GenerationState:
     """The scheduler's side of one generation.
 
     Attributes:
-        piece: The checked request, and its codes so far.
+        plan: The checked request, and its codes so far.
         guidance: The rows of the current window.
         output: The channel to the caller.
         decoder: Turns codes into audio chunks.
@@ -66,7 +67,7 @@ class GenerationState:
         next_input: Input of the next step, [1, K, 1].
     """
 
-    piece: GenerationPlan
+    plan: GenerationPlan
     guidance: Guided
     output: OutputChannel
     decoder: StreamDecoder
@@ -174,10 +175,17 @@ class Scheduler:
             QueueFull: If the queue is full; immediately, without waiting.
             MusicGenError: If the scheduler is closed.
         """
-        if self._process != os.getpid():  # a fork has no threads: Spaces on ZeroGPU fork for each request
-            self._start()
+        self._start_after_fork()
         self._check_queue()  # before the conditions are computed
-        plan = self.model.plan_generation(GenerationRequest.of_one(prompt, duration, **arguments))
+        return self._submit(self.model.plan_generation(GenerationRequest.of_one(prompt, duration, **arguments)))
+
+    def _start_after_fork(self) -> None:
+        """A fork has no threads: Spaces on ZeroGPU fork for each request."""
+        if self._process != os.getpid():
+            self._start()
+
+    def _submit(self, plan: GenerationPlan) -> GenerationHandle:
+        self._start_after_fork()
         guidance = self.model.guidance(plan, plan.windows[0])
         self._check_lengths(guidance)
         output = OutputChannel(self.model.num_steps(plan))
@@ -209,13 +217,16 @@ class Scheduler:
             **arguments: The other arguments of `submit`.
 
         Returns:
-            An iterator over float32 chunks [C, samples]; closing it cancels the clip.
+            An iterator over float32 chunks [C, samples]; closing it cancels the clip. The sections of a timeline are queued
+            one after the other.
 
         Raises:
             InputError, QueueFull, MusicGenError: As `submit`.
         """
-        handle = self.submit(prompt, duration, **arguments)
-        return self._follow(handle, progress)
+        request = GenerationRequest.of_one(prompt, duration, **arguments)
+        if request.timeline:
+            return stream_sections(self.model, request, self._play, progress)
+        return self._follow(self.submit(request), progress)
 
     def close(self) -> None:
         """Cancel all requests, stop the threads and free the KV cache."""
@@ -235,6 +246,12 @@ class Scheduler:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _play(
+        self, request: GenerationRequest, context: torch.Tensor | None, progress: Callable[[int, int], None]
+    ) -> tuple[Iterator[torch.Tensor], torch.Tensor]:
+        plan = self.model.plan_generation(request, context)
+        return self._follow(self._submit(plan), progress), plan.codes
 
     def _follow(self, handle: GenerationHandle, progress: Callable[[int, int], None] | None) -> Iterator[torch.Tensor]:
         reported = 0
@@ -346,16 +363,16 @@ class Scheduler:
     @torch.no_grad()
     def _open_window(self, state: GenerationState) -> None:
         """Prefill the clip's next window, which takes its first step and enters the batch."""
-        model, window = self.model, state.piece.windows[state.window]
+        model, window = self.model, state.plan.windows[state.window]
         if state.window:
-            state.guidance = model.guidance(state.piece, window)
+            state.guidance = model.guidance(state.plan, window)
         guidance = state.guidance
         state.position = window.start + window.known
-        prompt = state.piece.codes[:, :, window.start : state.position].cpu()
+        prompt = state.plan.codes[:, :, window.start : state.position].cpu()
         run = WindowRun(
             model.pattern,
             window.length,
-            state.piece.streams,
+            state.plan.streams,
             model.lm.config.special_token,
             torch.device("cpu"),
             prompt,
@@ -364,7 +381,7 @@ class Scheduler:
         state.run = run
         state.slot, logits = self._pool.admit(inputs, guidance.conditions)
         mixed = guidance.mix(logits)
-        self._advance(state, sample(mixed, state.piece.options, run.uniforms()).cpu())
+        self._advance(state, sample(mixed, state.plan.options, run.uniforms()).cpu())
 
     @torch.no_grad()
     def _step(self) -> None:
@@ -381,7 +398,7 @@ class Scheduler:
         # Clips with the same options share guidance and sampling.
         by_options: dict[tuple[GenerationOptions, tuple[GuidanceRow, ...]], list[GenerationState]] = {}
         for state in states:
-            by_options.setdefault((state.piece.options, state.guidance.rows), []).append(state)
+            by_options.setdefault((state.plan.options, state.guidance.rows), []).append(state)
         drawn: list[tuple[GenerationState, torch.Tensor]] = []
         for (options, per_clip), same in by_options.items():
             rows = [
@@ -404,12 +421,12 @@ class Scheduler:
         assert run is not None
         codes = run.advance(drawn).codes
         count = codes.shape[2]
-        state.piece.codes[:, :, state.position : state.position + count] = codes.to(state.piece.codes.device)
+        state.plan.codes[:, :, state.position : state.position + count] = codes.to(state.plan.codes.device)
         state.position += count
         state.frames_done += count
         state.output.done += 1
-        total = state.piece.codes.shape[2]
-        last = run.finished and state.window + 1 == len(state.piece.windows)
+        total = state.plan.codes.shape[2]
+        last = run.finished and state.window + 1 == len(state.plan.windows)
         # The decoder has a latency of `delay` frames: the first chunk waits for them too, so that it has the full length.
         latency = state.decoder.delay if state.frames_sent == 0 else 0
         if last or state.frames_done - state.frames_sent >= state.chunk + latency:
@@ -448,7 +465,7 @@ class Scheduler:
         if state.output.closed:
             return
         try:
-            wave = state.decoder.push(state.piece.codes[:, :, start:end].clone(), last=last)
+            wave = state.decoder.push(state.plan.codes[:, :, start:end].clone(), last=last)
             if wave.shape[2]:
                 state.output.put(wave[0].float().cpu())
             if last:

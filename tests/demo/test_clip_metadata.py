@@ -11,12 +11,13 @@ import torch
 
 from demo import clip_metadata
 from demo.models import ModelCatalog
-from demo.request import PageRequest, TimelineEntry
+from demo.request import PageRequest
 from musicgen import audio, catalog
 from musicgen.audio import Audio
 from musicgen.errors import InputError
 from musicgen.options import GenerationOptions
 from musicgen.settings import Settings
+from musicgen.timeline import TimelineEntry
 
 REQUEST = PageRequest(
     prompt="drums “and” bass",
@@ -78,8 +79,6 @@ def test_a_local_model_is_not_confused_with_an_embedded_one_of_its_name(tmp_path
         else:
             with pytest.raises(InputError, match=r"clip\.wav: was made with another model of the name"):
                 clip_metadata.read_file(clip, "clip.wav", models)
-        assert Settings.of_file(clip).beyond == (
-            "a timeline",
-            "a seamless loop",
-            "the melody as the page's editor had it",
-        )
+        settings = Settings.of_file(clip)
+        assert (settings.timeline, settings.loop) == (REQUEST.timeline, True)
+        assert settings.beyond == ("the melody as the page's editor had it",)
