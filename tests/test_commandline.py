@@ -108,8 +108,10 @@ def test_control_c_is_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "musicgen", "generate", "x", "-m", "mini", "-d", "500", "-o", str(tmp_path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stderr is not None
-        while "steps" not in (told := process.stderr.read(20)):
-            assert told, "ended before it began"
+        told = ""
+        while "steps" not in told:
+            told += (read := process.stderr.read(20))
+            assert read, "ended before it began"
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()

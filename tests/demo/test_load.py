@@ -32,7 +32,7 @@ def memory() -> float:
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read the Linux way")
 def test_sixteen_visitors(address: str, service: Service) -> None:
     """All finish, nobody is passed over, and the second round takes no more memory than the first."""
-    clients = [Client(address, verbose=False) for _ in range(VISITORS)]
+    clients = [Client(address, verbose=False, httpx_kwargs={"timeout": 120}) for _ in range(VISITORS)]
     waited: list[float] = []
 
     def visit(client: Client, index: int) -> None:
