@@ -75,7 +75,7 @@ def test_all_that_is_temporary_is_private_and_goes_at_the_end(tmp_path: Path, en
             open_to_others = [path for path in found if stat.S_IMODE(path.stat().st_mode) & 0o077]
             assert not open_to_others
         program.send_signal(ended_by)
-        assert program.wait(60) == 0
+        assert program.wait(120) == 0
         assert [path.name for path in temporary.iterdir()] == ["gradio"]
     finally:
         program.kill()
