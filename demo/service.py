@@ -345,16 +345,25 @@ class Service:
 
         return audio.measure(recording, MAX_DURATION).duration
 
-    def close(self) -> None:
-        """Cancel all jobs, unload the models, and delete the temporary folder."""
+    def close(self, warm_up_timeout: float = 20.0) -> None:
+        """Cancel all jobs, unload the models, and delete the temporary folder.
+
+        Args:
+            warm_up_timeout: seconds to wait for the warm-up, which cannot be interrupted while libraries are being imported.
+        """
         self._closing.set()
         self.job_queue.close()
         if self._warm_up_thread is not None:
-            self._warm_up_thread.join(20)  # the process can crash if it exits while libraries are being imported
+            self._warm_up_thread.join(warm_up_timeout)
         self.model_cache.close()
         self.clip_store.close()
         if self._temporary_folder is not None:
             self._temporary_folder.cleanup()
+
+    @property
+    def is_warming_up(self) -> bool:
+        """Whether the warm-up's thread is still running."""
+        return self._warm_up_thread is not None and self._warm_up_thread.is_alive()
 
     def _run_job(self, job: GenerationJob) -> None:
         try:

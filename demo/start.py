@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
@@ -51,7 +52,12 @@ def run(configuration: Configuration, environment: Mapping[str, str]) -> None:
         if not served:
             raise  # after that, an interrupt is the normal end of the program
     finally:
-        service.close()
+        service.close(warm_up_timeout=2)
+    if service.is_warming_up:
+        # Libraries are being imported in its thread. The interpreter's own end would wait for that, or crash in it.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def requested_port(environment: Mapping[str, str]) -> int | None:
