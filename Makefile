@@ -30,7 +30,7 @@ eval: $(VENV)/.evaluation
 
 # Two to four worker processes, each with a model or two in memory; `make test ARGS="-n 0"` takes one.
 test: $(VENV)/.development system
-	$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	$(RUN) -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.development
 	$(VENV)/bin/ruff check .
