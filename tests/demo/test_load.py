@@ -103,7 +103,7 @@ def test_the_program_runs_as_in_its_container(tmp_path: Path) -> None:
         check = [sys.executable, *shlex.split(health)[1:]]
         assert subprocess.run(check, cwd=tmp_path, env=environment, check=False, timeout=60).returncode == 0
         program.terminate()  # as a container is stopped
-        assert program.wait(60) == 0
+        assert program.wait(120) == 0
         assert not list(temporary.glob("musicgen-demo-*"))
     finally:
         program.kill()
