@@ -78,7 +78,9 @@ def test_the_shell_commands_run(desk: Path) -> None:
     assert len(commands) >= 5
     for command in commands:
         arguments = shlex.split(command.replace("--duration 10", ""), comments=True)[3:]
-        if arguments[0] == "generate" and "--from-file" not in arguments:
+        if arguments[0] == "generate" and "--timeline" in arguments:
+            arguments += ["--duration", "1.5", "--timeline", "0:0.5 drum and bass|1 strings"]
+        elif arguments[0] == "generate" and "--from-file" not in arguments:
             arguments += ["--duration", "0.5"]
         if arguments[0] == "train":
             arguments += [*TOY[arguments[1]], "--device", "cpu"]

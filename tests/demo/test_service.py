@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from demo import melody, timeline
+from demo import generation, melody
 from demo.configuration import Configuration, Limits
 from demo.request import PageRequest
 from demo.service import Service
@@ -86,7 +86,7 @@ def test_a_waiting_job_stops_at_once_and_lack_of_memory_is_reported(
     def exhausted(*_):
         raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
-    monkeypatch.setattr(timeline, "stream", exhausted)
+    monkeypatch.setattr(generation, "stream", exhausted)
     job = service.submit("me", PageRequest("drums", "mini", 10.0))
     assert job.wait(10)
     assert isinstance(job.error, InputError)
