@@ -181,10 +181,11 @@ class MusicGen(nn.Module):
             InputError: An argument is invalid; raised before the first step.
         """
         request = GenerationRequest.of(prompts, duration, **arguments)
+        whole = dataclasses.replace(request, loop=False)
         if request.timeline:
-            waves = self._generate_sections(request, progress)
+            waves = self._generate_sections(whole, progress)
         else:
-            waves = self.decode(self.generate_codes(dataclasses.replace(request, loop=False), progress=progress))
+            waves = self.decode(self.generate_codes(whole, progress=progress))
         if not request.loop:
             return waves
         return torch.stack([make_loop(Audio(wave, self.sample_rate)).wave for wave in waves]).to(waves.device)

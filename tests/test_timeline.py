@@ -171,3 +171,6 @@ def test_a_loop_ends_where_it_begins(model: musicgen.MusicGen) -> None:
     plain = model.generate(["a", "b"], 2.0, seed=3)
     assert waves.shape == (2, 1, 48_000)
     assert waves[1].equal(make_loop(Audio(plain[1], 32_000)).wave)
+    sectioned = {"seed": 3, "timeline": "1 b"}
+    plain = model.generate("a", 2.0, **sectioned)
+    assert model.generate("a", 2.0, loop=True, **sectioned)[0].equal(make_loop(Audio(plain[0], 32_000)).wave)
