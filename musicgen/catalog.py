@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+
+from musicgen.suggestions import closest
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 """The embedded checkpoints, a folder each in the transformers layout."""
@@ -124,7 +125,7 @@ def did_you_mean(name: str) -> str:
     short = {one.rsplit("/", 1)[-1]: one for one in known} | {
         one.removeprefix("facebook/musicgen-"): one for one in known
     }
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.75) or [
-        short[match] for match in difflib.get_close_matches(name.rsplit("/", 1)[-1], short, n=1, cutoff=0.6)
-    ]
-    return f"did you mean {close[0]!r}?" if close else f"known models: {', '.join(known)}"
+    close = closest(name, known, cutoff=0.75)
+    if close is None:
+        close = short.get(closest(name.rsplit("/", 1)[-1], short) or "")
+    return f"did you mean {close!r}?" if close else f"known models: {', '.join(known)}"

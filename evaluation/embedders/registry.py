@@ -7,8 +7,8 @@ A module of this folder lists its specs in `EMBEDDERS` and is registered by the 
 from __future__ import annotations
 
 from musicgen.errors import InputError
+from musicgen.suggestions import did_you_mean
 
-from ..suggestions import did_you_mean
 from . import aesthetics, chroma, clap, mert, mini, passt, vggish
 from .base import Embedder, EmbedderContext, EmbedderSpec
 from .weights import Weights

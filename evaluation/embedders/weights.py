@@ -17,8 +17,7 @@ import torch
 
 from musicgen import pickles
 from musicgen.errors import CheckpointError, InputError
-
-from ..suggestions import did_you_mean
+from musicgen.suggestions import did_you_mean
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from musicgen.errors import InputError
+from musicgen.suggestions import did_you_mean
 
-from ..suggestions import did_you_mean
 from . import aesthetics, chroma_similarity, clap, fad, kad, kl, mad
 from .base import Metric
 

@@ -11,8 +11,7 @@ from typing import Any, TypeVar
 from pydantic import ConfigDict, ValidationError
 
 from musicgen.errors import InputError
-
-from ..suggestions import did_you_mean
+from musicgen.suggestions import did_you_mean
 
 STRICT = ConfigDict(extra="forbid", strict=True)
 T = TypeVar("T")

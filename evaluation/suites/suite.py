@@ -29,8 +29,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from musicgen.errors import InputError
+from musicgen.suggestions import did_you_mean
 
-from ..suggestions import did_you_mean
 from .schema import STRICT, validate
 
 FOLDER = Path(__file__).parent

@@ -19,9 +19,9 @@ import torch
 
 from musicgen.audio import Audio
 from musicgen.errors import InputError
+from musicgen.suggestions import did_you_mean
 
 from ..embedders import weights
-from ..suggestions import did_you_mean
 from .base import Request, SystemLoader, SystemOptions, resolve_device
 
 DEFAULTS = {"steps": 50, "embedding_scale": 5.0}

@@ -12,10 +12,10 @@ imported when a system is loaded. Systems that cannot be run are in tables as ro
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from musicgen.errors import CheckpointError, InputError
+from musicgen.suggestions import closest
 
 from . import diffusers_pipelines, mousai
 from .base import System, SystemLoader, SystemOptions, default_label
@@ -60,8 +60,8 @@ def load_system(name: str, options: SystemOptions | None = None, label: str | No
     try:
         return MusicGenSystem(label, name, options)
     except CheckpointError as error:
-        close = difflib.get_close_matches(name, SYSTEMS, 1)
-        raise InputError(f"{error}{f', or {close[0]}?' if close else ''}") from error
+        close = closest(name, SYSTEMS)
+        raise InputError(f"{error}{f', or {close}?' if close else ''}") from error
 
 
 for _module in (diffusers_pipelines, mousai):

@@ -6,7 +6,6 @@ means are recorded after every step.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import itertools
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from musicgen.errors import InputError
+from musicgen.suggestions import did_you_mean
 
 from .ratings import StudyData, questions, systems
 from .screening_rules import RULES, Exclusion
@@ -100,8 +100,7 @@ def check_step(entry: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """
     name = entry.get("step") if isinstance(entry, Mapping) else None
     if not isinstance(name, str) or name not in RULES:
-        close = difflib.get_close_matches(name, RULES, 1) if isinstance(name, str) else []
-        hint = f"did you mean {close[0]}?" if close else f"one of {', '.join(RULES)}"
+        hint = did_you_mean(name if isinstance(name, str) else "", RULES)
         raise InputError(f"screening has no step {_shown(name)}: {hint}")
     parameters = inspect.signature(RULES[name]).parameters
     defaults = {key: p.default for key, p in parameters.items() if p.kind is p.KEYWORD_ONLY}

@@ -6,7 +6,6 @@ audio, databases or web pages.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 
 from musicgen.errors import InputError
 from musicgen.options import check_text
+from musicgen.suggestions import did_you_mean
 
 from . import documents
 
@@ -358,9 +358,7 @@ def _known(cls: type[Any], document: Any, what: str) -> dict[str, Any]:
     allowed = {f.name: f for f in fields(cls)}
     for name in document:
         if name not in allowed:
-            close = difflib.get_close_matches(str(name), allowed, 1)
-            hint = f": did you mean {close[0]}?" if close else f": one of {', '.join(allowed)}"
-            raise InputError(f"{what} has no setting {_shown(name)}{hint}")
+            raise InputError(f"{what} has no setting {_shown(name)}: {did_you_mean(name, allowed)}")
     values = dict(document)
     for name, setting in allowed.items():
         required = setting.default is MISSING and setting.default_factory is MISSING

@@ -7,7 +7,6 @@ Validation is strict but for numbers, because YAML reads `3e-4` as text and `1` 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import textwrap
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
@@ -17,6 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from musicgen.errors import InputError
+from musicgen.suggestions import closest
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 """Of every class: unknown names are errors, docstrings of fields are their descriptions."""
@@ -84,10 +84,10 @@ def _message(cls: type[Any], error: ErrorDetails, what: str) -> str:
         return str(context["error"])  # of a class's own check of several fields
     if kind in ("unexpected_keyword_argument", "invalid_key"):
         known = list(_fields(_section_at(cls, location[:-1])))
-        close = difflib.get_close_matches(str(location[-1]), known, n=1)
+        close = closest(location[-1], known)
         prefix = "".join(f"{part}." for part in location[:-1])
         return f"{what} has no {name}: " + (
-            f"did you mean {prefix}{close[0]}?" if close else f"known here: {', '.join(known)}"
+            f"did you mean {prefix}{close}?" if close else f"known here: {', '.join(known)}"
         )
     if kind == "missing":
         return f"{what} lacks {name}"

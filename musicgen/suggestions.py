@@ -1,0 +1,32 @@
+"""The hint behind an unknown name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def closest(name: object, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The most similar known name, None if no name is similar.
+
+    Args:
+        name: What the user wrote.
+        known: The names that exist.
+        cutoff: The least similarity, 0 to 1.
+    """
+    return next(iter(difflib.get_close_matches(str(name), list(known), 1, cutoff)), None)
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """The most similar known name as a question, or all known names.
+
+    Args:
+        name: What the user wrote.
+        known: The names that exist.
+
+    Returns:
+        "did you mean chroma?", or "one of chroma, clap, …" if no name is similar.
+    """
+    names = list(known)
+    close = closest(name, names)
+    return f"did you mean {close}?" if close is not None else f"one of {', '.join(names)}"
