@@ -6,14 +6,12 @@ A module of this folder lists its specs in `EMBEDDERS` and is registered by the 
 
 from __future__ import annotations
 
-from musicgen.errors import InputError
-from musicgen.suggestions import did_you_mean
-
+from ..registry import Registry
 from . import aesthetics, chroma, clap, mert, mini, passt, vggish
 from .base import Embedder, EmbedderContext, EmbedderSpec
 from .weights import Weights
 
-EMBEDDERS: dict[str, EmbedderSpec] = {}
+EMBEDDERS: Registry[EmbedderSpec] = Registry("embedder")
 """All registered embedders by name."""
 
 
@@ -29,9 +27,7 @@ def register_embedder(spec: EmbedderSpec) -> EmbedderSpec:
     Raises:
         InputError: another embedder has that name.
     """
-    if EMBEDDERS.setdefault(spec.name, spec) != spec:
-        raise InputError(f"there are two embedders {spec.name!r}: register yours under another name")
-    return spec
+    return EMBEDDERS.add(spec.name, spec)
 
 
 def find_embedder(name: str) -> EmbedderSpec:
@@ -40,9 +36,7 @@ def find_embedder(name: str) -> EmbedderSpec:
     Raises:
         InputError: there is none; the message names the nearest.
     """
-    if name not in EMBEDDERS:
-        raise InputError(f"unknown embedder {name!r}: {did_you_mean(name, EMBEDDERS)}")
-    return EMBEDDERS[name]
+    return EMBEDDERS.find(name)
 
 
 class Embedders:

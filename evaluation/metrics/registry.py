@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from musicgen.errors import InputError
-from musicgen.suggestions import did_you_mean
 
+from ..registry import Registry
 from . import aesthetics, chroma_similarity, clap, fad, kad, kl, mad
 from .base import Metric
 
-METRICS: dict[str, Metric] = {}
+METRICS: Registry[Metric] = Registry("metric")
 """All registered metrics, by the name that suites and results use."""
 _INCOMPARABLE = {"fad_vggish_tf", "fad_vggish_torch"}
 
@@ -31,9 +31,7 @@ def register_metric(metric: Metric) -> Metric:
     Raises:
         InputError: another metric has that name.
     """
-    if METRICS.setdefault(metric.name, metric) != metric:
-        raise InputError(f"there are two metrics {metric.name!r}: register yours under another name")
-    return metric
+    return METRICS.add(metric.name, metric)
 
 
 def find_metric(name: str, where: str = "") -> Metric:
@@ -46,9 +44,7 @@ def find_metric(name: str, where: str = "") -> Metric:
     Raises:
         InputError: there is none; the message names the nearest.
     """
-    if name not in METRICS:
-        raise InputError(f"{f'{where}: ' if where else ''}unknown metric {name!r}: {did_you_mean(name, METRICS)}")
-    return METRICS[name]
+    return METRICS.find(name, where)
 
 
 def check_metrics(names: Sequence[str], where: str) -> None:

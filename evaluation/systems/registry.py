@@ -17,12 +17,13 @@ from pathlib import Path
 from musicgen.errors import CheckpointError, InputError
 from musicgen.suggestions import closest
 
+from ..registry import Registry
 from . import diffusers_pipelines, mousai
 from .base import System, SystemLoader, SystemOptions, default_label
 from .folder import FolderSystem, is_audio_folder
 from .musicgen_model import MusicGenSystem
 
-SYSTEMS: dict[str, SystemLoader] = {}
+SYSTEMS: Registry[SystemLoader] = Registry("system")
 """All registered systems by name; folders and models of this project need no entry."""
 
 
@@ -36,8 +37,7 @@ def register_system(name: str, load: SystemLoader) -> None:
     Raises:
         InputError: another system has that name.
     """
-    if SYSTEMS.setdefault(name, load) != load:
-        raise InputError(f"there are two systems {name!r}: register yours under another name")
+    SYSTEMS.add(name, load)
 
 
 def load_system(name: str, options: SystemOptions | None = None, label: str | None = None) -> System:
