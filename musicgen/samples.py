@@ -84,9 +84,8 @@ def read(folder: str | os.PathLike[str], verify: bool = True, *, complete: bool 
     manifest = folder / MANIFEST
     if not manifest.is_file():
         raise InputError(f"{folder}: holds no {MANIFEST}: is it a samples folder?")
-    samples = _parse(manifest)
-    last = manifest.read_bytes().rsplit(b"\n", 1)[-1]
-    if last.strip() and not _is_complete(last):
+    samples, torn = _parse(manifest)
+    if torn:
         if complete:
             raise InputError(
                 f"{manifest}: the last line is incomplete: let the interrupted run go on, or delete the line"
@@ -115,7 +114,7 @@ class Writer:
         self.system = system
         self.folder.mkdir(parents=True, exist_ok=True)
         self._manifest = self.folder / MANIFEST
-        self._ids = {sample.id for sample in _parse(self._manifest)} if self._manifest.is_file() else set()
+        self._ids = {sample.id for sample in _parse(self._manifest)[0]} if self._manifest.is_file() else set()
         _mend_last_line(self._manifest)
 
     def __contains__(self, sample_id: str) -> bool:
@@ -160,17 +159,19 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _parse(manifest: Path) -> list[Sample]:
+def _parse(manifest: Path) -> tuple[list[Sample], bool]:
+    """The samples, and whether a last line was left out that a killed run had not finished: its clip does not count."""
     lines = manifest.read_bytes().split(b"\n")
-    if not _is_complete(lines[-1]):
-        del lines[-1]  # of a run that was killed while it wrote: the clip does not count
+    torn = bool(lines[-1].strip()) and not _is_complete(lines[-1])
+    if torn:
+        del lines[-1]
     samples = [_parse_line(line, f"{manifest}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
     seen: set[str] = set()
     for sample in samples:
         if sample.id in seen:
             raise InputError(f"{manifest}: sample {sample.id} is listed twice")
         seen.add(sample.id)
-    return samples
+    return samples, torn
 
 
 def _parse_line(line: bytes, where: str) -> Sample:

@@ -24,6 +24,7 @@ from musicgen.recordings import is_pair, recording
 from musicgen.request import GenerationRequest
 from musicgen.sampling import clip_seeds
 from musicgen.timeline import prompt_schedule
+from musicgen.tokenizers import Tokenizer
 
 STEP_FADE_SECONDS = 0.01
 """Time over which the step at the boundary of two sections is faded out."""
@@ -38,12 +39,10 @@ class Model(Protocol):
     """What sections need of a model."""
 
     max_duration: float
+    tokenizer: Tokenizer
 
     @property
     def sample_rate(self) -> int: ...
-
-    @property
-    def channels(self) -> int: ...
 
     @property
     def frame_rate(self) -> float: ...
@@ -131,7 +130,6 @@ def _joined(
 ) -> Iterator[torch.Tensor]:
     """The audio of the sections; `plain` is the request without its timeline, with prepared inputs and a seed."""
     seed = clip_seeds(plain.seed, 1)[0]
-    hop = round(model.sample_rate / model.frame_rate)
     total = sum(section.end - section.start for section in sections)
     codes: torch.Tensor | None = None
     last_sample: torch.Tensor | None = None
@@ -154,7 +152,7 @@ def _joined(
         )
         context = codes[:, :, -section.context :] if codes is not None and section.context else None
         chunks, codes = play(part, context, report)
-        to_drop, last_of_context = section.context * hop, None
+        to_drop, last_of_context = section.context * model.tokenizer.hop, None
         for chunk in chunks:
             chunk = chunk.cpu()
             dropped = min(to_drop, chunk.shape[1])

@@ -185,8 +185,6 @@ def _samples(folder: str) -> samples.SamplesFolder:
     file = Path(folder) / samples.MANIFEST
     try:
         found = samples.read(folder, complete=True)
-    except RecursionError as error:
-        raise InputError(f"{file}: a line is nested too deeply") from error
     except (OSError, UnicodeError) as error:
         raise InputError(f"{file}: cannot be read: {error}") from error
     for sample in found.samples:

@@ -40,7 +40,8 @@ class Conditioner(nn.Module, ABC):
         """Validate the input of one clip.
 
         Args:
-            value: What the caller passed, or the text of `--condition NAME=VALUE` on the command line.
+            value: What the caller passed, or the text of `--condition NAME=VALUE` on the command line; or what this method
+                returned before, as the sections of a timeline share it.
             **options: Options of the request that concern preparation, such as `separate`; each conditioner reads its own.
 
         Returns:

@@ -175,17 +175,16 @@ class Scheduler:
             QueueFull: If the queue is full; immediately, without waiting.
             MusicGenError: If the scheduler is closed.
         """
-        self._start_after_fork()
-        self._check_queue()  # before the conditions are computed
-        return self._submit(self.model.plan_generation(GenerationRequest.of_one(prompt, duration, **arguments)))
+        return self._submit(GenerationRequest.of_one(prompt, duration, **arguments))[0]
 
-    def _start_after_fork(self) -> None:
-        """A fork has no threads: Spaces on ZeroGPU fork for each request."""
-        if self._process != os.getpid():
+    def _submit(
+        self, request: GenerationRequest, context: torch.Tensor | None = None
+    ) -> tuple[GenerationHandle, GenerationPlan]:
+        """Queue a request. context: codes [1, K, P] that the clip begins with, None for none."""
+        if self._process != os.getpid():  # a fork has no threads: Spaces on ZeroGPU fork for each request
             self._start()
-
-    def _submit(self, plan: GenerationPlan) -> GenerationHandle:
-        self._start_after_fork()
+        self._check_queue()  # before the conditions are computed
+        plan = self.model.plan_generation(request, context)
         guidance = self.model.guidance(plan, plan.windows[0])
         self._check_lengths(guidance)
         output = OutputChannel(self.model.num_steps(plan))
@@ -197,7 +196,7 @@ class Scheduler:
             self._waiting.append(state)
             self._changed.notify_all()
         reference = weakref.ref(state)
-        return GenerationHandle(output, lambda: self._queue_position(reference()))
+        return GenerationHandle(output, lambda: self._queue_position(reference())), plan
 
     def stream(
         self,
@@ -250,8 +249,8 @@ class Scheduler:
     def _play(
         self, request: GenerationRequest, context: torch.Tensor | None, progress: Callable[[int, int], None]
     ) -> tuple[Iterator[torch.Tensor], torch.Tensor]:
-        plan = self.model.plan_generation(request, context)
-        return self._follow(self._submit(plan), progress), plan.codes
+        handle, plan = self._submit(request, context)
+        return self._follow(handle, progress), plan.codes
 
     def _follow(self, handle: GenerationHandle, progress: Callable[[int, int], None] | None) -> Iterator[torch.Tensor]:
         reported = 0
