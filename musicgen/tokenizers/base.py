@@ -139,10 +139,3 @@ def check_codes(codes: torch.Tensor, num_codebooks: int) -> None:
     """Raise InputError unless `codes` are [B, num_codebooks, frames]."""
     if codes.dim() != 3 or codes.shape[1] != num_codebooks or codes.shape[2] == 0:
         raise InputError(f"the tokeniser takes codes [B, {num_codebooks}, frames], not {list(codes.shape)}")
-
-
-def weight_norm_name(stored: str) -> str:
-    """Older files name weight norm's two parts differently."""
-    return stored.replace(".weight_g", ".parametrizations.weight.original0").replace(
-        ".weight_v", ".parametrizations.weight.original1"
-    )

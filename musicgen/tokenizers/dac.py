@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from fractions import Fraction
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,15 +16,17 @@ from transformers import DacConfig, DacModel
 
 from musicgen import checks
 from musicgen.errors import CheckpointError
-from musicgen.tokenizers.base import StreamDecoder, Tokenizer, check_codes, check_wave, weight_norm_name
+from musicgen.tokenizers.base import StreamDecoder, check_codes, check_wave
 from musicgen.tokenizers.registry import register
 from musicgen.tokenizers.slices import Slices
+from musicgen.tokenizers.transformers_network import TransformersTokenizer
 
 
 @register("dac")
-class DacTokenizer(Tokenizer):
+class DacTokenizer(TransformersTokenizer):
     """The Descript audio codec (Kumar et al. 2023): 44.1 kHz, 9 codebooks, 86 Hz."""
 
+    model_class = DacModel
     channels = 1
 
     def __init__(self, model: DacModel) -> None:
@@ -35,25 +37,10 @@ class DacTokenizer(Tokenizer):
         self.codebook_size: int = model.config.codebook_size
         self.hop: int = model.config.hop_length
 
-    @property
-    def network(self) -> nn.Module:
-        return self.model
-
-    def config(self) -> dict[str, Any]:
-        return self.model.config.to_dict()
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        return cls(DacModel(DacConfig(**config)))
-
     @classmethod
     def check(cls, config: Mapping[str, Any], names: Collection[str], source: str) -> None:
         values = checks.follow(lambda: DacConfig(**config), source)
         checks.same("quantisers", values.n_codebooks, r"quantizer\.quantizers\.(\d+)\.", names, source)
-
-    @classmethod
-    def tensor_name(cls, stored: str) -> str:
-        return weight_norm_name(stored)
 
     def stream_decoder(self) -> StreamDecoder:
         return _DacStream(self)

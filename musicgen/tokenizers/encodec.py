@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from fractions import Fraction
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,14 +18,17 @@ from transformers import EncodecConfig, EncodecModel
 
 from musicgen import checks
 from musicgen.errors import CheckpointError
-from musicgen.tokenizers.base import StreamDecoder, Tokenizer, check_codes, check_wave, weight_norm_name
+from musicgen.tokenizers.base import StreamDecoder, check_codes, check_wave
 from musicgen.tokenizers.registry import register
 from musicgen.tokenizers.slices import Slices
+from musicgen.tokenizers.transformers_network import TransformersTokenizer
 
 
 @register("encodec")
-class EncodecTokenizer(Tokenizer):
+class EncodecTokenizer(TransformersTokenizer):
     """EnCodec (Défossez et al. 2022) at its highest bandwidth."""
+
+    model_class = EncodecModel
 
     def __init__(self, model: EncodecModel) -> None:
         super().__init__()
@@ -41,17 +44,6 @@ class EncodecTokenizer(Tokenizer):
         self.engine: Callable[[torch.Tensor], torch.Tensor] | None = None
         """A compiled `upsample`; None runs the PyTorch modules."""
 
-    @property
-    def network(self) -> nn.Module:
-        return self.model
-
-    def config(self) -> dict[str, Any]:
-        return self.model.config.to_dict()
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        return cls(EncodecModel(EncodecConfig(**config)))
-
     @classmethod
     def check(cls, config: Mapping[str, Any], names: Collection[str], source: str) -> None:
         values = checks.follow(lambda: EncodecConfig(**config), source)
@@ -63,10 +55,6 @@ class EncodecTokenizer(Tokenizer):
             raise CheckpointError(
                 f"{source}: num_residual_layers is {values.num_residual_layers}, of which there are fewer"
             )
-
-    @classmethod
-    def tensor_name(cls, stored: str) -> str:
-        return weight_norm_name(stored)
 
     def stream_decoder(self) -> StreamDecoder:
         return _EncodecStream(self)
