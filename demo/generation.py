@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from musicgen.cancellation import Cancellation
 from musicgen.engine import Scheduler
 from musicgen.request import GenerationRequest
 
@@ -35,7 +36,11 @@ def library_request(request: PageRequest, seed: int) -> GenerationRequest:
 
 
 def stream(
-    scheduler: Scheduler, request: PageRequest, seed: int, progress: Callable[[int, int], None]
+    scheduler: Scheduler,
+    request: PageRequest,
+    seed: int,
+    progress: Callable[[int, int], None],
+    cancellation: Cancellation,
 ) -> Iterator[torch.Tensor]:
     """Generate one clip.
 
@@ -43,9 +48,10 @@ def stream(
         scheduler: Of the model.
         request: The page's request.
         seed: Of the clip.
-        progress: Called with (steps done, total steps) during generation. An exception that it raises ends the generation.
+        progress: Called with (steps done, total steps) during generation.
+        cancellation: Ends the generation.
 
     Returns:
         An iterator over chunks of audio, float32 [C, T] at the model's sample rate.
     """
-    return scheduler.stream(library_request(request, seed), progress=progress)
+    return scheduler.stream(library_request(request, seed), progress=progress, cancellation=cancellation)

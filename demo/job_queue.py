@@ -1,7 +1,8 @@
 """A first-in, first-out job queue with worker threads and a limit for each visitor.
 
-The module depends neither on music nor on widgets. The thread that submits a job polls its events without blocking, reads its
-position in the queue, and can stop it (the output so far is kept) or cancel it (the output is discarded).
+The module depends neither on music nor on widgets. Whoever submits a job follows it from an asyncio task, which each change of
+its events, progress, position and end wakes, and can stop it (the output so far is kept) or cancel it (the output is
+discarded). Both set the job's `Cancellation`, which its work passes on to whatever computes.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ import contextvars
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Generic, TypeVar
 
+from musicgen.cancellation import Cancellation, Cancelled
 from musicgen.errors import MusicGenError
+
+from .notifier import Notifier
 
 Payload = TypeVar("Payload")
 Event = TypeVar("Event")
@@ -25,10 +29,6 @@ class QueueFull(MusicGenError):
     """The queue is full, or the visitor has reached the limit of jobs."""
 
 
-class JobStopped(MusicGenError):
-    """The job was stopped or cancelled while it was running."""
-
-
 class Job(Generic[Payload, Event]):
     """One job: its input, its events and its state.
 
@@ -37,19 +37,25 @@ class Job(Generic[Payload, Event]):
         payload: the input of the job.
         context: context variables of the submitting thread, in which the job runs. ZeroGPU reads the visitor's request, and so
             the GPU quota to charge, from them.
+        cancellation: set by `stop` and by `cancel`.
+        discarded: whether `cancel` has been called.
         progress: the newest progress report, None before the first. Older reports are dropped.
         error: the exception that ended the job, None without one.
+        changes: notified after each change of events, progress, position and end.
     """
 
     def __init__(self, visitor: str, payload: Payload) -> None:
         self.visitor, self.payload = visitor, payload
         self.context = contextvars.copy_context()
+        self.cancellation = Cancellation()
+        self.discarded = False
         self.progress: Event | None = None
         self.error: Exception | None = None
+        self.changes = Notifier()
         self._events: deque[Event] = deque()
-        self._stop, self._cancel, self._done = threading.Event(), threading.Event(), threading.Event()
+        self._done = threading.Event()
 
-    # Called by the thread that submitted the job.
+    # Called by whoever submitted the job.
 
     def drain_events(self) -> list[Event]:
         """The events since the last call, oldest first."""
@@ -75,39 +81,31 @@ class Job(Generic[Payload, Event]):
         return self._done.wait(timeout)
 
     def stop(self) -> None:
-        """Request an early end. The output so far is kept."""
-        self._stop.set()
+        """End the job early. The output so far is kept."""
+        self.cancellation.cancel()
 
     def cancel(self) -> None:
-        """Request an early end. The output is discarded."""
-        self._cancel.set()
-        self._stop.set()
+        """End the job early. The output is discarded."""
+        self.discarded = True
+        self.cancellation.cancel()
 
     # Called by the worker thread.
-
-    @property
-    def stop_requested(self) -> bool:
-        """Whether `stop` or `cancel` has been called."""
-        return self._stop.is_set()
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether `cancel` has been called."""
-        return self._cancel.is_set()
 
     def put_event(self, event: Event) -> None:
         """Append an event for `drain_events`."""
         self._events.append(event)
+        self.changes.notify()
+
+    def report(self, progress: Event) -> None:
+        """Replace the progress report."""
+        self.progress = progress
+        self.changes.notify()
 
     def finish(self, error: Exception | None = None) -> None:
         """Mark the job as done."""
         self.error = error
         self._done.set()
-
-    def raise_if_stopped(self) -> None:
-        """Raise JobStopped if `stop` or `cancel` has been called."""
-        if self._stop.is_set():
-            raise JobStopped("stopped")
+        self.changes.notify()
 
 
 class JobQueue(Generic[Payload, Event]):
@@ -140,7 +138,7 @@ class JobQueue(Generic[Payload, Event]):
             thread.start()
 
     def submit(self, visitor: str, payload: Payload) -> Job[Payload, Event]:
-        """Append a job to the queue.
+        """Append a job to the queue. It leaves the queue when it is stopped or cancelled before its turn.
 
         Raises:
             QueueFull: when the queue is full, or the visitor has reached the limit of jobs.
@@ -154,7 +152,34 @@ class JobQueue(Generic[Payload, Event]):
             job: Job[Payload, Event] = Job(visitor, payload)
             self._waiting.append(job)
             self._changed.notify()
-            return job
+        job.cancellation.on_cancel(lambda: self._drop_waiting(job))
+        return job
+
+    async def follow(self, job: Job[Payload, Event]) -> AsyncGenerator[int | Event]:
+        """What happens to a job, until it is done.
+
+        Yields:
+            Each event; the position in the queue or the progress report, whenever it has changed.
+
+        Raises:
+            Exception: the error of the job.
+        """
+        shown: int | Event | None = None
+        with job.changes.watch() as changed:
+            while True:
+                changed.clear()
+                done = job.done  # before the events are read: none comes after the end
+                for event in job.drain_events():
+                    yield event
+                if done:
+                    break
+                state = self.position(job) or job.progress
+                if state is not None and state != shown:
+                    shown = state
+                    yield state
+                await changed.wait()
+        if job.error is not None:
+            raise job.error
 
     def position(self, job: Job[Payload, Event]) -> int:
         """The job's position in the queue: 1 for the next to run, 0 if it is running or done."""
@@ -166,21 +191,14 @@ class JobQueue(Generic[Payload, Event]):
         with self._changed:
             return [job for job in (*self._running, *self._waiting) if job.visitor == visitor]
 
-    def cancel(self, job: Job[Payload, Event]) -> None:
-        """Cancel a job: remove it from the queue if it is waiting, request its end if it is running."""
-        job.cancel()
-        with self._changed:
-            if job in self._waiting:
-                self._waiting.remove(job)
-                job.finish()
-
     def close(self) -> None:
         """Cancel all jobs and end the worker threads."""
         with self._changed:
             self._open = False
-            for job in (*self._waiting, *self._running):
-                job.cancel()
+            jobs = [*self._waiting, *self._running]
             self._changed.notify_all()
+        for job in jobs:
+            job.cancel()
         for thread in self._threads:
             thread.join(timeout=10)
 
@@ -188,6 +206,17 @@ class JobQueue(Generic[Payload, Event]):
         """Number of jobs that wait or run."""
         with self._changed:
             return len(self._waiting) + len(self._running)
+
+    def _drop_waiting(self, job: Job[Payload, Event]) -> None:
+        """Remove a job that was stopped before its turn."""
+        with self._changed:
+            if job not in self._waiting:
+                return
+            self._waiting.remove(job)
+            behind = list(self._waiting)
+        job.finish()
+        for other in behind:
+            other.changes.notify()
 
     def _run_worker(self) -> None:
         while True:
@@ -197,11 +226,14 @@ class JobQueue(Generic[Payload, Event]):
                     return
                 job = self._waiting.popleft()
                 self._running.append(job)
+                moved = [job, *self._waiting]
+            for one in moved:
+                one.changes.notify()
             error: Exception | None = None
             try:
-                if not job.cancelled:
-                    job.context.run(self._run_job, job)
-            except JobStopped:
+                job.cancellation.raise_if_cancelled()
+                job.context.run(self._run_job, job)
+            except Cancelled:
                 pass
             except Exception as exception:  # the worker thread continues with the next job
                 if not isinstance(exception, MusicGenError):

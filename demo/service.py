@@ -19,14 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from musicgen.cancellation import Cancellation, Cancelled
 from musicgen.errors import InputError, MusicGenError
 from musicgen.options import MAX_DURATION, GenerationOptions
 
 from . import clip_metadata, clip_scores, clip_store, zero_gpu
 from .configuration import Configuration
-from .job_queue import Job, JobQueue, JobStopped
+from .job_queue import Job, JobQueue
 from .model_cache import ModelCache
 from .models import ModelCatalog
+from .notifier import Notifier
 from .request import MAX_SEED, PageRequest, validate
 
 if TYPE_CHECKING:
@@ -135,9 +137,11 @@ class Service:
             max_waiting=self.limits.queue,
             max_per_visitor=self.limits.per_visitor,
         )
-        self.warmed_up = threading.Event()
+        self.warmed_up = False
+        """Whether the warm-up has ended; `changes` is notified when it does."""
+        self.changes = Notifier()
         self._warm_up_thread: threading.Thread | None = None
-        self._closing = threading.Event()
+        self._closing = Cancellation()
         self._import_lock = threading.Lock()
         self._speeds: dict[tuple[str, str], float] = {}
         """Seconds of audio generated per second, by model and precision."""
@@ -156,7 +160,7 @@ class Service:
         The first clip compiles kernels and fills caches. A default model that would have to be downloaded is not loaded.
 
         Returns:
-            The thread. `warmed_up` is set at its end.
+            The thread. `warmed_up` is true at its end.
         """
 
         def work() -> None:
@@ -165,12 +169,13 @@ class Service:
                 name = self.catalog.default()
                 if self.catalog.get(name).origin != "published" and not zero_gpu.is_active():
                     self._generate_warm_up_clip(PageRequest("", name, WARM_UP_SECONDS))
-            except JobStopped:
+            except Cancelled:
                 pass
             except Exception as error:
                 log.warning("the warm-up failed: %s", error)
             finally:
-                self.warmed_up.set()
+                self.warmed_up = True
+                self.changes.notify()
 
         self._warm_up_thread = threading.Thread(target=work, daemon=True, name="warm-up")
         self._warm_up_thread.start()
@@ -193,11 +198,7 @@ class Service:
                 log.warning("%s could not be preloaded: %s", info.name, error)
 
     def _generate_warm_up_clip(self, request: PageRequest) -> None:
-        def report(fraction: float, message: str) -> None:  # noqa: ARG001
-            if self._closing.is_set():
-                raise JobStopped("the service is being closed")
-
-        chunks = list(self._stream_here(request, 0, report))
+        chunks = list(self._stream_here(request, 0, lambda fraction, message: None, self._closing))  # noqa: ARG005
         clip = self._store(dataclasses.replace(request, precision=chunks[0].precision), chunks, 0, True)
         clip.path.unlink()
 
@@ -232,16 +233,13 @@ class Service:
         """
         jobs = self.job_queue.jobs_of(visitor)
         for job in jobs:
-            if self.job_queue.position(job):
-                self.job_queue.cancel(job)  # it is still waiting, so there is no audio to keep
-            else:
-                job.stop()
+            job.stop()
         return len(jobs)
 
     def cancel(self, visitor: str) -> None:
         """Cancel a visitor's jobs. Audio generated so far is discarded."""
         for job in self.job_queue.jobs_of(visitor):
-            self.job_queue.cancel(job)
+            job.cancel()
 
     def estimate_seconds(self, model: str, precision: str, duration: float) -> float | None:
         """Time to generate a clip, according to the speed of earlier clips.
@@ -265,9 +263,7 @@ class Service:
         """
         if precision != "auto":
             return precision
-        if (
-            zero_gpu.is_active() or not self.warmed_up.is_set()
-        ):  # the GPU is not in this process; PyTorch is not imported
+        if zero_gpu.is_active() or not self.warmed_up:  # the GPU is not in this process; PyTorch is not imported
             return None
         resolved = self.model_cache.resolve_precision(model, precision)
         return None if resolved == "auto" else resolved
@@ -351,7 +347,7 @@ class Service:
         Args:
             warm_up_timeout: seconds to wait for the warm-up, which cannot be interrupted while libraries are being imported.
         """
-        self._closing.set()
+        self._closing.cancel()
         self.job_queue.close()
         if self._warm_up_thread is not None:
             self._warm_up_thread.join(warm_up_timeout)
@@ -386,12 +382,12 @@ class Service:
                 separate = self.catalog.get(request.model).separated
             request = dataclasses.replace(request, separate=separate)
             if request.frames is None:
-                job.progress = Progress("extracting the melody", 0.0)
+                job.report(Progress("extracting the melody", 0.0))
                 request = dataclasses.replace(request, frames=self.extract_melody(recording, separate))
-        job.progress = Progress(f"loading {request.model}", 0.0)
+        job.report(Progress(f"loading {request.model}", 0.0))
         seed = request.seed if request.seed is not None else secrets.randbelow(MAX_SEED - self.limits.max_variations)
         for index in range(request.variations):
-            job.raise_if_stopped()
+            job.cancellation.raise_if_cancelled()
             self._generate_variation(job, request, seed + index, index)
 
     def _generate_variation(self, job: GenerationJob, request: PageRequest, seed: int, index: int) -> None:
@@ -402,7 +398,6 @@ class Service:
 
         def report(fraction: float, message: str) -> None:
             nonlocal first_report
-            job.raise_if_stopped()
             now = time.monotonic()
             if fraction > 0:
                 first_report = first_report or (now, fraction)
@@ -411,21 +406,20 @@ class Service:
                 seconds_per_clip = (now - first_report[0]) / (fraction - first_report[1])
                 seconds_left = seconds_per_clip * (1 - fraction + variations - 1 - index)
             prefix = f"variation {index + 1} of {variations}, " if variations > 1 else ""
-            job.progress = Progress(f"{prefix}{message}", (index + fraction) / variations, seconds_left)
+            job.report(Progress(f"{prefix}{message}", (index + fraction) / variations, seconds_left))
 
         start = time.monotonic()
         try:
-            for chunk in self._stream(request, seed, report):
+            for chunk in self._stream(request, seed, report, job.cancellation):
                 chunks.append(chunk)
                 if index == 0:
                     samples = (chunk.samples.clip(-1, 1) * 32767).round().astype("int16").T.copy()
                     job.put_event(PlaybackChunk(samples, chunk.rate))
-                job.raise_if_stopped()
             complete = True
-        except JobStopped:
+        except Cancelled:
             pass
-        if job.cancelled or not chunks:
-            raise JobStopped("stopped before there was any sound")
+        if job.discarded or not chunks:
+            raise Cancelled("stopped before there was any sound")
         requested_precision = request.precision
         request = dataclasses.replace(request, precision=chunks[0].precision)
         if complete and first_report is not None:
@@ -434,18 +428,19 @@ class Service:
             speed = request.duration * (1 - done_before) / max(time.monotonic() - since, 1e-3)
             for precision in (requested_precision, request.precision):
                 self._speeds[request.model, precision] = speed
-        job.progress = Progress("writing", (index + 1) / variations)
+        job.report(Progress("writing", (index + 1) / variations))
         job.put_event(self._store(request, chunks, seed, complete))
 
     def _stream_here(
-        self, request: PageRequest, seed: int, report: Callable[[float, str], None]
+        self, request: PageRequest, seed: int, report: Callable[[float, str], None], cancellation: Cancellation
     ) -> Iterator[zero_gpu.AudioChunk]:
         """Generate a clip in this process.
 
         Args:
             request: what to generate.
             seed: of the clip.
-            report: called with the fraction done, 0 to 1, and a message. An exception that it raises ends the generation.
+            report: called with the fraction done, 0 to 1, and a message.
+            cancellation: ends the generation.
         """
         from . import generation
 
@@ -456,7 +451,7 @@ class Service:
 
             model = scheduler.model
             unknown = max(model.unknown(entry.prompt) for entry in request.prompt_schedule)
-            for samples in generation.stream(scheduler, request, seed, progress):
+            for samples in generation.stream(scheduler, request, seed, progress, cancellation):
                 yield zero_gpu.AudioChunk(samples.cpu().numpy(), model.sample_rate, model.precision, unknown)
 
     def _download(self, model: str) -> None:

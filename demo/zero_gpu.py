@@ -5,8 +5,8 @@ The decorated generator runs in a forked process:
     this process: stream() --thread--> spaces: queue, quota --fork--> run_on_gpu() --thread--> generate(): the GPU
 
 Weights that this process put on "cuda" before the page was launched (`Service.preload`) are on the GPU in the fork. Only
-picklable values pass between the processes. Both sides run in a thread and poll several times a second, so that stopping takes
-effect while waiting for a GPU and between two chunks of audio.
+picklable values pass between the processes. A pipe tells the fork that the clip is no longer wanted, and this process does not
+wait for it, so that stopping takes effect while waiting for a GPU and between two chunks of audio.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import contextlib
 import contextvars
 import importlib
 import math
+import multiprocessing
 import os
 import queue
 import threading
@@ -22,19 +23,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from musicgen.cancellation import Cancellation, Cancelled
 from musicgen.errors import MusicGenError
 
-from .job_queue import JobStopped
 from .request import PageRequest
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
     import numpy as np
 
     Report = Callable[[float, str], None]
     Put = Callable[[Any], None]
-
-POLL_SECONDS = 0.1
-"""Interval at which both sides check whether the clip is still wanted."""
 
 MAX_PRELOADED_BYTES = 30e9
 """Bytes of weights that are kept on the GPU. It has 48 GB, and each clip needs memory for its key-value cache."""
@@ -150,25 +150,27 @@ class Failure:
 _END = object()
 
 
-def run_in_thread(work: Callable[[Put], None], wait: bool) -> Iterator[Any]:
+def run_in_thread(work: Callable[[Put], None], cancellation: Cancellation) -> Iterator[Any]:
     """Run a function in a thread of its own and iterate over the items that it produces.
 
+    The iterator ends as soon as it is cancelled, and does not wait for the thread.
+
     Args:
-        work: called with a function `put(item)`. When the iterator has been closed, the next `put` raises JobStopped.
-        wait: whether closing the iterator waits until the thread has ended.
+        work: called with a function `put(item)`, which raises Cancelled once the iterator has ended.
+        cancellation: ends the iterator.
 
     Yields:
-        The items, and None after each POLL_SECONDS without an item.
+        The items.
 
     Raises:
+        Cancelled: when `cancellation` has been set.
         BaseException: what `work` raised.
     """
     items: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    closed = threading.Event()
+    ended = Cancellation()
 
     def put(item: Any) -> None:
-        if closed.is_set():
-            raise JobStopped("the reader has stopped")
+        ended.raise_if_cancelled()
         items.put(item)
 
     def run() -> None:
@@ -181,32 +183,36 @@ def run_in_thread(work: Callable[[Put], None], wait: bool) -> Iterator[Any]:
     # `spaces` reads the visitor's request from the caller's context.
     thread = threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True, name="zero-gpu")
     thread.start()
+    withdraw = cancellation.on_cancel(lambda: items.put(Failure(Cancelled("cancelled"))))
     try:
         while True:
-            try:
-                item = items.get(timeout=POLL_SECONDS)
-            except queue.Empty:
-                item = None
+            item = items.get()
             if item is _END:
                 return
             if isinstance(item, Failure):
                 raise item.error
             yield item
     finally:
-        closed.set()
-        if wait:
-            thread.join()
+        withdraw()
+        ended.cancel()
+
+
+def _cancel_on_message(stop: Connection, cancellation: Cancellation) -> None:
+    """Wait for the other process, which sends a message when the clip is no longer wanted or the call is over."""
+    with contextlib.suppress(EOFError, OSError):
+        stop.recv_bytes()
+    cancellation.cancel()
 
 
 def wrap(
-    generate: Callable[[PageRequest, int, Report], Iterator[AudioChunk]],
+    generate: Callable[[PageRequest, int, Report, Cancellation], Iterator[AudioChunk]],
     download: Callable[[str], Any],
     estimate_time: Callable[[PageRequest], Estimate],
-) -> Callable[[PageRequest, int, Report], Iterator[AudioChunk]]:
+) -> Callable[[PageRequest, int, Report, Cancellation], Iterator[AudioChunk]]:
     """Wrap a generator function so that it runs inside `spaces.GPU`.
 
     Args:
-        generate: called as `generate(request, seed, report)`; report takes a fraction from 0 to 1 and a message.
+        generate: called as `generate(request, seed, report, cancellation)`; report takes a fraction from 0 to 1 and a message.
         download: called with the model's name before a GPU is requested.
         estimate_time: returns the GPU time to request.
 
@@ -215,38 +221,62 @@ def wrap(
         example when the visitor's quota is used up.
     """
 
-    def duration(request: PageRequest, seed: int) -> float:  # noqa: ARG001 (has the arguments of `run_on_gpu`)
+    def duration(request: PageRequest, seed: int, stop: Connection) -> float:  # noqa: ARG001 (as `run_on_gpu` takes them)
         return estimate_time(request).requested
 
     # A generator function itself, which `spaces` detects: a function that returns a generator would have to pickle it.
-    def run_on_gpu(request: PageRequest, seed: int) -> Iterator[AudioChunk | ProgressReport | MusicGenError | None]:
-        def work(put: Put) -> None:
-            for chunk in generate(request, seed, lambda fraction, message: put(ProgressReport(fraction, message))):
-                put(chunk)
+    def run_on_gpu(
+        request: PageRequest, seed: int, stop: Connection
+    ) -> Iterator[AudioChunk | ProgressReport | MusicGenError]:
+        cancellation = Cancellation()
+        finished = threading.Event()
 
+        def work(put: Put) -> None:
+            try:
+                for chunk in generate(
+                    request, seed, lambda fraction, message: put(ProgressReport(fraction, message)), cancellation
+                ):
+                    put(chunk)
+            finally:
+                finished.set()
+
+        threading.Thread(target=_cancel_on_message, args=(stop, cancellation), daemon=True, name="stop").start()
         try:
-            yield from run_in_thread(work, wait=True)  # the GPU is not available after the generator has ended
+            yield from run_in_thread(work, cancellation)
         except MusicGenError as error:
             yield error  # `spaces` does not transfer the message of an exception that is raised here
+        finally:
+            cancellation.cancel()
+            finished.wait()  # the GPU is not available after the generator has ended
 
     remote = importlib.import_module("spaces").GPU(duration=duration)(run_on_gpu)
 
-    def stream(request: PageRequest, seed: int, report: Report) -> Iterator[AudioChunk]:
+    def stream(request: PageRequest, seed: int, report: Report, cancellation: Cancellation) -> Iterator[AudioChunk]:
+        stop, stopper = multiprocessing.Pipe(
+            duplex=False
+        )  # to the fork, which unpickles `stop` as a connection of its own
+
+        def send() -> None:
+            stopper.send_bytes(b"stop")
+
         def work(put: Put) -> None:
-            with contextlib.closing(remote(request, seed)) as items:
-                for item in items:
-                    put(item)
+            with stop, stopper, contextlib.closing(remote(request, seed, stop)) as items:
+                withdraw = cancellation.on_cancel(send)
+                try:
+                    for item in items:
+                        put(item)
+                finally:
+                    withdraw()
+                    send()
 
         download(request.model)
-        latest = ProgressReport(0.0, "waiting for a GPU")
-        report(latest.fraction, latest.message)
-        for item in run_in_thread(work, wait=False):
+        report(0.0, "waiting for a GPU")
+        for item in run_in_thread(work, cancellation):
             if isinstance(item, MusicGenError):
                 raise item
             if isinstance(item, ProgressReport):
-                latest = item
-            elif item is not None:
+                report(item.fraction, item.message)
+            else:
                 yield item
-            report(latest.fraction, latest.message)  # raises JobStopped when the job has been stopped
 
     return stream

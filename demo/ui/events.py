@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import dataclasses
 import logging
 import secrets
@@ -23,8 +23,6 @@ from . import assets, compare, live, melody_editor, result, texts
 from .form import Accordions, Actions, Inputs, default_melody_is_clean, precisions
 from .result import Outputs
 
-POLL_SECONDS = 0.1
-"""Interval at which a job's state is polled."""
 STEPS_PER_SECOND = 50
 """Steps of the model for one second of audio."""
 
@@ -59,7 +57,7 @@ def to_gradio_error(error: Exception, *files: str | None) -> gr.Error:
 
 
 async def stream_events(service: Service, job: GenerationJob) -> AsyncIterator[Any]:
-    """Poll a job until it is done. Closing the iterator, as Gradio does when the visitor leaves, cancels the job.
+    """Follow a job until it is done. Closing the iterator, as Gradio does when the visitor leaves, cancels the job.
 
     Yields:
         The position in the queue (int) or the `Progress` whenever it changes, and each `PlaybackChunk` and `StoredClip`.
@@ -67,25 +65,13 @@ async def stream_events(service: Service, job: GenerationJob) -> AsyncIterator[A
     Raises:
         Exception: the error of the job.
     """
-    last_state: Any = None
     try:
-        while True:
-            done = job.done
-            for event in job.drain_events():
+        async with contextlib.aclosing(service.job_queue.follow(job)) as happenings:
+            async for event in happenings:
                 yield event
-            if done:
-                break
-            position = service.job_queue.position(job)
-            state: Any = position if position else job.progress
-            if state is not None and state != last_state:
-                last_state = state
-                yield state
-            await asyncio.sleep(POLL_SECONDS)
-        if job.error is not None:
-            raise job.error
     finally:
         if not job.done:
-            service.job_queue.cancel(job)
+            job.cancel()
 
 
 class EventHandlers:
@@ -110,9 +96,9 @@ class EventHandlers:
                 message = "These are the settings of your link."
             except MusicGenError as error:
                 message = f"Ready, but without the link's settings: {error}."
-        while not self.service.warmed_up.is_set():
+        if not self.service.warmed_up:
             yield {self.outputs.status: result.show_status(texts.WARMING_UP)}
-            await asyncio.sleep(0.5)
+            await self.service.changes.wait_until(lambda: self.service.warmed_up)
         yield {self.outputs.status: result.show_status(message)}
 
     def on_unload(self, request: gr.Request) -> None:
@@ -195,8 +181,7 @@ class EventHandlers:
 
     async def update_precisions(self, model: str) -> Any:
         """Show which precision "auto" selects for the model, as soon as PyTorch has been imported."""
-        while not self.service.warmed_up.is_set():
-            await asyncio.sleep(POLL_SECONDS)
+        await self.service.changes.wait_until(lambda: self.service.warmed_up)
         try:
             return gr.update(choices=precisions(self.service.resolve_precision(model, "auto")))
         except MusicGenError:

@@ -9,14 +9,22 @@ its generation.
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
+import time
 import weakref
+from collections import deque
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 
+from musicgen.cancellation import Cancellation
 from musicgen.errors import MusicGenError
+
+PROGRESS_SECONDS = 0.05
+"""Time between two progress reports of a clip, at least: waking a reader costs the scheduler's thread time."""
 
 
 class QueueFull(MusicGenError):
@@ -33,51 +41,87 @@ class QueueFull(MusicGenError):
         super().__init__(f"the queue is full: {length} requests are waiting{expected}")
 
 
-class Cancelled(MusicGenError):
-    """The generation was cancelled before the clip was complete."""
+class Progress(NamedTuple):
+    """Steps of the model. done: so far; total: of the whole clip."""
+
+    done: int
+    total: int
 
 
 class OutputChannel:
-    """What the scheduler reports: audio chunks, the number of steps done, then the end or an error. Thread-safe.
+    """What the scheduler reports: audio chunks and progress, then the end or an error. Thread-safe.
+
+    Chunks wait for their reader; of the progress there is only the newest.
 
     Args:
         total: Number of steps of the generation.
+        cancellation: Ends the generation when it is set, as `cancelled` does; None for none.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, cancellation: Cancellation | None = None) -> None:
         self.done, self.total = 0, total
         self.error: Exception | None = None
         self.cancelled = threading.Event()
-        self._chunks: queue.SimpleQueue[torch.Tensor | None] = queue.SimpleQueue()
-        self._closed = threading.Event()
+        self._changed = threading.Condition()
+        self._chunks: deque[torch.Tensor] = deque()
+        self._closed = False
+        self._reported, self._reported_at = 0, -math.inf
+        self._withdraw = None if cancellation is None else cancellation.on_cancel(self.cancelled.set)
 
     @property
     def closed(self) -> bool:
         """Whether no more chunks will be added."""
-        return self._closed.is_set()
+        return self._closed
+
+    def advance(self) -> None:
+        """Count a step. The reader is woken by the first and the last one, and in between every PROGRESS_SECONDS at most."""
+        self.done += 1
+        now = time.monotonic()
+        if self.done == self.total or now - self._reported_at >= PROGRESS_SECONDS:
+            with self._changed:
+                self._reported, self._reported_at = self.done, now
+                self._changed.notify_all()
 
     def put(self, wave: torch.Tensor) -> None:
         """Append an audio chunk [C, samples]; ignored once the channel is closed."""
-        if not self._closed.is_set():
-            self._chunks.put(wave)
+        with self._changed:
+            if not self._closed:
+                self._chunks.append(wave)
+                self._changed.notify_all()
 
     def close(self, error: Exception | None = None) -> None:
         """Close the channel, with an error if the generation failed. Only the first call has an effect."""
-        if not self._closed.is_set():
-            self.error = error
-            self._closed.set()
-            self._chunks.put(None)
+        with self._changed:
+            if self._closed:
+                return
+            self.error, self._closed = error, True
+            self._changed.notify_all()
+        if self._withdraw is not None:
+            self._withdraw()
 
-    def get(self, timeout: float | None) -> torch.Tensor | None:
-        """Returns the next chunk, or None at the end.
+    def get(self, timeout: float | None = None, reported: int | None = None) -> torch.Tensor | Progress | None:
+        """Wait for what comes next.
+
+        Args:
+            timeout: Seconds to wait; None waits without limit.
+            reported: Number of steps that the reader knows of; None for a reader that wants chunks alone.
+
+        Returns:
+            The next chunk, [C, samples]; else the progress, if it is beyond `reported`; None at the end.
 
         Raises:
-            queue.Empty: After `timeout` seconds without a chunk.
+            queue.Empty: After `timeout` seconds without any of them.
         """
-        chunk = self._chunks.get(timeout=timeout)
-        if chunk is None:
-            self._chunks.put(None)  # later calls find the end again
-        return chunk
+
+        def progressed() -> bool:
+            return reported is not None and self._reported > reported
+
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._chunks or progressed() or self._closed, timeout):
+                raise queue.Empty
+            if self._chunks:
+                return self._chunks.popleft()
+            return Progress(self._reported, self.total) if progressed() else None
 
 
 class GenerationHandle:
@@ -127,9 +171,24 @@ class GenerationHandle:
             Exception: Whatever made the generation fail.
         """
         wave = self._output.get(timeout)
-        if wave is None and self._output.error is not None:
-            raise self._output.error
+        assert not isinstance(wave, Progress)  # which was not asked for
+        if wave is None:
+            self._raise_error()
         return wave
+
+    def updates(self) -> Iterator[torch.Tensor | Progress]:
+        """Iterate over audio chunks, float32 [C, samples], and over the progress whenever it has changed, as they come.
+
+        Raises:
+            Cancelled: If the generation was cancelled.
+            Exception: Whatever made the generation fail.
+        """
+        reported = 0
+        while (update := self._output.get(reported=reported)) is not None:
+            if isinstance(update, Progress):
+                reported = update.done
+            yield update
+        self._raise_error()
 
     def result(self) -> torch.Tensor:
         """Wait for the end and return all chunks that were not read yet as one float32 tensor [C, samples].
@@ -143,3 +202,7 @@ class GenerationHandle:
     def __iter__(self) -> Iterator[torch.Tensor]:
         while (wave := self.next_chunk()) is not None:
             yield wave
+
+    def _raise_error(self) -> None:
+        if self._output.error is not None:
+            raise self._output.error

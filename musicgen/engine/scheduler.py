@@ -19,14 +19,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from queue import Empty
 from types import TracebackType
 from typing import Any, Unpack
 
 import torch
 
+from musicgen.cancellation import Cancellation, Cancelled
 from musicgen.engine import memory
-from musicgen.engine.handle import Cancelled, GenerationHandle, OutputChannel, QueueFull
+from musicgen.engine.handle import GenerationHandle, OutputChannel, Progress, QueueFull
 from musicgen.engine.precision import precision_of
 from musicgen.engine.selection import Engine
 from musicgen.engine.slot_pool import Slot
@@ -44,8 +44,6 @@ log = logging.getLogger(__name__)
 
 _SMOOTHING = 0.9
 """Weight of the past in the moving average of the duration of a step."""
-_POLL_SECONDS = 0.1
-"""Interval at which `stream` looks for progress."""
 
 
 @dataclass(eq=False)
@@ -157,7 +155,12 @@ class Scheduler:
         return len(self._waiting)
 
     def submit(
-        self, prompt: str | GenerationRequest | None, duration: float = 10.0, **arguments: Unpack[RequestArguments]
+        self,
+        prompt: str | GenerationRequest | None,
+        duration: float = 10.0,
+        *,
+        cancellation: Cancellation | None = None,
+        **arguments: Unpack[RequestArguments],
     ) -> GenerationHandle:
         """Queue a request. The arguments are those of `MusicGen.generate` for one clip; they are checked, and the
         conditions computed, in the caller's thread.
@@ -165,6 +168,7 @@ class Scheduler:
         Args:
             prompt: Description; None or "" generates without text. Or a whole request.
             duration: Seconds of the result, given audio included.
+            cancellation: Cancels the clip when it is set, in any thread; the handle's own `cancel` has the same effect.
             **arguments: See `GenerationRequest.of`.
 
         Returns:
@@ -172,22 +176,25 @@ class Scheduler:
 
         Raises:
             InputError: For anything that cannot be generated.
+            Cancelled: If `cancellation` is set already.
             QueueFull: If the queue is full; immediately, without waiting.
             MusicGenError: If the scheduler is closed.
         """
-        return self._submit(GenerationRequest.of_one(prompt, duration, **arguments))[0]
+        return self._submit(GenerationRequest.of_one(prompt, duration, **arguments), None, cancellation)[0]
 
     def _submit(
-        self, request: GenerationRequest, context: torch.Tensor | None = None
+        self, request: GenerationRequest, context: torch.Tensor | None, cancellation: Cancellation | None
     ) -> tuple[GenerationHandle, GenerationPlan]:
         """Queue a request. context: codes [1, K, P] that the clip begins with, None for none."""
         if self._process != os.getpid():  # a fork has no threads: Spaces on ZeroGPU fork for each request
             self._start()
+        if cancellation is not None:
+            cancellation.raise_if_cancelled()
         self._check_queue()  # before the conditions are computed
         plan = self.model.plan_generation(request, context)
         guidance = self.model.guidance(plan, plan.windows[0])
         self._check_lengths(guidance)
-        output = OutputChannel(self.model.num_steps(plan))
+        output = OutputChannel(self.model.num_steps(plan), cancellation)
         state = GenerationState(
             plan, guidance, output, self.model.tokenizer.stream_decoder(), self._chunk, frames_done=plan.known
         )
@@ -204,6 +211,7 @@ class Scheduler:
         duration: float = 10.0,
         *,
         progress: Callable[[int, int], None] | None = None,
+        cancellation: Cancellation | None = None,
         **arguments: Unpack[RequestArguments],
     ) -> Iterator[torch.Tensor]:
         """Queue a request and iterate over its audio, as `MusicGen.stream` does for a single caller.
@@ -213,6 +221,7 @@ class Scheduler:
             duration: Seconds of the result.
             progress: Called in the caller's thread with (steps done, total steps); an exception that it raises cancels the
                 clip.
+            cancellation: As of `submit`; the iterator then raises Cancelled after the chunks that were decoded.
             **arguments: The other arguments of `submit`.
 
         Returns:
@@ -224,8 +233,15 @@ class Scheduler:
         """
         request = GenerationRequest.of_one(prompt, duration, **arguments)
         if request.timeline:
-            return stream_sections(self.model, request, self._play, progress)
-        return self._follow(self.submit(request), progress)
+
+            def play(
+                section: GenerationRequest, context: torch.Tensor | None, report: Callable[[int, int], None]
+            ) -> tuple[Iterator[torch.Tensor], torch.Tensor]:
+                handle, plan = self._submit(section, context, cancellation)
+                return _follow(handle, report), plan.codes
+
+            return stream_sections(self.model, request, play, progress)
+        return _follow(self.submit(request, cancellation=cancellation), progress)
 
     def close(self) -> None:
         """Cancel all requests, stop the threads and free the KV cache."""
@@ -245,32 +261,6 @@ class Scheduler:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _play(
-        self, request: GenerationRequest, context: torch.Tensor | None, progress: Callable[[int, int], None]
-    ) -> tuple[Iterator[torch.Tensor], torch.Tensor]:
-        handle, plan = self._submit(request, context)
-        return self._follow(handle, progress), plan.codes
-
-    def _follow(self, handle: GenerationHandle, progress: Callable[[int, int], None] | None) -> Iterator[torch.Tensor]:
-        reported = 0
-        try:
-            while True:
-                try:
-                    wave = handle.next_chunk(timeout=None if progress is None else _POLL_SECONDS)
-                    if wave is not None:
-                        yield wave
-                    ended = wave is None
-                except Empty:
-                    ended = False
-                done, total = handle.progress
-                if progress is not None and done != reported:
-                    progress(done, total)
-                    reported = done
-                if ended:
-                    return
-        finally:
-            handle.cancel()
 
     # The queue.
 
@@ -423,7 +413,7 @@ class Scheduler:
         state.plan.codes[:, :, state.position : state.position + count] = codes.to(state.plan.codes.device)
         state.position += count
         state.frames_done += count
-        state.output.done += 1
+        state.output.advance()
         total = state.plan.codes.shape[2]
         last = run.finished and state.window + 1 == len(state.plan.windows)
         # The decoder has a latency of `delay` frames: the first chunk waits for them too, so that it has the full length.
@@ -473,3 +463,15 @@ class Scheduler:
             log.exception("a chunk could not be decoded")
             state.output.cancelled.set()
             state.output.close(error)
+
+
+def _follow(handle: GenerationHandle, progress: Callable[[int, int], None] | None) -> Iterator[torch.Tensor]:
+    """The clip's chunks; closing the iterator cancels the clip."""
+    try:
+        for update in handle if progress is None else handle.updates():
+            if not isinstance(update, Progress):
+                yield update
+            elif progress is not None:
+                progress(*update)
+    finally:
+        handle.cancel()

@@ -1,7 +1,9 @@
 """The service: warm-up, stopping, cancelling, errors, and recordings."""
 
+import asyncio
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -29,11 +31,31 @@ def test_the_service_knows_which_models_are_downloaded(tmp_path: Path) -> None:
 def test_the_warm_up_clip_is_deleted(tmp_path: Path) -> None:
     service = Service(Configuration(models=("mini",)), tmp_path)
     service.warm_up().join()
-    assert service.warmed_up.is_set()
+    assert service.warmed_up
     assert service.model_cache.loaded() == [("mini", "float32")]
     assert (tmp_path / "clips").is_dir()  # where it was
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
     assert service.estimate_seconds("mini", "float32", 1.0) is None  # it is not a measurement for later clips
+    service.close()
+
+
+def test_the_end_of_the_warm_up_wakes_all_who_wait_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service, go = Service(Configuration(models=("mini",)), tmp_path), threading.Event()
+    monkeypatch.setattr(service, "_generate_warm_up_clip", lambda _: go.wait(10))
+
+    async def wait() -> bool:
+        await service.changes.wait_until(lambda: service.warmed_up)
+        return service.warmed_up
+
+    async def everybody() -> list[bool]:
+        waiting = [asyncio.create_task(wait()) for _ in range(3)]
+        service.warm_up()
+        await asyncio.sleep(0)
+        assert not any(task.done() for task in waiting)
+        go.set()
+        return [*await asyncio.gather(*waiting), await wait()]  # the last comes when it is over
+
+    assert asyncio.run(asyncio.wait_for(everybody(), 20)) == [True] * 4
     service.close()
 
 

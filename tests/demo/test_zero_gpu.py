@@ -18,11 +18,11 @@ from gradio_client.exceptions import AppError
 
 import musicgen
 from demo import zero_gpu
-from demo.job_queue import JobStopped
 from demo.request import PageRequest
 from demo.zero_gpu import DAILY_QUOTAS, Estimate, estimate, run_in_thread
 from musicgen import audio, catalog
 from musicgen.audio import Audio
+from musicgen.cancellation import Cancellation, Cancelled
 from musicgen.options import GenerationOptions
 from tests.demo.conftest import free_port, wait_until
 
@@ -84,36 +84,41 @@ def test_the_description_says_when_a_quota_is_insufficient() -> None:
 
 
 def test_closing_the_iterator_ends_the_work() -> None:
-    ended: list[str] = []
+    ended = threading.Event()
 
     def work(put) -> None:
         try:
             while True:
                 put(1)
                 time.sleep(0.001)
-        except JobStopped:
-            ended.append("stopped")
+        except Cancelled:
+            ended.set()
 
-    items = run_in_thread(work, wait=True)
+    items = run_in_thread(work, Cancellation())
     assert next(items) == 1
     items.close()
-    assert ended == ["stopped"]
+    assert ended.wait(5)
 
 
-def test_the_iterator_yields_none_while_it_waits_and_raises_the_error() -> None:
-    go = threading.Event()
-
+def test_the_iterator_raises_the_error_after_the_items() -> None:
     def work(put) -> None:
-        go.wait(10)
         put("sound")
         raise ValueError("broken")
 
-    items = run_in_thread(work, wait=False)
-    assert next(items) is None
-    go.set()
-    assert next(item for item in items if item is not None) == "sound"
+    items = run_in_thread(work, Cancellation())
+    assert next(items) == "sound"
     with pytest.raises(ValueError, match="broken"):
         next(items)
+
+
+def test_cancelling_wakes_the_iterator_while_the_work_waits() -> None:
+    go, cancellation = threading.Event(), Cancellation()
+    threading.Timer(0.1, cancellation.cancel).start()
+    start = time.monotonic()
+    with pytest.raises(Cancelled):
+        next(run_in_thread(lambda put: go.wait(20) and put("late"), cancellation))
+    assert time.monotonic() - start < 5
+    go.set()
 
 
 # The whole Space

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 import musicgen
 from musicgen.audio import Audio
+from musicgen.cancellation import Cancellation
 from musicgen.engine import Cancelled, QueueFull, Scheduler
+from musicgen.engine.handle import PROGRESS_SECONDS, Progress
 from musicgen.errors import InputError, MusicGenError
 from tests.conftest import GOLDEN, TEXTS
 
@@ -222,6 +224,58 @@ def test_a_stream_reports_and_its_callback_can_end_it(text_model) -> None:
         with pytest.raises(KeyboardInterrupt):
             list(scheduler.stream(TEXTS[0], 60.0, progress=stop))
         until(lambda: scheduler.active == 0)
+
+
+def test_updates_are_the_chunks_and_the_progress_as_they_come(text_model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("musicgen.engine.handle.PROGRESS_SECONDS", 0.0)
+    with Scheduler(text_model, slots=1, chunk=0.25) as scheduler:
+        handle = scheduler.submit(TEXTS[0], 1.0, seed=3, options=options())
+        updates = list(handle.updates())
+        steps = [update.done for update in updates if isinstance(update, Progress)]
+        assert steps == sorted(set(steps))
+        assert steps[-1] == handle.progress[1]
+        chunks = [update for update in updates if isinstance(update, torch.Tensor)]
+        whole = text_model.generate(TEXTS[0], 1.0, seed=3, options=options())[0]
+        torch.testing.assert_close(torch.cat(chunks, dim=1), whole, atol=1e-5, rtol=0)
+
+
+def test_progress_wakes_its_reader_a_bounded_number_of_times(text_model) -> None:
+    with Scheduler(text_model, slots=1) as scheduler:
+        start = time.monotonic()
+        handle = scheduler.submit(TEXTS[0], 4.0, seed=3)
+        reports = [update for update in handle.updates() if isinstance(update, Progress)]
+        passed = time.monotonic() - start
+    assert reports[-1].done == reports[-1].total > len(reports)
+    assert len(reports) <= 2 + passed / PROGRESS_SECONDS
+
+
+@pytest.mark.parametrize("timeline", [None, "0:02 strings"])
+def test_one_cancellation_reaches_from_the_caller_to_the_slot(text_model, timeline: str | None) -> None:
+    """Of a clip that runs, of one that waits, and of a section; at once for a request that comes later."""
+    with Scheduler(text_model, slots=1) as scheduler:
+        cancellation = Cancellation()
+        running = scheduler.stream(TEXTS[0], 60.0, timeline=timeline, cancellation=cancellation)
+        waiting = None if timeline else scheduler.submit(TEXTS[1], 60.0, cancellation=cancellation)
+        chunks = [next(running)]
+        threading.Timer(0.05, cancellation.cancel).start()
+        with pytest.raises(Cancelled):
+            chunks.extend(running)  # what was decoded comes before the end
+        assert 0 < sum(chunk.shape[1] for chunk in chunks) < 60 * 32_000
+        until(lambda: scheduler.active == 0)
+        if waiting is not None:
+            with pytest.raises(Cancelled, match="before it began"):
+                waiting.result()
+        with pytest.raises(Cancelled):
+            scheduler.submit(TEXTS[0], 1.0, cancellation=cancellation)
+        assert scheduler.submit(TEXTS[0], 0.5).result().shape == (1, 16_000)
+
+
+def test_a_finished_clip_leaves_nothing_in_its_cancellation(text_model) -> None:
+    cancellation = Cancellation()
+    with Scheduler(text_model, slots=1) as scheduler:
+        for _ in range(3):
+            scheduler.submit(TEXTS[0], 0.3, cancellation=cancellation).result()
+        until(lambda: not cancellation._callbacks)
 
 
 def test_a_full_queue_refuses_at_once(text_model, monkeypatch: pytest.MonkeyPatch) -> None:
