@@ -8,5 +8,5 @@
     reports/     results, tables, plots, numbers from papers
     pipeline/    generation and scoring of whole suites, here or on a Ray cluster
 
-Metrics, embedders and systems of your own are registered from outside: `plugins.py`.
+Metrics, embedders and systems of your own are registered from outside: `musicgen.plugins`.
 """

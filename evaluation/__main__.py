@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from musicgen import audio, commandline, extras
+from musicgen import audio, commandline, extras, plugins
 from musicgen.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,12 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: those of the process by default.
     """
-    from .plugins import load_plugins
-
     with extras.needed("evaluation", "the evaluation"):
         options = _parser().parse_args(arguments)
         logging.basicConfig(level=logging.WARNING, format="%(message)s")
-        load_plugins(getattr(options, "plugin", []))
+        plugins.load_plugins(getattr(options, "plugin", []))
         options.command(options)
 
 
@@ -169,13 +167,7 @@ def _add_ray(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_plugin(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--plugin",
-        action="append",
-        default=[],
-        metavar="MODULE",
-        help="a Python module or .py file that registers metrics, embedders or systems",
-    )
+    plugins.add_argument(parser, "metrics, embedders or systems")
 
 
 def _generate(options: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import musicgen
-from musicgen import commandline, extras
+from musicgen import commandline, extras, plugins
 
 COMMANDS = {
     "generate": "make music from descriptions",
@@ -19,6 +19,8 @@ COMMANDS = {
 }
 EXTRAS = {"train": "training", "demo": "demo"}
 """Command -> the extra with the packages that it needs beside the package's own."""
+PLUGGABLE = ("generate", "train", "export")
+"""Commands that load a model, and so take plug-ins."""
 
 
 @commandline.entry()
@@ -32,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
         command = importlib.import_module(f"musicgen.commands.{name}")
         subparser = subparsers.add_parser(name, help=summary, description=command.__doc__, conflict_handler="resolve")
         command.add_arguments(subparser)
+        if name in PLUGGABLE:
+            plugins.add_argument(subparser, "conditioners, tokenisers or back ends")
         subparser.set_defaults(run=command.run)
     options, rest = parser.parse_known_args(arguments)
     # argparse takes a list of positional arguments in one piece only; `train` has them before and behind its options.
@@ -39,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         options.overrides += rest
+    plugins.load_plugins(getattr(options, "plugin", []))
     if options.command not in EXTRAS:
         return options.run(options)
     with extras.needed(EXTRAS[options.command], f"musicgen {options.command}"):

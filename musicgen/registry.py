@@ -65,6 +65,7 @@ class Registry(Generic[Class]):
         if not isinstance(kind, str) or kind not in self._classes:
             raise CheckpointError(
                 f"{source}: the {self.what} is of the kind {kind!r}: the registered kinds are "
-                f"{', '.join(sorted(self._classes))} (is the package that registers it imported?)"
+                f"{', '.join(sorted(self._classes))} (is the package that registers it imported? On the command line: "
+                "--plugin MODULE)"
             )
         return self._classes[kind]

@@ -1,6 +1,9 @@
 """The open seams: a conditioner, a tokeniser and a back end that are defined here, outside the package, work everywhere."""
 
 import json
+import re
+import subprocess
+import sys
 import weakref
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +28,7 @@ from musicgen.errors import CheckpointError, InputError
 from musicgen.guidance import GuidanceRow, Guided, guidance_rows
 from musicgen.lm import Conditions
 from musicgen.model import MusicGen
+from musicgen.plugins import load_plugins
 from musicgen.request import GenerationRequest
 from musicgen.settings import Settings, SourceFile
 from musicgen.tokenizers import StereoTokenizer, Tokenizer
@@ -36,6 +40,9 @@ from musicgen.training.lm.network import Network
 from musicgen.training.lm.shards import Sample
 from tests.conftest import GOLDEN, TEXTS
 
+ROOT = Path(__file__).parent.parent
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+PYTHON_BLOCKS = re.compile(r"```python\n(.*?)```", re.DOTALL)
 OPTIONS = musicgen.GenerationOptions(top_k=20)
 MELODY = GOLDEN / "chroma" / "melody_a.wav"
 
@@ -216,6 +223,38 @@ def test_the_command_line_has_new_conditions(model: MusicGen, folder: Path, tmp_
         assert message in error
     assert main(["generate", "--from-file", str(clips[1]), "--model", str(folder)]) == 2
     assert "made with the file 'level.txt': pass it again as --condition energy=FILE" in capsys.readouterr().err
+
+
+def test_the_documented_conditioner_is_a_plugin_of_the_command_line(audiocraft_folder, tmp_path: Path) -> None:
+    code = next(block for block in PYTHON_BLOCKS.findall(ARCHITECTURE.read_text()) if "class Energy" in block)
+    plugin = tmp_path / "energy.py"
+    plugin.write_text(code)
+    load_plugins([str(plugin)])
+    base = musicgen.load(audiocraft_folder("text"))
+    documented = conditioner_registry.build("energy", {}, base.lm.config.dim, "here")
+    made = MusicGen(base.lm, base.pattern, base.tokenizer, {"text": base.text, "energy": documented})
+    musicgen.save(made, tmp_path / "model")
+
+    # In a process that has not imported the class.
+    clip = tmp_path / "clip.wav"
+    command = [
+        sys.executable,
+        "-m",
+        "musicgen",
+        "generate",
+        TEXTS[0],
+        "--model",
+        str(tmp_path / "model"),
+        "--seed",
+        "3",
+    ]
+    command += ["--duration", "0.5", "--no-loudness", "--condition", "energy=0.5", "--output", str(clip)]
+    ran = subprocess.run([*command, "--plugin", str(plugin)], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert ran.returncode == 0, ran.stderr
+    expected = made.generate(TEXTS[0], 0.5, seed=3, conditions={"energy": 0.5})[0]
+    torch.testing.assert_close(musicgen.audio.read(clip).wave, expected.clamp(-1, 1), atol=2e-4, rtol=0)
+    with pytest.raises(CheckpointError, match=r"'no_such_kind'.*--plugin MODULE"):
+        conditioner_registry.build("no_such_kind", {}, 8, "model")
 
 
 def test_unknown_names_are_one_line(model: MusicGen, folder: Path, tmp_path: Path) -> None:

@@ -58,12 +58,15 @@ def blocks(language: str, *documents: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", "".join(documents), flags=re.DOTALL)
 
 
-def test_the_ten_lines_of_python_run() -> None:
-    program, many = blocks("python", README)
-    assert len(program.strip().splitlines()) <= 11
+def test_the_python_examples_run() -> None:
+    first, published, many = blocks("python", README)
+    assert len(first.strip().splitlines()) <= 11
     names: dict = {}
-    exec(program.replace("duration=10.0", "duration=0.5"), names)
+    exec(first.replace("duration=10.0", "duration=0.5"), names)
     assert names["wav"].shape == (2, 1, 16_000)
+    assert soundfile.info("lofi.flac").frames == 16_000
+    exec(published.replace("duration=10.0", "duration=0.5"), names)
+    assert names["wav"].shape == (1, 1, 16_000)
     exec(many.replace("duration=10.0", "duration=0.5"), names)
     assert names["other"].shape == (1, 16_000)
 

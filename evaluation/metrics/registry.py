@@ -1,7 +1,7 @@
 """The metric registry: name → `Metric`.
 
 A module of this folder lists its metrics in `METRICS` and is registered by the loop below; any other module calls
-`register_metric` (`plugins.py`).
+`register_metric` (`musicgen.plugins`).
 """
 
 from __future__ import annotations

@@ -16,13 +16,13 @@ from tqdm import tqdm
 from musicgen import extras
 from musicgen.audio import Audio
 from musicgen.errors import InputError
+from musicgen.plugins import load_plugins
 
 from ..clips.clip import Source
 from ..embedders.cache import Cache
 from ..embedders.embedding import compute_embeddings
 from ..embedders.registry import Embedders
 from ..embedders.weights import Weights
-from ..plugins import load_plugins
 from ..systems.base import Request, SystemFactory
 
 PART = 16

@@ -1,16 +1,17 @@
-"""Plug-ins: a user's own Python modules, which register metrics, embedders or systems when they are imported.
+"""Plug-ins: a user's own Python modules, which register what they define when they are imported.
 
-    # my_metrics.py, chosen with `--plugin my_metrics` or `--plugin path/to/my_metrics.py`
-    from evaluation.embedders.registry import register_embedder     # where installed: musicgen_evaluation.embedders…
-    from evaluation.metrics.registry import register_metric
-    from evaluation.systems.registry import register_system
+A plug-in of `musicgen` registers conditioners (`musicgen.conditioners.registry`), tokenisers (`musicgen.tokenizers`) or back
+ends (`musicgen.engine.selection`); docs/architecture.md has an example. A plug-in of the evaluation registers metrics,
+embedders or systems; docs/evaluation.md has an example. Both are chosen with `--plugin my_module` or
+`--plugin path/to/my_module.py`.
 
-docs/evaluation.md has a whole example. A module that must work in a clone and where installed gets them by
+A module that must work both in a clone and where the package is installed imports the evaluation's modules by
 `musicgen.siblings.load("evaluation.metrics.registry")`.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import importlib
 import importlib.util
@@ -21,14 +22,30 @@ from pathlib import Path
 from musicgen.errors import InputError
 
 
+def add_argument(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add the option `--plugin`, which may be repeated, to a command.
+
+    Args:
+        parser: Of the command; its attribute `plugin` is the list for `load_plugins`.
+        what: What such a module registers, for the help: "metrics, embedders or systems".
+    """
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help=f"a Python module or .py file that registers {what}; may be repeated",
+    )
+
+
 def load_plugins(names: Sequence[str]) -> None:
     """Import plug-ins; one that is already imported is left alone.
 
     Args:
-        names: dotted module names, searched in the current folder too, or paths of .py files.
+        names: Dotted module names, searched in the current folder too, or paths of .py files.
 
     Raises:
-        InputError: there is no such module or file.
+        InputError: There is no such module or file.
     """
     for name in names:
         if name.endswith(".py"):
@@ -55,7 +72,7 @@ def _load_file(file: Path) -> None:
     if not file.is_file():
         raise InputError(f"--plugin {file}: no such file")
     file = file.resolve()
-    name = f"evaluation_plugin_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
+    name = f"plugin_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(name, file)
