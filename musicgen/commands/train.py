@@ -16,6 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", metavar="FIELD=VALUE", nargs="*", help="set a field: optimisation.steps=1000")
     parser.add_argument("--output", type=Path, help="the run's folder (default runs/RECIPE)")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu"], help="auto takes a GPU where there is one")
+    parser.add_argument(
+        "--no-text", action="store_true", help="train without the clips' texts, which need not be there"
+    )
     parser.conflict_handler = "resolve"
     parser.add_argument("-h", "--help", action=_Help, nargs=0, help="this text, and every field of a recipe")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -31,7 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError(f"name a recipe: a file, or one of {', '.join(_shipped())}")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     path = recipes.locate(arguments.recipe)
-    values = recipes.read(path, arguments.overrides)
+    values = recipes.read(path, arguments.overrides + ["data.texts=false"] * arguments.no_text)
     output = arguments.output or Path("runs") / path.stem
     kind = values.get("kind", "lm")
     if kind == "tokenizer":

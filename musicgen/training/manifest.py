@@ -1,8 +1,11 @@
 """Collections of audio files: a folder, or a manifest whose lines name them; and what is known of a clip.
 
-    manifest.jsonl   a JSON object a line with the field "path", relative to the manifest; other fields describe the clip
-    clip.json        beside clip.flac: the same fields, which come before the manifest's (audiocraft's names: description,
+    manifest.jsonl   a JSON object a line with the field "path" (or "file_name", "audio"); other fields describe the clip.
+                     Paths are relative to the manifest or to the working directory. manifest.jsonl.gz is read too
+    metadata.csv     in a folder, or metadata.jsonl: the same with the column "file_name", as audio-folder data sets have it
+    clip.json        beside clip.flac: the same fields, which come before the others (audiocraft's names: description,
                      genre, bpm, key, instrument, keywords, moods, title, artist …)
+    clip.txt         beside clip.flac: its description, where the others have none
 
 It reads no audio.
 """
@@ -11,72 +14,147 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from musicgen import textfiles
 from musicgen.decoding import EXTENSIONS
 from musicgen.errors import InputError
+from musicgen.folders import is_file
+from musicgen.options import check_text
+from musicgen.training.descriptions import described
 
 logger = logging.getLogger(__name__)
+
+METADATA = ("metadata.csv", "metadata.jsonl")
+SIDECARS = (".json", ".txt")
+NAMES = ("path", "file_name", "audio")
+"""The fields that name a clip's file, in the order in which they are looked for."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One audio file and the fields that its line of the manifest gives."""
+    """One audio file and the fields that a list of the collection gives."""
 
     path: Path
     fields: dict[str, Any]
 
     def metadata(self) -> dict[str, Any]:
-        """All that is known of the clip; InputError if the sidecar is damaged."""
-        sidecar = self.path.with_suffix(".json")
-        if not sidecar.is_file():
-            return self.fields
-        try:
-            values = json.loads(sidecar.read_text())
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise InputError(f"{sidecar}: not readable as JSON ({error})") from error
-        if not isinstance(values, dict):
-            raise InputError(f"{sidecar}: not a JSON object")
-        return self.fields | values
+        """All that is known of the clip, its texts under "description" or "descriptions".
+
+        Raises:
+            InputError: a sidecar or a text is damaged.
+        """
+        fields = self.fields
+        sidecar, text = (self.path.with_suffix(suffix) for suffix in SIDECARS)
+        if is_file(sidecar):
+            values = textfiles.json_value(sidecar)
+            if not isinstance(values, dict):
+                raise InputError(f"{sidecar}: not a JSON object")
+            fields = fields | values
+        fields = described(fields, str(self.path))
+        if "description" not in fields and "descriptions" not in fields and is_file(text):
+            fields = described(fields | {"description": " ".join(textfiles.read(text).split())}, str(text))
+        # A text that cannot be written would end the training at the first batch that has it.
+        check_text(f"{self.path}: its metadata", json.dumps(fields, ensure_ascii=False))
+        return fields
 
 
 def read(path: Path) -> list[Entry]:
     """The audio of a folder (with its subfolders), or what a manifest lists, in a fixed order. Files may be missing; what a
-    folder holds besides audio and its sidecars is counted in the log."""
-    if path.is_dir():
-        files = [file for file in sorted(path.rglob("*")) if file.is_file() and not file.name.startswith(".")]
-        found = [Entry(file, {}) for file in files if file.suffix.lower() in EXTENSIONS]
-        if not found:
-            raise InputError(f"{path}: no audio in this folder ({', '.join(EXTENSIONS)})")
-        others = Counter(
-            file.suffix.lower() or file.name for file in files if file.suffix.lower() not in (*EXTENSIONS, ".json")
-        )
-        if others:
-            named = ", ".join(f"{count} {name}" for name, count in others.most_common(10))
-            logger.warning("%s: %d files are no audio by their names, and not used: %s", path, others.total(), named)
-        return found
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"data.path is {str(path)!r}: neither a folder nor a readable manifest ({error})") from error
-    found = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            fields = json.loads(line)
-            file = path.parent / fields.pop("path")
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f'{path}, line {number}: not a JSON object with the field "path" ({error})') from error
-        found.append(Entry(file, {name: value for name, value in fields.items() if value is not None}))
-    if not found:
-        raise InputError(f"{path}: the manifest lists no audio")
-    return found
+    folder holds besides audio and what describes it is counted in the log."""
+    return _of_folder(path) if path.is_dir() else _of_manifest(path)
 
 
 def find(path: Path) -> list[Path]:
     """The files of `read`."""
     return [entry.path for entry in read(path)]
+
+
+def _of_folder(folder: Path) -> list[Entry]:
+    files = _files(folder)
+    tables = [file for file in files if file.name in METADATA]
+    fields: dict[Path, dict[str, Any]] = {file: {} for file in files if file.suffix.lower() in EXTENSIONS}
+    for table in tables:
+        for where, row in _rows(table):
+            file, values = _named(row, where, [table.parent])
+            fields[file] = fields.get(file, {}) | values
+    if not fields:
+        raise InputError(f"{folder}: no audio in this folder ({', '.join(EXTENSIONS)})")
+    sidecars = {file.with_suffix(suffix) for file in fields for suffix in SIDECARS}
+    others = Counter(
+        file.suffix.lower() or file.name
+        for file in files
+        if file not in fields and file not in sidecars and file not in tables
+    )
+    if others:
+        named = ", ".join(f"{count} {name}" for name, count in others.most_common(10))
+        logger.warning("%s: %d files are no audio by their names, and not used: %s", folder, others.total(), named)
+    return [Entry(file, fields[file]) for file in sorted(fields)]
+
+
+def _files(folder: Path) -> list[Path]:
+    """All files of a folder but hidden ones. Links to folders are followed, each folder once."""
+    found: list[Path] = []
+    seen: set[str] = set()
+
+    def skipped(error: OSError) -> None:
+        logger.warning("%s: cannot be read (%s), and is not used", error.filename, error.strerror)
+
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=skipped):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        found += [Path(place, name) for name in names if not name.startswith(".")]
+    return sorted(found)
+
+
+def _of_manifest(path: Path) -> list[Entry]:
+    if not is_file(path):
+        raise InputError(f"data.path is {str(path)!r}: neither a folder nor a readable manifest (no such file)")
+    # The second place is where audiocraft looks.
+    places = [path.parent, Path()]
+    found = [Entry(*_named(row, where, places)) for where, row in _rows(path)]
+    if not found:
+        raise InputError(f"{path}: the manifest lists no audio")
+    return found
+
+
+def _rows(path: Path) -> list[tuple[str, Any]]:
+    if path.suffix == ".csv":
+        return [(f"{path}, row {number}", row) for number, row in enumerate(textfiles.table(path), 1)]
+    return list(textfiles.json_lines(path))
+
+
+def _named(row: Any, where: str, places: list[Path]) -> tuple[Path, dict[str, Any]]:
+    """The file that a row names, and its other fields."""
+    if not isinstance(row, dict):
+        raise InputError(f'{where}: not a JSON object with the field "path"')
+    key = next((name for name in NAMES if row.get(name)), None)
+    name = row.get(key) if key else None
+    if isinstance(name, dict):  # a data set's own form: {"path": ..., "bytes": ...}
+        name = name.get("path")
+    if not isinstance(name, str):
+        raise InputError(
+            f'{where}: not a JSON object with the field "path" (or {", ".join(NAMES[1:])}), which names a file'
+        )
+    values = {field: value for field, value in row.items() if field != key and value not in (None, "")}
+    return _located(name, places), values
+
+
+def _located(name: str, places: list[Path]) -> Path:
+    """The file of a name in one of the places, also where another system wrote it; in the first place if there is none."""
+    spellings = dict.fromkeys(
+        spelling
+        for slashes in (name, name.replace("\\", "/"))
+        for spelling in (slashes, unicodedata.normalize("NFC", slashes), unicodedata.normalize("NFD", slashes))
+    )
+    candidates = [place / spelling for place in places for spelling in spellings]
+    return next(filter(is_file, candidates), candidates[0])

@@ -8,7 +8,6 @@ All random choices use the generator that is passed in.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -37,7 +36,7 @@ def augment_caption(metadata: dict[str, Any], text: Text, random: np.random.Gene
         description = normalise(description)
     merged = []
     if random.random() < text.merge:
-        merged = [f"{name}: {spoken}" for name in MERGED_FIELDS if (spoken := _spoken(metadata.get(name)))]
+        merged = spoken_fields(metadata)
         merged = [field for field in merged if random.random() < text.merge_field]
         merged = [merged[i] for i in random.permutation(len(merged))]
         # The merged fields must not be empty, so that some text is left.
@@ -83,7 +82,21 @@ def _stop_words() -> frozenset[str]:
     return ENGLISH_STOP_WORDS
 
 
+def spoken_fields(metadata: dict[str, Any]) -> list[str]:
+    """The fields that join a description, each as text: "bpm: 84"."""
+    return [f"{name}: {text}" for name in MERGED_FIELDS if (text := _spoken(metadata.get(name)))]
+
+
+def has_text(metadata: dict[str, Any]) -> bool:
+    """Whether a clip has anything that its text can be made of."""
+    return bool(metadata.get("descriptions") or metadata.get("description") or spoken_fields(metadata))
+
+
 def _spoken(value: Any) -> str:
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(str(item) for item in value)
-    return "" if value is None else str(value)
+    items = value if isinstance(value, (list, tuple)) else [value]
+    return ", ".join(str(item) for item in items if _is_spoken(item))
+
+
+def _is_spoken(item: Any) -> bool:
+    """Whether it is text or a number: neither null, nor true, nor a table's empty cell (NaN), nor something nested."""
+    return isinstance(item, (str, int, float)) and not isinstance(item, bool) and item == item

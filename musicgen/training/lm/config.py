@@ -148,8 +148,11 @@ class Data:
     """The music, its tokens, and how crops are drawn."""
 
     path: str = ""
-    """A manifest.jsonl with the field "path" on every line, or a folder of audio with a JSON file beside each clip. Needed
-    once, to write the shards."""
+    """A manifest.jsonl with the field "path" on every line, or a folder of audio with a JSON or text file beside each clip or
+    a metadata.csv. Needed once, to write the shards."""
+    texts: Flag = True
+    """Train on the clips' descriptions: music without any is refused. False trains without text, whether there is one or
+    not."""
     tokens: str = ""
     """The folder of the WebDataset shards with the tokens, or its URL (anything fsspec opens); written from `path` when the
     folder is empty. Default: OUTPUT/tokens."""
@@ -170,7 +173,7 @@ class Data:
     workers: NonNegativeInt = 0
     """Processes that encode the audio, each with the tokeniser on the device; 0: this process."""
     validation: PositiveInt = 32
-    """Clips held out, chosen by the seed; at most a tenth of all."""
+    """Clips held out, chosen by the seed; at most a tenth of all, and at least one."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -305,6 +308,8 @@ class LMRecipe:
             raise InputError("data.path and data.tokens are both empty: name the music to train on")
         if self.start.model and self.text.new is not None:
             raise InputError("text.new makes a text encoder, and start.model brings its own: leave one of them out")
+        if not self.data.texts and self.text.new is not None:
+            raise InputError("text.new makes a text encoder of the clips' texts, which data.texts: false leaves out")
         if self.start.model and self.shape != Shape():
             raise InputError("start.model brings its shape with it: leave the section shape out")
         if self.text.length and not (self.shape.melody or self.start.melody):

@@ -97,7 +97,7 @@ class Cropper:
     def training(self, sample: Sample, random: np.random.Generator) -> Row:
         """A random crop with its text and melody, after caption augmentation and condition dropout."""
         start = self._start(sample, random)
-        text = augment_caption(sample.metadata, self.recipe.text, random)
+        text = augment_caption(self._described(sample), self.recipe.text, random)
         drop_all = random.random() < self.recipe.dropout.all
         drop_melody = random.random() < self.recipe.dropout.melody
         kept = [name for name, new in self._conditions.items() if random.random() >= new.dropout]
@@ -114,7 +114,7 @@ class Cropper:
         start = max(0, sample.codes.shape[1] - self.frames) // 2
         if self.recipe.data.begin != "anywhere":
             start = min(self._boundaries(sample), key=lambda frame: abs(frame - start))
-        text = pick_description(sample.metadata, random)
+        text = self.description(sample, random)
         return self._row(sample, start, text, with_melody=True, conditions=self._conditions)
 
     def batch(self, rows: list[Row]) -> Batch:
@@ -135,6 +135,14 @@ class Cropper:
             {name: [row.conditions[name] for row in rows] for name in self._conditions},
             [row.start for row in rows],
         )
+
+    def description(self, sample: Sample, random: np.random.Generator) -> str:
+        """A clip's description as it is, "" for none."""
+        return pick_description(self._described(sample), random)
+
+    def _described(self, sample: Sample) -> dict[str, Any]:
+        """What a text is made of."""
+        return sample.metadata if self.recipe.data.texts else {}
 
     def _start(self, sample: Sample, random: np.random.Generator) -> int:
         if self.recipe.data.begin != "anywhere":

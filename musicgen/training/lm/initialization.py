@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from musicgen.lm import LanguageModel, LMConfig
 from musicgen.model import MusicGen
 from musicgen.tokenizers import StereoTokenizer, Tokenizer
 from musicgen.training.lm.attention_initialization import initialize_melody_attention
+from musicgen.training.lm.caption_augmentation import spoken_fields
 from musicgen.training.lm.config import LMRecipe, NewText
 
 ADAPTED = ("qkv", "out", "query", "key_value", "ffn_in", "ffn_out")
@@ -304,8 +305,8 @@ def _linear(width: int, dim: int, generator: torch.Generator, std: float | None 
     return layer
 
 
-def captions(metadata: Iterable[dict[str, Any]], merged: Sequence[str]) -> Iterable[str]:
+def captions(metadata: Iterable[dict[str, Any]]) -> Iterable[str]:
     """The texts that a vocabulary is trained on: all descriptions, and the merged fields as text."""
     for fields in metadata:
         yield from [str(text) for text in fields.get("descriptions") or [fields.get("description") or ""]]
-        yield ". ".join(f"{name}: {fields[name]}" for name in merged if fields.get(name))
+        yield ". ".join(spoken_fields(fields))

@@ -6,6 +6,7 @@ be used are listed in the log and in the index. The folder is written atomically
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
@@ -13,6 +14,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
+from itertools import chain, islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from musicgen.checkpoint.tokenizers import load_tokenizer
 from musicgen.conditioners.separation import DemucsSeparator
 from musicgen.errors import InputError
 from musicgen.tokenizers import StereoTokenizer, Tokenizer, frame_rate
+from musicgen.training.lm.caption_augmentation import has_text
 from musicgen.training.lm.config import Data
 from musicgen.training.lm.shards import INDEX, Index, Sample, encoded
 from musicgen.training.manifest import Entry, read
@@ -61,9 +64,14 @@ def prepare(data: Data, folder: Path, tokenizer: Tokenizer, melody: str, seed: i
         raise InputError(f"{folder} holds no tokens, and data.path names no music to make them from")
     entries = read(Path(data.path))
     random.Random(seed).shuffle(entries)
-    held_out = min(data.validation, len(entries) // VALIDATION_SHARE)
-    if held_out == 0:
-        raise InputError(f"{data.path}: {len(entries)} clips: at least {VALIDATION_SHARE} are needed, to hold one out")
+    if len(entries) < 2:
+        raise InputError(
+            f"{data.path}: {len(entries)} clip: at least 2 are needed, to hold one out: cut it into several"
+        )
+    described = _count_described(entries)
+    logger.info("%d of %d clips have a text", described, len(entries))
+    check_texts(data, described, len(entries), data.path)
+    held_out = min(data.validation, max(1, len(entries) // VALIDATION_SHARE))
     temporary = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -72,9 +80,11 @@ def prepare(data: Data, folder: Path, tokenizer: Tokenizer, melody: str, seed: i
         # Every lane needs a shard, also with few clips.
         clips = max(1, min(SHARD_CLIPS, (len(entries) - held_out) // data.lanes))
         with tqdm(total=len(entries), desc="tokens", unit="clip", disable=None) as bar:
-            valid = _write(temporary, "valid", made.samples(entries[:held_out], bar), clips)
+            usable = made.clips(entries, bar)
+            # Those that can be used: a damaged file is not what a training is measured on.
+            valid = _write(temporary, "valid", chain.from_iterable(islice(usable, held_out)), clips)
             frames_held_out = made.frames
-            train = _write(temporary, "train", made.samples(entries[held_out:], bar), clips)
+            train = _write(temporary, "train", chain.from_iterable(usable), clips)
         if not train or not valid:
             raise InputError(
                 f"{data.path}: of {len(entries)} clips {len(made.failed)} cannot be used, and too few are left: "
@@ -90,6 +100,7 @@ def prepare(data: Data, folder: Path, tokenizer: Tokenizer, melody: str, seed: i
             train=train,
             valid=valid,
             frames=made.frames - frames_held_out,
+            described=made.described,
             not_used=made.failed,
         )
         (temporary / INDEX).write_text(index.text())
@@ -105,15 +116,45 @@ def prepare(data: Data, folder: Path, tokenizer: Tokenizer, melody: str, seed: i
     return index
 
 
+def check_texts(data: Data, described: int | None, clips: int, source: str) -> None:
+    """Refuse music without texts, unless the recipe says that none is to be learnt.
+
+    Args:
+        data: The recipe's data section.
+        described: How many clips have a text; None where nobody counted.
+        clips: How many there are.
+        source: Of the clips, for the error.
+
+    Raises:
+        InputError: No clip has a text.
+    """
+    if data.texts and described == 0:
+        raise InputError(
+            f"{source}: 0 of {clips} clips have a description (in a .txt or .json beside each, in metadata.csv or .jsonl, or "
+            "in the manifest), so no text would be learnt: add them, or go on with --no-text (data.texts: false)"
+        )
+
+
+def _count_described(entries: list[Entry]) -> int:
+    count = 0
+    for entry in entries:
+        with contextlib.suppress(InputError):  # said where the clip is made
+            count += has_text(entry.metadata())
+    return count
+
+
 class _SampleSource:
-    """Encodes entries, in order, in this process or several; counts frames and collects the files that cannot be used."""
+    """Encodes entries, in order, in this process or several; counts frames and clips with a text, and collects the files that
+    cannot be used."""
 
     def __init__(self, maker: _SampleMaker, workers: int) -> None:
         self.maker, self.workers = maker, workers
         self.failed: list[str] = []
         self.frames = 0
+        self.described = 0
 
-    def samples(self, entries: list[Entry], bar: tqdm[Any]) -> Iterator[tuple[str, Sample]]:
+    def clips(self, entries: list[Entry], bar: tqdm[Any]) -> Iterator[list[tuple[str, Sample]]]:
+        """The segments of each file that can be used, with their keys."""
         for result in self._results(entries):
             bar.update()
             if isinstance(result, InputError):
@@ -121,7 +162,8 @@ class _SampleSource:
                 self.failed.append(str(result))
                 continue
             self.frames += sum(sample.codes.shape[1] for _, sample in result)
-            yield from result
+            self.described += sum(has_text(sample.metadata) for _, sample in result)
+            yield result
 
     def _results(self, entries: list[Entry]) -> Iterator[list[tuple[str, Sample]] | InputError]:
         if self.workers == 0:
@@ -181,7 +223,8 @@ class _SampleMaker:
         wave = recording.with_channels(self.tokenizer.channels).resampled(self.tokenizer.sample_rate).wave
         length = SEGMENT_SECONDS * self.tokenizer.sample_rate
         classes = self._classes(recording, -(-wave.shape[1] // self.tokenizer.hop))
-        name = entry.path.stem.replace(".", "_")
+        # Bytes that are no UTF-8 cannot stand in a shard.
+        name = os.fsencode(entry.path.stem).decode(errors="replace").replace(".", "_")
         for number, part in enumerate(wave.split(length - length % self.tokenizer.hop, dim=1)):
             codes = self.tokenizer.encode(part[None].to(self.device))[0].cpu().numpy().astype(np.int16)
             first = number * (length // self.tokenizer.hop)

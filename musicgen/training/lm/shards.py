@@ -47,7 +47,14 @@ class Index:
     valid: dict[str, int] = field(default_factory=dict)
     frames: int = 0
     """T, summed over the training clips."""
+    described: int | None = None
+    """Clips with a text; None where the shards were written before it was counted."""
     not_used: list[str] = field(default_factory=list)
+
+    @property
+    def clips(self) -> int:
+        """Of both parts."""
+        return sum(self.train.values()) + sum(self.valid.values())
 
     def text(self) -> str:
         return json.dumps(asdict(self), indent=1) + "\n"

@@ -10,6 +10,7 @@ With `accelerate launch`, every process runs this.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import shutil
@@ -18,6 +19,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch.utils.tensorboard import SummaryWriter
@@ -29,7 +31,6 @@ from musicgen.checkpoint.conditioners import others
 from musicgen.errors import InputError
 from musicgen.model import MusicGen
 from musicgen.training.lm.auxiliary_losses import REGISTRY
-from musicgen.training.lm.caption_augmentation import MERGED_FIELDS
 from musicgen.training.lm.checkpointing import TrainingState, gather_model, new_state, resume, save_checkpoint
 from musicgen.training.lm.config import LMRecipe
 from musicgen.training.lm.dataloader import Batch, Cropper, TrainingData, validation_batches
@@ -44,7 +45,7 @@ from musicgen.training.lm.initialization import (
 )
 from musicgen.training.lm.network import Inputs
 from musicgen.training.lm.optimiser import learning_rate
-from musicgen.training.lm.prepare import prepare
+from musicgen.training.lm.prepare import check_texts, prepare
 from musicgen.training.lm.shards import Index, iterate, read_index
 from musicgen.training.trainer import MODEL, TENSORBOARD, Intervals, Trainer, clock, write_history
 from musicgen.transformer import Block
@@ -115,6 +116,7 @@ def _prepare(recipe: LMRecipe, output: Path, accelerator: Accelerator) -> tuple[
             index = prepare(recipe.data, Path(folder), tokenizer, melody, recipe.seed, accelerator.device)
             tokenizer.to("cpu")
     _check(index, folder, tokenizer, follows_melody)
+    check_texts(recipe.data, index.described, index.clips, folder)
     model = fine_tuned
     if model is None:
         # On the CPU, in every process: the same weights from the same seed.
@@ -122,7 +124,7 @@ def _prepare(recipe: LMRecipe, output: Path, accelerator: Accelerator) -> tuple[
             text = parts.text_encoder(recipe.text.encoder)
         else:
             with accelerator.main_process_first():
-                texts = captions((sample.metadata for sample in iterate(folder, index.train)), MERGED_FIELDS)
+                texts = captions(sample.metadata for sample in iterate(folder, index.train))
                 text = new_text_encoder(recipe.text.new, texts, output / "text", recipe.seed)
         model = new_model(recipe, tokenizer, text)
     model = with_conditioners(model, recipe)
@@ -294,7 +296,10 @@ class LMTrainer(Trainer):
     def _write_samples(self, model: MusicGen, writer: SummaryWriter) -> None:
         run = self.run
         held_out = iterate(self.folder, self.index.valid)
-        texts = [str(sample.metadata.get("description") or "") for sample in held_out][:SAMPLES]
+        texts = [
+            self.cropper.description(sample, np.random.default_rng(number))
+            for number, sample in enumerate(itertools.islice(held_out, SAMPLES))
+        ]
         seconds = min(SAMPLE_SECONDS, run.recipe.data.seconds)
         model.to(run.accelerator.device)
         waves = model.generate(texts, seconds, seed=run.recipe.seed)

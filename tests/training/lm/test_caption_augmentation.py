@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from musicgen.training.lm.caption_augmentation import augment_caption, normalise
+from musicgen.training.lm.caption_augmentation import augment_caption, has_text, normalise, spoken_fields
 from musicgen.training.lm.config import Text
+from musicgen.training.lm.initialization import captions
 
 METADATA = {
     "description": "A slow guitar piece with soft drums",
@@ -57,3 +58,23 @@ def test_several_descriptions_take_turns_and_none_is_empty() -> None:
     metadata = {"descriptions": ["one", "two", "three"], "description": "one"}
     assert {augment_caption(metadata, PLAIN, random) for _ in range(50)} == {"one", "two", "three"}
     assert augment_caption({}, PLAIN, random) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "spoken"),
+    [
+        (["calm", None, "slow"], "calm, slow"),
+        ([None], None),
+        (None, None),
+        (float("nan"), None),
+        (True, None),
+        ({"top": "Rock"}, None),
+        (84.5, "84.5"),
+        ("", None),
+    ],
+)
+def test_only_words_and_numbers_join_a_description(value, spoken) -> None:
+    expected = [] if spoken is None else [f"moods: {spoken}"]
+    assert spoken_fields({"moods": value}) == expected
+    assert has_text({"moods": value}) is (spoken is not None)
+    assert list(captions([{"moods": value, "description": "a"}])) == ["a", *(expected or [""])]

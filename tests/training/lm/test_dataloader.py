@@ -160,6 +160,13 @@ def test_validation_is_the_middle_with_all_conditions(tokens: tuple[str, Index],
     assert np.array_equal(batches[0].codes[0].numpy(), sample.codes[:, start : start + 50])
 
 
+def test_without_texts_there_is_none(tokens: tuple[str, Index], plain: LMRecipe) -> None:
+    without = replace(plain, text=Text(merge=1.0, merge_field=1.0), data=replace(plain.data, texts=False))
+    batches = [*source(tokens, without).batches(0, 4), *validation_batches(*tokens, cropper(without), 4)]
+    assert {text for batch in batches for text in batch.texts} == {""}
+    assert tokens[1].described == tokens[1].clips
+
+
 def test_lanes_that_do_not_fit_are_refused(tokens: tuple[str, Index], plain: LMRecipe) -> None:
     with pytest.raises(InputError, match="3 processes do not divide"):
         source(tokens, plain, 0, 3)

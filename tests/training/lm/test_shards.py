@@ -1,6 +1,7 @@
 """Audio -> shards: the codes are the tokeniser's, the melody is the chroma's, and what cannot be used is listed."""
 
 import json
+import os
 import shutil
 from fractions import Fraction
 from pathlib import Path
@@ -109,15 +110,78 @@ def test_nothing_usable_leaves_nothing_behind(tokenizer, tmp_path: Path) -> None
     for number in range(12):
         (folder / f"{number}.wav").write_bytes(b"noise")
     with pytest.raises(InputError, match=r"12 cannot be used.*0?\.wav"):
-        prepare(data(folder), tmp_path / "tokens", tokenizer, "none", 0, CPU)
+        prepare(data(folder, texts=False), tmp_path / "tokens", tokenizer, "none", 0, CPU)
     assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_too_few_clips(music: Path, tokenizer, tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.jsonl"
     manifest.write_text(json.dumps({"path": str(music / "tone-00.flac")}))
-    with pytest.raises(InputError, match="at least 10 are needed"):
+    with pytest.raises(InputError, match="1 clip: at least 2 are needed"):
         prepare(data(manifest), tmp_path / "tokens", tokenizer, "none", 0, CPU)
+
+
+def some(music: Path, folder: Path, count: int) -> Path:
+    """A folder with the first clips and their sidecars."""
+    folder.mkdir()
+    for file in sorted(music.iterdir())[: 2 * count]:
+        shutil.copy(file, folder)
+    return folder
+
+
+def test_two_clips_are_enough(music: Path, tokenizer, tmp_path: Path) -> None:
+    index = prepare(data(some(music, tmp_path / "music", 2), lanes=1), tmp_path / "tokens", tokenizer, "none", 0, CPU)
+    assert (sum(index.train.values()), sum(index.valid.values()), index.described) == (1, 1, 2)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_file_is_not_the_one_held_out(workers: int, music: Path, tokenizer, tmp_path: Path) -> None:
+    """Whichever it is: of three clips one is damaged, and the other two are training and validation."""
+    folder = some(music, tmp_path / "music", 3)
+    for number in range(3 if workers == 0 else 1):
+        whole = folder / f"tone-{number:02d}.flac"
+        kept = whole.read_bytes()
+        whole.write_bytes(b"not audio")
+        tokens = tmp_path / f"tokens-{number}"
+        index = prepare(data(folder, lanes=1, validation=1, workers=workers), tokens, tokenizer, "none", 0, CPU)
+        whole.write_bytes(kept)
+        assert (sum(index.train.values()), sum(index.valid.values())) == (1, 1)
+        assert len(index.not_used) == 1
+        used = {sample.metadata["bpm"] - 60 for sample in iterate(str(tokens), index.train | index.valid)}
+        assert used == {0, 1, 2} - {number}
+
+
+def test_music_without_texts_is_refused_before_it_is_encoded(music: Path, tokenizer, tmp_path: Path, caplog) -> None:
+    folder = some(music, tmp_path / "music", 3)
+    for sidecar in folder.glob("*.json"):
+        sidecar.unlink()
+    with pytest.raises(InputError, match=r"music: 0 of 3 clips have a description .*go on with --no-text"):
+        prepare(data(folder), tmp_path / "tokens", tokenizer, "none", 0, CPU)
+    index = prepare(data(folder, lanes=1, texts=False), tmp_path / "without", tokenizer, "none", 0, CPU)
+    assert index.described == 0
+    # What fine-tuning tools write.
+    (folder / "tone-00.txt").write_text("a low tone", encoding="utf-8")
+    (folder / "metadata.csv").write_text("file_name,text\ntone-01.flac,a tone\n", encoding="utf-8")
+    with caplog.at_level("INFO"):
+        index = prepare(data(folder, lanes=1), tmp_path / "tokens", tokenizer, "none", 0, CPU)
+    assert "2 of 3 clips have a text" in caplog.text
+    found = [sample.metadata for sample in iterate(str(tmp_path / "tokens"), index.train | index.valid)]
+    assert sorted(fields.get("description", "") for fields in found) == ["", "a low tone", "a tone"]
+    assert index.described == 2
+
+
+def test_names_and_texts_that_are_no_utf8(music: Path, tokenizer, tmp_path: Path) -> None:
+    """The name is kept as far as it is text; the clip of a damaged text is left out and named."""
+    folder = some(music, tmp_path / "music", 3)
+    for suffix in (".flac", ".json"):
+        (folder / f"tone-00{suffix}").rename(folder / os.fsdecode(b"caf\xe9" + suffix.encode()))
+    (folder / "tone-01.json").write_text('{"description": "x\\ud800y"}', encoding="utf-8")
+    index = prepare(data(folder, lanes=1), tmp_path / "tokens", tokenizer, "none", 0, CPU)
+    assert len(index.not_used) == 1
+    assert "tone-01.flac: its metadata holds bytes that are no UTF-8 text" in index.not_used[0]
+    samples = list(iterate(str(tmp_path / "tokens"), index.train | index.valid))
+    assert {sample.metadata["bpm"] for sample in samples} == {60, 62}
+    assert read_index(str(tmp_path / "tokens")) == index
 
 
 def test_a_manifest_line_without_a_path(tokenizer, tmp_path: Path) -> None:

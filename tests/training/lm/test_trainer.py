@@ -221,6 +221,29 @@ def test_full_fine_tuning_lowers_the_loss_on_the_users_music(
     assert sum(curve[-3:]) < sum(curve[:3])
 
 
+def test_adapters_on_two_clips(
+    music: Path, tokenizer_folder: Path, tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What people try first; one of the two has a name that is no UTF-8. Without texts it goes on only when told to."""
+    folder = tmp_path / "music"
+    folder.mkdir()
+    shutil.copy(music / "tone-00.flac", folder)
+    shutil.copy(music / "tone-01.flac", folder / os.fsdecode(b"caf\xe9.flac"))
+    small = {"steps": 2, "batch": 2}
+    start = {"model": str(trained / "model"), "lora_rank": 2}
+    values = recipe_values(folder, tokenizer_folder, start=start, optimisation=small, data={"lanes": 1, "melody": ""})
+    values["shape"], values["text"] = {}, {}
+    arguments = command(write_recipe(tmp_path, values), tmp_path / "out")[3:]
+    assert main(arguments) == 2
+    assert "0 of 2 clips have a description" in capsys.readouterr().err
+    assert main([*arguments, "--no-text"]) == 0
+    assert musicgen.load(tmp_path / "out" / "model").generate([None], 0.2).shape == (1, 1, 6_400)
+    # The tokens are there now, and are those of clips without texts.
+    shutil.rmtree(tmp_path / "out" / "checkpoints")
+    assert main(arguments) == 2
+    assert "tokens: 0 of 2 clips have a description" in capsys.readouterr().err
+
+
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
     music: Path, tokenizer_folder: Path, tmp_path: Path, monkeypatch
 ) -> None:

@@ -1,0 +1,85 @@
+"""Text files that people and other programs write: their encoding, lines of JSON, tables."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from musicgen.errors import InputError
+
+_GZIP = b"\x1f\x8b"
+_DELIMITERS = ",;\t"
+"""A comma, first choice; what spreadsheets write where the comma is in numbers; a tab."""
+
+
+def read(path: Path) -> str:
+    """The text of a file: UTF-8, with a byte order mark or without, or UTF-16 with one; gzip is unpacked.
+
+    Never the locale's encoding: a file means the same on every machine.
+
+    Raises:
+        InputError: it cannot be read, or is in another encoding.
+    """
+    try:
+        data = path.read_bytes()
+        data = gzip.decompress(data) if data.startswith(_GZIP) else data
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return data.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        shown = data[max(0, error.start - 10) : error.end + 10]
+        raise InputError(
+            f"{path}: no UTF-8 text at byte {error.start} ({shown!r}): save it as UTF-8 in an editor"
+        ) from error
+
+
+def json_value(path: Path) -> Any:
+    """What a file of JSON holds. Raises InputError as `read`, and for what is no JSON."""
+    return _parsed(read(path), str(path))
+
+
+def json_lines(path: Path) -> Iterator[tuple[str, Any]]:
+    """The values of a file with one of JSON a line, each with the place that an error names.
+
+    A line ends with a newline alone: str.splitlines would also end it at U+2028 or U+0085, which JSON allows inside a text.
+
+    Raises:
+        InputError: as `read`, and for a line that is no JSON.
+    """
+    for number, line in enumerate(read(path).split("\n"), 1):
+        if line.strip():
+            where = f"{path}, line {number}"
+            yield where, _parsed(line, where)
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file by its header; cells that a row lacks are empty, cells without a column are dropped.
+
+    Raises:
+        InputError: as `read`, and for what is no table.
+    """
+    text = read(path)
+    first = text.split("\n", 1)[0]
+    rows = csv.DictReader(
+        io.StringIO(text, newline=""), delimiter=max(_DELIMITERS, key=first.count), restkey="", restval=""
+    )
+    try:
+        return [{name.strip(): cell for name, cell in row.items() if name} for row in rows]
+    except csv.Error as error:
+        raise InputError(f"{path}, line {rows.line_num}: not a table ({error})") from error
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: not JSON ({error})") from error
