@@ -37,5 +37,9 @@ def bandwidth(device: str) -> float:
 
 def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
-    names = [line for line in cpuinfo.read_text().splitlines() if "model name" in line] if cpuinfo.is_file() else []
+    names = (
+        [line for line in cpuinfo.read_text(encoding="utf-8").splitlines() if "model name" in line]
+        if cpuinfo.is_file()
+        else []
+    )
     return names[0].split(":", 1)[1].strip() if names else platform.processor() or platform.machine()

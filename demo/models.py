@@ -154,7 +154,7 @@ def _inspect(path: Path, name: str, origin: str, licence: str) -> ModelInfo:
     stereo = melody = None
     separated = True
     if any(file.name == _CONFIG for file in path.iterdir()):  # other checkpoint formats are known once loaded
-        values = json.loads((path / _CONFIG).read_text())
+        values = json.loads((path / _CONFIG).read_bytes())
         if values["model_type"] not in _MODEL_TYPES:
             raise ValueError(f"it is a checkpoint of the type {values['model_type']!r}")
         melody = values["model_type"] == "musicgen_melody"

@@ -58,7 +58,7 @@ class _Lasting:
 
     def __init__(self, stream: TextIO | None) -> None:
         # Python has none where the shell closed it: `generate … >&-`.
-        self._stream = stream if stream is not None else open(os.devnull, "w")  # noqa: PTH123, SIM115
+        self._stream = stream if stream is not None else open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
 
     def write(self, text: str) -> int:
         try:

@@ -57,7 +57,7 @@ def json_lines(path: Path) -> Iterator[tuple[str, Any]]:
     """
     for number, line in enumerate(read(path).split("\n"), 1):
         if line.strip():
-            where = f"{path}, line {number}"
+            where = f"{path}:{number}"
             yield where, _parsed(line, where)
 
 
@@ -75,7 +75,7 @@ def table(path: Path) -> list[dict[str, str]]:
     try:
         return [{name.strip(): cell for name, cell in row.items() if name} for row in rows]
     except csv.Error as error:
-        raise InputError(f"{path}, line {rows.line_num}: not a table ({error})") from error
+        raise InputError(f"{path}:{rows.line_num}: not a table ({error})") from error
 
 
 def _parsed(text: str, where: str) -> Any:

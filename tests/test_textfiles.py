@@ -86,7 +86,7 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
     for line in ("{", "[" * 100_000, "1" * 5_000):
         file.write_text(f'{{"a": 1}}\n\n{line}\n', encoding="utf-8")
-        with pytest.raises(InputError, match=r"a\.jsonl, line 3: not JSON") as caught:
+        with pytest.raises(InputError, match=r"a\.jsonl:3: not JSON") as caught:
             list(textfiles.json_lines(file))
         assert "\n" not in str(caught.value)
 

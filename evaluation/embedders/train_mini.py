@@ -73,7 +73,7 @@ def read_pieces(folders: Sequence[Path], limit: int | None) -> list[Piece]:
     for folder in folders:
         sidecars = sorted(folder.glob("*.json"))[:limit]
         for sidecar in sidecars:
-            entry = json.loads(sidecar.read_text())
+            entry = json.loads(sidecar.read_bytes())
             texts = tuple(entry["descriptions"])
             pieces.append(Piece(sidecar.with_suffix(".flac"), entry["genre"], entry["lead_instrument"], texts))
     if len(pieces) < 2 * HELD_OUT:

@@ -45,6 +45,8 @@ def fetch(items: Sequence[Item], duration: float) -> tuple[int, int]:
     folder.mkdir(parents=True, exist_ok=True)
     unavailable = _unavailable(folder / MANIFEST)
     with (folder / MANIFEST).open("a", encoding="utf-8") as manifest:
+        if manifest.tell():
+            manifest.write("\n")  # behind a line that an interrupted run left without its end
         for item in tqdm(items, desc="fetching"):
             if item.file.is_file() or item.id in unavailable:
                 continue
@@ -77,7 +79,11 @@ def _fetch(program: str, item: Item, duration: float) -> str:
     partial = item.file.with_name(f".{item.file.name}")
     try:
         process = subprocess.run(
-            command(program, item, duration, partial), capture_output=True, timeout=TIMEOUT, text=True
+            command(program, item, duration, partial),
+            capture_output=True,
+            timeout=TIMEOUT,
+            encoding="utf-8",
+            errors="replace",
         )
     except subprocess.TimeoutExpired:
         return f"no answer within {TIMEOUT} s"
@@ -92,11 +98,11 @@ def _unavailable(manifest: Path) -> set[str]:
     if not manifest.is_file():
         return set()
     ids = set()
-    for line in manifest.read_text(encoding="utf-8").splitlines():
+    for line in manifest.read_bytes().split(b"\n"):
         try:
             entry = json.loads(line)
         except ValueError:
             continue  # a truncated line: that clip is tried again
-        if not entry.get("available"):
-            ids.add(str(entry["id"]))
+        if isinstance(entry, dict) and not entry.get("available"):
+            ids.add(str(entry.get("id")))
     return ids

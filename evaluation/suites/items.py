@@ -11,15 +11,12 @@ A reference that is listed and whose file is missing is excluded with its reason
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pydantic.dataclasses
 
+from musicgen import textfiles
 from musicgen.decoding import EXTENSIONS
 from musicgen.errors import InputError
 
@@ -102,12 +99,8 @@ def _manifest(file: Path) -> list[Item]:
     if not file.is_file():
         raise InputError(f"{file}: no such manifest")
     items = []
-    for number, text in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            values = json.loads(text)
-        except ValueError as error:
-            raise InputError(f"{file}:{number}: not JSON ({error})") from error
-        line = validate(ManifestLine, values, f"{file}:{number}")
+    for where, values in textfiles.json_lines(file):
+        line = validate(ManifestLine, values, where)
         items.append(Item(line.id, line.caption, file.parent / line.audio, line.sha256))
     return items
 
@@ -117,13 +110,13 @@ def _folder(folder: Path) -> list[Item]:
         raise InputError(f"{folder}: no such folder")
     table, lines = folder / "captions.csv", folder / "captions.jsonl"
     if table.is_file():
-        rows = [(row.get("file"), row.get("caption")) for row in _rows(table)]
+        rows = [(row.get("file"), row.get("caption")) for row in textfiles.table(table)]
     elif lines.is_file():
-        rows = [(entry.get("file"), entry.get("caption")) for entry in _json_lines(lines)]
+        rows = [_captioned(entry, where) for where, entry in textfiles.json_lines(lines)]
     else:
         files = sorted(file for file in folder.iterdir() if file.suffix.lower() in EXTENSIONS)
         rows = [
-            (file.name, text.read_text(encoding="utf-8").strip() if text.is_file() else None)
+            (file.name, textfiles.read(text).strip() if text.is_file() else None)
             for file, text in ((file, file.with_suffix(".txt")) for file in files)
         ]
     items = []
@@ -144,7 +137,7 @@ def _musiccaps(kind: MusicCapsData, data: Path) -> list[Item]:
     if not table.is_file():
         table = _from_hub(kind.repository, kind.file)
     items = []
-    for row in _rows(table):
+    for row in textfiles.table(table):
         try:
             labels = tuple(name for name in ("is_balanced_subset", "is_audioset_eval") if row[name] == "True")
             items.append(
@@ -164,7 +157,7 @@ def _musiccaps(kind: MusicCapsData, data: Path) -> list[Item]:
 
 def _song_describer(kind: SongDescriberData, data: Path) -> list[Item]:
     items: dict[str, Item] = {}
-    for row in _rows(data / kind.csv):
+    for row in textfiles.table(data / kind.csv):
         try:
             file = data / kind.audio / Path(row["path"]).with_suffix(".2min.mp3")
             labels = ("is_valid_subset",) if row.get("is_valid_subset") == "True" else ()
@@ -174,21 +167,12 @@ def _song_describer(kind: SongDescriberData, data: Path) -> list[Item]:
     return list(items.values())
 
 
-def _rows(table: Path) -> Iterable[dict[str, str]]:
-    try:
-        return list(csv.DictReader(io.StringIO(table.read_text(encoding="utf-8-sig"))))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{table}: cannot be read as a table ({error})") from error
-
-
-def _json_lines(file: Path) -> list[dict[str, str]]:
-    try:
-        entries = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except ValueError as error:
-        raise InputError(f"{file}: not lines of JSON ({error})") from error
-    if not all(isinstance(entry, dict) for entry in entries):
-        raise InputError(f"{file}: every line must be a JSON object")
-    return entries
+def _captioned(entry: object, where: str) -> tuple[str, str]:
+    values = [entry.get(name) for name in ("file", "caption")] if isinstance(entry, dict) else [None]
+    if not all(isinstance(value, str) for value in values):
+        raise InputError(f'{where}: not a JSON object with the texts "file" and "caption"')
+    file, caption = map(str, values)
+    return file, caption
 
 
 def _from_hub(repository: str, name: str) -> Path:

@@ -118,7 +118,7 @@ def build(settings: StudySettings, out: str | Path) -> manifest.Study:
         report = levels_report.html(settings, clips, levels.target_lufs, levels.limited_by)
         (work / "levels.html").write_text(report, encoding="utf-8")
         for name in (manifest.SECRET, manifest.ADMIN_TOKEN):
-            (work / name).write_text(secrets.token_urlsafe(32))
+            (work / name).write_text(secrets.token_urlsafe(32), encoding="utf-8")
             (work / name).chmod(0o600)
         if out.exists():
             shutil.rmtree(out)

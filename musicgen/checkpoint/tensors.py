@@ -57,7 +57,7 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def _shards(index: Path) -> list[Path]:
     try:
-        names = sorted({str(name) for name in json.loads(index.read_text())["weight_map"].values()})
+        names = sorted({str(name) for name in json.loads(index.read_bytes())["weight_map"].values()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{index}: no list of shards ({_line(error)}): {_again(index)}") from error
     # A name from the index must not lead out of the folder.

@@ -207,7 +207,7 @@ def load_text_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     try:
-        config = json.loads((folder / CONFIG).read_text())
+        config = json.loads((folder / CONFIG).read_bytes())
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{folder / CONFIG}: not JSON ({error})") from error
     kind = config.get("model_type") if isinstance(config, dict) else None
@@ -326,7 +326,7 @@ def _write_config(model: MusicGen, folder: Path) -> None:
     }
     if model.melody is not None:
         values |= {"num_chroma": NUM_CHROMA, "chroma_length": model.melody.length}
-    (folder / CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
+    (folder / CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     steps = model.pattern.layout(round(model.max_duration * model.frame_rate)).num_steps
     GenerationConfig(

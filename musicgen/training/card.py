@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 import musicgen
-from musicgen import commandline
+from musicgen import commandline, textfiles
 from musicgen.errors import InputError
 from musicgen.training.lm.checkpointing import latest_recipe
 from musicgen.training.lm.shards import Index, read_index
@@ -41,17 +41,17 @@ def write(run: Path, output: Path, quality: Path | None, text: Path | None, toke
         raise InputError(f"{run}: no trained model inside: finish the run first")
     if output.exists():
         raise InputError(f"{output} exists already: choose another folder")
-    parts = [(part, json.loads((part / HISTORY).read_text())) for part in lineage(run)]
+    parts = [(part, json.loads((part / HISTORY).read_bytes())) for part in lineage(run)]
     index = read_index(tokens or latest_recipe(run).data.tokens or str(run / "tokens"))
     shutil.copytree(model, output)
     _plot([history for _, history in parts], output / "curves.png")
-    results = None if quality is None else json.loads(quality.read_text())
+    results = None if quality is None else json.loads(quality.read_bytes())
     if results is not None:
         # Without the values of every clip.
         rows = {name: row["summary"] for name, row in results["rows"].items()}
-        (output / QUALITY).write_text(json.dumps(results | {"rows": rows}, indent=1) + "\n")
-    told = "" if text is None else text.read_text().strip()
-    (output / "README.md").write_text(_card(output.name, parts, index, results, told))
+        (output / QUALITY).write_text(json.dumps(results | {"rows": rows}, indent=1) + "\n", encoding="utf-8")
+    told = "" if text is None else textfiles.read(text).strip()
+    (output / "README.md").write_text(_card(output.name, parts, index, results, told), encoding="utf-8")
 
 
 def lineage(run: Path) -> list[Path]:

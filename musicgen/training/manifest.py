@@ -129,7 +129,7 @@ def _of_manifest(path: Path) -> list[Entry]:
 
 def _rows(path: Path) -> list[tuple[str, Any]]:
     if path.suffix == ".csv":
-        return [(f"{path}, row {number}", row) for number, row in enumerate(textfiles.table(path), 1)]
+        return [(f"{path}:{number}", row) for number, row in enumerate(textfiles.table(path), 2)]
     return list(textfiles.json_lines(path))
 
 

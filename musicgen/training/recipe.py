@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from musicgen import textfiles
 from musicgen.errors import InputError
 
 SHIPPED = Path(__file__).parent / "recipes"
@@ -62,8 +63,8 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in above:
         raise InputError(f"{path}: a recipe cannot inherit itself ({' -> '.join(p.stem for p in above)})")
     try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        values = yaml.safe_load(textfiles.read(path))
+    except (RecursionError, yaml.YAMLError) as error:
         raise InputError(f"{path}: not readable as a recipe ({' '.join(str(error).split())})") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: a recipe is a mapping of names to values")

@@ -48,3 +48,18 @@ def test_the_labelled_seconds_are_asked_for(tmp_path):
     assert arguments[arguments.index("--download-sections") + 1] == "*30-40"
     with pytest.raises(InputError, match="only MusicCaps"):
         fetching.fetch([Item("a", "b", tmp_path / "a.wav")], 10)
+
+
+def test_what_an_interrupted_run_left_is_tried_again(tmp_path, monkeypatch):
+    """A torn last line, lines that are no objects, and a reason with U+2028 in it."""
+    audio = tmp_path / "audio"
+    audio.mkdir()
+    lines = ['{"id": "gone", "available": false, "reason": "a\u2028b"}', "5", '{"id": "torn", "avail']
+    (audio / fetching.MANIFEST).write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.setattr(fetching.shutil, "which", lambda name: name)
+    tried = []
+    monkeypatch.setattr(fetching, "_fetch", lambda program, item, duration: tried.append(item.id) or "later")  # noqa: ARG005
+    items = [Item(name, "x", audio / f"{name}.wav", url="https://example.org") for name in ("gone", "torn", "new")]
+    fetching.fetch(items, 10.0)
+    fetching.fetch(items, 10.0)
+    assert tried == ["torn", "new"]

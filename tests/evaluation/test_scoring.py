@@ -383,6 +383,12 @@ def test_captions_of_a_folder(tmp_path):
     (folder / "captions.csv").unlink()
     (folder / "captions.jsonl").write_text('{"file": "00.wav", "caption": "one"}\n{"file": "no.wav", "caption": "x"}\n')
     assert [item.id for item in load_items(suite, folder)] == ["00", "no"]
+    # A byte order mark, and what str.splitlines takes for the end of a line.
+    (folder / "captions.jsonl").write_text('{"file": "00.wav", "caption": "one\u2028\u0085"}\n', encoding="utf-8-sig")
+    assert [item.caption for item in load_items(suite, folder)] == ["one\u2028\u0085"]
+    (folder / "captions.jsonl").write_text('{"file": "00.wav"}\n', encoding="utf-8")
+    with pytest.raises(InputError, match=r'captions\.jsonl:1: not a JSON object with the texts "file" and "caption"'):
+        load_items(suite, folder)
     (folder / "captions.jsonl").unlink()
     (folder / "01.txt").unlink()
     with pytest.raises(InputError, match=r"01\.wav has no caption"):

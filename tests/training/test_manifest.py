@@ -148,7 +148,7 @@ def test_names_as_other_systems_write_them(tmp_path: Path) -> None:
 )
 def test_a_line_without_a_file_is_named(line: str, tmp_path: Path) -> None:
     (tmp_path / "m.jsonl").write_text('{"path": "a.wav"}\n' + line, encoding="utf-8")
-    with pytest.raises(InputError, match=r'm\.jsonl, line 2: not a JSON object with the field "path"'):
+    with pytest.raises(InputError, match=r'm\.jsonl:2: not a JSON object with the field "path"'):
         read(tmp_path / "m.jsonl")
 
 

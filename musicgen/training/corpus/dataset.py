@@ -107,7 +107,7 @@ def write_composition(settings: CorpusOptions, seed: int) -> dict[str, object]:
 
 
 def _check_same(facts: Path, content: dict[str, object]) -> None:
-    there = {"sequenced": False} | json.loads(facts.read_text())  # older ones do not say
+    there = {"sequenced": False} | json.loads(facts.read_bytes())  # older ones do not say
     for field in ("version", "seed", "duration", "genre", "soundfont", "sequenced"):
         if there.get(field) != content[field]:
             raise InputError(

@@ -103,7 +103,7 @@ def prepare(data: Data, folder: Path, tokenizer: Tokenizer, melody: str, seed: i
             described=made.described,
             not_used=made.failed,
         )
-        (temporary / INDEX).write_text(index.text())
+        (temporary / INDEX).write_text(index.text(), encoding="utf-8")
         temporary.replace(folder)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
