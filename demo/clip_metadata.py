@@ -85,6 +85,13 @@ def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest
     # A local model of another machine can have the same name as a different model here.
     if settings.model_folder != (catalog.get(settings.model).origin == "folder"):
         raise InputError(f"{name}: was made with another model of the name {settings.model!r} than the one here")
+    lacking = {"LoRA adapters": [use.name for use in settings.adapters], "the conditions": list(settings.conditions)}
+    for what, names in lacking.items():
+        if names:
+            raise InputError(
+                f"{name}: was made with {what} {', '.join(names)}, which this page does not have: use the command line, "
+                "musicgen generate --from-file"
+            )
     page_settings = json.loads(text).get(KEY, {})
     needed = [source.name for source in (settings.melody, settings.continue_from) if source is not None]
     if page_settings.get("frames"):

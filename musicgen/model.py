@@ -10,7 +10,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Unpack, cast
+from typing import Any, Protocol, Unpack, cast
 
 import torch
 from torch import nn
@@ -37,6 +37,23 @@ from musicgen.windows import plan as plan_windows
 
 Progress = Callable[[int, int], None]
 """Called with (steps done, total steps) after each step; an exception it raises stops the generation."""
+
+
+class Adapters(Protocol):
+    """The LoRA adapters of a model."""
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Name -> weight; 0 for an adapter that is switched off."""
+        ...
+
+    def use(self, weights: Mapping[str, float]) -> None:
+        """Set the weights; adapters that are not named are switched off. Not during a generation."""
+        ...
+
+    def sha256(self, name: str) -> str:
+        """Of the file of an adapter's weights."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -115,6 +132,8 @@ class MusicGen(nn.Module):
         self.name = name
         self.precision = "float32"
         """Of the language model, as it was loaded."""
+        self.adapters: Adapters | None = None
+        """LoRA adapters and their weights, None for a model that was loaded without any."""
         self.engine: Runner | None = None
         """The engine that runs the language model; None runs the PyTorch module itself."""
         self.requires_grad_(False).eval()

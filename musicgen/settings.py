@@ -26,9 +26,9 @@ from musicgen.timeline import TimelineEntry, check_within, timeline_of
 
 KEY = "musicgen"
 """The comment is {KEY: {...}}: other programs' comments are not taken for settings."""
-SCHEMA = 4
+SCHEMA = 5
 """Version of what stands under KEY. 1, which names no version, lacks `precision`, `model_folder` and `beyond`; 2 lacks
-`conditions`; 3 lacks `timeline` and `loop`."""
+`conditions`; 3 lacks `timeline` and `loop`; 4 lacks `adapters`."""
 LOUDNESS = (-70.0, 0.0)
 """LUFS that a clip can be brought to."""
 
@@ -54,14 +54,25 @@ class SourceFile:
 
 
 @dataclass(frozen=True)
+class AdapterUse:
+    """A LoRA adapter that a clip was made with: the folder's or hub name, SHA-256 of the weights, and its weight."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+    name: str
+    sha256: str
+    weight: float
+
+
+@dataclass(frozen=True)
 class Settings:
     """One clip's settings.
 
     version: of the package; model: embedded or hub name, or the name of a folder where `model_folder` is true; precision: of
     the language model, never "auto"; loudness: LUFS, None where it was left as decoded; separate: Demucs on the melody, None
     without one; conditions: those beside text and melody, by name, as text or as the file that they were read from;
-    timeline, loop: as of `GenerationRequest`; beyond: what else decided the clip and is not among these settings, such as a
-    melody that was edited on the page.
+    adapters: those of the model; timeline, loop: as of `GenerationRequest`; beyond: what else decided the clip and is not
+    among these settings, such as a melody that was edited on the page.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
@@ -79,6 +90,7 @@ class Settings:
     precision: str = "float32"
     model_folder: bool = False
     conditions: dict[str, str | SourceFile] = field(default_factory=dict)
+    adapters: tuple[AdapterUse, ...] = ()
     timeline: tuple[TimelineEntry, ...] = ()
     loop: bool = False
     beyond: tuple[str, ...] = ()

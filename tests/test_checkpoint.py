@@ -250,7 +250,7 @@ def test_what_stands_in_the_place_of_weights_is_named(
 def test_an_adapter_is_named(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
     (tmp_path / "adapter_model.safetensors").write_bytes(b"")
-    with pytest.raises(CheckpointError, match=r"a LoRA adapter \(PEFT\), which is not loaded yet: merge it"):
+    with pytest.raises(CheckpointError, match=r"a LoRA adapter \(PEFT\), not a model: load its base"):
         musicgen.load(tmp_path)
 
 

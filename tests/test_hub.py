@@ -324,7 +324,7 @@ def test_repositories_without_a_model(server: HubServer, client: Client, folder:
     assert client.error("one/else").startswith("'one/else': no MusicGen model")
     server.publish("one/adapter", folder).files.clear()
     server.repositories["one/adapter"].files |= {"adapter_config.json": b"{}", "adapter_model.safetensors": b""}
-    assert "a LoRA adapter (PEFT), which is not loaded yet: merge it" in client.error("one/adapter")
+    assert "a LoRA adapter (PEFT), not a model: load its base model" in client.error("one/adapter")
 
 
 def test_no_space(server: HubServer, client: Client, folder: Path, expected: torch.Tensor) -> None:

@@ -87,9 +87,8 @@ def test_every_option_is_tried() -> None:
         for flag in (action.option_strings or ["PROMPT"])
         if flag.startswith(("--", "P"))
     }
-    assert flags == set(OPTIONS) | NOT_STORED | {
-        "--condition"
-    }  # which needs a model of another kind: test_extensions.py
+    # --condition needs a model of another kind: test_extensions.py. --lora: test_adapters.py
+    assert flags == set(OPTIONS) | NOT_STORED | {"--condition", "--lora"}
     fields = {f"--{name.replace('_', '-')}" for name in GenerationOptions().as_dict()}
     assert fields - flags == {"--do-sample"}  # --greedy
 

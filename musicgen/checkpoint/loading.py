@@ -10,6 +10,7 @@ from types import ModuleType
 import torch
 
 from musicgen import catalog
+from musicgen.checkpoint import adapters as lora
 from musicgen.checkpoint import audiocraft_layout, hub, transformers_layout
 from musicgen.engine import precision as precisions
 from musicgen.engine.selection import accelerate
@@ -20,15 +21,13 @@ from musicgen.model import MusicGen
 from musicgen.options import MAX_DURATION
 from musicgen.tokenizers import frames_of
 
-ADAPTER_CONFIG = "adapter_config.json"
-"""What peft writes beside an adapter's weights."""
-
 
 def load(
     name: str | os.PathLike[str],
     device: str | torch.device = "auto",
     precision: str = precisions.AUTO,
     *,
+    adapters: Sequence[lora.Given] = (),
     folders: bool = True,
 ) -> MusicGen:
     """A model by its hub name, its embedded name, or the path of a folder in either layout, ready to generate.
@@ -39,10 +38,13 @@ def load(
         precision: of the language model: float32 (exact), bfloat16, float16, int8, int4, as far as the device has it. "auto"
             takes what suits both: for models of the published sizes bfloat16 on CUDA (float16 before Ampere) and int8 on CPUs
             with the instructions for it, float32 otherwise. The model's `precision` says what it became.
+        adapters: LoRA adapters in PEFT's files, as folders or hub names, each alone or with a weight: `[("my-lora", 0.8)]`.
+            Several are added up. The model's `adapters` weights them anew without loading it again.
         folders: whether the name may be a folder's; a name out of a stranger's file must not be.
 
     Raises:
-        CheckpointError: for a name that is not known or cannot be reached, and for files that are damaged or unsafe.
+        CheckpointError: for a name that is not known or cannot be reached, for files that are damaged or unsafe, and for an
+            adapter of another model.
         InputError: for a device or a precision that is not available.
     """
     target = pick_device(device)
@@ -52,6 +54,8 @@ def load(
     _check_lengths(model, str(folder))
     for conditioner in model.named_conditioners.values():
         conditioner.place(target)
+    if adapters:
+        lora.attach(model, adapters)
     model.precision = precisions.resolve(precision, target, model.lm.config)
     precisions.apply(model.lm, model.precision, target)
     accelerate(model)
@@ -133,11 +137,10 @@ def _layout(names: Sequence[str], source: str) -> ModuleType:
     for layout in (transformers_layout, audiocraft_layout):
         if layout.is_layout(names):
             return layout
-    if ADAPTER_CONFIG in names:
+    if lora.CONFIG in names:
         raise CheckpointError(
-            f"{source}: a LoRA adapter (PEFT), which is not loaded yet: merge it into its base model with peft "
-            "(PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)), copy the base model's "
-            "tokenizer files beside it, and load that folder"
+            f"{source}: a LoRA adapter (PEFT), not a model: load its base model with this adapter (load(base, "
+            f"adapters=[{source!r}]), on the command line --lora {source})"
         )
     if transformers_layout.CONFIG in names:
         return transformers_layout  # which says what is missing

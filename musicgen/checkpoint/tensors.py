@@ -51,7 +51,7 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     for path in files:
         if not path.is_file():
             raise CheckpointError(f"{path}: missing: the checkpoint is incomplete, download it again")
-        tensors |= _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickled_tensors(path)
+        tensors |= read_tensors(path)
     return tensors
 
 
@@ -62,6 +62,11 @@ def _shards(index: Path) -> list[Path]:
         raise CheckpointError(f"{index}: no list of shards ({_line(error)}): {_again(index)}") from error
     # A name from the index must not lead out of the folder.
     return [index.parent / Path(name).name for name in names]
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The named tensors of one file: safetensors, or PyTorch's own format where the name ends otherwise."""
+    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickled_tensors(path)
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from musicgen.commands import lora
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="hub name, embedded name or folder")
@@ -14,12 +16,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--text-encoder", metavar="NAME", help="for audiocraft's layout, which names the text encoder: t5-base, ... "
         "(default: what the model says)",
     )  # fmt: skip
+    lora.add_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     from musicgen import checkpoint
 
-    model = checkpoint.load(arguments.model, "cpu", "float32")
+    model = checkpoint.load(arguments.model, "cpu", "float32", adapters=lora.parse(arguments.lora))
     checkpoint.save(model, arguments.folder, arguments.layout, text_encoder=arguments.text_encoder)
     for file in sorted(arguments.folder.iterdir()):
         print(f"{file}  {file.stat().st_size / 1e6:.1f} MB")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicgen import __version__, catalog, commandline
-from musicgen.commands import conditions, outputs
+from musicgen.commands import conditions, lora, outputs
 from musicgen.errors import InputError
 from musicgen.folders import is_folder
 from musicgen.options import MAX_DURATION, GenerationOptions, check_duration
@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--continue-from", type=Path, metavar="FILE", help="audio that the clips start with")
     parser.add_argument("--condition", action="append", default=[], metavar="NAME=VALUE", help="a text or a file for a further "
                         "condition of the model; may be repeated")  # fmt: skip
+    lora.add_argument(parser)
     parser.add_argument("--timeline", metavar="TEXT", help="changes of the prompt: '0:10 drums come in|0:20 strings' "
                         "(minutes:seconds or seconds)")  # fmt: skip
     parser.add_argument("--loop", action=argparse.BooleanOptionalAction, help="mix the end into the beginning: the clip "
@@ -101,6 +102,8 @@ def run(arguments: argparse.Namespace) -> None:
     known = stored.conditions if stored else {}
     further = conditions.completed(conditions.parse(arguments.condition), known)
     described = conditions.described(further, known)
+    adapters = lora.parse(arguments.lora)
+    lora.require(adapters, stored.adapters if stored else ())
     for source, channels in ((arguments.melody, MAX_CHANNELS), (arguments.continue_from, decoding.MAX_CHANNELS)):
         if source is not None:
             audio.measure(source, MAX_DURATION, most_channels=channels)
@@ -121,7 +124,8 @@ def run(arguments: argparse.Namespace) -> None:
             "will be another one"
         )
 
-    model = checkpoint.load(name, arguments.device, precision, folders=is_folder)
+    model = checkpoint.load(name, arguments.device, precision, adapters=adapters, folders=is_folder)
+    uses = lora.described(model, stored and stored.adapters)
     for text in dict.fromkeys((*prompts, options.negative_prompt, *(entry.prompt for entry in timeline))):
         if unknown := model.unknown(text):
             commandline.warn(f"{name} does not know {unknown:.0%} of {text!r}, and follows the rest alone")
@@ -155,6 +159,7 @@ def run(arguments: argparse.Namespace) -> None:
             separate=None if melody is None else separate,
             continue_from=given,
             conditions=described,
+            adapters=uses,
             timeline=timeline,
             loop=loop,
         )

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 HISTORY = "history.json"
 MODEL = "model"
+ADAPTER = "adapter"
 TENSORBOARD = "tensorboard"
 
 

@@ -14,7 +14,7 @@ import itertools
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from musicgen import checkpoint
+from musicgen.checkpoint import adapters as lora
 from musicgen.checkpoint import parts
 from musicgen.checkpoint.conditioners import others
 from musicgen.errors import InputError
@@ -47,7 +48,7 @@ from musicgen.training.lm.network import Inputs
 from musicgen.training.lm.optimiser import learning_rate
 from musicgen.training.lm.prepare import check_texts, prepare
 from musicgen.training.lm.shards import Index, iterate, read_index
-from musicgen.training.trainer import MODEL, TENSORBOARD, Intervals, Trainer, clock, write_history
+from musicgen.training.trainer import ADAPTER, MODEL, TENSORBOARD, Intervals, Trainer, clock, write_history
 from musicgen.transformer import Block
 
 logger = logging.getLogger(__name__)
@@ -284,7 +285,9 @@ class LMTrainer(Trainer):
         writer.flush()
         history = {"losses": run.losses, "validations": run.validations, "not_used": self.index.not_used}
         write_history(self.output, history)
-        _export(model, self.output / MODEL, run.recipe.export)
+        _export(self.output / MODEL, lambda folder: checkpoint.save(model, folder, stored=run.recipe.export))
+        if run.recipe.start.lora_rank:
+            self._export_adapter()
         terms = {f"{name} {term}": value for name, loss in record.get("auxiliary_losses", {}).items()
                  for term, value in loss.items()}  # fmt: skip
         tqdm.write(
@@ -292,6 +295,22 @@ class LMTrainer(Trainer):
             + " ".join(f"{value:.1f}" for value in record["perplexity"])
             + "".join(f", {name} {value:.3f}" for name, value in terms.items())
         )
+
+    def _export_adapter(self) -> None:
+        """Write the adapter by itself too, in PEFT's files, unless the run trains what these cannot hold."""
+        start, model = self.run.recipe.start, self.run.export_model
+        if model is None or start.text or others(model):
+            return
+        trained = {
+            f"{theirs}.{kind}": parameter.detach()
+            for theirs, projection in lora.projections(model).items()
+            for kind, parameter in projection.named_parameters()
+        }
+
+        def write(folder: Path) -> None:
+            lora.save(model.lm, trained, folder, base=start.model, rank=start.lora_rank, alpha=start.lora_alpha)
+
+        _export(self.output / ADAPTER, write)
 
     def _write_samples(self, model: MusicGen, writer: SummaryWriter) -> None:
         run = self.run
@@ -313,12 +332,12 @@ class LMTrainer(Trainer):
         return self.run.unwrapped.inputs(batch, self.run.recipe.text.max_tokens).to(self.run.accelerator.device)
 
 
-def _export(model: MusicGen, folder: Path, stored: str) -> None:
-    """Replace the folder by the present model."""
+def _export(folder: Path, write: Callable[[Path], None]) -> None:
+    """Replace a folder by what `write` writes into a new one."""
     fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
     for left in (fresh, old):
         shutil.rmtree(left, ignore_errors=True)
-    checkpoint.save(model, fresh, stored=stored)
+    write(fresh)
     if folder.exists():
         folder.replace(old)
     fresh.replace(folder)

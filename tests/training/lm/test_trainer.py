@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from peft import PeftModel
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from transformers import MusicgenForConditionalGeneration
+from transformers import MusicgenForConditionalGeneration, MusicgenMelodyForConditionalGeneration
 
 import musicgen
 from musicgen import audio, patterns
@@ -204,6 +205,15 @@ def test_melody_then_stereo_then_adapters(music: Path, tokenizer_folder: Path, t
     changed = {name for name in ours if not torch.equal(ours[name], theirs[name])}
     assert changed
     assert all(name.startswith("blocks.") and "norm" not in name for name in changed)
+    # The adapter by itself: on the model that it was trained on it gives the merged one, and peft reads it.
+    by_adapter = musicgen.load(stereo, adapters=[tmp_path / "lora" / "adapter"]).state_dict()
+    for name, value in musicgen.load(adapted).state_dict().items():
+        torch.testing.assert_close(by_adapter[name], value, atol=1e-6, rtol=1e-5)
+    base = MusicgenMelodyForConditionalGeneration.from_pretrained(stereo)
+    with_adapter = PeftModel.from_pretrained(base, tmp_path / "lora" / "adapter").merge_and_unload()
+    expected = MusicgenMelodyForConditionalGeneration.from_pretrained(adapted).state_dict()
+    for name, value in with_adapter.state_dict().items():
+        torch.testing.assert_close(value, expected[name], atol=1e-6, rtol=1e-5)
 
 
 def test_full_fine_tuning_lowers_the_loss_on_the_users_music(
