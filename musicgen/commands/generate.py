@@ -125,7 +125,7 @@ def run(arguments: argparse.Namespace) -> None:
         )
 
     model = checkpoint.load(name, arguments.device, precision, adapters=adapters, folders=is_folder)
-    uses = lora.described(model, stored and stored.adapters)
+    uses = lora.described(model, stored.adapters if stored else None)
     for text in dict.fromkeys((*prompts, options.negative_prompt, *(entry.prompt for entry in timeline))):
         if unknown := model.unknown(text):
             commandline.warn(f"{name} does not know {unknown:.0%} of {text!r}, and follows the rest alone")

@@ -55,10 +55,13 @@ def described(model: MusicGen, stored: Sequence[AdapterUse] | None) -> tuple[Ada
     from musicgen.folders import is_folder
     from musicgen.settings import AdapterUse
 
-    uses = tuple(
-        AdapterUse(folder_name(name) if is_folder(name) else name, model.adapters.sha256(name), weight)
-        for name, weight in (model.adapters.weights.items() if model.adapters is not None else ())
-    )
+    adapters = model.adapters
+    uses: tuple[AdapterUse, ...] = ()
+    if adapters is not None:
+        uses = tuple(
+            AdapterUse(folder_name(name) if is_folder(name) else name, adapters.sha256(name), weight)
+            for name, weight in adapters.weights.items()
+        )
     if stored is not None and {(use.sha256, use.weight) for use in uses} != {
         (use.sha256, use.weight) for use in stored
     }:
