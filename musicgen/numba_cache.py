@@ -1,14 +1,19 @@
-"""Where Numba keeps compiled code when it may not write into the home folder."""
+"""Where Numba keeps compiled code when it may not write into the home folder, and what becomes of it when the disk fails."""
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
+import logging
 import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
 
 
 @functools.cache
@@ -18,7 +23,10 @@ def provide() -> None:
     Numba refuses such a function where neither the folder of its file nor the user's cache can be written, as in a container
     that runs under a user without a home. This process then gets a folder of its own until it ends: what is kept is pickled,
     so no folder that others may write.
+
+    A cache that is damaged or cannot be written costs a compilation and nothing else.
     """
+    _forgive()
     if os.environ.get("NUMBA_CACHE_DIR") or _may_be_written(user_cache()):
         return
     folder = tempfile.mkdtemp(prefix="musicgen-compiled-")
@@ -27,6 +35,30 @@ def provide() -> None:
     if "numba" in sys.modules:
         # It has read the environment.
         sys.modules["numba"].config.CACHE_DIR = folder
+
+
+def _forgive() -> None:
+    """Make Numba compile where its cache fails: it would raise what unpickling a cut file or writing to a full disk raises."""
+    from numba.core import caching
+
+    load, save = caching.Cache.load_overload, caching.Cache.save_overload
+
+    def load_or_forget(cache: Any, signature: Any, context: Any) -> Any:
+        try:
+            return load(cache, signature, context)
+        except Exception as error:  # unpickling damaged bytes may raise anything
+            logger.debug("%s: damaged (%r), and written anew", cache.cache_path, error)
+            with contextlib.suppress(OSError):
+                cache.flush()
+            return None
+
+    def save_or_not(cache: Any, signature: Any, compiled: Any) -> None:
+        try:
+            save(cache, signature, compiled)
+        except Exception as error:  # an index that could not be flushed raises what loading it did
+            logger.debug("%s: compiled code is not kept (%r)", cache.cache_path, error)
+
+    caching.Cache.load_overload, caching.Cache.save_overload = load_or_forget, save_or_not
 
 
 def user_cache() -> Path:

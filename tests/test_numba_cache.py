@@ -1,3 +1,5 @@
+"""Compiled code is kept where that is possible; where it is not, or what was kept is damaged, it is compiled anew."""
+
 import os
 import subprocess
 import sys
@@ -45,3 +47,54 @@ def test_a_home_that_can_be_written_is_used(tmp_path):
 def test_a_folder_that_was_named_stays(tmp_path):
     result = run(AVX512, tmp_path, XDG_CACHE_HOME="/proc/nothing", NUMBA_CACHE_DIR=str(tmp_path / "named"))
     assert result.stdout.strip() == str(tmp_path / "named")
+
+
+MODULE = """
+import numba
+
+@numba.njit(cache=True)
+def twice(x):
+    return 2 * x
+"""
+CALL = "from kept import twice; assert twice(21) == 42; print(sum(twice.stats.cache_hits.values()))"
+FORGIVING = "from musicgen import numba_cache; numba_cache.provide(); "
+FULL = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); "
+
+
+def hits(code: str, folder: Path) -> int:
+    """How many compiled functions came from the cache."""
+    environment = {
+        "PYTHONPATH": os.pathsep.join([str(folder), str(Path(__file__).parents[1])]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    result = run(code, folder, NUMBA_CACHE_DIR=str(folder / "cache"), **environment)
+    assert result.returncode == 0, result.stderr
+    return int(result.stdout)
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """A folder with a module whose compiled code is in a cache."""
+    (tmp_path / "kept.py").write_text(MODULE)
+    assert hits(FORGIVING + CALL, tmp_path) == 0
+    assert hits(FORGIVING + CALL, tmp_path) == 1
+    return tmp_path
+
+
+@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
+@pytest.mark.parametrize("share", [0.0, 0.6])
+def test_a_file_that_was_cut_is_written_anew(suffix: str, share: float, kept: Path) -> None:
+    (file,) = (kept / "cache").rglob(f"*{suffix}")
+    file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
+    with pytest.raises(AssertionError, match=r"EOFError|UnpicklingError|pickle data was truncated"):
+        hits(CALL, kept)  # Numba alone
+    assert hits(FORGIVING + CALL, kept) == 0
+    assert hits(FORGIVING + CALL, kept) == 1
+
+
+def test_a_full_disk_costs_a_compilation(tmp_path: Path) -> None:
+    """A process that may write no byte stands for it."""
+    (tmp_path / "kept.py").write_text(MODULE)
+    with pytest.raises(AssertionError, match="File too large"):
+        hits(FULL + CALL, tmp_path)
+    assert hits(FULL + FORGIVING + CALL, tmp_path) == 0

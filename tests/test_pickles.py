@@ -38,6 +38,14 @@ def test_scalars_are_read_under_the_names_of_both_numpys(
 def test_what_cannot_be_read_is_one_error(tmp_path: Path) -> None:
     torch.save({"w": Command()}, tmp_path / "command.pt")
     (tmp_path / "torn.pt").write_bytes(b"PK\x03\x04 nothing")
-    for name, message in (("command.pt", "could run code"), ("torn.pt", "damaged"), ("none.pt", "no such file")):
+    (tmp_path / "pointer.pt").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 7\n")
+    (tmp_path / "page.pt").write_bytes(b"<!DOCTYPE html><html>Sign in</html>")
+    for name, message in (
+        ("command.pt", "could run code"),
+        ("torn.pt", "damaged"),
+        ("none.pt", "no such file"),
+        ("pointer.pt", "a Git LFS pointer"),
+        ("page.pt", "a web page"),
+    ):
         with pytest.raises(CheckpointError, match=f"{name}: .*{message}"):
             pickles.read(tmp_path / name)

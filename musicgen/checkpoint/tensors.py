@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import pickle
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from musicgen import pickles
 from musicgen.errors import CheckpointError
+from musicgen.pickles import again, check_kind, first_line
 
 Names = dict[str, list[str]]
 """Our tensor's name -> the names of the equal parts that another layout stores, in order along dimension 0."""
@@ -59,7 +59,7 @@ def _shards(index: Path) -> list[Path]:
     try:
         names = sorted({str(name) for name in json.loads(index.read_bytes())["weight_map"].values()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{index}: no list of shards ({_line(error)}): {_again(index)}") from error
+        raise CheckpointError(f"{index}: no list of shards ({first_line(error)}): {again(index)}") from error
     # A name from the index must not lead out of the folder.
     return [index.parent / Path(name).name for name in names]
 
@@ -75,7 +75,7 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: damaged ({_line(error)}): {_again(path)}") from error
+        raise CheckpointError(f"{path}: damaged ({first_line(error)}): {again(path)}") from error
 
 
 def _read_pickled_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -87,52 +87,11 @@ def _read_pickled_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 def read_pickle(path: Path) -> dict[str, Any]:
     """A `torch.save` file of tensors and plain values by name. A pickle that wants to run code is refused."""
-    check_kind(path)
-    with path.open("rb") as file:
-        start = file.read(2)
-    if start != b"PK" and start[:1] != b"\x80":
-        raise CheckpointError(
-            f"{path}: damaged or not a PyTorch file (neither an archive nor a pickle): {_again(path)}"
-        )
-    try:
-        _check_archive(path)
-        package = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path}: refused: this pickle needs more than tensors and plain values to load, and could run code. "
-            "Export it anew as safetensors"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path}: damaged or not a PyTorch file ({_line(error)}): {_again(path)}") from error
+    package = pickles.read(path)
     if not isinstance(package, dict):
         raise CheckpointError(f"{path}: holds a {type(package).__name__} where a checkpoint holds names and values")
     _check_backed(package, path)
     return package
-
-
-def check_kind(path: Path) -> None:
-    """Refuse what stands in place of weights when a download went wrong, by its first bytes."""
-    with path.open("rb") as file:
-        start = file.read(512).lstrip()
-    if start.startswith(b"version https://git-lfs"):
-        raise CheckpointError(
-            f"{path}: a Git LFS pointer, not the file itself: run 'git lfs pull' in the folder, or download it again"
-        )
-    if re.match(rb"<(!doctype|html|head|\?xml)", start, re.IGNORECASE):
-        raise CheckpointError(
-            f"{path}: a web page, not a checkpoint (a login or an error page was stored in its place): {_again(path)}"
-        )
-    if not start:
-        raise CheckpointError(f"{path}: empty: {_again(path)}")
-
-
-def _check_archive(path: Path) -> None:
-    """PyTorch stores what it packs uncompressed: an archive that would unpack to more than its size is not one of its own."""
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
-            raise pickle.UnpicklingError("compressed or overlapping entries")
 
 
 def _check_backed(values: Any, path: Path) -> None:
@@ -146,18 +105,6 @@ def _check_backed(values: Any, path: Path) -> None:
         raise CheckpointError(f"{path}: a tensor of shape {list(values.shape)} for which the file holds no such data")
 
 
-def _again(path: Path) -> str:
-    """How to replace a file. In the hub's cache a name is a link: without the file behind it nothing is fetched anew."""
-    if path.is_symlink():
-        return f"delete {path.resolve()} and load the model again"
-    return "download it again"
-
-
-def _line(error: Exception) -> str:
-    """The first line of what an error says."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
-
-
 def gather(names: Names, tensors: Mapping[str, torch.Tensor], source: str) -> dict[str, torch.Tensor]:
     """Tensors under our names from those of another layout. A missing one is an error that names it."""
     missing = [part for parts in names.values() for part in parts if part not in tensors]
@@ -168,7 +115,9 @@ def gather(names: Names, tensors: Mapping[str, torch.Tensor], source: str) -> di
         try:
             joined[ours] = tensors[parts[0]] if len(parts) == 1 else torch.cat([tensors[part] for part in parts])
         except RuntimeError as error:
-            raise CheckpointError(f"{source}: {parts[0]!r} and its like do not fit together: {_line(error)}") from error
+            raise CheckpointError(
+                f"{source}: {parts[0]!r} and its like do not fit together: {first_line(error)}"
+            ) from error
     return joined
 
 
