@@ -14,7 +14,7 @@ from musicgen import catalog
 from musicgen.__main__ import main
 from tests import standins
 
-_SHORT = ["optimisation.steps=1", "optimisation.batch=2", "optimisation.precision=float32", "data.validation=1"]
+_SHORT = ["optimisation.steps=1", "optimisation.batch=2", "data.validation=1"]
 TOY = {
     "lora": _SHORT,
     "fine-tune": _SHORT,

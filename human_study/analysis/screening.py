@@ -129,11 +129,23 @@ def require_raters(result: ScreeningResult) -> None:
             reasons = [exclusion.reason for exclusion in step.exclusions if exclusion.rating is None]
             raise InputError(
                 f"nobody is left: screening step {step.name} ({thresholds or 'no thresholds'}) excluded the last "
-                f"{before.raters_left} of {result.steps[0].raters_left} raters, the first because of '{reasons[0]}': "
-                "does the step suit these ratings and their scale?"
+                f"{before.raters_left} of {result.steps[0].raters_left} raters{_earlier(result, step.name)}, the first "
+                f"because of '{reasons[0]}': does the step suit these ratings and their scale? --no-screening shows the "
+                "table of all raters"
                 if reasons
                 else f"nobody is left: screening step {step.name} excluded the last ratings"
             )
+
+
+def _earlier(result: ScreeningResult, last: str) -> str:
+    """How many raters the steps before the last one excluded, as text."""
+    counts = []
+    for before, step in itertools.pairwise(result.steps):
+        if step.name == last:
+            break
+        if before.raters_left > step.raters_left:
+            counts.append(f"{step.name} {before.raters_left - step.raters_left}")
+    return f" (before it: {', '.join(counts)})" if counts else ""
 
 
 def _is_like(value: Any, default: Any) -> bool:

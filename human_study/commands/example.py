@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import threading
-import webbrowser
 from pathlib import Path
 
 from .common import whole_number
@@ -29,6 +27,4 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"{built}: {len(study.clips)} clips, {study.target_lufs:.2f} LUFS")
     if arguments.build_only:
         return
-    if arguments.open:
-        threading.Timer(1.5, webbrowser.open, [f"http://127.0.0.1:{arguments.port}/"]).start()
-    serve(built, None, "127.0.0.1", arguments.port, None)
+    serve(built, None, "127.0.0.1", arguments.port, None, open_browser=arguments.open)

@@ -18,11 +18,9 @@ def run(arguments: argparse.Namespace) -> int:
     from ..web import load_test
 
     tally = asyncio.run(load_test.run(arguments.url, arguments.raters, arguments.seconds, arguments.every))
-    print(
-        f"{arguments.raters} raters, {len(tally.seconds)} pages stored: "
-        + ", ".join(f"p{share * 100:g} {tally.percentile(share) * 1000:.0f} ms" for share in (0.5, 0.95, 0.99, 1.0))
-        + f", {len(tally.errors)} errors"
-    )
+    times = ", ".join(f"p{share * 100:g} {tally.percentile(share) * 1000:.0f} ms" for share in (0.5, 0.95, 0.99, 1.0))
+    stored = f"{len(tally.seconds)} pages stored: {times}" if tally.seconds else "no page stored"
+    print(f"{arguments.raters} raters, {stored}, {len(tally.errors)} errors")
     for error in sorted(set(tally.errors))[:5]:
         print(f"  {error}")
     return 1 if tally.errors else 0

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
+import threading
+import webbrowser
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,7 +31,9 @@ def run(arguments: argparse.Namespace) -> None:
     serve(arguments.study, arguments.database, arguments.host, arguments.port, arguments.public_url)
 
 
-def serve(folder: Path, database_url: str | None, host: str, port: int, seen: str | None) -> None:
+def serve(
+    folder: Path, database_url: str | None, host: str, port: int, seen: str | None, *, open_browser: bool = False
+) -> None:
     """Serve a study until interrupted.
 
     Args:
@@ -37,10 +42,11 @@ def serve(folder: Path, database_url: str | None, host: str, port: int, seen: st
         host: address to listen on.
         port: to listen on.
         seen: the address that raters see, None for that of the host.
+        open_browser: whether to open the study in a browser.
 
     Raises:
         InputError: `host` is public and there is no public URL, the study is damaged or cannot be written, a secret is
-            missing, or raters from Prolific cannot be verified.
+            missing, raters from Prolific cannot be verified, or the port is in use.
     """
     import uvicorn
 
@@ -66,6 +72,7 @@ def serve(folder: Path, database_url: str | None, host: str, port: int, seen: st
     app = create_app(
         study, database, hosts=names, secure=seen is not None and seen.startswith("https://"), prolific=prolific
     )
+    listening = _listening_socket(host, port)
     shown = f"[{host}]" if ":" in host else host
     address = seen or f"http://{shown}:{port}"
     print(f"study:  {address}/", flush=True)
@@ -73,9 +80,28 @@ def serve(folder: Path, database_url: str | None, host: str, port: int, seen: st
     try:
         # No access log: query strings contain the worker ids of raters. What proxies say of themselves (X-Forwarded-*) is
         # not used: the scheme and the host that raters see are those of --public-url.
-        uvicorn.run(
-            app, host=host, port=port, access_log=False, log_level="warning", timeout_keep_alive=75, proxy_headers=False,
-            server_header=False,
-        )  # fmt: skip
+        config = uvicorn.Config(
+            app, access_log=False, log_level="warning", timeout_keep_alive=75, proxy_headers=False, server_header=False
+        )
+        if open_browser:
+            threading.Timer(1.5, webbrowser.open, [f"{address}/"]).start()
+        uvicorn.Server(config).run(sockets=[listening])
     finally:
+        listening.close()
         database.dispose()
+
+
+def _listening_socket(host: str, port: int) -> socket.socket:
+    """A socket on the address, so that it is printed only when it is this server's."""
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen()
+    except OSError as error:
+        listening.close()
+        raise InputError(
+            f"cannot listen on {host}, port {port} ({error.strerror or error}): is another server running there? Choose "
+            "another --port"
+        ) from error
+    return listening

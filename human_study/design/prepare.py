@@ -341,7 +341,17 @@ def _write_test_signals(
         ]
     if settings.attention_checks:
         clips += [
-            _store(work, stimuli.beeps(count, rate), rate, "attention", f"beeps {count}", "", 0.0, "", 10 * count)
+            _store(
+                work,
+                stimuli.beeps(count, rate, max(ATTENTION_BEEPS)),
+                rate,
+                "attention",
+                f"beeps {count}",
+                "",
+                0.0,
+                "",
+                10 * count,
+            )
             for count in ATTENTION_BEEPS
         ]
     return clips

@@ -125,12 +125,13 @@ def headphone_stimuli(rate: int) -> list[HeadphoneStimulus]:
     return clips
 
 
-def beeps(count: int, rate: int) -> Waveform:
-    """The clip of an attention check.
+def beeps(count: int, rate: int, most: int) -> Waveform:
+    """The clip of an attention check. Its length does not depend on the number of beeps, which it would reveal.
 
     Args:
         count: number of beeps.
         rate: in Hz.
+        most: the largest number of beeps among the clips of the study, which sets their length.
 
     Returns:
         [1, T].
@@ -138,7 +139,8 @@ def beeps(count: int, rate: int) -> Waveform:
     time = np.arange(int(0.12 * rate)) / rate
     beep = 0.2 * np.sin(2 * np.pi * 880 * time) * np.hanning(len(time))
     one = np.concatenate([beep, np.zeros(int(0.28 * rate))])
-    return np.concatenate([np.zeros(int(0.3 * rate)), np.tile(one, count)])[None, :]
+    silence = np.zeros_like(one)
+    return np.concatenate([np.zeros(int(0.3 * rate)), np.tile(one, count), np.tile(silence, most - count)])[None, :]
 
 
 def practice_loop(rate: int, seconds: float, rng: np.random.Generator) -> Waveform:

@@ -24,6 +24,11 @@ def add_routes(app: FastAPI, study: Study, database: StudyDatabase) -> None:
     def stored(file_name: str) -> bytes:
         return study.audio_file(file_name).read_bytes()
 
+    @functools.cache
+    def largest_check(compressed: bool) -> int:
+        checks = (clip for clip in study.clips.values() if clip.role == "attention")
+        return max(len(stored(clip.compressed if compressed else clip.lossless)) for clip in checks)
+
     @app.get("/audio/{token}")
     def audio(request: Request, token: str, compressed: bool = False) -> Response:
         if not re.fullmatch(TOKEN_PATTERN, token):
@@ -40,6 +45,9 @@ def add_routes(app: FastAPI, study: Study, database: StudyDatabase) -> None:
             raise RequestRefused(404, "no_audio", "no such clip")
         clip = study.clips[row.name]
         length = int(database.keyed("padding", token)[:8], 16) % file_padding.MAX_PADDING
+        if clip.role == "attention":
+            # More beeps take more bytes: all check clips are padded to the largest one first.
+            length += largest_check(compressed) - len(stored(clip.compressed if compressed else clip.lossless))
         if compressed:
             return Response(file_padding.pad_mp3(stored(clip.compressed), length), media_type="audio/mpeg")
         return Response(file_padding.pad_flac(stored(clip.lossless), length), media_type="audio/flac")

@@ -88,9 +88,15 @@ async def _rater(
             entered = await _call(client, tally, retry, "POST", "/api/enter", {"language": "en"})
             headers = {"X-CSRF-Token": entered["csrf"]}
             await _call(client, tally, retry, "POST", "/api/consent", {"agreed": True}, headers)
+            pages = 0
             while time.monotonic() - start < seconds:
                 state = await _call(client, tally, retry, "GET", "/api/state")
                 if state["stage"] != "trial":
+                    if not pages:
+                        tally.errors.append(
+                            f"no page before the stage {state['stage']!r}: the load test needs a study with `headphone_check: "
+                            '"off"` and `clock: false`, and places for all its raters'
+                        )
                     return
                 trial, body = state["trial"], complete_answer(state["trial"])
                 began = time.monotonic()
@@ -99,6 +105,7 @@ async def _rater(
                     "receipt"
                 ]
                 tally.seconds.append(time.monotonic() - began)
+                pages += 1
                 await asyncio.sleep(max(0.0, every - (time.monotonic() - began)))
         except (httpx.HTTPError, httpx.InvalidURL, KeyError, TypeError, ValueError) as error:
             tally.errors.append(f"{type(error).__name__}: {error}"[:200])

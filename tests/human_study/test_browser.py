@@ -249,6 +249,23 @@ def test_two_tabs_and_the_back_button_store_one_page(site, page):
         assert queries.count_rows(connection, select(schema.trial)) == 1
 
 
+def test_an_attention_check_has_to_be_heard(site, page):
+    """Its page has no waveform, which would show the beeps, and is answered like the others."""
+    address, _, _ = site(
+        questions="[REL]", trials_per_rater=1, attention_checks=1, headphone_check="'off'", practice="false"
+    )
+    agree(page, address)
+    seen = {}
+    for number in (1, 2):
+        page.locator("#progress", has_text=f"{number} of 2").wait_for()
+        page.locator(".trial").wait_for()
+        check = "beep" in page.locator("h1").inner_text()
+        seen[check] = page.locator(".waveform").count()
+        rate(page)
+    assert seen == {True: 0, False: 1}
+    page.locator("#receipt").wait_for()
+
+
 def test_a_preference_page(site, page):
     questions = "questions: [{name: which, method: ab, text: {en: 'Which one is better?', de: 'Was ist besser?'}}]"
     text = f"name: ab\n{questions}\nsystems: {{bright: samples/bright, dull: samples/dull}}\npractice: false\nopen_link: true"

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,11 +14,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from human_study.database import queries, schema
+from human_study.__main__ import main
+from human_study.database import queries, schema, study_database
 from human_study.database.study_database import StudyDatabase
 from human_study.web import load_test
+from human_study.web.app import create_app
 from musicgen.errors import InputError
-from tests.human_study.conftest import free_port
+from tests.human_study.conftest import free_port, serving
 
 ROOT = Path(__file__).parents[2]
 RATERS = 80
@@ -105,6 +108,29 @@ def test_500_raters_every_20_seconds(build_study, database_url):
     assert tally.errors == []
     assert len(tally.seconds) >= 1000
     assert tally.percentile(0.99) < 0.5
+
+
+def test_a_load_test_that_stores_nothing_fails(build_study, tmp_path, capsys):
+    study = build_study(headphone_check="require")
+    database = study_database.open_database(study, f"sqlite:///{tmp_path / 'study.db'}")
+    with serving(create_app(study, database)) as address:
+        assert main(["load", "--url", address, "--raters", "2", "--seconds", "5", "--every", "0.1"]) == 1
+    database.dispose()
+    told = capsys.readouterr().out
+    assert told.startswith("2 raters, no page stored, 2 errors")
+    assert "no page before the stage 'headphones'" in told
+
+
+def test_a_port_in_use_is_one_line_before_any_address(build_study, capsys):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert main(["serve", str(build_study().path), "--port", str(port)]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert f"cannot listen on 127.0.0.1, port {port}" in told.err
+    assert "another --port" in told.err
 
 
 def test_the_load_stays_on_this_machine():

@@ -321,6 +321,17 @@ def test_nobody_left_is_an_error_that_names_the_step():
     assert "\n" not in str(e.value)
 
 
+def test_the_error_counts_those_who_went_out_before():
+    rows = on_a_scale(1, 5).ratings
+    first = rows[0].rater
+    data = StudyData(rows, failed_checks={first: 1})
+    with pytest.raises(
+        InputError,
+        match=r"the last 5 of 6 raters \(before it: attention 1\), the first because of '.*--no-screening shows the table",
+    ):
+        results.analyse(data, protocol=[{"step": "attention"}, {"step": "hidden_reference"}])
+
+
 def test_agreement_takes_the_mean_of_repeated_ratings():
     base = [Rating(r, "OVL", f"i{i}", "a", "system", 10 * i + d) for r, d in (("x", 0), ("y", 1)) for i in range(6)]
     twice = [dataclasses.replace(b, value=b.value + s) for b in base for s in (-3, 3)]

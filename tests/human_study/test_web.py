@@ -1,8 +1,11 @@
 """What the server stores, what it refuses and why; on both databases."""
 
+import io
 import json
 
+import numpy as np
 import pytest
+import soundfile
 from sqlalchemy import select, update
 
 from human_study.analysis import interim_screening
@@ -495,6 +498,37 @@ def test_attention_checks_are_marked(build_study, open_app):
         ).all()
     checks = {key: passed for passed, key in rows if passed is not None}
     assert checks == {"check 30": False, "check 50": False, "check 80": True}
+
+
+def test_files_of_attention_checks_do_not_tell_their_answer(build_study, open_app):
+    """Length and size are those of every check; the beeps are there to be counted."""
+    study = build_study(attention_checks=3)
+    database, new = open_app(study)
+    rater = new()
+    state = rater.start()
+    lengths, seconds, sizes = set(), set(), {"": set(), "?compressed=true": set()}
+    counts = []
+    while state["stage"] == "trial":
+        trial = state["trial"]
+        if trial["kind"] == "attention":
+            clip = trial["clips"][0]
+            seconds.add(clip["seconds"])
+            for query, found in sizes.items():
+                data = rater.http.get(f"/audio/{clip['token']}{query}").content
+                found.add(len(data) - int(database.keyed("padding", clip["token"])[:8], 16) % file_padding.MAX_PADDING)
+                if not query:
+                    wave, rate = soundfile.read(io.BytesIO(data))
+            lengths.add(len(wave))
+            loud = (
+                np.abs(wave).reshape(-1)[: len(wave) // (rate // 100) * (rate // 100)].reshape(-1, rate // 100).max(1)
+                > 0.05
+            )
+            counts.append(int((np.diff(loud.astype(int)) == 1).sum()))
+        assert rater.submit(trial).status_code == 200
+        state = rater.state()
+    assert (len(lengths), len(seconds)) == (1, 1)
+    assert all(len(found) == 1 for found in sizes.values())
+    assert sorted(counts) == [3, 5, 8]
 
 
 def test_deleting_a_rater_leaves_nothing(build_study, open_app):

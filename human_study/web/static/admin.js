@@ -38,6 +38,13 @@ function login(message) {
   );
 }
 
+/** A time of the server in the reader's own format and time zone. */
+function when(iso) {
+  if (!iso) return "";
+  const text = new Date(iso).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+  return h("time", { datetime: iso, title: iso }, text);
+}
+
 function table(headers, rows) {
   return h("div", { class: "tables" }, h("table", {},
     h("thead", {}, h("tr", {}, ...headers.map((header) => h("th", { scope: "col" }, header)))),
@@ -70,7 +77,7 @@ function show(state) {
     `${page.valid} of ${page.target}`, page.under_way,
   ]);
   const raters = state.raters.map((rater) => [
-    rater.rater, rater.platform, rater.language, rater.entered, rater.trials, rater.last, rater.flags.join("; "), rater.excluded,
+    rater.rater, rater.platform, rater.language, when(rater.entered), rater.trials, when(rater.last), rater.flags.join("; "), rater.excluded,
     h("button", { onclick: () => act("exclude", { rater: rater.rater, excluded: !rater.excluded }) }, rater.excluded ? "include" : "exclude"),
   ]);
   main.replaceChildren(
@@ -82,7 +89,7 @@ function show(state) {
       ...TABLES.map((name) => h("a", { href: `/admin/api/export/${name}.csv` }, `${name}.csv `))),
     h("h2", {}, "Samples"), table(["page", "", "valid raters", "under way"], pages),
     h("h2", {}, "Raters"), table(["rater", "from", "language", "entered", "trials", "last", "flags", "excluded for", ""], raters),
-    h("h2", {}, "Events"), table(["at", "what", "detail"], state.events.map((event) => [event.at, event.kind, event.detail])),
+    h("h2", {}, "Events"), table(["at", "what", "detail"], state.events.map((event) => [when(event.at), event.kind, event.detail])),
   );
 }
 

@@ -45,7 +45,8 @@ export class Trial {
     const seconds = Math.min(...this.tracks.map((track) => track.seconds));
     this.player = new Player(buffers, seconds, this.heard, () => this.changed());
     const shown = this.trial.reference ? buffers.slice(0, 1) : buffers;
-    this.waveform = new Waveform(shown, this.player, this.texts);
+    // The answer to an attention check must be heard: its waveform would show the beeps.
+    this.waveform = this.trial.kind === "attention" ? null : new Waveform(shown, this.player, this.texts);
     this.columns = this.tracks.map((track, index) => this.column(track, index));
     this.missing = h("ul", { id: "missing" });
     this.next = h("button", { id: "next", class: "primary", onclick: () => this.submit() }, this.texts.next);
@@ -55,7 +56,7 @@ export class Trial {
     addEventListener("pagehide", this.leave);
     const element = h("section", { class: `trial ${this.trial.method}` },
       this.head(),
-      this.waveform.element,
+      this.waveform?.element,
       h("div", { class: "columns" }, ...this.columns.map((column) => column.element)),
       this.trial.method === "ab" ? this.choices() : null,
       h("div", { class: "foot" }, this.missing, this.next),
@@ -201,7 +202,7 @@ export class Trial {
       this.saveDraft();
       this.lastDraft = now;
     }
-    this.waveform.draw();
+    this.waveform?.draw();
     this.columns.forEach((column, index) => {
       const sounding = this.player.playing && this.player.active === index;
       const sign = sounding ? "❚❚" : "►";

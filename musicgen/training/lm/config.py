@@ -253,8 +253,9 @@ class Optimisation:
     """Decay of the moving average of the weights (EMA), which is validated and exported; 0 takes the weights themselves."""
     codebooks: tuple[Annotated[Number, Field(gt=0)], ...] = ()
     """Weights of the codebooks in the loss; empty: equal ones."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float16"
-    """float32, bfloat16 or float16 (autocast; float16 scales the loss)."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """float32, bfloat16 or float16 (autocast; float16 scales the loss). auto is float16 on a GPU, as in the paper, and float32
+    elsewhere."""
     compile: Flag = False
     """torch.compile: takes minutes at the start, makes steps faster."""
     checkpoint_layers: Flag = False

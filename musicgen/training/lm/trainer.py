@@ -73,9 +73,8 @@ def train(recipe: LMRecipe, output: str | os.PathLike[str], device: str = "auto"
         InputError: The recipe does not fit the model, the music, the machine or the run in `output`, or the loss diverged.
     """
     output = Path(output)
-    if recipe.optimisation.precision == "float16" and (device == "cpu" or not torch.cuda.is_available()):
-        raise InputError("optimisation.precision is float16: that needs a GPU; on the CPU take bfloat16 or float32")
-    accelerator = Accelerator(mixed_precision=_MIXED_PRECISION[recipe.optimisation.precision], cpu=device == "cpu")
+    precision = _precision(recipe.optimisation.precision, gpu=device != "cpu" and torch.cuda.is_available())
+    accelerator = Accelerator(mixed_precision=_MIXED_PRECISION[precision], cpu=device == "cpu")
     model, folder, index = _prepare(recipe, output, accelerator)
     melody_frames = 0 if model.melody is None else model.melody.length
     cropper = Cropper(recipe, Fraction(index.rate), recipe.data.seconds, melody_frames, others(model))
@@ -330,6 +329,17 @@ class LMTrainer(Trainer):
 
     def _inputs(self, batch: Batch) -> Inputs:
         return self.run.unwrapped.inputs(batch, self.run.recipe.text.max_tokens).to(self.run.accelerator.device)
+
+
+def _precision(wanted: str, *, gpu: bool) -> str:
+    """The precision of the training steps on this machine."""
+    if wanted == "float16" and not gpu:
+        raise InputError(
+            "optimisation.precision is float16: that needs a GPU; on the CPU take auto, bfloat16 or float32"
+        )
+    if wanted == "auto":
+        return "float16" if gpu else "float32"
+    return wanted
 
 
 def _export(folder: Path, write: Callable[[Path], None]) -> None:
