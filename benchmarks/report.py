@@ -20,7 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
-DOCUMENTS = ("README.md", "docs/performance.md", "docs/evaluation.md", "docs/training.md")
+DOCUMENTS = ("README.md", "docs/performance.md", "docs/evaluation.md", "docs/training.md", "docs/metrics/intervals.md")
 _BLOCK = re.compile(r"(<!-- benchmarks\.report: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -184,6 +184,37 @@ def rescoring(name: str) -> str:
     return table(["with every embedding in the cache", "seconds"], rows) + "\n" + provenance(stored, "n = 1")
 
 
+def coverage(name: str) -> str:
+    stored = result(name)
+    counts = sorted({row["n"] for row in stored["means"]})
+    found = {(row["values"], row["n"]): row for row in stored["means"]}
+    means = [
+        [f"mean, {values}", *(f"{_percent(found[values, n]['coverage'])} ({_percent(found[values, n]['percentiles'])})"
+                              for n in counts)]
+        for values in dict.fromkeys(row["values"] for row in stored["means"])
+    ]  # fmt: skip
+    sets = [
+        [f"{row['metric']}, {row['of']}", str(row["n"]), str(row["dimensions"]), _percent(row["coverage"]),
+         f"{row['width']:.2f}", _percent(row["percentiles"]), f"{row['percentiles_width']:.2f}"]
+        for row in stored["sets"]
+    ]  # fmt: skip
+    fewest = min(row["studies"] for row in stored["sets"])
+    return (
+        table(["coverage, % (percentiles)", *(f"n = {n}" for n in counts)], means)
+        + "\n"
+        + table(
+            ["distance", "n", "dimensions", "coverage, %", "width", "percentiles, %", "their width"],
+            sets,
+        )
+        + f"\n{2 * stored['studies']} simulated studies a mean, {stored['studies']} a distance ({fewest} of the widest), "
+        f"{stored['resamples']} resamples, `{stored['command']}`.\n"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
 def summary(_: str) -> str:
     """The table of README.md: one line for each measured claim."""
     rows = []
@@ -218,6 +249,7 @@ TABLES: dict[str, tuple[Callable[[str], str], str]] = {
     "memory": (memory, "memory-cpu"),
     "rescoring": (rescoring, "rescore"),
     "training": (training, "training-mini-cpu"),
+    "coverage": (coverage, "coverage"),
 }
 """A block's name -> what writes it, from which stored result."""
 

@@ -30,7 +30,7 @@ from evaluation.metrics import fad
 from evaluation.pipeline import scoring
 from evaluation.suites.items import Item
 from evaluation.suites.suite import load_suite
-from musicgen import samples
+from musicgen import samples, statistics
 
 SHAPES = {"vggish_torch": (10, 128), "passt": (1, 527), "clap": (1, 512)}
 METRICS = ("fad_vggish_torch", "kl", "clap")
@@ -41,14 +41,14 @@ def fill(folder: Path, clips: int, embedders: Embedders, cache: Cache) -> list[I
     """A samples folder, its references, and everything that the networks would say."""
     rng = np.random.default_rng(0)
     items, lines = [], []
-    for place in ("references", "ours"):
+    for place, window in (("references", load_suite("folder").window), ("ours", None)):
         (folder / place).mkdir()
         for number in range(clips):
             file = folder / place / f"{number:04d}.wav"
             file.write_bytes(rng.bytes(64))
             sha256 = samples.file_sha256(file)
             role = "generated" if place == "ours" else "reference"
-            source = Source(file.stem, file, sha256, role, 320_000 if place == "ours" else None)  # type: ignore[arg-type]
+            source = Source(file.stem, file, sha256, role, 320_000 if place == "ours" else None, window)  # type: ignore[arg-type]
             cache.put(inspection_key(source), SEEN.to_array(), "inspection")
             for name, shape in SHAPES.items():
                 cache.put(embedding_key(embedders[name], source), rng.normal(size=shape).astype(np.float32), name)
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     clips = [rng.normal(size=(19, 128)) for _ in range(options.clips)]
     reference = fad.reference(fad.merge(map(fad.gaussian, clips)))
     start = time.perf_counter()
-    fad.bootstrap(reference, clips, rng, 1000)
+    fad.resampled(reference, clips, np.concatenate(list(statistics.counts(len(clips), 1000, rng))))
     report = {
         "machine": machine.describe("cpu", options.threads),
         "clips": options.clips,

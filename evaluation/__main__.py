@@ -323,19 +323,19 @@ def _system_factory(options: argparse.Namespace, name: str, label: str) -> Syste
 
 
 def _results(options: argparse.Namespace, suite: Suite, folders: Sequence[Path]) -> Results:
-    import torch
-
     from .embedders.cache import Cache
     from .embedders.registry import Embedders
     from .metrics.registry import check_metrics
     from .pipeline import scoring
     from .suites.items import load_items
+    from .systems.base import resolve_device
 
     if options.metrics:
         check_metrics(options.metrics, "--metrics")
     items = load_items(suite, options.data, options.subset, options.limit)
-    cuda = torch.cuda.is_available()
-    device = options.score_device if options.score_device != "auto" else ("cuda" if cuda else "cpu")
+    # A cluster's machines have other devices than this one.
+    named = options.ray is not None and options.score_device != "auto"
+    device = options.score_device if named else resolve_device(options.score_device)
     batch = options.score_batch or (32 if device.startswith("cuda") else 1)
     weights, cache = _weights(options), Cache(options.cache)
     scoring_options = scoring.ScoringOptions(options.seed, options.resamples, options.bounds, batch)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from evaluation.clips.window import Window
 from evaluation.embedders.cache import Cache
 from evaluation.embedders.registry import Embedders
 from evaluation.embedders.weights import Weights
@@ -26,7 +27,7 @@ from experiments import references, stereo
 from experiments.plan import Plan, Row, Scale
 from experiments.rewording import composed, reworded
 from experiments.training_data import Paths
-from musicgen import samples
+from musicgen import audio, samples
 from musicgen.training.lm.caption_augmentation import normalise
 from musicgen.training.lm.config import LMRecipe
 
@@ -99,8 +100,8 @@ def _entropies(model: Any, seconds: float, items: Sequence[Item], row: Row) -> d
     """The cross-entropy of each reference."""
     found = {}
     for item in tqdm(items, desc="perplexity"):
-        codes = language_model.encode_references(model, [item], seconds)
-        given = [item.file] if model.melody is not None and row.melody else None
+        codes = language_model.encode_references(model, [item], Window("start", seconds))
+        given = [audio.read(item.file)] if model.melody is not None and row.melody else None
         found[item.id] = language_model.cross_entropy(model, codes, [item.caption], given)
     return found
 

@@ -17,6 +17,7 @@ import torch
 import webdataset
 from tqdm import tqdm
 
+from evaluation.clips.window import Window
 from evaluation.metrics import memorisation
 from evaluation.suites.items import Item
 from evaluation.systems import language_model
@@ -93,7 +94,7 @@ def measure(model: Any, folder: Path, planted: Planted) -> dict[str, Any]:
         items = [
             Item(file.stem, json.loads(file.with_suffix(".json").read_text())["description"], file) for file in part
         ]
-        codes = language_model.encode_references(model, items, SECONDS)
+        codes = language_model.encode_references(model, items, Window("start", SECONDS))
         captions = [item.caption for item in items]
         each: dict[str, Any] = {}
         for seconds in language_model.PROMPT_SECONDS:

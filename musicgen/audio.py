@@ -42,6 +42,9 @@ BUDGET = 2 << 30
 MIN_LOUDNESS_SECONDS = 0.4
 """One BS.1770 gating block: shorter audio has no integrated loudness."""
 
+QUIET_RMS = 2e-3
+"""RMS below which sound is not lifted, as in audiocraft's normalize_loudness: 40 dB and more would only lift noise."""
+
 _PEAK_CEILING = 10 ** (-1 / 20)
 _MAX_DENSITY = 2 * 192_000
 """Samples a second of a file whose length is limited."""
@@ -300,13 +303,21 @@ def loudness(audio: Audio) -> float:
         return float(pyloudnorm.Meter(audio.rate).integrated_loudness(audio.wave.detach().cpu().double().numpy().T))
 
 
-def normalise_loudness(audio: Audio, target: float = TARGET_LUFS) -> Audio:
-    """Bring `audio` to `target` LUFS. The gain stops where a sample would exceed -1 dBFS, so nothing clips: dense peaks
-    leave the clip a little quieter. Silence and audio without a loudness are returned as they are."""
+def loudness_gain(audio: Audio, target: float = TARGET_LUFS) -> float:
+    """The factor that brings `audio` to `target` LUFS; 1 for what is left as it is: silence, sound with an RMS below QUIET_RMS,
+    and what is too short for a loudness."""
     level = loudness(audio)
-    if not math.isfinite(level):
+    if not math.isfinite(level) or float(audio.wave.square().mean().sqrt()) < QUIET_RMS:
+        return 1.0
+    return float(10 ** ((target - level) / 20))
+
+
+def normalise_loudness(audio: Audio, target: float = TARGET_LUFS) -> Audio:
+    """Bring `audio` to `target` LUFS by `loudness_gain`. The gain stops where a sample would exceed -1 dBFS, so nothing clips:
+    dense peaks leave the clip a little quieter."""
+    gain = loudness_gain(audio, target)
+    if gain == 1:
         return audio
-    gain = 10 ** ((target - level) / 20)
     peak = float(audio.wave.abs().max())
     return Audio(audio.wave * min(gain, _PEAK_CEILING / peak), audio.rate)
 

@@ -75,6 +75,18 @@ def test_normalised_loudness() -> None:
     assert audio.normalise_loudness(click).wave.abs().max().item() == pytest.approx(10 ** (-1 / 20), rel=1e-3)
 
 
+def test_near_silence_is_not_lifted() -> None:
+    """As audiocraft: an RMS below 2e-3 stays; a little above, the gain is that of the loudness."""
+    rate = 32_000
+    noise = torch.randn(1, rate, generator=torch.Generator().manual_seed(0))
+    noise /= noise.square().mean().sqrt()
+    quiet, louder = Audio(noise * 1.9e-3, rate), Audio(noise * 2.1e-3, rate)
+    assert torch.equal(audio.normalise_loudness(quiet).wave, quiet.wave)
+    assert audio.loudness_gain(quiet) == 1
+    assert audio.loudness_gain(louder) == pytest.approx(10 ** ((-14 - audio.loudness(louder)) / 20))
+    assert audio.loudness(audio.normalise_loudness(louder)) == pytest.approx(-14, abs=0.5)
+
+
 def test_what_has_no_loudness_is_left_alone() -> None:
     for clip in (Audio(torch.zeros(1, 64_000), 32_000), tone(0.2)):
         assert audio.loudness(clip) == -math.inf

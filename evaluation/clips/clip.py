@@ -30,6 +30,7 @@ from musicgen.errors import InputError
 from musicgen.resampler import has_kernel
 
 from . import diagnostics, resampy_compat
+from .window import Window
 
 RATE = 32_000
 """Hz, of the paper's views."""
@@ -37,7 +38,7 @@ MIN_SECONDS = 1.0
 """Shorter clips are excluded, as in the paper."""
 MAX_SECONDS = 1800.0
 """Longer clips are excluded: half an hour in stereo is 700 MB."""
-VERSION = "1"
+VERSION = "2"
 """Of the preparation: a part of every cache key."""
 
 Role = Literal["reference", "generated"]
@@ -56,6 +57,7 @@ class Source:
         sha256: of the file's bytes.
         role: reference or generation.
         length: samples at 32 kHz of the reference that a generation is cut to; None for a reference.
+        window: the part of the file that is scored, None for all of it.
     """
 
     id: str
@@ -63,13 +65,15 @@ class Source:
     sha256: str
     role: Role
     length: int | None = None
+    window: Window | None = None
 
     def preparation(self, view: View) -> str:
         """The preparation of this file in a view, as text: a part of the cache key."""
+        window = f":{self.window}" if self.window is not None else ""
         if view in UNPROCESSED_VIEWS:
-            return f"{view}:{VERSION}"
+            return f"{view}:{VERSION}{window}"
         cut = f":{self.length}" if view == "paper" and self.length is not None else ""
-        return f"{view}:{VERSION}:{self.role}{cut}"
+        return f"{view}:{VERSION}:{self.role}{cut}{window}"
 
 
 class Clip:
@@ -77,7 +81,7 @@ class Clip:
 
     Args:
         source: the file.
-        decoded: its audio, if it is decoded already.
+        decoded: its audio, if it is decoded already; the source's window is cut from it.
 
     Raises:
         InputError: the file is not readable as audio, or longer than MAX_SECONDS.
@@ -85,7 +89,8 @@ class Clip:
 
     def __init__(self, source: Source, decoded: Audio | None = None) -> None:
         self.source = source
-        self.audio = decoded if decoded is not None else audio.read(source.file, MAX_SECONDS)
+        whole = decoded if decoded is not None else audio.read(source.file, MAX_SECONDS)
+        self.audio = whole if source.window is None else source.window.cut(whole)
         self._paper: torch.Tensor | None = None
         self._views: dict[tuple[str, int], torch.Tensor] = {}
 
@@ -152,14 +157,12 @@ def normalise_loudness(wave: torch.Tensor) -> torch.Tensor:
     """Normalise to −14 LUFS and clamp to ±1, as audiocraft's evaluation does.
 
     Args:
-        wave: [samples] at 32 kHz. Silence, and what is too short for a loudness, is only clamped.
+        wave: [samples] at 32 kHz. What `audio.loudness_gain` leaves alone is only clamped: silence and near-silence.
 
     Returns:
         [samples].
     """
-    level = audio.loudness(Audio(wave[None], RATE))
-    gain = 10 ** ((audio.TARGET_LUFS - level) / 20) if np.isfinite(level) else 1.0
-    return (wave * gain).clamp(-1, 1)
+    return (wave * audio.loudness_gain(Audio(wave[None], RATE))).clamp(-1, 1)
 
 
 def resample(wave: torch.Tensor, rate: int, target: int) -> torch.Tensor:

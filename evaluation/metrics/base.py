@@ -11,6 +11,7 @@ nor the order of folders change a digit. Four kinds:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, cast
@@ -18,6 +19,7 @@ from typing import Any, Literal, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
+from musicgen import statistics
 from musicgen.errors import InputError
 
 from ..clips.clip import UNPROCESSED_VIEWS, Source
@@ -25,14 +27,17 @@ from ..embedders.base import TextEmbedder
 from ..embedders.cache import Cache
 from ..embedders.embedding import read_embedding, text_embeddings
 from ..embedders.registry import Embedders, find_embedder
-from . import resampling
+from . import set_interval
 from .score import Direction, Score
+from .set_interval import Replicates, Resampled
 
 Array = npt.NDArray[np.float64]
 T = TypeVar("T")
 
 MIN_CLIPS = 2
-"""Fewer clips have no interval, and no covariance."""
+"""Fewer clips are no set and have no covariance."""
+RESAMPLES = 1000
+"""Of the bootstraps."""
 PAPER_PROTOCOL = "audiocraft: 32 kHz mono, generations at −14 LUFS, cut to their references"
 RAW_PROTOCOL = "the files as they are, mono"
 
@@ -50,6 +55,7 @@ class Pair:
         generated: the generation's file.
         samples: length of the reference at 32 kHz.
         short: why paired metrics exclude the clip, "" if they do not.
+        whole_reference: all of the reference, for metrics of sets, where `reference` is a part of it; None for the same.
     """
 
     id: str
@@ -58,6 +64,12 @@ class Pair:
     generated: Source
     samples: int
     short: str = ""
+    whole_reference: Source | None = None
+
+    @property
+    def set_reference(self) -> Source:
+        """What metrics of sets are compared with."""
+        return self.whole_reference if self.whole_reference is not None else self.reference
 
 
 @dataclass(frozen=True)
@@ -79,7 +91,7 @@ class MetricInputs:
     cache: Cache
     memo: dict[Any, Any]
     seed: int = 0
-    resamples: int = resampling.RESAMPLES
+    resamples: int = RESAMPLES
     excluded: Mapping[str, str] = field(default_factory=dict)
 
     def rng(self) -> np.random.Generator:
@@ -108,32 +120,38 @@ class MetricInputs:
             InputError: there are fewer than MIN_CLIPS.
         """
         pairs = [pair for pair in self.pairs if not pair.short]
+        excluded = {pair.id: pair.short for pair in self.pairs if pair.short}
         if len(pairs) < MIN_CLIPS:
-            raise InputError(f"only {len(pairs)} generations last as long as their references: {MIN_CLIPS} are needed")
-        return pairs, {pair.id: pair.short for pair in self.pairs if pair.short}
+            name, reason = next(iter(excluded.items()))
+            raise InputError(
+                f"only {len(pairs)} of {len(self.pairs)} generations last as long as their references, and {MIN_CLIPS} are "
+                f"needed ({name}: {reason})"
+            )
+        return pairs, excluded
 
 
 @dataclass(frozen=True)
 class SetResult:
-    """The result of a metric of sets. Its interval is the replicates' percentiles, shifted by their bias.
+    """The result of a metric of sets. Its interval is `set_interval`'s, from samples of the generations.
 
     Attributes:
         value: the metric.
-        replicates: of the bootstrap over clips [R], drawn with `MetricInputs.rng()`; None for no interval.
+        resampled: the metric of samples of the generations, from how often each one is in a sample [R, n] → [R]; None for no
+            interval.
         details: further numbers by name.
         clips: id → the clip's contribution, if there is such a thing.
     """
 
     value: float
-    replicates: Array | None = None
+    resampled: Resampled | None = None
     details: Mapping[str, float] = field(default_factory=dict)
     clips: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class ClipResult:
-    """The result of a metric with a value for each clip. Its interval is the percentile bootstrap over clips of
-    Σ totals / Σ sizes.
+    """The result of a metric with a value for each clip. Its interval is `statistics.ratio_interval` of Σ totals / Σ sizes, and
+    comparisons of systems are of the same ratio.
 
     Attributes:
         value: the metric, Σ totals / Σ sizes.
@@ -177,7 +195,7 @@ class Metric:
         direction: which way is better.
         version: of its code and definition.
         compute: computes it for one system; a `SetResult` for kind set, a `ClipResult` for the other kinds.
-        minimum: the lowest possible value of a metric of sets, at which its interval is cut; None for none.
+        minimum, maximum: the lowest and the highest possible value, at which its interval is cut; None for none.
     """
 
     name: str
@@ -188,6 +206,17 @@ class Metric:
     version: str
     compute: Callable[[MetricInputs], SetResult | ClipResult]
     minimum: float | None = None
+    maximum: float | None = None
+
+    @property
+    def widest_difference(self) -> float:
+        """The largest possible difference of two systems; infinite unless the metric is bounded on both sides."""
+        return math.inf if self.minimum is None or self.maximum is None else self.maximum - self.minimum
+
+    def cut(self, end: float) -> float:
+        """An end of an interval, no further than the possible values."""
+        low = -math.inf if self.minimum is None else self.minimum
+        return min(max(end, low), math.inf if self.maximum is None else self.maximum)
 
 
 @dataclass(frozen=True)
@@ -196,11 +225,13 @@ class SystemScore:
 
     Attributes:
         score: what is reported.
-        replicates: of a set metric's bootstrap [R], for comparisons of systems; None for metrics with a value per clip.
+        replicates: of a metric of sets, for comparisons of systems; None without an interval, and with a value per clip.
+        parts: clip id → (total, size) of a metric with a value per clip; empty for metrics of sets.
     """
 
     score: Score
-    replicates: Array | None = None
+    replicates: Replicates | None = None
+    parts: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def score_metric(metric: Metric, inputs: MetricInputs) -> SystemScore:
@@ -223,18 +254,20 @@ def score_metric(metric: Metric, inputs: MetricInputs) -> SystemScore:
             f"{expected.__name__}"
         )
     details = dict(result.details)
-    replicates, excluded, n = None, dict(inputs.excluded), len(inputs.pairs)
+    replicates, interval, parts = None, None, {}
+    excluded, n = dict(inputs.excluded), len(inputs.pairs)
     if isinstance(result, SetResult):
-        replicates = result.replicates
-        low = high = None
-        if replicates is not None:
-            low, high, bias = resampling.shifted_interval(result.value, replicates)
-            low = low if metric.minimum is None else max(metric.minimum, low)
-            details = {"bias": bias, **details}
+        if result.resampled is not None:
+            replicates = set_interval.replicate(result.resampled, n, inputs.rng(), inputs.resamples)
+        interval = None if replicates is None else replicates.interval()
     else:
-        low, high = resampling.ratio_interval(result.totals, result.sizes, inputs.rng(), inputs.resamples)
+        interval = statistics.ratio_interval(result.totals, result.sizes, inputs.rng(), resamples=inputs.resamples)
+        parts = dict(
+            zip(result.clips, zip(map(float, result.totals), map(float, result.sizes), strict=True), strict=True)
+        )
         excluded |= result.excluded
         n = len(result.clips)
+    low, high = (None, None) if interval is None else (metric.cut(interval.low), metric.cut(interval.high))
     embedders = {name: inputs.embedders[name] for name in metric.embedders}
     hashes = {find_embedder(name).network or name: embedder.weights for name, embedder in embedders.items()}
     raw = any(embedder.view in UNPROCESSED_VIEWS for embedder in embedders.values())
@@ -253,4 +286,4 @@ def score_metric(metric: Metric, inputs: MetricInputs) -> SystemScore:
         details=details,
         clips=dict(result.clips),
     )
-    return SystemScore(score, replicates)
+    return SystemScore(score, replicates, parts)

@@ -133,4 +133,4 @@ def _compute(inputs: MetricInputs) -> ClipResult:
     )
 
 
-METRICS = (Metric("chroma", "Chroma", "paired", ("chroma",), "higher", VERSION, _compute),)
+METRICS = (Metric("chroma", "Chroma", "paired", ("chroma",), "higher", VERSION, _compute, 0.0, 1.0),)

@@ -62,7 +62,9 @@ def _compute(embedder: str, inputs: MetricInputs) -> ClipResult:
 
 
 def _metric(name: str, title: str, embedder: str) -> Metric:
-    return Metric(name, title, "text", (embedder,), "higher", VERSION, partial(_compute, embedder))
+    return Metric(
+        name, title, "text", (embedder,), "higher", VERSION, partial(_compute, embedder), minimum=-1.0, maximum=1.0
+    )
 
 
 METRICS = (

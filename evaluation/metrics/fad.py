@@ -20,7 +20,6 @@ from scipy import linalg
 
 from musicgen.errors import InputError
 
-from . import resampling
 from .base import Metric, MetricInputs, SetResult
 
 Array = npt.NDArray[np.float64]
@@ -120,7 +119,10 @@ def reference(statistics: Gaussian) -> Reference:
 
 
 def distance(reference: Reference, generated: Gaussian) -> float:
-    """FAD between a reference and a set, at least 0 up to rounding.
+    """FAD between a reference and a set, at least 0.
+
+    With fewer windows than dimensions most eigenvalues are 0 up to rounding, about 1e-16 of the largest; the sum of their
+    square roots is about 1e-6, by which the distance of equal sets would be below 0. It is 0 then.
 
     Raises:
         InputError: the embeddings have unequal dimensions.
@@ -129,11 +131,27 @@ def distance(reference: Reference, generated: Gaussian) -> float:
         raise InputError(
             f"embeddings of {len(reference.gaussian.mean)} and of {len(generated.mean)} dimensions cannot be compared"
         )
-    return _distance(reference, generated.mean, generated.covariance)
+    return max(0.0, _distance(reference, generated.mean, generated.covariance))
 
 
-def per_clip(reference: Reference, clips: Sequence[npt.ArrayLike], generated: Gaussian) -> Array:
+def per_clip(reference: Reference, clips: Sequence[npt.ArrayLike]) -> Array:
     """The contribution of each clip [n]: FAD of the whole set minus FAD without the clip.
+
+    Args:
+        reference: the reference side.
+        clips: embeddings [windows, d] of each clip.
+
+    Returns:
+        [n], the largest for the worst clip; 0 where the other clips are too few for a covariance.
+    """
+    n = len(clips)
+    whole, *without = resampled(reference, clips, np.concatenate([np.ones((1, n)), 1 - np.eye(n)]))
+    return np.nan_to_num(whole - np.array(without), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def influence(reference: Reference, clips: Sequence[npt.ArrayLike], generated: Gaussian) -> Array:
+    """`per_clip` to first order, for large sets: the derivative of FAD with respect to a clip's weight (its influence
+    function), through mean and covariance.
 
     Args:
         reference: the reference side.
@@ -141,25 +159,8 @@ def per_clip(reference: Reference, clips: Sequence[npt.ArrayLike], generated: Ga
         generated: statistics of all clips.
 
     Returns:
-        [n], the largest for the worst clip; 0 where the other clips are too few for a covariance.
+        [n].
     """
-    whole = distance(reference, generated)
-    contributions = np.zeros(len(clips))
-    for index, clip in enumerate(clips):
-        part = gaussian(clip)
-        n = generated.n - part.n
-        if n < 2:
-            continue
-        mean = (generated.n * generated.mean - part.n * part.mean) / n
-        difference = part.mean - mean
-        scatter = generated.scatter - part.scatter - np.outer(difference, difference) * (n * part.n / generated.n)
-        contributions[index] = whole - _distance(reference, mean, scatter / (n - 1))
-    return contributions
-
-
-def influence(reference: Reference, clips: Sequence[npt.ArrayLike], generated: Gaussian) -> Array:
-    """`per_clip` to first order [n], for large sets: the derivative of FAD with respect to a clip's weight (its influence
-    function), through mean and covariance. Arguments as of `per_clip`."""
     values, vectors = linalg.eigh(reference.root @ generated.covariance @ reference.root)
     floor = 1e-10 * max(float(values[-1]), 1e-300)
     inverse = np.where(values > floor, 1 / np.sqrt(np.maximum(values, floor)), 0.0)
@@ -175,35 +176,30 @@ def influence(reference: Reference, clips: Sequence[npt.ArrayLike], generated: G
     return contributions
 
 
-def bootstrap(
-    reference: Reference,
-    clips: Sequence[npt.ArrayLike],
-    rng: np.random.Generator,
-    resamples: int = resampling.RESAMPLES,
-) -> Array:
-    """Bootstrap over clips against the fixed reference.
+def resampled(reference: Reference, clips: Sequence[npt.ArrayLike], counts: npt.ArrayLike) -> Array:
+    """FAD of samples of the clips against the fixed reference.
 
-    A resample is a weighted sum of the clips' first and second moments, so all resamples of a block are one matrix
-    product.
+    A sample is a weighted sum of the clips' first and second moments, so all samples of a block are one matrix product.
 
     Args:
         reference: the reference side.
         clips: embeddings [windows, d] of each clip.
-        rng: draws the clips.
-        resamples: R.
+        counts: how often each clip is in a sample [R, n].
 
     Returns:
-        FAD of each resample [R].
+        FAD of each sample [R]; not finite where a sample has fewer than 2 windows.
 
     Raises:
-        InputError: there are fewer than 2 clips.
+        InputError: `counts` does not fit the clips.
     """
-    if len(clips) < 2:
-        raise InputError(f"a bootstrap needs at least 2 clips, and has {len(clips)}")
+    drawn = np.asarray(counts, dtype=np.float64)
+    if drawn.ndim != 2 or drawn.shape[1] != len(clips):
+        raise InputError(f"counts must be [R, {len(clips)}], not {list(drawn.shape)}")
     d = len(reference.gaussian.mean)
     rows, columns = np.triu_indices(d)
-    blocks = resampling.counts(len(clips), resamples, rng, most=max(1, MAX_BLOCK // (8 * len(rows))))
-    return np.concatenate([_replicates(reference, clips, counts, rows, columns) for counts in blocks])
+    step = max(1, MAX_BLOCK // (8 * len(rows)))
+    blocks = [drawn[start : start + step] for start in range(0, len(drawn), step)]
+    return np.concatenate([_replicates(reference, clips, block, rows, columns) for block in blocks])
 
 
 def extrapolated(
@@ -270,14 +266,17 @@ def _replicates(
         both = [np.concatenate([a.sum(axis=0), b.sum(axis=0)]) for a, b in zip(part, projected, strict=True)]
         sums += weights @ np.stack(both)
         products += weights @ np.stack([(clip.T @ clip)[rows, columns] for clip in projected])
-    means, projected_means = np.split(sums / sizes[:, None], 2, axis=1)
-    traces = (squares - sizes * np.sum(means**2, axis=1)) / (sizes - 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means, projected_means = np.split(sums / sizes[:, None], 2, axis=1)
+        traces = (squares - sizes * np.sum(means**2, axis=1)) / (sizes - 1)
+    usable = sizes > 1
     crosses = np.empty(len(counts))
     matrices = np.zeros((min(len(counts), STACK), d, d))
     for start in range(0, len(counts), STACK):
         own = slice(start, start + STACK)
         mean, n = projected_means[own], sizes[own, None]
-        block = (products[own] - n * mean[:, rows] * mean[:, columns]) / (n - 1)
+        block = (products[own] - n * mean[:, rows] * mean[:, columns]) / np.maximum(n - 1, 1)
+        block[~usable[own]] = 0.0
         matrices[: len(block), columns, rows] = block  # eigvalsh reads the lower triangle
         values = np.linalg.eigvalsh(matrices[: len(block)])
         crosses[own] = np.sqrt(np.clip(values, 0, None)).sum(axis=1)
@@ -288,17 +287,19 @@ def _compute(embedder: str, inputs: MetricInputs) -> SetResult:
     reference_side = inputs.shared(("fad", embedder), lambda: reference(_references(embedder, inputs)))
     clips = [inputs.embedding(embedder, pair.generated) for pair in inputs.pairs]
     generated = merge(gaussian(clip) for clip in clips)
-    replicates = bootstrap(reference_side, clips, inputs.rng(), inputs.resamples)
-    contributions = (per_clip if len(clips) <= LEAVE_ONE_OUT_CLIPS else influence)(reference_side, clips, generated)
+    if len(clips) <= LEAVE_ONE_OUT_CLIPS:
+        contributions = per_clip(reference_side, clips)
+    else:
+        contributions = influence(reference_side, clips, generated)
     details = {"windows": float(generated.n), "reference_windows": float(reference_side.gaussian.n)}
     if generated.n >= EXTRAPOLATED_WINDOWS:
         details["infinity"], details["infinity_r2"] = extrapolated(reference_side, np.concatenate(clips), inputs.rng())
     per_id = dict(zip((pair.id for pair in inputs.pairs), map(float, contributions), strict=True))
-    return SetResult(distance(reference_side, generated), replicates, details, per_id)
+    return SetResult(distance(reference_side, generated), partial(resampled, reference_side, clips), details, per_id)
 
 
 def _references(embedder: str, inputs: MetricInputs) -> Gaussian:
-    return merge(gaussian(inputs.embedding(embedder, pair.reference)) for pair in inputs.pairs)
+    return merge(gaussian(inputs.embedding(embedder, pair.set_reference)) for pair in inputs.pairs)
 
 
 def _metric(name: str, title: str, embedder: str) -> Metric:

@@ -19,7 +19,7 @@ from scipy.spatial import distance as pairs
 
 from musicgen.errors import InputError
 
-from . import fad, resampling
+from . import fad
 from .base import Metric, MetricInputs, SetResult
 
 Array = npt.NDArray[np.float64]
@@ -89,33 +89,31 @@ def sums(reference: Reference, clips: Sequence[npt.ArrayLike]) -> Sums:
     return Sums(own, cross, sizes)
 
 
-def distance(reference: Reference, sums: Sums, counts: npt.ArrayLike | None = None) -> float:
-    """KAD.
+def distance(reference: Reference, sums: Sums) -> float:
+    """KAD of all clips. Raises InputError for fewer than 2 windows."""
+    n = float(sums.sizes.sum())
+    if n < 2:
+        raise InputError(f"KAD needs at least 2 windows, and has {n:.0f}")
+    return float(resampled(reference, sums, np.ones((1, len(sums.sizes))))[0])
+
+
+def resampled(reference: Reference, sums: Sums, counts: npt.ArrayLike) -> Array:
+    """KAD of samples of the clips against the fixed reference.
 
     Args:
         reference: the reference side.
         sums: of the n generated clips.
-        counts: how often each clip is in the sample [n]; None for once.
+        counts: how often each clip is in a sample [R, n].
 
-    Raises:
-        InputError: there are fewer than 2 windows.
+    Returns:
+        [R]; not finite where a sample has fewer than 2 windows.
     """
-    weights = np.ones(len(sums.sizes)) if counts is None else np.asarray(counts, dtype=np.float64)
-    n = float(weights @ sums.sizes)
-    if n < 2:
-        raise InputError(f"KAD needs at least 2 windows, and has {n:.0f}")
-    own = (weights @ sums.own @ weights - n) / (n * (n - 1))
-    cross = float(weights @ sums.cross) / (n * len(reference.windows))
-    return float(SCALE * (reference.own + own - 2 * cross))
-
-
-def bootstrap(
-    reference: Reference, sums: Sums, rng: np.random.Generator, resamples: int = resampling.RESAMPLES
-) -> Array:
-    """KAD of resampled clips [R]. A clip that is drawn twice is close to itself, so the replicates are biased:
-    `resampling.shifted_interval`."""
-    blocks = resampling.counts(len(sums.sizes), resamples, rng)
-    return np.array([distance(reference, sums, row) for block in blocks for row in block])
+    weights = np.asarray(counts, dtype=np.float64)
+    n = weights @ sums.sizes
+    with np.errstate(divide="ignore", invalid="ignore"):
+        own = (np.sum((weights @ sums.own) * weights, axis=1) - n) / (n * (n - 1))
+        cross = (weights @ sums.cross) / (n * len(reference.windows))
+    return np.asarray(SCALE * (reference.own + own - 2 * cross))
 
 
 def _kernel(a: Array, b: Array, bandwidth: float) -> Array:
@@ -125,12 +123,11 @@ def _kernel(a: Array, b: Array, bandwidth: float) -> Array:
 def _compute(embedder: str, inputs: MetricInputs) -> SetResult:
     reference_side = inputs.shared(
         ("kad", embedder),
-        lambda: reference(np.concatenate([inputs.embedding(embedder, pair.reference) for pair in inputs.pairs])),
+        lambda: reference(np.concatenate([inputs.embedding(embedder, pair.set_reference) for pair in inputs.pairs])),
     )
     generated = sums(reference_side, [inputs.embedding(embedder, pair.generated) for pair in inputs.pairs])
-    replicates = bootstrap(reference_side, generated, inputs.rng(), inputs.resamples)
     details = {"bandwidth": reference_side.bandwidth, "windows": float(generated.sizes.sum())}
-    return SetResult(distance(reference_side, generated), replicates, details)
+    return SetResult(distance(reference_side, generated), partial(resampled, reference_side, generated), details)
 
 
 def _metric(name: str, title: str, embedder: str) -> Metric:

@@ -20,7 +20,7 @@ from scipy import integrate, special
 from musicgen import extras
 from musicgen.errors import InputError
 
-from . import fad, resampling
+from . import fad
 from .base import Metric, MetricInputs, SetResult
 
 Array = npt.NDArray[np.float64]
@@ -75,13 +75,22 @@ def cluster(reference: npt.ArrayLike, generated: npt.ArrayLike) -> Clusters:
 
 def distance(clusters: Clusters) -> float:
     """MAD, at least 0."""
-    return float(_distance(clusters, np.ones((1, len(clusters.generated))))[0])
+    return float(resampled(clusters, np.ones((1, len(clusters.generated))))[0])
 
 
-def bootstrap(clusters: Clusters, rng: np.random.Generator, resamples: int = resampling.RESAMPLES) -> Array:
-    """MAD of resampled generations in the same clusters, against the fixed reference [R]."""
-    blocks = resampling.counts(len(clusters.generated), resamples, rng)
-    return np.concatenate([_distance(clusters, block) for block in blocks])
+def resampled(clusters: Clusters, counts: npt.ArrayLike) -> Array:
+    """MAD of samples of the generations in the same clusters, against the fixed reference.
+
+    Args:
+        clusters: of all clips.
+        counts: how often each generation is in a sample [R, n].
+
+    Returns:
+        [R].
+    """
+    p = np.asarray(counts, dtype=np.float64) @ np.eye(clusters.count)[clusters.generated]
+    q = np.bincount(clusters.reference, minlength=clusters.count)
+    return -np.log(mauve(p / p.sum(axis=1, keepdims=True), q / q.sum()))
 
 
 def mauve(p: npt.ArrayLike, q: npt.ArrayLike) -> Array:
@@ -94,12 +103,6 @@ def mauve(p: npt.ArrayLike, q: npt.ArrayLike) -> Array:
     x = np.pad(x, ((0, 0), (1, 1)), constant_values=((0, 0), (1, 0)))
     y = np.pad(y, ((0, 0), (1, 1)), constant_values=((0, 0), (0, 1)))
     return np.asarray((integrate.trapezoid(x, y, axis=1) - integrate.trapezoid(y, x, axis=1)) / 2)
-
-
-def _distance(clusters: Clusters, counts: Array) -> Array:
-    p = counts @ np.eye(clusters.count)[clusters.generated]
-    q = np.bincount(clusters.reference, minlength=clusters.count)
-    return -np.log(mauve(p / p.sum(axis=1, keepdims=True), q / q.sum()))
 
 
 def _principal_components(vectors: Array) -> Array:
@@ -126,11 +129,10 @@ def _k_means(points: Array, count: int) -> npt.NDArray[np.intp]:
 def _compute(embedder: str, inputs: MetricInputs) -> SetResult:
     reference, generated = (
         np.stack([vector(inputs.embedding(embedder, getattr(pair, side))) for pair in inputs.pairs])
-        for side in ("reference", "generated")
+        for side in ("set_reference", "generated")
     )
     clusters = cluster(reference, generated)
-    replicates = bootstrap(clusters, inputs.rng(), inputs.resamples)
-    return SetResult(distance(clusters), replicates, {"cells": float(clusters.count)})
+    return SetResult(distance(clusters), partial(resampled, clusters), {"cells": float(clusters.count)})
 
 
 def _metric(name: str, title: str, embedder: str) -> Metric:

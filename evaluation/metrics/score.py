@@ -17,7 +17,7 @@ class Score:
     Attributes:
         metric: its name.
         value: the metric.
-        low, high: its confidence interval over clips; None for fewer than 2 clips.
+        low, high: its confidence interval over clips; None for too few clips.
         n: clips that were scored.
         direction: which way is better.
         version: of the metric and its embedders.

@@ -36,7 +36,7 @@ def make_requests(
     if shuffle:
         captions = captions[1:] + captions[:1]
     return [
-        Request(item.id, caption, suite.seed + index, suite.duration, item.file if melody else None)
+        Request(item.id, caption, suite.seed + index, suite.duration, item.file if melody else None, suite.window)
         for index, (item, caption) in enumerate(zip(items, captions, strict=True))
     ]
 

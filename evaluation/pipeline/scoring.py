@@ -25,8 +25,7 @@ from ..clips.clip import RATE, Inspection, Source
 from ..embedders.cache import Cache
 from ..embedders.embedding import compute_embeddings, inspect_sources
 from ..embedders.registry import Embedders
-from ..metrics import resampling
-from ..metrics.base import MIN_CLIPS, MetricInputs, Pair, SystemScore, score_metric
+from ..metrics.base import MIN_CLIPS, RESAMPLES, Metric, MetricInputs, Pair, SystemScore, score_metric
 from ..metrics.registry import check_metrics, embedders_of, find_metric, reference_embedders_of
 from ..reports.results import REFERENCES, SHUFFLED_REFERENCES, Comparison, Results, SystemResult
 from ..suites.items import Item
@@ -54,7 +53,7 @@ class ScoringOptions:
     """
 
     seed: int = 0
-    resamples: int = resampling.RESAMPLES
+    resamples: int = RESAMPLES
     bounds: bool = False
     batch: int = 1
     progress: bool = True
@@ -75,6 +74,21 @@ class ClipSet:
     files: Mapping[str, Path]
     hashes: Mapping[str, str]
     settings: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ScoredSet:
+    """The clips of one system, or of one bound, that are scored.
+
+    Attributes:
+        name: of the system.
+        pairs: in the order of their ids.
+        inspections: id → of the generation.
+    """
+
+    name: str
+    pairs: Sequence[Pair]
+    inspections: Mapping[str, Inspection]
 
 
 def score(
@@ -111,43 +125,86 @@ def score(
     check_metrics(names, suite.label if metrics is None else "metrics")
     systems = [read_clip_set(folder) for folder in folders]
     _check_names(systems)
-    references, excluded = _inspect_references(items, cache, options)
+    # Weights that are missing are an error before the work, not after hours of it.
+    for name in embedders_of(names):
+        _ = embedders[name].weights
+    references, excluded = _inspect_references(suite, items, cache, options)
     common, system_exclusions, inspections = _common_clips(items, references, systems, cache, options)
     excluded |= system_exclusions
     if len(common) < MIN_CLIPS:
         reasons = "; ".join(f"{name}: {why}" for name, why in list(excluded.items())[:3])
         raise InputError(f"only {len(common)} clips can be compared, {MIN_CLIPS} are needed ({reasons})")
-    pairs_of = [(system.name, _pairs(items, references, system, common, inspections)) for system in systems]
+    sets = [_pairs(suite, items, references, system, common, inspections[system.name]) for system in systems]
     if options.bounds:
-        pairs_of = [*_bounds(items, references, common), *pairs_of]
-    pairs_of = _share_short_clips(pairs_of)
+        sets = [*_bounds(suite, items, references, common), *sets]
+    sets = _share_short_clips(sets)
 
     embed = embed if embed is not None else _local_embedding(embedders, cache, options)
-    embed([references[name][0] for name in common], reference_embedders_of(names))
-    memo: dict[object, object] = {}
-    scores: dict[str, list[SystemScore]] = {}
-    for name, pairs in pairs_of:
-        embed([pair.generated for pair in pairs], embedders_of(names))
-        inputs = MetricInputs(pairs, embedders, cache, memo, options.seed, options.resamples, excluded)
-        scores[name] = [score_metric(find_metric(metric), inputs) for metric in names]
+    embed(_embedded_references(sets[0].pairs, names), reference_embedders_of(names))
+    for each in sets:
+        embed([pair.generated for pair in each.pairs], embedders_of(names))
+    common_inputs = MetricInputs((), embedders, cache, {}, options.seed, options.resamples, excluded)
+    scores: dict[str, dict[str, SystemScore]] = {each.name: {} for each in sets}
+    missing: dict[str, str] = {}
+    for name in names:
+        try:
+            for system_name, found in _score_all(find_metric(name), sets, common_inputs).items():
+                scores[system_name][name] = found
+        except InputError as error:
+            missing[name] = str(error)
+    if len(missing) == len(names):
+        raise InputError("; ".join(f"{name}: {reason}" for name, reason in missing.items()))
     by_name = {system.name: system for system in systems}
     return Results(
         suite=suite.label,
         metrics=names,
         systems=[
             SystemResult(
-                name,
-                [each.score for each in scores[name]],
-                *_diagnostics_and_flags({pair.id: inspections[pair.generated.sha256] for pair in pairs}),
-                settings=dict(by_name[name].settings) if name in by_name else {},
+                each.name,
+                [found.score for found in scores[each.name].values()],
+                *_diagnostics_and_flags(each.inspections),
+                settings=dict(by_name[each.name].settings) if each.name in by_name else {},
             )
-            for name, pairs in pairs_of
+            for each in sets
         ],
-        comparisons=_comparisons(scores, [system.name for system in systems], names, options),
+        comparisons=_comparisons(
+            scores, [system.name for system in systems], [name for name in names if name not in missing], options
+        ),
         ids=common,
         excluded=excluded,
         environment={"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        missing=missing,
     )
+
+
+def _score_all(metric: Metric, sets: Sequence[ScoredSet], inputs: MetricInputs) -> dict[str, SystemScore]:
+    """One metric of all systems, on the same clips: what it excludes for one system is excluded for all."""
+
+    def compute() -> dict[str, SystemScore]:
+        return {each.name: score_metric(metric, replace(inputs, pairs=each.pairs)) for each in sets}
+
+    scores = compute()
+    dropped: dict[str, str] = {}
+    for name, found in scores.items():
+        for clip in found.score.excluded.keys() - inputs.excluded.keys():
+            reason = found.score.excluded[clip]
+            dropped.setdefault(clip, reason if reason.startswith(f"{name}: ") else f"{name}: {reason}")
+    if all(dropped.keys() <= found.score.excluded.keys() for found in scores.values()):
+        return scores
+    sets = [
+        replace(each, pairs=[replace(pair, short=pair.short or dropped.get(pair.id, "")) for pair in each.pairs])
+        for each in sets
+    ]
+    return compute()
+
+
+def _embedded_references(pairs: Sequence[Pair], metrics: Sequence[str]) -> list[Source]:
+    """What is embedded of the references: the parts that pairs compare, and where sets are compared with more, that too."""
+    kinds = {find_metric(name).kind for name in metrics}
+    sources = [pair.reference for pair in pairs] if "paired" in kinds else []
+    if "set" in kinds:
+        sources += [pair.set_reference for pair in pairs]
+    return list({(source.id, source.window): source for source in sources}.values())
 
 
 def read_clip_set(folder: Path) -> ClipSet:
@@ -178,7 +235,7 @@ def _check_names(systems: Sequence[ClipSet]) -> None:
 
 
 def _inspect_references(
-    items: Sequence[Item], cache: Cache, options: ScoringOptions
+    suite: Suite, items: Sequence[Item], cache: Cache, options: ScoringOptions
 ) -> tuple[dict[str, tuple[Source, Inspection]], dict[str, str]]:
     """(the references that can be scored against, id → why the others cannot)."""
     excluded = {item.id: "no reference file" for item in items if not item.file.is_file()}
@@ -189,7 +246,7 @@ def _inspect_references(
         actual = samples.file_sha256(item.file)
         if item.sha256 and actual != item.sha256:
             raise InputError(f"{item.file}: is not the file that the suite lists (another sha256)")
-        sources.append(Source(item.id, item.file, actual, "reference"))
+        sources.append(Source(item.id, item.file, actual, "reference", window=suite.window))
     with _bar(len(sources), "references", options) as bar:
         inspections = inspect_sources(sources, cache, bar.update if bar else None)
     references = {}
@@ -209,9 +266,9 @@ def _common_clips(
     systems: Sequence[ClipSet],
     cache: Cache,
     options: ScoringOptions,
-) -> tuple[list[str], dict[str, str], dict[str, Inspection]]:
-    """(ids that all systems have, id → why others are excluded, sha256 of a file → its inspection)."""
-    inspections = {source.sha256: inspection for source, inspection in references.values()}
+) -> tuple[list[str], dict[str, str], dict[str, dict[str, Inspection]]]:
+    """(ids that all systems have, id → why others are excluded, system → id → inspection of its clip)."""
+    inspections: dict[str, dict[str, Inspection]] = {}
     excluded: dict[str, str] = {}
     for system in systems:
         present = [name for name in references if name in system.files]
@@ -223,13 +280,13 @@ def _common_clips(
         sources = [_generated_source(name, system, references) for name in present]
         with _bar(len(sources), system.name, options) as bar:
             by_id = inspect_sources(sources, cache, bar.update if bar else None)
-        for source in sources:
-            inspection = by_id[source.id]
+        own = inspections[system.name] = {}
+        for name, inspection in by_id.items():
             reason = inspection if isinstance(inspection, str) else inspection.exclusion()
             if reason is not None:
-                excluded.setdefault(source.id, f"{system.name}: {reason}")
+                excluded.setdefault(name, f"{system.name}: {reason}")
             elif not isinstance(inspection, str):
-                inspections[source.sha256] = inspection
+                own[name] = inspection
     common = sorted(item.id for item in items if item.id in references and item.id not in excluded)
     return common, excluded, inspections
 
@@ -239,23 +296,30 @@ def _generated_source(name: str, system: ClipSet, references: References) -> Sou
 
 
 def _pairs(
+    suite: Suite,
     items: Sequence[Item],
     references: References,
     system: ClipSet,
     common: Sequence[str],
     inspections: Mapping[str, Inspection],
-) -> list[Pair]:
+) -> ScoredSet:
     captions = {item.id: item.caption for item in items}
     pairs = []
     for name in common:
         source, inspection = references[name]
         generated = _generated_source(name, system, references)
-        short = _short(system.name, inspection, inspections[generated.sha256])
-        pairs.append(Pair(name, captions[name], source, generated, inspection.samples, short))
-    return pairs
+        short = _short(system.name, inspection, inspections[name])
+        whole = _set_reference(suite, source)
+        pairs.append(Pair(name, captions[name], source, generated, inspection.samples, short, whole))
+    return ScoredSet(system.name, pairs, {name: inspections[name] for name in common})
 
 
-def _bounds(items: Sequence[Item], references: References, common: Sequence[str]) -> list[tuple[str, list[Pair]]]:
+def _set_reference(suite: Suite, source: Source) -> Source:
+    """What metrics of sets are compared with, which may be more than what the pair is."""
+    return replace(source, window=None) if suite.reference_window == "all" else source
+
+
+def _bounds(suite: Suite, items: Sequence[Item], references: References, common: Sequence[str]) -> list[ScoredSet]:
     captions = {item.id: item.caption for item in items}
     bounds = []
     for label, others in ((REFERENCES, list(common)), (SHUFFLED_REFERENCES, [*common[1:], *common[:1]])):
@@ -264,8 +328,10 @@ def _bounds(items: Sequence[Item], references: References, common: Sequence[str]
             (source, inspection), (other_source, other_inspection) = references[name], references[other]
             generated = replace(other_source, role="generated", length=inspection.samples)
             short = _short(label, inspection, other_inspection)
-            pairs.append(Pair(name, captions[name], source, generated, inspection.samples, short))
-        bounds.append((label, pairs))
+            whole = _set_reference(suite, source)
+            pairs.append(Pair(name, captions[name], source, generated, inspection.samples, short, whole))
+        inspections = {name: references[other][1] for name, other in zip(common, others, strict=True)}
+        bounds.append(ScoredSet(label, pairs, inspections))
     return bounds
 
 
@@ -275,14 +341,14 @@ def _short(system: str, reference: Inspection, generated: Inspection) -> str:
     return f"{system}: ends {missing / RATE:.2f} s before its reference" if missing > TOLERANCE else ""
 
 
-def _share_short_clips(pairs_of: Sequence[tuple[str, list[Pair]]]) -> list[tuple[str, list[Pair]]]:
+def _share_short_clips(sets: Sequence[ScoredSet]) -> list[ScoredSet]:
     """Paired metrics, too, use the same clips for all systems: one that is short for one is excluded for all."""
     short: dict[str, str] = {}
-    for _, pairs in pairs_of:
-        for pair in pairs:
+    for each in sets:
+        for pair in each.pairs:
             if pair.short:
                 short.setdefault(pair.id, pair.short)
-    return [(name, [replace(pair, short=short.get(pair.id, "")) for pair in pairs]) for name, pairs in pairs_of]
+    return [replace(each, pairs=[replace(pair, short=short.get(pair.id, "")) for pair in each.pairs]) for each in sets]
 
 
 def _diagnostics_and_flags(inspections: Mapping[str, Inspection]) -> tuple[dict[str, float], dict[str, str]]:
@@ -294,13 +360,16 @@ def _diagnostics_and_flags(inspections: Mapping[str, Inspection]) -> tuple[dict[
 
 
 def _comparisons(
-    scores: Mapping[str, list[SystemScore]], systems: Sequence[str], metrics: Sequence[str], options: ScoringOptions
+    scores: Mapping[str, Mapping[str, SystemScore]],
+    systems: Sequence[str],
+    metrics: Sequence[str],
+    options: ScoringOptions,
 ) -> list[Comparison]:
     """Every two systems by every metric."""
     comparisons = []
-    for index, metric in enumerate(metrics):
+    for metric in metrics:
         rows = [
-            _comparison(metric, first, second, scores[first][index], scores[second][index], options)
+            _comparison(metric, first, second, scores[first][metric], scores[second][metric], options)
             for first, second in combinations(systems, 2)
         ]
         tested = [row for row in rows if row.p is not None]
@@ -313,20 +382,29 @@ def _comparisons(
 def _comparison(
     metric: str, first: str, second: str, a: SystemScore, b: SystemScore, options: ScoringOptions
 ) -> Comparison:
+    """Difference, interval and p of the same statistic: that which the two scores are."""
     difference = a.score.value - b.score.value
-    if a.replicates is not None and b.replicates is not None:
+    if not a.parts or not b.parts:
+        if a.replicates is None or b.replicates is None:
+            return Comparison(metric, first, second, difference, None, None, None, None)
         # Both drew the same clips: the difference of the replicates is the paired one.
-        low, high, _ = resampling.shifted_interval(difference, a.replicates - b.replicates)
-        return Comparison(metric, first, second, difference, low, high, None, None)
-    ids = [name for name in a.score.clips if name in b.score.clips]
-    if not ids:  # a metric of sets without a bootstrap
-        return Comparison(metric, first, second, difference, None, None, None, None)
-    values_a, values_b = (np.array([each.score.clips[name] for name in ids]) for each in (a, b))
-    interval = resampling.ratio_interval(
-        values_a - values_b, np.ones(len(ids)), np.random.default_rng(options.seed), options.resamples
+        own = (a.replicates - b.replicates).interval()
+        return Comparison(metric, first, second, difference, own.low, own.high, None, None)
+    # The clips of both are the same (`_score_all`).
+    both = np.array([[a.parts[name], b.parts[name]] for name in a.parts])  # [n, system, (total, size)]
+    totals, sizes = both[:, :, 0], both[:, :, 1]
+    interval = statistics.ratio_interval(
+        totals, sizes, np.random.default_rng(options.seed), resamples=options.resamples
     )
-    p = statistics.paired_permutation(values_a, values_b, np.random.default_rng(options.seed))
-    return Comparison(metric, first, second, difference, *interval, p, None)
+    p = statistics.paired_permutation(
+        totals[:, 0], totals[:, 1], np.random.default_rng(options.seed), sizes=(sizes[:, 0], sizes[:, 1])
+    )
+    if interval is None:
+        return Comparison(metric, first, second, difference, None, None, p, None)
+    widest = find_metric(metric).widest_difference
+    return Comparison(
+        metric, first, second, difference, max(interval.low, -widest), min(interval.high, widest), p, None
+    )
 
 
 def _local_embedding(embedders: Embedders, cache: Cache, options: ScoringOptions) -> Embed:

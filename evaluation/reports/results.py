@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from musicgen import audio
+from musicgen import audio, textfiles
 from musicgen.errors import InputError
 
 from ..metrics.score import Score
@@ -79,6 +79,7 @@ class Results:
         ids: of the scored clips, the same for all systems.
         excluded: id → why the clip is not scored.
         environment: versions of Python and of packages.
+        missing: metric → why it could not be computed of these clips.
     """
 
     suite: str
@@ -88,6 +89,7 @@ class Results:
     ids: Sequence[str]
     excluded: Mapping[str, str]
     environment: Mapping[str, str]
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     def save(self, file: Path) -> None:
         """Write the JSON file, atomically."""
@@ -101,12 +103,7 @@ def load_results(file: Path) -> Results:
     Raises:
         InputError: the file cannot be read or is not such a file.
     """
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise InputError(f"{file}: not JSON ({error})") from error
+    values = textfiles.json_value(file)
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise InputError(f"{file}: not results of this version of the program (format {FORMAT})")
     try:

@@ -7,8 +7,10 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from musicgen import statistics
 from musicgen.errors import InputError
 
+from ..metrics import set_interval
 from ..metrics.registry import METRICS
 from ..metrics.score import Direction, Score
 from . import paper_results
@@ -199,6 +201,8 @@ def _notes(results: Sequence[Results]) -> list[str]:
             for score in system.scores:
                 weights |= dict(score.weights)
             notes += [f"{system.name}: {name} {why}" for name, why in list(system.flags.items())[:5]]
+        notes += [f"{metric} is missing: {reason}" for metric, reason in each.missing.items()]
+        notes += [note for metric in each.metrics for note in _remarks(each, metric)]
         notes += [f"weights {name}: sha256 {sha256[:16]}…" for name, sha256 in sorted(weights.items())]
         for row in each.comparisons:
             p = "" if row.adjusted is None else f", p = {row.adjusted:.4f} (Holm)"
@@ -212,6 +216,22 @@ def _notes(results: Sequence[Results]) -> list[str]:
                         f"{_number(score.details['shuffled'])}, p = {score.details['p_shuffled']:.4f}"
                     )
     return [line for note in notes for line in (note, "")]
+
+
+def _remarks(results: Results, metric: str) -> list[str]:
+    """What a metric's column does not say: fewer clips than the table's, and too few for an interval."""
+    scores = [score for system in results.systems if (score := system.score(metric)) is not None]
+    if not scores:
+        return []
+    n, remarks = scores[0].n, []
+    if n < len(results.ids):
+        own = {name: why for name, why in scores[0].excluded.items() if name not in results.excluded}
+        first = "".join(f" ({name}: {why})" for name, why in list(own.items())[:1])
+        remarks.append(f"{metric}: n = {n}, {len(own)} more clips excluded{first}")
+    needed = set_interval.MIN_CLIPS if metric in METRICS and METRICS[metric].kind == "set" else statistics.MIN_CLIPS
+    if n < needed:
+        remarks.append(f"{metric}: {n} clips are too few for an interval, which takes {needed}")
+    return remarks
 
 
 def _cell(row: Row, metric: str, form: str) -> str:

@@ -1,14 +1,18 @@
 """Download MusicCaps' clips with yt-dlp, as far as they are still available.
 
-`availability.jsonl` beside the clips has a line per item: id, whether it is available, and yt-dlp's reason. A second run tries
-only the clips without a line.
+`availability.jsonl` beside the clips has a line per attempt: id, whether the clip is available, and yt-dlp's reason. Only a
+reason that cannot pass is remembered (PERMANENT: removed, private, blocked …): such a clip is not asked for again. Any other
+failure is tried again after a pause, and by the next run; what stops every clip, such as a bot check, ends the run at once, and
+so do OUTAGE clips in a row that fail for passing reasons.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,20 +25,42 @@ from .items import Item
 MANIFEST = "availability.jsonl"
 TIMEOUT = 180
 """Seconds for one clip."""
+PAUSES = (2.0, 8.0, 30.0)
+"""Seconds before each further attempt at a clip."""
+OUTAGE = 3
+"""Clips in a row that fail for passing reasons, from which the run ends."""
+
+PERMANENT = re.compile(
+    r"private video|video is private|has been removed|been terminated|account .*(?:closed|terminated|suspended)|"
+    r"no longer available|video unavailable|video is (?:not available|unavailable)|not made this video available|"
+    r"not available in your (?:country|location)|blocked it|copyright|violat|members[- ]only|join this channel|"
+    r"confirm your age|age[- ]restricted|inappropriate|does not exist|removed by the (?:uploader|user)|"
+    r"live stream recording is not available|requires payment",
+    re.IGNORECASE,
+)
+"""yt-dlp's reasons that do not pass."""
+STOPPING = re.compile(
+    r"not a bot|HTTP Error 429|too many requests|rate[- ]limit|ffmpeg|ffprobe|no space left|permission denied|"
+    r"current session has been",
+    re.IGNORECASE,
+)
+"""yt-dlp's reasons that every other clip would meet, too."""
 
 
-def fetch(items: Sequence[Item], duration: float) -> tuple[int, int]:
+def fetch(items: Sequence[Item], duration: float, pauses: Sequence[float] = PAUSES) -> tuple[int, int]:
     """Download the clips that are not here yet.
 
     Args:
         items: with their addresses.
         duration: seconds of each.
+        pauses: seconds before each further attempt at a clip that failed for a passing reason.
 
     Returns:
         (clips on this machine, unavailable clips).
 
     Raises:
-        InputError: the items have no addresses, or yt-dlp is not installed.
+        InputError: the items have no addresses, yt-dlp is not installed, or the run was ended by a bot check or an outage; what
+            was downloaded stays, and the same command goes on.
     """
     if not items or not items[0].url:
         raise InputError("this suite's clips cannot be fetched: only MusicCaps' can")
@@ -44,18 +70,32 @@ def fetch(items: Sequence[Item], duration: float) -> tuple[int, int]:
     folder = items[0].file.parent
     folder.mkdir(parents=True, exist_ok=True)
     unavailable = _unavailable(folder / MANIFEST)
+    failures = 0
     with (folder / MANIFEST).open("a", encoding="utf-8") as manifest:
         if manifest.tell():
             manifest.write("\n")  # behind a line that an interrupted run left without its end
         for item in tqdm(items, desc="fetching"):
             if item.file.is_file() or item.id in unavailable:
                 continue
-            reason = _fetch(program, item, duration)
+            reason = _attempts(program, item, duration, pauses)
             line = {"id": item.id, "available": item.file.is_file(), "reason": reason}
             manifest.write(json.dumps(line, ensure_ascii=False) + "\n")
             manifest.flush()
+            failures = failures + 1 if reason and not is_permanent(reason) else 0
+            if reason and STOPPING.search(reason):
+                raise InputError(f"fetching stopped at {item.id}: {reason} (the same command goes on from here)")
+            if failures == OUTAGE:
+                raise InputError(
+                    f"fetching stopped: {OUTAGE} clips in a row failed, the last, {item.id}: {reason} (is this machine "
+                    "offline? the same command goes on from here)"
+                )
     available = sum(item.file.is_file() for item in items)
     return available, len(items) - available
+
+
+def is_permanent(reason: str) -> bool:
+    """Whether a clip that failed for this reason of yt-dlp's will fail again."""
+    return STOPPING.search(reason) is None and PERMANENT.search(reason) is not None
 
 
 def command(program: str, item: Item, duration: float, target: Path) -> list[str]:
@@ -74,8 +114,18 @@ def command(program: str, item: Item, duration: float, target: Path) -> list[str
     ]  # fmt: skip
 
 
+def _attempts(program: str, item: Item, duration: float, pauses: Sequence[float]) -> str:
+    """The reason why the clip is not available, "" if it was downloaded; after a pause a passing reason is met again or not."""
+    reason = _fetch(program, item, duration)
+    for pause in pauses:
+        if not reason or is_permanent(reason) or STOPPING.search(reason):
+            break
+        time.sleep(pause)
+        reason = _fetch(program, item, duration)
+    return reason
+
+
 def _fetch(program: str, item: Item, duration: float) -> str:
-    """The reason why the clip is not available, "" if it was downloaded."""
     partial = item.file.with_name(f".{item.file.name}")
     try:
         process = subprocess.run(
@@ -95,14 +145,14 @@ def _fetch(program: str, item: Item, duration: float) -> str:
 
 
 def _unavailable(manifest: Path) -> set[str]:
+    """Clips whose last attempt failed for a reason that does not pass."""
     if not manifest.is_file():
         return set()
-    ids = set()
+    last: dict[str, str] = {}
     for line in manifest.read_bytes().split(b"\n"):
         try:
             entry = json.loads(line)
-        except ValueError:
+            last[str(entry["id"])] = "" if entry.get("available") else str(entry.get("reason", ""))
+        except (ValueError, KeyError, TypeError, AttributeError):
             continue  # a truncated line: that clip is tried again
-        if isinstance(entry, dict) and not entry.get("available"):
-            ids.add(str(entry.get("id")))
-    return ids
+    return {name for name, reason in last.items() if is_permanent(reason)}

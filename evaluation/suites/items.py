@@ -2,9 +2,11 @@
 
     manifest        a line of JSON each {id, caption, audio, sha256, seed}, the last two optional; paths from the manifest's
                     folder
-    folder          audio with captions.csv (file, caption), captions.jsonl {file, caption}, or NAME.txt beside NAME.wav
+    folder          audio with captions.csv (file, caption, optionally id), captions.jsonl {file, caption, id}, or NAME.txt
+                    beside NAME.wav; without an id it is the file's name without its extension
     musiccaps       musiccaps-public.csv from the hub or --data FOLDER; clips FOLDER/audio/YTID.wav, which `fetch` brings
-    song_describer  song_describer.csv and audio/ as published, under --data FOLDER
+    song_describer  song_describer.csv and audio/ as published, under --data FOLDER; of a track's captions the first that
+                    has the label of --subset
 
 A reference that is listed and whose file is missing is excluded with its reason; the set never shrinks silently.
 """
@@ -87,12 +89,22 @@ def load_items(
         items = [item for item in items if subset in item.labels]
         if not items:
             raise InputError(f"suite {suite.name}: no item has the label {subset!r}")
-    ids: set[str] = set()
+    if isinstance(kind, SongDescriberData):
+        # After the filter: a track whose first caption lacks the label may have another one with it.
+        items = list({item.id: item for item in reversed(items)}.values())[::-1]
+    files: dict[str, Path] = {}
     for item in items:
-        if item.id in ids:
-            raise InputError(f"suite {suite.name}: item {item.id} is listed twice")
-        ids.add(item.id)
+        if item.id in files:
+            raise InputError(_listed_twice(suite, item, files[item.id]))
+        files[item.id] = item.file
     return items[:limit]
+
+
+def _listed_twice(suite: Suite, item: Item, first: Path) -> str:
+    message = f"suite {suite.name}: item {item.id} is listed twice"
+    if first == item.file:
+        return message
+    return f"{message}, {first} and {item.file}: tell them apart by a column id in captions.csv or captions.jsonl"
 
 
 def _manifest(file: Path) -> list[Item]:
@@ -110,22 +122,22 @@ def _folder(folder: Path) -> list[Item]:
         raise InputError(f"{folder}: no such folder")
     table, lines = folder / "captions.csv", folder / "captions.jsonl"
     if table.is_file():
-        rows = [(row.get("file"), row.get("caption")) for row in textfiles.table(table)]
+        rows = [(row.get("file"), row.get("caption"), row.get("id")) for row in textfiles.table(table)]
     elif lines.is_file():
         rows = [_captioned(entry, where) for where, entry in textfiles.json_lines(lines)]
     else:
         files = sorted(file for file in folder.iterdir() if file.suffix.lower() in EXTENSIONS)
         rows = [
-            (file.name, textfiles.read(text).strip() if text.is_file() else None)
+            (file.name, textfiles.read(text).strip() if text.is_file() else None, None)
             for file, text in ((file, file.with_suffix(".txt")) for file in files)
         ]
     items = []
-    for name, caption in rows:
+    for name, caption, own_id in rows:
         if not name:
             raise InputError(f"{folder}: a line of captions names no file")
         if not caption:
             raise InputError(f"{folder}: {name} has no caption: captions.csv, captions.jsonl, or a .txt beside it")
-        items.append(Item(Path(name).stem, caption, folder / name))
+        items.append(Item(own_id or Path(name).stem, caption, folder / name))
     if not items:
         raise InputError(f"{folder}: holds no audio ({', '.join(EXTENSIONS)})")
     return items
@@ -156,23 +168,23 @@ def _musiccaps(kind: MusicCapsData, data: Path) -> list[Item]:
 
 
 def _song_describer(kind: SongDescriberData, data: Path) -> list[Item]:
-    items: dict[str, Item] = {}
+    items = []
     for row in textfiles.table(data / kind.csv):
         try:
             file = data / kind.audio / Path(row["path"]).with_suffix(".2min.mp3")
             labels = ("is_valid_subset",) if row.get("is_valid_subset") == "True" else ()
-            items.setdefault(row["track_id"], Item(row["track_id"], row["caption"], file, labels=labels))
+            items.append(Item(row["track_id"], row["caption"], file, labels=labels))
         except KeyError as error:
             raise InputError(f"{data}: not Song Describer's table (no column {error})") from error
-    return list(items.values())
+    return items
 
 
-def _captioned(entry: object, where: str) -> tuple[str, str]:
-    values = [entry.get(name) for name in ("file", "caption")] if isinstance(entry, dict) else [None]
+def _captioned(entry: object, where: str) -> tuple[str, str, str]:
+    values = [entry.get("file"), entry.get("caption"), entry.get("id", "")] if isinstance(entry, dict) else [None]
     if not all(isinstance(value, str) for value in values):
-        raise InputError(f'{where}: not a JSON object with the texts "file" and "caption"')
-    file, caption = map(str, values)
-    return file, caption
+        raise InputError(f'{where}: not a JSON object with the texts "file" and "caption", and optionally "id"')
+    file, caption, own_id = map(str, values)
+    return file, caption, own_id
 
 
 def _from_hub(repository: str, name: str) -> Path:

@@ -8,6 +8,8 @@
     melody: false           # optional: whether systems get the reference as a melody, as with `generate --melody`
     seed: 0                 # optional: of the first item's generation; item i has seed + i
     metrics: [fad_mini, kl_mini, …]
+    reference_window: start # optional: which `duration` seconds of longer references are scored: start, middle; or all: sets
+                            # (FAD, KAD, MAD) are compared with all of each reference, pairs with its start
 
 Kinds of data and their keys (the files are described in items.py):
 
@@ -28,9 +30,11 @@ import yaml
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from musicgen import textfiles
 from musicgen.errors import InputError
 from musicgen.suggestions import did_you_mean
 
+from ..clips.window import Window
 from .schema import STRICT, validate
 
 FOLDER = Path(__file__).parent
@@ -92,6 +96,7 @@ class Suite:
         description: for people.
         seed: of the first item's generation.
         melody: whether systems get the reference as a melody.
+        reference_window: which part of references that are longer than `duration` is scored.
     """
 
     name: str
@@ -103,6 +108,12 @@ class Suite:
     description: str = ""
     seed: int = 0
     melody: bool = False
+    reference_window: Literal["start", "middle", "all"] = "start"
+
+    @property
+    def window(self) -> Window:
+        """The part of every reference that its generation is compared with."""
+        return Window("middle" if self.reference_window == "middle" else "start", self.duration)
 
     @property
     def label(self) -> str:
@@ -140,11 +151,7 @@ def read_suite(file: Path) -> Suite:
     from ..metrics.registry import check_metrics  # here: it needs SciPy, and naming the suites does not
 
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: not UTF-8 text") from error
+        values = yaml.safe_load(textfiles.read(file))
     except yaml.YAMLError as error:
         raise InputError(f"{file}: not YAML ({' '.join(str(error).split())})") from error
     # The data is validated first, because its kind decides its keys; what is no mapping is refused below.

@@ -11,6 +11,8 @@ import torch
 
 from musicgen.audio import Audio
 
+from ..clips.window import Window
+
 
 @dataclass(frozen=True)
 class Request:
@@ -22,6 +24,7 @@ class Request:
         seed: of the clip.
         duration: seconds.
         melody: an audio file to follow, None for none.
+        melody_window: the part of it that is followed, None for all.
     """
 
     id: str
@@ -29,6 +32,13 @@ class Request:
     seed: int
     duration: float
     melody: Path | None = None
+    melody_window: Window | None = None
+
+    def read_melody(self) -> Path | Audio | None:
+        """The melody as models take it, None for none. Raises InputError if it is not readable as audio."""
+        if self.melody is None or self.melody_window is None:
+            return self.melody
+        return self.melody_window.read(self.melody)
 
 
 class System(Protocol):
@@ -85,5 +95,11 @@ def default_label(name: str) -> str:
 
 
 def resolve_device(device: str) -> str:
-    """PyTorch's name of a device; "auto" is CUDA if there is one, else the CPU."""
-    return device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+    """PyTorch's name of a device; "auto" is CUDA if there is one, else the CPU.
+
+    Raises:
+        InputError: there is no such device here.
+    """
+    from musicgen.checkpoint import pick_device
+
+    return str(pick_device(device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")))

@@ -6,16 +6,17 @@ The formulas are in `metrics/perplexity.py` and `metrics/memorisation.py`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm import tqdm
 
 from musicgen import audio
+from musicgen.audio import Audio
 from musicgen.errors import InputError
 from musicgen.options import GenerationOptions
 
+from ..clips.window import Window
 from ..metrics import memorisation, perplexity
 from ..suites.items import Item
 from ..suites.suite import Suite
@@ -60,8 +61,8 @@ def measure(
     matches = {seconds: memorisation.merge([]) for seconds in PROMPT_SECONDS}
     for start in tqdm(range(0, len(items), batch), desc=name):
         part = items[start : start + batch]
-        codes = encode_references(model, part, suite.duration)
-        melodies = [item.file for item in part] if melody else None
+        codes = encode_references(model, part, suite.window)
+        melodies = [suite.window.read(item.file) for item in part] if melody else None
         entropies.append(cross_entropy(model, codes, [item.caption for item in part], melodies))
         for seconds in PROMPT_SECONDS:
             truth, continued = continuation(model, codes, [item.caption for item in part], seconds, melodies)
@@ -91,7 +92,7 @@ def measure(
 
 @torch.inference_mode()
 def cross_entropy(
-    model: MusicGen, codes: torch.Tensor, captions: Sequence[str], melodies: Sequence[Path] | None = None
+    model: MusicGen, codes: torch.Tensor, captions: Sequence[str], melodies: Sequence[Audio] | None = None
 ) -> perplexity.CrossEntropy:
     """The cross-entropy of a batch under teacher forcing, without guidance and without dropout.
 
@@ -99,7 +100,7 @@ def cross_entropy(
         model: the model.
         codes: [B, K, T].
         captions: B.
-        melodies: B audio files, None for none.
+        melodies: B recordings, None for none.
     """
     layout = model.pattern.layout(codes.shape[2])
     sequence = layout.build(codes.to(model.device), model.lm.config.special_token)
@@ -114,7 +115,7 @@ def continuation(
     codes: torch.Tensor,
     captions: Sequence[str],
     seconds: float,
-    melodies: Sequence[Path] | None = None,
+    melodies: Sequence[Audio] | None = None,
 ) -> tuple[torch.Tensor | None, torch.Tensor]:
     """Continue examples greedily.
 
@@ -123,7 +124,7 @@ def continuation(
         codes: of the examples [B, K, T].
         captions: B.
         seconds: length of the prompt.
-        melodies: B audio files, None for none.
+        melodies: B recordings, None for none.
 
     Returns:
         (codes of the first codebook after the prompt, those that the model generates), each [B, n]; (None, an empty tensor) if
@@ -145,21 +146,23 @@ def continuation(
     return codes[:, 0, prompt_length : prompt_length + length], generated[:, -length:]
 
 
-def _guided(model: MusicGen, captions: Sequence[str], melodies: Sequence[Path] | None) -> Guided:
+def _guided(model: MusicGen, captions: Sequence[str], melodies: Sequence[Audio] | None) -> Guided:
     from musicgen.request import GenerationRequest
 
     melody = None if melodies is None else list(melodies)
     return model.guided(GenerationRequest.of(captions, melody=melody, separate=False, options={"guidance_scale": 1.0}))
 
 
-def encode_references(model: MusicGen, items: Sequence[Item], duration: float) -> torch.Tensor:
-    """Codes [B, K, T] of the references' first `duration` seconds. Raises InputError for shorter ones."""
-    samples = round(duration * model.sample_rate)
+def encode_references(model: MusicGen, items: Sequence[Item], window: Window) -> torch.Tensor:
+    """Codes [B, K, T] of a part of each reference. Raises InputError for references that are shorter than it."""
+    samples = round(window.seconds * model.sample_rate)
     waves = []
     for item in items:
-        decoded = audio.read(item.file, channels=model.channels, rate=model.sample_rate)
+        decoded = window.cut(audio.read(item.file, channels=model.channels, rate=model.sample_rate))
         if decoded.wave.shape[1] < samples:
-            raise InputError(f"{item.file}: {decoded.duration:.2f} s long, shorter than the suite's {duration:g} s")
-        waves.append(decoded.wave[:, :samples])
+            raise InputError(
+                f"{item.file}: {decoded.duration:.2f} s long, shorter than the suite's {window.seconds:g} s"
+            )
+        waves.append(decoded.wave)
     with torch.inference_mode():
         return model.tokenizer.encode(torch.stack(waves).to(model.device)).cpu()

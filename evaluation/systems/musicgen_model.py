@@ -41,13 +41,13 @@ class MusicGenSystem:
 
     def generate(self, requests: Sequence[Request]) -> list[Audio]:
         """One clip for each request; all have the first one's duration."""
-        melodies = [request.melody for request in requests]
+        melodies = [request.read_melody() for request in requests]
         waves = self.model.generate(
             [request.prompt for request in requests],
             requests[0].duration,
             seed=[request.seed for request in requests],
             # The whole mix, as on the other side of the chroma metric.
-            melody=melodies if any(melodies) else None,
+            melody=melodies if any(melody is not None for melody in melodies) else None,
             separate=False,
             options=self._options,
         )

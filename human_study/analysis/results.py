@@ -38,7 +38,7 @@ class SystemScore:
         role: "system", "reference" or "anchor".
         score: mean and interval by the CrowdMOS model.
         plain: half width of Student's interval, which takes all ratings for independent.
-        bootstrap: BCa interval over items, None with fewer than two.
+        bootstrap: studentised bootstrap over items, None with too few of them.
         values: the ratings, for the histogram.
     """
 
@@ -61,7 +61,7 @@ class Comparison:
         second: the other.
         items: number of items that both have.
         difference: first minus second, mean over items.
-        interval: BCa bootstrap over items, None with fewer than two.
+        interval: studentised bootstrap over items, None with too few of them.
         permutation: two-sided p value of the paired permutation test.
         wilcoxon: two-sided p value of the signed-rank test.
         adjusted: `permutation` after Holm's correction within the question.
@@ -214,12 +214,8 @@ def _score(
     n = len(values)
     plain = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n)) if n > 1 else None
     # Items are resampled with all their ratings: from sums and counts the statistic is the mean of all ratings.
-    columns = np.stack([np.nansum(z, axis=0), (~np.isnan(z)).sum(axis=0)], axis=1)
-    bootstrap = None
-    if len(columns) > 1:
-        bootstrap = statistics.bootstrap_bca(
-            columns, rng, lambda chosen: float(chosen[:, 0].sum() / chosen[:, 1].sum()), resamples=RESAMPLES
-        )
+    totals, sizes = np.nansum(z, axis=0), (~np.isnan(z)).sum(axis=0)
+    bootstrap = statistics.ratio_interval(totals, sizes, rng, resamples=RESAMPLES)
     return SystemScore(question, system, role, crowdmos.score(z, ddof), plain, bootstrap, tuple(values))
 
 
@@ -235,7 +231,7 @@ def _compare(question: str, ratings: Sequence[Rating], rng: np.random.Generator)
         if not shared:
             continue
         a, b = (np.array([by_item[name][item] for item in shared]) for name in (first, second))
-        interval = statistics.bootstrap_bca(a - b, rng, resamples=RESAMPLES) if len(shared) > 1 else None
+        interval = statistics.ratio_interval(a - b, np.ones(len(shared)), rng, resamples=RESAMPLES)
         p = statistics.paired_permutation(a, b, rng)
         raw.append((first, second, len(shared), float(np.mean(a - b)), interval, p, statistics.wilcoxon(a, b)))
     adjusted = statistics.holm([entry[5] for entry in raw])

@@ -100,7 +100,7 @@ def test_a_metric_from_outside_is_scored_and_in_the_table(place):
     clips = sorted((place / "samples").glob("*.flac"))
     expected = [audio.read(file, channels=1, rate=8000).wave.abs().mean().item() for file in clips]
     assert level["value"] == pytest.approx(sum(expected) / 3, rel=0.02)
-    assert level["low"] <= level["value"] <= level["high"]
+    assert level["low"] is None  # of 3 clips
     assert (level["version"], level["direction"], sorted(level["clips"])) == ("1/level 1", "higher", ["00", "01", "02"])
     assert (gap["low"], gap["high"]) == (None, None)
     table = evaluation(place, "table", "r.json", "--plugin", "my_metrics.py")

@@ -1,11 +1,12 @@
-"""MAD against MAUVE's own package, against closed cases, and its bootstrap against the plain resampling."""
+"""MAD against MAUVE's own package, against closed cases, and samples of clips against the plain computation."""
 
 import math
 
 import numpy as np
 import pytest
 
-from evaluation.metrics import mad, resampling
+from evaluation.metrics import mad
+from musicgen import statistics
 from musicgen.errors import InputError
 
 
@@ -45,10 +46,10 @@ def test_it_grows_with_the_distance_and_does_not_see_the_order():
     assert mad.distance(shares) == mad.distance(turned)
 
 
-def test_bootstrap_is_the_plain_resampling():
+def test_samples_of_clips_are_the_plain_computation():
     cells = mad.cluster(vectors(60), vectors(50, 1.0, seed=2))
-    fast = mad.bootstrap(cells, np.random.default_rng(5), 20)
-    drawn = np.concatenate(list(resampling.counts(50, 20, np.random.default_rng(5)))).astype(int)
+    (counts,) = statistics.counts(50, 20, np.random.default_rng(5))
+    fast, drawn = mad.resampled(cells, counts), counts.astype(int)
     plain = [mad.distance(mad.Clusters(cells.reference, np.repeat(cells.generated, row), cells.count)) for row in drawn]
     assert fast == pytest.approx(np.array(plain))
 

@@ -9,8 +9,8 @@ import torch
 from scipy.spatial import distance as pairs
 
 from evaluation.clips import diagnostics
-from evaluation.metrics import chroma_similarity, clap, kad, memorisation, perplexity, resampling
-from musicgen import audio, chroma
+from evaluation.metrics import chroma_similarity, clap, kad, memorisation, perplexity
+from musicgen import audio, chroma, statistics
 from musicgen.audio import Audio
 from musicgen.errors import InputError
 from tests.conftest import GOLDEN
@@ -128,12 +128,12 @@ def test_kad_is_brute_force_and_its_bandwidth_the_references():
     assert reference.bandwidth == pytest.approx(np.median(pairs.pdist(x)))
     sums = kad.sums(reference, clips)
     assert kad.distance(reference, sums) == pytest.approx(brute_kad(x, np.concatenate(clips), reference.bandwidth))
-    drawn = np.concatenate(list(resampling.counts(9, 5, np.random.default_rng(3)))).astype(int)
+    (counts,) = statistics.counts(9, 5, np.random.default_rng(3))
     expected = [
         brute_kad(x, np.concatenate([clips[i] for i in np.repeat(np.arange(9), row)]), reference.bandwidth)
-        for row in drawn
+        for row in counts.astype(int)
     ]
-    assert kad.bootstrap(reference, sums, np.random.default_rng(3), 5) == pytest.approx(np.array(expected))
+    assert kad.resampled(reference, sums, counts) == pytest.approx(np.array(expected))
 
 
 def test_kad_of_one_distribution_is_about_0():
@@ -167,13 +167,3 @@ def test_diagnostics_of_known_clips():
 
 def test_duplicates_name_the_first():
     assert diagnostics.duplicates({"a": "1", "b": "2", "c": "1", "d": "1"}) == {"c": "a", "d": "a"}
-
-
-def test_ratio_interval_is_the_plain_bootstrap():
-    rng = np.random.default_rng(0)
-    totals, sizes = rng.normal(5, 1, 30), rng.integers(1, 4, 30).astype(float)
-    low, high = resampling.ratio_interval(totals, sizes, np.random.default_rng(1), 500)
-    drawn = np.concatenate(list(resampling.counts(30, 500, np.random.default_rng(1)))).astype(int)
-    plain = [totals[np.repeat(np.arange(30), row)].sum() / sizes[np.repeat(np.arange(30), row)].sum() for row in drawn]
-    assert (low, high) == pytest.approx(tuple(np.quantile(plain, [0.025, 0.975])))
-    assert resampling.ratio_interval([1.0], [1.0], rng) == (None, None)
