@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
@@ -54,6 +54,8 @@ _SLACK = 0.1
 """Seconds by which a length may differ from its header's."""
 _BLOCK = 1 << 20
 """Samples of a block, all channels together."""
+_SAMPLE_TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
+"""FFmpeg's types of samples, packed -> NumPy's."""
 _ENDLESS = 1 << 60
 """libsndfile's number of frames where the header has none."""
 
@@ -246,10 +248,14 @@ def _ffmpeg_source(path: Path, container: InputContainer) -> Source:
 
 
 def _declared(container: InputContainer, stream: AudioStream) -> float | None:
+    """Seconds; None where the header says nothing, or something impossible."""
+    length = 0.0
     if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    # The container's length is that of its longest stream.
-    return container.duration / 1e6 if container.duration and len(container.streams) == 1 else None
+        length = float(stream.duration * stream.time_base)
+    elif container.duration and len(container.streams) == 1:
+        # The container's length is that of its longest stream.
+        length = container.duration / 1e6
+    return length if length > 0 else None
 
 
 def _read_ffmpeg(
@@ -300,9 +306,14 @@ def _frames(path: Path, container: InputContainer) -> Iterator[av.AudioFrame]:
 
 def _samples(frame: av.AudioFrame, channels: int) -> np.ndarray:
     """float32 [C, n] in [-1, 1]."""
-    samples: np.ndarray[Any, Any] = frame.to_ndarray()
-    if not frame.format.is_planar:
-        samples = samples.reshape(-1, channels).T
+    from av.audio.plane import AudioPlane
+
+    # Not frame.to_ndarray(): PyAV counts the planes up to a null pointer, which from 8 channels on is not behind them.
+    kind = _SAMPLE_TYPES[frame.format.name.removesuffix("p")]
+    if frame.format.is_planar:
+        samples = np.stack([np.frombuffer(AudioPlane(frame, i), kind, frame.samples) for i in range(channels)])
+    else:
+        samples = np.frombuffer(AudioPlane(frame, 0), kind, frame.samples * channels).reshape(-1, channels).T
     if samples.dtype.kind == "f":
         return samples.astype(np.float32)
     if samples.dtype == np.uint8:

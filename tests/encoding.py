@@ -6,7 +6,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import numpy as np
 import torch
 
 RATES = {"libopus": 48_000, "libopencore_amrnb": 8_000}
@@ -29,12 +28,13 @@ def melody(seconds: float = 3.0, rate: int = 44_100, channels: int = 1) -> torch
 def encode(path: Path, wave: torch.Tensor, rate: int, codec: str, container: str | None = None) -> Path:
     """Write float32 [C, T] at `rate` Hz as `path`; the container is that of the extension where none is named."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    layout = {1: "mono", 2: "stereo", 6: "5.1"}[wave.shape[0]]
+    layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1", 16: "hexadecagonal"}[wave.shape[0]]
     target = RATES.get(codec, rate)
     with av.open(str(path), "w", format=container) as file:
         stream = file.add_stream(codec, rate=target, layout=layout, format=FORMATS.get(codec, "fltp"))
         stream.bit_rate = 12_200 if codec == "libopencore_amrnb" else 128_000
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(wave.numpy()), format="fltp", layout=layout)
+        # Packed: PyAV cannot make a planar frame of 8 channels.
+        frame = av.AudioFrame.from_ndarray(wave.numpy().T.reshape(1, -1), format="flt", layout=layout)
         frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
         resampler = av.AudioResampler(stream.format, layout, target, frame_size=stream.frame_size or 1024)
         for source in (frame, None):

@@ -81,8 +81,7 @@ def kept(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
-@pytest.mark.parametrize("share", [0.0, 0.6])
+@pytest.mark.parametrize(("suffix", "share"), [(".nbi", 0.0), (".nbi", 0.6), (".nbc", 0.6)])
 def test_a_file_that_was_cut_is_written_anew(suffix: str, share: float, kept: Path) -> None:
     (file,) = (kept / "cache").rglob(f"*{suffix}")
     file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
