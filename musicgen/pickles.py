@@ -36,9 +36,14 @@ def read(file: str | os.PathLike[str]) -> Any:
         with torch.serialization.safe_globals(allowed):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
+        name = wanted[1] if wanted else ""
+        mend = "Export it anew as safetensors"
+        if name.startswith("omegaconf."):
+            mend = "It is one of audiocraft's training: export it with audiocraft.utils.export"
         raise CheckpointError(
-            f"{path}: refused: this pickle needs more than tensors and plain values to load, and could run code. "
-            "Export it anew as safetensors"
+            f"{path}: refused: this pickle needs more than tensors and plain values to load{name and f' ({name})'}, and could "
+            f"run code. {mend}"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{path}: damaged or not a PyTorch file ({first_line(error)}): {again(path)}") from error

@@ -1,5 +1,7 @@
 """audiocraft's layout: its settings are followed or refused by name, and what is exported loads as the same model."""
 
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,6 +99,25 @@ def test_the_tensors_names_without_memory_efficient_attention(kind: str, audiocr
     torch.save(package, folder / LM)
     edit(folder, put("transformer_lm.memory_efficient", False))
     assert torch.equal(first_codes(musicgen.load(folder), kind), golden_codes(kind))
+
+
+def test_checkpoints_of_a_training(audiocraft_folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With FSDP the best weights lie elsewhere; one that was not exported holds its configuration as a class of OmegaConf."""
+    folder = audiocraft_folder("text")
+    package = torch.load(folder / LM, weights_only=True)
+    sharded = package | {"best_state": {}, "fsdp_best_state": {"model": package["best_state"]}}
+    torch.save(sharded, folder / LM)
+    assert torch.equal(first_codes(musicgen.load(folder), "text"), golden_codes("text"))
+    kind = type("DictConfig", (), {"__module__": "omegaconf.dictconfig"})
+    module = types.ModuleType("omegaconf.dictconfig")
+    module.DictConfig = kind
+    monkeypatch.setitem(sys.modules, "omegaconf", types.ModuleType("omegaconf"))
+    monkeypatch.setitem(sys.modules, "omegaconf.dictconfig", module)
+    torch.save(package | {"xp.cfg": kind()}, folder / LM)
+    with pytest.raises(
+        CheckpointError, match=r"\(omegaconf\.dictconfig\.DictConfig\).*export it with audiocraft\.utils"
+    ):
+        musicgen.load(folder)
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,8 @@ def _tensors(package: Mapping[str, Any], source: str) -> dict[str, torch.Tensor]
         raise CheckpointError(
             f"{source}: not an exported audiocraft checkpoint (no 'best_state' or no 'xp.cfg' inside)"
         )
-    state = package["best_state"]
+    # A model that was trained with FSDP has its best weights there, and nothing in the other place.
+    state = package.get("fsdp_best_state") or package["best_state"]
     if isinstance(state, Mapping):
         state = state.get("model", state)
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
