@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soundfile
@@ -310,10 +310,11 @@ def _samples(frame: av.AudioFrame, channels: int) -> np.ndarray:
 
     # Not frame.to_ndarray(): PyAV counts the planes up to a null pointer, which from 8 channels on is not behind them.
     kind = _SAMPLE_TYPES[frame.format.name.removesuffix("p")]
+    planes: list[Any] = [AudioPlane(frame, i) for i in range(channels if frame.format.is_planar else 1)]
     if frame.format.is_planar:
-        samples = np.stack([np.frombuffer(AudioPlane(frame, i), kind, frame.samples) for i in range(channels)])
+        samples = np.stack([np.frombuffer(plane, kind, frame.samples) for plane in planes])
     else:
-        samples = np.frombuffer(AudioPlane(frame, 0), kind, frame.samples * channels).reshape(-1, channels).T
+        samples = np.frombuffer(planes[0], kind, frame.samples * channels).reshape(-1, channels).T
     if samples.dtype.kind == "f":
         return samples.astype(np.float32)
     if samples.dtype == np.uint8:
