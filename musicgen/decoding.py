@@ -77,6 +77,8 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Source]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such audio file")
+    if not path.stat().st_size:
+        raise InputError(f"{path}: is empty (0 bytes): was it copied whole?")
     second = containers.joined_at(path)
     if second is not None:
         raise InputError(
@@ -133,7 +135,9 @@ def _libsndfile(path: Path) -> tuple[soundfile.SoundFile | None, str]:
     try:
         file = soundfile.SoundFile(os.fsencode(path))
     except soundfile.LibsndfileError as error:
-        return None, error.error_string.strip()
+        reason = error.error_string.strip()
+        # What it says of an MP3 that holds none: FFmpeg's answer is nearer.
+        return None, "" if reason.startswith("File does not exist") else reason
     except TypeError:  # soundfile's answer to a name that ends in .raw
         return None, "samples without a header, which do not tell their rate: convert it to WAV"
     if file.frames == 0 or _holds_more(path, file):

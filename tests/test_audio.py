@@ -108,7 +108,7 @@ def test_channels() -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "no such audio file"), (b"", "not readable as audio"), (b"no audio at all", "not readable as audio")],
+    [(None, "no such audio file"), (b"", "is empty"), (b"no audio at all", "not readable as audio")],
 )
 def test_unreadable_files_are_named(content: bytes | None, message: str, tmp_path: Path) -> None:
     path = tmp_path / "clip.wav"

@@ -68,6 +68,15 @@ def test_damaged_headers_are_read_or_refused(whole: bytes, damage: tuple) -> Non
     assert len(message.splitlines()) <= 1
 
 
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"", r"is empty \(0 bytes\)"), (b"hello", r"not readable as audio \(Invalid data found")]
+)
+def test_what_is_no_audio_is_said(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.mp3").write_bytes(content)
+    with pytest.raises(InputError, match=rf"a\.mp3: {message}"):
+        audio.read(tmp_path / "a.mp3")
+
+
 def test_an_impossible_length_is_not_believed(tmp_path: Path) -> None:
     """A WMA file's play duration below its preroll: FFmpeg gives a length below 0."""
     content = bytearray(encode(tmp_path / "x.wma", melody(0.3), RATE, "wmav2").read_bytes())

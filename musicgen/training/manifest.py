@@ -24,7 +24,7 @@ from typing import Any
 from musicgen import textfiles
 from musicgen.decoding import EXTENSIONS
 from musicgen.errors import InputError
-from musicgen.folders import is_file
+from musicgen.folders import is_file, is_folder
 from musicgen.options import check_text
 from musicgen.training.descriptions import described
 
@@ -67,7 +67,9 @@ class Entry:
 def read(path: Path) -> list[Entry]:
     """The audio of a folder (with its subfolders), or what a manifest lists, in a fixed order. Files may be missing; what a
     folder holds besides audio and what describes it is counted in the log."""
-    return _of_folder(path) if path.is_dir() else _of_manifest(path)
+    # In FIELD=VALUE and in YAML no shell has expanded it.
+    path = Path(os.path.expanduser(path))  # noqa: PTH111 (its own raises where there is no home)
+    return _of_folder(path) if is_folder(path) else _of_manifest(path)
 
 
 def find(path: Path) -> list[Path]:
@@ -119,6 +121,8 @@ def _files(folder: Path) -> list[Path]:
 def _of_manifest(path: Path) -> list[Entry]:
     if not is_file(path):
         raise InputError(f"data.path is {str(path)!r}: neither a folder nor a readable manifest (no such file)")
+    if path.suffix.lower() in EXTENSIONS:
+        raise InputError(f"data.path is {str(path)!r}, an audio file: name its folder, or a manifest that lists it")
     # The second place is where audiocraft looks.
     places = [path.parent, Path()]
     found = [Entry(*_named(row, where, places)) for where, row in _rows(path)]

@@ -182,6 +182,15 @@ def test_a_listed_file_that_is_not_there_is_an_entry(tmp_path: Path) -> None:
     assert find(tmp_path) == [tmp_path / "a.wav", tmp_path / "gone.wav"]
 
 
+def test_a_path_that_no_shell_has_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder(tmp_path, "music/a.wav")))
+    assert find(Path("~/music")) == [tmp_path / "music" / "a.wav"]
+    with pytest.raises(InputError, match=r"a\.wav', an audio file: name its folder, or a manifest that lists it"):
+        read(tmp_path / "music" / "a.wav")
+    with pytest.raises(InputError, match=r"data\.path is 'nothing': neither a folder nor a readable manifest"):
+        read(Path("nothing"))
+
+
 def test_linked_folders_are_read_once(tmp_path: Path) -> None:
     disk = folder(tmp_path / "disk", "a.wav", "b.wav")
     music = folder(tmp_path / "music", "c.wav")

@@ -107,7 +107,7 @@ def _prepare(recipe: LMRecipe, output: Path, accelerator: Accelerator) -> tuple[
     tokenizer = audio_tokenizer(recipe) if fine_tuned is None else fine_tuned.tokenizer
     follows_melody = recipe.shape.melody if fine_tuned is None else fine_tuned.melody is not None
     heard = "mix" if fine_tuned is not None and fine_tuned.melody and not fine_tuned.melody.separated else "separated"
-    folder = recipe.data.tokens or str(output / "tokens")
+    folder = os.path.expanduser(recipe.data.tokens) or str(output / "tokens")  # noqa: PTH111 (it may be a URL)
     with accelerator.main_process_first():
         index = read_index(folder)
         if index is None:
