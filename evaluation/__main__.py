@@ -15,6 +15,8 @@ from musicgen import audio, commandline, extras, plugins
 from musicgen.errors import InputError
 
 if TYPE_CHECKING:
+    from .embedders.cache import Cache
+    from .embedders.registry import Embedders
     from .embedders.weights import Weights
     from .reports.results import Results
     from .suites.suite import Suite
@@ -75,6 +77,16 @@ def _parser() -> argparse.ArgumentParser:
     _add_ray(score)
     _add_plugin(score)
     score.set_defaults(command=_score)
+
+    statistics = commands.add_parser(
+        "statistics", help="write mean and covariance of a suite's references, for FAD where their audio is not"
+    )
+    _add_suite(statistics)
+    statistics.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for a file of each embedder")
+    statistics.add_argument("--metrics", nargs="+", metavar="NAME", help="in place of the suite's")
+    _add_embedders(statistics)
+    _add_plugin(statistics)
+    statistics.set_defaults(command=_statistics)
 
     run = commands.add_parser("run", help="generate, score, tables and plots in one command")
     _add_suite(run)
@@ -149,6 +161,18 @@ def _add_scoring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bounds", action="store_true", help="score the references, too, in order and shuffled")
     parser.add_argument("--seed", type=int, default=0, help="of the intervals (default 0)")
     parser.add_argument("--resamples", type=int, default=1000, help="of the bootstrap (default 1000)")
+    parser.add_argument(
+        "--statistics",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE.npz",
+        help="of the references, which the command statistics wrote: FAD takes them in place of audio",
+    )
+    _add_embedders(parser)
+
+
+def _add_embedders(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--score-batch", type=int, default=None, help="inputs per call of an embedder")
     parser.add_argument("--score-device", default="auto", help="of the embedders (default: auto)")
     _add_weights(parser)
@@ -190,6 +214,21 @@ def _score(options: argparse.Namespace) -> None:
     results = _results(options, load_suite(options.suite), options.samples)
     results.save(options.out)
     print(f"{options.out}: {len(results.ids)} clips, {len(results.excluded)} excluded")
+
+
+def _statistics(options: argparse.Namespace) -> None:
+    from .pipeline import scoring
+    from .suites.items import load_items
+    from .suites.suite import load_suite
+
+    _check_positive(options, "limit")
+    suite = load_suite(options.suite)
+    _check_metrics(options)
+    items = load_items(suite, options.data, options.subset, options.limit)
+    embedders, cache, batch = _embedders(options)
+    settings = scoring.ScoringOptions(batch=batch)
+    for file in scoring.write_statistics(suite, items, options.out, embedders, cache, settings, options.metrics):
+        print(file)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -323,29 +362,44 @@ def _system_factory(options: argparse.Namespace, name: str, label: str) -> Syste
 
 
 def _results(options: argparse.Namespace, suite: Suite, folders: Sequence[Path]) -> Results:
-    from .embedders.cache import Cache
-    from .embedders.registry import Embedders
-    from .metrics.registry import check_metrics
     from .pipeline import scoring
     from .suites.items import load_items
-    from .systems.base import resolve_device
 
-    if options.metrics:
-        check_metrics(options.metrics, "--metrics")
+    _check_metrics(options)
     items = load_items(suite, options.data, options.subset, options.limit)
-    # A cluster's machines have other devices than this one.
-    named = options.ray is not None and options.score_device != "auto"
-    device = options.score_device if named else resolve_device(options.score_device)
-    batch = options.score_batch or (32 if device.startswith("cuda") else 1)
-    weights, cache = _weights(options), Cache(options.cache)
+    embedders, cache, batch = _embedders(options)
     scoring_options = scoring.ScoringOptions(options.seed, options.resamples, options.bounds, batch)
     embed = None
     if options.ray is not None:
         from .pipeline.cluster import ray_embedding
 
-        embed = ray_embedding(weights, cache, device, batch, options.ray, options.plugin)
-    embedders = Embedders(weights, device)
-    return scoring.score(suite, items, folders, embedders, cache, scoring_options, options.metrics, embed)
+        embed = ray_embedding(embedders.weights, cache, embedders.device, batch, options.ray, options.plugin)
+    return scoring.score(
+        suite, items, folders, embedders, cache, scoring_options, options.metrics, embed, options.statistics
+    )
+
+
+def _check_metrics(options: argparse.Namespace) -> None:
+    from .metrics.registry import check_metrics
+
+    if options.metrics:
+        check_metrics(options.metrics, "--metrics")
+
+
+def _embedders(options: argparse.Namespace) -> tuple[Embedders, Cache, int]:
+    """(networks, cache of embeddings, inputs per call) that the command line names."""
+    from .embedders.cache import Cache
+    from .embedders.registry import Embedders
+    from .systems.base import resolve_device
+
+    # A cluster's machines have other devices than this one.
+    named = getattr(options, "ray", None) is not None and options.score_device != "auto"
+    device = options.score_device if named else resolve_device(options.score_device)
+    return (
+        Embedders(_weights(options), device),
+        Cache(options.cache),
+        options.score_batch or (32 if device.startswith("cuda") else 1),
+    )
 
 
 def _weights(options: argparse.Namespace) -> Weights:

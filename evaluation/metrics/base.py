@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,9 @@ from ..embedders.registry import Embedders, find_embedder
 from . import set_interval
 from .score import Direction, Score
 from .set_interval import Replicates, Resampled
+
+if TYPE_CHECKING:
+    from .fad import Gaussian
 
 Array = npt.NDArray[np.float64]
 T = TypeVar("T")
@@ -51,23 +54,23 @@ class Pair:
     Attributes:
         id: of the suite's item.
         caption: of the item.
-        reference: the reference's file.
+        reference: the reference's file; None where statistics of the references stand for their audio.
         generated: the generation's file.
-        samples: length of the reference at 32 kHz.
+        samples: length of the reference at 32 kHz, or that which was asked for.
         short: why paired metrics exclude the clip, "" if they do not.
         whole_reference: all of the reference, for metrics of sets, where `reference` is a part of it; None for the same.
     """
 
     id: str
     caption: str
-    reference: Source
+    reference: Source | None
     generated: Source
     samples: int
     short: str = ""
     whole_reference: Source | None = None
 
     @property
-    def set_reference(self) -> Source:
+    def set_reference(self) -> Source | None:
         """What metrics of sets are compared with."""
         return self.whole_reference if self.whole_reference is not None else self.reference
 
@@ -84,6 +87,7 @@ class MetricInputs:
         seed: of the interval.
         resamples: of the bootstrap.
         excluded: id → why the clip is excluded for all metrics.
+        statistics: embedder → statistics of the references from a file, in place of their audio.
     """
 
     pairs: Sequence[Pair]
@@ -93,13 +97,16 @@ class MetricInputs:
     seed: int = 0
     resamples: int = RESAMPLES
     excluded: Mapping[str, str] = field(default_factory=dict)
+    statistics: Mapping[str, Gaussian] = field(default_factory=dict)
 
     def rng(self) -> np.random.Generator:
         """A new generator, the same for every system and metric: bootstraps of two systems draw the same clips."""
         return np.random.default_rng(self.seed)
 
-    def embedding(self, embedder: str, source: Source) -> Array:
-        """The rows of one clip [rows, d], float64."""
+    def embedding(self, embedder: str, source: Source | None) -> Array:
+        """The rows of one clip [rows, d], float64. Raises InputError for a reference whose audio is not here."""
+        if source is None:
+            raise InputError("it takes the audio of the references, of which only statistics are here")
         return read_embedding(source, self.embedders[embedder], self.cache).astype(np.float64)
 
     def text_embeddings(self, embedder: str) -> npt.NDArray[np.float32]:
@@ -124,7 +131,7 @@ class MetricInputs:
         if len(pairs) < MIN_CLIPS:
             name, reason = next(iter(excluded.items()))
             raise InputError(
-                f"only {len(pairs)} of {len(self.pairs)} generations last as long as their references, and {MIN_CLIPS} are "
+                f"only {len(pairs)} of {len(self.pairs)} generations have a reference and last as long, and {MIN_CLIPS} are "
                 f"needed ({name}: {reason})"
             )
         return pairs, excluded
@@ -194,8 +201,10 @@ class Metric:
         embedders: names of the embedders whose embeddings it needs, of the references too for kinds set and paired.
         direction: which way is better.
         version: of its code and definition.
-        compute: computes it for one system; a `SetResult` for kind set, a `ClipResult` for the other kinds.
+        compute: computes it for one system; a `ClipResult` where clips have values of their own, else a `SetResult`.
         minimum, maximum: the lowest and the highest possible value, at which its interval is cut; None for none.
+        names_outliers: whether tables name the clips whose values are far worse than the others'.
+        takes_statistics: whether mean and covariance of the references are enough, without their audio.
     """
 
     name: str
@@ -207,6 +216,8 @@ class Metric:
     compute: Callable[[MetricInputs], SetResult | ClipResult]
     minimum: float | None = None
     maximum: float | None = None
+    names_outliers: bool = False
+    takes_statistics: bool = False
 
     @property
     def widest_difference(self) -> float:
@@ -247,11 +258,10 @@ def score_metric(metric: Metric, inputs: MetricInputs) -> SystemScore:
     if len(inputs.pairs) < MIN_CLIPS:
         raise InputError(f"{metric.name} needs at least {MIN_CLIPS} clips, and has {len(inputs.pairs)}")
     result = metric.compute(inputs)
-    expected = SetResult if metric.kind == "set" else ClipResult
-    if not isinstance(result, expected):
+    if not isinstance(result, (SetResult, ClipResult)) or (metric.kind != "set" and isinstance(result, SetResult)):
+        expected = "SetResult or ClipResult" if metric.kind == "set" else "ClipResult"
         raise InputError(
-            f"metric {metric.name}: compute returned {type(result).__name__}: a metric of kind {metric.kind} returns "
-            f"{expected.__name__}"
+            f"metric {metric.name}: compute returned {type(result).__name__}: a metric of kind {metric.kind} returns {expected}"
         )
     details = dict(result.details)
     replicates, interval, parts = None, None, {}

@@ -11,7 +11,7 @@ computed once for all systems and resamples. Which embedding was used belongs in
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -20,7 +20,7 @@ from scipy import linalg
 
 from musicgen.errors import InputError
 
-from .base import Metric, MetricInputs, SetResult
+from .base import ClipResult, Metric, MetricInputs, SetResult
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
@@ -298,12 +298,53 @@ def _compute(embedder: str, inputs: MetricInputs) -> SetResult:
     return SetResult(distance(reference_side, generated), partial(resampled, reference_side, clips), details, per_id)
 
 
+def _compute_songs(embedder: str, inputs: MetricInputs) -> ClipResult:
+    reference_side = inputs.shared(("fad", embedder), lambda: reference(_references(embedder, inputs)))
+    songs, excluded = {}, {}
+    for pair in inputs.pairs:
+        windows = inputs.embedding(embedder, pair.generated)
+        if len(windows) < 2:
+            excluded[pair.id] = "one window: a song's own FAD takes 2"
+            continue
+        songs[pair.id] = distance(reference_side, gaussian(windows))
+    if not songs:
+        raise InputError("every clip has one window, and a song's own FAD takes 2: use longer clips")
+    return replace(ClipResult.mean(songs), excluded=excluded)
+
+
 def _references(embedder: str, inputs: MetricInputs) -> Gaussian:
+    if embedder in inputs.statistics:
+        return inputs.statistics[embedder]
     return merge(gaussian(inputs.embedding(embedder, pair.set_reference)) for pair in inputs.pairs)
 
 
 def _metric(name: str, title: str, embedder: str) -> Metric:
-    return Metric(name, title, "set", (embedder,), "lower", VERSION, partial(_compute, embedder), minimum=0.0)
+    return Metric(
+        name,
+        title,
+        "set",
+        (embedder,),
+        "lower",
+        VERSION,
+        partial(_compute, embedder),
+        minimum=0.0,
+        takes_statistics=True,
+    )
+
+
+def _song_metric(name: str, title: str, embedder: str) -> Metric:
+    return Metric(
+        name,
+        title,
+        "set",
+        (embedder,),
+        "lower",
+        VERSION,
+        partial(_compute_songs, embedder),
+        minimum=0.0,
+        names_outliers=True,
+        takes_statistics=True,
+    )
 
 
 METRICS = (
@@ -311,4 +352,8 @@ METRICS = (
     _metric("fad_vggish_torch", "FAD (VGGish, torch)", "vggish_torch"),
     _metric("fad_clap_music", "FAD (CLAP music)", "clap_windowed"),
     _metric("fad_mini", "FAD (mini)", "mini"),
+    _song_metric("fad_song_vggish_tf", "FAD of songs (VGGish)", "vggish_tf"),
+    _song_metric("fad_song_vggish_torch", "FAD of songs (VGGish, torch)", "vggish_torch"),
+    _song_metric("fad_song_clap_music", "FAD of songs (CLAP music)", "clap_windowed"),
+    _song_metric("fad_song_mini", "FAD of songs (mini)", "mini"),
 )

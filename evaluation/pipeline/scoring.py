@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import torch
@@ -23,9 +24,11 @@ from musicgen.errors import InputError
 from ..clips import diagnostics
 from ..clips.clip import RATE, Inspection, Source
 from ..embedders.cache import Cache
-from ..embedders.embedding import compute_embeddings, inspect_sources
+from ..embedders.embedding import compute_embeddings, inspect_sources, read_embedding
 from ..embedders.registry import Embedders
 from ..metrics.base import MIN_CLIPS, RESAMPLES, Metric, MetricInputs, Pair, SystemScore, score_metric
+from ..metrics.fad import Gaussian, gaussian, merge
+from ..metrics.reference_statistics import ReferenceStatistics, load_statistics
 from ..metrics.registry import check_metrics, embedders_of, find_metric, reference_embedders_of
 from ..reports.results import REFERENCES, SHUFFLED_REFERENCES, Comparison, Results, SystemResult
 from ..suites.items import Item
@@ -36,7 +39,25 @@ TOLERANCE = round(0.1 * RATE)
 
 Embed = Callable[[Sequence[Source], Sequence[str]], None]
 """Computes the embeddings of sources by the embedders of these names into the cache, here or on other machines."""
-References = Mapping[str, tuple[Source, Inspection]]
+NO_AUDIO = "no audio of its reference"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A reference that can be scored against.
+
+    Attributes:
+        source: its file; None where statistics stand for its audio.
+        samples: its length at 32 kHz, or that which was asked for.
+        inspection: of its file.
+    """
+
+    source: Source | None
+    samples: int
+    inspection: Inspection | None = None
+
+
+References = Mapping[str, Reference]
 """id → a reference that can be scored against."""
 
 
@@ -100,6 +121,7 @@ def score(
     options: ScoringOptions | None = None,
     metrics: Sequence[str] | None = None,
     embed: Embed | None = None,
+    statistics_files: Sequence[Path] = (),
 ) -> Results:
     """Score systems by all metrics of a suite.
 
@@ -112,6 +134,7 @@ def score(
         options: seed, bootstrap, bounds.
         metrics: in place of the suite's.
         embed: computes the embeddings; by default in this process.
+        statistics_files: statistics of the references (`reference_statistics`), in place of audio that is not here.
 
     Returns:
         Scores, comparisons of every two systems, exclusions.
@@ -128,7 +151,8 @@ def score(
     # Weights that are missing are an error before the work, not after hours of it.
     for name in embedders_of(names):
         _ = embedders[name].weights
-    references, excluded = _inspect_references(suite, items, cache, options)
+    known = read_statistics(statistics_files, embedders, names)
+    references, excluded = inspect_references(suite, items, cache, options, audio_needed=not known)
     common, system_exclusions, inspections = _common_clips(items, references, systems, cache, options)
     excluded |= system_exclusions
     if len(common) < MIN_CLIPS:
@@ -143,7 +167,7 @@ def score(
     embed(_embedded_references(sets[0].pairs, names), reference_embedders_of(names))
     for each in sets:
         embed([pair.generated for pair in each.pairs], embedders_of(names))
-    common_inputs = MetricInputs((), embedders, cache, {}, options.seed, options.resamples, excluded)
+    common_inputs = MetricInputs((), embedders, cache, {}, options.seed, options.resamples, excluded, known)
     scores: dict[str, dict[str, SystemScore]] = {each.name: {} for each in sets}
     missing: dict[str, str] = {}
     for name in names:
@@ -204,7 +228,70 @@ def _embedded_references(pairs: Sequence[Pair], metrics: Sequence[str]) -> list[
     sources = [pair.reference for pair in pairs] if "paired" in kinds else []
     if "set" in kinds:
         sources += [pair.set_reference for pair in pairs]
-    return list({(source.id, source.window): source for source in sources}.values())
+    return list({(source.id, source.window): source for source in sources if source is not None}.values())
+
+
+def read_statistics(files: Sequence[Path], embedders: Embedders, metrics: Sequence[str]) -> dict[str, Gaussian]:
+    """Embedder → statistics of the references.
+
+    Raises:
+        InputError: a file is faulty, of another network or preparation, or of an embedder that no metric takes statistics of.
+    """
+    usable = embedders_of([name for name in metrics if find_metric(name).takes_statistics])
+    found = {}
+    for file in files:
+        stored = load_statistics(file)
+        if stored.embedder not in usable:
+            raise InputError(
+                f"{file}: statistics of {stored.embedder}: the metrics use those of {', '.join(usable) or 'none'}"
+            )
+        stored.check(embedders[stored.embedder], str(file))
+        found[stored.embedder] = stored.gaussian
+    return found
+
+
+def write_statistics(
+    suite: Suite,
+    items: Sequence[Item],
+    folder: Path,
+    embedders: Embedders,
+    cache: Cache,
+    options: ScoringOptions,
+    metrics: Sequence[str] | None = None,
+) -> list[Path]:
+    """Write the statistics of a suite's references, a file EMBEDDER.npz for each embedder that takes them.
+
+    Args:
+        suite: gives the metrics.
+        items: of the suite, with the references.
+        folder: for the files.
+        embedders: the networks.
+        cache: of embeddings.
+        options: batch and progress.
+        metrics: in place of the suite's.
+
+    Returns:
+        The files.
+
+    Raises:
+        InputError: no metric takes statistics, or fewer than MIN_CLIPS references can be read.
+    """
+    metrics = list(metrics if metrics is not None else suite.metrics)
+    names = embedders_of([name for name in metrics if find_metric(name).takes_statistics])
+    if not names:
+        raise InputError(f"none of {', '.join(metrics)} takes statistics of references: name a FAD")
+    references, excluded = inspect_references(suite, items, cache, options)
+    sources = [_set_reference(suite, one.source) for _, one in sorted(references.items()) if one.source is not None]
+    if len(sources) < MIN_CLIPS:
+        reasons = "; ".join(f"{name}: {why}" for name, why in list(excluded.items())[:3])
+        raise InputError(f"only {len(sources)} references can be read, {MIN_CLIPS} are needed ({reasons})")
+    _local_embedding(embedders, cache, options)(sources, names)
+    files = []
+    for name in names:
+        whole = merge(gaussian(read_embedding(source, embedders[name], cache)) for source in sources)
+        ReferenceStatistics.of(whole, embedders[name], suite.label).save(folder / f"{name}.npz")
+        files.append(folder / f"{name}.npz")
+    return files
 
 
 def read_clip_set(folder: Path) -> ClipSet:
@@ -234,14 +321,33 @@ def _check_names(systems: Sequence[ClipSet]) -> None:
         raise InputError(f"two samples folders are of one system, {repeated[0]}: generate under another --name")
 
 
-def _inspect_references(
-    suite: Suite, items: Sequence[Item], cache: Cache, options: ScoringOptions
-) -> tuple[dict[str, tuple[Source, Inspection]], dict[str, str]]:
-    """(the references that can be scored against, id → why the others cannot)."""
-    excluded = {item.id: "no reference file" for item in items if not item.file.is_file()}
+def inspect_references(
+    suite: Suite, items: Sequence[Item], cache: Cache, options: ScoringOptions, *, audio_needed: bool = True
+) -> tuple[dict[str, Reference], dict[str, str]]:
+    """Read the references.
+
+    Args:
+        suite: gives the part of them that is scored.
+        items: of the suite.
+        cache: of inspections.
+        options: whether to show progress.
+        audio_needed: whether items whose reference has no file are excluded.
+
+    Returns:
+        (id → reference that can be scored against, id → why the others cannot).
+
+    Raises:
+        InputError: a file is not the one that the suite lists.
+    """
+    excluded: dict[str, str] = {}
+    references: dict[str, Reference] = {}
     sources = []
     for item in items:
-        if item.id in excluded:
+        if not item.file.is_file():
+            if audio_needed:
+                excluded[item.id] = "no reference file"
+            else:
+                references[item.id] = Reference(None, round(suite.duration * RATE))
             continue
         actual = samples.file_sha256(item.file)
         if item.sha256 and actual != item.sha256:
@@ -249,14 +355,13 @@ def _inspect_references(
         sources.append(Source(item.id, item.file, actual, "reference", window=suite.window))
     with _bar(len(sources), "references", options) as bar:
         inspections = inspect_sources(sources, cache, bar.update if bar else None)
-    references = {}
     for source in sources:
         inspection = inspections[source.id]
         reason = inspection if isinstance(inspection, str) else inspection.exclusion()
         if reason is not None:
             excluded[source.id] = f"reference: {reason}"
         elif not isinstance(inspection, str):
-            references[source.id] = (source, inspection)
+            references[source.id] = Reference(source, inspection.samples, inspection)
     return references, excluded
 
 
@@ -292,7 +397,7 @@ def _common_clips(
 
 
 def _generated_source(name: str, system: ClipSet, references: References) -> Source:
-    return Source(name, system.files[name], system.hashes[name], "generated", references[name][1].samples)
+    return Source(name, system.files[name], system.hashes[name], "generated", references[name].samples)
 
 
 def _pairs(
@@ -306,37 +411,47 @@ def _pairs(
     captions = {item.id: item.caption for item in items}
     pairs = []
     for name in common:
-        source, inspection = references[name]
+        reference = references[name]
         generated = _generated_source(name, system, references)
-        short = _short(system.name, inspection, inspections[name])
-        whole = _set_reference(suite, source)
-        pairs.append(Pair(name, captions[name], source, generated, inspection.samples, short, whole))
+        short = _short(system.name, reference, inspections[name])
+        whole = _set_reference(suite, reference.source)
+        pairs.append(Pair(name, captions[name], reference.source, generated, reference.samples, short, whole))
     return ScoredSet(system.name, pairs, {name: inspections[name] for name in common})
 
 
-def _set_reference(suite: Suite, source: Source) -> Source:
+@overload
+def _set_reference(suite: Suite, source: Source) -> Source: ...
+@overload
+def _set_reference(suite: Suite, source: Source | None) -> Source | None: ...
+def _set_reference(suite: Suite, source: Source | None) -> Source | None:
     """What metrics of sets are compared with, which may be more than what the pair is."""
-    return replace(source, window=None) if suite.reference_window == "all" else source
+    return replace(source, window=None) if source is not None and suite.reference_window == "all" else source
 
 
 def _bounds(suite: Suite, items: Sequence[Item], references: References, common: Sequence[str]) -> list[ScoredSet]:
     captions = {item.id: item.caption for item in items}
     bounds = []
     for label, others in ((REFERENCES, list(common)), (SHUFFLED_REFERENCES, [*common[1:], *common[:1]])):
-        pairs = []
+        pairs, inspections = [], {}
         for name, other in zip(common, others, strict=True):
-            (source, inspection), (other_source, other_inspection) = references[name], references[other]
-            generated = replace(other_source, role="generated", length=inspection.samples)
-            short = _short(label, inspection, other_inspection)
-            whole = _set_reference(suite, source)
-            pairs.append(Pair(name, captions[name], source, generated, inspection.samples, short, whole))
-        inspections = {name: references[other][1] for name, other in zip(common, others, strict=True)}
+            own, generated = references[name], references[other]
+            if own.source is None or generated.source is None or generated.inspection is None:
+                raise InputError(
+                    "--bounds scores the references themselves: it takes their audio, not statistics alone"
+                )
+            clip = replace(generated.source, role="generated", length=own.samples)
+            short = _short(label, own, generated.inspection)
+            whole = _set_reference(suite, own.source)
+            pairs.append(Pair(name, captions[name], own.source, clip, own.samples, short, whole))
+            inspections[name] = generated.inspection
         bounds.append(ScoredSet(label, pairs, inspections))
     return bounds
 
 
-def _short(system: str, reference: Inspection, generated: Inspection) -> str:
-    """Why paired metrics exclude a generation that ends before its reference, "" if it does not."""
+def _short(system: str, reference: Reference, generated: Inspection) -> str:
+    """Why paired metrics exclude a generation, "" if they do not: it ends before its reference, or there is none."""
+    if reference.source is None:
+        return NO_AUDIO
     missing = reference.samples - generated.samples
     return f"{system}: ends {missing / RATE:.2f} s before its reference" if missing > TOLERANCE else ""
 

@@ -30,6 +30,7 @@ def draw_plots(results: Sequence[Results], folder: Path) -> list[Path]:
         InputError: the results are not comparable, or matplotlib is not installed.
     """
     columns, rows = table.table_of(results)
+    columns = [column for column in columns if not column.detail]
     measured = [row for row in rows if row.scores]
     scores = _figure(len(columns))
     for axis, column in zip(_axes(scores, len(columns)), columns, strict=True):
@@ -46,7 +47,7 @@ def draw_plots(results: Sequence[Results], folder: Path) -> list[Path]:
         better = column.better()
         axis.set_title(f"{column.title} ({better})" if better else column.title, fontsize=10)
     files = [_save(scores, folder / "scores.png")]
-    per_clip = [column for column in columns if column.name not in METRICS or METRICS[column.name].kind != "set"]
+    per_clip = [column for column in columns if _has_values_of_clips(column.name)]
     if per_clip:
         distributions = _figure(len(per_clip))
         for axis, column in zip(_axes(distributions, len(per_clip)), per_clip, strict=True):
@@ -58,6 +59,12 @@ def draw_plots(results: Sequence[Results], folder: Path) -> list[Path]:
             axis.set_title(f"{column.title}, clip by clip", fontsize=10)
         files.append(_save(distributions, folder / "clips.png"))
     return files
+
+
+def _has_values_of_clips(name: str) -> bool:
+    if name not in METRICS:
+        return True
+    return METRICS[name].kind != "set" or METRICS[name].names_outliers
 
 
 def _figure(panels: int) -> Any:

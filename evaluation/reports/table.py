@@ -7,6 +7,8 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from musicgen import statistics
 from musicgen.errors import InputError
 
@@ -16,16 +18,28 @@ from ..metrics.score import Direction, Score
 from . import paper_results
 from .results import BOUNDS, Results
 
+INFINITY = "infinity"
+"""The detail of a FAD that has a column of its own."""
+OUTLIERS = 10
+"""Songs that are named at most."""
 ARROWS: dict[Direction, str] = {"lower": "↓", "higher": "↑", "neither": ""}
 
 
 @dataclass(frozen=True)
 class Column:
-    """A metric: its name, its title, and which way is better."""
+    """A metric, or one of its details.
+
+    Attributes:
+        name: of the metric; in CSV with the detail behind it.
+        title: in the head.
+        direction: which way is better.
+        detail: the detail that the column shows in place of the value, "" for the value.
+    """
 
     name: str
     title: str
     direction: Direction
+    detail: str = ""
 
     def better(self) -> str:
         """ "lower is better", or "" for a descriptive number."""
@@ -75,7 +89,14 @@ def table_of(results: Sequence[Results]) -> tuple[list[Column], list[Row]]:
         values = {metric: reported.values[metric] for metric in metrics if metric in reported.values}
         if values:
             rows.append(Row(reported.system, {}, values, f"published: {reported.source}"))
-    return [_column(name, rows) for name in metrics], rows
+    return [column for name in metrics for column in (_column(name, rows), *_detail_columns(name, rows))], rows
+
+
+def _detail_columns(name: str, rows: Sequence[Row]) -> list[Column]:
+    """FAD∞ beside its FAD, where a system has clips enough for it."""
+    shown = any(INFINITY in row.scores[name].details for row in rows if name in row.scores)
+    plain = _column(name, rows)
+    return [Column(name, plain.title.replace("FAD", "FAD∞", 1), plain.direction, INFINITY)] if shown else []
 
 
 def _column(name: str, rows: Sequence[Row]) -> Column:
@@ -90,7 +111,7 @@ def markdown(results: Sequence[Results]) -> str:
     """A Markdown table with intervals, and notes: exclusions, weights, comparisons."""
     columns, rows = table_of(results)
     head = ["system", *(f"{column.title} {ARROWS[column.direction]}" for column in columns), ""]
-    body = [[row.system, *(_cell(row, column.name, "{} [{}, {}]") for column in columns), row.source] for row in rows]
+    body = [[row.system, *(_cell(row, column, "{} [{}, {}]") for column in columns), row.source] for row in rows]
     table = ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *body]]
     return "\n".join([*table, "", *_notes(results)]) + "\n"
 
@@ -118,9 +139,23 @@ def as_csv(results: Sequence[Results]) -> str:
         ]
     )
     for row in rows:
-        for name in (column.name for column in columns):
+        for column in columns:
+            name = column.name
             score = row.scores.get(name)
-            if score is not None:
+            if score is not None and column.detail:
+                if column.detail in score.details:
+                    value = score.details[column.detail]
+                    blank = [
+                        score.n,
+                        len(score.excluded),
+                        score.direction,
+                        score.version,
+                        score.seed,
+                        score.protocol,
+                        "",
+                    ]
+                    writer.writerow([row.system, f"{name}_{column.detail}", value, "", "", *blank, row.source])
+            elif score is not None:
                 weights = " ".join(f"{network}={sha256}" for network, sha256 in score.weights.items())
                 provenance = [
                     score.n,
@@ -132,7 +167,7 @@ def as_csv(results: Sequence[Results]) -> str:
                     weights,
                 ]
                 writer.writerow([row.system, name, score.value, score.low, score.high, *provenance, row.source])
-            elif name in row.reported:
+            elif name in row.reported and not column.detail:
                 blank = [""] * 7
                 writer.writerow([row.system, name, row.reported[name], "", "", *blank, row.source])
     return buffer.getvalue()
@@ -146,10 +181,10 @@ def latex(results: Sequence[Results]) -> str:
     titles = [_escaped(column.title) + arrows[column.direction] for column in columns]
     out += [" & ".join(["System", *titles]) + r" \\", r"\midrule"]
     for row in rows:
-        cells = [_escaped(_cell(row, column.name, "{}")) for column in columns]
+        cells = [_escaped(_cell(row, column, "{}")) for column in columns]
         for index, column in enumerate(columns):
             score = row.scores.get(column.name)
-            if score is not None and score.low is not None and score.high is not None:
+            if score is not None and not column.detail and score.low is not None and score.high is not None:
                 cells[index] += f" {{\\footnotesize [{_number(score.low)}, {_number(score.high)}]}}"
         system = _escaped(row.system)
         if row.reported:
@@ -228,16 +263,40 @@ def _remarks(results: Results, metric: str) -> list[str]:
         own = {name: why for name, why in scores[0].excluded.items() if name not in results.excluded}
         first = "".join(f" ({name}: {why})" for name, why in list(own.items())[:1])
         remarks.append(f"{metric}: n = {n}, {len(own)} more clips excluded{first}")
-    needed = set_interval.MIN_CLIPS if metric in METRICS and METRICS[metric].kind == "set" else statistics.MIN_CLIPS
-    if n < needed:
-        remarks.append(f"{metric}: {n} clips are too few for an interval, which takes {needed}")
+    if scores[0].low is None and n < set_interval.MIN_CLIPS:
+        remarks.append(
+            f"{metric}: {n} clips are too few for an interval: {statistics.MIN_CLIPS} are needed for a mean over clips, "
+            f"{set_interval.MIN_CLIPS} for a distance between sets"
+        )
+    if metric in METRICS and METRICS[metric].names_outliers:
+        remarks += [
+            f"{metric}: {system.name}: far from the references: {found}"
+            for system in results.systems
+            if (score := system.score(metric)) is not None and (found := _outliers(score))
+        ]
     return remarks
 
 
-def _cell(row: Row, metric: str, form: str) -> str:
-    score = row.scores.get(metric)
+def _outliers(score: Score) -> str:
+    """The clips that are worse than the outer quartile by over 1.5 times the quartiles' distance (Tukey 1977), worst first."""
+    sign = -1 if score.direction == "higher" else 1
+    values = {name: sign * value for name, value in score.clips.items()}
+    low, high = np.quantile(list(values.values()), [0.25, 0.75])
+    found = [
+        name
+        for name in sorted(values, key=values.__getitem__, reverse=True)
+        if values[name] > high + 1.5 * (high - low)
+    ]
+    more = f" and {len(found) - OUTLIERS} more" if len(found) > OUTLIERS else ""
+    return ", ".join(f"{name} ({_number(score.clips[name])})" for name in found[:OUTLIERS]) + more
+
+
+def _cell(row: Row, column: Column, form: str) -> str:
+    score = row.scores.get(column.name)
+    if column.detail:
+        return _number(score.details[column.detail]) if score is not None and column.detail in score.details else "–"
     if score is None:
-        return _number(row.reported[metric]) if metric in row.reported else "–"
+        return _number(row.reported[column.name]) if column.name in row.reported else "–"
     if score.low is None or score.high is None or form == "{}":
         return _number(score.value)
     return form.format(_number(score.value), _number(score.low), _number(score.high))

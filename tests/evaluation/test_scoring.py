@@ -1,5 +1,6 @@
 """From audio files to tables: common subsets, named exclusions, bounds, resumption, and the faults of real folders."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -256,6 +257,21 @@ def test_tables_have_the_papers_rows_marked():
     )
     assert "ours_1" in table.markdown([results_of("ours_1", [score_of("fad_vggish_tf", 3.2)], "synth v1")])
     assert "Riffusion" not in table.markdown([results_of("ours_1", [score_of("fad_vggish_tf", 3.2)], "synth v1")])
+
+
+def test_a_table_shows_infinity_and_names_far_songs():
+    songs = {f"s{number:02d}": 1.0 + number / 100 for number in range(20)} | {"odd": 9.0, "odder": 12.0}
+    scores = [
+        dataclasses.replace(score_of("fad_mini", 3.2), details={"infinity": 2.75}),
+        dataclasses.replace(score_of("fad_song_mini", 1.5), clips=songs),
+    ]
+    found = [results_of("ours", scores, "synth v1")]
+    lines = table.markdown(found).splitlines()
+    assert lines[0] == "| system | FAD (mini) ↓ | FAD∞ (mini) ↓ | FAD of songs (mini) ↓ |  |"
+    assert lines[2] == "| ours | 3.20 [3.10, 3.30] | 2.75 | 1.50 [1.40, 1.60] | measured, n = 2 |"
+    assert "fad_song_mini: ours: far from the references: odder (12.00), odd (9.00)" in lines
+    assert "ours,fad_mini_infinity,2.75,,,5," in table.as_csv(found)
+    assert r"FAD∞ (mini) $\downarrow$" in table.latex(found)
 
 
 def test_tables_refuse_what_cannot_be_compared():

@@ -2,6 +2,7 @@
 thousands of rows; and what a suite does with references that are longer than its clips."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from evaluation.__main__ import main
 from evaluation.clips.clip import Clip, Source
 from evaluation.clips.window import Window
 from evaluation.embedders.cache import Cache
+from evaluation.embedders.embedding import read_embedding
 from evaluation.embedders.registry import Embedders
 from evaluation.pipeline.generation import make_requests
 from evaluation.pipeline.scoring import ScoringOptions, score
@@ -24,7 +26,7 @@ from musicgen.errors import InputError
 from tests.encoding import encode
 from tests.evaluation.conftest import music
 
-METRICS = ("fad_mini", "kl_mini", "clap_mini", "chroma", "kad_mini", "mad_mini")
+METRICS = ("fad_mini", "fad_song_mini", "kl_mini", "clap_mini", "chroma", "kad_mini", "mad_mini")
 RATE = 32_000
 
 
@@ -86,8 +88,8 @@ def test_song_describer(tmp_path, capsys):
     assert found["fad_mini"]["details"]["reference_windows"] == 100
     assert all(each["n"] == 4 for each in found.values())
     assert "| somebody |" in printed
-    assert "fad_mini: 4 clips are too few for an interval, which takes 20" in printed
-    assert "chroma: 4 clips are too few for an interval, which takes 5" in printed
+    for name in ("fad_mini", "chroma"):
+        assert f"{name}: 4 clips are too few for an interval: 5 are needed for a mean over clips, 20 for a" in printed
 
 
 def test_a_captions_label_is_filtered_before_a_track_has_one_caption(tmp_path):
@@ -218,15 +220,85 @@ def test_a_metric_that_does_not_apply_is_missing_and_the_others_are_there(tmp_pa
     generations(tmp_path / "samples", "012", 3.0)
     results, printed = scored(tmp_path, capsys, "folder", "--data", str(data))
     assert set(results["missing"]) == {"chroma", "kl_mini"}
-    assert set(by_name(results)) == {"fad_mini", "clap_mini", "kad_mini", "mad_mini"}
+    assert set(by_name(results)) == {"fad_mini", "fad_song_mini", "clap_mini", "kad_mini", "mad_mini"}
     reason = (
-        "only 0 of 3 generations last as long as their references, and 2 are needed (0: somebody: ends 6.00 s before"
+        "only 0 of 3 generations have a reference and last as long, and 2 are needed (0: somebody: ends 6.00 s before"
     )
     assert f"chroma is missing: {reason}" in printed
-    assert printed.splitlines()[2].split(" | ")[4] == "–"
+    assert printed.splitlines()[2].split(" | ")[5] == "–"
     command = ["score", "folder", str(tmp_path / "samples"), "--data", str(data), "--out", str(tmp_path / "r.json")]
     assert main([*command, "--metrics", "chroma", "--cache", str(tmp_path / "cache")]) == 2
-    assert "last as long as their references" in capsys.readouterr().err
+    assert "have a reference and last as long" in capsys.readouterr().err
+
+
+@pytest.fixture
+def described(tmp_path, capsys):
+    """(folder of references, file of their statistics): a folder suite of three songs, and a system's samples."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for number in range(3):
+        audio.write(data / f"{number}.wav", Audio(song(3.0, seed=number)[None], RATE))
+        (data / f"{number}.txt").write_text("a song")
+    (data / "captions.csv").write_text("file,caption\n0.wav,a song\n1.wav,a song\n2.wav,a song\n")
+    generations(tmp_path / "samples", "012", 3.0)
+    command = ["statistics", "folder", "--data", str(data), "--out", str(tmp_path / "known"), "--metrics", "fad_mini"]
+    assert main([*command, "--cache", str(tmp_path / "cache")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'known' / 'mini.npz'}\n"
+    return data, tmp_path / "known" / "mini.npz"
+
+
+def test_statistics_of_references_stand_for_their_audio(described, tmp_path, capsys):
+    data, file = described
+    with_audio, _ = scored(tmp_path, capsys, "folder", "--data", str(data))
+    embedder, cache = Embedders()["mini"], Cache(tmp_path / "cache")
+    rows = []
+    for number in range(3):
+        wav = data / f"{number}.wav"
+        source = Source(str(number), wav, samples.file_sha256(wav), "reference", window=Window("start", 10))
+        rows.append(read_embedding(source, embedder, cache))
+        wav.unlink()
+    stored = np.load(file)
+    windows = np.concatenate(rows).astype(np.float64)
+    assert stored["mean"] == pytest.approx(windows.mean(axis=0))
+    assert stored["covariance"] == pytest.approx(np.cov(windows, rowvar=False))
+    assert int(stored["n"]) == len(windows)
+    assert json.loads(str(stored["about"]))["weights"] == embedder.weights
+    without, printed = scored(tmp_path, capsys, "folder", "--data", str(data), "--statistics", str(file))
+    assert without["ids"] == ["0", "1", "2"]
+    for name in ("fad_mini", "fad_song_mini", "clap_mini"):
+        assert by_name(without)[name]["value"] == pytest.approx(by_name(with_audio)[name]["value"], rel=1e-9)
+    assert set(without["missing"]) == {"kl_mini", "chroma", "kad_mini", "mad_mini"}
+    assert "kad_mini is missing: it takes the audio of the references, of which only statistics are here" in printed
+    assert "(0: no audio of its reference)" in printed
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"weights": "f" * 64}, "another weights: 'ffffffffffffffff' there"),
+        ({"version": "0"}, "another version of the embedder: '0' there, '1' here"),
+        ({"preparation": "raw:1@16000"}, "another preparation of the audio"),
+        ({"embedder": "clap_windowed"}, "statistics of clap_windowed: the metrics use those of mini"),
+        ({"mean": np.zeros(3)}, r"expected, not \[3\], \[64, 64\] and 9"),
+        ({"covariance": np.full((64, 64), np.nan)}, "NaN"),
+        (None, "not statistics of references"),
+    ],
+)
+def test_statistics_of_something_else_are_refused(described, tmp_path, capsys, change, message):
+    data, file = described
+    if change is None:
+        file.write_bytes(b"PK no archive")
+    else:
+        stored = dict(np.load(file))
+        about = json.loads(str(stored["about"]))
+        about |= {key: value for key, value in change.items() if key in about}
+        stored |= {key: value for key, value in change.items() if key in stored}
+        np.savez(file, **{**stored, "about": json.dumps(about)})
+    command = ["score", "folder", str(tmp_path / "samples"), "--data", str(data), "--statistics", str(file)]
+    assert main([*command, "--out", str(tmp_path / "r.json"), "--metrics", "fad_mini"]) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error)
+    assert error.count("\n") == 1
 
 
 def test_captions_that_are_not_utf_8_are_one_line(tmp_path):

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from scipy import linalg
 
+from evaluation.clips.clip import Source
+from evaluation.embedders.base import embedding_key
+from evaluation.embedders.cache import Cache
+from evaluation.embedders.registry import Embedders
 from evaluation.metrics import fad
+from evaluation.metrics.base import MetricInputs, Pair, score_metric
+from evaluation.metrics.registry import find_metric
 from musicgen import statistics
 from musicgen.errors import InputError
 
@@ -116,6 +122,23 @@ def test_influence_is_the_exact_share_to_first_order():
     fast = fad.influence(reference, parts, pooled(parts))
     assert np.corrcoef(exact, fast)[0, 1] > 0.999
     assert fast == pytest.approx(exact, abs=0.15 * np.abs(exact).max())
+
+
+def test_the_fad_of_a_song_is_that_of_its_windows_alone(tmp_path):
+    cache, embedders, pairs = Cache(tmp_path), Embedders(), []
+    for number, rows in enumerate([clips(1, windows=9)[0], clips(1, windows=1)[0], clips(1, 9, shift=5.0)[0]]):
+        sources = [
+            Source(str(number), tmp_path / f"{number}", f"{number:064d}", role) for role in ("reference", "generated")
+        ]
+        for source, array in zip(sources, (clips(1, 9, seed=7)[0], rows), strict=True):
+            cache.put(embedding_key(embedders["mini"], source), array, "x")
+        pairs.append(Pair(str(number), "", *sources, 32_000))
+    found = score_metric(find_metric("fad_song_mini"), MetricInputs(pairs, embedders, cache, {})).score
+    references = [clips(1, 9, seed=7)[0]] * 3
+    expected = by_sqrtm(references, [clips(1, windows=9)[0]]), by_sqrtm(references, [clips(1, 9, shift=5.0)[0]])
+    assert [found.clips["0"], found.clips["2"]] == pytest.approx(expected)
+    assert found.value == pytest.approx(np.mean(expected))
+    assert found.excluded == {"1": "one window: a song's own FAD takes 2"}
 
 
 @pytest.mark.parametrize(
