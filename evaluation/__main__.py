@@ -180,7 +180,11 @@ def _add_embedders(parser: argparse.ArgumentParser) -> None:
 
 def _add_weights(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--weights", action="append", default=[], metavar="NETWORK=FILE", help="vggish, passt, clap, mert, aesthetics"
+        "--weights",
+        action="append",
+        default=[],
+        metavar="NETWORK=FILE",
+        help="vggish, passt, clap, mert, encodec, aesthetics",
     )
     parser.add_argument("--no-download", action="store_true", help="do not download weights")
     parser.add_argument("--cache", type=Path, metavar="FOLDER", help="of embeddings (default: the user's cache)")
@@ -217,7 +221,7 @@ def _score(options: argparse.Namespace) -> None:
 
 
 def _statistics(options: argparse.Namespace) -> None:
-    from .pipeline import scoring
+    from .pipeline.references import write_statistics
     from .suites.items import load_items
     from .suites.suite import load_suite
 
@@ -226,8 +230,7 @@ def _statistics(options: argparse.Namespace) -> None:
     _check_metrics(options)
     items = load_items(suite, options.data, options.subset, options.limit)
     embedders, cache, batch = _embedders(options)
-    settings = scoring.ScoringOptions(batch=batch)
-    for file in scoring.write_statistics(suite, items, options.out, embedders, cache, settings, options.metrics):
+    for file in write_statistics(suite, items, options.out, embedders, cache, options.metrics, batch):
         print(file)
 
 

@@ -35,8 +35,6 @@ CONFIGURATION: dict[str, Any] = {
 """Of the published network, where it differs from HuBERT's defaults; no masking at inference."""
 EPSILON = 1e-7
 """Added to the variance, as transformers' feature extractor does."""
-RENAMED_PARAMETERS = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
-"""The file is from before PyTorch renamed the parts of a normalised weight."""
 
 
 class MertEmbedder(CheckpointEmbedder):
@@ -63,11 +61,8 @@ class MertEmbedder(CheckpointEmbedder):
         with torch.random.fork_rng():
             network = HubertModel(HubertConfig(**CONFIGURATION))
         file = self._weights.file(self.network)
-        state = weights.read_state_dict(file)
+        state = weights.renamed_weight_norm(weights.read_state_dict(file))
         state.pop("masked_spec_embed", None)
-        for old in [name for name in state if name.rsplit(".", 1)[-1] in RENAMED_PARAMETERS]:
-            prefix, part = old.rsplit(".", 1)
-            state[f"{prefix}.{RENAMED_PARAMETERS[part]}"] = state.pop(old)
         weights.load_state(network, state, file)
         return network.eval().to(self._device)
 

@@ -7,7 +7,7 @@ A module of this folder lists its specs in `EMBEDDERS` and is registered by the 
 from __future__ import annotations
 
 from ..registry import Registry
-from . import aesthetics, chroma, clap, mert, mini, passt, vggish
+from . import aesthetics, chroma, clap, encodec, mert, mini, passt, vggish
 from .base import Embedder, EmbedderContext, EmbedderSpec
 from .weights import Weights
 
@@ -59,6 +59,6 @@ class Embedders:
         return self._built[name]
 
 
-for _module in (aesthetics, chroma, clap, mert, mini, passt, vggish):
+for _module in (aesthetics, chroma, clap, encodec, mert, mini, passt, vggish):
     for _spec in _module.EMBEDDERS:
         register_embedder(_spec)

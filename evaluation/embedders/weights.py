@@ -72,6 +72,13 @@ PUBLISHED = {
             repository="m-a-p/MERT-v1-330M",
         ),
         Published(
+            "encodec",
+            "encodec_24khz-d7cc33bc.th",
+            "https://dl.fbaipublicfiles.com/encodec/v0/encodec_24khz-d7cc33bc.th",
+            93,
+            sha256_prefix="d7cc33bc",
+        ),
+        Published(
             "aesthetics",
             "checkpoint.pt",
             "https://huggingface.co/facebook/audiobox-aesthetics/resolve/main/checkpoint.pt",
@@ -176,6 +183,19 @@ def read_checkpoint(file: Path) -> Mapping[str, Any]:
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"{file}: holds {type(checkpoint).__name__}, not tensors by name")
     return checkpoint
+
+
+WEIGHT_NORM = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
+"""Files from before PyTorch 2 name the parts of a normalised weight otherwise."""
+
+
+def renamed_weight_norm(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A state dict with the parts of normalised weights under PyTorch's new names."""
+    renamed = {}
+    for name, tensor in state.items():
+        prefix, _, part = name.rpartition(".")
+        renamed[f"{prefix}.{WEIGHT_NORM[part]}" if part in WEIGHT_NORM else name] = tensor
+    return renamed
 
 
 def load_state(network: torch.nn.Module, state: dict[str, torch.Tensor], file: Path) -> None:

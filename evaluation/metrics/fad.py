@@ -351,9 +351,11 @@ METRICS = (
     _metric("fad_vggish_tf", "FAD (VGGish, the paper's)", "vggish_tf"),
     _metric("fad_vggish_torch", "FAD (VGGish, torch)", "vggish_torch"),
     _metric("fad_clap_music", "FAD (CLAP music)", "clap_windowed"),
+    _metric("fad_encodec", "FAD (EnCodec)", "encodec"),
     _metric("fad_mini", "FAD (mini)", "mini"),
     _song_metric("fad_song_vggish_tf", "FAD of songs (VGGish)", "vggish_tf"),
     _song_metric("fad_song_vggish_torch", "FAD of songs (VGGish, torch)", "vggish_torch"),
     _song_metric("fad_song_clap_music", "FAD of songs (CLAP music)", "clap_windowed"),
+    _song_metric("fad_song_encodec", "FAD of songs (EnCodec)", "encodec"),
     _song_metric("fad_song_mini", "FAD of songs (mini)", "mini"),
 )

@@ -8,31 +8,28 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from itertools import combinations
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from musicgen import samples, statistics
+from musicgen import samples
 from musicgen.errors import InputError
 
 from ..clips import diagnostics
 from ..clips.clip import RATE, Inspection, Source
 from ..embedders.cache import Cache
-from ..embedders.embedding import compute_embeddings, inspect_sources, read_embedding
+from ..embedders.embedding import compute_embeddings, inspect_sources
 from ..embedders.registry import Embedders
 from ..metrics.base import MIN_CLIPS, RESAMPLES, Metric, MetricInputs, Pair, SystemScore, score_metric
-from ..metrics.fad import Gaussian, gaussian, merge
-from ..metrics.reference_statistics import ReferenceStatistics, load_statistics
 from ..metrics.registry import check_metrics, embedders_of, find_metric, reference_embedders_of
-from ..reports.results import REFERENCES, SHUFFLED_REFERENCES, Comparison, Results, SystemResult
+from ..reports.results import REFERENCES, SHUFFLED_REFERENCES, Results, SystemResult
 from ..suites.items import Item
 from ..suites.suite import Suite
+from .comparisons import compare_systems
+from .progress import Stages
+from .references import Reference, References, inspect_references, read_statistics, set_reference
 
 TOLERANCE = round(0.1 * RATE)
 """Samples by which a generation may end before its reference."""
@@ -40,25 +37,6 @@ TOLERANCE = round(0.1 * RATE)
 Embed = Callable[[Sequence[Source], Sequence[str]], None]
 """Computes the embeddings of sources by the embedders of these names into the cache, here or on other machines."""
 NO_AUDIO = "no audio of its reference"
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A reference that can be scored against.
-
-    Attributes:
-        source: its file; None where statistics stand for its audio.
-        samples: its length at 32 kHz, or that which was asked for.
-        inspection: of its file.
-    """
-
-    source: Source | None
-    samples: int
-    inspection: Inspection | None = None
-
-
-References = Mapping[str, Reference]
-"""id → a reference that can be scored against."""
 
 
 @dataclass(frozen=True)
@@ -151,9 +129,11 @@ def score(
     # Weights that are missing are an error before the work, not after hours of it.
     for name in embedders_of(names):
         _ = embedders[name].weights
+    # References, each system's clips, the references' embeddings and those of each set, metrics.
+    stages = Stages(3 + 2 * len(systems) + 2 * options.bounds, show=options.progress)
     known = read_statistics(statistics_files, embedders, names)
-    references, excluded = inspect_references(suite, items, cache, options, audio_needed=not known)
-    common, system_exclusions, inspections = _common_clips(items, references, systems, cache, options)
+    references, excluded = inspect_references(suite, items, cache, stages, audio_needed=not known)
+    common, system_exclusions, inspections = _common_clips(items, references, systems, cache, stages)
     excluded |= system_exclusions
     if len(common) < MIN_CLIPS:
         reasons = "; ".join(f"{name}: {why}" for name, why in list(excluded.items())[:3])
@@ -163,19 +143,22 @@ def score(
         sets = [*_bounds(suite, items, references, common), *sets]
     sets = _share_short_clips(sets)
 
-    embed = embed if embed is not None else _local_embedding(embedders, cache, options)
+    embed = embed if embed is not None else _local_embedding(embedders, cache, options.batch, stages)
     embed(_embedded_references(sets[0].pairs, names), reference_embedders_of(names))
     for each in sets:
         embed([pair.generated for pair in each.pairs], embedders_of(names))
     common_inputs = MetricInputs((), embedders, cache, {}, options.seed, options.resamples, excluded, known)
     scores: dict[str, dict[str, SystemScore]] = {each.name: {} for each in sets}
     missing: dict[str, str] = {}
-    for name in names:
-        try:
-            for system_name, found in _score_all(find_metric(name), sets, common_inputs).items():
-                scores[system_name][name] = found
-        except InputError as error:
-            missing[name] = str(error)
+    with stages.bar(len(names), "metrics") as bar:
+        for name in names:
+            try:
+                for system_name, found in _score_all(find_metric(name), sets, common_inputs).items():
+                    scores[system_name][name] = found
+            except InputError as error:
+                missing[name] = str(error)
+            if bar:
+                bar.update()
     if len(missing) == len(names):
         raise InputError("; ".join(f"{name}: {reason}" for name, reason in missing.items()))
     by_name = {system.name: system for system in systems}
@@ -191,8 +174,12 @@ def score(
             )
             for each in sets
         ],
-        comparisons=_comparisons(
-            scores, [system.name for system in systems], [name for name in names if name not in missing], options
+        comparisons=compare_systems(
+            scores,
+            [system.name for system in systems],
+            [name for name in names if name not in missing],
+            options.seed,
+            options.resamples,
         ),
         ids=common,
         excluded=excluded,
@@ -231,69 +218,6 @@ def _embedded_references(pairs: Sequence[Pair], metrics: Sequence[str]) -> list[
     return list({(source.id, source.window): source for source in sources if source is not None}.values())
 
 
-def read_statistics(files: Sequence[Path], embedders: Embedders, metrics: Sequence[str]) -> dict[str, Gaussian]:
-    """Embedder → statistics of the references.
-
-    Raises:
-        InputError: a file is faulty, of another network or preparation, or of an embedder that no metric takes statistics of.
-    """
-    usable = embedders_of([name for name in metrics if find_metric(name).takes_statistics])
-    found = {}
-    for file in files:
-        stored = load_statistics(file)
-        if stored.embedder not in usable:
-            raise InputError(
-                f"{file}: statistics of {stored.embedder}: the metrics use those of {', '.join(usable) or 'none'}"
-            )
-        stored.check(embedders[stored.embedder], str(file))
-        found[stored.embedder] = stored.gaussian
-    return found
-
-
-def write_statistics(
-    suite: Suite,
-    items: Sequence[Item],
-    folder: Path,
-    embedders: Embedders,
-    cache: Cache,
-    options: ScoringOptions,
-    metrics: Sequence[str] | None = None,
-) -> list[Path]:
-    """Write the statistics of a suite's references, a file EMBEDDER.npz for each embedder that takes them.
-
-    Args:
-        suite: gives the metrics.
-        items: of the suite, with the references.
-        folder: for the files.
-        embedders: the networks.
-        cache: of embeddings.
-        options: batch and progress.
-        metrics: in place of the suite's.
-
-    Returns:
-        The files.
-
-    Raises:
-        InputError: no metric takes statistics, or fewer than MIN_CLIPS references can be read.
-    """
-    metrics = list(metrics if metrics is not None else suite.metrics)
-    names = embedders_of([name for name in metrics if find_metric(name).takes_statistics])
-    if not names:
-        raise InputError(f"none of {', '.join(metrics)} takes statistics of references: name a FAD")
-    references, excluded = inspect_references(suite, items, cache, options)
-    sources = [_set_reference(suite, one.source) for _, one in sorted(references.items()) if one.source is not None]
-    if len(sources) < MIN_CLIPS:
-        reasons = "; ".join(f"{name}: {why}" for name, why in list(excluded.items())[:3])
-        raise InputError(f"only {len(sources)} references can be read, {MIN_CLIPS} are needed ({reasons})")
-    _local_embedding(embedders, cache, options)(sources, names)
-    files = []
-    for name in names:
-        whole = merge(gaussian(read_embedding(source, embedders[name], cache)) for source in sources)
-        ReferenceStatistics.of(whole, embedders[name], suite.label).save(folder / f"{name}.npz")
-        files.append(folder / f"{name}.npz")
-    return files
-
-
 def read_clip_set(folder: Path) -> ClipSet:
     """Read a samples folder, all of whose clips must be of one system.
 
@@ -321,56 +245,12 @@ def _check_names(systems: Sequence[ClipSet]) -> None:
         raise InputError(f"two samples folders are of one system, {repeated[0]}: generate under another --name")
 
 
-def inspect_references(
-    suite: Suite, items: Sequence[Item], cache: Cache, options: ScoringOptions, *, audio_needed: bool = True
-) -> tuple[dict[str, Reference], dict[str, str]]:
-    """Read the references.
-
-    Args:
-        suite: gives the part of them that is scored.
-        items: of the suite.
-        cache: of inspections.
-        options: whether to show progress.
-        audio_needed: whether items whose reference has no file are excluded.
-
-    Returns:
-        (id → reference that can be scored against, id → why the others cannot).
-
-    Raises:
-        InputError: a file is not the one that the suite lists.
-    """
-    excluded: dict[str, str] = {}
-    references: dict[str, Reference] = {}
-    sources = []
-    for item in items:
-        if not item.file.is_file():
-            if audio_needed:
-                excluded[item.id] = "no reference file"
-            else:
-                references[item.id] = Reference(None, round(suite.duration * RATE))
-            continue
-        actual = samples.file_sha256(item.file)
-        if item.sha256 and actual != item.sha256:
-            raise InputError(f"{item.file}: is not the file that the suite lists (another sha256)")
-        sources.append(Source(item.id, item.file, actual, "reference", window=suite.window))
-    with _bar(len(sources), "references", options) as bar:
-        inspections = inspect_sources(sources, cache, bar.update if bar else None)
-    for source in sources:
-        inspection = inspections[source.id]
-        reason = inspection if isinstance(inspection, str) else inspection.exclusion()
-        if reason is not None:
-            excluded[source.id] = f"reference: {reason}"
-        elif not isinstance(inspection, str):
-            references[source.id] = Reference(source, inspection.samples, inspection)
-    return references, excluded
-
-
 def _common_clips(
     items: Sequence[Item],
     references: References,
     systems: Sequence[ClipSet],
     cache: Cache,
-    options: ScoringOptions,
+    stages: Stages,
 ) -> tuple[list[str], dict[str, str], dict[str, dict[str, Inspection]]]:
     """(ids that all systems have, id → why others are excluded, system → id → inspection of its clip)."""
     inspections: dict[str, dict[str, Inspection]] = {}
@@ -383,7 +263,7 @@ def _common_clips(
             if name not in system.files:
                 excluded.setdefault(name, f"{system.name}: no clip")
         sources = [_generated_source(name, system, references) for name in present]
-        with _bar(len(sources), system.name, options) as bar:
+        with stages.bar(len(sources), system.name) as bar:
             by_id = inspect_sources(sources, cache, bar.update if bar else None)
         own = inspections[system.name] = {}
         for name, inspection in by_id.items():
@@ -414,18 +294,9 @@ def _pairs(
         reference = references[name]
         generated = _generated_source(name, system, references)
         short = _short(system.name, reference, inspections[name])
-        whole = _set_reference(suite, reference.source)
+        whole = set_reference(suite, reference.source)
         pairs.append(Pair(name, captions[name], reference.source, generated, reference.samples, short, whole))
     return ScoredSet(system.name, pairs, {name: inspections[name] for name in common})
-
-
-@overload
-def _set_reference(suite: Suite, source: Source) -> Source: ...
-@overload
-def _set_reference(suite: Suite, source: Source | None) -> Source | None: ...
-def _set_reference(suite: Suite, source: Source | None) -> Source | None:
-    """What metrics of sets are compared with, which may be more than what the pair is."""
-    return replace(source, window=None) if source is not None and suite.reference_window == "all" else source
 
 
 def _bounds(suite: Suite, items: Sequence[Item], references: References, common: Sequence[str]) -> list[ScoredSet]:
@@ -441,7 +312,7 @@ def _bounds(suite: Suite, items: Sequence[Item], references: References, common:
                 )
             clip = replace(generated.source, role="generated", length=own.samples)
             short = _short(label, own, generated.inspection)
-            whole = _set_reference(suite, own.source)
+            whole = set_reference(suite, own.source)
             pairs.append(Pair(name, captions[name], own.source, clip, own.samples, short, whole))
             inspections[name] = generated.inspection
         bounds.append(ScoredSet(label, pairs, inspections))
@@ -474,62 +345,10 @@ def _diagnostics_and_flags(inspections: Mapping[str, Inspection]) -> tuple[dict[
     return {**summary, "duplicates": float(len(duplicates))}, flags
 
 
-def _comparisons(
-    scores: Mapping[str, Mapping[str, SystemScore]],
-    systems: Sequence[str],
-    metrics: Sequence[str],
-    options: ScoringOptions,
-) -> list[Comparison]:
-    """Every two systems by every metric."""
-    comparisons = []
-    for metric in metrics:
-        rows = [
-            _comparison(metric, first, second, scores[first][metric], scores[second][metric], options)
-            for first, second in combinations(systems, 2)
-        ]
-        tested = [row for row in rows if row.p is not None]
-        adjusted = statistics.holm([row.p for row in tested if row.p is not None])
-        holm = {id(row): value for row, value in zip(tested, adjusted, strict=True)}
-        comparisons += [replace(row, adjusted=holm.get(id(row))) for row in rows]
-    return comparisons
-
-
-def _comparison(
-    metric: str, first: str, second: str, a: SystemScore, b: SystemScore, options: ScoringOptions
-) -> Comparison:
-    """Difference, interval and p of the same statistic: that which the two scores are."""
-    difference = a.score.value - b.score.value
-    if not a.parts or not b.parts:
-        if a.replicates is None or b.replicates is None:
-            return Comparison(metric, first, second, difference, None, None, None, None)
-        # Both drew the same clips: the difference of the replicates is the paired one.
-        own = (a.replicates - b.replicates).interval()
-        return Comparison(metric, first, second, difference, own.low, own.high, None, None)
-    # The clips of both are the same (`_score_all`).
-    both = np.array([[a.parts[name], b.parts[name]] for name in a.parts])  # [n, system, (total, size)]
-    totals, sizes = both[:, :, 0], both[:, :, 1]
-    interval = statistics.ratio_interval(
-        totals, sizes, np.random.default_rng(options.seed), resamples=options.resamples
-    )
-    p = statistics.paired_permutation(
-        totals[:, 0], totals[:, 1], np.random.default_rng(options.seed), sizes=(sizes[:, 0], sizes[:, 1])
-    )
-    if interval is None:
-        return Comparison(metric, first, second, difference, None, None, p, None)
-    widest = find_metric(metric).widest_difference
-    return Comparison(
-        metric, first, second, difference, max(interval.low, -widest), min(interval.high, widest), p, None
-    )
-
-
-def _local_embedding(embedders: Embedders, cache: Cache, options: ScoringOptions) -> Embed:
+def _local_embedding(embedders: Embedders, cache: Cache, batch: int, stages: Stages) -> Embed:
     def embed(sources: Sequence[Source], names: Sequence[str]) -> None:
-        with _bar(len(sources), "embeddings", options) as bar:
+        with stages.bar(len(sources), "embeddings") as bar:
             loaded = [embedders[name] for name in names]
-            compute_embeddings(sources, loaded, cache, batch=options.batch, progress=bar.update if bar else None)
+            compute_embeddings(sources, loaded, cache, batch=batch, progress=bar.update if bar else None)
 
     return embed
-
-
-def _bar(total: int, label: str, options: ScoringOptions) -> AbstractContextManager[tqdm | None]:
-    return tqdm(total=total, desc=label) if options.progress else nullcontext()

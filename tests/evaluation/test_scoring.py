@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 import time
@@ -433,7 +434,9 @@ def test_the_command_line(tmp_path, capsys, monkeypatch):
     assert "3 clips, 1 of them new" in capsys.readouterr().out
     out, cache = str(tmp_path / "r.json"), ["--cache", str(tmp_path / "cache")]
     assert main(["score", suite, str(tmp_path / "s"), *common, "--out", out, *cache, "--resamples", "100"]) == 0
-    capsys.readouterr()
+    progress = capsys.readouterr().err
+    for stage in ("1/5 references", "2/5 somebody", "3/5 embeddings", "4/5 embeddings", "5/5 metrics"):
+        assert re.search(rf"{stage}: 100%.*\[\d\d:\d\d<", progress)  # with the time that is left
     assert main(["table", out, "--worst", "1"]) == 0
     printed = capsys.readouterr().out
     assert "| somebody |" in printed

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from evaluation.clips.clip import resample
-from evaluation.embedders import aesthetics, mert
+from evaluation.embedders import aesthetics, encodec, mert
 from evaluation.embedders.cache import Cache
 from evaluation.embedders.registry import Embedders
-from evaluation.embedders.weights import Weights
+from evaluation.embedders.weights import WEIGHT_NORM, Weights
 from evaluation.pipeline.scoring import score
 from evaluation.suites.items import load_items
 from musicgen.errors import CheckpointError
@@ -35,7 +35,7 @@ def mert_folder(tmp_path_factory):
     config = HubertConfig(**{**HUBERT, "mask_time_prob": 0.05})
     state = HubertModel(config).state_dict()
     for name in list(state):
-        for old, new in mert.RENAMED_PARAMETERS.items():
+        for old, new in WEIGHT_NORM.items():
             if name.endswith(new):
                 state[name.replace(new, old)] = state.pop(name)
     assert "masked_spec_embed" in state
@@ -81,6 +81,23 @@ def test_mert_is_transformers_hubert_on_the_feature_extractors_input(mert_folder
     expected = last.max(dim=1).values.numpy()
     embedder = mert.MertEmbedder(Weights({"mert": mert_folder / "pytorch_model.bin"}))
     assert rows_of(embedder, wave) == pytest.approx(expected, abs=1e-5)
+
+
+def test_encodec_is_the_encoder_of_its_own_package(tmp_path):
+    from encodec import EncodecModel
+
+    torch.manual_seed(5)
+    package = EncodecModel._get_model(
+        [24.0], encodec.RATE, 1, causal=True, model_norm="weight_norm", audio_normalize=False, name="x"
+    ).eval()
+    torch.save(package.state_dict(), tmp_path / "encodec.th")
+    wave = music(1.3, encodec.RATE)
+    with torch.no_grad():
+        expected = package.encoder(wave[None, None])[0].T.numpy()
+    embedder = encodec.EncodecEmbedder(Weights({"encodec": tmp_path / "encodec.th"}))
+    assert rows_of(embedder, wave) == pytest.approx(expected, abs=1e-4 * float(np.abs(expected).max()))
+    assert expected.shape == (98, 128)
+    assert embedder.prepare(wave[:300], "x") == []
 
 
 def test_aesthetics_are_the_packages_marks(aesthetics_weights, tmp_path):

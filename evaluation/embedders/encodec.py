@@ -1,0 +1,60 @@
+"""EnCodec's encoder (Défossez et al. 2022), 24 kHz: what a codec keeps of a sound, before it is quantised.
+
+Conventions, those of fadtk's `encodec-emb`: 24 kHz mono, the file as it is, the whole clip at once; rows [frames, 128], 75 Hz.
+The network is transformers', the weights are the published file of the encodec package, renamed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from torch import nn
+
+from ..clips.clip import View
+from . import weights
+from .base import Array, CheckpointEmbedder, EmbedderSpec
+
+RATE = 24_000
+"""Hz."""
+HOP = 320
+"""Samples of a frame."""
+
+
+class EncodecEmbedder(CheckpointEmbedder):
+    """Rows [frames, 128]."""
+
+    name = network = "encodec"
+    version = "1"
+    view: View = "raw"
+    rate = RATE
+
+    def prepare(self, wave: torch.Tensor, clip_id: str) -> list[torch.Tensor]:  # noqa: ARG002
+        return [wave] if len(wave) >= HOP else []
+
+    @torch.inference_mode()
+    def embed(self, inputs: torch.Tensor) -> Sequence[Array]:
+        frames = self._module(inputs[:, None].to(self._device))  # [n, 128, frames]
+        return list(frames.transpose(1, 2).cpu().numpy())
+
+    @cached_property
+    def _module(self) -> nn.Module:
+        from transformers import EncodecConfig
+        from transformers.models.encodec.modeling_encodec import EncodecEncoder
+
+        with torch.random.fork_rng():
+            network = EncodecEncoder(EncodecConfig())  # its defaults are those of the 24-kHz network
+        file = self._weights.file(self.network)
+        state = {
+            re.sub(r"\bconv\.conv\.", "conv.", name.removeprefix("encoder.model.")): tensor
+            for name, tensor in weights.read_state_dict(file).items()
+            if name.startswith("encoder.model.")
+        }
+        state = {f"layers.{name}": tensor for name, tensor in weights.renamed_weight_norm(state).items()}
+        weights.load_state(network, state, file)
+        return network.eval().to(self._device)
+
+
+EMBEDDERS = (EmbedderSpec("encodec", lambda context: EncodecEmbedder(context.weights, context.device), "encodec"),)
