@@ -258,10 +258,9 @@ def score_metric(metric: Metric, inputs: MetricInputs) -> SystemScore:
     if len(inputs.pairs) < MIN_CLIPS:
         raise InputError(f"{metric.name} needs at least {MIN_CLIPS} clips, and has {len(inputs.pairs)}")
     result = metric.compute(inputs)
-    if not isinstance(result, (SetResult, ClipResult)) or (metric.kind != "set" and isinstance(result, SetResult)):
-        expected = "SetResult or ClipResult" if metric.kind == "set" else "ClipResult"
+    if not isinstance(result, (SetResult, ClipResult)):
         raise InputError(
-            f"metric {metric.name}: compute returned {type(result).__name__}: a metric of kind {metric.kind} returns {expected}"
+            f"metric {metric.name}: compute returned {type(result).__name__}: it must return a SetResult or a ClipResult"
         )
     details = dict(result.details)
     replicates, interval, parts = None, None, {}

@@ -11,7 +11,7 @@ import pytest
 from evaluation.__main__ import main
 from evaluation.embedders.base import EmbedderSpec
 from evaluation.embedders.registry import EMBEDDERS, Embedders, find_embedder, register_embedder
-from evaluation.metrics.base import ClipResult, Metric, MetricInputs, SetResult, score_metric
+from evaluation.metrics.base import ClipResult, Metric, MetricInputs, score_metric
 from evaluation.metrics.registry import METRICS, find_metric, register_metric
 from evaluation.systems.registry import SYSTEMS, register_system
 from musicgen import audio
@@ -178,10 +178,10 @@ def test_names_are_registered_once():
 
 
 def test_a_result_of_the_wrong_type_is_one_line():
-    metric = Metric("x", "X", "single", (), "higher", "1", lambda _: SetResult(1.0))
+    metric = Metric("x", "X", "single", (), "higher", "1", lambda _: 1.0)
     inputs = MetricInputs([None, None], Embedders(), None, {})
     with pytest.raises(
-        InputError, match="metric x: compute returned SetResult: a metric of kind single returns ClipResult"
+        InputError, match="metric x: compute returned float: it must return a SetResult or a ClipResult"
     ):
         score_metric(metric, inputs)
 

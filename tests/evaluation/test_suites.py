@@ -27,6 +27,7 @@ from tests.encoding import encode
 from tests.evaluation.conftest import music
 
 METRICS = ("fad_mini", "fad_song_mini", "kl_mini", "clap_mini", "chroma", "kad_mini", "mad_mini")
+EXTRAS = ("precision_mini", "recall_mini", "inception_mini")
 RATE = 32_000
 
 
@@ -43,11 +44,11 @@ def generations(folder, ids, seconds, name="somebody"):
     return folder
 
 
-def scored(tmp_path, capsys, suite, *arguments):
+def scored(tmp_path, capsys, suite, *arguments, metrics=METRICS):
     """(the results file's contents, the printed table) of the command line."""
     out = tmp_path / "results.json"
     command = ["score", suite, str(tmp_path / "samples"), *arguments, "--out", str(out), "--resamples", "100"]
-    assert main([*command, "--cache", str(tmp_path / "cache"), "--metrics", *METRICS]) == 0
+    assert main([*command, "--cache", str(tmp_path / "cache"), "--metrics", *metrics]) == 0
     capsys.readouterr()
     assert main(["table", str(out)]) == 0
     return json.loads(out.read_text()), capsys.readouterr().out
@@ -157,7 +158,8 @@ def test_a_folder_of_whole_songs(tmp_path, capsys):
 def test_synth(tmp_path, capsys):
     ids = [item.id for item in load_items(load_suite("synth"), limit=3)]
     generations(tmp_path / "samples", ids, 10.0)
-    results, _ = scored(tmp_path, capsys, "synth", "--limit", "3")
+    results, _ = scored(tmp_path, capsys, "synth", "--limit", "3", metrics=(*METRICS, *EXTRAS))
+    assert set(by_name(results)) == {*METRICS, *EXTRAS}
     assert results["ids"] == sorted(ids)
     assert all(each["n"] == 3 for each in by_name(results).values())
 
