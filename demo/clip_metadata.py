@@ -27,6 +27,8 @@ MAX_LINK_LENGTH = 8_000
 """Characters of a link's settings. Longer URLs are not supported by all browsers and proxies."""
 MAX_LINK_BYTES = 200_000
 """Decompressed bytes of a link's settings."""
+MAX_NAME_LENGTH = 200
+"""Of an audio file's name in a link."""
 _DIGITS = "0123456789ab"
 
 
@@ -60,7 +62,7 @@ def make_comment(request: PageRequest, seed: int, *, local_model: bool = False, 
     return json.dumps(json.loads(settings.comment()) | {KEY: _melody_settings(request)})
 
 
-def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest, list[str]]:
+def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest, dict[str, str]]:
     """Read the request from a clip's file.
 
     Args:
@@ -69,7 +71,7 @@ def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest
         catalog: the offered models.
 
     Returns:
-        The request, and the names of the audio files that it needs in addition.
+        The request, and the audio files that it needs in addition: "melody" or "continue_from" -> the file's name.
 
     Raises:
         InputError: for a file without settings, and for a model that is not offered.
@@ -93,9 +95,10 @@ def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest
                 "musicgen generate --from-file"
             )
     page_settings = json.loads(text).get(KEY, {})
-    needed = [source.name for source in (settings.melody, settings.continue_from) if source is not None]
+    sources = {"melody": settings.melody, "continue_from": settings.continue_from}
+    needed = {kind: source.name for kind, source in sources.items() if source is not None}
     if page_settings.get("frames"):
-        needed = needed[1:] if settings.melody is not None else needed
+        needed.pop("melody", None)
     request = PageRequest(
         prompt=settings.prompt or "",
         model=settings.model,
@@ -126,12 +129,17 @@ def make_link(request: PageRequest, seed: int) -> str:
         "precision": request.precision,
         KEY: _page_settings(request) | _melody_settings(request),
     }
+    if request.continue_from is not None:
+        values["needed"] = {"continue_from": request.continue_from.name[:MAX_NAME_LENGTH]}
     text = base64.urlsafe_b64encode(zlib.compress(json.dumps(values).encode(), 9)).decode().rstrip("=")
     return text if len(text) <= MAX_LINK_LENGTH else ""
 
 
-def read_link(text: str) -> PageRequest:
+def read_link(text: str) -> tuple[PageRequest, dict[str, str]]:
     """The inverse of `make_link`.
+
+    Returns:
+        As `read_file`.
 
     Raises:
         InputError: for a text that `make_link` did not return.
@@ -154,7 +162,12 @@ def read_link(text: str) -> PageRequest:
             separate=None if values["separate"] is None else bool(values["separate"]),
             precision=str(values.get("precision", "float32")),
         )
-        return _with_page_settings(request, values[KEY], "the link")
+        needed = {
+            kind: check_text("a file's name", name)[:MAX_NAME_LENGTH]
+            for kind, name in values.get("needed", {}).items()
+            if kind == "continue_from"
+        }
+        return _with_page_settings(request, values[KEY], "the link"), needed
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, zlib.error) as error:

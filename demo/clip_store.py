@@ -82,11 +82,15 @@ class ClipStore:
         self._closed = threading.Event()
         threading.Thread(target=self._delete_expired_periodically, daemon=True, name="clip-expiry").start()
 
-    def new_path(self, extension: str) -> Path:
-        """A new path that cannot be guessed: its folder's name has 128 random bits."""
+    def new_path(self, name: str) -> Path:
+        """A new path that cannot be guessed: its folder's name has 128 random bits.
+
+        Args:
+            name: of the file, under which visitors download it.
+        """
         folder = self._clips / secrets.token_hex(16)
         folder.mkdir(parents=True)
-        return folder / f"musicgen.{extension}"
+        return folder / name
 
     def write(self, path: Path, clip: Audio, comment: str) -> None:
         """Write a clip to a file that only its owner can read.

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicgen.cancellation import Cancellation, Cancelled
+from musicgen.commands import outputs
 from musicgen.errors import InputError, MusicGenError
 from musicgen.options import MAX_DURATION, GenerationOptions
 
@@ -474,7 +475,7 @@ class Service:
         if request.loop and complete:
             clip = make_loop(clip)
         clip = audio.normalise_loudness(clip)
-        path = self.clip_store.new_path("flac")
+        path = self.clip_store.new_path(f"{outputs.words(request.prompt)}-{seed}.flac")
         local_model = self.catalog.get(request.model).origin == "folder"
         comment = clip_metadata.make_comment(request, seed, local_model=local_model, complete=complete)
         self.clip_store.write(path, clip, comment)

@@ -24,12 +24,16 @@ def build(service: Service) -> gr.Blocks:
         gr.Markdown(texts.INTRODUCTION, elem_id="heading")
         with gr.Row():
             with gr.Column(scale=6, min_width=320):
-                inputs, actions, accordions = form.build(service)
+                inputs, actions, accordions, next_clip = form.build(service)
             with gr.Column(scale=5, min_width=320):
                 outputs = result.build()
-        handlers = events.connect(service, inputs, actions, accordions, outputs)
+        handlers = events.connect(service, inputs, actions, accordions, next_clip, outputs)
         page.load(
-            handlers.on_load, None, [*inputs.components, accordions.melody, accordions.timeline, outputs.status],
+            handlers.on_load, None,
+            [
+                *inputs.components, accordions.melody, accordions.continue_from, accordions.timeline, next_clip.needed,
+                outputs.status,
+            ],
             api_visibility="private", concurrency_limit=None, show_progress="hidden",
         )  # fmt: skip
         page.load(

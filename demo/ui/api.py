@@ -135,7 +135,8 @@ def build(service: Service) -> None:
         return {
             "prompt": restored.prompt, "model": restored.model, "duration": restored.duration, "seed": restored.seed,
             "options": restored.options.as_dict(), "frames": restored.frames, "precision": restored.precision,
-            "timeline": [[entry.start, entry.prompt] for entry in restored.timeline], "loop": restored.loop, "needs": needed,
+            "timeline": [[entry.start, entry.prompt] for entry in restored.timeline], "loop": restored.loop,
+            "needs": list(needed.values()),
         }  # fmt: skip
 
     def stop(request: gr.Request) -> int:

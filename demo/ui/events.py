@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import secrets
 import time
@@ -21,6 +22,7 @@ from ..request import PageRequest
 from ..service import GenerationJob, PlaybackChunk, Service, StoredClip
 from . import assets, compare, live, melody_editor, result, texts
 from .form import Accordions, Actions, Inputs, default_melody_is_clean, precisions
+from .next_clip import NextClip, check
 from .result import Outputs
 
 STEPS_PER_SECOND = 50
@@ -78,12 +80,18 @@ class EventHandlers:
     """The event handlers of one page. They return component updates."""
 
     def __init__(
-        self, service: Service, inputs: Inputs, accordions: Accordions, outputs: Outputs, history: gr.State
+        self,
+        service: Service,
+        inputs: Inputs,
+        accordions: Accordions,
+        next_clip: NextClip,
+        outputs: Outputs,
+        history: gr.State,
     ) -> None:
         self.service, self.inputs, self.accordions, self.outputs = service, inputs, accordions, outputs
-        self.history = history
+        self.next_clip, self.history = next_clip, history
         self.cost_inputs: list[Any] = [
-            inputs.model, inputs.precision, inputs.duration, inputs.variations, inputs.use_melody_guidance,
+            inputs.model, inputs.precision, inputs.duration, inputs.variations, inputs.melody_guidance_scale,
         ]  # fmt: skip
 
     async def on_load(self, request: gr.Request) -> AsyncIterator[Updates]:
@@ -92,8 +100,9 @@ class EventHandlers:
         message = texts.READY
         if text:
             try:
-                yield self._show_request(clip_metadata.read_link(str(text)))
-                message = "These are the settings of your link."
+                request_of_link, needed = clip_metadata.read_link(str(text))
+                yield self._show_request(request_of_link, needed)
+                message = f"These are the settings of your link.{_add_again(needed)}"
             except MusicGenError as error:
                 message = f"Ready, but without the link's settings: {error}."
         if not self.service.warmed_up:
@@ -105,11 +114,13 @@ class EventHandlers:
         """Cancel the visitor's jobs when the page is closed."""
         self.service.cancel(visitor_id(request))
 
-    async def generate(self, request: gr.Request, history: list[StoredClip], *values: Any) -> AsyncIterator[Updates]:
+    async def generate(
+        self, request: gr.Request, history: list[StoredClip], needed: dict[str, str], *values: Any
+    ) -> AsyncIterator[Updates]:
         """Generate clips: shows progress, streams the audio, and adds the finished clips to the history."""
         inputs, outputs = self.inputs, self.outputs
-        by_component = dict(zip(inputs.components, values, strict=True))
-        files = [by_component[inputs.melody], by_component[inputs.continue_from]]
+        named = inputs.named(*values)
+        files = [named["melody"], named["continue_from"]]
         start, num_clips, summary = time.monotonic(), 0, ""
         live_stream = live.LiveStream(secrets.token_hex(8))
         yield {
@@ -117,6 +128,7 @@ class EventHandlers:
             outputs.live: live.empty_value(live_stream.run_id),
         }
         try:
+            check(named | {"needed": needed})
             job = self.service.submit(visitor_id(request), inputs.to_request(*values))
             async for event in stream_events(self.service, job):
                 if isinstance(event, PlaybackChunk):
@@ -125,7 +137,7 @@ class EventHandlers:
                     num_clips += 1
                     history = [*history, event][-self.service.limits.history :]
                     if num_clips == 1:
-                        yield self._show_clip(history, len(history) - 1) | {inputs.seed: event.seed}
+                        yield self._show_clip(history, len(history) - 1)
                     else:  # the first variation stays selected, because it may be playing
                         yield {self.history: history, outputs.clips: gr.update(choices=_choices(history))}
                     summary = (
@@ -210,14 +222,15 @@ class EventHandlers:
         }
 
     def describe_cost(
-        self, model: str, precision: str, duration: float, variations: float, use_melody_guidance: bool
+        self, model: str, precision: str, duration: float, variations: float, melody_guidance: float | None
     ) -> str:
         """The time, the download and the GPU quota that a generation needs, as text."""
         try:
             info = self.service.catalog.get(model)
             seconds = self.service.estimate_seconds(model, precision, duration)
             downloaded = info.origin == "published" and self.service.is_downloaded(model)
-            quota = self.service.describe_gpu_quota(model, precision, duration, variations, use_melody_guidance)
+            apart = melody_guidance is not None
+            quota = self.service.describe_gpu_quota(model, precision, duration, variations, apart)
         except (MusicGenError, TypeError):
             return ""
         steps = f"{round(duration * STEPS_PER_SECOND * variations)} steps of the model"
@@ -225,7 +238,7 @@ class EventHandlers:
             parts = [f"{steps}: the time they take here is known after the first clip"]
         else:
             parts = [f"{result.show_seconds(seconds * variations).capitalize()} on this machine: {steps}"]
-        if use_melody_guidance:
+        if melody_guidance is not None:
             parts.append("half as long again for the melody's own guidance")
         if info.origin == "published":
             parts.append("it is on this machine" if downloaded else f"{info.size / 1e9:.1f} GB to download first")
@@ -271,12 +284,34 @@ class EventHandlers:
     def use_as_melody(self, history: list[StoredClip], index: int | None) -> Updates:
         """Set the selected clip as the melody."""
         clip = self._clip(history, index)
-        return {self.inputs.melody: str(clip.path), self.inputs.melody_is_clean: True}
+        opened = {self.accordions.melody: gr.update(open=True)}
+        return opened | {self.inputs.melody: str(clip.path), self.inputs.melody_is_clean: True}
 
     def continue_clip(self, history: list[StoredClip], index: int | None) -> Updates:
         """Set the selected clip as the clip to continue."""
         clip = self._clip(history, index)
-        return {self.inputs.continue_from: str(clip.path)}
+        return {self.inputs.continue_from: str(clip.path), self.accordions.continue_from: gr.update(open=True)}
+
+    def use_seed(self, history: list[StoredClip], index: int | None) -> Updates:
+        """Set the seed of the selected clip."""
+        return {self.inputs.seed: self._clip(history, index).seed, self.accordions.more: gr.update(open=True)}
+
+    def describe_next_clip(self, needed: dict[str, str], *values: Any) -> Updates:
+        """Show what the next clip will be made from."""
+        return self.next_clip.show(self.inputs.named(*values) | {"needed": needed})
+
+    def remove_part(self, part: str) -> Updates:
+        """Remove one part of the next clip."""
+        inputs = self.inputs
+        removed: dict[str, Updates] = {
+            "continue_from": {inputs.continue_from: None},
+            "melody": {inputs.melody: None} | self.clear_melody(),
+            "timeline": {inputs.timeline: ""},
+            "seed": {inputs.seed: None},
+            "loop": {inputs.loop: False},
+            "needed": {self.next_clip.needed: {}},
+        }
+        return removed[part]
 
     def compare(self, history: list[StoredClip], a: int | None, b: int | None) -> str:
         """The value of the comparison player for two clips of the history."""
@@ -292,21 +327,21 @@ class EventHandlers:
         name = Path(file).name
         try:
             request, needed = clip_metadata.read_file(Path(file), name, self.service.catalog)
-            updates = self._show_request(request)
+            updates = self._show_request(request, needed)
         except Exception as error:
             raise to_gradio_error(error, file) from None
-        message = f"Restored the settings of {name}."
-        if needed:
-            message += f" Add {' and '.join(needed)} again: a clip's file has only the names of audio inputs."
+        message = f"Restored the settings of {name}.{_add_again(needed)}"
         return updates | {self.outputs.status: result.show_status(message)}
 
-    def _show_request(self, request: PageRequest) -> Updates:
-        """Updates that show a request. Raises InputError if its model is not offered."""
+    def _show_request(self, request: PageRequest, needed: dict[str, str]) -> Updates:
+        """Updates that show a request and the audio files that it needs. Raises InputError if its model is not offered."""
         self.service.catalog.get(request.model)
         if request.separate is None:
             request = dataclasses.replace(request, separate=not default_melody_is_clean(self.service, request.model))
         return self.inputs.fill(request) | {
-            self.accordions.melody: gr.update(open=request.frames is not None),
+            self.next_clip.needed: needed,
+            self.accordions.melody: gr.update(open=request.frames is not None or "melody" in needed),
+            self.accordions.continue_from: gr.update(open="continue_from" in needed),
             self.accordions.timeline: gr.update(open=bool(request.timeline)),
         }
 
@@ -336,6 +371,12 @@ class EventHandlers:
         }
 
 
+def _add_again(needed: dict[str, str]) -> str:
+    if not needed:
+        return ""
+    return f" Add {' and '.join(needed.values())} again: settings have only the names of audio files."
+
+
 def _choices(history: list[StoredClip]) -> list[tuple[str, int]]:
     return [(f"{i + 1} · {_title(clip)}", i) for i, clip in enumerate(history)]
 
@@ -347,13 +388,19 @@ def _title(clip: StoredClip) -> str:
 
 
 def connect(
-    service: Service, inputs: Inputs, actions: Actions, accordions: Accordions, outputs: Outputs
+    service: Service,
+    inputs: Inputs,
+    actions: Actions,
+    accordions: Accordions,
+    next_clip: NextClip,
+    outputs: Outputs,
 ) -> EventHandlers:
     """Attach the event handlers to the components, in the current `gr.Blocks`."""
     history = gr.State([])
-    handlers = EventHandlers(service, inputs, accordions, outputs, history)
+    handlers = EventHandlers(service, inputs, accordions, next_clip, outputs, history)
     updatable = [
-        *inputs.components, accordions.melody, accordions.timeline, history, outputs.status, outputs.live,
+        *inputs.components, accordions.melody, accordions.continue_from, accordions.timeline, accordions.more,
+        next_clip.needed, history, outputs.status, outputs.live,
         outputs.clip_panel, outputs.clips, outputs.player, outputs.plots, outputs.scores, outputs.link, outputs.other,
         outputs.comparison_accordion, outputs.comparison, *outputs.downloads,
     ]  # fmt: skip
@@ -361,7 +408,9 @@ def connect(
     unlimited: dict[str, Any] = private | {"concurrency_limit": None}
 
     after_clip: list[Any] = [handlers.update_downloads_and_comparison, [history, outputs.clips], updatable]
-    generation = actions.generate.click(handlers.generate, [history, *inputs.components], updatable, **unlimited)
+    generation = actions.generate.click(
+        handlers.generate, [history, next_clip.needed, *inputs.components], updatable, **unlimited
+    )
     generation.then(*after_clip, **unlimited)
     generation.then(handlers.describe_cost, handlers.cost_inputs, actions.cost, **unlimited)
     actions.stop.click(handlers.stop, None, outputs.status, **unlimited)
@@ -390,6 +439,18 @@ def connect(
     )  # fmt: skip
     outputs.as_melody.click(handlers.use_as_melody, [history, outputs.clips], updatable, **unlimited)
     outputs.continue_clip.click(handlers.continue_clip, [history, outputs.clips], updatable, **unlimited)
+    outputs.same_seed.click(handlers.use_seed, [history, outputs.clips], updatable, **unlimited)
+    described = (
+        inputs.prompt, inputs.continue_from, inputs.melody, inputs.frames, inputs.timeline, inputs.seed, inputs.loop,
+        next_clip.needed,
+    )  # fmt: skip
+    gr.on(
+        [component.change for component in described], handlers.describe_next_clip,
+        [next_clip.needed, *inputs.components], [next_clip.summary, *next_clip.buttons.values()],
+        trigger_mode="always_last", **unlimited,
+    )  # fmt: skip
+    for part, button in next_clip.buttons.items():
+        button.click(functools.partial(handlers.remove_part, part), None, updatable, **unlimited)
     # The browser completes the link, because the server does not know the URL under which the visitor sees the page.
     outputs.link.change(
         None, outputs.link, outputs.link, js=assets.read("absolute_link.js").strip(), api_visibility="private"

@@ -24,7 +24,8 @@ from ..request import (
     parse_timeline,
 )
 from ..service import Service
-from . import melody_editor, texts
+from . import melody_editor, next_clip, texts
+from .next_clip import NextClip
 
 
 @dataclass(frozen=True)
@@ -36,15 +37,13 @@ class Inputs:
     duration: gr.Slider
     variations: gr.Slider
     seed: gr.Number
-    keep_seed: gr.Checkbox
     melody: gr.Audio
     melody_is_clean: gr.Checkbox
     frames: gr.HTML
     continue_from: gr.Audio
     timeline: gr.Textbox
     guidance_scale: gr.Slider
-    use_melody_guidance: gr.Checkbox
-    melody_guidance_scale: gr.Slider
+    melody_guidance_scale: gr.Number
     negative_prompt: gr.Textbox
     temperature: gr.Slider
     top_k: gr.Slider
@@ -57,26 +56,30 @@ class Inputs:
         """The components as Gradio's event listeners take them."""
         return [getattr(self, field.name) for field in dataclasses.fields(self)]
 
+    def named(self, *values: Any) -> dict[str, Any]:
+        """The components' values by name."""
+        return dict(zip((field.name for field in dataclasses.fields(self)), values, strict=True))
+
     def to_request(self, *values: Any) -> PageRequest:
         """Convert the components' values to a request.
 
         Raises:
             InputError: for a value of the wrong type, and one that is out of range for all models.
         """
-        named = dict(zip((field.name for field in dataclasses.fields(self)), values, strict=True))
+        named = self.named(*values)
         return make_request(
             prompt=named["prompt"],
             model=named["model"],
             duration=named["duration"],
             variations=named["variations"],
-            seed=named["seed"] if named["keep_seed"] else None,
+            seed=named["seed"],
             melody=named["melody"],
             separate=not named["melody_is_clean"],
             frames=melody_editor.load(named["frames"]),
             continue_from=named["continue_from"],
             timeline=named["timeline"],
             guidance_scale=named["guidance_scale"],
-            melody_guidance_scale=named["melody_guidance_scale"] if named["use_melody_guidance"] else None,
+            melody_guidance_scale=named["melody_guidance_scale"],
             negative_prompt=named["negative_prompt"],
             temperature=named["temperature"],
             top_k=named["top_k"],
@@ -94,17 +97,13 @@ class Inputs:
             self.duration: request.duration,
             self.variations: 1,
             self.seed: request.seed,
-            self.keep_seed: request.seed is not None,
             self.melody: None,
             self.melody_is_clean: not request.separate,
             self.frames: gr.update(value=melody_editor.dump(request.frames or ()), visible=request.frames is not None),
             self.continue_from: None,
             self.timeline: format_timeline(request.timeline),
             self.guidance_scale: options.guidance_scale,
-            self.use_melody_guidance: options.melody_guidance_scale is not None,
-            self.melody_guidance_scale: (
-                options.guidance_scale if options.melody_guidance_scale is None else options.melody_guidance_scale
-            ),
+            self.melody_guidance_scale: options.melody_guidance_scale,
             self.negative_prompt: options.negative_prompt or "",
             self.temperature: options.temperature,
             self.top_k: options.top_k,
@@ -183,14 +182,16 @@ class Accordions:
     """The accordions that an event handler opens."""
 
     melody: gr.Accordion
+    continue_from: gr.Accordion
     timeline: gr.Accordion
+    more: gr.Accordion
 
 
-def build(service: Service) -> tuple[Inputs, Actions, Accordions]:
+def build(service: Service) -> tuple[Inputs, Actions, Accordions, NextClip]:
     """Add the components to the current `gr.Column`."""
     limits = service.limits
     prompt = gr.Textbox(
-        label="Description", lines=3, max_lines=6, placeholder=next(iter(texts.EXAMPLES.values())), elem_id="prompt",
+        label="Description", lines=3, max_lines=6, placeholder=texts.PROMPT_PLACEHOLDER, elem_id="prompt",
         info="Instruments, style, mood, tempo.",
     )  # fmt: skip
     gr.Examples(
@@ -203,6 +204,7 @@ def build(service: Service) -> tuple[Inputs, Actions, Accordions]:
         elem_id="duration",
     )  # fmt: skip
     cost = gr.Markdown("", elem_id="cost", min_height=22)
+    parts = next_clip.build()
     with gr.Row(elem_id="actions"):
         generate = gr.Button("Generate", variant="primary", scale=3, elem_id="generate")
         stop = gr.Button("Stop", variant="secondary", scale=1, elem_id="stop")
@@ -216,7 +218,7 @@ def build(service: Service) -> tuple[Inputs, Actions, Accordions]:
             value=default_melody_is_clean(service, service.catalog.default()), label=texts.MELODY_IS_CLEAN
         )
         frames = melody_editor.build()
-    with gr.Accordion("Continue a clip", open=False):
+    with gr.Accordion("Continue a clip", open=False, elem_id="continue-accordion") as continue_accordion:
         continue_from = gr.Audio(
             label="The result begins with this clip", type="filepath", sources=["upload", "microphone"], buttons=[],
             elem_id="continue-file",
@@ -226,26 +228,26 @@ def build(service: Service) -> tuple[Inputs, Actions, Accordions]:
             label="Times and descriptions", lines=3, placeholder=texts.TIMELINE_EXAMPLE, elem_id="timeline",
             info="One line for each change: minutes:seconds, then the new description.",
         )  # fmt: skip
-    with gr.Accordion("More settings", open=False, elem_id="more-settings"):
+    with gr.Accordion("More settings", open=False, elem_id="more-settings") as more_accordion:
         with gr.Row():
             variations = gr.Slider(1, limits.max_variations, value=1, step=1, label="Variations", elem_id="variations")
             precision = gr.Dropdown(
                 precisions(None), value="auto", label="Precision", elem_id="precision",
                 info="float32 is exact; the available precisions depend on the machine.",
             )  # fmt: skip
-        with gr.Row():
-            # Without precision=0, which would round: numbers that are not whole are refused.
-            seed = gr.Number(label="Seed", value=None, minimum=0, maximum=MAX_SEED, elem_id="seed")
-            keep_seed = gr.Checkbox(value=False, label="Keep this seed (the same music again)", elem_id="keep-seed")
+        # Without precision=0, which would round: numbers that are not whole are refused.
+        seed = gr.Number(
+            label="Seed", value=None, minimum=0, maximum=MAX_SEED, elem_id="seed", placeholder="a new one for each clip",
+            info="The same seed with the same settings is the same music.",
+        )  # fmt: skip
         negative_prompt = gr.Textbox(label="Negative prompt", placeholder="noise, low quality")
         guidance_scale = gr.Slider(
             1, 10, value=3, step=0.1, label="Guidance", info="How closely to follow description and melody."
         )
-        with gr.Row():
-            use_melody_guidance = gr.Checkbox(
-                value=False, label="Separate guidance for the melody (takes half as long again)"
-            )
-            melody_guidance_scale = gr.Slider(1, 10, value=3, step=0.1, label="Melody guidance")
+        melody_guidance_scale = gr.Number(
+            label="Guidance for the melody", value=None, minimum=0, maximum=20, elem_id="melody-guidance",
+            placeholder="as the guidance above", info="How closely to follow the melody alone; takes half as long again.",
+        )  # fmt: skip
         temperature = gr.Slider(
             0.1, 2, value=1, step=0.05, label="Temperature", info="Higher values give more varied music."
         )
@@ -254,7 +256,8 @@ def build(service: Service) -> tuple[Inputs, Actions, Accordions]:
             top_p = gr.Slider(0, 1, value=0, step=0.01, label="Top-p (0: all)")
         loop = gr.Checkbox(value=False, label="Seamless loop: the end is mixed into the beginning (a second shorter)")
     inputs = Inputs(
-        prompt, model, duration, variations, seed, keep_seed, melody, melody_is_clean, frames, continue_from, timeline,
-        guidance_scale, use_melody_guidance, melody_guidance_scale, negative_prompt, temperature, top_k, top_p, precision, loop,
+        prompt, model, duration, variations, seed, melody, melody_is_clean, frames, continue_from, timeline,
+        guidance_scale, melody_guidance_scale, negative_prompt, temperature, top_k, top_p, precision, loop,
     )  # fmt: skip
-    return inputs, Actions(generate, stop, cost), Accordions(melody_accordion, timeline_accordion)
+    accordions = Accordions(melody_accordion, continue_accordion, timeline_accordion, more_accordion)
+    return inputs, Actions(generate, stop, cost), accordions, parts

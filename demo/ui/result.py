@@ -28,6 +28,7 @@ class Outputs:
     downloads: list[gr.DownloadButton]
     as_melody: gr.Button
     continue_clip: gr.Button
+    same_seed: gr.Button
     score: gr.Button
     scores: gr.HTML
     link: gr.Textbox
@@ -51,11 +52,13 @@ def build() -> Outputs:
         clip_plots = gr.HTML("", elem_id="plots")
         with gr.Row(elem_id="downloads"):
             downloads = [
-                gr.DownloadButton(name.upper(), size="sm", min_width=60, elem_id=f"download-{name}") for name in FORMATS
+                gr.DownloadButton(f"Download {name.upper()}", size="sm", min_width=60, elem_id=f"download-{name}")
+                for name in FORMATS
             ]
         with gr.Row():
             as_melody = gr.Button("Use as melody", size="sm", min_width=100, elem_id="as-melody")
             continue_clip = gr.Button("Continue from here", size="sm", min_width=130, elem_id="continue-clip")
+            same_seed = gr.Button("Use its seed", size="sm", min_width=100, elem_id="same-seed")
             score = gr.Button("Measure", size="sm", min_width=80, elem_id="score", visible=clip_scores.is_available())
         scores = gr.HTML("", elem_id="scores")
         with gr.Accordion(
@@ -72,8 +75,8 @@ def build() -> Outputs:
     with gr.Group(elem_id="notes-group"):
         gr.Markdown(texts.NOTES, elem_id="notes", padding=True)
     return Outputs(
-        status, live_player, clips, player, clip_plots, downloads, as_melody, continue_clip, score, scores, link, other,
-        comparison, comparison_accordion, restore, clip_panel,
+        status, live_player, clips, player, clip_plots, downloads, as_melody, continue_clip, same_seed, score, scores, link,
+        other, comparison, comparison_accordion, restore, clip_panel,
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ def files(output: Path | None, prompts: Sequence[str | None], seed: int) -> list
             raise InputError(f"--output {output} is one file, but there are {len(prompts)} prompts: pass a folder")
         return [output]
     try:
-        return [_free(output / f"{i:02d}-{_words(prompt)}-{seed + i}.wav") for i, prompt in enumerate(prompts)]
+        return [_free(output / f"{i:02d}-{words(prompt)}-{seed + i}.wav") for i, prompt in enumerate(prompts)]
     except OSError as error:
         raise InputError(f"cannot write into {output}: {error.strerror or error}") from error
 
@@ -75,7 +75,7 @@ def _free(path: Path) -> Path:
     return next(one for one in itertools.chain([path], numbered) if not one.exists())
 
 
-def _words(prompt: str | None) -> str:
+def words(prompt: str | None) -> str:
     """A description as a part of a file's name, in its own script."""
     if not (prompt or "").strip():
         return "unconditional"

@@ -154,7 +154,7 @@ def test_an_example_is_generated_with_two_clicks(page) -> None:
             page.click(f"#download-{name}")
         file = Path(download.value.path())
         assert file.read_bytes().startswith(head)
-        assert download.value.suggested_filename == f"musicgen.{name}"
+        assert re.fullmatch(rf"90s-rock-song-[\w-]+-\d+\.{name}", download.value.suggested_filename)
         assert clip_metadata.read_file(file, "", ModelCatalog())[0].prompt.startswith("90s rock song")
 
 
@@ -181,7 +181,7 @@ def test_a_melody_is_edited_and_followed(page, service: Service) -> None:
     assert "Done" in status
     request, needed = clip_metadata.read_file(newest(service), "", ModelCatalog())
     assert list(request.frames) == expected[:16]
-    assert needed == []
+    assert needed == {}
     assert "of the melody's pitch classes" in page.locator("#plots").inner_text()
     page.click("#melody-editor [data-do=undo]")
     generate(page, "piano", 1.0)
@@ -226,17 +226,91 @@ def test_history_compare_melody_and_continuation(page, service: Service) -> None
     said(page, "Step", "Writing")
     assert "4.00 s" in said(page, "Done")
     _, needed = clip_metadata.read_file(newest(service), "", ModelCatalog())
-    assert needed == ["musicgen.flac"]
-    page.click("#as-melody")
-    open_part(page, "Melody: hum or upload")
+    assert set(needed) == {"continue_from"}
+    assert re.fullmatch(r"first-\d+\.flac", needed["continue_from"])
+    page.click("#as-melody")  # opens its section
     page.locator("#melody-editor canvas").wait_for()
+
+
+def parts(tab) -> dict[str, str]:
+    """The buttons of the line above Generate that are there: part -> label."""
+    return dict(
+        tab.evaluate(
+            """[...document.querySelectorAll('#next-clip button')].filter((button) => button.offsetParent)
+                .map((button) => [button.id.replace('remove-', ''), button.innerText])"""
+        )
+    )
+
+
+def test_the_line_above_generate_says_what_the_next_clip_is_made_from(page, service: Service) -> None:
+    summary = page.locator("#next-clip-summary")
+    assert "no description, so the model chooses" in summary.inner_text()
+    assert page.get_attribute("#prompt textarea", "placeholder").startswith("Describe the music")
+    assert parts(page) == {}
+    generate(page, "old piano", 1.0)
+    wait_until(page, lambda: "your description" in summary.inner_text())
+    page.click("#continue-clip")
+    wait_until(page, lambda: "continue_from" in parts(page))
+    assert re.fullmatch(r"begins with old-piano-\d+\.flac ✕", parts(page)["continue_from"])
+    assert page.locator("#continue-file").is_visible()  # its section is open
+    page.click("#same-seed")
+    wait_until(page, lambda: "seed" in parts(page))
+    seed = clip_metadata.read_file(newest(service), "", ModelCatalog())[0].seed
+    assert parts(page)["seed"] == f"seed {seed} ✕"
+    page.click("#remove-continue_from")
+    wait_until(page, lambda: set(parts(page)) == {"seed"})
+    # A typed seed is used, and stays: the same music again.
+    first = newest(service)
+    generate(page, "old piano", 1.0)
+    assert newest(service) != first
+    assert audio.read(newest(service)).wave.equal(audio.read(first).wave)
+    page.click("#remove-seed")
+    wait_until(page, lambda: parts(page) == {})
+    assert page.input_value("#seed input") == ""
+
+
+def test_a_continuation_is_not_made_again_without_its_beginning(page, service: Service) -> None:
+    generate(page, "first", 1.0)
+    page.click("#continue-clip")
+    wait_until(page, lambda: "continue_from" in parts(page))
+    generate(page, "second", 2.0)
+    clip, link = newest(service), page.input_value("#link input, #link textarea")
+    _, needed = clip_metadata.read_file(clip, "", ModelCatalog())
+    name = needed["continue_from"]
+    for restore in (
+        lambda: (
+            page.reload(),
+            said(page, "Ready"),
+            page.set_input_files("input[type=file][data-testid^=Restore]", str(clip)),
+        ),
+        lambda: page.goto(link),
+    ):
+        restore()
+        said(page, f"Add {name} again")
+        wait_until(page, lambda: "needed" in parts(page))
+        assert parts(page)["needed"] == f"needs {name} ✕"
+        page.click("#generate")
+        assert f"made with {name}, which is not here: add it under 'Continue a clip'" in said(page, "Not generated")
+    page.click("#remove-needed")
+    wait_until(page, lambda: "needed" not in parts(page))
+    page.click("#generate")
+    said(page, "Step", "Writing", "Done")
+    said(page, "Done", seconds=PATIENCE)
+
+
+def test_a_download_is_named_after_prompt_and_seed(page) -> None:
+    generate(page, "Dark techno, 130 bpm!", 1.0)
+    wait_until(page, lambda: page.locator("#download-mp3").is_enabled())
+    assert page.inner_text("#download-mp3") == "Download MP3"
+    with page.expect_download() as download:
+        page.click("#download-mp3")
+    assert re.fullmatch(r"dark-techno-130-bpm-\d+\.mp3", download.value.suggested_filename)
 
 
 def test_variations_are_there_to_choose_from(page) -> None:
     open_part(page, "More settings")
     set_slider(page, "variations", 3)
     page.fill("#seed input", "5")
-    page.check("#keep-seed input")
     assert "3 clips to choose from" in generate(page, "drums", 1.0)
     assert page.input_value("#clips input").startswith("1 ·")  # the visitor goes on listening to the first
     assert page.input_value("#seed input") == "5"
@@ -293,7 +367,6 @@ def test_a_dropped_clip_restores_its_settings(page, service: Service) -> None:
     open_part(page, "Timeline")
     page.fill("#timeline textarea", "0:01 strings")
     page.fill("#seed input", "77")
-    page.check("#keep-seed input")
     generate(page, "drums <b>and</b> bass", 3.0)
     clip, link = newest(service), page.input_value("#link input, #link textarea")
     page.reload()

@@ -34,7 +34,7 @@ REQUEST = PageRequest(
 
 
 def test_a_link_brings_the_settings_back() -> None:
-    assert clip_metadata.read_link(clip_metadata.make_link(REQUEST, 4)) == REQUEST
+    assert clip_metadata.read_link(clip_metadata.make_link(REQUEST, 4)) == (REQUEST, {})
 
 
 def test_a_link_that_is_no_link_is_refused() -> None:
@@ -57,7 +57,7 @@ def test_a_file_brings_the_settings_back(tmp_path: Path) -> None:
     audio.write(tmp_path / "clip.ogg", Audio(torch.zeros(1, 32_000), 32_000), clip_metadata.make_comment(REQUEST, 4))
     # Without a recording there is nothing to separate.
     expected = dataclasses.replace(REQUEST, separate=None)
-    assert clip_metadata.read_file(tmp_path / "clip.ogg", "clip.ogg", ModelCatalog()) == (expected, [])
+    assert clip_metadata.read_file(tmp_path / "clip.ogg", "clip.ogg", ModelCatalog()) == (expected, {})
     audio.write(tmp_path / "other.wav", Audio(torch.zeros(1, 32_000), 32_000), "a comment")
     with pytest.raises(InputError, match=r"my\.wav: holds no settings"):
         clip_metadata.read_file(tmp_path / "other.wav", "my.wav", ModelCatalog())

@@ -12,7 +12,7 @@ from musicgen.errors import InputError
 
 def test_clips_expire(tmp_path: Path) -> None:
     store = ClipStore(tmp_path, hours=1)
-    old, new = store.new_path("flac"), store.new_path("flac")
+    old, new = store.new_path("a.flac"), store.new_path("a.flac")
     old.write_bytes(b"x")
     new.write_bytes(b"x")
     os.utime(old, (time.time() - 4000, time.time() - 4000))

@@ -1,0 +1,113 @@
+"""The line above Generate: what the next clip will be made from, each part with a button that removes it."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from musicgen.errors import InputError
+
+from . import melody_editor
+
+PARTS = ("continue_from", "melody", "timeline", "seed", "loop", "needed")
+"""The parts in the order of their buttons."""
+SECTIONS = {"melody": "Melody", "continue_from": "Continue a clip"}
+"""Input of audio -> the section of the page that it is in."""
+
+
+@dataclass(frozen=True)
+class NextClip:
+    """The components.
+
+    Attributes:
+        summary: a sentence.
+        buttons: part -> the button that removes it; visible while the part is set.
+        needed: a state: input of audio -> the name of the file that restored settings were made with.
+    """
+
+    summary: gr.HTML
+    buttons: dict[str, gr.Button]
+    needed: gr.State
+
+    def show(self, values: Mapping[str, Any]) -> dict[Any, Any]:
+        """Component updates.
+
+        Args:
+            values: the values of the inputs `prompt` and PARTS by name.
+        """
+        labels = _labels(values)
+        updates: dict[Any, Any] = {self.summary: _sentence(values)}
+        for part, button in self.buttons.items():
+            updates[button] = gr.update(visible=part in labels, value=f"{labels.get(part, '')} ✕")
+        return updates
+
+
+def build() -> NextClip:
+    """Add the components to the current column."""
+    with gr.Row(elem_id="next-clip"):
+        summary = gr.HTML(_sentence({}), elem_id="next-clip-summary")
+        buttons = {
+            part: gr.Button("", size="sm", min_width=60, scale=0, visible=False, elem_id=f"remove-{part}")
+            for part in PARTS
+        }
+    return NextClip(summary, buttons, gr.State({}))
+
+
+def missing(values: Mapping[str, Any]) -> dict[str, str]:
+    """The files that restored settings need and that have not been added: input of audio -> the file's name."""
+    needed = values.get("needed") or {}
+    return {name: file for name, file in needed.items() if not values.get(name)}
+
+
+def check(values: Mapping[str, Any]) -> None:
+    """Check that a clip can be made as the settings say.
+
+    Raises:
+        InputError: a file that the restored settings were made with has not been added.
+    """
+    for name, file in missing(values).items():
+        raise InputError(
+            f"these settings were made with {file}, which is not here: add it under '{SECTIONS[name]}', or remove it from the "
+            "line above Generate to make another clip without it"
+        )
+
+
+def _labels(values: Mapping[str, Any]) -> dict[str, str]:
+    """Part -> the label of its button, for the parts that are set."""
+    labels = {}
+    if values.get("continue_from"):
+        labels["continue_from"] = f"begins with {_name(values['continue_from'])}"
+    if values.get("melody"):
+        labels["melody"] = f"follows {_name(values['melody'])}"
+    elif melody_editor.load(values.get("frames")):
+        labels["melody"] = "follows the edited melody"
+    lines = [line for line in str(values.get("timeline") or "").splitlines() if line.strip()]
+    if lines:
+        labels["timeline"] = f"{len(lines)} change{'s' if len(lines) > 1 else ''} of the description"
+    if values.get("seed") is not None:
+        labels["seed"] = f"seed {values['seed']:.15g}"
+    if values.get("loop"):
+        labels["loop"] = "seamless loop"
+    lacking = missing(values)
+    if lacking:
+        labels["needed"] = f"needs {' and '.join(_short(file) for file in lacking.values())}"
+    return labels
+
+
+def _sentence(values: Mapping[str, Any]) -> str:
+    described = str(values.get("prompt") or "").strip()
+    text = "The next clip: your description" if described else "The next clip: no description, so the model chooses"
+    return f"<p>{html.escape(text)}{' ·' if _labels(values) else '.'}</p>"
+
+
+def _name(path: str) -> str:
+    return _short(Path(path).name)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 30 else f"{name[:18]}…{name[-11:]}"
