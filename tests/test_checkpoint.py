@@ -247,6 +247,32 @@ def test_what_stands_in_the_place_of_weights_is_named(
         musicgen.load(theirs)
 
 
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
+def test_what_stands_in_the_place_of_settings_is_named(name: str, copy: Path) -> None:
+    for content, message in (
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 7\n", "a Git LFS pointer"),
+        (b"<!DOCTYPE html><html>Sign in</html>", "a web page"),
+        (b"", "empty: download it again"),
+        (b"[]", "not a MusicGen model|tokeniser's files are damaged"),
+    ):
+        (copy / name).write_bytes(content)
+        with pytest.raises(CheckpointError, match=message) as caught:
+            musicgen.load(copy)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.float8_e4m3fn, torch.uint8])
+def test_quantised_weights_are_refused(kind: torch.dtype, copy: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(copy / "model.safetensors")
+    for key in [key for key in state if "lm_heads" in key]:
+        state[key] = state[key].to(kind)
+    save_file(state, copy / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"heads\.weight' holds \w+, so the checkpoint is quantised"):
+        musicgen.load(copy)
+
+
 def test_an_adapter_is_named(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
     (tmp_path / "adapter_model.safetensors").write_bytes(b"")

@@ -20,6 +20,7 @@ from musicgen.pickles import again, check_kind, first_line
 Names = dict[str, list[str]]
 """Our tensor's name -> the names of the equal parts that another layout stores, in order along dimension 0."""
 
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _FORMS: dict[str, str | None] = {
     "model.safetensors": None,
     "model.safetensors.index.json": r"model-\d+-of-\d+\.safetensors",
@@ -145,7 +146,13 @@ def fill(module: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> N
     """Give a module the weights of `state`, all of them in their right shape and finite; float32."""
     expected = module.state_dict()
     check_shapes(expected, state, source)
-    for name in expected:
+    for name, tensor in expected.items():
+        if tensor.dtype.is_floating_point and state[name].dtype not in _FLOATS:
+            stored = str(state[name].dtype).removeprefix("torch.")
+            raise CheckpointError(
+                f"{source}: {name!r} holds {stored}, so the checkpoint is quantised: load the one in float32 or float16 that it "
+                'was made from (precision="int8" quantises that here)'
+            )
         if not _finite(state[name]):
             raise CheckpointError(
                 f"{source}: {name!r} holds NaN or infinite values: the training broke, or the file did"

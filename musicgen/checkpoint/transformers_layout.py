@@ -42,9 +42,11 @@ from musicgen.conditioners.clap import ClapConditioner, ClapEmbedder, ClapOption
 from musicgen.conditioners.melody import MelodyConditioner
 from musicgen.conditioners.text import NoText, T5Conditioner
 from musicgen.errors import CheckpointError
+from musicgen.folders import is_file
 from musicgen.lm import LanguageModel, LMConfig
 from musicgen.model import MusicGen
 from musicgen.patterns import Pattern
+from musicgen.pickles import check_kind, first_line
 from musicgen.tokenizers import StereoTokenizer
 
 CONFIG = "config.json"
@@ -198,14 +200,18 @@ def load_text_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     # Without them transformers makes a tokeniser of a few special tokens, and every prompt would mean the same.
     if not any((folder / name).is_file() for name in ("tokenizer.json", "spiece.model")):
         raise CheckpointError(f"{folder}: no tokenizer.json and no spiece.model: the checkpoint is incomplete")
+    for name in _TOKENIZER_FILES:
+        if is_file(folder / name):
+            check_kind(folder / name)
     try:
         # With a configuration of its own, transformers does not read the model's, which it warns of wrongly.
         return AutoTokenizer.from_pretrained(folder, config=T5Config(), local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder}: the text tokeniser's files are damaged ({error})") from error
+    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{folder}: the text tokeniser's files are damaged ({first_line(error)})") from error
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
+    check_kind(folder / CONFIG)
     try:
         config = json.loads((folder / CONFIG).read_bytes())
     except (ValueError, RecursionError) as error:
