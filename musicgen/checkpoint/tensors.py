@@ -150,7 +150,7 @@ def fill(module: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> N
         if tensor.dtype.is_floating_point and state[name].dtype not in _FLOATS:
             stored = str(state[name].dtype).removeprefix("torch.")
             raise CheckpointError(
-                f"{source}: {name!r} holds {stored}, so the checkpoint is quantised: load the one in float32 or float16 that it "
+                f"{source}: {name!r} holds {stored}, so the checkpoint is quantised: load the one in float32 or float16 it "
                 'was made from (precision="int8" quantises that here)'
             )
         if not _finite(state[name]):
