@@ -267,7 +267,8 @@ def score_metric(metric: Metric, inputs: MetricInputs) -> SystemScore:
     excluded, n = dict(inputs.excluded), len(inputs.pairs)
     if isinstance(result, SetResult):
         if result.resampled is not None:
-            replicates = set_interval.replicate(result.resampled, n, inputs.rng(), inputs.resamples)
+            resamples = min(inputs.resamples, set_interval.RESAMPLES)
+            replicates = set_interval.replicate(result.resampled, n, inputs.rng(), resamples)
         interval = None if replicates is None else replicates.interval()
     else:
         interval = statistics.ratio_interval(result.totals, result.sizes, inputs.rng(), resamples=inputs.resamples)

@@ -32,6 +32,8 @@ MIN_CLIPS = 20
 GROUPS = 200
 PAIRS = 200
 """Pairs of which both are left out."""
+RESAMPLES = 300
+"""Of the bootstrap at most, which gives the skewness alone."""
 SKEWNESS = 0.5
 """Standard errors by which an end is moved for each unit of the bootstrap's skewness; chosen by the simulation."""
 
