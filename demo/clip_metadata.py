@@ -95,6 +95,8 @@ def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest
                 "musicgen generate --from-file"
             )
     page_settings = json.loads(text).get(KEY, {})
+    if not isinstance(page_settings, dict):
+        raise InputError(f"{name}: its settings are damaged")
     sources = {"melody": settings.melody, "continue_from": settings.continue_from}
     needed = {kind: source.name for kind, source in sources.items() if source is not None}
     if page_settings.get("frames"):

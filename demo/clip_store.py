@@ -7,9 +7,10 @@ users of a machine, and Gradio's default folder inside it belongs to the user wh
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
-import struct
+import shutil
 import tempfile
 import threading
 import time
@@ -24,14 +25,15 @@ if TYPE_CHECKING:
 FORMATS = ("flac", "wav", "mp3", "ogg")
 GRADIO_FOLDERS = {"GRADIO_TEMP_DIR": "gradio", "GRADIO_EXAMPLES_CACHE": "examples"}
 """Gradio's environment variables, and the subfolder of the private folder that each is set to."""
-_OWNER_ONLY = ((0x01, 7), (0x04, 0), (0x20, 0))
-"""POSIX access control list: the tags of owner, group and others, and their permissions."""
-_UNDEFINED_ID = 0xFFFFFFFF
-"""The id of an entry that names no user or group (ACL_UNDEFINED_ID)."""
+_PREFIX = "musicgen-demo-"
+_LOCK = ".lock"
+"""The file that the program holds locked, in its private folder, as long as it runs."""
 
 
 def private_folder(parent: Path | None = None) -> tempfile.TemporaryDirectory[str]:
     """Create a folder that only its owner can read. It is deleted by `cleanup`, at the latest when the program exits.
+
+    Folders of programs that were killed, and could not delete them, are deleted first.
 
     Args:
         parent: where to create the folder; the system's temporary folder if None.
@@ -39,46 +41,71 @@ def private_folder(parent: Path | None = None) -> tempfile.TemporaryDirectory[st
     Raises:
         InputError: where no folder can be created.
     """
+    _delete_abandoned(Path(tempfile.gettempdir()) if parent is None else parent)
     try:
-        folder = tempfile.TemporaryDirectory(prefix="musicgen-demo-", dir=parent, ignore_cleanup_errors=True)
+        folder = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent, ignore_cleanup_errors=True)
     except OSError as error:
         raise InputError(
             f"no folder can be created in {parent or tempfile.gettempdir()} ({error.strerror}): set another folder with "
             "--temporary"
         ) from error
     Path(folder.name).chmod(0o700)
+    _lock(Path(folder.name))
     return folder
 
 
-def set_private_acl(folder: Path) -> None:
-    """Give a folder a default access control list, where the file system supports it.
+def _lock(folder: Path) -> int | None:
+    """Lock a private folder for as long as this process runs.
 
-    New files in the folder then have mode 0600 and new folders 0700, whichever process creates them and whatever its umask is.
+    Returns:
+        The lock's file descriptor, None where another process holds the lock or the system has no locks.
     """
-    entries = b"".join(struct.pack("<HHI", tag, permissions, _UNDEFINED_ID) for tag, permissions in _OWNER_ONLY)
-    if hasattr(os, "setxattr"):
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _delete_abandoned(parent: Path) -> None:
+    """Delete this user's private folders whose lock nobody holds. One without a lock may just be being created."""
+    for folder in parent.glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):
-            os.setxattr(folder, "system.posix_acl_default", struct.pack("<I", 2) + entries)
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid() or not (folder / _LOCK).is_file():
+                continue
+            descriptor = _lock(folder)
+            if descriptor is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(descriptor)
 
 
 class ClipStore:
-    """The clips in a private folder. A background thread deletes expired ones.
+    """The clips in a private folder. A background thread deletes what has expired.
 
-    Until `close`, Gradio's temporary files are in the folder too: its environment variables are set.
+    Until `close`, Gradio's temporary files are in the folder too: its environment variables are set. They expire as clips do,
+    whoever wrote them and however far they came: uploads that broke off, and copies of files that no page knows any more.
 
     Args:
         folder: the private folder, which is created if necessary.
-        hours: the time after which a clip expires.
+        hours: the time after which a file expires.
+        max_bytes: what the files may take together.
     """
 
-    def __init__(self, folder: Path, hours: float) -> None:
-        self.folder, self.seconds = folder, hours * 3600
-        folder.mkdir(parents=True, exist_ok=True)
-        set_private_acl(folder)
+    def __init__(self, folder: Path, hours: float, max_bytes: float = math.inf) -> None:
+        self.folder, self.seconds, self.max_bytes = folder, hours * 3600, max_bytes
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._clips = folder / "clips"
         # Gradio reads the variables at its import and again with each use; `close` restores them.
         self._previous_environment = {name: os.environ.get(name) for name in GRADIO_FOLDERS}
         os.environ.update({name: str(folder / subfolder) for name, subfolder in GRADIO_FOLDERS.items()})
+        self._lock = threading.Lock()
+        self._reserved = 0
         self._closed = threading.Event()
         threading.Thread(target=self._delete_expired_periodically, daemon=True, name="clip-expiry").start()
 
@@ -88,9 +115,42 @@ class ClipStore:
         Args:
             name: of the file, under which visitors download it.
         """
+        self._clips.mkdir(mode=0o700, exist_ok=True)
         folder = self._clips / secrets.token_hex(16)
-        folder.mkdir(parents=True)
+        folder.mkdir(mode=0o700)
         return folder / name
+
+    def used_bytes(self) -> int:
+        """Size of all files together."""
+        total = 0
+        for path in self.folder.rglob("*"):
+            with contextlib.suppress(OSError):
+                total += 0 if path.is_dir() else path.lstat().st_size
+        return total
+
+    def reserve(self, size: int) -> bool:
+        """Keep space for a file that is about to be written, until `release`.
+
+        Args:
+            size: bytes.
+
+        Returns:
+            Whether there is room for it.
+        """
+        with self._lock:
+            fits = self.used_bytes() + self._reserved + size <= self.max_bytes
+            self._reserved += size if fits else 0
+        return fits
+
+    def release(self, size: int) -> None:
+        """End a reservation: the file is written, or will not be."""
+        with self._lock:
+            self._reserved -= size
+
+    def check_space(self) -> None:
+        """Raises InputError where the files take all that they may."""
+        if self.used_bytes() >= self.max_bytes:
+            raise InputError("the disk space for clips is used up on the server: try again in an hour")
 
     def write(self, path: Path, clip: Audio, comment: str) -> None:
         """Write a clip to a file that only its owner can read.
@@ -130,7 +190,7 @@ class ClipStore:
         return target
 
     def delete_expired(self, now: float | None = None) -> int:
-        """Delete expired files and empty folders.
+        """Delete expired files, and expired folders that are empty.
 
         Args:
             now: seconds since the epoch; the current time if None.
@@ -139,8 +199,10 @@ class ClipStore:
             The number of deleted files.
         """
         oldest, deleted = (time.time() if now is None else now) - self.seconds, 0
-        for path in sorted(self._clips.rglob("*"), key=lambda path: len(path.parts), reverse=True):
+        for path in sorted(self.folder.rglob("*"), key=lambda path: len(path.parts), reverse=True):
             try:
+                if path.name == _LOCK and path.parent == self.folder:
+                    continue
                 if path.is_symlink() or path.is_file():
                     if path.lstat().st_mtime < oldest:
                         path.unlink()

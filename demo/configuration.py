@@ -34,10 +34,16 @@ class Limits:
     """Jobs that may wait. Further ones are refused."""
     per_visitor: int = 2
     """Jobs of one visitor that may wait or run at the same time."""
+    per_address: int = 16
+    """Jobs of one network address that may wait or run at the same time."""
+    queue_seconds: float = 3_600.0
+    """Seconds of sound that may wait or be in the making; at most half of them for one address."""
     upload_mb: int = 50
     """Megabytes of one file."""
     keep_hours: float = 6.0
     """Hours after which clips and uploads are deleted."""
+    disk_gb: float = 10.0
+    """Gigabytes of clips and uploads together. Further ones are refused."""
     history: int = 30
     """Clips in a visitor's history."""
 
@@ -64,6 +70,10 @@ class Configuration:
     """User and password."""
     share: bool = False
     """Whether to create a public URL through Gradio's tunnel."""
+    hosts: tuple[str, ...] = ()
+    """Names, or patterns of names, under which the page is reached besides the machine's own; "*" for any."""
+    downloads: bool | None = None
+    """Whether visitors may start the download of a published model; None: where only this machine reaches the page."""
     mcp: bool = False
     """Whether to serve the API to MCP clients."""
     temporary_folder: Path | None = None
@@ -97,24 +107,42 @@ def add_arguments(parser: argparse.ArgumentParser, environment: Mapping[str, str
     flag("max-variations", int, limits.max_variations, "variations of one request (%(default)s)")
     flag("queue", int, limits.queue, "clips that may wait (%(default)s)")
     flag("per-visitor", int, limits.per_visitor, "clips of one visitor at a time, waiting ones included (%(default)s)")
+    flag("per-address", int, limits.per_address, "clips of one network address at a time (%(default)s)")
+    flag(
+        "queue-seconds",
+        float,
+        limits.queue_seconds,
+        "seconds of sound that may wait or be in the making, half of them for one address (%(default)s)",
+    )
     flag("upload-mb", int, limits.upload_mb, "megabytes of one uploaded file (%(default)s)")
     flag("keep-hours", float, limits.keep_hours, "hours after which clips and uploads are deleted (%(default)s)")
+    flag("disk-gb", float, limits.disk_gb, "gigabytes of clips and uploads together (%(default)s)")
     flag("models", str, "", "names or patterns of the models offered, separated by commas: 'mini*,facebook/*small'")
     flag("folder", Path, None, "a folder of further models, each in a folder of its own")
     flag("device", str, defaults.device, "cpu, cuda or mps (%(default)s)")
     flag("workers", int, defaults.workers, "clips generated at the same time (%(default)s)")
     flag("loaded", int, defaults.max_loaded_models, "models kept in memory (%(default)s)")
     flag("auth", str, "", "USER:PASSWORD that visitors must enter")
+    flag(
+        "hosts",
+        str,
+        "",
+        "names under which visitors reach the page besides this machine's own: 'music.example.org'; '*': any",
+    )
     flag("temporary", Path, None, "a folder for temporary files, clips and uploads included (the system's)")
     for name, text in (("share", "a public URL through Gradio's tunnel"), ("mcp", "serve the API to MCP clients")):
         default = environment.get(PREFIX + name.upper(), "") not in FALSE_VALUES
         parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=default, help=text)
-    open_browser = environment.get(PREFIX + "OPEN")
-    parser.add_argument(
-        "--open", action=argparse.BooleanOptionalAction,
-        default=None if open_browser is None else open_browser not in FALSE_VALUES,
-        help="open the page in a browser (without the flag: where there is a desktop)",
-    )  # fmt: skip
+    for name, text in (
+        ("open", "open the page in a browser (without the flag: where there is a desktop)"),
+        (
+            "downloads",
+            "visitors may start downloads of models (without the flag: where only this machine reaches the page)",
+        ),
+    ):
+        value = environment.get(PREFIX + name.upper())
+        where = None if value is None else value not in FALSE_VALUES
+        parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=where, help=text)
     deploy.add_arguments(parser)
 
 
@@ -139,6 +167,9 @@ def from_arguments(arguments: argparse.Namespace) -> Configuration:
             max_variations=arguments.max_variations,
             queue=arguments.queue,
             per_visitor=arguments.per_visitor,
+            per_address=arguments.per_address,
+            queue_seconds=arguments.queue_seconds,
+            disk_gb=arguments.disk_gb,
             upload_mb=arguments.upload_mb,
             keep_hours=arguments.keep_hours,
         )
@@ -154,6 +185,8 @@ def from_arguments(arguments: argparse.Namespace) -> Configuration:
         auth=(user, password) if arguments.auth else None,
         share=arguments.share,
         mcp=arguments.mcp,
+        hosts=tuple(name.strip().lower() for name in arguments.hosts.split(",") if name.strip()),
+        downloads=arguments.downloads,
         temporary_folder=arguments.temporary,
         open_browser=arguments.open,
         space=arguments.deploy,

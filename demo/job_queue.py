@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import math
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
@@ -34,6 +35,8 @@ class Job(Generic[Payload, Event]):
 
     Attributes:
         visitor: the session that submitted the job.
+        address: the network address that it came from, "" where it came from none.
+        seconds: of sound that the job makes.
         payload: the input of the job.
         context: context variables of the submitting thread, in which the job runs. ZeroGPU reads the visitor's request, and so
             the GPU quota to charge, from them.
@@ -44,8 +47,8 @@ class Job(Generic[Payload, Event]):
         changes: notified after each change of events, progress, position and end.
     """
 
-    def __init__(self, visitor: str, payload: Payload) -> None:
-        self.visitor, self.payload = visitor, payload
+    def __init__(self, visitor: str, payload: Payload, address: str, seconds: float) -> None:
+        self.visitor, self.payload, self.address, self.seconds = visitor, payload, address, seconds
         self.context = contextvars.copy_context()
         self.cancellation = Cancellation()
         self.discarded = False
@@ -115,7 +118,11 @@ class JobQueue(Generic[Payload, Event]):
         run_job: runs one job; called in a worker thread.
         workers: number of worker threads, and so of jobs that run at the same time.
         max_waiting: number of jobs that may wait.
-        max_per_visitor: number of jobs of one visitor that may wait or run at the same time.
+        max_per_visitor: number of jobs of one visitor that may wait or run at the same time. Visitors name themselves, so there
+            are limits for what they cannot choose, too.
+        max_per_address: number of jobs of one network address.
+        max_seconds: seconds of sound of all jobs that wait or run; half of them for one address. A job that comes alone is
+            always admitted.
     """
 
     def __init__(
@@ -125,8 +132,11 @@ class JobQueue(Generic[Payload, Event]):
         workers: int,
         max_waiting: int,
         max_per_visitor: int,
+        max_per_address: float = math.inf,
+        max_seconds: float = math.inf,
     ) -> None:
         self._run_job, self._max_waiting, self._max_per_visitor = run_job, max_waiting, max_per_visitor
+        self._max_per_address, self._max_seconds = max_per_address, max_seconds
         self._waiting: deque[Job[Payload, Event]] = deque()
         self._running: list[Job[Payload, Event]] = []
         self._changed = threading.Condition()
@@ -137,19 +147,21 @@ class JobQueue(Generic[Payload, Event]):
         for thread in self._threads:
             thread.start()
 
-    def submit(self, visitor: str, payload: Payload) -> Job[Payload, Event]:
+    def submit(self, visitor: str, payload: Payload, address: str = "", seconds: float = 0.0) -> Job[Payload, Event]:
         """Append a job to the queue. It leaves the queue when it is stopped or cancelled before its turn.
 
+        Args:
+            visitor: the session of the visitor.
+            payload: the input of the job.
+            address: the visitor's network address; "" is not limited.
+            seconds: of sound that the job makes.
+
         Raises:
-            QueueFull: when the queue is full, or the visitor has reached the limit of jobs.
+            QueueFull: when the queue is full, or the visitor or the address has reached a limit.
         """
+        job: Job[Payload, Event] = Job(visitor, payload, address, seconds)
         with self._changed:
-            own = sum(job.visitor == visitor for job in (*self._waiting, *self._running))
-            if own >= self._max_per_visitor:
-                raise QueueFull(f"{own} clips of yours are being made or waiting already: wait for one, or stop it")
-            if len(self._waiting) >= self._max_waiting:
-                raise QueueFull(f"the queue is full ({len(self._waiting)} clips wait): try again in a minute")
-            job: Job[Payload, Event] = Job(visitor, payload)
+            self._check_admitted(job)
             self._waiting.append(job)
             self._changed.notify()
         job.cancellation.on_cancel(lambda: self._drop_waiting(job))
@@ -206,6 +218,29 @@ class JobQueue(Generic[Payload, Event]):
         """Number of jobs that wait or run."""
         with self._changed:
             return len(self._waiting) + len(self._running)
+
+    def _check_admitted(self, job: Job[Payload, Event]) -> None:
+        present = [*self._running, *self._waiting]
+        own = sum(other.visitor == job.visitor for other in present)
+        if own >= self._max_per_visitor:
+            raise QueueFull(f"{own} clips of yours are being made or waiting already: wait for one, or stop it")
+        if len(self._waiting) >= self._max_waiting:
+            raise QueueFull(f"the queue is full ({len(self._waiting)} clips wait): try again in a minute")
+        near = [other for other in present if job.address and other.address == job.address]
+        if len(near) >= self._max_per_address:
+            raise QueueFull(
+                f"{len(near)} clips of your network are being made or waiting already: try again in a minute"
+            )
+        for others, limit, whose in (
+            (near, self._max_seconds / 2, "your network"),
+            (present, self._max_seconds, "all"),
+        ):
+            seconds = sum(other.seconds for other in others)
+            if others and seconds + job.seconds > limit:
+                raise QueueFull(
+                    f"the queue is full: {seconds:.0f} s of sound of {whose} are waiting or being made, {limit:.0f} s at most "
+                    "with yours: try again later, or a shorter clip"
+                )
 
     def _drop_waiting(self, job: Job[Payload, Event]) -> None:
         """Remove a job that was stopped before its turn."""

@@ -132,7 +132,7 @@ def validate(request: PageRequest, limits: Limits, catalog: ModelCatalog) -> Non
     if request.seed is not None:
         check_integer(request.seed, "seed", 0, MAX_SEED)
     if request.precision not in PRECISIONS:
-        raise InputError(f"unknown precision {request.precision!r}: one of {', '.join(PRECISIONS)}")
+        raise InputError(f"unknown precision {str(request.precision)[:20]!r}: one of {', '.join(PRECISIONS)}")
     if len(request.timeline) > limits.max_timeline_entries:
         raise InputError(f"the timeline has {len(request.timeline)} entries: {limits.max_timeline_entries} at most")
     check_within(request.timeline, request.duration)

@@ -26,6 +26,7 @@ from musicgen.options import MAX_DURATION, GenerationOptions
 
 from . import clip_metadata, clip_scores, clip_store, zero_gpu
 from .configuration import Configuration
+from .followers import Followers
 from .job_queue import Job, JobQueue
 from .model_cache import ModelCache
 from .models import ModelCatalog
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+GRACE_SECONDS = 30.0
+"""Time after which the jobs of a visitor without a connection are cancelled."""
 WARM_UP_SECONDS = 1.0
 """Length of the clip that the warm-up generates."""
 
@@ -120,6 +123,9 @@ class Service:
     def __init__(self, configuration: Configuration | None = None, folder: Path | None = None) -> None:
         self.configuration = configuration if configuration is not None else Configuration()
         self.limits = self.configuration.limits
+        self.downloads = self.configuration.downloads is not False
+        """Whether visitors may start the download of a published model; the page that is launched decides where the operator
+        has not."""
         self.catalog = ModelCatalog(self.configuration.model_folder, self.configuration.models)
         self.model_cache = ModelCache(
             self.catalog,
@@ -131,13 +137,16 @@ class Service:
         if folder is None:
             self._temporary_folder = clip_store.private_folder(self.configuration.temporary_folder)
             folder = Path(self._temporary_folder.name)
-        self.clip_store = clip_store.ClipStore(folder, self.limits.keep_hours)
+        self.clip_store = clip_store.ClipStore(folder, self.limits.keep_hours, self.limits.disk_gb * 1e9)
         self.job_queue: JobQueue[PageRequest, Event | Progress] = JobQueue(
             self._run_job,
             workers=self.configuration.workers,
             max_waiting=self.limits.queue,
             max_per_visitor=self.limits.per_visitor,
+            max_per_address=self.limits.per_address,
+            max_seconds=self.limits.queue_seconds,
         )
+        self.followers = Followers(self.cancel, GRACE_SECONDS)
         self.warmed_up = False
         """Whether the warm-up has ended; `changes` is notified when it does."""
         self.changes = Notifier()
@@ -212,19 +221,30 @@ class Service:
             for name in ("musicgen.checkpoint.loading", f"{__package__}.generation"):
                 importlib.import_module(name)
 
-    def submit(self, visitor: str, request: PageRequest) -> GenerationJob:
+    def submit(self, visitor: str, request: PageRequest, address: str = "") -> GenerationJob:
         """Append a job to the queue.
 
         Args:
             visitor: the session of the visitor.
             request: what to generate.
+            address: the visitor's network address; "" is not limited.
 
         Raises:
-            InputError: for an invalid request.
-            QueueFull: when the queue is full, or the visitor has reached the limit of jobs.
+            InputError: for an invalid request, a model that would have to be downloaded where that is the operator's, and a
+                disk without space.
+            QueueFull: when the queue is full, or the visitor or the address has reached a limit.
         """
         validate(request, self.limits, self.catalog)
-        return self.job_queue.submit(visitor, request)
+        self.clip_store.check_space()
+        self._check_downloaded(request.model)
+        return self.job_queue.submit(visitor, request, address, request.duration * request.variations)
+
+    def _check_downloaded(self, model: str) -> None:
+        if not self.downloads and self.catalog.get(model).origin == "published" and not self.is_downloaded(model):
+            raise InputError(
+                f"{model} is not on this machine, and visitors may not start its download: choose another model, or ask the "
+                "operator, who starts the page with --downloads or downloads the model"
+            )
 
     def stop(self, visitor: str) -> int:
         """Stop a visitor's jobs. Audio generated so far is kept.
@@ -296,7 +316,6 @@ class Service:
 
     def is_downloaded(self, model: str) -> bool:
         """Whether a published model's files are in the hub's cache."""
-        self._import_pytorch()
         from musicgen.checkpoint import hub
 
         return hub.cached(self.catalog.get(model).source, "config.json") is not None

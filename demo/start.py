@@ -34,6 +34,7 @@ def run(configuration: Configuration, environment: Mapping[str, str]) -> None:
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)
+    os.umask(0o077)  # what visitors send and get is for this user alone
     service, served = Service(configuration), False
     try:
         if zero_gpu.is_active():

@@ -105,7 +105,7 @@ class Settings:
         if self.loudness is not None:
             object.__setattr__(self, "loudness", check_loudness(self.loudness))
         if self.precision not in PRECISIONS:
-            raise InputError(f"unknown precision {self.precision!r}: one of {', '.join(PRECISIONS)}")
+            raise InputError(f"unknown precision {self.precision[:20]!r}: one of {', '.join(PRECISIONS)}")
 
     def comment(self) -> str:
         """The text that goes into the file."""

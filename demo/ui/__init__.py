@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
 from typing import Any
 
 import gradio as gr
 from gradio.http_server import INITIAL_PORT_VALUE
+from starlette.middleware import Middleware
 
 from musicgen.errors import InputError
 
 from ..service import Service
-from . import api, events, form, result, texts, theme
+from . import api, events, form, guard, result, texts, theme
 
 
 def build(service: Service) -> gr.Blocks:
@@ -61,6 +64,23 @@ def launch(page: gr.Blocks, service: Service, *, server_port: int | None = None,
         InputError: where the port, or every port that Gradio tries, is in use.
     """
     configuration = service.configuration
+    name = arguments.get("server_name") or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
+    if configuration.downloads is None:
+        service.downloads = guard.is_loopback(name) and not configuration.share
+    public = (*configuration.hosts, *(("*.gradio.live",) if configuration.share else ()))
+    rules = guard.Rules(
+        hosts=public + guard.default_hosts(name, socket.gethostname(), os.environ),
+        origins=public,
+        upload_bytes=configuration.limits.upload_mb * 1_000_000,
+        auth=configuration.auth,
+    )
+    checked = Middleware(
+        guard.Guard,
+        rules=rules,
+        store=service.clip_store,
+        followers=service.followers,
+        session_of=lambda event_id: events.session_of(page, event_id),
+    )
     try:
         page.queue(max_size=None, default_concurrency_limit=8).launch(
             theme=theme.theme(),
@@ -71,6 +91,7 @@ def launch(page: gr.Blocks, service: Service, *, server_port: int | None = None,
             auth=configuration.auth,
             share=configuration.share,
             mcp_server=configuration.mcp or None,
+            app_kwargs={"middleware": [checked]},
             show_error=True,
             footer_links=["api", "settings"],
             ssr_mode=False,

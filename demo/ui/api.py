@@ -7,6 +7,7 @@ file, more, about = client.predict(prompt="lofi, slow", duration=5, api_name="/g
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -51,6 +52,8 @@ def build(service: Service) -> None:
             gr.Checkbox(value=False, label="loop: seamless"),
             gr.Textbox(value="flac", label=f"format: {', '.join(FORMATS)}"),
         ]
+        # The type that clients are told; that of `gr.JSON` is no valid JSON schema, which MCP clients and servers check.
+        vars(fields[7])["api_info"] = lambda: {"type": "array", "items": {"type": "integer"}}
         file = gr.File(label="clip")
         more = gr.File(label="further variations", file_count="multiple")
         about = gr.JSON(label="about")
@@ -80,11 +83,15 @@ def build(service: Service) -> None:
                 negative_prompt=negative_prompt, temperature=temperature, top_k=top_k, top_p=top_p,
                 precision=precision, loop=loop,
             )  # fmt: skip
-            job = service.submit(events.visitor_id(request), generation_request)
-            clips = [event async for event in events.stream_events(service, job) if isinstance(event, StoredClip)]
+            following = events.stream_events(service, request, generation_request)
+            clips = [event async for event in following if isinstance(event, StoredClip)]
             if not clips:
                 raise InputError("stopped before there was any sound")
-            files = [str(service.clip_store.convert(clip.path, format)) for clip in clips]
+            files = [
+                str(file) for file in await asyncio.gather(*(
+                    asyncio.to_thread(service.clip_store.convert, clip.path, format) for clip in clips
+                ))
+            ]  # fmt: skip
         except Exception as error:
             raise events.to_gradio_error(error, melody, continue_from) from None
         first = clips[0]
@@ -100,8 +107,7 @@ def build(service: Service) -> None:
         """Follow a generation: {"place": n} while it waits, then {"done": fraction, "left": seconds}, finally its summary."""
         try:
             generation_request = make_request(prompt=prompt, model=model, duration=duration, seed=seed)
-            job = service.submit(events.visitor_id(request), generation_request)
-            async for event in events.stream_events(service, job):
+            async for event in events.stream_events(service, request, generation_request):
                 if isinstance(event, int):
                     yield {"place": event}
                 elif isinstance(event, StoredClip):
@@ -141,14 +147,25 @@ def build(service: Service) -> None:
 
     def stop(request: gr.Request) -> int:
         """Stop this client's generations and keep the audio so far. Returns their number."""
-        return service.stop(events.visitor_id(request))
+        session = events.visitor_id(request)
+        if not session:
+            raise events.to_gradio_error(
+                InputError(
+                    "a call without a session_hash has nothing to stop: close the connection of the call that generates"
+                )
+            )
+        return service.stop(session)
 
     # The names of the functions are the names of the MCP tools.
     num_stopped = gr.Number(visible=False)
-    unlimited: dict[str, Any] = {"concurrency_limit": None}
+    # MCP tools that are queued would call this server in one session for all clients, and without a password.
+    queue = not service.configuration.mcp
+    for function in (progress, stop):  # they need a session, which MCP clients do not have
+        vars(function)["_mcp_type"] = "none"
+    unlimited: dict[str, Any] = {"concurrency_limit": None, "queue": queue}
     trigger.click(generate, fields, [file, more, about], api_name="generate", **unlimited)
     trigger.click(progress, fields[:4], about, api_name="progress", **unlimited)
-    trigger.click(melody, [recording, separate_recording], frames, api_name="melody", concurrency_limit=2)
+    trigger.click(melody, [recording, separate_recording], frames, api_name="melody", concurrency_limit=2, queue=queue)
     trigger.click(models, None, model_list, api_name="models", **unlimited)
     trigger.click(settings, clip, clip_settings, api_name="settings", **unlimited)
     trigger.click(stop, None, num_stopped, api_name="stop", **unlimited)

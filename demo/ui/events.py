@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import functools
+import html
 import logging
+import os
 import secrets
 import time
-from collections.abc import AsyncIterator
+import unicodedata
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +23,14 @@ from musicgen.errors import MusicGenError
 from .. import clip_metadata
 from ..clip_store import FORMATS
 from ..request import PageRequest
-from ..service import GenerationJob, PlaybackChunk, Service, StoredClip
+from ..service import PlaybackChunk, Service, StoredClip
 from . import assets, compare, live, melody_editor, result, texts
 from .form import Accordions, Actions, Inputs, default_melody_is_clean, precisions
 from .next_clip import NextClip, check
 from .result import Outputs
 
+HIDDEN = ("Cc", "Cf", "Cs")
+"""Categories of characters that change how the text around them is shown: control characters, and marks of direction."""
 STEPS_PER_SECOND = 50
 """Steps of the model for one second of audio."""
 
@@ -34,9 +40,27 @@ Updates = dict[Any, Any]
 """Component -> its new value, or the `gr.update` of its properties."""
 
 
-def visitor_id(request: gr.Request | None) -> str:
-    """The session of a page or an API client."""
-    return "" if request is None else str(request.session_hash or "")
+def visitor_id(request: gr.Request) -> str:
+    """The session of a page or an API client; "" for a call without one, such as those of MCP clients."""
+    return str(getattr(request, "session_hash", None) or "")  # MCP's is Starlette's request
+
+
+def session_of(page: gr.Blocks, event_id: str) -> str:
+    """The session that started an event; the event's own id where Gradio does not know the event any more."""
+    event = page._queue.event_ids_to_events.get(event_id)
+    return event_id if event is None else event.session_hash
+
+
+def _address(request: gr.Request) -> str:
+    """The network address of a visitor. On a Space it is the hub's, for all visitors: "", which is not limited."""
+    client = request.client
+    return "" if client is None or os.environ.get("SPACE_ID") else str(client.host)
+
+
+async def _disconnected(request: Any) -> None:
+    """Wait until the client of a request has hung up."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def to_gradio_error(error: Exception, *files: str | None) -> gr.Error:
@@ -55,11 +79,25 @@ def to_gradio_error(error: Exception, *files: str | None) -> gr.Error:
     for file in files:
         if file:
             text = text.replace(f"{Path(file).parent}/", "")
-    return gr.Error(text, duration=15, print_exception=False)
+    return gr.Error(plain(text), duration=15, print_exception=False)
 
 
-async def stream_events(service: Service, job: GenerationJob) -> AsyncIterator[Any]:
-    """Follow a job until it is done. Closing the iterator, as Gradio does when the visitor leaves, cancels the job.
+def plain(text: str) -> str:
+    """A text that may quote a visitor's file, for a toast, which Gradio shows as HTML."""
+    visible = "".join(char if unicodedata.category(char) not in HIDDEN else " " for char in text)
+    return html.escape(visible, quote=False)
+
+
+async def stream_events(service: Service, request: gr.Request, generation: PageRequest) -> AsyncGenerator[Any]:
+    """Submit a request and follow its job until it is done.
+
+    The job is cancelled when the iterator is closed, as Gradio does when it finds that the visitor has left, when the session
+    has had no connection for a while, and when a client without a session hangs up.
+
+    Args:
+        service: makes the clips.
+        request: of the visitor.
+        generation: what to generate.
 
     Yields:
         The position in the queue (int) or the `Progress` whenever it changes, and each `PlaybackChunk` and `StoredClip`.
@@ -67,11 +105,22 @@ async def stream_events(service: Service, job: GenerationJob) -> AsyncIterator[A
     Raises:
         Exception: the error of the job.
     """
+    session = visitor_id(request)
+    # Looking for a model on the disk, and for space on it, takes a while.
+    job = await asyncio.to_thread(service.submit, session or secrets.token_hex(16), generation, _address(request))
+    leaving: asyncio.Task[None] | None = None
+    if session:
+        service.followers.expect(session)
+    else:
+        leaving = asyncio.create_task(_disconnected(getattr(request, "request", request)))
+        leaving.add_done_callback(lambda task: None if task.cancelled() else job.cancel())
     try:
         async with contextlib.aclosing(service.job_queue.follow(job)) as happenings:
             async for event in happenings:
                 yield event
     finally:
+        if leaving is not None:
+            leaving.cancel()
         if not job.done:
             job.cancel()
 
@@ -129,15 +178,14 @@ class EventHandlers:
         }
         try:
             check(named | {"needed": needed})
-            job = self.service.submit(visitor_id(request), inputs.to_request(*values))
-            async for event in stream_events(self.service, job):
+            async for event in stream_events(self.service, request, inputs.to_request(*values)):
                 if isinstance(event, PlaybackChunk):
                     yield {outputs.live: live_stream.append([event])}
                 elif isinstance(event, StoredClip):
                     num_clips += 1
                     history = [*history, event][-self.service.limits.history :]
                     if num_clips == 1:
-                        yield self._show_clip(history, len(history) - 1)
+                        yield await asyncio.to_thread(self._show_clip, history, len(history) - 1)
                     else:  # the first variation stays selected, because it may be playing
                         yield {self.history: history, outputs.clips: gr.update(choices=_choices(history))}
                     summary = (
@@ -162,7 +210,7 @@ class EventHandlers:
             yield {outputs.status: result.show_status(message), outputs.live: live_stream.end()}
         except Exception as error:
             gradio_error = to_gradio_error(error, *files)
-            yield {outputs.status: result.show_status(f"Not generated: {gradio_error.message}.")}
+            yield {outputs.status: result.show_status(f"Not generated: {html.unescape(gradio_error.message)}.")}
             raise gradio_error from None
 
     def stop(self, request: gr.Request) -> Updates:
@@ -270,7 +318,7 @@ class EventHandlers:
                 file = str(self.service.clip_store.convert(history[index].path, name))
                 updates[button] = gr.update(value=file, interactive=True)
             except MusicGenError as error:
-                gr.Warning(str(error))
+                gr.Warning(plain(str(error)))
         return updates
 
     def score(self, history: list[StoredClip], index: int | None) -> str:

@@ -139,10 +139,3 @@ def test_a_page_with_a_password_shows_nothing_without_it(tmp_path: Path) -> None
         assert httpx.post(f"{address}gradio_api/call/models", json=body).status_code == 401
         client = Client(address, auth=("me", "secret"), verbose=False)
         assert client.predict(api_name="/models")
-
-
-def test_the_api_speaks_mcp(tmp_path: Path) -> None:
-    pytest.importorskip("mcp", reason="MCP needs gradio[mcp]")
-    with serving(Service(Configuration(mcp=True), tmp_path)) as address:
-        tools = {tool["name"] for tool in httpx.get(f"{address}gradio_api/mcp/schema", timeout=30).json()}
-        assert tools == {"generate", "progress", "melody", "models", "settings", "stop"}

@@ -71,9 +71,8 @@ def test_all_that_is_temporary_is_private_and_goes_at_the_end(tmp_path: Path, en
         assert (
             ended_by != signal.SIGTERM or sum(path.is_file() for path in found) >= 4
         )  # the clip, its mp3, upload, copy
-        if "system.posix_acl_default" in os.listxattr(folder):  # elsewhere it is the folder above that keeps others out
-            open_to_others = [path for path in found if stat.S_IMODE(path.stat().st_mode) & 0o077]
-            assert not open_to_others
+        open_to_others = [path for path in found if stat.S_IMODE(path.stat().st_mode) & 0o077]
+        assert not open_to_others
         program.send_signal(ended_by)
         assert program.wait(120) == 0
         assert [path.name for path in temporary.iterdir()] == ["gradio"]
@@ -97,6 +96,25 @@ def test_a_private_folder_is_made_where_the_operator_says(tmp_path: Path) -> Non
     assert configuration.parse(["--temporary", str(tmp_path)], {}).temporary_folder == tmp_path
     with pytest.raises(SystemExit):
         configuration.parse(["--temporary", str(tmp_path / "nowhere")], {})
+
+
+def test_the_folder_of_a_program_that_was_killed_goes_at_the_next_start(tmp_path: Path) -> None:
+    kill = "import os, sys, time; from pathlib import Path; from demo.clip_store import private_folder;"
+    kill += "folder = private_folder(Path(sys.argv[1])); Path(folder.name, 'clip').touch(); print(flush=True); time.sleep(60)"
+    program = subprocess.Popen([sys.executable, "-c", kill, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE)
+    assert program.stdout is not None
+    program.stdout.readline()
+    (tmp_path / "musicgen-demo-other").mkdir()  # without a lock: of another version, or about to be locked
+    running = private_folder(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
+    program.kill()
+    program.wait(20)
+    after = private_folder(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "musicgen-demo-other", Path(running.name).name, Path(after.name).name,
+    }  # fmt: skip
+    running.cleanup()
+    after.cleanup()
 
 
 def test_gradio_gets_its_folder_back_when_a_service_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

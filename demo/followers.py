@@ -1,0 +1,42 @@
+"""Which visitors are still there: a job whose visitor has no open connection for a while is nobody's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+
+class Followers:
+    """Counts the open connections of each session. All methods are called in one event loop.
+
+    Args:
+        on_gone: called with a session that has had no connection for the grace period.
+        grace_seconds: the time in which a client may connect for the first time, or again.
+    """
+
+    def __init__(self, on_gone: Callable[[str], object], grace_seconds: float) -> None:
+        self._on_gone, self._grace_seconds = on_gone, grace_seconds
+        self._connections: Counter[str] = Counter()
+
+    @contextlib.contextmanager
+    def connected(self, session: str) -> Iterator[None]:
+        """For the time of a connection."""
+        self._connections[session] += 1
+        try:
+            yield
+        finally:
+            self._connections[session] -= 1
+            if not self._connections[session]:
+                del self._connections[session]
+                self.expect(session)
+
+    def expect(self, session: str) -> None:
+        """Take a session for gone unless it is connected after the grace period."""
+        if session not in self._connections:
+            asyncio.get_running_loop().call_later(self._grace_seconds, self._check, session)
+
+    def _check(self, session: str) -> None:
+        if session not in self._connections:
+            self._on_gone(session)

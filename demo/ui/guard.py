@@ -1,0 +1,249 @@
+"""What is checked of every HTTP request before Gradio sees it: its host, its origin, its length, and for MCP the password.
+
+A request with another host's name comes from a page whose address was changed to this machine's (DNS rebinding); one with
+another origin from a page of somebody else. Gradio itself limits the length of each uploaded file alone, and its MCP routes ask
+for no password.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+
+from ..clip_store import ClipStore
+from ..followers import Followers
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MAX_JSON = 1_000_000
+"""Bytes of a request that is no upload. The longest that the page sends holds an edited melody and a visitor's history."""
+MULTIPART_OVERHEAD = 100_000
+"""Bytes of an upload besides its file."""
+ANY = "*"
+API = "/gradio_api"
+UPLOAD = f"{API}/upload"
+MCP = f"{API}/mcp"
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+_FOLLOWING = re.compile(rf"{API}/(?:heartbeat/(?P<session>[^/]+)|call/(?:v2/)?[^/]+/(?P<event>[^/]+))")
+_HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the guard allows.
+
+    Attributes:
+        hosts: names or patterns (`fnmatch`) of hosts, in lower case; ANY admits every host and every origin. Addresses are
+            always admitted: nobody else's name leads to them.
+        origins: names or patterns of hosts whose pages may call this one: those of a proxy in front of it that puts its own
+            name for the visitor's into a request.
+        upload_bytes: of one uploaded file.
+        auth: user and password; None admits everybody.
+    """
+
+    hosts: tuple[str, ...]
+    origins: tuple[str, ...]
+    upload_bytes: int
+    auth: tuple[str, str] | None = None
+
+
+class Guard:
+    """ASGI middleware.
+
+    Args:
+        app: what answers the requests that are admitted.
+        rules: what is admitted.
+        store: holds the uploads.
+        followers: is told of the connections by which visitors follow what they have started.
+        session_of: the session of an event that was started by its id alone.
+    """
+
+    def __init__(
+        self, app: ASGIApp, rules: Rules, store: ClipStore, followers: Followers, session_of: Callable[[str], str]
+    ) -> None:
+        self.app, self.rules, self.store, self.followers, self.session_of = app, rules, store, followers, session_of
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        refusal = self._refusal(scope, headers)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
+        upload = _path(scope).rstrip("/") == UPLOAD
+        limit = self.rules.upload_bytes + MULTIPART_OVERHEAD if upload else MAX_JSON
+        declared = headers.get("content-length", "")
+        expected = int(declared) if declared.isascii() and declared.isdecimal() and len(declared) < 20 else None
+        if expected is not None and expected > limit:
+            await _too_long(limit)(scope, receive, send)
+            return
+        if not upload:
+            session = self._followed(scope)
+            with contextlib.nullcontext() if session is None else self.followers.connected(session):
+                await self._limited(scope, receive, send, limit)
+            return
+        size = limit if expected is None else expected
+        if not await asyncio.to_thread(self.store.reserve, size):
+            full = PlainTextResponse("the disk space for uploads is used up: try again in an hour", 507)
+            await full(scope, receive, send)
+            return
+        try:
+            await self._limited(scope, receive, send, limit)
+        finally:
+            self.store.release(size)
+
+    def _refusal(self, scope: Scope, headers: Headers) -> PlainTextResponse | None:
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if not host_admitted(host, self.rules.hosts):
+            return PlainTextResponse("this host name is not served here: the operator can add it with --hosts", 421)
+        if origin is not None and scope["method"] not in SAFE_METHODS and not self._same_origin(origin, host):
+            return PlainTextResponse("requests of another origin are refused", 403)
+        if (
+            self.rules.auth is not None
+            and _path(scope).startswith(MCP)
+            and not _password_fits(headers, self.rules.auth)
+        ):
+            return PlainTextResponse(
+                "MCP needs the user and the password as HTTP basic authentication",
+                401,
+                {"www-authenticate": 'Basic realm="MusicGen", charset="UTF-8"'},
+            )
+        return None
+
+    def _followed(self, scope: Scope) -> str | None:
+        """The session that a request follows: a page or a client that waits for results, or says that it is there."""
+        if scope["method"] != "GET":
+            return None
+        path = _path(scope)
+        if path == f"{API}/queue/data":
+            query = parse_qs(scope["query_string"].decode("latin-1"))
+            return query.get("session_hash", [None])[0]
+        match = _FOLLOWING.fullmatch(path)
+        if match is None:
+            return None
+        return match["session"] or self.session_of(match["event"])
+
+    def _same_origin(self, origin: str, host: str) -> bool:
+        if ANY in self.rules.hosts:
+            return True
+        try:
+            from_host = urlsplit(origin).netloc
+        except ValueError:
+            return False
+        name = _name(from_host)
+        return name is not None and (from_host == host or _named(name, self.rules.origins))
+
+    async def _limited(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+        """Answer the request; its body breaks off, as if the client had left, where it is longer than it may be."""
+        received, started, refused = 0, False, False
+
+        async def counted() -> Message:
+            nonlocal received, refused
+            message = await receive()
+            if message["type"] == "http.request":
+                received += len(message.get("body", b""))
+                if received > limit:
+                    refused = True
+                    return {"type": "http.disconnect"}
+            return message
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            if refused:
+                return
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, counted, watched)
+        except Exception:
+            if not refused:
+                raise
+        if refused and not started:
+            await _too_long(limit)(scope, receive, send)
+
+
+def host_admitted(host: str, hosts: tuple[str, ...]) -> bool:
+    """Whether requests with a Host header are answered.
+
+    Args:
+        host: the header's value.
+        hosts: as of `Rules`.
+    """
+    if ANY in hosts:
+        return True
+    name = _name(host)
+    if name is None:
+        return False
+    try:
+        ip_address(name.strip("[]"))
+    except ValueError:
+        return _named(name, hosts)
+    return True
+
+
+def is_loopback(name: str) -> bool:
+    """Whether a server that listens at a name or address is reached by its own machine alone."""
+    try:
+        return name == "localhost" or ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def default_hosts(server_name: str, own_name: str, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The hosts under whose names the page is reached without a proxy.
+
+    Args:
+        server_name: the name or address that the server listens at.
+        own_name: the machine's name in its network.
+        environment: of the program. On a Space the page is public, and its names are the hub's.
+    """
+    if environment.get("SPACE_ID"):
+        return (ANY,)
+    names = ("localhost", server_name, own_name, f"{own_name}.local")
+    return tuple(dict.fromkeys(name.lower() for name in names if name))
+
+
+def _name(host: str) -> str | None:
+    """The name or address in a Host header, without its port."""
+    match = _HOST.fullmatch(host)
+    return match["name"].lower().rstrip(".") if match else None
+
+
+def _named(name: str, hosts: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in hosts)
+
+
+def _path(scope: Scope) -> str:
+    """The path of a request, behind the root path that a proxy adds."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
+def _password_fits(headers: Headers, auth: tuple[str, str]) -> bool:
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    try:
+        given = base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return scheme.lower() == "basic" and secrets.compare_digest(given, ":".join(auth).encode())
+
+
+def _too_long(limit: int) -> PlainTextResponse:
+    return PlainTextResponse(f"the request is longer than the {limit} bytes that are accepted", 413)

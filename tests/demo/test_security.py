@@ -1,0 +1,451 @@
+"""What strangers may try with the page: over plain HTTP, on the real server."""
+
+import asyncio
+import contextlib
+import http.client
+import json
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+import soundfile
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+import demo.service
+from demo import ui
+from demo.clip_store import ClipStore
+from demo.configuration import Configuration, Limits
+from demo.followers import Followers
+from demo.job_queue import JobQueue, QueueFull
+from demo.request import PageRequest
+from demo.service import Service
+from demo.ui import events, guard, result
+from musicgen import audio
+from musicgen.errors import InputError
+from tests.conftest import GOLDEN
+from tests.demo.conftest import SMALL, serving, wait_until
+from tests.demo.test_api import fields, post
+
+TUNE = GOLDEN / "chroma" / "melody_a.wav"
+
+
+# Hosts, origins, lengths
+
+
+def status(address: str, path: str, headers: dict[str, str], method: str = "GET", body: bytes = b"") -> tuple[int, str]:
+    """The answer to a request with exactly these headers."""
+    parts = urlsplit(address)
+    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=30)
+    connection.putrequest(method, path, skip_host=True)
+    for name, value in headers.items():
+        connection.putheader(name, value)
+    connection.endheaders(body or None)
+    reply = connection.getresponse()
+    text = reply.read().decode("utf-8", "replace")
+    connection.close()
+    return reply.status, text
+
+
+def test_only_its_own_names_are_served(address: str) -> None:
+    port = urlsplit(address).port
+    for host in (
+        f"127.0.0.1:{port}",
+        f"localhost:{port}",
+        f"[::1]:{port}",
+        "LOCALHOST",
+        f"{socket.gethostname()}:{port}",
+    ):
+        assert status(address, "/config", {"host": host})[0] == 200, host
+    for host in (
+        "evil.example",
+        f"127.0.0.1.evil.example:{port}",
+        "localhost.evil.example",
+        "",
+        "a b",
+        "localhost:x",
+        "[",
+        "\xff",
+    ):
+        code, text = status(address, "/config", {"host": host})
+        assert code in (400, 421), host
+        assert "components" not in text
+
+
+def test_the_operator_adds_names() -> None:
+    hosts = ("localhost", "music.example.org", "*.lan")
+    for host in ("music.example.org", "MUSIC.example.org:443", "box.lan", "192.0.2.7:7860", "[2001:db8::1]:80"):
+        assert guard.host_admitted(host, hosts), host
+    for host in ("example.org", "music.example.org.evil.net", "lan"):
+        assert not guard.host_admitted(host, hosts), host
+    assert guard.host_admitted("anything.at.all", ("*",))
+    assert guard.default_hosts("127.0.0.1", "box", {}) == ("localhost", "127.0.0.1", "box", "box.local")
+    assert guard.default_hosts("0.0.0.0", "box", {"SPACE_ID": "a/b"}) == ("*",)
+    assert all(guard.is_loopback(name) for name in ("localhost", "127.0.0.1", "127.8.8.8", "::1", "[::1]"))
+    assert not any(guard.is_loopback(name) for name in ("0.0.0.0", "::", "192.168.1.2", "box"))
+
+
+def test_requests_of_other_origins_change_nothing(address: str, service: Service) -> None:
+    host = urlsplit(address).netloc
+    body = json.dumps({"data": fields()}).encode()
+    usual = {"host": host, "content-type": "application/json", "content-length": str(len(body))}
+    for origin in ("https://evil.example", "null", f"http://{host}.evil.example", "http://[", "http://localhost:1"):
+        for path in ("/gradio_api/call/generate", "/gradio_api/upload", "/gradio_api/queue/join"):
+            assert status(address, path, usual | {"origin": origin}, "POST", body)[0] == 403, origin
+    assert len(service.job_queue) == 0
+    assert status(address, "/gradio_api/call/models", usual | {"origin": f"http://{host}", "content-length": "11"},
+                  "POST", b'{"data":[]}')[0] == 200  # fmt: skip
+
+
+def test_long_bodies_are_refused_before_they_are_read(address: str) -> None:
+    host = urlsplit(address).netloc
+    usual = {"host": host, "content-type": "application/json"}
+    for path in ("/gradio_api/call/generate", "/gradio_api/queue/join", "/gradio_api/run/generate", "/login"):
+        code, text = status(address, path, usual | {"content-length": "200000000"}, "POST")
+        assert code == 413, path
+        assert "1000000 bytes" in text
+
+
+@pytest.mark.parametrize(
+    "path", ["/gradio_api/call/generate", "/gradio_api/component_server", "/gradio_api/queue/join"]
+)
+def test_a_body_without_a_length_is_counted(address: str, path: str) -> None:
+    sent = 0
+
+    def body():
+        nonlocal sent
+        yield b'{"data": ["'
+        for _ in range(400):
+            sent += 100_000
+            yield b"x" * 100_000
+
+    try:
+        reply = httpx.post(f"{address.rstrip('/')}{path}", content=body(), headers={"content-type": "application/json"})
+    except httpx.TransportError:
+        return  # the server hung up in the middle: refused as well
+    assert reply.status_code == 413
+    assert len(reply.text) < 200
+
+
+# The event loop
+
+
+def test_hostile_timelines_are_read_in_no_time(address: str) -> None:
+    for text in (
+        "1" + " " * 49_000,
+        "|" * 49_000,
+        "0:1 x|" * 8_000,
+        "1:" * 24_000,
+        "-" * 49_000,
+        " |" * 24_000,
+        "0" * 49_000,
+    ):
+        start = time.monotonic()
+        answer = post(address, "generate", fields(timeline=text))
+        assert "event: error" in answer
+        assert time.monotonic() - start < 3.0, text[:10]
+
+
+def test_nothing_slow_runs_on_the_event_loop(address: str, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Converting files, drawing plots and looking at the disk: where an event loop runs, all visitors wait."""
+    on_loop: list[str] = []
+    seen: set[str] = set()
+
+    def watch(owner: object, name: str) -> None:
+        work = getattr(owner, name)
+
+        def watched(*values, **named):
+            seen.add(name)
+            try:
+                asyncio.get_running_loop()
+                on_loop.append(name)
+            except RuntimeError:
+                pass
+            return work(*values, **named)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    for owner, name in (
+        (service.clip_store, "convert"), (service.clip_store, "used_bytes"), (result, "show_plots"), (service, "submit"),
+        (service, "extract_melody"), (demo.service.clip_metadata, "read_file"),
+    ):  # fmt: skip
+        watch(owner, name)
+    client = Client(address, verbose=False)
+    clip, _, _ = client.predict(
+        prompt="x", model="mini-melody", duration=1.0, melody=handle_file(TUNE), format="mp3", api_name="/generate"
+    )
+    client.predict(handle_file(clip), api_name="/settings")
+    page = ui.build(service)
+    handlers = next(fn.fn.__self__ for fn in page.fns.values() if getattr(fn.fn, "__name__", "") == "select_clip")
+    asyncio.run(_drain(handlers))
+    assert seen == {"convert", "used_bytes", "show_plots", "submit", "extract_melody", "read_file"}
+    assert on_loop == []
+
+
+class _Visitor:
+    """A request of a page."""
+
+    session_hash = "someone"
+    client = None
+
+
+async def _drain(handlers: events.EventHandlers) -> None:
+    values = [component.value for component in handlers.inputs.components]
+    values[0], values[1], values[2] = "x", "mini", 1.0
+    async for _ in handlers.generate(_Visitor(), [], *values):  # type: ignore[arg-type]
+        pass
+
+
+# Who takes the machine
+
+
+def job_queue(**limits: float) -> JobQueue:
+    usual = {"workers": 1, "max_waiting": 99, "max_per_visitor": 99}
+    return JobQueue(lambda job: job.payload.wait(20) and None, **(usual | limits))
+
+
+def test_an_address_has_a_limit_whatever_its_sessions_are_called() -> None:
+    go, queue = threading.Event(), job_queue(max_per_address=3)
+    for index in range(3):
+        queue.submit(f"session{index}", go, "192.0.2.1")
+    with pytest.raises(QueueFull, match="3 clips of your network are being made or waiting already"):
+        queue.submit("another", go, "192.0.2.1")
+    queue.submit("another", go, "192.0.2.2")
+    go.set()
+    queue.close()
+
+
+def test_the_queue_is_limited_in_seconds_of_sound() -> None:
+    go, queue = threading.Event(), job_queue(max_seconds=100)
+    queue.submit("a", go, "192.0.2.1", seconds=70)  # alone: admitted, though it is more than half
+    with pytest.raises(QueueFull, match="70 s of sound of your network are waiting or being made, 50 s at most"):
+        queue.submit("b", go, "192.0.2.1", seconds=1)
+    queue.submit("c", go, "192.0.2.2", seconds=30)
+    with pytest.raises(QueueFull, match="100 s of sound of all are waiting or being made, 100 s at most"):
+        queue.submit("d", go, "192.0.2.3", seconds=1)
+    go.set()
+    wait_until(lambda: len(queue) == 0)
+    queue.submit("d", go, "192.0.2.3", seconds=500).wait(5)
+    queue.close()
+
+
+def test_many_requests_of_one_address_do_not_occupy_the_page(tmp_path: Path) -> None:
+    """Each under a session of its own, all variations, the longest duration."""
+    service = Service(Configuration(), tmp_path)
+    with serving(service) as address:
+        flood = fields(duration=300.0, variations=4)
+        body = {"data": flood}
+        for index in range(36):
+            reply = httpx.post(f"{address}gradio_api/call/generate", json=body | {"session_hash": f"s{index}"})
+            assert reply.status_code == 200
+        wait_until(lambda: len(service.job_queue) > 0)
+        time.sleep(1.0)
+        seconds = sum(job.seconds for index in range(36) for job in service.job_queue.jobs_of(f"s{index}"))
+        assert 0 < seconds <= service.limits.queue_seconds / 2
+        assert "event: complete" in post(address, "generate", fields(duration=0.5), came_from="192.0.2.9")
+
+
+def test_jobs_that_nobody_follows_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a client that posts and never reads, of one that hangs up while it reads, and of one without a session."""
+    monkeypatch.setattr(demo.service, "GRACE_SECONDS", 1.0)
+    service = Service(Configuration(), tmp_path)
+    with serving(service) as address:
+        long = {"data": fields(duration=300.0)}
+        reply = httpx.post(f"{address}gradio_api/call/generate", json=long)
+        wait_until(lambda: len(service.job_queue) == 1)
+        wait_until(lambda: len(service.job_queue) == 0, 20)
+
+        reply = httpx.post(f"{address}gradio_api/call/generate", json=long)
+        with httpx.stream("GET", f"{address}gradio_api/call/generate/{reply.json()['event_id']}", timeout=30):
+            wait_until(lambda: len(service.job_queue) == 1)
+            time.sleep(2.0)  # longer than the grace
+            assert len(service.job_queue) == 1
+        wait_until(lambda: len(service.job_queue) == 0, 40)
+
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{address}gradio_api/run/generate", json=long, timeout=httpx.Timeout(2.0))
+        wait_until(lambda: len(service.job_queue) == 0, 20)
+
+
+def test_a_session_that_comes_back_in_time_is_not_gone() -> None:
+    async def visit() -> list[str]:
+        gone: list[str] = []
+        followers = Followers(gone.append, 0.1)
+        with followers.connected("a"), followers.connected("b"):
+            followers.expect("a")
+            followers.expect("never")
+            await asyncio.sleep(0.05)
+        with followers.connected("a"):
+            await asyncio.sleep(0.2)
+            assert gone == ["never", "b"]
+        await asyncio.sleep(0.2)
+        return gone
+
+    assert asyncio.run(visit()) == ["never", "b", "a"]
+
+
+def test_calls_without_a_session_do_not_stop_each_other(address: str, service: Service) -> None:
+    results: list[httpx.Response] = []
+
+    def generate() -> None:
+        results.append(httpx.post(f"{address}gradio_api/run/generate", json={"data": fields(duration=6.0)}, timeout=60))
+
+    threads = [threading.Thread(target=generate) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(service.job_queue) == 3)
+    stopped = httpx.post(f"{address}gradio_api/run/stop", json={"data": []}, timeout=30)
+    assert stopped.status_code == 500
+    assert "nothing to stop" in stopped.text
+    for thread in threads:
+        thread.join(60)
+    assert [reply.json()["data"][2]["complete"] for reply in results] == [True] * 3
+
+
+def test_visitors_start_no_downloads_unless_the_operator_says_so(tmp_path: Path) -> None:
+    service = Service(Configuration(downloads=False), tmp_path)
+    with pytest.raises(InputError, match=r"facebook/musicgen-large is not on this machine, and visitors may not start"):
+        service.submit("me", PageRequest("x", "facebook/musicgen-large", 1.0))
+    assert service.submit("me", PageRequest("x", SMALL, 1.0)).wait(60)  # it is there
+    service.close()
+
+
+@pytest.mark.parametrize(("name", "share", "allowed"), [("127.0.0.1", False, True), ("0.0.0.0", False, False)])
+def test_downloads_are_for_those_who_sit_at_the_machine(tmp_path: Path, name: str, share: bool, allowed: bool) -> None:
+    service = Service(Configuration(share=share), tmp_path)
+    page = ui.build(service)
+    ui.launch(page, service, server_name=name, prevent_thread_lock=True, quiet=True)
+    try:
+        assert service.downloads == allowed
+    finally:
+        service.close()
+        page.close()
+
+
+# The disk
+
+
+def upload(address: str, content: bytes, name: str = "a.wav") -> httpx.Response:
+    return httpx.post(f"{address}gradio_api/upload", files={"files": (name, content)}, timeout=30)
+
+
+def test_uploads_have_a_total_and_each_request_has_one_too(tmp_path: Path) -> None:
+    limits = Limits(upload_mb=1, disk_gb=0.002)
+    service = Service(Configuration(limits=limits), tmp_path)
+    with serving(service) as address:
+        assert upload(address, b"a" * 900_000).status_code == 200
+        many = [("files", (f"{index}.wav", bytes([index]) * 500_000)) for index in range(3)]
+        assert httpx.post(f"{address}gradio_api/upload", files=many, timeout=30).status_code == 413
+        assert upload(address, b"b" * 900_000).status_code == 200
+        full = upload(address, b"c" * 900_000)
+        assert full.status_code == 507
+        assert "the disk space for uploads is used up" in full.text
+        assert service.clip_store.used_bytes() <= 2_000_000
+        (tmp_path / "gradio" / "more").write_bytes(bytes(300_000))
+        answer = post(address, "generate", fields())
+        assert "the disk space for clips is used up" in answer
+        service.clip_store.delete_expired(time.time() + 7 * 3600)
+        assert service.clip_store.used_bytes() == 0
+        assert "event: complete" in post(address, "generate", fields())
+
+
+def test_uploads_that_broke_off_expire(tmp_path: Path) -> None:
+    service = Service(Configuration(), tmp_path)
+    with serving(service) as address:
+        parts = urlsplit(address)
+        with socket.create_connection((str(parts.hostname), parts.port)) as connection:
+            connection.sendall(
+                f"POST /gradio_api/upload HTTP/1.1\r\nhost: {parts.netloc}\r\ncontent-length: 1000000\r\n"
+                "content-type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+                "content-disposition: form-data; name=files; filename=a.wav\r\n\r\n".encode()
+                + b"x" * 300_000
+            )
+            wait_until(lambda: service.clip_store.used_bytes() > 100_000)
+        assert service.clip_store.delete_expired(time.time() + 7 * 3600) >= 1
+        assert service.clip_store.used_bytes() == 0
+
+
+def test_links_in_the_folder_are_deleted_and_not_followed(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("x")
+    store = ClipStore(tmp_path / "store", hours=1)
+    (store.folder / "link").symlink_to(outside)
+    os.utime(outside / "precious", (0, 0))
+    store.delete_expired(time.time() + 8000)
+    assert (outside / "precious").exists()
+    assert not (store.folder / "link").is_symlink()
+    store.close()
+
+
+# What messages show
+
+
+def clip_with_comment(path: Path, comment: str) -> Path:
+    with soundfile.SoundFile(path, "w", 32_000, 1) as file:
+        file.comment = comment
+        file.write([0.1] * 3_200)
+    return path
+
+
+@pytest.mark.parametrize(
+    "key", ["<img src=//evil.example/x>", "<a href='//evil.example'>click</a>", "\u202egnp.exe", "\x1b[31m"]
+)
+def test_what_a_file_says_is_no_html_in_a_message(client: Client, tmp_path: Path, key: str) -> None:
+    made, _, _ = client.predict(prompt="x", model="mini", duration=0.5, api_name="/generate")
+    whole = json.loads(audio.read_comment(made))["musicgen"]
+    bad = [whole | {key: 1}, whole | {"options": whole["options"] | {key: 1}}, whole | {"model": key}]
+    for index, values in enumerate(bad):
+        file = clip_with_comment(tmp_path / f"{index}.flac", json.dumps({"musicgen": values}))
+        with pytest.raises(AppError) as caught:
+            client.predict(handle_file(file), api_name="/settings")
+        assert "<" not in str(caught.value)
+        assert not any(char in str(caught.value) for char in "\u202e\x1b")
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "[" * 20_000, "{}", "[]", "null", '{"musicgen": 1}', "NaN", "1" * 6_000,
+        '{"duration": 1e400}', '{"seed": ' + "9" * 5_000 + "}",
+        '{"version": [], "model": {}, "prompt": 3}', '{"timeline": [[1e308, "x"]]}',
+    ],
+)  # fmt: skip
+def test_settings_of_strangers_are_one_line(client: Client, tmp_path: Path, comment: str) -> None:
+    file = clip_with_comment(tmp_path / "clip.flac", comment)
+    with pytest.raises(AppError) as caught:
+        client.predict(handle_file(file), api_name="/settings")
+    assert "something went wrong" not in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert str(tmp_path) not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "duration", "seed", "options", "prompt", "model", "melody", "continue_from", "timeline", "demo", "loop", "precision",
+        "separate", "version", "conditions", "beyond", "schema",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("value", [float("nan"), 1e308, -1, [], {}, [[[]]], "x" * 3_000, 10**400, True, [[0, {}]]])
+def test_settings_that_are_wrong_one_level_deep_are_one_line(
+    tmp_path: Path, service: Service, key: str, value: object
+) -> None:
+    request = PageRequest("x", "mini", 1.0, seed=1, precision="float32")
+    values = json.loads(demo.service.clip_metadata.make_comment(request, 1))
+    (values if key == "demo" else values["musicgen"])[key] = value
+    file = clip_with_comment(tmp_path / "clip.flac", json.dumps(values))
+    try:
+        restored, _ = demo.service.clip_metadata.read_file(file, "clip.flac", service.catalog)
+    except InputError as refusal:
+        message = str(refusal)
+        assert len(message.splitlines()) == 1
+        assert len(message) < 600
+        return
+    with contextlib.suppress(InputError):
+        demo.service.validate(restored, service.limits, service.catalog)
