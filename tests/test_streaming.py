@@ -160,3 +160,30 @@ def test_a_stream_is_checked_when_it_is_asked_for(model) -> None:
         model.stream(TEXTS[0], 0)
     with pytest.raises(InputError, match="chunk is 0 s"):
         model.stream(TEXTS[0], 1.0, chunk=0)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"use_causal_conv": False}, {"dilation_growth_rate": 3, "num_residual_layers": 2, "residual_kernel_size": 5}],
+)
+@pytest.mark.parametrize("samples", [32_000 * 4, 32_000 * 3 + 777, 16_001])
+def test_long_audio_is_encoded_in_blocks_and_gives_the_same_codes(
+    monkeypatch: pytest.MonkeyPatch, changes: dict, samples: int
+) -> None:
+    """A whole clip takes 9 MB for each second in EnCodec's first layers."""
+    tokenizer = encodec(**changes)
+    wave = 0.3 * torch.randn(1, 1, samples)
+    whole = tokenizer.encode(wave)
+    longest = 0
+    first = tokenizer.model.encoder.layers[0]
+    forward = first.forward
+
+    def watched(x: torch.Tensor) -> torch.Tensor:
+        nonlocal longest
+        longest = max(longest, x.shape[-1])
+        return forward(x)
+
+    monkeypatch.setattr(first, "forward", watched)
+    monkeypatch.setattr("musicgen.tokenizers.encodec.WHOLE_SECONDS", 0.4)
+    assert tokenizer.encode(wave).equal(whole)
+    assert longest < 12_000

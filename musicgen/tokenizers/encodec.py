@@ -23,6 +23,9 @@ from musicgen.tokenizers.registry import register
 from musicgen.tokenizers.slices import Slices
 from musicgen.tokenizers.transformers_network import TransformersTokenizer
 
+WHOLE_SECONDS = 30.0
+"""Length up to which audio is encoded as a whole: that of the published models' context. Longer audio takes no more memory."""
+
 
 @register("encodec")
 class EncodecTokenizer(TransformersTokenizer):
@@ -75,7 +78,30 @@ class EncodecTokenizer(TransformersTokenizer):
     @torch.no_grad()
     def encode(self, wave: torch.Tensor) -> torch.Tensor:
         check_wave(wave, self.channels)
-        return self.model.encode(wave, bandwidth=self.model.config.target_bandwidths[-1]).audio_codes[0]
+        bandwidth = self.model.config.target_bandwidths[-1]
+        if wave.shape[-1] <= WHOLE_SECONDS * self.sample_rate or self.model.config.norm_type != "weight_norm":
+            return self.model.encode(wave, bandwidth=bandwidth).audio_codes[0]
+        layers = list(self.model.encoder.layers)
+        x = self._downsample(layers[:-3], wave)
+        for layer in layers[
+            -3:
+        ]:  # the LSTM needs all that came before; it and the last convolution run at the frame rate
+            x = layer(x)
+        return self.model.quantizer.encode(x, bandwidth).transpose(0, 1)
+
+    def _downsample(self, layers: list[nn.Module], wave: torch.Tensor) -> torch.Tensor:
+        """Output of the encoder's convolutions before the LSTM, [B, D, T]: block by block, because the first ones take hundreds
+        of bytes for each sample."""
+        block, radius = round(WHOLE_SECONDS * self.sample_rate / self.hop / 4), _encoder_radius(self.model.config)
+        frames, parts = -(-wave.shape[-1] // self.hop), []
+        for start in range(0, frames, block):
+            context = max(0, start - radius)
+            end = min(start + block, frames)
+            x = wave[..., context * self.hop : (end + radius) * self.hop]
+            for layer in layers:
+                x = layer(x)
+            parts.append(x[..., start - context : end - context])
+        return torch.cat(parts, dim=-1)
 
     @torch.no_grad()
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
@@ -122,6 +148,18 @@ def encodec_radius(config: EncodecConfig) -> int:
             reach += Fraction(_reach(kernel, config.use_causal_conv), rate)
     reach += Fraction(_reach(config.last_kernel_size, config.use_causal_conv), rate)
     return math.ceil(reach)
+
+
+def _encoder_radius(config: EncodecConfig) -> int:
+    """Radius of the receptive field of EnCodec's layers before the encoder's LSTM, in frames."""
+    reach, stride = _reach(config.kernel_size, config.use_causal_conv), 1
+    for ratio in reversed(config.upsampling_ratios):
+        for j in range(config.num_residual_layers):
+            kernel = (config.residual_kernel_size - 1) * config.dilation_growth_rate**j + 1
+            reach += stride * _reach(kernel, config.use_causal_conv)
+        reach += stride * 2 * ratio
+        stride *= ratio
+    return math.ceil(Fraction(reach, stride))
 
 
 def _reach(kernel: int, causal: bool) -> int:
