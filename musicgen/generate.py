@@ -103,7 +103,9 @@ class WindowRun:
 class Runner(Protocol):
     """What executes a language model: the module itself, or the engine."""
 
-    def start(self, conditions: Conditions, rows: int, capacity: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    def start(
+        self, conditions: Conditions, rows: int, capacity: int, clips: int = 1
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
         """See `LanguageModel.start`."""
         ...
 
@@ -136,7 +138,7 @@ def generate_codes(
     """
     run = WindowRun(pattern, num_frames, streams, lm.config.special_token, lm.embedding.weight.device, prompt)
     conditions, rows = guidance.conditions, guidance.groups * len(streams)
-    predict = (lm if runner is None else runner).start(conditions, rows, run.layout.num_steps)
+    predict = (lm if runner is None else runner).start(conditions, rows, run.layout.num_steps, len(streams))
     while not run.finished:
         logits = predict(run.inputs().repeat(guidance.groups, 1, 1))
         yield run.advance(sample(guidance.mix(logits), options, run.uniforms()))

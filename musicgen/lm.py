@@ -75,6 +75,11 @@ class Conditions:
     def prefix_length(self) -> int:
         return 0 if self.prefix is None else self.prefix.shape[1]
 
+    def of(self, rows: slice) -> Conditions:
+        """The conditions of some rows, without the padding that only other rows need."""
+        cross, prefix = _of(rows, self.cross, self.cross_mask), _of(rows, self.prefix, self.prefix_mask)
+        return Conditions(*cross, *prefix, None if self.added is None else self.added[rows])
+
 
 class LanguageModel(nn.Module):
     """A decoder-only transformer over pattern steps, with one embedding table and one head for each codebook."""
@@ -127,13 +132,20 @@ class LanguageModel(nn.Module):
         x = x[:, x.shape[1] - sequence.shape[2] :]
         return self.predict(x) if predicting is None else self._predict_codes(x, predicting)
 
-    def start(self, conditions: Conditions, rows: int, capacity: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    def start(
+        self,
+        conditions: Conditions,
+        rows: int,
+        capacity: int,
+        clips: int = 1,  # noqa: ARG002 (all rows are one batch here)
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
         """Begin an incremental run with a KV cache.
 
         Args:
             conditions: Of the rows.
             rows: Their number, guidance's included.
             capacity: Most steps of the run.
+            clips: Number of clips; row r belongs to clip r % clips.
 
         Returns:
             A function from the next steps, int64 [rows, K, S] (the prefill first, then one at a time), to the logits of the
@@ -193,6 +205,16 @@ class LanguageModel(nn.Module):
             own = torch.eye(length, start + length, dtype=torch.bool, device=device)[None] if start == 0 else False
             causal = (causal & keys[:, None, :]) | own
         return causal[:, None]
+
+
+def _of(
+    rows: slice, vectors: torch.Tensor | None, mask: torch.Tensor | None
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Vectors and mask of some rows, cut to the positions that one of them needs."""
+    if vectors is None or mask is None:
+        return None if vectors is None else vectors[rows], None
+    needed = mask[rows].any(dim=0)
+    return vectors[rows][:, needed], mask[rows][:, needed]
 
 
 def _attention_mask(mask: torch.Tensor | None) -> torch.Tensor | None:

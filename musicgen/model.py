@@ -430,5 +430,6 @@ class MusicGen(nn.Module):
                 f"the audio to continue from is {waves[0].shape[1] / self.sample_rate:.2f} s long and the result "
                 f"{total / self.frame_rate:.2f} s: the result includes it, so it must be longer"
             )
-        batch_wave = torch.stack(waves)[:, :, : frames * self.tokenizer.hop].to(self.device)
-        return self.tokenizer.encode(batch_wave).expand(batch, -1, -1)
+        # One by one: in a batch a recording is rounded in a way that depends on the others, and rounding changes codes.
+        codes = [self.tokenizer.encode(wave[None, :, : frames * self.tokenizer.hop].to(self.device)) for wave in waves]
+        return torch.cat(codes).expand(batch, -1, -1)

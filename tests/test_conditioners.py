@@ -1,5 +1,6 @@
 """Text, melody, CLAP and separation: batch independence, null conditions, and the libraries' own numbers."""
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -13,10 +14,13 @@ from transformers import RobertaConfig, RobertaModel, T5Config, T5EncoderModel
 import musicgen
 from musicgen import chroma
 from musicgen.audio import Audio
+from musicgen.conditioners.base import Conditioner
 from musicgen.conditioners.clap import CHECKPOINT, ClapConditioner, ClapEmbedder, ClapOptions, read_weights
+from musicgen.conditioners.condition import Condition
 from musicgen.conditioners.melody import Melody, MelodyConditioner
+from musicgen.conditioners.prepared import PreparedCondition
 from musicgen.conditioners.separation import DemucsSeparator
-from musicgen.conditioners.text import T5Conditioner
+from musicgen.conditioners.text import CACHED_TEXTS, T5Conditioner
 from musicgen.errors import CheckpointError, InputError
 from musicgen.quantiser import ResidualQuantiser
 from tests import standins
@@ -28,14 +32,70 @@ def text(audiocraft_folder) -> T5Conditioner:
     return musicgen.load(audiocraft_folder("text")).text
 
 
-def test_a_text_does_not_depend_on_the_texts_beside_it(text: T5Conditioner) -> None:
-    together = text([*TEXTS, None, ""])
-    for i, one in enumerate([*TEXTS, None, ""]):
-        alone = text([one])
-        length = int(alone.mask.sum())
-        assert int(together.mask[i].sum()) == length
-        torch.testing.assert_close(together.values[i, :length], alone.values[0, :length], atol=1e-5, rtol=0)
-        assert not together.values[i, length:].any()
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_text_does_not_depend_on_the_texts_beside_it(text: T5Conditioner, threads: int) -> None:
+    """Nor on the number of threads: bit for bit, since int8 activations amplify what rounding leaves."""
+    texts = [*TEXTS, None, "", "drums", "a b c d e f g h i"]
+    torch.set_num_threads(1)
+    alone = [copy.deepcopy(text)([one]) for one in texts]
+    torch.set_num_threads(threads)
+    for order in (texts, texts[::-1], [*texts, "a longer description of a piece " * 3]):
+        together = copy.deepcopy(text)(order)
+        for i, one in enumerate(order[: len(texts)]):
+            expected = alone[texts.index(one)]
+            length = expected.mask.shape[1]
+            assert together.mask[i].tolist() == [True] * length + [False] * (together.mask.shape[1] - length)
+            assert torch.equal(together.values[i, :length], expected.values[0])
+            assert not together.values[i, length:].any()
+
+
+def test_texts_are_encoded_once(text: T5Conditioner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kept by what they say, a bounded number of them, while the weights are the same."""
+    fresh = copy.deepcopy(text)
+    encoded: list[int] = []
+    hidden = fresh.hidden
+    monkeypatch.setattr(fresh, "hidden", lambda ids, real: encoded.append(len(ids)) or hidden(ids, real))
+    fresh(["drums", "flutes", "drums"])
+    before = fresh(["drums"])
+    assert encoded == [1, 1]
+    with torch.no_grad():
+        next(fresh.projection.parameters()).mul_(2)
+    assert not torch.allclose(fresh(["drums"]).values, before.values)
+    assert encoded == [1, 1, 1]
+    for number in range(CACHED_TEXTS + 1):
+        fresh([f"drums {number}"])
+    fresh([f"drums {CACHED_TEXTS}"])
+    assert len(encoded) == 3 + CACHED_TEXTS + 1
+    fresh(["drums"])  # the least recently used one
+    assert len(encoded) == 3 + CACHED_TEXTS + 2
+
+
+def test_the_conditions_of_a_clip_are_encoded_alone(text: T5Conditioner) -> None:
+    """Of any conditioner, and what several clips share once."""
+    seen: list[list[int | None]] = []
+
+    class Counting(Conditioner):
+        max_length = 3
+
+        def forward(self, prepared):
+            seen.append(list(prepared))
+            lengths = [one or 1 for one in prepared]
+            values = torch.ones(len(prepared), max(lengths), 4) * torch.tensor(lengths)[:, None, None]
+            return Condition(values, torch.arange(max(lengths)) < torch.tensor(lengths)[:, None])
+
+    given, null = PreparedCondition(Counting(), [2, None, 3, 2]).vectors()
+    assert seen == [[2], [None], [3], [None]]
+    assert given.mask.sum(dim=1).tolist() == [2, 1, 3, 2]
+    assert [row[mask].unique().tolist() for row, mask in zip(given.values, given.mask, strict=True)] == [
+        [2],
+        [1],
+        [3],
+        [2],
+    ]
+    assert null.mask.sum(dim=1).tolist() == [1, 1, 1, 1]
+    # A negative prompt as well.
+    negative = PreparedCondition(text, TEXTS, "drums").vectors()[1]
+    assert torch.equal(negative.values, text(["drums"]).values.expand(2, -1, -1))
 
 
 def test_no_text_is_one_zero_vector(text: T5Conditioner) -> None:

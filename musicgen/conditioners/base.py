@@ -1,6 +1,6 @@
 """The interface of conditioners: the input of each clip -> vectors for the language model, and the null condition of guidance.
 
-    value --prepare--> prepared (validated, one clip) --window--> of one window --forward, batch--> Condition
+    value --prepare--> prepared (validated, one clip) --window--> of one window --forward--> Condition
 
 A model has any number of conditioners by name. `fuser` decides how the language model reads them.
 """
@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import nn
 
-from musicgen.conditioners.condition import Condition
+from musicgen.conditioners.condition import Condition, stack
 
 
 class Conditioner(nn.Module, ABC):
@@ -82,14 +82,27 @@ class Conditioner(nn.Module, ABC):
     def forward(self, prepared: Sequence[Any]) -> Condition:
         """The condition of B clips, from their prepared inputs (None for a clip without)."""
 
+    def encode(self, prepared: Sequence[Any]) -> Condition:
+        """The condition of B clips, each computed alone, and once where clips share an input.
+
+        In one batch the vectors of a clip would be rounded in a way that depends on the other clips, and int8 activations
+        amplify that into other codes.
+
+        Args:
+            prepared: As of `forward`.
+        """
+        distinct = {id(one): one for one in prepared}
+        alone = {key: self([one]) for key, one in distinct.items()}
+        return stack([alone[id(one)] for one in prepared])
+
     def null(self, batch: int, like: Condition) -> Condition:  # noqa: ARG002
-        """The null condition of guidance.
+        """The null condition of guidance; that of a clip must not depend on the others.
 
         Args:
             batch: Number of clips B.
             like: The condition of the same clips.
         """
-        return self([None] * batch)
+        return self.encode([None] * batch)
 
     def unknown(self, value: Any) -> float:  # noqa: ARG002
         """The share of an input that the conditioner cannot tell from other inputs, 0 to 1."""

@@ -159,7 +159,8 @@ class MelodyConditioner(Conditioner):
 
     def null(self, batch: int, like: Condition | None = None) -> Condition:  # noqa: ARG002
         """The null melody, the same for every clip."""
-        return self.project(_null(self.length).expand(batch, -1, -1))
+        one = self.project(_null(self.length)[None])
+        return Condition(one.values.expand(batch, -1, -1), one.mask.expand(batch, -1))
 
     def frames(self, melodies: Sequence[Melody | None]) -> torch.Tensor:
         """Quantised chroma [B, length, 12] of a batch; None gives the null melody."""

@@ -32,10 +32,10 @@ class PreparedCondition:
         if span is not None:
             values = [None if one is None else self.conditioner.window(one, *span) for one in values]
         if self._computed is None or any(a is not b for a, b in zip(values, self._computed[0], strict=True)):
-            given = self.conditioner(values)
+            given = self.conditioner.encode(values)
             if self.negative is None:
                 null = self.conditioner.null(len(values), given)
             else:
-                null = self.conditioner([self.negative] * len(values))
+                null = self.conditioner.encode([self.negative] * len(values))
             self._computed = values, given, null
         return self._computed[1:]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,9 +14,13 @@ from musicgen.conditioners.base import Conditioner
 from musicgen.conditioners.condition import Condition
 from musicgen.errors import CheckpointError, InputError
 from musicgen.options import check_text
+from musicgen.transformer import STABLE_ROWS
+from musicgen.weight_cache import WeightCache
 
 MAX_TOKENS = 512
 """T5's own training length."""
+CACHED_TEXTS = 64
+"""Texts whose vectors are kept."""
 _WORD = "\u2581"
 """Begins a word in T5's vocabularies; by itself it says nothing."""
 
@@ -23,9 +28,12 @@ _WORD = "\u2581"
 class T5Conditioner(Conditioner):
     """A T5 encoder, frozen in the published models, and the learned projection to the language model's width.
 
+    Each text is encoded alone, so that its vectors are the same bit for bit in any batch: those of a batch differ by rounding,
+    which int8 activations amplify into other codes. They are kept while the weights do not change.
+
     Attributes:
-        mask_padding: Whether the padding of shorter texts is masked, so that a row does not depend on the other texts of the
-            batch. False reproduces the reference implementation, which attends padding as zero vectors.
+        mask_padding: Whether the padding of shorter texts in one call is masked, so that a row does not depend on the other
+            texts. False reproduces the reference implementation, which attends padding as zero vectors.
         length: Minimal number of vectors of a text: shorter ones are followed by zero vectors that are attended. In a prefix
             the distance between music and melody then does not depend on the text, and the null text is as long as any
             other. 0 for none, as in the published models.
@@ -41,6 +49,7 @@ class T5Conditioner(Conditioner):
         self.tokenizer = tokenizer
         self.projection = projection
         self.length = length
+        self._cache = WeightCache(self, _remember)
 
     @property
     def max_length(self) -> int:
@@ -105,18 +114,44 @@ class T5Conditioner(Conditioner):
 
     def condition(self, states: torch.Tensor, real: torch.Tensor, absent: torch.Tensor) -> Condition:
         """Project hidden states [B, L, T5 width]; absent: bool [B], the rows without text, which become the null text."""
-        absent = absent[:, None]
-        values = self.projection(states) * (real & ~absent)[..., None]
-        least = torch.arange(real.shape[1], device=real.device)[None] < max(1, self.length)
-        mask = torch.where(absent, least, real | least)
-        return Condition(values, mask if self.mask_padding else torch.ones_like(mask))
+        real = real & ~absent[:, None]
+        return self._masked(self.projection(states) * real[..., None], real)
 
     def forward(self, texts: Sequence[str | None]) -> Condition:
-        """The condition of B texts. None and "" give the null text: one zero vector, or `length` of them."""
+        """The condition of B texts. None and "" give the null text: one zero vector, or `length` of them.
+
+        For inference: no gradients. Training calls `tokens`, `hidden` and `condition`.
+        """
+        vectors = self._cache.get()
         device = self.encoder.device
-        ids, real = (part.to(device) for part in self.tokens([text or "" for text in texts]))
-        absent = torch.tensor([not text for text in texts], device=device)
-        return self.condition(self.hidden(ids, real), real, absent)
+        each = [vectors(text) if text else vectors("")[:0] for text in texts]
+        values = nn.utils.rnn.pad_sequence(each, batch_first=True)
+        values = nn.functional.pad(values, (0, 0, 0, max(0, max(1, self.length) - values.shape[1])))
+        counts = torch.tensor([len(one) for one in each], device=device)
+        return self._masked(values, torch.arange(values.shape[1], device=device) < counts[:, None])
+
+    def encode(self, prepared: Sequence[str | None]) -> Condition:
+        """As `forward`, which encodes each text alone."""
+        return self(prepared)
+
+    def _masked(self, values: torch.Tensor, real: torch.Tensor) -> Condition:
+        """Vectors [B, L, D], zero where not real [B, L], with the mask of what is attended."""
+        least = torch.arange(real.shape[1], device=real.device) < max(1, self.length)
+        return Condition(values, real | least if self.mask_padding else torch.ones_like(real))
+
+    @torch.no_grad()
+    def _encode(self, text: str) -> torch.Tensor:
+        """The vectors [tokens, D] of one text, the same on any number of threads."""
+        ids, real = self.tokens([text])
+        missing = -ids.shape[1] % STABLE_ROWS
+        ids = nn.functional.pad(ids, (0, missing), value=self.encoder.config.pad_token_id).to(self.encoder.device)
+        real = nn.functional.pad(real, (0, missing)).to(self.encoder.device)
+        return self.projection(self.hidden(ids, real))[0, : int(real.sum())]
+
+
+def _remember(conditioner: T5Conditioner) -> Callable[[str], torch.Tensor]:
+    """A function from a text to its vectors [tokens, D] that keeps the latest ones."""
+    return functools.lru_cache(CACHED_TEXTS)(conditioner._encode)
 
 
 class NoText(Conditioner):

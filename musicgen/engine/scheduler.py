@@ -3,8 +3,9 @@
     submit --conditions, in the caller's thread--> queue --prefill--> slot pool (one step for all clips)
            --codes--> decoder thread --audio chunks--> GenerationHandle
 
-The codes of a clip are drawn from its own random stream and its own logits: other clips in the batch change at most the
-rounding of its logits. Every clip in the batch advances by one step at a time; the queue is first-come, first-served.
+The codes of a clip are drawn from its own random stream and its own logits: other clips in the batch change nothing of them
+on a back end that is `batch_invariant`, and at most their rounding on others. Every clip in the batch advances by one step
+at a time; the queue is first-come, first-served.
 """
 
 from __future__ import annotations

@@ -60,6 +60,10 @@ class Engine:
         """An engine for the language model of a model."""
         return cls(model.lm, adds=bool(model.fuser.names("sum")))
 
+    def select(self, rows: int) -> Backend:
+        """The back end that runs pools of so many rows."""
+        return next(one for one in self.backends.values() if one.supports(rows))
+
     def pool(self, rows: int, capacity: int, text_capacity: int) -> SlotPool:
         """Allocate a slot pool on the selected back end.
 
@@ -68,27 +72,45 @@ class Engine:
             capacity: Positions per row, prefix included.
             text_capacity: Vectors per row of a cross-attention condition.
         """
-        selected = next(one for one in self.backends.values() if one.supports(rows))
-        return selected.pool(rows, capacity, text_capacity)
+        return self.select(rows).pool(rows, capacity, text_capacity)
 
-    def start(self, conditions: Conditions, rows: int, capacity: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    def start(
+        self, conditions: Conditions, rows: int, capacity: int, clips: int = 1
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
         """Start the generation of one batch of clips; see `LanguageModel.start`.
+
+        Each clip is admitted alone and without the padding of longer conditions, as in continuous batching: a prefill of
+        all clips would round each in a way that depends on the others.
 
         Args:
             conditions: The conditions of all rows.
             rows: Number of rows.
             capacity: Number of steps, the prefix not included.
+            clips: Number of clips; row r belongs to clip r % clips.
 
         Returns:
             A function from the next codes [rows, K, S] (many steps at first, then one) to the logits [rows, K, N] of the last.
         """
         text_length = 0 if conditions.cross is None else conditions.cross.shape[1]
         pool = self.pool(rows, conditions.prefix_length + capacity, text_length)
+        # Of each row of the pool, its row here; and the other way round.
+        device = self.lm.embedding.weight.device
+        row_of, pool_row_of = torch.zeros(2, rows, dtype=torch.int64, device=device)
+
+        def admit(inputs: torch.Tensor) -> torch.Tensor:
+            logits = []
+            for clip in range(clips):
+                own = slice(clip, None, clips)
+                slot, computed = pool.admit(inputs[own], conditions.of(own))
+                row_of[slot.rows] = torch.arange(rows, device=device)[own]
+                logits.append(computed)
+            pool_row_of[row_of] = torch.arange(rows, device=device)
+            return torch.stack(logits, dim=1).flatten(0, 1)
 
         def predict(inputs: torch.Tensor) -> torch.Tensor:
             if not pool.used:
-                return pool.admit(inputs, conditions)[1]
-            logits = pool.step(inputs)
+                return admit(inputs)
+            logits = pool.step(inputs[row_of])[pool_row_of]
             pool.advance()
             return logits
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from torch import nn
 
 from musicgen.lm import Conditions, LanguageModel
-from musicgen.transformer import CrossAttention, sinusoid
+from musicgen.transformer import STABLE_ROWS, CrossAttention, sinusoid
 
 CrossKeyValues = tuple[torch.Tensor, torch.Tensor]
 """Keys and values [L, 2, rows, H, T, D / H] of a clip's cross-attention condition, and its mask [rows, T] bool."""
@@ -219,10 +220,11 @@ class CpuPool(ABC):
 
     def _project(self, condition: torch.Tensor) -> torch.Tensor:
         """Condition [rows, T, D] -> keys and values [L, 2, rows, H, T, D / H] of all layers, float32."""
-        condition = condition.to(self.lm.embedding.weight.dtype)
+        length = condition.shape[1]
+        condition = nn.functional.pad(condition, (0, 0, 0, -length % STABLE_ROWS)).to(self.lm.embedding.weight.dtype)
         attentions = [block.cross_attention for block in self.lm.blocks]
         projected = [torch.stack(one.project(condition)) for one in attentions if isinstance(one, CrossAttention)]
-        return torch.stack(projected).float()
+        return torch.stack(projected).float()[..., :length, :]
 
 
 def round_up(count: int, multiple: int) -> int:

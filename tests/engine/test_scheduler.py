@@ -403,7 +403,7 @@ def test_four_hundred_short_requests_leave_nothing(text_model) -> None:
 
 @pytest.mark.parametrize("precision", ["bfloat16", "int8", "int4"])
 def test_other_precisions_share_a_batch_too(audiocraft_folder, precision: str) -> None:
-    """Rounding depends on the batch there, so the codes may; the first clip, which is alone, has its own."""
+    """A clip that is alone, and two in one batch; `test_batch_invariance` compares such clips with their requests alone."""
     model = musicgen.load(audiocraft_folder("text"), "cpu", precision)
     with Scheduler(model, slots=2) as scheduler:
         first = scheduler.submit(TEXTS[0], 0.5, seed=1, options=options(do_sample=False)).result()

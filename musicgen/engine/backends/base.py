@@ -23,6 +23,12 @@ class Backend(ABC):
     def __init__(self, lm: LanguageModel) -> None:
         self.lm = lm
 
+    @property
+    def batch_invariant(self) -> bool:
+        """Whether the logits of a clip are the same bit for bit whatever other clips are in the batch, and for any number of
+        threads. Where it is False they agree up to rounding, which may change codes."""
+        return False
+
     @abstractmethod
     def supports(self, rows: int) -> bool:
         """Whether it can run the model now, on the model's device and in its precision, and is meant for so many rows.

@@ -9,8 +9,8 @@ from musicgen.engine.backends.base import Backend
 from musicgen.engine.cpu_support import claim_process, is_usable
 from musicgen.engine.precision import precision_of
 from musicgen.engine.slot_pool import SlotPool
-from musicgen.engine.weight_cache import WeightCache
 from musicgen.lm import LanguageModel
+from musicgen.weight_cache import WeightCache
 
 if TYPE_CHECKING:
     from musicgen.engine.backends.avx512.weights import WeightTable
@@ -25,6 +25,11 @@ class Avx512Backend(Backend):
         super().__init__(lm)
         self.weights = WeightCache(lm, build_weight_table)
         """The weights for the kernels; None for a float32 model that is not exact in float16."""
+
+    @property
+    def batch_invariant(self) -> bool:
+        """Every sum has one order, whatever the number of rows and threads (`gemv`, `gemm`, `gemv_fp16`, `attention`)."""
+        return True
 
     def supports(self, rows: int) -> bool:
         precision = precision_of(self.lm)

@@ -18,8 +18,8 @@ from transformers.models.encodec.modeling_encodec import EncodecConv1d, EncodecC
 
 from musicgen.engine.backends.openvino.runtime import compile_graph
 from musicgen.engine.cpu_support import is_usable
-from musicgen.engine.weight_cache import WeightCache
 from musicgen.tokenizers.encodec import EncodecTokenizer, encodec_radius
+from musicgen.weight_cache import WeightCache
 
 if TYPE_CHECKING:
     import openvino

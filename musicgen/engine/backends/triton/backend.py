@@ -6,8 +6,8 @@ from musicgen.engine.backends import triton
 from musicgen.engine.backends.base import Backend
 from musicgen.engine.backends.triton.selfcheck import matches_reference
 from musicgen.engine.slot_pool import SlotPool
-from musicgen.engine.weight_cache import WeightCache
 from musicgen.lm import LanguageModel
+from musicgen.weight_cache import WeightCache
 
 
 class TritonBackend(Backend):
