@@ -65,7 +65,7 @@ def test_a_circle_is_refused(tmp_path: Path) -> None:
         ("optimisation: {steps: many}", "optimisation.steps is 'many'"),
         ("optimisation: {learning_rate: .nan}", "learning_rate is nan: it must be a finite number"),
         ("optimisation: {batch: 10}", "data.lanes"),
-        ("optimisation: {precision: float8}", "one of float32, bfloat16, float16"),
+        ("optimisation: {precision: float8}", "one of auto, float32, bfloat16, float16"),
         ("start: {stereo: true}", "name it in start.model"),
         ("start: {model: m}\nshape: {dim: 32, num_heads: 2}", "brings its shape with it"),
         ("text: {length: 64}", "for a new melody model"),
