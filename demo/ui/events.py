@@ -270,14 +270,14 @@ class EventHandlers:
         }
 
     def describe_cost(
-        self, model: str, precision: str, duration: float, variations: float, melody_guidance: float | None
+        self, model: str, precision: str, duration: float, variations: float, melody_guidance: str | None
     ) -> str:
         """The time, the download and the GPU quota that a generation needs, as text."""
         try:
             info = self.service.catalog.get(model)
             seconds = self.service.estimate_seconds(model, precision, duration)
             downloaded = info.origin == "published" and self.service.is_downloaded(model)
-            apart = melody_guidance is not None
+            apart = bool((melody_guidance or "").strip())
             quota = self.service.describe_gpu_quota(model, precision, duration, variations, apart)
         except (MusicGenError, TypeError):
             return ""
@@ -286,7 +286,7 @@ class EventHandlers:
             parts = [f"{steps}: the time they take here is known after the first clip"]
         else:
             parts = [f"{result.show_seconds(seconds * variations).capitalize()} on this machine: {steps}"]
-        if melody_guidance is not None:
+        if apart:
             parts.append("half as long again for the melody's own guidance")
         if info.origin == "published":
             parts.append("it is on this machine" if downloaded else f"{info.size / 1e9:.1f} GB to download first")
@@ -342,7 +342,7 @@ class EventHandlers:
 
     def use_seed(self, history: list[StoredClip], index: int | None) -> Updates:
         """Set the seed of the selected clip."""
-        return {self.inputs.seed: self._clip(history, index).seed, self.accordions.more: gr.update(open=True)}
+        return {self.inputs.seed: str(self._clip(history, index).seed), self.accordions.more: gr.update(open=True)}
 
     def describe_next_clip(self, needed: dict[str, str], *values: Any) -> Updates:
         """Show what the next clip will be made from."""
@@ -355,7 +355,7 @@ class EventHandlers:
             "continue_from": {inputs.continue_from: None},
             "melody": {inputs.melody: None} | self.clear_melody(),
             "timeline": {inputs.timeline: ""},
-            "seed": {inputs.seed: None},
+            "seed": {inputs.seed: ""},
             "loop": {inputs.loop: False},
             "needed": {self.next_clip.needed: {}},
         }

@@ -36,14 +36,14 @@ class Inputs:
     model: gr.Dropdown
     duration: gr.Slider
     variations: gr.Slider
-    seed: gr.Number
+    seed: gr.Textbox
     melody: gr.Audio
     melody_is_clean: gr.Checkbox
     frames: gr.HTML
     continue_from: gr.Audio
     timeline: gr.Textbox
     guidance_scale: gr.Slider
-    melody_guidance_scale: gr.Number
+    melody_guidance_scale: gr.Textbox
     negative_prompt: gr.Textbox
     temperature: gr.Slider
     top_k: gr.Slider
@@ -72,14 +72,14 @@ class Inputs:
             model=named["model"],
             duration=named["duration"],
             variations=named["variations"],
-            seed=named["seed"],
+            seed=optional_number(named["seed"], "seed"),
             melody=named["melody"],
             separate=not named["melody_is_clean"],
             frames=melody_editor.load(named["frames"]),
             continue_from=named["continue_from"],
             timeline=named["timeline"],
             guidance_scale=named["guidance_scale"],
-            melody_guidance_scale=named["melody_guidance_scale"],
+            melody_guidance_scale=optional_number(named["melody_guidance_scale"], "the guidance for the melody"),
             negative_prompt=named["negative_prompt"],
             temperature=named["temperature"],
             top_k=named["top_k"],
@@ -96,14 +96,16 @@ class Inputs:
             self.model: request.model,
             self.duration: request.duration,
             self.variations: 1,
-            self.seed: request.seed,
+            self.seed: "" if request.seed is None else str(request.seed),
             self.melody: None,
             self.melody_is_clean: not request.separate,
             self.frames: gr.update(value=melody_editor.dump(request.frames or ()), visible=request.frames is not None),
             self.continue_from: None,
             self.timeline: format_timeline(request.timeline),
             self.guidance_scale: options.guidance_scale,
-            self.melody_guidance_scale: options.melody_guidance_scale,
+            self.melody_guidance_scale: (
+                "" if options.melody_guidance_scale is None else f"{options.melody_guidance_scale:g}"
+            ),
             self.negative_prompt: options.negative_prompt or "",
             self.temperature: options.temperature,
             self.top_k: options.top_k,
@@ -150,6 +152,25 @@ def make_request(
         precision=precision,
         loop=bool(loop),
     )
+
+
+def optional_number(text: str | None, name: str) -> float | None:
+    """The number in a text field; None for an empty one.
+
+    Args:
+        text: what the visitor typed.
+        name: of the field, for the message.
+
+    Raises:
+        InputError: for a text that is no number.
+    """
+    typed = (text or "").strip()
+    if not typed:
+        return None
+    try:
+        return int(typed) if len(typed) < 20 and typed.lstrip("-").isdecimal() else float(typed)
+    except ValueError:
+        raise InputError(f"{name} is {typed[:30]!r}: it must be a number, or empty") from None
 
 
 def precisions(auto: str | None) -> list[tuple[str, str]]:
@@ -235,17 +256,17 @@ def build(service: Service) -> tuple[Inputs, Actions, Accordions, NextClip]:
                 precisions(None), value="auto", label="Precision", elem_id="precision",
                 info="float32 is exact; the available precisions depend on the machine.",
             )  # fmt: skip
-        # Without precision=0, which would round: numbers that are not whole are refused.
-        seed = gr.Number(
-            label="Seed", value=None, minimum=0, maximum=MAX_SEED, elem_id="seed", placeholder="a new one for each clip",
+        # Text, because gr.Number shows 0 where it has no value, and that would be asked for.
+        seed = gr.Textbox(
+            label="Seed", max_lines=1, elem_id="seed", placeholder="a new one for each clip",
             info="The same seed with the same settings is the same music.",
         )  # fmt: skip
         negative_prompt = gr.Textbox(label="Negative prompt", placeholder="noise, low quality")
         guidance_scale = gr.Slider(
             1, 10, value=3, step=0.1, label="Guidance", info="How closely to follow description and melody."
         )
-        melody_guidance_scale = gr.Number(
-            label="Guidance for the melody", value=None, minimum=0, maximum=20, elem_id="melody-guidance",
+        melody_guidance_scale = gr.Textbox(
+            label="Guidance for the melody", max_lines=1, elem_id="melody-guidance",
             placeholder="as the guidance above", info="How closely to follow the melody alone; takes half as long again.",
         )  # fmt: skip
         temperature = gr.Slider(

@@ -89,8 +89,9 @@ def _labels(values: Mapping[str, Any]) -> dict[str, str]:
     lines = [line for line in str(values.get("timeline") or "").splitlines() if line.strip()]
     if lines:
         labels["timeline"] = f"{len(lines)} change{'s' if len(lines) > 1 else ''} of the description"
-    if values.get("seed") is not None:
-        labels["seed"] = f"seed {values['seed']:.15g}"
+    seed = str(values.get("seed") or "").strip()
+    if seed:
+        labels["seed"] = f"seed {_short(seed)}"
     if values.get("loop"):
         labels["loop"] = "seamless loop"
     lacking = missing(values)
