@@ -8,7 +8,6 @@ made on, and what a stranger's clip says is never taken for a path on this one.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 from dataclasses import dataclass, field
@@ -20,7 +19,9 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from musicgen import audio
 from musicgen.engine.precision import PRECISIONS
 from musicgen.errors import InputError
+from musicgen.folders import name_text
 from musicgen.options import GenerationOptions, check_duration, check_text
+from musicgen.samples import file_sha256
 from musicgen.sampling import check_seed
 from musicgen.timeline import TimelineEntry, check_within, timeline_of
 
@@ -46,11 +47,11 @@ class SourceFile:
     def of(cls, path: str | os.PathLike[str]) -> SourceFile:
         path = Path(path)
         try:
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest = file_sha256(path)
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
         # A name in another encoding than UTF-8 is kept as far as it is text.
-        return cls(os.fsencode(path.name).decode(errors="replace"), digest)
+        return cls(name_text(path.name), digest)
 
 
 @dataclass(frozen=True)

@@ -318,7 +318,7 @@ def _references(embedder: str, inputs: MetricInputs) -> Gaussian:
     return merge(gaussian(inputs.embedding(embedder, pair.set_reference)) for pair in inputs.pairs)
 
 
-def _metric(name: str, title: str, embedder: str) -> Metric:
+def _metric(name: str, title: str, embedder: str, *, songs: bool = False) -> Metric:
     return Metric(
         name,
         title,
@@ -326,23 +326,9 @@ def _metric(name: str, title: str, embedder: str) -> Metric:
         (embedder,),
         "lower",
         VERSION,
-        partial(_compute, embedder),
+        partial(_compute_songs if songs else _compute, embedder),
         minimum=0.0,
-        takes_statistics=True,
-    )
-
-
-def _song_metric(name: str, title: str, embedder: str) -> Metric:
-    return Metric(
-        name,
-        title,
-        "set",
-        (embedder,),
-        "lower",
-        VERSION,
-        partial(_compute_songs, embedder),
-        minimum=0.0,
-        names_outliers=True,
+        names_outliers=songs,
         takes_statistics=True,
     )
 
@@ -353,9 +339,9 @@ METRICS = (
     _metric("fad_clap_music", "FAD (CLAP music)", "clap_windowed"),
     _metric("fad_encodec", "FAD (EnCodec)", "encodec"),
     _metric("fad_mini", "FAD (mini)", "mini"),
-    _song_metric("fad_song_vggish_tf", "FAD of songs (VGGish)", "vggish_tf"),
-    _song_metric("fad_song_vggish_torch", "FAD of songs (VGGish, torch)", "vggish_torch"),
-    _song_metric("fad_song_clap_music", "FAD of songs (CLAP music)", "clap_windowed"),
-    _song_metric("fad_song_encodec", "FAD of songs (EnCodec)", "encodec"),
-    _song_metric("fad_song_mini", "FAD of songs (mini)", "mini"),
+    _metric("fad_song_vggish_tf", "FAD of songs (VGGish)", "vggish_tf", songs=True),
+    _metric("fad_song_vggish_torch", "FAD of songs (VGGish, torch)", "vggish_torch", songs=True),
+    _metric("fad_song_clap_music", "FAD of songs (CLAP music)", "clap_windowed", songs=True),
+    _metric("fad_song_encodec", "FAD of songs (EnCodec)", "encodec", songs=True),
+    _metric("fad_song_mini", "FAD of songs (mini)", "mini", songs=True),
 )

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -145,32 +146,20 @@ def as_csv(results: Sequence[Results]) -> str:
             if score is not None and column.detail:
                 if column.detail in score.details:
                     value = score.details[column.detail]
-                    blank = [
-                        score.n,
-                        len(score.excluded),
-                        score.direction,
-                        score.version,
-                        score.seed,
-                        score.protocol,
-                        "",
-                    ]
-                    writer.writerow([row.system, f"{name}_{column.detail}", value, "", "", *blank, row.source])
+                    provenance = _provenance(score, "")
+                    writer.writerow([row.system, f"{name}_{column.detail}", value, "", "", *provenance, row.source])
             elif score is not None:
                 weights = " ".join(f"{network}={sha256}" for network, sha256 in score.weights.items())
-                provenance = [
-                    score.n,
-                    len(score.excluded),
-                    score.direction,
-                    score.version,
-                    score.seed,
-                    score.protocol,
-                    weights,
-                ]
+                provenance = _provenance(score, weights)
                 writer.writerow([row.system, name, score.value, score.low, score.high, *provenance, row.source])
             elif name in row.reported and not column.detail:
                 blank = [""] * 7
                 writer.writerow([row.system, name, row.reported[name], "", "", *blank, row.source])
     return buffer.getvalue()
+
+
+def _provenance(score: Score, weights: str) -> list[Any]:
+    return [score.n, len(score.excluded), score.direction, score.version, score.seed, score.protocol, weights]
 
 
 def latex(results: Sequence[Results]) -> str:

@@ -10,7 +10,6 @@ joins several of theirs, each part gets its own change.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -24,14 +23,16 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from musicgen import catalog
 from musicgen.checkpoint import hub
-from musicgen.checkpoint.tensors import read_tensors
+from musicgen.checkpoint.tensors import is_finite, read_tensors
 from musicgen.checkpoint.transformers_layout import lm_names
 from musicgen.engine.linear import Int4Linear, Int8Linear
 from musicgen.errors import CheckpointError, InputError
 from musicgen.folders import is_folder
 from musicgen.lm import LanguageModel
 from musicgen.model import MusicGen
+from musicgen.samples import file_sha256
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -115,7 +116,7 @@ def find(name: str | os.PathLike[str]) -> Path:
     """
     if is_folder(name):
         return Path(name)
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):
+    if "/" not in str(name) or not catalog.is_repository(str(name)):
         raise CheckpointError(f"{name}: no such folder, and no name on the hub: a LoRA adapter is expected")
     return hub.download(str(name), lambda names: [CONFIG, _weights_in(names, str(name))])
 
@@ -143,9 +144,8 @@ def read(name: str | os.PathLike[str]) -> Adapter:
     config = _config(folder / CONFIG)
     path = folder / _weights_in(names, source)
     tensors = read_tensors(path)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Adapter(source, config.get("base_model_name_or_path") or None, digest, _changes(tensors, config, source))
+    base = config.get("base_model_name_or_path") or None
+    return Adapter(source, base, file_sha256(path), _changes(tensors, config, source))
 
 
 def _config(path: Path) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def _changes(
     factors: dict[tuple[str, bool], dict[str, torch.Tensor]] = {}
     changes: dict[str, LowRank | Replacement] = {}
     for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
+        if not is_finite(tensor):
             raise CheckpointError(
                 f"{source}: {name!r} holds NaN or infinite values: the training or the file is broken"
             )

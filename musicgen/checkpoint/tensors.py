@@ -153,7 +153,7 @@ def fill(module: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> N
                 f"{source}: {name!r} holds {stored}, so the checkpoint is quantised: load the one in float32 or float16 it "
                 'was made from (precision="int8" quantises that here)'
             )
-        if not _finite(state[name]):
+        if not is_finite(state[name]):
             raise CheckpointError(
                 f"{source}: {name!r} holds NaN or infinite values: the training broke, or the file did"
             )
@@ -161,7 +161,8 @@ def fill(module: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> N
     module.load_state_dict(values, assign=True)
 
 
-def _finite(tensor: torch.Tensor) -> bool:
+def is_finite(tensor: torch.Tensor) -> bool:
+    """Whether a tensor holds neither NaN nor infinite values."""
     if not tensor.dtype.is_floating_point or not tensor.numel():
         return True
     least, most = torch.aminmax(tensor)  # NaN spreads to both; no copy of the tensor is made

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import secrets
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from musicgen import __version__, catalog, commandline
 from musicgen.commands import conditions, lora, outputs
 from musicgen.errors import InputError
-from musicgen.folders import is_folder
+from musicgen.folders import folder_name, is_folder
 from musicgen.options import MAX_DURATION, GenerationOptions, check_duration
 
 if TYPE_CHECKING:
@@ -182,11 +181,6 @@ def _waves(model: MusicGen, request: GenerationRequest, progress: Callable[[int,
     codes = model.generate_codes(request, progress=progress)
     # Decoded one by one: in a batch a clip is rounded otherwise, and --from-file generates it alone.
     return (model.decode(own[None])[0] for own in codes)
-
-
-def folder_name(path: str) -> str:
-    """What a clip says of a model's folder."""
-    return os.fsencode(Path(path).resolve().name).decode(errors="replace")
 
 
 def default_model() -> str:

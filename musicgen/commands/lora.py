@@ -51,8 +51,7 @@ def described(model: MusicGen, stored: Sequence[AdapterUse] | None) -> tuple[Ada
         model: The loaded model.
         stored: Those of the clip that is repeated, None without one.
     """
-    from musicgen.commands.generate import folder_name
-    from musicgen.folders import is_folder
+    from musicgen.folders import folder_name, is_folder
     from musicgen.settings import AdapterUse
 
     adapters = model.adapters

@@ -213,12 +213,17 @@ def test_windows_are_a_part_of_the_cache_key(tmp_path):
         assert len({source.preparation(view) for source in sources}) == 4
 
 
-def test_a_metric_that_does_not_apply_is_missing_and_the_others_are_there(tmp_path, capsys):
-    data = tmp_path / "data"
-    data.mkdir()
+def three_songs(folder, seconds):
+    """A folder of songs with their captions beside them."""
+    folder.mkdir()
     for number in range(3):
-        audio.write(data / f"{number}.wav", Audio(song(9.0, seed=number)[None], RATE))
-        (data / f"{number}.txt").write_text("a song")
+        audio.write(folder / f"{number}.wav", Audio(song(seconds, seed=number)[None], RATE))
+        (folder / f"{number}.txt").write_text("a song")
+    return folder
+
+
+def test_a_metric_that_does_not_apply_is_missing_and_the_others_are_there(tmp_path, capsys):
+    data = three_songs(tmp_path / "data", 9.0)
     generations(tmp_path / "samples", "012", 3.0)
     results, printed = scored(tmp_path, capsys, "folder", "--data", str(data))
     assert set(results["missing"]) == {"chroma", "kl_mini"}
@@ -236,11 +241,7 @@ def test_a_metric_that_does_not_apply_is_missing_and_the_others_are_there(tmp_pa
 @pytest.fixture
 def described(tmp_path, capsys):
     """(folder of references, file of their statistics): a folder suite of three songs, and a system's samples."""
-    data = tmp_path / "data"
-    data.mkdir()
-    for number in range(3):
-        audio.write(data / f"{number}.wav", Audio(song(3.0, seed=number)[None], RATE))
-        (data / f"{number}.txt").write_text("a song")
+    data = three_songs(tmp_path / "data", 3.0)
     (data / "captions.csv").write_text("file,caption\n0.wav,a song\n1.wav,a song\n2.wav,a song\n")
     generations(tmp_path / "samples", "012", 3.0)
     command = ["statistics", "folder", "--data", str(data), "--out", str(tmp_path / "known"), "--metrics", "fad_mini"]

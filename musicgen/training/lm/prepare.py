@@ -29,6 +29,7 @@ from musicgen.audio import Audio
 from musicgen.checkpoint.tokenizers import load_tokenizer
 from musicgen.conditioners.separation import DemucsSeparator
 from musicgen.errors import InputError
+from musicgen.folders import name_text
 from musicgen.tokenizers import StereoTokenizer, Tokenizer, frame_rate
 from musicgen.training.lm.caption_augmentation import has_text
 from musicgen.training.lm.config import Data
@@ -224,7 +225,7 @@ class _SampleMaker:
         length = SEGMENT_SECONDS * self.tokenizer.sample_rate
         classes = self._classes(recording, -(-wave.shape[1] // self.tokenizer.hop))
         # Bytes that are no UTF-8 cannot stand in a shard.
-        name = os.fsencode(entry.path.stem).decode(errors="replace").replace(".", "_")
+        name = name_text(entry.path.stem).replace(".", "_")
         for number, part in enumerate(wave.split(length - length % self.tokenizer.hop, dim=1)):
             codes = self.tokenizer.encode(part[None].to(self.device))[0].cpu().numpy().astype(np.int16)
             first = number * (length // self.tokenizer.hop)
