@@ -16,17 +16,16 @@ WEIGHTS_LICENCE = "CC-BY-NC 4.0"
 
 _SIZES = {"small": (1024, 24, 16), "medium": (1536, 48, 24), "large": (2048, 48, 32)}
 """Width, layers, heads (paper section 3.1)."""
-_T5_BASE_PARAMETERS = 109_628_544
-_ENCODEC_32KHZ_PARAMETERS = 58_826_177
-BESIDE_BYTES = 4 * (_T5_BASE_PARAMETERS + _ENCODEC_32KHZ_PARAMETERS)
-"""Of a published model's text encoder and tokeniser in float32."""
-_T5_WIDTH = 768
+_T5 = {"t5-base": (768, 109_628_544), "t5-large": (1024, 334_939_648)}
+"""Text encoder -> its width and parameters."""
+_ENCODEC = {32_000: 58_826_177, 16_000: 58_760_641}
+"""Sample rate of a published EnCodec with four codebooks -> its parameters."""
 _NUM_CHROMA = 12
 _CODEBOOK_SIZE = 2048
-_STEPS = 1503
-"""Of the delay pattern for a training segment of 30 s, 1500 frames; in stereo left and right share theirs."""
+_FRAME_RATE = 50
+"""Hz, of all published models."""
 _MELODY_FRAMES = 235
-"""Chroma frames of the same."""
+"""Chroma frames of 30 s."""
 
 
 _REPOSITORY = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
@@ -34,12 +33,25 @@ _REPOSITORY = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 
 @dataclass(frozen=True)
 class Entry:
-    """A published model."""
+    """A published model.
+
+    Attributes:
+        name: On the hub.
+        size: small, medium or large: that of the language model.
+        stereo: Whether it generates two channels.
+        melody: Whether it follows a melody.
+        sounds: Whether it generates sounds in place of music: at 16 kHz, described through T5-large.
+        seconds: Context, which is the length of a training segment.
+        file: One of its files, by which the cache is searched.
+    """
 
     name: str
     size: str
-    stereo: bool
-    melody: bool
+    stereo: bool = False
+    melody: bool = False
+    sounds: bool = False
+    seconds: float = 30.0
+    file: str = "config.json"
 
     @property
     def dim(self) -> int:
@@ -58,28 +70,53 @@ class Entry:
         return 8 if self.stereo else 4
 
     @property
+    def cross_attention(self) -> bool:
+        """Whether the text reaches the language model by cross-attention; a prefix otherwise."""
+        return not self.melody
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz."""
+        return 16_000 if self.sounds else 32_000
+
+    @property
+    def text_encoder(self) -> str:
+        return "t5-large" if self.sounds else "t5-base"
+
+    @property
     def lm_parameters(self) -> int:
         """Weights of the language model and its projections."""
         dim = self.dim
-        attention = 4 * dim * dim * (1 if self.melody else 2)
-        norms = 2 * dim * (2 if self.melody else 3)
+        attention = 4 * dim * dim * (2 if self.cross_attention else 1)
+        norms = 2 * dim * (3 if self.cross_attention else 2)
         tables = self.num_codebooks * (_CODEBOOK_SIZE + 1) * dim + self.num_codebooks * _CODEBOOK_SIZE * dim
-        projections = (_T5_WIDTH + 1) * dim + ((_NUM_CHROMA + 1) * dim if self.melody else 0)
+        projections = (_T5[self.text_encoder][0] + 1) * dim + ((_NUM_CHROMA + 1) * dim if self.melody else 0)
         return self.num_layers * (attention + 8 * dim * dim + norms) + 2 * dim + tables + projections
 
     @property
+    def beside_bytes(self) -> int:
+        """Of the text encoder and the tokeniser in float32."""
+        return 4 * (_T5[self.text_encoder][1] + _ENCODEC[self.sample_rate])
+
+    @property
     def download_bytes(self) -> int:
-        """Of the transformers layout in float32: language model, T5 and EnCodec."""
-        return 4 * self.lm_parameters + BESIDE_BYTES
+        """In float32: language model, text encoder and tokeniser."""
+        return 4 * self.lm_parameters + self.beside_bytes
 
     def positions(self, max_tokens: int) -> tuple[int, int]:
-        """(positions of a clip of 30 s with the longest text, vectors of that text): what a cache holds for it."""
-        prefix = _MELODY_FRAMES + max_tokens if self.melody else 0
-        return prefix + _STEPS, max_tokens
+        """(positions of a clip as long as the context with the longest text, vectors of that text): what a cache holds."""
+        prefix = (_MELODY_FRAMES if self.melody else 0) + max_tokens
+        steps = round(self.seconds * _FRAME_RATE) + 3  # of the delay pattern; in stereo left and right share theirs
+        return steps + (0 if self.cross_attention else prefix), max_tokens
 
     @property
     def follows(self) -> str:
         return "text + melody" if self.melody else "text"
+
+    @property
+    def makes(self) -> str:
+        """Music or sounds, and how much of it in one window."""
+        return f"{'sounds' if self.sounds else 'music'}, {self.seconds:g} s"
 
     @property
     def channels(self) -> str:
@@ -92,10 +129,13 @@ def _entry(name: str) -> Entry:
     return Entry(name, size, "stereo" in name, melody)
 
 
-PUBLISHED = tuple(
-    _entry(f"facebook/musicgen-{channels}{kind}")
-    for channels in ("", "stereo-")
-    for kind in ("small", "medium", "large", "melody", "melody-large")
+PUBLISHED = (
+    *(
+        _entry(f"facebook/musicgen-{channels}{kind}")
+        for channels in ("", "stereo-")
+        for kind in ("small", "medium", "large", "melody", "melody-large")
+    ),
+    Entry("facebook/audiogen-medium", "medium", sounds=True, seconds=10.0, file="state_dict.bin"),
 )
 
 

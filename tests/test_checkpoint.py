@@ -417,6 +417,7 @@ def test_the_catalogues_sizes_are_the_models(entry: catalog.Entry) -> None:
         T5EncoderModel,
     )
 
+    width, layers, rate = (1024, 24, 16_000) if "audio" in entry.name else (768, 12, 32_000)
     shape = {
         "hidden_size": entry.dim, "num_hidden_layers": entry.num_layers, "num_attention_heads": entry.num_heads,
         "ffn_dim": 4 * entry.dim, "num_codebooks": entry.num_codebooks,
@@ -426,14 +427,14 @@ def test_the_catalogues_sizes_are_the_models(entry: catalog.Entry) -> None:
             decoder = MusicgenMelodyForCausalLM(MusicgenMelodyDecoderConfig(**shape))
         else:
             decoder = MusicgenForCausalLM(MusicgenDecoderConfig(**shape))
-        t5 = T5EncoderModel(T5Config(d_model=768, d_ff=3072, num_layers=12, num_heads=12, d_kv=64))
+        t5 = T5EncoderModel(T5Config(d_model=width, d_ff=4 * width, num_layers=layers, num_heads=width // 64, d_kv=64))
         encodec = EncodecModel(
             EncodecConfig(
-                target_bandwidths=[2.2], sampling_rate=32_000, num_filters=64, upsampling_ratios=[8, 5, 4, 4],
+                target_bandwidths=[2.2], sampling_rate=rate, num_filters=64, upsampling_ratios=[8, 5, 4, rate // 8000],
                 codebook_size=2048, use_causal_conv=False, use_conv_shortcut=False,
             )
         )  # fmt: skip
-    projections = (768 + 1) * entry.dim + ((12 + 1) * entry.dim if entry.melody else 0)
+    projections = (width + 1) * entry.dim + ((12 + 1) * entry.dim if entry.melody else 0)
     trained = sum(p.numel() for name, p in decoder.named_parameters() if "embed_positions" not in name)
     assert entry.lm_parameters == trained + projections
     others = sum(p.numel() for p in t5.parameters()) + sum(p.numel() for p in encodec.parameters())

@@ -95,10 +95,10 @@ def test_the_shell_commands_run(desk: Path) -> None:
 
 
 def test_the_table_of_models_is_the_catalogues() -> None:
-    rows = re.findall(r"\| `(facebook/\S+)` \| (.+?) \| (.+?) \| (.+?) \| (.+?) \|", README)
+    rows = re.findall(r"\| `(facebook/\S+)` \| (.+?) \| (.+?) \| (.+?) \| (.+?) \| (.+?) \|", README)
     assert [row[0] for row in rows] == [entry.name for entry in catalog.PUBLISHED]
-    for (_, follows, channels, weights, files), entry in zip(rows, catalog.PUBLISHED, strict=True):
-        assert (follows, channels) == (entry.follows, entry.channels)
+    for (_, makes, follows, channels, weights, files), entry in zip(rows, catalog.PUBLISHED, strict=True):
+        assert (makes, follows, channels) == (entry.makes, entry.follows, entry.channels)
         size, unit = weights.split()
         assert float(size) * {"M": 1e6, "B": 1e9}[unit] == pytest.approx(entry.lm_parameters, rel=0.04)
         assert float(files.removesuffix(" GB")) == pytest.approx(entry.download_bytes / 1e9, abs=0.06)

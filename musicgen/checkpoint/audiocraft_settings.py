@@ -131,7 +131,7 @@ def check_kind(settings: Settings) -> None:
     """Refuse the models of audiocraft that are no MusicGen, by their names."""
     solver, lm = settings.at("solver", None), settings.at("lm_model", "transformer_lm")
     kinds = {
-        "audiogen": "an AudioGen model, for sounds", "compression": "an audio tokeniser, not a language model",
+        "compression": "an audio tokeniser, not a language model",
         "diffusion": "a diffusion decoder", "watermarking": "a watermarking model", "jasco": "a JASCO model",
     }  # fmt: skip
     style = settings.at(f"conditioners.{MELODY}.model", None) == "style"

@@ -86,7 +86,7 @@ def _shape(name: str | os.PathLike[str]) -> LMConfig | None:
             published.num_heads,
             published.num_layers,
             published.num_codebooks,
-            cross_attention=not published.melody,
+            cross_attention=published.cross_attention,
         )
     folder = catalog.PRETRAINED / name if str(name) in catalog.embedded() else Path(name)
     return (

@@ -24,15 +24,17 @@ def run(arguments: argparse.Namespace) -> None:
 def _list() -> None:
     from musicgen.checkpoint import hub
 
-    rows: list[tuple[str, ...]] = [("name", "follows", "channels", "weights", "size", "licence", "on this machine")]
+    rows: list[tuple[str, ...]] = [
+        ("name", "makes", "follows", "channels", "weights", "size", "licence", "on this machine")
+    ]
     for name in catalog.embedded():
         size = sum(file.stat().st_size for file in (catalog.PRETRAINED / name).iterdir())
-        rows.append((name, "", "", "", _megabytes(size), "MIT", "embedded"))
+        rows.append((name, "", "", "", "", _megabytes(size), "MIT", "embedded"))
     for entry in catalog.PUBLISHED:
-        here = "yes" if hub.cached(entry.name, "config.json") else "no"
+        here = "yes" if hub.cached(entry.name, entry.file) else "no"
         weights = f"{entry.lm_parameters / 1e6:.0f} M"
         rows.append(
-            (entry.name, entry.follows, entry.channels, weights, _megabytes(entry.download_bytes),
+            (entry.name, entry.makes, entry.follows, entry.channels, weights, _megabytes(entry.download_bytes),
              catalog.WEIGHTS_LICENCE, here)
         )  # fmt: skip
     _print(rows)
@@ -55,7 +57,7 @@ def _memory(slots: int) -> None:
     rows: list[tuple[str, ...]] = [("weights and cache of", *precisions)]
     for entry in catalog.PUBLISHED:
         config = LMConfig(
-            entry.dim, entry.num_heads, entry.num_layers, entry.num_codebooks, cross_attention=not entry.melody
+            entry.dim, entry.num_heads, entry.num_layers, entry.num_codebooks, cross_attention=entry.cross_attention
         )
         cells = []
         for precision in precisions:
@@ -66,10 +68,11 @@ def _memory(slots: int) -> None:
             cells.append(f"{_megabytes(weights)} + {_megabytes(cache)}")
         rows.append((entry.name, *cells))
     _print(rows)
-    beside = catalog.BESIDE_BYTES
+    beside = sorted({entry.beside_bytes for entry in catalog.PUBLISHED})
     print(
-        f"language model's weights + keys and values of {slots} clips of 30 s at once, preallocated; float16 is as bfloat16. "
-        f"Text encoder and tokeniser add {_megabytes(beside)} in float32."
+        f"language model's weights + keys and values of {slots} clips at once, each as long as the context, preallocated; "
+        f"float16 is as bfloat16. Text encoder and tokeniser add {_megabytes(beside[0])} to {_megabytes(beside[-1])} in "
+        "float32."
     )
 
 

@@ -45,7 +45,7 @@ def test_free_memory_is_that_of_the_machine() -> None:
 def test_the_published_models_positions() -> None:
     for entry in catalog.PUBLISHED:
         name = "stereo partial delay" if entry.stereo else "delay"
-        steps = patterns.named(name, entry.num_codebooks).layout(1500).num_steps
+        steps = patterns.named(name, entry.num_codebooks).layout(round(entry.seconds * 50)).num_steps
         assert entry.positions(10) == (steps + (245 if entry.melody else 0), 10)
 
 
