@@ -24,6 +24,12 @@ _NUM_CHROMA = 12
 _CODEBOOK_SIZE = 2048
 _FRAME_RATE = 50
 """Hz, of all published models."""
+_MERT_PARAMETERS = 94_371_712
+_STYLE_WIDTH = 512
+_STYLE_PARAMETERS = (768 + 1) * 512 + 8 * (12 * 512**2 + 4 * 512) + 6 * 1024 * 512
+"""Of the layers between MERT and the projection to the language model."""
+_STYLE_VECTORS = 23
+"""Of the longest excerpt, 4.5 s."""
 _MELODY_FRAMES = 235
 """Chroma frames of 30 s."""
 
@@ -40,6 +46,7 @@ class Entry:
         size: small, medium or large: that of the language model.
         stereo: Whether it generates two channels.
         melody: Whether it follows a melody.
+        style: Whether it follows the style of an excerpt.
         sounds: Whether it generates sounds in place of music: at 16 kHz, described through T5-large.
         seconds: Context, which is the length of a training segment.
         file: One of its files, by which the cache is searched.
@@ -49,6 +56,7 @@ class Entry:
     size: str
     stereo: bool = False
     melody: bool = False
+    style: bool = False
     sounds: bool = False
     seconds: float = 30.0
     file: str = "config.json"
@@ -72,7 +80,7 @@ class Entry:
     @property
     def cross_attention(self) -> bool:
         """Whether the text reaches the language model by cross-attention; a prefix otherwise."""
-        return not self.melody
+        return not (self.melody or self.style)
 
     @property
     def sample_rate(self) -> int:
@@ -91,12 +99,14 @@ class Entry:
         norms = 2 * dim * (3 if self.cross_attention else 2)
         tables = self.num_codebooks * (_CODEBOOK_SIZE + 1) * dim + self.num_codebooks * _CODEBOOK_SIZE * dim
         projections = (_T5[self.text_encoder][0] + 1) * dim + ((_NUM_CHROMA + 1) * dim if self.melody else 0)
+        projections += (_STYLE_WIDTH + 1) * dim if self.style else 0
         return self.num_layers * (attention + 8 * dim * dim + norms) + 2 * dim + tables + projections
 
     @property
     def beside_bytes(self) -> int:
-        """Of the text encoder and the tokeniser in float32."""
-        return 4 * (_T5[self.text_encoder][1] + _ENCODEC[self.sample_rate])
+        """Of the text encoder, the tokeniser and the style's network in float32."""
+        style = _MERT_PARAMETERS + _STYLE_PARAMETERS if self.style else 0
+        return 4 * (_T5[self.text_encoder][1] + _ENCODEC[self.sample_rate] + style)
 
     @property
     def download_bytes(self) -> int:
@@ -105,13 +115,13 @@ class Entry:
 
     def positions(self, max_tokens: int) -> tuple[int, int]:
         """(positions of a clip as long as the context with the longest text, vectors of that text): what a cache holds."""
-        prefix = (_MELODY_FRAMES if self.melody else 0) + max_tokens
+        prefix = (_MELODY_FRAMES if self.melody else 0) + (_STYLE_VECTORS if self.style else 0) + max_tokens
         steps = round(self.seconds * _FRAME_RATE) + 3  # of the delay pattern; in stereo left and right share theirs
         return steps + (0 if self.cross_attention else prefix), max_tokens
 
     @property
     def follows(self) -> str:
-        return "text + melody" if self.melody else "text"
+        return "text + melody" if self.melody else ("text + style" if self.style else "text")
 
     @property
     def makes(self) -> str:
@@ -135,6 +145,7 @@ PUBLISHED = (
         for channels in ("", "stereo-")
         for kind in ("small", "medium", "large", "melody", "melody-large")
     ),
+    Entry("facebook/musicgen-style", "medium", style=True, file="state_dict.bin"),
     Entry("facebook/audiogen-medium", "medium", sounds=True, seconds=10.0, file="state_dict.bin"),
 )
 

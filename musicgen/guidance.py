@@ -74,9 +74,9 @@ def guidance_rows(options: GenerationOptions, names: Iterable[str]) -> tuple[Gui
         names: The conditions of the model.
     """
     every, none = frozenset(names), GuidanceRow(frozenset())
-    if "melody" in every and options.melody_guidance_scale is not None:
-        melody = GuidanceRow(frozenset({"melody"}), options.melody_guidance_scale)
-        return GuidanceRow(every, options.guidance_scale), melody, none
+    for name, scale in options.own_scales.items():
+        if name in every:
+            return GuidanceRow(every, options.guidance_scale), GuidanceRow(frozenset({name}), scale), none
     if options.guidance_scale != 1.0:
         return GuidanceRow(every, options.guidance_scale), none
     return (GuidanceRow(every),)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Unpack, cast
 
@@ -34,6 +34,9 @@ from musicgen.sections import stream_sections
 from musicgen.tokenizers import Tokenizer, frame_rate, frames_of
 from musicgen.windows import Window
 from musicgen.windows import plan as plan_windows
+
+_MODELS_FOR = {"melody": "facebook/musicgen-melody", "style": "facebook/musicgen-style"}
+"""Condition -> a published model that follows it."""
 
 Progress = Callable[[int, int], None]
 """Called with (steps done, total steps) after each step; an exception it raises stops the generation."""
@@ -312,8 +315,9 @@ class MusicGen(nn.Module):
         batch, options = len(request.prompts), request.options
         total = frames_of(self.tokenizer, request.duration)
         together = 2 if self.pattern == stereo_partial_delay(self.pattern.num_codebooks) and self.channels == 2 else 1
-        streams = [ClipStream(one, together) for one in clip_seeds(request.seed, batch)]
-        conditions = self._conditions(request)
+        seeds = clip_seeds(request.seed, batch)
+        streams = [ClipStream(one, together) for one in seeds]
+        conditions = self._conditions(request, seeds)
         if prompt is None:
             prompt = self._continuation(request, total)
         known = 0 if prompt is None else prompt.shape[2]
@@ -326,7 +330,8 @@ class MusicGen(nn.Module):
 
     def guided(self, request: GenerationRequest) -> Guided:
         """The conditions of the clips of a request, without windows; raises InputError as `plan_generation`."""
-        return self._guided(self._conditions(request), request.options, None)
+        seeds = clip_seeds(request.seed, len(request.prompts))
+        return self._guided(self._conditions(request, seeds), request.options, None)
 
     def _steps(self, plan: GenerationPlan) -> Iterator[Step]:
         """Fill the plan's codes, window by window; steps are counted over all windows."""
@@ -374,7 +379,7 @@ class MusicGen(nn.Module):
         layout = self.pattern.layout(window.length)
         return layout.num_steps + 1 - layout.first_step_of_frame(window.known)
 
-    def _conditions(self, request: GenerationRequest) -> dict[str, PreparedCondition]:
+    def _conditions(self, request: GenerationRequest, seeds: Sequence[int]) -> dict[str, PreparedCondition]:
         """The prepared inputs of all conditioners."""
         given = [name for name, value in request.conditions.items() if value is not None]
         if TEXT not in self.conditioners and any(request.prompts):
@@ -384,26 +389,31 @@ class MusicGen(nn.Module):
                 raise InputError(self._lacks(name))
         negatives = {TEXT: request.options.negative_prompt}
         return {
-            name: self._prepared(name, request, negatives.get(name))
+            name: self._prepared(name, request, seeds, negatives.get(name))
             for name in self.conditioners  # in the order in which they are fused
         }
 
-    def _prepared(self, name: str, request: GenerationRequest, negative: Any) -> PreparedCondition:
+    def _prepared(
+        self, name: str, request: GenerationRequest, seeds: Sequence[int], negative: Any
+    ) -> PreparedCondition:
         conditioner = self.named_conditioners[name]
 
         def prepare(value: Any) -> Any:
-            return None if value is None else conditioner.prepare(value, separate=request.separate)
+            if value is None:
+                return None
+            return conditioner.prepare(value, separate=request.separate, options=request.options)
 
         values = request.values(name)
         # One value for all clips is prepared once.
         each = [prepare(v) for v in values] if isinstance(values, list) else [prepare(values)] * len(request.prompts)
-        return PreparedCondition(conditioner, each, prepare(negative or None))
+        own = [None if one is None else conditioner.seeded(one, seed) for one, seed in zip(each, seeds, strict=True)]
+        return PreparedCondition(conditioner, own, prepare(negative or None))
 
     def _lacks(self, name: str) -> str:
         """What is said of a condition that the model does not have."""
         follows = f"the model {self.name or '(unnamed)'} follows {' and '.join(self.conditioners)} only"
-        if name == "melody":
-            return f"{follows}: a melody needs a melody model, such as facebook/musicgen-melody"
+        if name in _MODELS_FOR:
+            return f"{follows}: a {name} needs a {name} model, such as {_MODELS_FOR[name]}"
         return f"{follows}: it has no condition {name!r}"
 
     def _continuation(self, request: GenerationRequest, total: int) -> torch.Tensor | None:

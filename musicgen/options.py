@@ -14,6 +14,13 @@ from musicgen.errors import InputError
 MAX_DURATION = 600.0
 """The longest clip that one call generates, in seconds: a typing error should not run for a day."""
 
+OWN_SCALES = {"melody": "melody_guidance_scale", "style": "style_guidance_scale"}
+"""Condition -> the option that guides it by a scale of its own."""
+STYLE_SECONDS = (1.5, 4.5)
+"""The shortest and the longest style excerpt, those of MusicGen-Style's training."""
+STYLE_CODEBOOKS = 6
+"""The most codebooks that the quantiser of a style has."""
+
 
 @dataclass(frozen=True)
 class GenerationOptions:
@@ -32,6 +39,13 @@ class GenerationOptions:
     melody_guidance_scale: float | None = None
     """A separate scale for the melody: null + melody_scale * (melody only - null) + scale * (both - melody only).
     None guides both by `guidance_scale`; equal scales give the same music as None, at the cost of a third row."""
+    style_guidance_scale: float | None = None
+    """The same for the style of MusicGen-Style, which calls it double guidance: with its alpha and beta, this is alpha and
+    `guidance_scale` is alpha * beta (3 and 15 for its 3 and 5)."""
+    style_seconds: float | None = None
+    """Seconds of the style excerpt, 1.5 to 4.5; None as the model says (3). The clip's seed decides where it lies."""
+    style_codebooks: int | None = None
+    """Codebooks of the style's quantiser, 1 to 6; None as the model says (3). The fewer, the freer the music."""
     negative_prompt: str | None = None
     """A description of what to steer away from: it takes the place of the null text. Needs a guidance scale other than 1."""
     window_overlap: float = 0.4
@@ -40,9 +54,17 @@ class GenerationOptions:
     def __post_init__(self) -> None:
         self._set("temperature", check_number("temperature", self.temperature, low=1e-3, high=100.0))
         self._set("guidance_scale", check_number("guidance_scale", self.guidance_scale, low=0.0, high=100.0))
-        if self.melody_guidance_scale is not None:
-            scale = check_number("melody_guidance_scale", self.melody_guidance_scale, low=0.0, high=100.0)
-            self._set("melody_guidance_scale", scale)
+        for name in OWN_SCALES.values():
+            if getattr(self, name) is not None:
+                self._set(name, check_number(name, getattr(self, name), low=0.0, high=100.0))
+        if self.style_seconds is not None:
+            low, high = STYLE_SECONDS
+            self._set("style_seconds", check_number("style_seconds", self.style_seconds, low=low, high=high))
+        if self.style_codebooks is not None:
+            count = self.style_codebooks
+            if isinstance(count, bool) or not isinstance(count, Integral) or not 1 <= count <= STYLE_CODEBOOKS:
+                raise InputError(f"style_codebooks is {count!r}: it must be a whole number from 1 to {STYLE_CODEBOOKS}")
+            self._set("style_codebooks", int(count))
         self._set("top_p", check_number("top_p", self.top_p, low=0.0, high=1.0))
         self._set("window_overlap", check_number("window_overlap", self.window_overlap, low=0.0, high=0.9))
         if isinstance(self.top_k, bool) or not isinstance(self.top_k, Integral) or self.top_k < 0:
@@ -53,8 +75,14 @@ class GenerationOptions:
         self._set("do_sample", bool(self.do_sample))
         if self.negative_prompt is not None:
             self._set("negative_prompt", check_text("negative_prompt", self.negative_prompt))
-        if self.negative_prompt and self.guidance_scale == 1.0 and self.melody_guidance_scale is None:
+        if self.negative_prompt and self.guidance_scale == 1.0 and not self.own_scales:
             raise InputError("a negative_prompt acts through guidance: guidance_scale must not be 1")
+
+    @property
+    def own_scales(self) -> dict[str, float]:
+        """Name of each condition that is guided by a scale of its own -> that scale."""
+        found = {condition: getattr(self, name) for condition, name in OWN_SCALES.items()}
+        return {condition: scale for condition, scale in found.items() if scale is not None}
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)

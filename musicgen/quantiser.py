@@ -18,10 +18,15 @@ class ResidualQuantiser(nn.Module):
         super().__init__()
         self.register_buffer("codebooks", torch.zeros(num_quantisers, num_entries, dim))
 
-    def encode(self, vectors: torch.Tensor) -> torch.Tensor:
-        """Vectors [..., D] -> indices, int64 [..., Q]: the nearest entry of each codebook by Euclidean distance."""
+    def encode(self, vectors: torch.Tensor, count: int | None = None) -> torch.Tensor:
+        """Vectors [..., D] -> indices, int64 [..., Q]: the nearest entry of each codebook by Euclidean distance.
+
+        Args:
+            vectors: [..., D].
+            count: Use the first `count` quantisers in place of all Q.
+        """
         residual, indices = vectors, []
-        for codebook in self.codebooks:
+        for codebook in self.codebooks[:count]:
             nearest = torch.cdist(residual.reshape(1, -1, residual.shape[-1]), codebook[None])[0].argmin(dim=-1)
             nearest = nearest.view(residual.shape[:-1])
             residual = residual - codebook[nearest]
@@ -30,9 +35,9 @@ class ResidualQuantiser(nn.Module):
 
     def decode(self, indices: torch.Tensor) -> torch.Tensor:
         """Indices [..., Q] -> vectors [..., D], the sum of the entries."""
-        parts = [codebook[indices[..., q]] for q, codebook in enumerate(self.codebooks)]
+        parts = [self.codebooks[q][indices[..., q]] for q in range(indices.shape[-1])]
         return torch.stack(parts).sum(dim=0)
 
-    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
-        """Quantise vectors [..., D]."""
-        return self.decode(self.encode(vectors))
+    def forward(self, vectors: torch.Tensor, count: int | None = None) -> torch.Tensor:
+        """Quantise vectors [..., D] by the first `count` quantisers, or all."""
+        return self.decode(self.encode(vectors, count))

@@ -14,6 +14,8 @@ from musicgen.timeline import Timeline, TimelineEntry, check_within, timeline_of
 
 TEXT = "text"
 """The condition that the prompts are."""
+SHORT = ("melody", "style")
+"""The conditions that are arguments of their own as well."""
 Prompts = str | Sequence[str | None] | None
 """One description or B of them; None or "" generates without text."""
 
@@ -23,6 +25,7 @@ class RequestArguments(TypedDict, total=False):
 
     seed: int | Sequence[int] | None
     melody: Any
+    style: Any
     continue_from: AudioInput | Sequence[AudioInput] | None
     options: GenerationOptions | Mapping[str, Any] | None
     separate: bool | None
@@ -79,6 +82,8 @@ class GenerationRequest:
                     A clip depends on its own seed only, not on the other clips of the batch.
                 melody: One for all clips, or a list with one for each clip (None for none). A file, an `Audio`,
                     (samples, rate), or chroma frames [frames, 12].
+                style: A recording whose style the clips follow, for MusicGen-Style: one for all clips, or a list with one for
+                    each clip (None for none). A file, an `Audio`, or (samples, rate), of 1.5 s at least.
                 continue_from: Audio prompt that the clip starts with: one for all, or one for each clip, all of equal
                     length. A file, an `Audio`, or (samples, rate).
                 options: Sampling and classifier-free guidance, as `GenerationOptions` or as a dict of its fields; the
@@ -86,7 +91,7 @@ class GenerationRequest:
                 separate: Whether Demucs removes drums and bass from the melody; False for clean or hummed melodies. None
                     does as the model's training did: yes for the published models, no for the embedded ones.
                 conditions: Name of a conditioner of the model -> its value for all clips, or a list with one for each clip.
-                    `melody` is short for the entry of this name.
+                    `melody` and `style` are short for the entries of these names.
                 timeline: Changes of the prompt, as "0:10 drums come in|0:20 strings" or as (seconds, prompt) pairs: all
                     clips follow it, each from its own prompt. Each section continues the audio before it (`sections`).
                 loop: Mix the end of a clip into its beginning, so that it repeats without a seam; the clip is that much
@@ -103,10 +108,11 @@ class GenerationRequest:
         if unknown:
             raise TypeError(f"unknown arguments {unknown}: a request takes {sorted(RequestArguments.__annotations__)}")
         conditions = dict(arguments.get("conditions") or {})
-        if arguments.get("melody") is not None:
-            if "melody" in conditions:
-                raise InputError("the melody is given twice: as melody and among the conditions")
-            conditions["melody"] = arguments["melody"]
+        for name in SHORT:
+            if arguments.get(name) is not None:
+                if name in conditions:
+                    raise InputError(f"the {name} is given twice: as {name} and among the conditions")
+                conditions[name] = arguments[name]  # type: ignore[literal-required]
         options = arguments.get("options")
         if not isinstance(options, GenerationOptions):
             options = GenerationOptions.from_dict(options if options is not None else {})

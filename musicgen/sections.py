@@ -115,12 +115,9 @@ def stream_sections(
         given = given[0]
     continued = None if given is None else recording(given, "the audio to continue from", model.read_given)
     sections = plan_sections(request, model.frame_rate, model.max_duration, continued.duration if continued else 0.0)
+    seed = clip_seeds(request.seed, 1)[0]
     plain = dataclasses.replace(
-        request,
-        timeline=(),
-        conditions=_prepared(model, request),
-        continue_from=continued,
-        seed=clip_seeds(request.seed, 1)[0],
+        request, timeline=(), conditions=_prepared(model, request, seed), continue_from=continued, seed=seed
     )
     return _joined(model, sections, plain, play, progress or _ignore)
 
@@ -178,7 +175,7 @@ def _ignore(done: int, total: int) -> None:
     pass
 
 
-def _prepared(model: Model, request: GenerationRequest) -> dict[str, Any]:
+def _prepared(model: Model, request: GenerationRequest, seed: int) -> dict[str, Any]:
     """The conditions, read and validated once for all sections."""
     prepared = {}
     for name in request.conditions:
@@ -186,6 +183,7 @@ def _prepared(model: Model, request: GenerationRequest) -> dict[str, Any]:
         value = values[0] if isinstance(values, list) else values
         conditioner = model.named_conditioners.get(name)
         if value is not None and conditioner is not None:
-            value = conditioner.prepare(value, separate=request.separate)
+            value = conditioner.prepare(value, separate=request.separate, options=request.options)
+            value = conditioner.seeded(value, seed)
         prepared[name] = value
     return prepared

@@ -27,9 +27,10 @@ from musicgen.timeline import TimelineEntry, check_within, timeline_of
 
 KEY = "musicgen"
 """The comment is {KEY: {...}}: other programs' comments are not taken for settings."""
-SCHEMA = 5
+SCHEMA = 6
 """Version of what stands under KEY. 1, which names no version, lacks `precision`, `model_folder` and `beyond`; 2 lacks
-`conditions`; 3 lacks `timeline` and `loop`; 4 lacks `adapters`."""
+`conditions`; 3 lacks `timeline` and `loop`; 4 lacks `adapters`; 5 lacks the
+options of a style."""
 LOUDNESS = (-70.0, 0.0)
 """LUFS that a clip can be brought to."""
 

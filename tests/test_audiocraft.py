@@ -190,7 +190,6 @@ def test_tokenisers_that_cannot_be_followed(path: str, value: Any, message: str,
     [
         ({"solver": "magnet", "lm_model": "transformer_lm_magnet"}, "a MAGNeT model"),
         ({"solver": "jasco", "lm_model": "flow_matching"}, "a JASCO model"),
-        ({"conditioners.self_wav": {"model": "style", "style": {}}}, "a MusicGen-Style model"),
         ({"lm_model": "mamba"}, "a language model of the kind 'mamba'"),
     ],
 )

@@ -87,8 +87,9 @@ def test_every_option_is_tried() -> None:
         for flag in (action.option_strings or ["PROMPT"])
         if flag.startswith(("--", "P"))
     }
-    # --condition needs a model of another kind: test_extensions.py. --lora: test_adapters.py
-    assert flags == set(OPTIONS) | NOT_STORED | {"--condition", "--lora"}
+    # Those that need a model of another kind: test_extensions.py, test_adapters.py, test_style.py
+    style = {"--style", "--style-seconds", "--style-codebooks", "--style-guidance-scale"}
+    assert flags == set(OPTIONS) | NOT_STORED | {"--condition", "--lora"} | style
     fields = {f"--{name.replace('_', '-')}" for name in GenerationOptions().as_dict()}
     assert fields - flags == {"--do-sample"}  # --greedy
 

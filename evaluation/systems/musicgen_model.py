@@ -41,13 +41,15 @@ class MusicGenSystem:
 
     def generate(self, requests: Sequence[Request]) -> list[Audio]:
         """One clip for each request; all have the first one's duration."""
-        melodies = [request.read_melody() for request in requests]
+        recordings = [request.read_melody() for request in requests]
+        # What a suite gives to follow is the style's excerpt for a model that follows a style.
+        follows = "style" if "style" in self.model.named_conditioners else "melody"
         waves = self.model.generate(
             [request.prompt for request in requests],
             requests[0].duration,
             seed=[request.seed for request in requests],
             # The whole mix, as on the other side of the chroma metric.
-            melody=melodies if any(melody is not None for melody in melodies) else None,
+            conditions={follows: recordings} if any(one is not None for one in recordings) else None,
             separate=False,
             options=self._options,
         )

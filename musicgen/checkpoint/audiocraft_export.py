@@ -13,15 +13,8 @@ from torch import nn
 from transformers import EncodecConfig, EncodecModel
 
 from musicgen.checkpoint import conditioners, parts
-from musicgen.checkpoint.audiocraft_layout import (
-    LM_FILE,
-    OURS,
-    TOKENIZER_FILE,
-    encodec_name,
-    lm_names,
-    melody_length,
-    projection_name,
-)
+from musicgen.checkpoint.audiocraft_layout import LM_FILE, OURS, TOKENIZER_FILE, melody_length
+from musicgen.checkpoint.audiocraft_names import encodec_name, lm_names, projection_name
 from musicgen.checkpoint.audiocraft_settings import MELODY, TEXT, TRANSFORMER
 from musicgen.checkpoint.tensors import scatter
 from musicgen.chroma import NUM_CHROMA, SAMPLE_RATE

@@ -17,7 +17,8 @@ from torch import nn
 from transformers import EncodecConfig
 
 from musicgen import checks
-from musicgen.checkpoint import parts, tokenizers
+from musicgen.checkpoint import audiocraft_style, parts, tokenizers
+from musicgen.checkpoint.audiocraft_names import encodec_name, lm_names, projection_name
 from musicgen.checkpoint.audiocraft_settings import (
     MELODY,
     TEXT,
@@ -28,7 +29,7 @@ from musicgen.checkpoint.audiocraft_settings import (
     conditions,
 )
 from musicgen.checkpoint.checks import build, outline
-from musicgen.checkpoint.tensors import Names, below, fill, gather, read_pickle
+from musicgen.checkpoint.tensors import below, fill, gather, read_pickle
 from musicgen.chroma import NUM_CHROMA, SAMPLE_RATE, num_frames
 from musicgen.conditioners.base import Conditioner
 from musicgen.conditioners.melody import MelodyConditioner
@@ -74,12 +75,15 @@ def load(folder: Path, name: str) -> MusicGen:
 
     known = {part for parts in names.values() for part in parts} | _IGNORED
     known |= {f"{projection_name(c)}.{part}" for c in named for part in ("weight", "bias")}
+    known |= audiocraft_style.names(state) if named.get(MELODY) == audiocraft_style.KIND else set()
     unexpected = sorted(set(state) - known)
     if unexpected:
         raise CheckpointError(f"{source}: the tensor {unexpected[0]!r} belongs to a model of another kind")
     max_duration = checks.follow(lambda: float(settings.at("dataset.segment_duration")), source)
     found: dict[str, Conditioner] = {}
-    if MELODY in named:
+    if named.get(MELODY) == audiocraft_style.KIND:
+        found["style"] = audiocraft_style.load(settings, lm_config.dim, state)
+    elif MELODY in named:
         projection = _projection(MELODY, NUM_CHROMA, lm_config.dim, state, source)
         length = checks.follow(lambda: melody_length(max_duration), source)
         separated = bool(settings.at(f"{OURS}.melody_separated", True))
@@ -128,40 +132,6 @@ def _tensors(package: Mapping[str, Any], source: str) -> dict[str, torch.Tensor]
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise CheckpointError(f"{source}: 'best_state' does not hold tensors by name")
     return dict(state)
-
-
-def lm_names(config: LMConfig) -> Names:
-    """Where this layout keeps the language model's tensors, cross-attention's stacked matrix taken apart."""
-    codebooks = range(config.num_codebooks)
-    names: Names = {
-        "embedding.weight": [f"emb.{k}.weight" for k in codebooks],
-        "heads.weight": [f"linears.{k}.weight" for k in codebooks],
-    }
-    names |= {f"norm.{part}": [f"out_norm.{part}"] for part in ("weight", "bias")}
-    for i in range(config.num_layers):
-        ours, theirs = f"blocks.{i}", f"transformer.layers.{i}"
-        names[f"{ours}.self_attention.qkv.weight"] = [f"{theirs}.self_attn.in_proj_weight"]
-        names[f"{ours}.self_attention.out.weight"] = [f"{theirs}.self_attn.out_proj.weight"]
-        names[f"{ours}.ffn_in.weight"] = [f"{theirs}.linear1.weight"]
-        names[f"{ours}.ffn_out.weight"] = [f"{theirs}.linear2.weight"]
-        norms = {"norm_self": "norm1", "norm_ffn": "norm2"}
-        if config.cross_attention:
-            for part in ("query", "key_value"):
-                names[f"{ours}.cross_attention.{part}.weight"] = [f"{theirs}.cross_attention.{part}"]
-            names[f"{ours}.cross_attention.out.weight"] = [f"{theirs}.cross_attention.out_proj.weight"]
-            norms["norm_cross"] = "norm_cross"
-        for norm, their_norm in norms.items():
-            names |= {f"{ours}.{norm}.{part}": [f"{theirs}.{their_norm}.{part}"] for part in ("weight", "bias")}
-    return names
-
-
-def encodec_name(name: str) -> str:
-    """audiocraft's name of an EnCodec tensor -> transformers'."""
-    name = name.replace("encoder.model.", "encoder.layers.").replace("decoder.model.", "decoder.layers.")
-    name = name.replace(".conv.conv.", ".conv.").replace(".convtr.convtr.", ".conv.")
-    name = name.replace("quantizer.vq.layers.", "quantizer.layers.").replace("._codebook.", ".codebook.")
-    name = name.replace(".weight_g", ".parametrizations.weight.original0")
-    return name.replace(".weight_v", ".parametrizations.weight.original1")
 
 
 def _lm_config(settings: Settings, state: Mapping[str, torch.Tensor], *, cross_attention: bool) -> LMConfig:
@@ -214,10 +184,6 @@ def _pattern(settings: Settings, num: int) -> Pattern:
 def melody_length(duration: float) -> int:
     """Chroma frames of a context of `duration` seconds."""
     return num_frames(int(duration * SAMPLE_RATE))
-
-
-def projection_name(condition: str) -> str:
-    return f"condition_provider.conditioners.{condition}.output_proj"
 
 
 def _projection(condition: str, width: int, dim: int, state: Mapping[str, torch.Tensor], source: str) -> nn.Linear:

@@ -33,6 +33,7 @@ _OTHERS = {
     "fuser.ignore": ([], []), "interleave_stereo_codebooks.per_timestep": (False, False),
 }  # fmt: skip
 _T5 = {"finetune": (False, None), "normalize_text": (False, False)}
+_STYLE = {"model_name": ("mert", None), "batch_norm": (True, True), "use_middle_of_segment": (False, False)}
 _CHROMA = {
     "sample_rate": (SAMPLE_RATE, None), "n_chroma": (NUM_CHROMA, None), "radix2_exp": (WINDOW.bit_length() - 1, None),
     "argmax": (True, False),
@@ -104,22 +105,30 @@ class Settings:
                 raise CheckpointError(f"{self.source}: {path} is {value!r}{absent}: only {supported!r} is supported")
 
 
-def conditions(settings: Settings) -> list[str]:
-    """The names of a language model's conditions, of those that are known here; what else it asks for is refused."""
-    found = [name for name in settings.part("conditioners") if name != "args"]
-    for name in found:
-        kind = settings.at(f"conditioners.{name}.model")
-        if (name, kind) not in ((TEXT, "t5"), (MELODY, "chroma_stem")):
+_KINDS: dict[tuple[str, str], Mapping[str, tuple[Any, Any]]] = {
+    (TEXT, "t5"): _T5, (MELODY, "chroma_stem"): _CHROMA, (MELODY, "style"): _STYLE,
+}  # fmt: skip
+"""The conditions that can be followed and the kinds of their conditioners -> what these must be set to."""
+
+
+def conditions(settings: Settings) -> dict[str, str]:
+    """The names of a language model's conditions and their kinds, of those that are known here; what else it asks for is
+    refused."""
+    found = {
+        name: str(settings.at(f"conditioners.{name}.model")) for name in settings.part("conditioners") if name != "args"
+    }
+    for name, kind in found.items():
+        if (name, kind) not in _KINDS:
             raise CheckpointError(
                 f"{settings.source}: the condition {name!r} is of the kind {kind!r}: only {TEXT} by t5 and {MELODY} by "
-                "chroma_stem are supported in this layout"
+                "chroma_stem or style are supported in this layout"
             )
-        settings.demand(f"conditioners.{name}.{kind}.", _T5 if kind == "t5" else _CHROMA)
+        settings.demand(f"conditioners.{name}.{kind}.", _KINDS[name, kind])
     settings.demand("", _OTHERS)
     cross, prepend = (settings.at(f"fuser.{way}", None) or [] for way in ("cross", "prepend"))
     if sorted([*cross, *prepend]) != sorted(found) or cross not in ([], [TEXT]) or (cross and prepend):
         raise CheckpointError(
-            f"{settings.source}: fuser.cross is {cross} and fuser.prepend {prepend} for the conditions {found}: only the "
+            f"{settings.source}: fuser.cross is {cross} and fuser.prepend {prepend} for the conditions {list(found)}: only the "
             "text by cross-attention, or text and melody as a prefix, are supported"
         )
     if settings.at("transformer_lm.cross_attention", False) and not cross:
@@ -134,13 +143,10 @@ def check_kind(settings: Settings) -> None:
         "compression": "an audio tokeniser, not a language model",
         "diffusion": "a diffusion decoder", "watermarking": "a watermarking model", "jasco": "a JASCO model",
     }  # fmt: skip
-    style = settings.at(f"conditioners.{MELODY}.model", None) == "style"
     if lm == "transformer_lm_magnet" or solver in ("magnet", "audio_magnet"):
         kind = "a MAGNeT model"
     elif lm == "flow_matching":
         kind = kinds["jasco"]
-    elif style:
-        kind = "a MusicGen-Style model"
     elif "transformer_lm" not in settings.values and "compression_model" in settings.values:
         kind = kinds["compression"]
     elif solver in kinds:

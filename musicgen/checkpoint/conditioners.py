@@ -17,7 +17,7 @@ import torch
 from musicgen import checks
 from musicgen.checkpoint.checks import build
 from musicgen.checkpoint.tensors import below
-from musicgen.conditioners import registry
+from musicgen.conditioners import registry, style  # noqa: F401 (registers its kind)
 from musicgen.conditioners.base import Conditioner
 from musicgen.errors import CheckpointError
 from musicgen.model import MusicGen

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedTokenizerBase, T5EncoderModel
 
 from musicgen.checkpoint import hub, tokenizers, transformers_layout
@@ -13,6 +14,9 @@ from musicgen.checkpoint.tensors import below, read_weights
 from musicgen.errors import CheckpointError
 from musicgen.folders import is_folder
 from musicgen.tokenizers import Tokenizer
+
+MERT = "m-a-p/MERT-v1-95M"
+"""On the hub."""
 
 
 def audio_tokenizer(name: str) -> Tokenizer:
@@ -35,6 +39,22 @@ def text_encoder(name: str) -> tuple[T5EncoderModel, PreTrainedTokenizerBase]:
     if not is_folder(name):
         encoder.config.name_or_path = name
     return encoder, transformers_layout.load_text_tokenizer(folder)
+
+
+def mert() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """The configuration and the tensors of MusicGen-Style's frozen feature extractor, which its checkpoints do not hold."""
+    folder = _folder(MERT)
+    # Files from before PyTorch 2 name the parts of a normalised weight otherwise.
+    old = {".weight_g": ".parametrizations.weight.original0", ".weight_v": ".parametrizations.weight.original1"}
+    tensors = {}
+    for name, tensor in read_weights(folder).items():
+        for theirs, ours in old.items():
+            name = name.removesuffix(theirs) + ours if name.endswith(theirs) else name
+        tensors[name] = tensor
+    config = _config(folder)
+    if config.get("feature_extractor_cqt") or config.get("deepnorm"):
+        raise CheckpointError(f"{folder}: a MERT with features of its own (CQT or deep norm), which is no HuBERT")
+    return config, tensors
 
 
 def _folder(name: str) -> Path:

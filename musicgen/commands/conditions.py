@@ -14,7 +14,7 @@ from musicgen.options import check_text
 if TYPE_CHECKING:
     from musicgen.settings import SourceFile
 
-OWN_FLAGS = {"text": "the descriptions", "melody": "--melody"}
+OWN_FLAGS = {"text": "the descriptions", "melody": "--melody", "style": "--style"}
 """Conditions that are given in another way."""
 
 
@@ -37,6 +37,17 @@ def parse(arguments: Sequence[str]) -> dict[str, str]:
     return values
 
 
+def style(path: Path | None) -> dict[str, str]:
+    """The condition that `--style FILE` gives.
+
+    Raises:
+        InputError: There is no such file.
+    """
+    if path is not None and not is_file(path):
+        raise InputError(f"{path}: no such file: --style takes a recording")
+    return {} if path is None else {"style": str(path)}
+
+
 def files(values: Mapping[str, str]) -> dict[str, Path]:
     """The conditions whose values are files of this machine."""
     return {name: Path(value) for name, value in values.items() if is_file(value)}
@@ -52,7 +63,8 @@ def completed(given: Mapping[str, str], stored: Mapping[str, str | SourceFile]) 
     for name, value in stored.items():
         if name not in values and not isinstance(value, str):
             raise InputError(
-                f"the clip was made with the file {value.name!r}: pass it again as --condition {name}=FILE"
+                f"the clip was made with the file {value.name!r}: pass it again as "
+                + (f"--{name} FILE" if name in OWN_FLAGS else f"--condition {name}=FILE")
             )
         if name not in values and isinstance(value, str):
             values[name] = value

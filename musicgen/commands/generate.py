@@ -34,7 +34,9 @@ def number_or_none(text: str) -> float | str:
     return NONE if text == NONE else float(text)
 
 
-KINDS: dict[str, Callable[[str], Any]] = {"top_k": int, "negative_prompt": str, "melody_guidance_scale": number_or_none}
+KINDS: dict[str, Callable[[str], Any]] = {
+    "top_k": int, "negative_prompt": str, "melody_guidance_scale": number_or_none,
+    "style_guidance_scale": number_or_none, "style_codebooks": int}  # fmt: skip
 """Option -> what reads it, where that is not a number."""
 
 
@@ -47,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--melody", type=Path, metavar="FILE", help="audio whose melody the clips follow")
     parser.add_argument("--separation", action=argparse.BooleanOptionalAction, help="drop drums and bass from the melody by "
                         "Demucs; a clean or hummed one needs none (default: as in the model's training)")  # fmt: skip
+    parser.add_argument(
+        "--style", type=Path, metavar="FILE", help="audio whose style the clips follow, for MusicGen-Style"
+    )
     parser.add_argument("--continue-from", type=Path, metavar="FILE", help="audio that the clips start with")
     parser.add_argument("--condition", action="append", default=[], metavar="NAME=VALUE", help="a text or a file for a further "
                         "condition of the model; may be repeated")  # fmt: skip
@@ -99,11 +104,15 @@ def run(arguments: argparse.Namespace) -> None:
     melody = _source("melody", arguments.melody, stored.melody if stored else None)
     given = _source("continue-from", arguments.continue_from, stored.continue_from if stored else None)
     known = stored.conditions if stored else {}
-    further = conditions.completed(conditions.parse(arguments.condition), known)
+    further = conditions.completed(conditions.parse(arguments.condition) | conditions.style(arguments.style), known)
     described = conditions.described(further, known)
     adapters = lora.parse(arguments.lora)
     lora.require(adapters, stored.adapters if stored else ())
-    for source, channels in ((arguments.melody, MAX_CHANNELS), (arguments.continue_from, decoding.MAX_CHANNELS)):
+    for source, channels in (
+        (arguments.melody, MAX_CHANNELS),
+        (arguments.style, decoding.MAX_CHANNELS),
+        (arguments.continue_from, decoding.MAX_CHANNELS),
+    ):
         if source is not None:
             audio.measure(source, MAX_DURATION, most_channels=channels)
     separate = arguments.separation

@@ -42,7 +42,8 @@ class Conditioner(nn.Module, ABC):
         Args:
             value: What the caller passed, or the text of `--condition NAME=VALUE` on the command line; or what this method
                 returned before, as the sections of a timeline share it.
-            **options: Options of the request that concern preparation, such as `separate`; each conditioner reads its own.
+            **options: Of the request what concerns preparation: `separate`, and `options`, its GenerationOptions. Each
+                conditioner reads its own.
 
         Returns:
             What `forward` takes. Two values that cannot be told apart may be one object.
@@ -51,6 +52,18 @@ class Conditioner(nn.Module, ABC):
             InputError: The value cannot be followed.
         """
         return value
+
+    def seeded(self, prepared: Any, seed: int) -> Any:  # noqa: ARG002
+        """A prepared input as it conditions the clip of a seed.
+
+        Args:
+            prepared: From `prepare`.
+            seed: Of the clip.
+
+        Returns:
+            What conditions that clip; `prepared` itself where nothing is left to chance, or has been drawn already.
+        """
+        return prepared
 
     def window(self, prepared: Any, start: float, duration: float) -> Any:  # noqa: ARG002
         """The part of a prepared input that conditions one window of a long clip.

@@ -46,7 +46,8 @@ def test_the_published_models_positions() -> None:
     for entry in catalog.PUBLISHED:
         name = "stereo partial delay" if entry.stereo else "delay"
         steps = patterns.named(name, entry.num_codebooks).layout(round(entry.seconds * 50)).num_steps
-        assert entry.positions(10) == (steps + (245 if entry.melody else 0), 10)
+        prefix = 245 if entry.melody else 33 if entry.style else 0
+        assert entry.positions(10) == (steps + prefix, 10)
 
 
 def test_the_command_lists_every_model(capsys: pytest.CaptureFixture[str]) -> None:

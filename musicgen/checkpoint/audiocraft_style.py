@@ -1,0 +1,90 @@
+"""The style conditioner in audiocraft's files. MERT is not among them: it comes from the hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import torch
+
+from musicgen import checks
+from musicgen.checkpoint import parts
+from musicgen.checkpoint.audiocraft_names import block_names
+from musicgen.checkpoint.audiocraft_settings import MELODY, Settings
+from musicgen.checkpoint.checks import build
+from musicgen.checkpoint.tensors import Names, below, gather
+from musicgen.conditioners.style import StyleConditioner, StyleShape, feature_extractor
+from musicgen.errors import CheckpointError
+
+KIND = "style"
+"""audiocraft's name of the conditioner."""
+_ROOT = f"condition_provider.conditioners.{MELODY}."
+_HEADS = {"xsmall": 8, "default": 8, "large": 16}
+"""audiocraft's sizes of the transformer -> its heads; width and layers are those of the tensors."""
+_TRAINING = re.compile(r"rvq\.vq\.layers\.\d+\._codebook\.(inited|cluster_size|embed_avg)")
+
+
+def names(state: Mapping[str, torch.Tensor]) -> set[str]:
+    """Of a file's tensors those that are the style conditioner's."""
+    return {name for name in state if name.startswith(_ROOT)}
+
+
+def load(settings: Settings, dim: int, state: Mapping[str, torch.Tensor]) -> StyleConditioner:
+    """The conditioner of a language model.
+
+    Args:
+        settings: Of the file.
+        dim: Width of the language model.
+        state: All tensors of the file.
+
+    Raises:
+        CheckpointError: Settings and tensors do not agree, or MERT is not available.
+    """
+    source, own = settings.source, below(_ROOT, state)
+    shape = checks.follow(lambda: _shape(settings, own), source)
+    tensor_names = _names(shape)
+    books = [f"rvq.vq.layers.{q}._codebook.embed" for q in range(shape.num_quantisers)]
+    known = {part for parts_ in tensor_names.values() for part in parts_} | set(books)
+    unexpected = sorted(name for name in own if name not in known and not _TRAINING.fullmatch(name))
+    if unexpected:
+        raise CheckpointError(f"{source}: the tensor {_ROOT + unexpected[0]!r} is none of a style conditioner's")
+    tensors = gather(tensor_names | {"quantiser.codebooks": books}, own, source)
+    tensors["quantiser.codebooks"] = tensors["quantiser.codebooks"].unflatten(0, (shape.num_quantisers, -1))
+    config, features = parts.mert()
+    tensors |= {f"features.{name}": tensor for name, tensor in features.items()}
+    return build(lambda: StyleConditioner(feature_extractor(config), shape, dim), tensors, f"{source} (style)").eval()
+
+
+def _shape(settings: Settings, own: Mapping[str, torch.Tensor]) -> StyleShape:
+    root = f"conditioners.{MELODY}.{KIND}."
+    scale = settings.at(f"{root}transformer_scale", "default")
+    if scale not in _HEADS:
+        raise CheckpointError(
+            f"{settings.source}: {root}transformer_scale is {scale!r}: one of {', '.join(_HEADS)} is supported"
+        )
+    if "embed.weight" not in own:
+        raise CheckpointError(f"{settings.source}: the tensor {_ROOT + 'embed.weight'!r} is missing")
+    quantisers = settings.at(f"{root}n_q_out", 6)
+    width = own["embed.weight"].shape[0]
+    return StyleShape(
+        width=width,
+        heads=_HEADS[scale],
+        layers=len({name.split(".")[2] for name in own if name.startswith("transformer.layers.")}),
+        num_quantisers=checks.same("style codebooks", quantisers, r"rvq\.vq\.layers\.(\d+)\.", own, settings.source),
+        num_entries=checks.whole(f"{root}bins", settings.at(f"{root}bins", 1024), settings.source),
+        codebooks=checks.whole(f"{root}eval_q", settings.at(f"{root}eval_q", 3), settings.source),
+        every=checks.whole(f"{root}ds_factor", settings.at(f"{root}ds_factor", 15), settings.source),
+        seconds=float(settings.at(f"{root}length")),
+        rate=checks.whole(f"{root}sample_rate", settings.at(f"{root}sample_rate"), settings.source),
+    )
+
+
+def _names(shape: StyleShape) -> Names:
+    found: Names = {}
+    for ours, theirs in (("embedding", "embed"), ("projection", "output_proj")):
+        found |= {f"{ours}.{part}": [f"{theirs}.{part}"] for part in ("weight", "bias")}
+    for part in ("running_mean", "running_var", "num_batches_tracked"):
+        found[f"norm.{part}"] = [f"batch_norm.{part}"]
+    for i in range(shape.layers):
+        found |= block_names(f"blocks.{i}", f"transformer.layers.{i}", cross_attention=False)
+    return found
