@@ -48,6 +48,7 @@ class Entry:
         melody: Whether it follows a melody.
         style: Whether it follows the style of an excerpt.
         sounds: Whether it generates sounds in place of music: at 16 kHz, described through T5-large.
+        masked: Whether it generates in passes over all frames (MAGNeT), which need no cache of keys and values.
         seconds: Context, which is the length of a training segment.
         file: One of its files, by which the cache is searched.
     """
@@ -58,6 +59,7 @@ class Entry:
     melody: bool = False
     style: bool = False
     sounds: bool = False
+    masked: bool = False
     seconds: float = 30.0
     file: str = "config.json"
 
@@ -147,6 +149,15 @@ PUBLISHED = (
     ),
     Entry("facebook/musicgen-style", "medium", style=True, file="state_dict.bin"),
     Entry("facebook/audiogen-medium", "medium", sounds=True, seconds=10.0, file="state_dict.bin"),
+    *(
+        Entry(f"facebook/magnet-{size}-{seconds}secs", size, masked=True, seconds=seconds, file="state_dict.bin")
+        for seconds in (10, 30)
+        for size in ("small", "medium")
+    ),
+    *(
+        Entry(f"facebook/audio-magnet-{size}", size, sounds=True, masked=True, seconds=10.0, file="state_dict.bin")
+        for size in ("small", "medium")
+    ),
 )
 
 

@@ -132,6 +132,30 @@ class LanguageModel(nn.Module):
         x = x[:, x.shape[1] - sequence.shape[2] :]
         return self.predict(x) if predicting is None else self._predict_codes(x, predicting)
 
+    def bidirectional(self, sequence: torch.Tensor, conditions: Conditions, reach: int | None = None) -> torch.Tensor:
+        """Logits of a model that sees all positions in both directions, as MAGNeT does.
+
+        Args:
+            sequence: int64 [B, K, T], entry N where a code is masked.
+            conditions: Of the rows, without a prefix.
+            reach: Positions to each side that self-attention reaches; None for all.
+
+        Returns:
+            [B, K, T, N]; index t predicts code t.
+        """
+        x = self.embed(sequence)
+        if conditions.added is not None:
+            x = x + conditions.added.to(x.dtype)[:, None]
+        positions = torch.arange(x.shape[1], device=x.device)
+        x = x + sinusoid(positions, self.config.dim).to(x.dtype)
+        distance = (positions[:, None] - positions).abs()
+        mask = (distance <= (x.shape[1] if reach is None else reach))[None, None]
+        cross_mask = _attention_mask(conditions.cross_mask)
+        condition = None if conditions.cross is None else conditions.cross.to(x.dtype)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, mask, condition, cross_mask, None, layer)
+        return self.predict(x)
+
     def start(
         self,
         conditions: Conditions,

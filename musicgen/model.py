@@ -21,7 +21,8 @@ from musicgen.conditioners.base import Conditioner
 from musicgen.conditioners.fuser import Fuser
 from musicgen.conditioners.prepared import PreparedCondition
 from musicgen.errors import CheckpointError, InputError
-from musicgen.generate import Runner, Step, generate_codes
+from musicgen.generate import Runner, Step
+from musicgen.generators import AutoregressiveGenerator, Generator
 from musicgen.guidance import Guided, guidance_rows, guided
 from musicgen.lm import LanguageModel
 from musicgen.loops import make_loop
@@ -89,6 +90,7 @@ class MusicGen(nn.Module):
         tokenizer: The audio tokeniser.
         conditioners: Name -> conditioner, in the order in which their vectors are concatenated. "text" reads the prompts.
         fuser: How the conditions reach the language model.
+        generator: How codes are generated: step by step, unless something else is given.
         max_duration: Seconds of the training segments, which is the context of one window.
         name: What it was loaded as.
     """
@@ -101,6 +103,7 @@ class MusicGen(nn.Module):
         conditioners: Mapping[str, Conditioner],
         *,
         fusions: Mapping[str, str] | None = None,
+        generator: Generator | None = None,
         max_duration: float = 30.0,
         name: str = "",
     ) -> None:
@@ -131,6 +134,7 @@ class MusicGen(nn.Module):
                     f"the condition {one!r} of up to {conditioners[one].max_length} vectors is fused by 'sum', which takes "
                     "one"
                 )
+        self.generator = generator if generator is not None else AutoregressiveGenerator()
         self.max_duration = max_duration
         self.name = name
         self.precision = "float32"
@@ -313,7 +317,9 @@ class MusicGen(nn.Module):
             what = "a timeline" if request.timeline else "a loop"
             raise InputError(f"{what} is made of waveforms: use MusicGen.generate")
         batch, options = len(request.prompts), request.options
-        total = frames_of(self.tokenizer, request.duration)
+        self.generator.check(options)
+        context = frames_of(self.tokenizer, self.max_duration)
+        total = self.generator.frames(frames_of(self.tokenizer, request.duration), context)
         together = 2 if self.pattern == stereo_partial_delay(self.pattern.num_codebooks) and self.channels == 2 else 1
         seeds = clip_seeds(request.seed, batch)
         streams = [ClipStream(one, together) for one in seeds]
@@ -321,7 +327,6 @@ class MusicGen(nn.Module):
         if prompt is None:
             prompt = self._continuation(request, total)
         known = 0 if prompt is None else prompt.shape[2]
-        context = frames_of(self.tokenizer, self.max_duration)
         windows = plan_windows(total, known, context, stride=context - round(options.window_overlap * context))
         codes = torch.zeros(batch, self.lm.config.num_codebooks, total, dtype=torch.int64, device=self.device)
         if prompt is not None:
@@ -338,15 +343,19 @@ class MusicGen(nn.Module):
         done, total = 0, self.num_steps(plan)
         for window in plan.windows:
             position = window.start + window.known
-            guidance = self.guidance(plan, window)
-            prompt = plan.codes[:, :, window.start : position]
-            for step in generate_codes(
-                self.lm, self.pattern, guidance, window.length, plan.options, plan.streams, prompt, self.engine
-            ):
+            for step in self.window_steps(plan, window):
                 done += 1
                 plan.codes[:, :, position : position + step.codes.shape[2]] = step.codes
                 position += step.codes.shape[2]
                 yield Step(done, total, step.codes)
+
+    def window_steps(self, plan: GenerationPlan, window: Window) -> Iterator[Step]:
+        """Generate one window of a plan; its steps are counted from its beginning."""
+        guidance = self.guidance(plan, window)
+        prompt = plan.codes[:, :, window.start : window.start + window.known]
+        return self.generator.steps(
+            self.lm, self.pattern, guidance, window.length, plan.options, plan.streams, prompt, self.engine
+        )
 
     def guidance(self, plan: GenerationPlan, window: Window) -> Guided:
         """The conditions of one window."""
@@ -373,11 +382,7 @@ class MusicGen(nn.Module):
 
     def num_steps(self, plan: GenerationPlan) -> int:
         """Steps of the language model over all windows."""
-        return sum(self._num_steps(window) for window in plan.windows)
-
-    def _num_steps(self, window: Window) -> int:
-        layout = self.pattern.layout(window.length)
-        return layout.num_steps + 1 - layout.first_step_of_frame(window.known)
+        return sum(self.generator.num_steps(self.pattern, window, plan.options) for window in plan.windows)
 
     def _conditions(self, request: GenerationRequest, seeds: Sequence[int]) -> dict[str, PreparedCondition]:
         """The prepared inputs of all conditioners."""

@@ -16,6 +16,8 @@ MAX_DURATION = 600.0
 
 OWN_SCALES = {"melody": "melody_guidance_scale", "style": "style_guidance_scale"}
 """Condition -> the option that guides it by a scale of its own."""
+MAX_DECODING_STEPS = 1000
+"""The most passes for a codebook: a typing error should not run for a day."""
 STYLE_SECONDS = (1.5, 4.5)
 """The shortest and the longest style excerpt, those of MusicGen-Style's training."""
 STYLE_CODEBOOKS = 6
@@ -46,6 +48,14 @@ class GenerationOptions:
     """Seconds of the style excerpt, 1.5 to 4.5; None as the model says (3). The clip's seed decides where it lies."""
     style_codebooks: int | None = None
     """Codebooks of the style's quantiser, 1 to 6; None as the model says (3). The fewer, the freer the music."""
+    decoding_steps: tuple[int, ...] | None = None
+    """MAGNeT: passes for each codebook; None as the model says (20, 10, 10, 10). More take longer and sound better."""
+    masked_temperature: float | None = None
+    """MAGNeT: temperature of the first pass of a codebook, from which it falls to 0; None as the model says (3)."""
+    masked_top_p: float | None = None
+    """MAGNeT: top-p; None as the model says (0.9)."""
+    masked_guidance: tuple[float, float] | None = None
+    """MAGNeT: guidance scale of the first and the last pass of a codebook; None as the model says (10, 1)."""
     negative_prompt: str | None = None
     """A description of what to steer away from: it takes the place of the null text. Needs a guidance scale other than 1."""
     window_overlap: float = 0.4
@@ -65,6 +75,7 @@ class GenerationOptions:
             if isinstance(count, bool) or not isinstance(count, Integral) or not 1 <= count <= STYLE_CODEBOOKS:
                 raise InputError(f"style_codebooks is {count!r}: it must be a whole number from 1 to {STYLE_CODEBOOKS}")
             self._set("style_codebooks", int(count))
+        self._check_masked()
         self._set("top_p", check_number("top_p", self.top_p, low=0.0, high=1.0))
         self._set("window_overlap", check_number("window_overlap", self.window_overlap, low=0.0, high=0.9))
         if isinstance(self.top_k, bool) or not isinstance(self.top_k, Integral) or self.top_k < 0:
@@ -77,6 +88,32 @@ class GenerationOptions:
             self._set("negative_prompt", check_text("negative_prompt", self.negative_prompt))
         if self.negative_prompt and self.guidance_scale == 1.0 and not self.own_scales:
             raise InputError("a negative_prompt acts through guidance: guidance_scale must not be 1")
+
+    def _check_masked(self) -> None:
+        if self.decoding_steps is not None:
+            steps = self.decoding_steps
+            whole = isinstance(steps, (tuple, list)) and all(
+                isinstance(n, Integral) and not isinstance(n, bool) and 1 <= n <= MAX_DECODING_STEPS for n in steps
+            )
+            if not whole or not steps:
+                raise InputError(
+                    f"decoding_steps is {steps!r}: it must be a list of whole numbers from 1 to {MAX_DECODING_STEPS}, one a "
+                    "codebook"
+                )
+            self._set("decoding_steps", tuple(int(n) for n in steps))
+        if self.masked_temperature is not None:
+            self._set(
+                "masked_temperature", check_number("masked_temperature", self.masked_temperature, low=0.01, high=100.0)
+            )
+        if self.masked_top_p is not None:
+            self._set("masked_top_p", check_number("masked_top_p", self.masked_top_p, low=0.0, high=1.0))
+        if self.masked_guidance is not None:
+            scales = self.masked_guidance
+            if not isinstance(scales, (tuple, list)) or len(scales) != 2:
+                raise InputError(f"masked_guidance is {scales!r}: it must be two scales, the first and the last")
+            self._set(
+                "masked_guidance", tuple(check_number("masked_guidance", one, low=0.0, high=100.0) for one in scales)
+            )
 
     @property
     def own_scales(self) -> dict[str, float]:

@@ -137,6 +137,11 @@ class Pattern:
         num = self.num_codebooks - 1 if self.kind == "coarse_first" else self.num_codebooks
         if self.kind != "grouped" and len(self.delays) != num:
             raise InputError(f"{self.kind} pattern: {len(self.delays)} delays for {num} codebooks")
+        if self.empty_initial < 0 or self.flatten_first < 0:
+            raise InputError(
+                f"{self.kind} pattern: empty_initial {self.empty_initial} and "
+                f"flatten_first {self.flatten_first} must not be negative"
+            )
         if any(delay < 0 for delay in self.delays) or (self.delays and list(self.delays) != sorted(self.delays)):
             raise InputError(f"{self.kind} pattern: delays {list(self.delays)} must not be negative nor decrease")
         if self.kind == "unroll" and len(self.flattening) != self.num_codebooks:

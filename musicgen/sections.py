@@ -20,6 +20,8 @@ import torch
 
 from musicgen.audio import Audio
 from musicgen.conditioners.base import Conditioner
+from musicgen.errors import InputError
+from musicgen.generators import Generator
 from musicgen.recordings import is_pair, recording
 from musicgen.request import GenerationRequest
 from musicgen.sampling import clip_seeds
@@ -49,6 +51,9 @@ class Model(Protocol):
 
     @property
     def named_conditioners(self) -> dict[str, Conditioner]: ...
+
+    @property
+    def generator(self) -> Generator: ...
 
     def read_given(self, file: Any) -> Audio:
         """See `MusicGen.read_given`."""
@@ -110,6 +115,8 @@ def stream_sections(
     Returns:
         An iterator over chunks of audio, float32 [C, T].
     """
+    if model.generator.timeline:
+        raise InputError(model.generator.timeline)
     given: Any = request.continue_from
     if isinstance(given, (list, tuple)) and not is_pair(given):
         given = given[0]

@@ -188,7 +188,6 @@ def test_tokenisers_that_cannot_be_followed(path: str, value: Any, message: str,
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
-        ({"solver": "magnet", "lm_model": "transformer_lm_magnet"}, "a MAGNeT model"),
         ({"solver": "jasco", "lm_model": "flow_matching"}, "a JASCO model"),
         ({"lm_model": "mamba"}, "a language model of the kind 'mamba'"),
     ],
@@ -197,7 +196,9 @@ def test_models_of_another_kind_are_named(changes: dict[str, Any], name: str, au
     folder = audiocraft_folder("text")
     for path, value in changes.items():
         edit(folder, put(path, value))
-    with pytest.raises(CheckpointError, match=f"{name}: only MusicGen's text and melody models are supported"):
+    with pytest.raises(
+        CheckpointError, match=f"{name}: only MusicGen, MusicGen-Style, AudioGen and MAGNeT models are supported"
+    ):
         musicgen.load(folder)
 
 

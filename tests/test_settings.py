@@ -87,9 +87,18 @@ def test_every_option_is_tried() -> None:
         for flag in (action.option_strings or ["PROMPT"])
         if flag.startswith(("--", "P"))
     }
-    # Those that need a model of another kind: test_extensions.py, test_adapters.py, test_style.py
-    style = {"--style", "--style-seconds", "--style-codebooks", "--style-guidance-scale"}
-    assert flags == set(OPTIONS) | NOT_STORED | {"--condition", "--lora"} | style
+    # Those that need a model of another kind: test_extensions.py, test_adapters.py, test_style.py, test_magnet.py
+    others = {
+        "--decoding-steps",
+        "--masked-temperature",
+        "--masked-top-p",
+        "--masked-guidance",
+        "--style",
+        "--style-seconds",
+        "--style-codebooks",
+        "--style-guidance-scale",
+    }
+    assert flags == set(OPTIONS) | NOT_STORED | {"--condition", "--lora"} | others
     fields = {f"--{name.replace('_', '-')}" for name in GenerationOptions().as_dict()}
     assert fields - flags == {"--do-sample"}  # --greedy
 

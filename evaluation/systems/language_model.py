@@ -53,6 +53,8 @@ def measure(
     from musicgen.checkpoint import load
 
     model = load(name, device, "float32")
+    if not model.generator.autoregressive:
+        raise InputError(f"{name} does not generate step by step: it has no perplexity of the next code")
     if melody and model.melody is None:
         raise InputError(f"{name} takes no melody")
     if not items:

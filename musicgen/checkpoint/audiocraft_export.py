@@ -44,6 +44,10 @@ def save(model: MusicGen, folder: Path, text_encoder: str | None = None) -> None
             "audiocraft's layout is written for text and melody: this model is conditioned by "
             f"{' and '.join(model.conditioners)}"
         )
+    if not model.generator.autoregressive:
+        raise CheckpointError(
+            f"audiocraft's layout is written for autoregressive models: this one's generator is {model.generator.kind!r}"
+        )
     if isinstance(model.text, ClapConditioner):
         raise CheckpointError("audiocraft's layout is written for T5 models, not CLAP")
     if model.pattern.kind != "delay" or model.pattern.flatten_first or model.pattern.empty_initial:

@@ -20,6 +20,7 @@ from musicgen import checks
 from musicgen.checkpoint import audiocraft_style, parts, tokenizers
 from musicgen.checkpoint.audiocraft_names import encodec_name, lm_names, projection_name
 from musicgen.checkpoint.audiocraft_settings import (
+    MAGNET,
     MELODY,
     TEXT,
     TRANSFORMER,
@@ -35,10 +36,11 @@ from musicgen.conditioners.base import Conditioner
 from musicgen.conditioners.melody import MelodyConditioner
 from musicgen.conditioners.text import NoText, T5Conditioner
 from musicgen.errors import CheckpointError
+from musicgen.generators import AutoregressiveGenerator, Generator, MaskedGenerator
 from musicgen.lm import LanguageModel, LMConfig
 from musicgen.model import MusicGen
 from musicgen.patterns import Pattern
-from musicgen.tokenizers import EncodecTokenizer, StereoTokenizer, Tokenizer
+from musicgen.tokenizers import EncodecTokenizer, StereoTokenizer, Tokenizer, frames_of
 
 LM_FILE = "state_dict.bin"
 TOKENIZER_FILE = "compression_state_dict.bin"
@@ -95,8 +97,31 @@ def load(folder: Path, name: str) -> MusicGen:
         checks.follow(lambda: _pattern(settings, lm_config.num_codebooks), source),
         StereoTokenizer(mono) if settings.at("interleave_stereo_codebooks.use", False) else mono,
         found,
+        generator=checks.follow(lambda: _generator(settings, max_duration, mono), source),
         max_duration=max_duration,
         name=name,
+    )
+
+
+def _generator(settings: Settings, max_duration: float, tokenizer: Tokenizer) -> Generator:
+    """How the model's codes are generated; MAGNeT's configuration has its sampling too."""
+    if settings.at("lm_model", "transformer_lm") != MAGNET:
+        return AutoregressiveGenerator()
+
+    def at(name: str, default: Any) -> Any:
+        value = settings.at(f"generate.lm.{name}", None)
+        return default if value is None else value
+
+    if not settings.at("fuser.cross", None):
+        raise CheckpointError(f"{settings.source}: a MAGNeT model without cross-attention is not supported")
+    reach = settings.at("transformer_lm.subcodes_context", 5)
+    return MaskedGenerator(
+        frames_of(tokenizer, max_duration),
+        span=checks.whole("masking.span_len", settings.at("masking.span_len"), settings.source),
+        reach=None if reach == -1 else reach,
+        temperature=at("temp", 3.0),
+        top_p=at("top_p", 0.9),
+        guidance=(at("max_cfg_coef", 10.0), at("min_cfg_coef", 1.0)),
     )
 
 
@@ -135,7 +160,8 @@ def _tensors(package: Mapping[str, Any], source: str) -> dict[str, torch.Tensor]
 
 
 def _lm_config(settings: Settings, state: Mapping[str, torch.Tensor], *, cross_attention: bool) -> LMConfig:
-    settings.demand("transformer_lm.", TRANSFORMER)
+    magnet = settings.at("lm_model", "transformer_lm") == MAGNET
+    settings.demand("transformer_lm.", TRANSFORMER | ({"causal": (False, False)} if magnet else {}))
 
     def at(name: str, default: int | None = None) -> int:
         path = f"transformer_lm.{name}"
@@ -164,7 +190,9 @@ def _pattern(settings: Settings, num: int) -> Pattern:
         # The first models' way to say it.
         kind, values = settings.at("transformer_lm.q_modeling"), {}
     if kind == "parallel":
-        return Pattern("delay", num, delays=(0,) * num)
+        # MAGNeT's has one empty step less than none: its codes are not shifted, and the pattern is not used.
+        empty = 0 if settings.at("lm_model", None) == MAGNET else values.get("empty_initial", 0)
+        return Pattern("delay", num, delays=(0,) * num, empty_initial=empty)
     if kind == "delay":
         return Pattern(
             "delay", num, tuple(values.get("delays") or range(num)), flatten_first=values.get("flatten_first", 0),

@@ -15,6 +15,8 @@ import yaml
 from musicgen.chroma import NUM_CHROMA, SAMPLE_RATE, WINDOW
 from musicgen.errors import CheckpointError
 
+MAGNET = "transformer_lm_magnet"
+"""audiocraft's name of a language model that sees all frames."""
 TEXT, MELODY = "description", "self_wav"
 """audiocraft's names of the two conditions."""
 
@@ -143,19 +145,19 @@ def check_kind(settings: Settings) -> None:
         "compression": "an audio tokeniser, not a language model",
         "diffusion": "a diffusion decoder", "watermarking": "a watermarking model", "jasco": "a JASCO model",
     }  # fmt: skip
-    if lm == "transformer_lm_magnet" or solver in ("magnet", "audio_magnet"):
-        kind = "a MAGNeT model"
-    elif lm == "flow_matching":
+    if lm == "flow_matching":
         kind = kinds["jasco"]
     elif "transformer_lm" not in settings.values and "compression_model" in settings.values:
         kind = kinds["compression"]
     elif solver in kinds:
         kind = kinds[solver]
-    elif lm != "transformer_lm":
+    elif lm not in ("transformer_lm", MAGNET):
         kind = f"a language model of the kind {lm!r}"
     else:
         return
-    raise CheckpointError(f"{settings.source}: {kind}: only MusicGen's text and melody models are supported")
+    raise CheckpointError(
+        f"{settings.source}: {kind}: only MusicGen, MusicGen-Style, AudioGen and MAGNeT models are supported"
+    )
 
 
 def check_encodec(settings: Settings) -> None:

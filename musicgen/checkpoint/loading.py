@@ -56,7 +56,9 @@ def load(
         conditioner.place(target)
     if adapters:
         lora.attach(model, adapters)
-    model.precision = precisions.resolve(precision, target, model.lm.config)
+    model.precision = precisions.resolve(
+        precision, target, model.lm.config, autoregressive=model.generator.autoregressive
+    )
     precisions.apply(model.lm, model.precision, target)
     accelerate(model)
     return model.to(target)
@@ -73,21 +75,23 @@ def resolve_precision(
     if precision != precisions.AUTO:
         precisions.check(precision, target)
         return precision
-    config = _shape(name)
-    return None if config is None else precisions.resolve(precision, target, config)
+    shape = _shape(name)
+    return None if shape is None else precisions.resolve(precision, target, shape[0], autoregressive=shape[1])
 
 
-def _shape(name: str | os.PathLike[str]) -> LMConfig | None:
-    """The shape of a model's language model, as far as it is known without reading weights or the network."""
+def _shape(name: str | os.PathLike[str]) -> tuple[LMConfig, bool] | None:
+    """The shape of a model's language model, and whether it generates step by step, as far as that is known without reading
+    weights or the network."""
     published = next((entry for entry in catalog.PUBLISHED if entry.name == str(name)), None)
     if published is not None and not is_folder(name):
-        return LMConfig(
+        config = LMConfig(
             published.dim,
             published.num_heads,
             published.num_layers,
             published.num_codebooks,
             cross_attention=published.cross_attention,
         )
+        return config, not published.masked
     folder = catalog.PRETRAINED / name if str(name) in catalog.embedded() else Path(name)
     return (
         transformers_layout.shape(folder)

@@ -29,7 +29,7 @@ from transformers import (
     T5EncoderModel,
 )
 
-from musicgen import checks, patterns
+from musicgen import checks, generators, patterns
 from musicgen.checkpoint import conditioners, hub, tokenizers
 from musicgen.checkpoint.checks import build, outline
 from musicgen.checkpoint.tensors import Names, below, fill, gather, read_weights, scatter, weight_files
@@ -43,6 +43,7 @@ from musicgen.conditioners.melody import MelodyConditioner
 from musicgen.conditioners.text import NoText, T5Conditioner
 from musicgen.errors import CheckpointError
 from musicgen.folders import is_file
+from musicgen.generators import AutoregressiveGenerator, Generator
 from musicgen.lm import LanguageModel, LMConfig
 from musicgen.model import MusicGen
 from musicgen.patterns import Pattern
@@ -73,17 +74,18 @@ def needed(names: Sequence[str]) -> list[str]:
     return [CONFIG, *weight_files(names), *(name for name in _TOKENIZER_FILES if name in names)]
 
 
-def shape(folder: Path) -> LMConfig:
-    """The shape of a folder's language model, by its configuration alone."""
+def shape(folder: Path) -> tuple[LMConfig, bool]:
+    """The shape of a folder's language model and whether it generates step by step, by its configuration alone."""
     config = _read_config(folder)
     values = checks.follow(lambda: MusicgenDecoderConfig(**config["decoder"]), str(folder))
-    return LMConfig(
+    found = LMConfig(
         values.hidden_size,
         values.num_attention_heads,
         values.num_hidden_layers,
         values.num_codebooks,
         cross_attention="cross" in _fusions(config, str(folder)).values(),
     )
+    return found, _generator(config["musicgen"], str(folder)).autoregressive
 
 
 def load(folder: Path, name: str) -> MusicGen:
@@ -113,9 +115,15 @@ def load(folder: Path, name: str) -> MusicGen:
         StereoTokenizer(mono) if stereo else mono,
         {name: found[name] for name in fusions},
         fusions=fusions,
+        generator=_generator(ours, str(folder)),
         max_duration=ours.get("max_duration", MAX_DURATION),
         name=name,
     )
+
+
+def _generator(ours: dict[str, Any], source: str) -> Generator:
+    entry = ours.get("generator", {"kind": AutoregressiveGenerator.kind})
+    return checks.follow(lambda: generators.build(entry["kind"], entry.get("config", {}), source), source)
 
 
 def _fusions(config: dict[str, Any], source: str) -> dict[str, str]:
@@ -310,6 +318,8 @@ def _write_config(model: MusicGen, folder: Path) -> None:
     decoder_class = MusicgenMelodyDecoderConfig if melody else MusicgenDecoderConfig
     ours: dict[str, Any] = {"pattern": model.pattern.as_dict(), "max_duration": model.max_duration}
     ours |= conditioners.describe(model)
+    if not isinstance(model.generator, AutoregressiveGenerator):
+        ours["generator"] = {"kind": model.generator.kind, "config": model.generator.config()}
     if isinstance(model.text, ClapConditioner):
         ours["clap"] = dataclasses.asdict(model.text.options)
         text_encoder = T5Config()  # transformers' class demands one; it stands for nothing

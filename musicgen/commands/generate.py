@@ -34,9 +34,20 @@ def number_or_none(text: str) -> float | str:
     return NONE if text == NONE else float(text)
 
 
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """ "20,10,10,10" as numbers."""
+    return tuple(int(one) for one in text.split(","))
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """ "10,1" as numbers."""
+    return tuple(float(one) for one in text.split(","))
+
+
 KINDS: dict[str, Callable[[str], Any]] = {
     "top_k": int, "negative_prompt": str, "melody_guidance_scale": number_or_none,
-    "style_guidance_scale": number_or_none, "style_codebooks": int}  # fmt: skip
+    "style_guidance_scale": number_or_none, "style_codebooks": int,
+    "decoding_steps": whole_numbers, "masked_guidance": numbers}  # fmt: skip
 """Option -> what reads it, where that is not a number."""
 
 

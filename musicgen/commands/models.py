@@ -63,7 +63,11 @@ def _memory(slots: int) -> None:
         for precision in precisions:
             shape = (config, precision, memory.rows_of(slots))
             positions, tokens = entry.positions(memory.MAX_TOKENS)
-            cache = memory.cache_bytes(*shape, positions, cpu) + memory.text_bytes(*shape, tokens, cpu)
+            cache = (
+                0
+                if entry.masked
+                else memory.cache_bytes(*shape, positions, cpu) + memory.text_bytes(*shape, tokens, cpu)
+            )
             weights = memory.weight_bytes(config, precision) + memory.table_bytes(config, precision)
             cells.append(f"{_megabytes(weights)} + {_megabytes(cache)}")
         rows.append((entry.name, *cells))

@@ -43,7 +43,7 @@ def check(precision: str, device: torch.device) -> None:
         raise InputError(f"precision {precision!r} is not available on {device.type}: one of {', '.join(known)}")
 
 
-def resolve(precision: str, device: torch.device, config: LMConfig) -> str:
+def resolve(precision: str, device: torch.device, config: LMConfig, *, autoregressive: bool = True) -> str:
     """The precision that "auto" stands for; any other stands for itself.
 
     Models narrower than the smallest published one stay in float32. The others take on CUDA bfloat16, before Ampere, which
@@ -53,6 +53,8 @@ def resolve(precision: str, device: torch.device, config: LMConfig) -> str:
         precision: "auto" or a precision.
         device: where the model is going to compute.
         config: the shape of its language model.
+        autoregressive: whether it is run step by step, which the compiled steps do; passes over all frames compute more than
+            they read, and quantised weights do not make them faster.
     """
     if precision != AUTO:
         return precision
@@ -60,7 +62,7 @@ def resolve(precision: str, device: torch.device, config: LMConfig) -> str:
         return "float32"
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
-    return "int8" if device.type == "cpu" and avx512.supports(config, "int8") else "float32"
+    return "int8" if autoregressive and device.type == "cpu" and avx512.supports(config, "int8") else "float32"
 
 
 def apply(lm: LanguageModel, precision: str, device: torch.device) -> None:

@@ -30,9 +30,9 @@ from musicgen.engine import memory
 from musicgen.engine.handle import GenerationHandle, OutputChannel, Progress, QueueFull
 from musicgen.engine.precision import precision_of
 from musicgen.engine.selection import Engine
-from musicgen.engine.slot_pool import Slot
+from musicgen.engine.slot_pool import Slot, SlotPool
 from musicgen.errors import InputError, MusicGenError
-from musicgen.generate import WindowRun
+from musicgen.generate import Step, WindowRun
 from musicgen.guidance import GuidanceRow, Guided
 from musicgen.model import GenerationPlan, MusicGen
 from musicgen.options import GenerationOptions
@@ -61,7 +61,8 @@ class GenerationState:
         frames_done: Frames whose codes are complete.
         frames_sent: Frames that were sent to the decoder.
         position: Frame at which the next codes of the current window are written.
-        run: The codes of the current window.
+        run: The codes of the current window, of an autoregressive model.
+        passes: The steps of the current window, of any other.
         slot: The place in the batch, once prefilled.
         next_input: Input of the next step, [1, K, 1].
     """
@@ -76,6 +77,7 @@ class GenerationState:
     frames_sent: int = 0
     position: int = 0
     run: WindowRun | None = None
+    passes: Iterator[Step] | None = None
     slot: Slot | None = None
     next_input: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
 
@@ -119,18 +121,22 @@ class Scheduler:
         self._lengths = memory.condition_lengths(model, max_tokens)
         cross = memory.fused_length(model, self._lengths, "cross")
         self._pool_shape = memory.rows_of(slots), memory.positions(model, self._lengths), cross
-        rows, capacity, _ = self._pool_shape
-        shape = (model.lm.config, precision_of(model.lm), rows)
-        needed = memory.cache_bytes(*shape, capacity, model.device)
-        needed += memory.text_bytes(*shape, cross, model.device)
-        memory.check(needed, slots, model.device)
+        if model.generator.autoregressive:
+            rows, capacity, _ = self._pool_shape
+            shape = (model.lm.config, precision_of(model.lm), rows)
+            needed = memory.cache_bytes(*shape, capacity, model.device)
+            needed += memory.text_bytes(*shape, cross, model.device)
+            memory.check(needed, slots, model.device)
         self._open = True
         self._start()
 
     def _start(self) -> None:
         """Allocate the pool and start the threads."""
-        engine = self.model.engine if isinstance(self.model.engine, Engine) else Engine.of(self.model)
-        self._pool = engine.pool(*self._pool_shape)
+        self._pool: SlotPool | None = None
+        """None for a model whose generator needs no KV cache: it computes whole passes."""
+        if self.model.generator.autoregressive:
+            engine = self.model.engine if isinstance(self.model.engine, Engine) else Engine.of(self.model)
+            self._pool = engine.pool(*self._pool_shape)
         self._process = os.getpid()
         self._waiting: deque[GenerationState] = deque()
         self._active: list[GenerationState] = []
@@ -143,7 +149,7 @@ class Scheduler:
     @property
     def bytes(self) -> int:
         """Size of the preallocated KV cache."""
-        return self._pool.bytes
+        return 0 if self._pool is None else self._pool.bytes
 
     @property
     def active(self) -> int:
@@ -332,7 +338,7 @@ class Scheduler:
             with self._changed:
                 if not self._waiting or len(self._active) >= self.slots:
                     return
-                if self._pool.used + self._waiting[0].guidance.groups > self._pool.rows:
+                if self._pool is not None and self._pool.used + self._waiting[0].guidance.groups > self._pool.rows:
                     return
                 state = self._waiting.popleft()
                 self._active.append(state)
@@ -354,6 +360,10 @@ class Scheduler:
     def _open_window(self, state: GenerationState) -> None:
         """Prefill the clip's next window, which takes its first step and enters the batch."""
         model, window = self.model, state.plan.windows[state.window]
+        if self._pool is None:
+            state.position = window.start + window.known
+            state.passes = model.window_steps(state.plan, window)
+            return
         if state.window:
             state.guidance = model.guidance(state.plan, window)
         guidance = state.guidance
@@ -376,6 +386,10 @@ class Scheduler:
     @torch.no_grad()
     def _step(self) -> None:
         """One step of all clips in the batch."""
+        for state in [state for state in self._active if state.passes is not None]:
+            self._isolated(state, self._pass)
+        if self._pool is None:
+            return
         states = [state for state in self._active if state.slot is not None]
         if not states:
             return
@@ -401,29 +415,45 @@ class Scheduler:
         self._pool.advance()
         for state, codes in drawn:
             self._isolated(state, self._advance, codes)
-        passed = time.monotonic() - start
+        self._time(time.monotonic() - start)
+
+    def _time(self, passed: float) -> None:
+        """Take the duration of a step, in seconds, into their average."""
         known = self._step_seconds
         self._step_seconds = passed if known is None else _SMOOTHING * known + (1 - _SMOOTHING) * passed
 
+    def _pass(self, state: GenerationState) -> None:
+        """One pass of a clip over all frames."""
+        assert state.passes is not None
+        start = time.monotonic()
+        step = next(state.passes)
+        self._keep(state, step.codes, finished=step.done == step.total)
+        self._time(time.monotonic() - start)
+
     def _advance(self, state: GenerationState, drawn: torch.Tensor) -> None:
-        """Store a clip's sampled codes [1, K], send complete chunks to the decoder, and prepare the next step."""
+        """Store a clip's sampled codes [1, K] and prepare the next step."""
         run = state.run
         assert run is not None
         codes = run.advance(drawn).codes
+        if not run.finished:
+            state.next_input = run.inputs()
+        self._keep(state, codes, finished=run.finished)
+
+    def _keep(self, state: GenerationState, codes: torch.Tensor, *, finished: bool) -> None:
+        """Store a clip's codes [1, K, n], send complete chunks to the decoder, and open the next window at the end of one."""
         count = codes.shape[2]
         state.plan.codes[:, :, state.position : state.position + count] = codes.to(state.plan.codes.device)
         state.position += count
         state.frames_done += count
         state.output.advance()
         total = state.plan.codes.shape[2]
-        last = run.finished and state.window + 1 == len(state.plan.windows)
+        last = finished and state.window + 1 == len(state.plan.windows)
         # The decoder has a latency of `delay` frames: the first chunk waits for them too, so that it has the full length.
         latency = state.decoder.delay if state.frames_sent == 0 else 0
         if last or state.frames_done - state.frames_sent >= state.chunk + latency:
             self._decoding.submit(self._decode, state, state.frames_sent, state.frames_done, state.frames_done == total)
             state.frames_sent = state.frames_done
-        if not run.finished:
-            state.next_input = run.inputs()
+        if not finished:
             return
         self._release(state)
         if last:
@@ -434,7 +464,8 @@ class Scheduler:
             self._open_window(state)
 
     def _release(self, state: GenerationState) -> None:
-        if state.slot is not None:
+        state.passes = None
+        if state.slot is not None and self._pool is not None:
             self._pool.release(state.slot)
             state.slot = None
 

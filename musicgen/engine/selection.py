@@ -123,7 +123,8 @@ def accelerate(model: MusicGen) -> None:
     Args:
         model: Modified in place: its language model and, where supported, its decoder of codes use compiled code.
     """
-    model.engine = Engine.of(model)
+    if model.generator.autoregressive:
+        model.engine = Engine.of(model)
     side = model.tokenizer.sides[0]
     compiler = _DECODER_COMPILERS.get(side.kind)
     if compiler is not None:

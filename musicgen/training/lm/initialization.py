@@ -94,6 +94,8 @@ def fine_tuned_model(recipe: LMRecipe) -> MusicGen:
     """
     model = checkpoint.load(recipe.start.model, "cpu", "float32")
     model.engine = None  # it is compiled for constant weights
+    if not model.generator.autoregressive:
+        raise InputError(f"{recipe.start.model} does not generate step by step (MAGNeT): it cannot be fine-tuned here")
     if not isinstance(model.text, T5Conditioner):
         raise InputError(f"{recipe.start.model} is conditioned by CLAP: only T5 models can be fine-tuned")
     if recipe.start.melody:

@@ -1,0 +1,8 @@
+"""How codes are generated from a language model: step by step (`autoregressive`) or all frames in passes (`masked`)."""
+
+from musicgen.generators.autoregressive import AutoregressiveGenerator
+from musicgen.generators.base import Generator
+from musicgen.generators.masked import MaskedGenerator
+from musicgen.generators.registry import build, register
+
+__all__ = ["AutoregressiveGenerator", "Generator", "MaskedGenerator", "build", "register"]

@@ -1,0 +1,195 @@
+"""Masked generation (MAGNeT, Ziv et al. 2024): all frames of a codebook in a few passes, codebook by codebook.
+
+    pass i of n    the spans of the least certain codes are masked, a share of cos(pi/2 * i/(n-1)), and drawn anew
+
+The language model sees all frames in both directions. In the first codebook each frame attends all others; in the further
+ones, which say less about frames far away, its neighbours only. Temperature and guidance fall from pass to pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+
+from musicgen.errors import CheckpointError, InputError
+from musicgen.generate import Runner, Step
+from musicgen.generators.base import Generator
+from musicgen.generators.registry import register
+from musicgen.guidance import Guided
+from musicgen.lm import LanguageModel
+from musicgen.options import GenerationOptions
+from musicgen.patterns import Pattern
+from musicgen.sampling import ClipStream, sample
+from musicgen.windows import Window
+
+KEPT = -1e4
+"""The score of a span that stays as it is."""
+LOWEST_TEMPERATURE = 1e-2
+_INSTEAD = "this model generates in passes over all frames (MAGNeT), "
+
+
+@register("masked")
+class MaskedGenerator(Generator):
+    """MAGNeT's decoding with spans that do not overlap.
+
+    Args:
+        frames: Of the training segments: the model generates that many, and a shorter clip is cut from them.
+        span: Frames that are masked together.
+        reach: Frames to each side that a frame attends in all codebooks but the first; None for all.
+        decoding_steps: Passes for each codebook.
+        temperature: Of the first pass of a codebook; it falls linearly to 0.
+        top_p: As of `GenerationOptions`.
+        guidance: Scale at the beginning and at the end of a codebook; it falls with the share of masked spans.
+
+    Raises:
+        CheckpointError: A setting is out of range.
+    """
+
+    autoregressive = False
+    timeline = f"{_INSTEAD}and has no timeline: pass one prompt for the whole clip"
+    foreign: ClassVar[Mapping[str, str]] = {
+        "temperature": f"{_INSTEAD}pass masked_temperature",
+        "top_k": f"{_INSTEAD}and samples by masked_top_p",
+        "top_p": f"{_INSTEAD}pass masked_top_p",
+        "guidance_scale": f"{_INSTEAD}pass masked_guidance, the first and the last scale",
+        "melody_guidance_scale": f"{_INSTEAD}and follows text only",
+        "style_guidance_scale": f"{_INSTEAD}and follows text only",
+        "window_overlap": f"{_INSTEAD}within one window",
+    }
+
+    def __init__(
+        self,
+        frames: int,
+        *,
+        span: int = 3,
+        reach: int | None = 5,
+        decoding_steps: Sequence[int] = (20, 10, 10, 10),
+        temperature: float = 3.0,
+        top_p: float = 0.9,
+        guidance: Sequence[float] = (10.0, 1.0),
+    ) -> None:
+        if not 1 <= span <= frames or (reach is not None and reach < 0):
+            raise CheckpointError(f"masked generation of {frames} frames in spans of {span} with a reach of {reach}")
+        self.num_frames, self.span, self.reach = frames, span, reach
+        # Checked as a request's are.
+        self.defaults = GenerationOptions(
+            decoding_steps=tuple(decoding_steps),
+            masked_temperature=temperature,
+            masked_top_p=top_p,
+            masked_guidance=(guidance[0], guidance[1]),
+        )
+
+    @property
+    def usable(self) -> int:
+        """Frames that a generation gives: whole spans."""
+        return self.num_frames // self.span * self.span
+
+    def frames(self, total: int, context: int) -> int:
+        if total > context:
+            raise InputError(
+                f"the clip has {total} frames and the model's window {context}: {_INSTEAD}and makes no longer clips"
+            )
+        return min(total, self.usable)
+
+    def num_steps(self, pattern: Pattern, window: Window, options: GenerationOptions) -> int:  # noqa: ARG002
+        return sum(self._passes(options, pattern.num_codebooks))
+
+    def steps(
+        self,
+        lm: LanguageModel,
+        pattern: Pattern,
+        guidance: Guided,
+        num_frames: int,
+        options: GenerationOptions,
+        streams: Sequence[ClipStream],
+        prompt: torch.Tensor | None = None,
+        runner: Runner | None = None,  # noqa: ARG002 (executes autoregressive models)
+    ) -> Iterator[Step]:
+        passes, done = self._passes(options, pattern.num_codebooks), 0
+        known = 0 if prompt is None else prompt.shape[2]
+        shape = (len(streams), pattern.num_codebooks, self.usable)
+        codes = torch.full(shape, lm.config.special_token, dtype=torch.int64, device=lm.embedding.weight.device)
+        if prompt is not None:
+            codes[:, :, :known] = prompt
+        for codebook, count in enumerate(passes):
+            for _ in self._codebook(lm, codes, codebook, count, guidance, options, streams, known):
+                done += 1
+                if done < sum(passes):
+                    yield Step(done, sum(passes), codes[:, :, :0])
+        yield Step(done, done, codes[:, :, known:num_frames])
+
+    @torch.no_grad()
+    def _pass(
+        self, lm: LanguageModel, codes: torch.Tensor, codebook: int, guidance: Guided, scale: float
+    ) -> torch.Tensor:
+        """The guided logits [B, T, N] of a codebook, float32."""
+        reach = None if codebook == 0 else self.reach
+        logits = lm.bidirectional(codes.repeat(guidance.groups, 1, 1), guidance.conditions, reach)[:, codebook].float()
+        given, null = logits.unflatten(0, (guidance.groups, -1))[[0, -1]]
+        return null + (given - null) * scale
+
+    def _codebook(
+        self,
+        lm: LanguageModel,
+        codes: torch.Tensor,
+        codebook: int,
+        passes: int,
+        guidance: Guided,
+        options: GenerationOptions,
+        streams: Sequence[ClipStream],
+        known: int,
+    ) -> Iterator[None]:
+        """Fill one codebook of the codes [B, K, T], whose first `known` frames are given; yields after each pass."""
+        row, special = codes[:, codebook], lm.config.special_token
+        given = row[:, :known].clone()
+        batch, spans = row.shape[0], self.usable // self.span
+        given_spans = known // self.span
+        scores = torch.zeros(batch, spans, device=row.device)
+        scores[:, :given_spans] = KEPT
+        first, last = self._value(options, "masked_guidance")
+        # In float32, as the reference counts: a product just below a whole number is the smaller one.
+        shares = torch.cos(torch.linspace(0, 1, passes) * (math.pi * 0.5))
+        for index, share in enumerate(shares):
+            count = max(int(share * (spans - given_spans)), 1)
+            masked = torch.zeros(batch, spans, dtype=torch.bool, device=row.device)
+            masked.scatter_(1, scores.topk(count, dim=-1).indices, True)
+            row[masked.repeat_interleave(self.span, dim=1)] = special
+            row[:, :known] = given
+
+            scale = float(share) * first + (1 - float(share)) * last
+            logits = self._pass(lm, codes, codebook, guidance, scale)
+            temperature = self._value(options, "masked_temperature") * ((passes - 1 - index) / passes)
+            temperature = max(temperature, LOWEST_TEMPERATURE)
+            sampling = GenerationOptions(
+                options.do_sample, temperature, top_k=0, top_p=self._value(options, "masked_top_p")
+            )
+            uniforms = torch.stack([stream.uniforms(self.usable, stream.together)[:, 0] for stream in streams])
+            drawn = sample(logits, sampling, uniforms)
+            row.copy_(torch.where(row == special, drawn, row))
+            certain = torch.softmax(logits / temperature, dim=-1).gather(2, drawn[..., None])[..., 0]
+            scores = 1 - certain.unflatten(1, (spans, self.span)).amax(dim=-1)
+            scores = scores.masked_fill(~masked, KEPT)
+            yield
+
+    def _passes(self, options: GenerationOptions, num_codebooks: int) -> tuple[int, ...]:
+        passes = self._value(options, "decoding_steps")
+        if len(passes) != num_codebooks:
+            raise InputError(
+                f"decoding_steps has {len(passes)} numbers of passes: the model has {num_codebooks} codebooks"
+            )
+        return passes
+
+    def _value(self, options: GenerationOptions, name: str) -> Any:
+        value = getattr(options, name)
+        return getattr(self.defaults, name) if value is None else value
+
+    def config(self) -> dict[str, Any]:
+        own = self.defaults
+        return {
+            "frames": self.num_frames, "span": self.span, "reach": self.reach,
+            "decoding_steps": list(own.decoding_steps or ()), "temperature": own.masked_temperature,
+            "top_p": own.masked_top_p, "guidance": list(own.masked_guidance or ()),
+        }  # fmt: skip

@@ -1,0 +1,26 @@
+"""The kinds of generators that checkpoints may name; without a name it is "autoregressive"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from musicgen.generators.base import Generator
+from musicgen.registry import Registry
+
+_REGISTRY: Registry[type[Generator]] = Registry("generator", "musicgen.generators")
+register = _REGISTRY.register
+
+
+def build(kind: object, config: Mapping[str, Any], source: str) -> Generator:
+    """A generator by its registered name.
+
+    Args:
+        kind: The name.
+        config: Its settings, as of `Generator.config`.
+        source: The checkpoint, for errors.
+
+    Raises:
+        CheckpointError: The kind is not registered.
+    """
+    return _REGISTRY.find(kind, source)(**config)
