@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict, Unpack
 
+from musicgen.chords import ChordChart
 from musicgen.errors import InputError
 from musicgen.options import GenerationOptions, check_duration, check_text
 from musicgen.recordings import AudioInput, is_pair
@@ -26,6 +27,9 @@ class RequestArguments(TypedDict, total=False):
     seed: int | Sequence[int] | None
     melody: Any
     style: Any
+    chords: str | None
+    bpm: float | None
+    metre: str | None
     continue_from: AudioInput | Sequence[AudioInput] | None
     options: GenerationOptions | Mapping[str, Any] | None
     separate: bool | None
@@ -81,7 +85,11 @@ class GenerationRequest:
                 seed: Clip i uses `seed + i`; a list gives one seed for each clip; None draws them from the operating system.
                     A clip depends on its own seed only, not on the other clips of the batch.
                 melody: One for all clips, or a list with one for each clip (None for none). A file, an `Audio`,
-                    (samples, rate), or chroma frames [frames, 12].
+                    (samples, rate), a MIDI file, or chroma frames [frames, 12].
+                chords: A progression in place of a melody, one chord a bar: "C G,E7 Am F", repeated to the end
+                    (`ChordChart`). Melody models read it as chroma with several pitch classes at once.
+                bpm: Its tempo in quarter notes a minute, 120 unless given.
+                metre: Its bars, "4/4" unless given.
                 style: A recording whose style the clips follow, for MusicGen-Style: one for all clips, or a list with one for
                     each clip (None for none). A file, an `Audio`, or (samples, rate), of 1.5 s at least.
                 continue_from: Audio prompt that the clip starts with: one for all, or one for each clip, all of equal
@@ -113,6 +121,11 @@ class GenerationRequest:
                 if name in conditions:
                     raise InputError(f"the {name} is given twice: as {name} and among the conditions")
                 conditions[name] = arguments[name]  # type: ignore[literal-required]
+        chart = chart_of(arguments.get("chords"), arguments.get("bpm"), arguments.get("metre"))
+        if chart is not None:
+            if conditions.get("melody") is not None:
+                raise InputError("chords take the place of a melody: pass one of them")
+            conditions["melody"] = chart
         options = arguments.get("options")
         if not isinstance(options, GenerationOptions):
             options = GenerationOptions.from_dict(options if options is not None else {})
@@ -176,6 +189,20 @@ class GenerationRequest:
                 f"{len(value)} values of the condition {name!r} for {len(self.prompts)} prompts: pass one, or one a prompt"
             )
         return list(value)
+
+
+def chart_of(chords: str | None, bpm: float | None = None, metre: str | None = None) -> ChordChart | None:
+    """The chart of the arguments `chords`, `bpm` and `metre`, None without chords.
+
+    Raises:
+        InputError: They are no chart, or a tempo or a metre is given without chords.
+    """
+    given = {name: value for name, value in (("bpm", bpm), ("metre", metre)) if value is not None}
+    if chords is None:
+        if given:
+            raise InputError(f"{' and '.join(given)} without chords: they say when the chords change")
+        return None
+    return ChordChart(chords, **given)  # type: ignore[arg-type]
 
 
 def check_prompts(prompts: Prompts) -> list[str | None]:

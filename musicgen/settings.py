@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from musicgen import audio
+from musicgen.chords import ChordChart
 from musicgen.engine.precision import PRECISIONS
 from musicgen.errors import InputError
 from musicgen.folders import name_text
@@ -30,7 +31,7 @@ KEY = "musicgen"
 SCHEMA = 6
 """Version of what stands under KEY. 1, which names no version, lacks `precision`, `model_folder` and `beyond`; 2 lacks
 `conditions`; 3 lacks `timeline` and `loop`; 4 lacks `adapters`; 5 lacks the
-options of a style."""
+options of a style and of MAGNeT, and `chords`."""
 LOUDNESS = (-70.0, 0.0)
 """LUFS that a clip can be brought to."""
 
@@ -73,8 +74,8 @@ class Settings:
     version: of the package; model: embedded or hub name, or the name of a folder where `model_folder` is true; precision: of
     the language model, never "auto"; loudness: LUFS, None where it was left as decoded; separate: Demucs on the melody, None
     without one; conditions: those beside text and melody, by name, as text or as the file that they were read from;
-    adapters: those of the model; timeline, loop: as of `GenerationRequest`; beyond: what else decided the clip and is not
-    among these settings, such as a melody that was edited on the page.
+    chords: in place of a melody; adapters: those of the model; timeline, loop: as of `GenerationRequest`; beyond: what else
+    decided the clip and is not among these settings, such as a melody that was edited on the page.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
@@ -87,6 +88,7 @@ class Settings:
     options: GenerationOptions = field(default_factory=GenerationOptions)
     loudness: float | None = audio.TARGET_LUFS
     melody: SourceFile | None = None
+    chords: ChordChart | None = None
     separate: bool | None = None
     continue_from: SourceFile | None = None
     precision: str = "float32"

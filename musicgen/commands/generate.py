@@ -19,6 +19,7 @@ from musicgen.options import MAX_DURATION, GenerationOptions, check_duration
 if TYPE_CHECKING:
     import torch
 
+    from musicgen.chords import ChordChart
     from musicgen.model import MusicGen
     from musicgen.request import GenerationRequest
     from musicgen.settings import Settings, SourceFile
@@ -57,7 +58,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="a file for one clip (.wav .flac .mp3 .ogg) or a folder (default: outputs/)")  # fmt: skip
     parser.add_argument("--model", "-m", help=f"hub name, embedded name or folder (default: {default_model()})")
     parser.add_argument("--duration", "-d", type=float, help=f"seconds (default: {DEFAULT_DURATION:g})")
-    parser.add_argument("--melody", type=Path, metavar="FILE", help="audio whose melody the clips follow")
+    parser.add_argument(
+        "--melody", type=Path, metavar="FILE", help="audio, or a MIDI file, whose melody the clips follow"
+    )
+    parser.add_argument(
+        "--chords", metavar="TEXT", help="a progression in place of a melody, one chord a bar: 'C G,E7 Am F'"
+    )
+    parser.add_argument("--bpm", type=float, help="tempo of the chords in quarter notes a minute (default: 120)")
+    parser.add_argument("--metre", metavar="N/N", help="bars of the chords (default: 4/4)")
     parser.add_argument("--separation", action=argparse.BooleanOptionalAction, help="drop drums and bass from the melody by "
                         "Demucs; a clean or hummed one needs none (default: as in the model's training)")  # fmt: skip
     parser.add_argument(
@@ -91,7 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     # Everything that can be wrong with the arguments is found before the model is loaded.
-    from musicgen import audio, checkpoint, decoding
+    from musicgen import audio, checkpoint, decoding, midi
     from musicgen.audio import Audio
     from musicgen.conditioners.melody import MAX_CHANNELS
     from musicgen.loops import make_loop
@@ -112,7 +120,8 @@ def run(arguments: argparse.Namespace) -> None:
     loudness = stored.loudness if stored else audio.TARGET_LUFS
     if arguments.no_loudness or arguments.loudness is not None:
         loudness = None if arguments.no_loudness else check_loudness(arguments.loudness)
-    melody = _source("melody", arguments.melody, stored.melody if stored else None)
+    melody = _source("melody", arguments.melody, stored.melody if stored and arguments.chords is None else None)
+    chart = _chart(arguments, stored)
     given = _source("continue-from", arguments.continue_from, stored.continue_from if stored else None)
     known = stored.conditions if stored else {}
     further = conditions.completed(conditions.parse(arguments.condition) | conditions.style(arguments.style), known)
@@ -124,7 +133,9 @@ def run(arguments: argparse.Namespace) -> None:
         (arguments.style, decoding.MAX_CHANNELS),
         (arguments.continue_from, decoding.MAX_CHANNELS),
     ):
-        if source is not None:
+        if midi.is_midi(source):
+            midi.notes(source)
+        elif source is not None:
             audio.measure(source, MAX_DURATION, most_channels=channels)
     separate = arguments.separation
     if separate is None and stored is not None and stored.melody is not None:
@@ -155,7 +166,7 @@ def run(arguments: argparse.Namespace) -> None:
             prompts,
             duration,
             seed=seeds,
-            melody=arguments.melody,
+            melody=arguments.melody if chart is None else chart,
             conditions=further,
             continue_from=arguments.continue_from,
             options=options,
@@ -175,6 +186,7 @@ def run(arguments: argparse.Namespace) -> None:
             options=options,
             loudness=loudness,
             melody=melody,
+            chords=chart,
             separate=None if melody is None else separate,
             continue_from=given,
             conditions=described,
@@ -222,6 +234,20 @@ def _model(arguments: argparse.Namespace, stored: Settings | None) -> tuple[str,
             f"the clip was made with {stored.model!r}, which is no model's name: pass its folder as --model"
         )
     return stored.model, False
+
+
+def _chart(arguments: argparse.Namespace, stored: Settings | None) -> ChordChart | None:
+    """The chords of the arguments, over those of the stored clip."""
+    from musicgen.request import chart_of
+
+    if arguments.chords is not None and arguments.melody is not None:
+        raise InputError("--chords takes the place of --melody: pass one of them")
+    known = stored.chords if stored is not None and arguments.melody is None else None
+    if known is None:
+        return chart_of(arguments.chords, arguments.bpm, arguments.metre)
+    return chart_of(
+        _first(arguments.chords, known.chords), _first(arguments.bpm, known.bpm), _first(arguments.metre, known.metre)
+    )
 
 
 def _options(arguments: argparse.Namespace, base: GenerationOptions) -> GenerationOptions:

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from typing import Any, Self
 
@@ -13,8 +14,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from musicgen import audio, chroma
+from musicgen import audio, chroma, midi
 from musicgen.audio import Audio
+from musicgen.chords import ChordChart
 from musicgen.conditioners.base import Conditioner
 from musicgen.conditioners.condition import Condition
 from musicgen.conditioners.registry import register
@@ -36,8 +38,10 @@ LOWEST_TONE = 20.0
 RESAMPLER_IMAGES = 5e-4
 """What resampling adds above an offset, as a share of it, at most: its images, measured at up to 2.6e-4."""
 
-MelodyInput = AudioInput | torch.Tensor | np.ndarray
-"""A recording, or chroma frames [frames, 12]."""
+STEP = Fraction(chroma.HOP, chroma.SAMPLE_RATE)
+"""Seconds from one chroma frame to the next."""
+MelodyInput = AudioInput | torch.Tensor | np.ndarray | ChordChart
+"""A recording, a MIDI file, chroma frames [frames, 12], or chords."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Melody:
 
     Attributes:
         wave: float32 [samples], mono at 32 kHz; or None where frames are given.
-        frames: Quantised chroma [frames, 12], or None.
+        frames: Chroma [frames, 12] of zeros and ones, or None: several ones in a frame are a chord.
     """
 
     wave: torch.Tensor | None = None
@@ -126,7 +130,8 @@ class MelodyConditioner(Conditioner):
         """Read, validate and separate a melody.
 
         Args:
-            value: A file, audio, or chroma frames; or what this method returned.
+            value: A file, audio, a MIDI file, chords, or chroma frames; or what this method returned. Frames of zeros and
+                ones are followed as they are, others by their largest bin.
             separate: Whether Demucs removes drums and bass; False for clean or hummed melodies. None does as the model's
                 training did.
             **options: Not used.
@@ -136,6 +141,11 @@ class MelodyConditioner(Conditioner):
         """
         if isinstance(value, Melody):
             return value
+        if isinstance(value, ChordChart):
+            times = [index * STEP for index in range(round(MAX_DURATION / STEP) + 1)]
+            return Melody(frames=_multi_hot(value.at(times)))
+        if midi.is_midi(value):
+            return Melody(frames=_multi_hot(midi.pitch_classes_at(value, STEP)))  # type: ignore[arg-type]
         if isinstance(value, (torch.Tensor, np.ndarray)):
             return Melody(frames=_checked_frames(torch.as_tensor(value)))
         separate = self.separated if separate is None else separate
@@ -184,7 +194,20 @@ def _checked_frames(frames: torch.Tensor) -> torch.Tensor:
         )
     if not bool(torch.isfinite(frames.float()).all()):
         raise InputError("the chroma frames hold NaN or infinite values")
-    return chroma.quantise(frames.float())
+    frames = frames.float()
+    binary = bool(((frames == 0) | (frames == 1)).all())
+    # A frame without a pitch class is what silence is in training, and quantised like it.
+    return (
+        torch.where(frames.any(dim=1, keepdim=True), frames, _null(len(frames))) if binary else chroma.quantise(frames)
+    )
+
+
+def _multi_hot(frames: Sequence[frozenset[int]]) -> torch.Tensor:
+    """Pitch classes of each frame -> chroma [frames, 12]."""
+    hot = torch.zeros(len(frames), chroma.NUM_CHROMA)
+    for index, pitch_classes in enumerate(frames):
+        hot[index, list(pitch_classes)] = 1.0
+    return _checked_frames(hot)
 
 
 def _read(file: str | os.PathLike[str], separate: bool) -> Audio:
