@@ -23,6 +23,8 @@ from .request import NUM_CHROMA, PageRequest
 
 KEY = "demo"
 """The key of the settings that only the page has."""
+OPTIONS = ("temperature", "top_k", "top_p", "guidance_scale", "melody_guidance_scale", "negative_prompt")
+"""The generation options that the page has fields for."""
 MAX_LINK_LENGTH = 8_000
 """Characters of a link's settings. Longer URLs are not supported by all browsers and proxies."""
 MAX_LINK_BYTES = 200_000
@@ -87,7 +89,12 @@ def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest
     # A local model of another machine can have the same name as a different model here.
     if settings.model_folder != (catalog.get(settings.model).origin == "folder"):
         raise InputError(f"{name}: was made with another model of the name {settings.model!r} than the one here")
-    lacking = {"LoRA adapters": [use.name for use in settings.adapters], "the conditions": list(settings.conditions)}
+    lacking = {
+        "LoRA adapters": [use.name for use in settings.adapters],
+        "the conditions": list(settings.conditions),
+        "the chords": [] if settings.chords is None else [settings.chords.chords],
+        "the options": _options_beyond_the_page(settings.options),
+    }
     for what, names in lacking.items():
         if names:
             raise InputError(
@@ -113,6 +120,12 @@ def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest
         loop=settings.loop,
     )
     return _with_page_settings(request, page_settings, name), needed
+
+
+def _options_beyond_the_page(options: GenerationOptions) -> list[str]:
+    """The options that the page has no field for, where they are not at their defaults."""
+    plain = GenerationOptions().as_dict()
+    return [name for name, value in options.as_dict().items() if name not in OPTIONS and value != plain[name]]
 
 
 def make_link(request: PageRequest, seed: int) -> str:

@@ -191,3 +191,21 @@ def test_bad_midi_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
             model.melody.prepare(file)
         assert main(["generate", "x", "-m", "mini-melody", "--melody", str(file), "-o", str(tmp_path / "o.wav")]) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_the_embedded_melody_model_follows_chords() -> None:
+    """Share of frames whose strongest pitch class is in the chord, against the chords of another clip."""
+    model = musicgen.load("mini-melody")
+    charts = [ChordChart(text, bpm=160) for text in ("C Am F", "D G A", "Em C Bm", "Eb Cm Bb")]
+    waves = model.generate(["slow piano"] * len(charts), 3.0, seed=1, melody=charts)
+    heard = [chroma.quantise(chroma.chroma(wave[0])).argmax(dim=1) for wave in waves]
+
+    def share(shift: int) -> float:
+        targets = [
+            model.melody.prepare(charts[(i + shift) % len(charts)]).chroma(len(heard[i])) for i in range(len(charts))
+        ]
+        return float(np.mean([target[range(len(one)), one].mean() for target, one in zip(targets, heard, strict=True)]))
+
+    own, other = share(0), np.mean([share(shift) for shift in range(1, len(charts))])
+    assert own > 0.65
+    assert own > other + 0.3

@@ -14,6 +14,7 @@ from demo.models import ModelCatalog
 from demo.request import PageRequest
 from musicgen import audio, catalog
 from musicgen.audio import Audio
+from musicgen.chords import ChordChart
 from musicgen.errors import InputError
 from musicgen.options import GenerationOptions
 from musicgen.settings import Settings
@@ -51,6 +52,24 @@ def test_a_link_that_is_no_link_is_refused() -> None:
     ):
         with pytest.raises(InputError, match="the link holds no settings"):
             clip_metadata.read_link(text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"options": GenerationOptions(do_sample=False, window_overlap=0.2)}, "the options do_sample, window_overlap"),
+        ({"options": GenerationOptions(style_seconds=2.0)}, "the options style_seconds"),
+        ({"options": GenerationOptions(decoding_steps=(3, 2, 2, 2))}, "the options decoding_steps"),
+        ({"chords": ChordChart("C G Am F")}, "the chords C G Am F"),
+    ],
+)
+def test_a_file_with_what_the_page_has_no_field_for_is_refused(changes: dict, message: str, tmp_path: Path) -> None:
+    settings = Settings(version="1", model="mini", prompt="x", duration=1.0, seed=1, **changes)
+    audio.write(tmp_path / "clip.wav", Audio(torch.zeros(1, 32_000), 32_000), settings.comment())
+    with pytest.raises(
+        InputError, match=f"was made with {message}, which this page does not have: use the command line"
+    ):
+        clip_metadata.read_file(tmp_path / "clip.wav", "clip.wav", ModelCatalog())
 
 
 def test_a_file_brings_the_settings_back(tmp_path: Path) -> None:
