@@ -37,8 +37,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     from experiments import plan as plans
-    from experiments import runner
-    from experiments.training_data import Paths
     from musicgen.errors import InputError
 
     scale = plans.scale(options.scale)
@@ -47,6 +45,10 @@ def _run(options: argparse.Namespace) -> None:
     unknown = set(options.row) - {row for plan in chosen.values() for row in plan.rows}
     if unknown:
         raise InputError(f"no row {', '.join(sorted(unknown))} in {', '.join(names)}")
+    # What is asked for is there: now the imports that take seconds.
+    from experiments import runner
+    from experiments.training_data import Paths
+
     paths = Paths(
         output=options.output,
         corpus=options.corpus or options.output / "corpus",

@@ -17,7 +17,6 @@ from numbers import Real
 from pathlib import Path
 
 import numpy as np
-import pyloudnorm
 import soundfile
 import torch
 
@@ -299,6 +298,8 @@ def loudness(audio: Audio) -> float:
             f"{audio.wave.shape[0]} channels: loudness (BS.1770) is defined for {_MAX_LOUDNESS_CHANNELS} at most, so mix them "
             "down first"
         )
+    import pyloudnorm  # scipy.signal takes as long to import as a short clip to generate
+
     with np.errstate(divide="ignore"):
         return float(pyloudnorm.Meter(audio.rate).integrated_loudness(audio.wave.detach().cpu().double().numpy().T))
 

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import (
     EncodecConfig,
+    EncodecModel,
     MusicgenConfig,
     MusicgenDecoderConfig,
     MusicgenForConditionalGeneration,
@@ -16,7 +17,13 @@ from transformers import (
     MusicgenMelodyDecoderConfig,
     MusicgenMelodyForConditionalGeneration,
     T5Config,
+    T5EncoderModel,
 )
+
+from musicgen.checkpoint.tokenizers import load_tokenizer
+from musicgen.checkpoint.transformers_layout import load_t5
+from musicgen.conditioners.t5 import T5Encoder
+from musicgen.tokenizers import EncodecTokenizer
 
 GOLDEN = Path(__file__).parent / "golden"
 CODEBOOK_BITS = 6
@@ -55,6 +62,17 @@ def encodec_config(num_codebooks: int) -> EncodecConfig:
     )
     assert config.num_quantizers == num_codebooks
     return config
+
+
+def encodec_tokenizer(model: EncodecModel) -> EncodecTokenizer:
+    """The tokeniser that the files of transformers' model would load as."""
+    config = json.loads(model.config.to_json_string(use_diff=False))
+    return load_tokenizer(config, model.state_dict(), "a stand-in")
+
+
+def t5_encoder(model: T5EncoderModel) -> T5Encoder:
+    """The text encoder that the files of transformers' model would load as."""
+    return load_t5(json.loads(model.config.to_json_string(use_diff=False)), model.state_dict(), "a stand-in")
 
 
 def _spread(model: torch.nn.Module) -> None:

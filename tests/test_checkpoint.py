@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import musicgen
 from musicgen import catalog
@@ -409,6 +410,8 @@ def test_the_catalogues_sizes_are_the_models(entry: catalog.Entry) -> None:
     from transformers import (
         EncodecConfig,
         EncodecModel,
+        HubertConfig,
+        HubertModel,
         MusicgenDecoderConfig,
         MusicgenForCausalLM,
         MusicgenMelodyDecoderConfig,
@@ -423,7 +426,8 @@ def test_the_catalogues_sizes_are_the_models(entry: catalog.Entry) -> None:
         "ffn_dim": 4 * entry.dim, "num_codebooks": entry.num_codebooks,
     }  # fmt: skip
     with torch.device("meta"):
-        if entry.melody:
+        decoder_only = entry.melody or entry.style  # without cross-attention
+        if decoder_only:
             decoder = MusicgenMelodyForCausalLM(MusicgenMelodyDecoderConfig(**shape))
         else:
             decoder = MusicgenForCausalLM(MusicgenDecoderConfig(**shape))
@@ -434,8 +438,35 @@ def test_the_catalogues_sizes_are_the_models(entry: catalog.Entry) -> None:
                 codebook_size=2048, use_causal_conv=False, use_conv_shortcut=False,
             )
         )  # fmt: skip
-    projections = (width + 1) * entry.dim + ((12 + 1) * entry.dim if entry.melody else 0)
+    projections = (width + 1) * entry.dim + (((12 if entry.melody else 512) + 1) * entry.dim if decoder_only else 0)
     trained = sum(p.numel() for name, p in decoder.named_parameters() if "embed_positions" not in name)
     assert entry.lm_parameters == trained + projections
     others = sum(p.numel() for p in t5.parameters()) + sum(p.numel() for p in encodec.parameters())
+    if entry.style:
+        with torch.device("meta"):
+            layer = torch.nn.TransformerEncoderLayer(512, 8, 2048)
+            networks = [HubertModel(HubertConfig()), torch.nn.Linear(768, 512), *[layer] * 8]
+        others += sum(p.numel() for network in networks for p in network.parameters())
     assert entry.download_bytes == pytest.approx(4 * (entry.lm_parameters + others), rel=0.005)
+
+
+@pytest.mark.parametrize("wrap", ["_orig_mod.{}", "module.{}", "module._orig_mod.{}", "decoder"])
+def test_weights_saved_from_a_wrapped_module_load(wrap: str, folder: Path, tmp_path: Path) -> None:
+    """As `torch.compile` and `DistributedDataParallel` name them, of the whole or of a part."""
+    shutil.copytree(folder, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    named = {
+        wrap.format(name) if "{}" in wrap else name.replace("decoder.model.", "decoder._orig_mod.model."): tensor
+        for name, tensor in weights.items()
+    }
+    assert named.keys() != weights.keys()
+    save_file(named, tmp_path / "model" / "model.safetensors")
+    ours, theirs = musicgen.load(tmp_path / "model").state_dict(), musicgen.load(folder).state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_model_in_a_subfolder_is_named(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "run" / "model")
+    (tmp_path / "run" / "history.json").write_text("[]")
+    with pytest.raises(CheckpointError, match=r"no MusicGen model.*There is one in \S+/run/model: load that folder"):
+        musicgen.load(tmp_path / "run")

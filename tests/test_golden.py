@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 import musicgen
+from musicgen.checkpoint.tokenizers import save_tokenizer
 from musicgen.conditioners.condition import Condition
 from musicgen.model import MusicGen
 from tests.conftest import GOLDEN, TEXTS
@@ -153,7 +154,7 @@ def test_pointer_to_a_published_tokeniser(hub_cache, audiocraft_folder, tmp_path
     from tests import standins
 
     full = musicgen.load(audiocraft_folder("text"))
-    full.tokenizer.model.save_pretrained(tmp_path / "encodec")
+    save_tokenizer(full.tokenizer, tmp_path / "encodec")
     standins.publish(hub_cache, "facebook/encodec_32khz", tmp_path / "encodec")
     folder = tmp_path / "model"
     folder.mkdir()

@@ -22,10 +22,10 @@ SAMPLED = musicgen.GenerationOptions(top_k=20)
 def encodec(**changes) -> EncodecTokenizer:
     torch.manual_seed(0)
     config = EncodecConfig(**(standins.encodec_config(4).to_dict() | changes))
-    model = EncodecModel(config).eval()
+    model = EncodecModel(config)
     for layer in model.quantizer.layers:
         layer.codebook.embed.normal_()
-    return EncodecTokenizer(model)
+    return standins.encodec_tokenizer(model)
 
 
 def dac() -> DacTokenizer:

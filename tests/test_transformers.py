@@ -150,12 +150,12 @@ def test_melody_model_round_trip(stereo: bool, tmp_path: Path) -> None:
     chroma = torch.eye(12)[torch.randint(0, 12, (1, 235), generator=torch.Generator().manual_seed(0))]
     codes = torch.randint(0, 64, (1, ours.lm.config.num_codebooks, 30), generator=torch.Generator().manual_seed(1))
     sequence = ours.pattern.layout(30).build(codes, ours.lm.config.special_token)
-    tokens = ours.text.tokenizer(PROMPTS[:1], return_tensors="pt")
+    ids, real = ours.text.tokens(PROMPTS[:1])
     text = ours.text(PROMPTS[:1])
     conditions = ours.fuser({"melody": ours.melody.project(chroma), "text": text})
     with torch.no_grad():
         expected_logits = theirs(
-            **tokens, input_features=chroma, decoder_input_ids=sequence.flatten(0, 1)
+            input_ids=ids, attention_mask=real, input_features=chroma, decoder_input_ids=sequence.flatten(0, 1)
         ).logits.unflatten(0, (1, ours.lm.config.num_codebooks))
         logits = ours.lm(sequence, conditions)
     # The prefix takes positions to 270, where the two ways of rounding 10000^x in float32 differ by 3e-5.

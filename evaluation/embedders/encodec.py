@@ -1,7 +1,7 @@
 """EnCodec's encoder (Défossez et al. 2022), 24 kHz: what a codec keeps of a sound, before it is quantised.
 
 Conventions, those of fadtk's `encodec-emb`: 24 kHz mono, the file as it is, the whole clip at once; rows [frames, 128], 75 Hz.
-The network is transformers', the weights are the published file of the encodec package, renamed.
+The weights are the published file of the encodec package, renamed.
 """
 
 from __future__ import annotations
@@ -41,11 +41,10 @@ class EncodecEmbedder(CheckpointEmbedder):
 
     @cached_property
     def _module(self) -> nn.Module:
-        from transformers import EncodecConfig
-        from transformers.models.encodec.modeling_encodec import EncodecEncoder
+        from musicgen.tokenizers.encodec_network import EncodecConfig, Encoder
 
         with torch.random.fork_rng():
-            network = EncodecEncoder(EncodecConfig())  # its defaults are those of the 24-kHz network
+            network = Encoder(EncodecConfig())  # its defaults are those of the 24-kHz network
         file = self._weights.file(self.network)
         state = {
             re.sub(r"\bconv\.conv\.", "conv.", name.removeprefix("encoder.model.")): tensor

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 import yaml
 from torch import nn
-from transformers import EncodecConfig, EncodecModel
 
 from musicgen.checkpoint import conditioners, parts
 from musicgen.checkpoint.audiocraft_layout import LM_FILE, OURS, TOKENIZER_FILE, melody_length
@@ -23,6 +22,7 @@ from musicgen.conditioners.melody import MelodyConditioner
 from musicgen.conditioners.text import NoText, T5Conditioner
 from musicgen.errors import CheckpointError
 from musicgen.model import MusicGen
+from musicgen.tokenizers.encodec_network import ConvTranspose1d, EncodecConfig, EncodecNetwork
 
 T5_NAMES = tuple(f"t5-{size}" for size in ("small", "base", "large", "3b", "11b")) + tuple(
     f"google/flan-t5-{size}" for size in ("small", "base", "large", "xl", "xxl")
@@ -37,7 +37,7 @@ def save(model: MusicGen, folder: Path, text_encoder: str | None = None) -> None
     Raises CheckpointError for what the layout cannot say: a loaded export would make other music.
     """
     network = model.tokenizer.network
-    if not isinstance(network, EncodecModel):
+    if not isinstance(network, EncodecNetwork):
         raise CheckpointError("audiocraft's layout is for EnCodec models")
     if conditioners.others(model) or model.text is None:
         raise CheckpointError(
@@ -92,7 +92,7 @@ def _text_encoder_name(text: T5Conditioner, given: str | None) -> str:
         ours[key].shape == theirs[key].shape and torch.allclose(ours[key].cpu(), theirs[key], rtol=1e-3, atol=1e-6)
         for key in ours
     )
-    if not same or text.tokenizer.get_vocab() != tokenizer.get_vocab():
+    if not same or text.tokenizer.vocabulary != tokenizer.vocabulary:
         raise CheckpointError(f"{only}: this model's is not {name}, so only the transformers layout holds it")
     return name
 
@@ -108,11 +108,11 @@ def _projection(projection: nn.Module, dim: int) -> nn.Module:
     return linear
 
 
-def _encodec_names(model: EncodecModel) -> list[str]:
+def _encodec_names(model: EncodecNetwork) -> list[str]:
     """audiocraft's names of all tensors of an EnCodec model."""
     out = []
     transposed = {
-        f"decoder.layers.{i}." for i, layer in enumerate(model.decoder.layers) if "Transpose" in type(layer).__name__
+        f"decoder.layers.{i}." for i, layer in enumerate(model.decoder.layers) if isinstance(layer, ConvTranspose1d)
     }
     for name in model.state_dict():
         conv = "convtr.convtr" if any(name.startswith(prefix) for prefix in transposed) else "conv.conv"

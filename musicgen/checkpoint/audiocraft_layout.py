@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import EncodecConfig
 
 from musicgen import checks
 from musicgen.checkpoint import audiocraft_style, parts, tokenizers
@@ -30,7 +29,7 @@ from musicgen.checkpoint.audiocraft_settings import (
     conditions,
 )
 from musicgen.checkpoint.checks import build, outline
-from musicgen.checkpoint.tensors import below, fill, gather, read_pickle
+from musicgen.checkpoint.tensors import below, fill, gather, read_pickle, unwrapped
 from musicgen.chroma import NUM_CHROMA, SAMPLE_RATE, num_frames
 from musicgen.conditioners.base import Conditioner
 from musicgen.conditioners.melody import MelodyConditioner
@@ -41,6 +40,7 @@ from musicgen.lm import LanguageModel, LMConfig
 from musicgen.model import MusicGen
 from musicgen.patterns import Pattern
 from musicgen.tokenizers import EncodecTokenizer, StereoTokenizer, Tokenizer, frames_of
+from musicgen.tokenizers.encodec_network import EncodecConfig
 
 LM_FILE = "state_dict.bin"
 TOKENIZER_FILE = "compression_state_dict.bin"
@@ -156,7 +156,7 @@ def _tensors(package: Mapping[str, Any], source: str) -> dict[str, torch.Tensor]
         state = state.get("model", state)
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise CheckpointError(f"{source}: 'best_state' does not hold tensors by name")
-    return dict(state)
+    return unwrapped(state)
 
 
 def _lm_config(settings: Settings, state: Mapping[str, torch.Tensor], *, cross_attention: bool) -> LMConfig:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from musicgen.checkpoint.tensors import check_shapes, fill
 from musicgen.checks import follow
@@ -18,7 +19,7 @@ def outline(make: Callable[[], M], source: str) -> M:
     """A module without memory for its weights."""
 
     def on_meta() -> M:
-        with torch.device("meta"):
+        with torch.device("meta"), _ShapesAlone():
             return make()
 
     return follow(on_meta, source)
@@ -42,3 +43,18 @@ def build(
     module = follow(make, source)
     fill(part(module), state, source)
     return module
+
+
+class _ShapesAlone(TorchFunctionMode):
+    """Skips what initialises weights. Without memory there is nothing to compute, and some functions of the meta device first
+    import PyTorch's compiler, which takes longer than all else in loading a small model."""
+
+    def __torch_function__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__module__", None) == nn.init.__name__ or func is torch.Tensor.normal_:
+            return args[0] if args else (kwargs or {})["tensor"]
+        if func is torch.norm_except_dim:  # of weight norm
+            weight, _, kept = args
+            return weight.new_empty([size if i == kept else 1 for i, size in enumerate(weight.shape)])
+        return func(*args, **(kwargs or {}))

@@ -104,7 +104,15 @@ def find(name: str | os.PathLike[str], *, folders: bool = True) -> Path:
     """The folder of a checkpoint, downloaded from the hub if need be. folders: as of `load`."""
     folder = Path(name)
     if folders and is_folder(folder):
-        _layout(_names(folder), str(folder))
+        try:
+            _layout(_names(folder), str(folder))
+        except CheckpointError as error:
+            inside = _models_inside(folder)
+            if not inside:
+                raise
+            raise CheckpointError(
+                f"{error}. There is one in {', '.join(map(str, inside))}: load that folder"
+            ) from error
         return folder
     name = str(name)
     if name in catalog.embedded():
@@ -113,6 +121,15 @@ def find(name: str | os.PathLike[str], *, folders: bool = True) -> Path:
         nor = " (and no such folder)" if folders else ""
         raise CheckpointError(f"unknown model {name!r}{nor}: {catalog.did_you_mean(name)}")
     return hub.download(name, lambda names: _layout(names, repr(name)).needed(names))
+
+
+def _models_inside(folder: Path) -> list[Path]:
+    """The subfolders that are models: what training wrote beside its curves, or a repository of several."""
+    return [path for path in sorted(folder.iterdir()) if path.is_dir() and _is_model(_names(path))][:3]
+
+
+def _is_model(names: Sequence[str]) -> bool:
+    return any(layout.is_layout(names) for layout in (transformers_layout, audiocraft_layout))
 
 
 def _check_lengths(model: MusicGen, source: str) -> None:

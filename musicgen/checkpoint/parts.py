@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase, T5EncoderModel
 
 from musicgen.checkpoint import hub, tokenizers, transformers_layout
 from musicgen.checkpoint.tensors import below, read_weights
+from musicgen.conditioners.t5 import T5Encoder
+from musicgen.conditioners.text_tokenizer import TextTokenizer
 from musicgen.errors import CheckpointError
 from musicgen.folders import is_folder
 from musicgen.tokenizers import Tokenizer
+from musicgen.tokenizers.base import modern_weight_norm
 
 MERT = "m-a-p/MERT-v1-95M"
 """On the hub."""
@@ -28,7 +30,7 @@ def audio_tokenizer(name: str) -> Tokenizer:
     return tokenizers.load_tokenizer(config, tensors, str(folder))
 
 
-def text_encoder(name: str) -> tuple[T5EncoderModel, PreTrainedTokenizerBase]:
+def text_encoder(name: str) -> tuple[T5Encoder, TextTokenizer]:
     """A T5 encoder and its tokeniser by hub name or folder; of a whole MusicGen model, its text encoder.
     The configuration keeps the hub name."""
     folder = _folder(name)
@@ -38,19 +40,13 @@ def text_encoder(name: str) -> tuple[T5EncoderModel, PreTrainedTokenizerBase]:
     encoder = transformers_layout.load_t5(config, tensors, str(folder))
     if not is_folder(name):
         encoder.config.name_or_path = name
-    return encoder, transformers_layout.load_text_tokenizer(folder)
+    return encoder, TextTokenizer.load(folder)
 
 
 def mert() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """The configuration and the tensors of MusicGen-Style's frozen feature extractor, which its checkpoints do not hold."""
     folder = _folder(MERT)
-    # Files from before PyTorch 2 name the parts of a normalised weight otherwise.
-    old = {".weight_g": ".parametrizations.weight.original0", ".weight_v": ".parametrizations.weight.original1"}
-    tensors = {}
-    for name, tensor in read_weights(folder).items():
-        for theirs, ours in old.items():
-            name = name.removesuffix(theirs) + ours if name.endswith(theirs) else name
-        tensors[name] = tensor
+    tensors = {modern_weight_norm(name): tensor for name, tensor in read_weights(folder).items()}
     config = _config(folder)
     if config.get("feature_extractor_cqt") or config.get("deepnorm"):
         raise CheckpointError(f"{folder}: a MERT with features of its own (CQT or deep norm), which is no HuBERT")

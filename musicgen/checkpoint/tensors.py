@@ -53,7 +53,16 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
         if not path.is_file():
             raise CheckpointError(f"{path}: missing: the checkpoint is incomplete, download it again")
         tensors |= read_tensors(path)
-    return tensors
+    return unwrapped(tensors)
+
+
+def unwrapped(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Tensors by the names that they have in the module itself: training loops often save a module as `torch.compile` or
+    `DistributedDataParallel` wraps it, which names it `_orig_mod` or `module`."""
+    found = {name.replace("_orig_mod.", ""): tensor for name, tensor in tensors.items()}
+    if found and all(name.startswith("module.") for name in found):
+        return below("module.", found)
+    return found
 
 
 def _shards(index: Path) -> list[Path]:

@@ -7,59 +7,61 @@ in training, further conditioners) stand in the configuration under "musicgen".
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
+from pydantic import BaseModel, ConfigDict
 from safetensors.torch import save_file
 from torch import nn
-from transformers import (
-    AutoTokenizer,
-    EncodecFeatureExtractor,
-    GenerationConfig,
-    MusicgenDecoderConfig,
-    MusicgenMelodyDecoderConfig,
-    MusicgenMelodyFeatureExtractor,
-    PreTrainedTokenizerBase,
-    T5Config,
-    T5EncoderModel,
-)
 
 from musicgen import checks, generators, patterns
 from musicgen.checkpoint import conditioners, hub, tokenizers
 from musicgen.checkpoint.checks import build, outline
 from musicgen.checkpoint.tensors import Names, below, fill, gather, read_weights, scatter, weight_files
 from musicgen.chroma import NUM_CHROMA
+from musicgen.conditioners import text_tokenizer
 from musicgen.conditioners.base import Conditioner
 from musicgen.conditioners.clap import CHECKPOINT as CLAP_CHECKPOINT
 from musicgen.conditioners.clap import DIM as CLAP_DIM
 from musicgen.conditioners.clap import REPOSITORY as CLAP_REPOSITORY
 from musicgen.conditioners.clap import ClapConditioner, ClapEmbedder, ClapOptions
 from musicgen.conditioners.melody import MelodyConditioner
+from musicgen.conditioners.t5 import T5Config, T5Encoder
 from musicgen.conditioners.text import NoText, T5Conditioner
+from musicgen.conditioners.text_tokenizer import TextTokenizer
 from musicgen.errors import CheckpointError
-from musicgen.folders import is_file
 from musicgen.generators import AutoregressiveGenerator, Generator
 from musicgen.lm import LanguageModel, LMConfig
 from musicgen.model import MusicGen
 from musicgen.patterns import Pattern
-from musicgen.pickles import check_kind, first_line
+from musicgen.pickles import check_kind
 from musicgen.tokenizers import StereoTokenizer
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
-_TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "spiece.model",
-)  # fmt: skip
-
 _CLAP_CODEBOOKS = "clap_quantiser.codebooks"
 
 MAX_DURATION = 30.0
 """Seconds of the published models' training segments."""
+
+
+class DecoderConfig(BaseModel):
+    """What is read of the section "decoder". transformers leaves values out of some files that equal its defaults, which stand
+    here."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    vocab_size: int = 2_048
+    num_hidden_layers: int = 24
+    ffn_dim: int = 4_096
+    num_attention_heads: int = 16
+    hidden_size: int = 1_024
+    num_codebooks: int = 4
+    activation_function: str = "gelu"
+    scale_embedding: bool = False
 
 
 def is_layout(names: Sequence[str]) -> bool:
@@ -71,13 +73,13 @@ def needed(names: Sequence[str]) -> list[str]:
     """Of a repository's files those that are read."""
     if not is_layout(names):
         raise CheckpointError(f"no {CONFIG} with weights beside it among the files {', '.join(sorted(names)[:8])}")
-    return [CONFIG, *weight_files(names), *(name for name in _TOKENIZER_FILES if name in names)]
+    return [CONFIG, *weight_files(names), *(name for name in text_tokenizer.FILES if name in names)]
 
 
 def shape(folder: Path) -> tuple[LMConfig, bool]:
     """The shape of a folder's language model and whether it generates step by step, by its configuration alone."""
     config = _read_config(folder)
-    values = checks.follow(lambda: MusicgenDecoderConfig(**config["decoder"]), str(folder))
+    values = checks.follow(lambda: DecoderConfig(**config["decoder"]), str(folder))
     found = LMConfig(
         values.hidden_size,
         values.num_attention_heads,
@@ -139,7 +141,7 @@ def save(model: MusicGen, folder: Path, stored: torch.dtype = torch.float32) -> 
         tensors[_CLAP_CODEBOOKS] = model.text.quantiser.codebooks
     else:
         tensors |= {f"text_encoder.{key}": value for key, value in _untied(model.text.encoder).items()}
-        model.text.tokenizer.save_pretrained(folder)
+        model.text.tokenizer.save(folder)
     tensors |= {f"audio_encoder.{key}": value for key, value in model.tokenizer.network.state_dict().items()}
     tensors |= {f"enc_to_dec_proj.{key}": value for key, value in model.text.projection.state_dict().items()}
     if model.melody is not None:
@@ -151,7 +153,10 @@ def save(model: MusicGen, folder: Path, stored: torch.dtype = torch.float32) -> 
         for key, value in tensors.items()
     }
     save_file(contiguous, folder / WEIGHTS, metadata={"format": "pt"})
-    _write_config(model, folder)
+    # It takes transformers' classes, which take seconds to import.
+    from musicgen.checkpoint.transformers_config import write
+
+    write(model, folder / CONFIG)
 
 
 def lm_names(config: LMConfig) -> Names:
@@ -185,7 +190,7 @@ def default_pattern(num_codebooks: int, stereo: bool) -> Pattern:
     return patterns.stereo_partial_delay(num_codebooks) if stereo else patterns.delay(num_codebooks)
 
 
-def load_t5(config: dict[str, Any], tensors: dict[str, torch.Tensor], source: str) -> T5EncoderModel:
+def load_t5(config: dict[str, Any], tensors: dict[str, torch.Tensor], source: str) -> T5Encoder:
     """A T5 encoder from its transformers configuration and tensors; the two names of its embedding are one tensor."""
     if config.get("model_type") != "t5":
         raise CheckpointError(
@@ -194,28 +199,13 @@ def load_t5(config: dict[str, Any], tensors: dict[str, torch.Tensor], source: st
     source = f"{source} (text encoder)"
     values = checks.follow(lambda: T5Config(**config), source)
     checks.same("layers", values.num_layers, r"encoder\.block\.(\d+)\.", tensors, source)
-    encoder = outline(lambda: T5EncoderModel(values), source)
+    encoder = outline(lambda: T5Encoder(values), source)
     shared, alias = "shared.weight", "encoder.embed_tokens.weight"
     embedding = tensors.get(shared, tensors.get(alias))
     both = {} if embedding is None else {shared: embedding, alias: embedding}
     fill(encoder, tensors | both, source)
     encoder.tie_weights()
     return encoder.eval()
-
-
-def load_text_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The text tokeniser whose files lie in a folder."""
-    # Without them transformers makes a tokeniser of a few special tokens, and every prompt would mean the same.
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "spiece.model")):
-        raise CheckpointError(f"{folder}: no tokenizer.json and no spiece.model: the checkpoint is incomplete")
-    for name in _TOKENIZER_FILES:
-        if is_file(folder / name):
-            check_kind(folder / name)
-    try:
-        # With a configuration of its own, transformers does not read the model's, which it warns of wrongly.
-        return AutoTokenizer.from_pretrained(folder, config=T5Config(), local_files_only=True)
-    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
-        raise CheckpointError(f"{folder}: the text tokeniser's files are damaged ({first_line(error)})") from error
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -242,8 +232,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def _lm_config(
     decoder: dict[str, Any], tensors: dict[str, torch.Tensor], source: str, *, cross_attention: bool
 ) -> LMConfig:
-    # transformers leaves values that equal its defaults out of some files: its own class fills them in.
-    values = checks.follow(lambda: MusicgenDecoderConfig(**decoder), source)
+    values = checks.follow(lambda: DecoderConfig(**decoder), source)
     root = r"decoder\.model\.decoder"
     if values.scale_embedding:
         raise CheckpointError("scaled embeddings are not part of MusicGen: this decoder's configuration asks for them")
@@ -278,7 +267,7 @@ def _load_text(config: dict[str, Any], tensors: dict[str, torch.Tensor], dim: in
     encoder = load_t5(config["text_encoder"], below("text_encoder.", tensors), str(folder))
     projection = _projection("enc_to_dec_proj", encoder.config.d_model, dim, tensors, str(folder))
     length = config.get("musicgen", {}).get("text_length", 0)
-    return T5Conditioner(encoder, load_text_tokenizer(folder), projection, length)
+    return T5Conditioner(encoder, TextTokenizer.load(folder), projection, length)
 
 
 def _load_clap(config: dict[str, Any], tensors: dict[str, torch.Tensor], dim: int, folder: Path) -> ClapConditioner:
@@ -296,65 +285,5 @@ def _load_clap(config: dict[str, Any], tensors: dict[str, torch.Tensor], dim: in
     return text
 
 
-def _untied(encoder: T5EncoderModel) -> dict[str, torch.Tensor]:
+def _untied(encoder: T5Encoder) -> dict[str, torch.Tensor]:
     return {name: value for name, value in encoder.state_dict().items() if name != "encoder.embed_tokens.weight"}
-
-
-def _write_config(model: MusicGen, folder: Path) -> None:
-    c = model.lm.config
-    melody = model.melody is not None
-    decoder = {
-        "vocab_size": c.codebook_size,
-        "num_hidden_layers": c.num_layers,
-        "ffn_dim": c.ffn_dim,
-        "num_attention_heads": c.num_heads,
-        "hidden_size": c.dim,
-        "activation_function": c.activation,
-        "num_codebooks": c.num_codebooks,
-        "audio_channels": len(model.tokenizer.sides),
-        "pad_token_id": c.special_token,
-        "bos_token_id": c.special_token,
-    }
-    decoder_class = MusicgenMelodyDecoderConfig if melody else MusicgenDecoderConfig
-    ours: dict[str, Any] = {"pattern": model.pattern.as_dict(), "max_duration": model.max_duration}
-    ours |= conditioners.describe(model)
-    if not isinstance(model.generator, AutoregressiveGenerator):
-        ours["generator"] = {"kind": model.generator.kind, "config": model.generator.config()}
-    if isinstance(model.text, ClapConditioner):
-        ours["clap"] = dataclasses.asdict(model.text.options)
-        text_encoder = T5Config()  # transformers' class demands one; it stands for nothing
-    else:
-        text_encoder = model.text.encoder.config
-        if model.text.length:
-            ours["text_length"] = model.text.length
-    if model.melody is not None and not model.melody.separated:
-        ours["melody_separated"] = False
-    # Not through transformers' class for the whole, which calls the decoder's padding, the entry behind the codes, a fault.
-    values = {
-        "model_type": "musicgen_melody" if melody else "musicgen",
-        "architectures": [f"Musicgen{'Melody' if melody else ''}ForConditionalGeneration"],
-        "is_encoder_decoder": True,
-        "transformers_version": transformers.__version__,
-        "text_encoder": text_encoder.to_dict(),
-        "audio_encoder": model.tokenizer.config(),
-        "decoder": decoder_class(**decoder).to_dict(),
-        "musicgen": ours,
-    }
-    if model.melody is not None:
-        values |= {"num_chroma": NUM_CHROMA, "chroma_length": model.melody.length}
-    (folder / CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-    steps = model.pattern.layout(round(model.max_duration * model.frame_rate)).num_steps
-    GenerationConfig(
-        max_length=steps, do_sample=True, guidance_scale=3.0, top_k=250, pad_token_id=c.special_token,
-        bos_token_id=c.special_token, decoder_start_token_id=c.special_token,
-    ).save_pretrained(folder)  # fmt: skip
-    if melody:
-        extractor = MusicgenMelodyFeatureExtractor(
-            sampling_rate=model.sample_rate, chunk_length=round(model.max_duration), num_chroma=NUM_CHROMA
-        )
-    else:
-        extractor = EncodecFeatureExtractor(
-            feature_size=model.channels, sampling_rate=model.sample_rate, padding_side="left"
-        )
-    extractor.save_pretrained(folder)

@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedTokenizerBase, T5EncoderModel
 
 from musicgen.conditioners.base import Conditioner
 from musicgen.conditioners.condition import Condition
+from musicgen.conditioners.t5 import T5Encoder
+from musicgen.conditioners.text_tokenizer import TextTokenizer
 from musicgen.errors import CheckpointError, InputError
 from musicgen.options import check_text
 from musicgen.transformer import STABLE_ROWS
@@ -21,8 +22,6 @@ MAX_TOKENS = 512
 """T5's own training length."""
 CACHED_TEXTS = 64
 """Texts whose vectors are kept."""
-_WORD = "\u2581"
-"""Begins a word in T5's vocabularies; by itself it says nothing."""
 
 
 class T5Conditioner(Conditioner):
@@ -41,9 +40,7 @@ class T5Conditioner(Conditioner):
 
     mask_padding = True
 
-    def __init__(
-        self, encoder: T5EncoderModel, tokenizer: PreTrainedTokenizerBase, projection: nn.Module, length: int = 0
-    ) -> None:
+    def __init__(self, encoder: T5Encoder, tokenizer: TextTokenizer, projection: nn.Module, length: int = 0) -> None:
         super().__init__()
         self.encoder = encoder
         self.tokenizer = tokenizer
@@ -86,31 +83,28 @@ class T5Conditioner(Conditioner):
         Raises:
             InputError: A text has more tokens than T5 was trained on.
         """
-        cut = max_tokens is not None
-        tokens = self.tokenizer(
-            list(texts), padding=True, truncation=cut, max_length=max_tokens if cut else None, return_tensors="pt"
-        )
-        if tokens.input_ids.shape[1] > MAX_TOKENS:
+        ids, real = self.tokenizer.encode(texts, self.padding, max_tokens)
+        if ids.shape[1] > MAX_TOKENS:
             longest = max(texts, key=len)
             raise InputError(
-                f"the description {longest[:40]!r}… has {tokens.input_ids.shape[1]} tokens: the text encoder takes "
+                f"the description {longest[:40]!r}… has {ids.shape[1]} tokens: the text encoder takes "
                 f"{MAX_TOKENS} at most, about {4 * MAX_TOKENS} characters"
             )
-        missing = max(0, self.length - tokens.input_ids.shape[1])
-        ids = nn.functional.pad(tokens.input_ids, (0, missing), value=self.encoder.config.pad_token_id)
-        return ids, nn.functional.pad(tokens.attention_mask.bool(), (0, missing))
+        missing = max(0, self.length - ids.shape[1])
+        return nn.functional.pad(ids, (0, missing), value=self.padding), nn.functional.pad(real, (0, missing))
+
+    @property
+    def padding(self) -> int:
+        """The token id of padding."""
+        return self.encoder.config.pad_token_id or 0
 
     def unknown(self, text: str) -> float:
-        """The share of a text's tokens that the vocabulary lacks, 0 to 1. All of them are one token: two texts of nothing else
-        are the same to the model, if they are as long."""
-        ids = self.tokenizer(text, add_special_tokens=False).input_ids
-        # By their numbers: a tokeniser may show an unknown token as the text that it stands for.
-        told = [token for token in self.tokenizer.convert_ids_to_tokens(ids) if token.strip(_WORD)]
-        return told.count(self.tokenizer.unk_token) / max(1, len(told))
+        """The share of a text's tokens that the vocabulary lacks, 0 to 1."""
+        return self.tokenizer.unknown(text)
 
     def hidden(self, ids: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Token ids [B, L] and mask [B, L] -> T5's hidden states [B, L, T5 width]."""
-        return self.encoder(input_ids=ids, attention_mask=real.long()).last_hidden_state
+        return self.encoder(ids, real)
 
     def condition(self, states: torch.Tensor, real: torch.Tensor, absent: torch.Tensor) -> Condition:
         """Project hidden states [B, L, T5 width]; absent: bool [B], the rows without text, which become the null text."""
@@ -144,7 +138,7 @@ class T5Conditioner(Conditioner):
         """The vectors [tokens, D] of one text, the same on any number of threads."""
         ids, real = self.tokens([text])
         missing = -ids.shape[1] % STABLE_ROWS
-        ids = nn.functional.pad(ids, (0, missing), value=self.encoder.config.pad_token_id).to(self.encoder.device)
+        ids = nn.functional.pad(ids, (0, missing), value=self.padding).to(self.encoder.device)
         real = nn.functional.pad(real, (0, missing)).to(self.encoder.device)
         return self.projection(self.hidden(ids, real))[0, : int(real.sum())]
 

@@ -118,6 +118,13 @@ class _WholeDecoder:
         return torch.zeros(codes.shape[0], self._tokenizer.channels, 0, device=codes.device)
 
 
+def modern_weight_norm(stored: str) -> str:
+    """The name of a tensor today, which files from before PyTorch 2.1 may store under another name: weight norm's two parts."""
+    return stored.replace(".weight_g", ".parametrizations.weight.original0").replace(
+        ".weight_v", ".parametrizations.weight.original1"
+    )
+
+
 def frame_rate(tokenizer: Tokenizer) -> Fraction:
     """Frames a second as an exact fraction (DAC's is not an integer)."""
     return Fraction(tokenizer.sample_rate, tokenizer.hop)

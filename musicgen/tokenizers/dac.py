@@ -1,4 +1,4 @@
-"""The Descript audio codec. The network is transformers' DacModel.
+"""The Descript audio codec. The network is transformers' DacModel, imported by need: it takes seconds.
 
 codes --sum of entries--> [decoder] --> samples       as a stream, [...] runs in overlapping slices
 """
@@ -8,25 +8,29 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import nn
-from transformers import DacConfig, DacModel
 
 from musicgen import checks
 from musicgen.errors import CheckpointError
-from musicgen.tokenizers.base import StreamDecoder, check_codes, check_wave
+from musicgen.tokenizers.base import StreamDecoder, Tokenizer, check_codes, check_wave, modern_weight_norm
 from musicgen.tokenizers.registry import register
 from musicgen.tokenizers.slices import Slices
-from musicgen.tokenizers.transformers_network import TransformersTokenizer
+
+if TYPE_CHECKING:
+    from transformers import DacConfig, DacModel
 
 
 @register("dac")
-class DacTokenizer(TransformersTokenizer):
-    """The Descript audio codec (Kumar et al. 2023): 44.1 kHz, 9 codebooks, 86 Hz."""
+class DacTokenizer(Tokenizer):
+    """The Descript audio codec (Kumar et al. 2023): 44.1 kHz, 9 codebooks, 86 Hz.
 
-    model_class = DacModel
+    Args:
+        model: The network.
+    """
+
     channels = 1
 
     def __init__(self, model: DacModel) -> None:
@@ -37,8 +41,27 @@ class DacTokenizer(TransformersTokenizer):
         self.codebook_size: int = model.config.codebook_size
         self.hop: int = model.config.hop_length
 
+    @property
+    def network(self) -> DacModel:
+        return self.model
+
+    def config(self) -> dict[str, Any]:
+        return self.model.config.to_dict()
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        from transformers import DacConfig, DacModel
+
+        return cls(DacModel(DacConfig(**config)))
+
+    @classmethod
+    def tensor_name(cls, stored: str) -> str:
+        return modern_weight_norm(stored)
+
     @classmethod
     def check(cls, config: Mapping[str, Any], names: Collection[str], source: str) -> None:
+        from transformers import DacConfig
+
         values = checks.follow(lambda: DacConfig(**config), source)
         checks.same("quantisers", values.n_codebooks, r"quantizer\.quantizers\.(\d+)\.", names, source)
 

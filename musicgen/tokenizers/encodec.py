@@ -1,4 +1,4 @@
-"""EnCodec, the tokeniser of the published models. The network is transformers' EncodecModel.
+"""EnCodec, the tokeniser of the published models.
 
     codes --sum of entries--> [first convolution] --LSTM--> [upsampling convolutions] --> samples
 
@@ -10,30 +10,31 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from fractions import Fraction
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
-from transformers import EncodecConfig, EncodecModel
 
 from musicgen import checks
 from musicgen.errors import CheckpointError
-from musicgen.tokenizers.base import StreamDecoder, check_codes, check_wave
+from musicgen.tokenizers.base import StreamDecoder, Tokenizer, check_codes, check_wave, modern_weight_norm
+from musicgen.tokenizers.encodec_network import EncodecConfig, EncodecNetwork
 from musicgen.tokenizers.registry import register
 from musicgen.tokenizers.slices import Slices
-from musicgen.tokenizers.transformers_network import TransformersTokenizer
 
 WHOLE_SECONDS = 30.0
 """Length up to which audio is encoded as a whole: that of the published models' context. Longer audio takes no more memory."""
 
 
 @register("encodec")
-class EncodecTokenizer(TransformersTokenizer):
-    """EnCodec (Défossez et al. 2022) at its highest bandwidth."""
+class EncodecTokenizer(Tokenizer):
+    """EnCodec (Défossez et al. 2022) at its highest bandwidth.
 
-    model_class = EncodecModel
+    Args:
+        model: The network.
+    """
 
-    def __init__(self, model: EncodecModel) -> None:
+    def __init__(self, model: EncodecNetwork) -> None:
         super().__init__()
         config = model.config
         if config.normalize or config.chunk_length_s is not None:
@@ -46,6 +47,21 @@ class EncodecTokenizer(TransformersTokenizer):
         self.hop: int = config.hop_length
         self.engine: Callable[[torch.Tensor], torch.Tensor] | None = None
         """A compiled `upsample`; None runs the PyTorch modules."""
+
+    @property
+    def network(self) -> EncodecNetwork:
+        return self.model
+
+    def config(self) -> dict[str, Any]:
+        return self.model.config.to_dict()
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        return cls(EncodecNetwork(EncodecConfig(**config)))
+
+    @classmethod
+    def tensor_name(cls, stored: str) -> str:
+        return modern_weight_norm(stored)
 
     @classmethod
     def check(cls, config: Mapping[str, Any], names: Collection[str], source: str) -> None:
@@ -78,16 +94,15 @@ class EncodecTokenizer(TransformersTokenizer):
     @torch.no_grad()
     def encode(self, wave: torch.Tensor) -> torch.Tensor:
         check_wave(wave, self.channels)
-        bandwidth = self.model.config.target_bandwidths[-1]
         if wave.shape[-1] <= WHOLE_SECONDS * self.sample_rate or self.model.config.norm_type != "weight_norm":
-            return self.model.encode(wave, bandwidth=bandwidth).audio_codes[0]
+            return self.model.encode(wave)
         layers = list(self.model.encoder.layers)
         x = self._downsample(layers[:-3], wave)
         for layer in layers[
             -3:
         ]:  # the LSTM needs all that came before; it and the last convolution run at the frame rate
             x = layer(x)
-        return self.model.quantizer.encode(x, bandwidth).transpose(0, 1)
+        return self.model.quantizer.encode(x)
 
     def _downsample(self, layers: list[nn.Module], wave: torch.Tensor) -> torch.Tensor:
         """Output of the encoder's convolutions before the LSTM, [B, D, T]: block by block, because the first ones take hundreds
@@ -107,7 +122,7 @@ class EncodecTokenizer(TransformersTokenizer):
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
         check_codes(codes, self.num_codebooks)
         first, lstm = self.model.decoder.layers[:2]
-        return self.upsample(lstm(first(self.model.quantizer.decode(codes.transpose(0, 1)))))
+        return self.upsample(lstm(first(self.model.quantizer.decode(codes))))
 
 
 class _EncodecStream:
@@ -120,14 +135,14 @@ class _EncodecStream:
         first, lstm = tokenizer.model.decoder.layers[:2]
         self._quantizer = tokenizer.model.quantizer
         self._first = Slices(first, _reach(config.kernel_size, config.use_causal_conv), hop=1)
-        self._lstm: nn.LSTM = lstm.lstm
+        self._lstm: Any = lstm.lstm
         self._state: tuple[torch.Tensor, torch.Tensor] | None = None
         self._rest = Slices(tokenizer.upsample, encodec_radius(config), hop=tokenizer.hop)
         self.delay = self._first.radius + self._rest.radius
 
     @torch.no_grad()
     def push(self, codes: torch.Tensor, *, last: bool = False) -> torch.Tensor:
-        latent = self._quantizer.decode(codes.transpose(0, 1))
+        latent = self._quantizer.decode(codes)
         x = self._first.push(latent, last)
         if x is None:
             return latent.new_zeros(latent.shape[0], 1, 0)

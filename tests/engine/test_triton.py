@@ -218,7 +218,8 @@ def test_unsupported_shapes() -> None:
     assert not triton_backend.supports(LMConfig(1040, 13, 6, 4))  # heads of 80
 
 
-@pytest.mark.parametrize("capability", [pytest.param("80", marks=pytest.mark.slow), "90"])
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", ["80", "90"])
 def test_all_kernels_of_a_step_compile_for_a_gpu(capability: str, tmp_path) -> None:
     """Down to machine code, with NVIDIA's assembler; no registers are spilled."""
     if not sys.platform.startswith("linux"):

@@ -14,15 +14,15 @@ from peft.tuners.lora import LoraLayer
 from tokenizers import Tokenizer as FastTokenizer
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import nn
-from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 from musicgen import checkpoint, chroma, patterns
 from musicgen.checkpoint import parts
-from musicgen.checkpoint.transformers_layout import load_text_tokenizer
 from musicgen.conditioners.base import Conditioner
 from musicgen.conditioners.melody import MelodyConditioner
 from musicgen.conditioners.registry import build
+from musicgen.conditioners.t5 import T5Config, T5Encoder
 from musicgen.conditioners.text import MAX_TOKENS, T5Conditioner
+from musicgen.conditioners.text_tokenizer import TextTokenizer
 from musicgen.errors import InputError
 from musicgen.lm import LanguageModel, LMConfig
 from musicgen.model import MusicGen
@@ -44,7 +44,7 @@ def audio_tokenizer(recipe: LMRecipe) -> Tokenizer:
 def new_model(
     recipe: LMRecipe,
     tokenizer: Tokenizer,
-    text: tuple[T5EncoderModel, Any],
+    text: tuple[T5Encoder, TextTokenizer],
 ) -> MusicGen:
     """A model with new weights.
 
@@ -220,11 +220,14 @@ def merge_adapters(lm: LanguageModel) -> LanguageModel:
     return merged
 
 
-def new_text_encoder(options: NewText, captions: Iterable[str], folder: Path, seed: int) -> tuple[T5EncoderModel, Any]:
+def new_text_encoder(
+    options: NewText, captions: Iterable[str], folder: Path, seed: int
+) -> tuple[T5Encoder, TextTokenizer]:
     """A new T5 encoder, and a tokeniser trained on `captions` and stored in `folder`."""
     if not folder.is_dir():
-        _vocabulary(options.vocabulary, captions).save_pretrained(folder)
-    tokenizer = load_text_tokenizer(folder)
+        folder.mkdir(parents=True)
+        _vocabulary(options.vocabulary, captions).save(folder)
+    tokenizer = TextTokenizer.load(folder)
     config = T5Config(
         vocab_size=len(tokenizer),
         d_model=options.dim,
@@ -235,13 +238,13 @@ def new_text_encoder(options: NewText, captions: Iterable[str], folder: Path, se
         dropout_rate=0.0,
         feed_forward_proj="gated-gelu",
     )
-    # transformers draws weights from the global generator: it is seeded here and restored afterwards.
+    # The weights are drawn from the global generator: it is seeded here and restored afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return T5EncoderModel(config), tokenizer
+        return T5Encoder(config), tokenizer
 
 
-def _vocabulary(size: int, captions: Iterable[str]) -> PreTrainedTokenizerFast:
+def _vocabulary(size: int, captions: Iterable[str]) -> TextTokenizer:
     """A byte pair encoding (Sennrich et al. 2016) with T5's special tokens: <pad> 0, </s> 1 at the end of texts, <unk> 2."""
     special = ["<pad>", "</s>", "<unk>"]
     fast = FastTokenizer(models.BPE(unk_token="<unk>"))
@@ -252,13 +255,7 @@ def _vocabulary(size: int, captions: Iterable[str]) -> PreTrainedTokenizerFast:
     trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=special, show_progress=False)
     fast.train_from_iterator(captions, trainer)
     fast.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=fast,
-        pad_token="<pad>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        model_max_length=MAX_TOKENS,
-    )
+    return TextTokenizer.new(fast, MAX_TOKENS)
 
 
 def _repeat_codebooks(weight: torch.Tensor, rows: int) -> torch.Tensor:

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from dadaptation import DAdaptAdam
 from torch import nn
-from transformers.models.t5.modeling_t5 import T5Block
 
+from musicgen.conditioners.t5 import T5Block
 from musicgen.training.lm.config import Optimisation
 from musicgen.training.trainer import cosine_decay
 from musicgen.transformer import Block

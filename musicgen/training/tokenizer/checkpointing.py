@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -16,12 +16,14 @@ from torch import nn
 from musicgen.checkpoint.tensors import read_pickle
 from musicgen.training.moving_average import MovingAverage
 from musicgen.training.tokenizer.config import Optimisation, TokenizerRecipe
-from musicgen.training.tokenizer.dac import DacTrainer
 from musicgen.training.tokenizer.discriminator import Discriminator
 from musicgen.training.tokenizer.encodec import EncodecTrainer
 from musicgen.training.tokenizer.loss_balancer import Balancer
 from musicgen.training.tokenizer.losses import SpectralLosses
 from musicgen.training.trainer import check_same_recipe, write_checkpoint
+
+if TYPE_CHECKING:
+    from musicgen.training.tokenizer.dac import DacTrainer
 
 CHECKPOINT = "checkpoint.pt"
 FREE = ("steps", "max_seconds", "log_every", "validate_every", "checkpoint_every", "compile")
@@ -80,9 +82,9 @@ class TrainingState:
 
 def new_state(recipe: TokenizerRecipe, device: torch.device) -> TrainingState:
     """The state before the first step."""
-    kind = EncodecTrainer if recipe.family == "encodec" else DacTrainer
+    kind = EncodecTrainer if recipe.family == "encodec" else _dac_trainer()
     adversarial, discriminator, discriminator_optimiser = recipe.adversarial, None, None
-    # transformers initialises from the global stream: here it starts at the seed, and afterwards is as it was.
+    # The networks are initialised from the global stream: here it starts at the seed, and afterwards is as it was.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(recipe.seed)
         model = kind(recipe.shape, recipe.quantisation).to(device)
@@ -105,6 +107,12 @@ def new_state(recipe: TokenizerRecipe, device: torch.device) -> TrainingState:
         MovingAverage(list(model.parameters()), recipe.optimisation.average),
         torch.Generator(device).manual_seed(recipe.seed),
     )
+
+
+def _dac_trainer() -> type[DacTrainer]:
+    from musicgen.training.tokenizer.dac import DacTrainer  # transformers' network takes seconds to import
+
+    return DacTrainer
 
 
 def resume(run: TrainingState, output: Path) -> bool:

@@ -1,9 +1,8 @@
-"""A trainable EnCodec: transformers' network with our quantiser (Défossez et al. 2022, section 3).
+"""A trainable EnCodec: the network with a quantiser that learns (Défossez et al. 2022, section 3).
 
     waves [B, 1, T] --encoder--> latents [B, D, T / hop] --codebooks--> the same shape --decoder--> waves [B, 1, T]
 
-The modules and their weights are transformers'; the forward pass is our own, for crops of whole frames, because transformers
-computes each padding on the device and synchronises, 30 times a step.
+The LSTMs and the last convolutions run in float32 under autocast.
 """
 
 from __future__ import annotations
@@ -15,18 +14,17 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
-from transformers import EncodecConfig, EncodecFeatureExtractor, EncodecModel
-from transformers.models.encodec.modeling_encodec import EncodecConv1d, EncodecLSTM, EncodecResnetBlock
 
+from musicgen.checkpoint.tokenizers import save_tokenizer
 from musicgen.tokenizers import EncodecTokenizer
+from musicgen.tokenizers.encodec_network import EncodecConfig, EncodecNetwork
 from musicgen.training.tokenizer.config import Quantisation, Shape
 from musicgen.training.tokenizer.quantiser import ResidualCodebooks
 from musicgen.training.tokenizer.weight_initialization import variance_preserving_init
 
 
 def config_of(shape: Shape) -> EncodecConfig:
-    """transformers' configuration. Not causal and without shortcut convolutions, like MusicGen's own tokeniser."""
+    """The network's settings. Not causal and without shortcut convolutions, like MusicGen's own tokeniser."""
     bits = int(math.log2(shape.codebook_size))
     frame_rate = math.ceil(shape.sample_rate / shape.hop)
     config = EncodecConfig(
@@ -43,7 +41,7 @@ def config_of(shape: Shape) -> EncodecConfig:
         use_causal_conv=False,
         use_conv_shortcut=False,
     )
-    # transformers finds K by dividing the bandwidth again, rounding down.
+    # The configuration finds K by dividing the bandwidth again, rounding down.
     if config.num_quantizers != shape.codebooks:
         config.target_bandwidths = [math.nextafter(config.target_bandwidths[0], math.inf)]
     return config
@@ -55,7 +53,7 @@ class EncodecTrainer(nn.Module):
     def __init__(self, shape: Shape, quantisation: Quantisation) -> None:
         super().__init__()
         self.quantisation = quantisation
-        self.network = EncodecModel(config_of(shape))
+        self.network = EncodecNetwork(config_of(shape))
         variance_preserving_init(self.network)
         self.codebooks = ResidualCodebooks(
             shape.codebooks,
@@ -78,7 +76,7 @@ class EncodecTrainer(nn.Module):
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Latents -> float32 waves [B, 1, T]."""
         first, lstm, *convolutions, last = self.network.decoder.layers
-        return _last(last, self._convolutions(convolutions, _recur(lstm, _convolve(first, latents))))
+        return _last(last, self._convolutions(convolutions, _recur(lstm, first(latents))))
 
     def forward(
         self, waves: torch.Tensor, generator: torch.Generator, *, quantise: bool
@@ -100,16 +98,20 @@ class EncodecTrainer(nn.Module):
         """Initialise the codebooks from latents [M, D]."""
         self.codebooks.initialise(latents, self.quantisation.kmeans_iterations, generator)
 
-    def exported(self) -> EncodecModel:
-        """A copy with the codebooks in transformers' own buffers, on the CPU in float32."""
+    def exported(self) -> EncodecNetwork:
+        """A copy with the codebooks in the network's own buffers, on the CPU in float32."""
         model = copy.deepcopy(self.network).cpu().eval()
-        for layer, embed, total, counts in zip(
-            model.quantizer.layers, self.codebooks.embed, self.codebooks.embed_sum, self.codebooks.counts, strict=True
+        for codebook, embed, total, counts in zip(
+            model.quantizer.codebooks,
+            self.codebooks.embed,
+            self.codebooks.embed_sum,
+            self.codebooks.counts,
+            strict=True,
         ):
-            layer.codebook.embed.copy_(embed)
-            layer.codebook.embed_avg.copy_(total)
-            layer.codebook.cluster_size.copy_(counts)
-            layer.codebook.inited.fill_(True)
+            codebook.embed.copy_(embed)
+            codebook.embed_avg.copy_(total)
+            codebook.cluster_size.copy_(counts)
+            codebook.inited.fill_(True)
         return model
 
     def tokenizer(self) -> EncodecTokenizer:
@@ -117,37 +119,23 @@ class EncodecTrainer(nn.Module):
         return EncodecTokenizer(self.exported())
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-        """Write the folder that `EncodecModel.from_pretrained` loads."""
-        model = self.exported().to(dtype)
-        model.save_pretrained(folder)
-        EncodecFeatureExtractor(feature_size=1, sampling_rate=model.config.sampling_rate).save_pretrained(folder)
+        """Write the folder that `checkpoint.parts.audio_tokenizer` and transformers' `EncodecModel.from_pretrained` load."""
+        save_tokenizer(EncodecTokenizer(self.exported().to(dtype)), folder)
 
 
-def _recur(layer: EncodecLSTM, hidden: torch.Tensor) -> torch.Tensor:
+def _recur(layer: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
     with torch.autocast(hidden.device.type, enabled=False):
         return layer(hidden.float())
 
 
-def _last(layer: EncodecConv1d, hidden: torch.Tensor) -> torch.Tensor:
+def _last(layer: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
     # Its output is the wave or the latents: bfloat16 would add noise at -50 dB.
     with torch.autocast(hidden.device.type, enabled=False):
-        return _convolve(layer, hidden.float())
+        return layer(hidden.float())
 
 
 def _run(layers: list[nn.Module], hidden: torch.Tensor) -> torch.Tensor:
     """Any layers but LSTMs, in turn."""
     for layer in layers:
-        if isinstance(layer, EncodecConv1d):
-            hidden = _convolve(layer, hidden)
-        elif isinstance(layer, EncodecResnetBlock):
-            hidden = _run([layer.shortcut], hidden) + _run(list(layer.block), hidden)
-        else:
-            hidden = layer(hidden)
+        hidden = layer(hidden)
     return hidden
-
-
-def _convolve(layer: EncodecConv1d, hidden: torch.Tensor) -> torch.Tensor:
-    convolution = layer.conv
-    reach = (convolution.kernel_size[0] - 1) * convolution.dilation[0] + 1
-    total = reach - convolution.stride[0]
-    return convolution(F.pad(hidden, (total - total // 2, total // 2), mode=layer.pad_mode))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, T5Config
 
 from musicgen import checkpoint, patterns
 from musicgen.conditioners.text import T5Conditioner
@@ -183,12 +183,14 @@ def test_a_new_vocabulary_reads_back_and_knows_new_numbers(tmp_path: Path) -> No
     options = NewText(vocabulary=80, dim=8, num_heads=2, num_layers=1, ffn_dim=16)
     encoder, tokenizer = new_text_encoder(options, captions, tmp_path / "text", seed=0)
     again, same = new_text_encoder(options, [], tmp_path / "text", seed=0)
-    ids = tokenizer("A happy piece at 137 bpm").input_ids
-    assert ids == same("A happy piece at 137 bpm").input_ids
-    assert ids[-1] == tokenizer.eos_token_id == 1
-    assert tokenizer.pad_token_id == 0
-    assert tokenizer.unk_token_id not in ids
-    assert tokenizer.decode(ids[:-1]) == "a happy piece at 137 bpm"
+    theirs = AutoTokenizer.from_pretrained(tmp_path / "text", config=T5Config(), local_files_only=True)
+    ids = tokenizer.encode(["A happy piece at 137 bpm"], padding=0)[0][0].tolist()
+    assert ids == same.encode(["A happy piece at 137 bpm"], padding=0)[0][0].tolist()
+    assert ids == theirs("A happy piece at 137 bpm").input_ids
+    assert ids[-1] == theirs.eos_token_id == 1
+    assert theirs.pad_token_id == 0
+    assert theirs.unk_token_id not in ids
+    assert theirs.decode(ids[:-1]) == "a happy piece at 137 bpm"
     assert all(
         torch.equal(a, b) for a, b in zip(encoder.state_dict().values(), again.state_dict().values(), strict=True)
     )

@@ -11,14 +11,13 @@ import importlib.util
 import threading
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import nn
-from transformers.models.encodec.modeling_encodec import EncodecConv1d, EncodecConvTranspose1d, EncodecResnetBlock
 
 from musicgen.engine.backends.openvino.runtime import compile_graph
 from musicgen.engine.cpu_support import is_usable
 from musicgen.tokenizers.encodec import EncodecTokenizer, encodec_radius
+from musicgen.tokenizers.encodec_network import Conv1d, ConvTranspose1d, ResidualBlock
 from musicgen.weight_cache import WeightCache
 
 if TYPE_CHECKING:
@@ -86,33 +85,32 @@ def compile_decoder(network: nn.Sequential) -> openvino.CompiledModel:
     import openvino
     from openvino import opset15 as ops
 
-    def convolution(x: Any, layer: EncodecConv1d | EncodecConvTranspose1d) -> Any:
+    def convolution(x: Any, layer: Conv1d | ConvTranspose1d) -> Any:
         conv = layer.conv
         weight = ops.constant(conv.weight.detach().numpy())
-        (kernel,), (stride,), (dilation,) = conv.kernel_size, conv.stride, conv.dilation
-        total = (kernel - 1) * dilation + 1 - stride
-        if isinstance(layer, EncodecConvTranspose1d):
-            right = int(np.ceil(total * layer.trim_right_ratio)) if layer.causal else total // 2
-            x = ops.convolution_backprop_data(x, weight, [stride], pads_begin=[total - right], pads_end=[right])
+        (stride,) = conv.stride
+        if isinstance(layer, ConvTranspose1d):
+            x = ops.convolution_backprop_data(x, weight, [stride], pads_begin=[layer.left], pads_end=[layer.right])
         else:
-            right = 0 if layer.causal else total // 2
-            x = ops.convolution(x, weight, [stride], [total - right], [right], [dilation])
+            left, right = layer.padding(0)
+            x = ops.convolution(x, weight, [stride], [left], [right], list(conv.dilation))
+        assert conv.bias is not None
         return ops.add(x, ops.constant(conv.bias.detach().numpy()[None, :, None]))
 
     def apply(x: Any, layer: nn.Module) -> Any:
         if isinstance(layer, nn.ELU):
             return ops.elu(x, layer.alpha)
-        if isinstance(layer, EncodecResnetBlock):
+        if isinstance(layer, ResidualBlock):
             inner = x
             for part in layer.block:
                 inner = apply(inner, part)
             return ops.add(apply(x, layer.shortcut), inner)
         if isinstance(layer, nn.Identity):
             return x
-        assert isinstance(layer, (EncodecConv1d, EncodecConvTranspose1d))
+        assert isinstance(layer, (Conv1d, ConvTranspose1d))
         return convolution(x, layer)
 
-    first = next(layer for layer in network if isinstance(layer, EncodecConvTranspose1d))
+    first = next(layer for layer in network if isinstance(layer, ConvTranspose1d))
     x = parameter = ops.parameter([-1, first.conv.in_channels, -1], openvino.Type.f32)
     for layer in network:
         x = apply(x, layer)
