@@ -88,6 +88,16 @@ def test_the_first_models_way_to_name_a_pattern(audiocraft_folder) -> None:
     assert torch.equal(first_codes(musicgen.load(folder), "text"), golden_codes("text"))
 
 
+def test_empty_steps_of_a_parallel_pattern(audiocraft_folder) -> None:
+    folder = edit(
+        audiocraft_folder("text"), put("codebooks_pattern", {"modeling": "parallel", "parallel": {"empty_initial": 2}})
+    )
+    assert musicgen.load(folder).pattern.layout(3).steps.tolist() == [[3, 4, 5]] * 4
+    edit(folder, put("codebooks_pattern.parallel.empty_initial", -1))
+    with pytest.raises(CheckpointError, match="empty_initial -1 and flatten_first 0 must not be negative"):
+        musicgen.load(folder)
+
+
 @pytest.mark.parametrize("kind", ["text", "melody"])
 def test_the_tensors_names_without_memory_efficient_attention(kind: str, audiocraft_folder) -> None:
     folder = audiocraft_folder(kind)

@@ -212,6 +212,20 @@ def test_settings_of_the_file(published: Path, tmp_path: Path) -> None:
             musicgen.load(broken)
 
 
+def test_what_needs_step_by_step_generation_refuses_it(
+    published: Path,  # noqa: ARG001 (publishes the model)
+) -> None:
+    from evaluation.systems import language_model
+    from musicgen.training.lm import initialization
+    from musicgen.training.lm.config import LMRecipe
+
+    with pytest.raises(InputError, match=f"{NAME} does not generate step by step: it has no perplexity"):
+        language_model.measure(NAME, None, [], device="cpu", batch=1)
+    recipe = LMRecipe.from_dict({"data": {"path": "."}, "start": {"model": NAME}})
+    with pytest.raises(InputError, match="it cannot be fine-tuned here"):
+        initialization.fine_tuned_model(recipe)
+
+
 def test_auto_does_not_quantise_what_computes_more_than_it_reads() -> None:
     shape = musicgen.lm.LMConfig(1024, 16, 24, 4)
     assert precision.resolve("auto", torch.device("cpu"), shape, autoregressive=False) == "float32"
