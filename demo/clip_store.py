@@ -7,6 +7,8 @@ users of a machine, and Gradio's default folder inside it belongs to the user wh
 from __future__ import annotations
 
 import contextlib
+import filecmp
+import glob
 import math
 import os
 import secrets
@@ -83,6 +85,11 @@ def _delete_abandoned(parent: Path) -> None:
             if descriptor is not None:
                 shutil.rmtree(folder, ignore_errors=True)
                 os.close(descriptor)
+
+
+def _named(file: Path) -> str:
+    """The pattern of the files of that name, each in a folder of its own."""
+    return f"*/{glob.escape(file.name)}"
 
 
 class ClipStore:
@@ -188,6 +195,29 @@ class ClipStore:
                 raise InputError("the clip has expired on the server: make it again from its settings")
             self.write(target, audio.read(clip), audio.read_comment(clip))
         return target
+
+    def delete(self, clip: Path) -> None:
+        """Delete a clip in all formats, and Gradio's copies of it unless another clip is the same, byte for byte.
+
+        Args:
+            clip: the clip's file.
+        """
+        for file in list(clip.parent.iterdir()) if clip.parent.is_dir() else []:
+            if not any(
+                other != file and filecmp.cmp(file, other, shallow=False) for other in self._clips.glob(_named(file))
+            ):
+                for copy in (self.folder / GRADIO_FOLDERS["GRADIO_TEMP_DIR"]).glob(_named(file)):
+                    if filecmp.cmp(file, copy, shallow=False):
+                        copy.unlink()
+        shutil.rmtree(clip.parent, ignore_errors=True)
+
+    def holds(self, path: str) -> bool:
+        """Whether a path that a browser remembers is a file of this store: an upload or a clip, and not a link out of it."""
+        try:
+            resolved = Path(path).resolve()
+            return resolved.is_file() and resolved.is_relative_to(self.folder.resolve())
+        except (OSError, ValueError):
+            return False
 
     def delete_expired(self, now: float | None = None) -> int:
         """Delete expired files, and expired folders that are empty.

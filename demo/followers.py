@@ -17,8 +17,10 @@ class Followers:
     """
 
     def __init__(self, on_gone: Callable[[str], object], grace_seconds: float) -> None:
-        self._on_gone, self._grace_seconds = on_gone, grace_seconds
+        self._on_gone, self.grace_seconds = on_gone, grace_seconds
         self._connections: Counter[str] = Counter()
+        self._expected: Counter[str] = Counter()
+        """Running timers of each session."""
 
     @contextlib.contextmanager
     def connected(self, session: str) -> Iterator[None]:
@@ -35,8 +37,16 @@ class Followers:
     def expect(self, session: str) -> None:
         """Take a session for gone unless it is connected after the grace period."""
         if session not in self._connections:
-            asyncio.get_running_loop().call_later(self._grace_seconds, self._check, session)
+            self._expected[session] += 1
+            asyncio.get_running_loop().call_later(self.grace_seconds, self._check, session)
+
+    def is_present(self, session: str) -> bool:
+        """Whether a session is connected, or may still connect within its grace period."""
+        return session in self._connections or session in self._expected
 
     def _check(self, session: str) -> None:
+        self._expected[session] -= 1
+        if not self._expected[session]:
+            del self._expected[session]
         if session not in self._connections:
             self._on_gone(session)

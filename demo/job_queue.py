@@ -11,6 +11,7 @@ import contextvars
 import logging
 import math
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from typing import Generic, TypeVar
@@ -45,6 +46,7 @@ class Job(Generic[Payload, Event]):
         progress: the newest progress report, None before the first. Older reports are dropped.
         error: the exception that ended the job, None without one.
         changes: notified after each change of events, progress, position and end.
+        submitted: when the job was submitted (`time.monotonic`).
     """
 
     def __init__(self, visitor: str, payload: Payload, address: str, seconds: float) -> None:
@@ -55,17 +57,19 @@ class Job(Generic[Payload, Event]):
         self.progress: Event | None = None
         self.error: Exception | None = None
         self.changes = Notifier()
-        self._events: deque[Event] = deque()
+        self.submitted = time.monotonic()
+        self._events: list[Event] = []
         self._done = threading.Event()
 
     # Called by whoever submitted the job.
 
-    def drain_events(self) -> list[Event]:
-        """The events since the last call, oldest first."""
-        events = []
-        while self._events:
-            events.append(self._events.popleft())
-        return events
+    def events(self, start: int = 0) -> list[Event]:
+        """The events so far, oldest first. They are kept, because a page that was reloaded follows its job from the start.
+
+        Args:
+            start: number of events to leave out.
+        """
+        return self._events[start:]
 
     @property
     def done(self) -> bool:
@@ -95,7 +99,7 @@ class Job(Generic[Payload, Event]):
     # Called by the worker thread.
 
     def put_event(self, event: Event) -> None:
-        """Append an event for `drain_events`."""
+        """Append an event."""
         self._events.append(event)
         self.changes.notify()
 
@@ -168,20 +172,22 @@ class JobQueue(Generic[Payload, Event]):
         return job
 
     async def follow(self, job: Job[Payload, Event]) -> AsyncGenerator[int | Event]:
-        """What happens to a job, until it is done.
+        """What has happened to a job and what happens, until it is done. Several tasks can follow the same job.
 
         Yields:
-            Each event; the position in the queue or the progress report, whenever it has changed.
+            Each event from the first on; the position in the queue or the progress report, whenever it has changed.
 
         Raises:
             Exception: the error of the job.
         """
         shown: int | Event | None = None
+        num_events = 0
         with job.changes.watch() as changed:
             while True:
                 changed.clear()
                 done = job.done  # before the events are read: none comes after the end
-                for event in job.drain_events():
+                for event in job.events(num_events):
+                    num_events += 1
                     yield event
                 if done:
                     break

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import logging
-import math
 import secrets
 import threading
 import time
@@ -32,6 +31,8 @@ from .model_cache import ModelCache
 from .models import ModelCatalog
 from .notifier import Notifier
 from .request import MAX_SEED, PageRequest, validate
+from .stored_clip import StoredClip
+from .visits import Visit, Visits
 
 if TYPE_CHECKING:
     from tempfile import TemporaryDirectory
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-GRACE_SECONDS = 30.0
-"""Time after which the jobs of a visitor without a connection are cancelled."""
+GRACE_SECONDS = 60.0
+"""Time after which the jobs of a visitor without a connection are cancelled. Until then a page that is reloaded finds them."""
 WARM_UP_SECONDS = 1.0
 """Length of the clip that the warm-up generates."""
 
@@ -67,45 +68,6 @@ class PlaybackChunk:
 
     samples: np.ndarray
     rate: int
-
-
-@dataclass(frozen=True)
-class StoredClip:
-    """A finished clip on the disk.
-
-    Attributes:
-        path: a FLAC file whose comment tag has the settings.
-        request: the request, with the precision that "auto" was replaced by.
-        seed: of this clip.
-        seconds: duration.
-        channels: 1 or 2.
-        rate: Hz.
-        loudness: LUFS.
-        complete: whether the generation was not stopped early.
-        frames: the pitch class of each chroma frame, for the comparison with `request.frames`, the reference melody.
-        unknown: share of the description's tokens that the model's vocabulary lacks, 0 to 1.
-    """
-
-    path: Path
-    request: PageRequest
-    seed: int
-    seconds: float
-    channels: int
-    rate: int
-    loudness: float
-    complete: bool
-    frames: tuple[int, ...]
-    unknown: float = 0.0
-
-    @property
-    def summary(self) -> str:
-        """Duration, channels, sample rate, loudness, precision and seed as text."""
-        channels = "stereo" if self.channels == 2 else "mono"
-        level = f", {self.loudness:.1f} LUFS" if math.isfinite(self.loudness) else ""
-        stopped = "" if self.complete else ", stopped early"
-        unknown = f"; the model does not know {self.unknown:.0%} of the description" if self.unknown else ""
-        audio = f"{self.seconds:.2f} s, {channels}, {self.rate} Hz{level}"
-        return f"{audio}, {self.request.precision}, seed {self.seed}{stopped}{unknown}"
 
 
 Event = PlaybackChunk | StoredClip
@@ -146,7 +108,8 @@ class Service:
             max_per_address=self.limits.per_address,
             max_seconds=self.limits.queue_seconds,
         )
-        self.followers = Followers(self.cancel, GRACE_SECONDS)
+        self.visits = Visits(self.limits.history, self.limits.keep_hours * 3600)
+        self.followers = Followers(self.leave, GRACE_SECONDS)
         self.warmed_up = False
         """Whether the warm-up has ended; `changes` is notified when it does."""
         self.changes = Notifier()
@@ -225,7 +188,7 @@ class Service:
         """Append a job to the queue.
 
         Args:
-            visitor: the session of the visitor.
+            visitor: the token of the page's visit, or the session of an API client.
             request: what to generate.
             address: the visitor's network address; "" is not limited.
 
@@ -261,6 +224,19 @@ class Service:
         """Cancel a visitor's jobs. Audio generated so far is discarded."""
         for job in self.job_queue.jobs_of(visitor):
             job.cancel()
+
+    def leave(self, session: str) -> None:
+        """Cancel the jobs that nobody follows any more when a session is gone: an API client's, or those of its visit."""
+        visit = self.visits.find(session)
+        if visit is None:
+            self.cancel(session)
+        elif not any(self.followers.is_present(one) for one in visit.sessions):
+            self.cancel(visit.token)
+
+    def delete_clip(self, visit: Visit, clip: StoredClip) -> None:
+        """Delete a clip of a visit, its file in all formats."""
+        self.visits.remove(visit, clip.id)
+        self.clip_store.delete(clip.path)
 
     def estimate_seconds(self, model: str, precision: str, duration: float) -> float | None:
         """Time to generate a clip, according to the speed of earlier clips.
@@ -449,7 +425,9 @@ class Service:
             for precision in (requested_precision, request.precision):
                 self._speeds[request.model, precision] = speed
         job.report(Progress("writing", (index + 1) / variations))
-        job.put_event(self._store(request, chunks, seed, complete))
+        clip = self._store(request, chunks, seed, complete)
+        self.visits.add(job.visitor, clip)  # before the event, whose follower looks there
+        job.put_event(clip)
 
     def _stream_here(
         self, request: PageRequest, seed: int, report: Callable[[float, str], None], cancellation: Cancellation

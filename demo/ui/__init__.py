@@ -30,24 +30,7 @@ def build(service: Service) -> gr.Blocks:
                 inputs, actions, accordions, next_clip = form.build(service)
             with gr.Column(scale=5, min_width=320):
                 outputs = result.build()
-        handlers = events.connect(service, inputs, actions, accordions, next_clip, outputs)
-        page.load(
-            handlers.on_load, None,
-            [
-                *inputs.components, accordions.melody, accordions.continue_from, accordions.timeline, next_clip.needed,
-                outputs.status,
-            ],
-            api_visibility="private", concurrency_limit=None, show_progress="hidden",
-        )  # fmt: skip
-        page.load(
-            handlers.describe_cost, handlers.cost_inputs, actions.cost, api_visibility="private", concurrency_limit=None,
-            show_progress="hidden",
-        )  # fmt: skip
-        page.load(
-            handlers.update_precisions, inputs.model, inputs.precision, api_visibility="private", concurrency_limit=None,
-            show_progress="hidden",
-        )  # fmt: skip
-        page.unload(handlers.on_unload)
+        events.connect(page, service, inputs, actions, accordions, next_clip, outputs)
     return page
 
 

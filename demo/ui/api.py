@@ -19,7 +19,8 @@ from musicgen.errors import InputError
 
 from .. import clip_metadata
 from ..clip_store import FORMATS
-from ..service import Progress, Service, StoredClip
+from ..service import Progress, Service
+from ..stored_clip import StoredClip
 from . import events
 from .form import make_request
 

@@ -1,4 +1,4 @@
-"""Event handlers of the page. A visitor's history is session state (`gr.State`), which other visitors cannot read."""
+"""Event handlers of the page. A visitor's clips are those of the visit (`visits.py`) of the session that asks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import os
 import secrets
 import time
 import unicodedata
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,19 @@ from musicgen.errors import MusicGenError
 from .. import clip_metadata
 from ..clip_store import FORMATS
 from ..request import PageRequest
-from ..service import PlaybackChunk, Service, StoredClip
-from . import assets, compare, live, melody_editor, result, texts
+from ..service import GenerationJob, PlaybackChunk, Service
+from ..stored_clip import StoredClip
+from ..visits import Visit
+from . import assets, compare, live, melody_editor, memory, result, texts
 from .form import Accordions, Actions, Inputs, default_melody_is_clean, precisions
+from .memory import Memory
 from .next_clip import NextClip, check
 from .result import Outputs
 
 HIDDEN = ("Cc", "Cf", "Cs")
 """Categories of characters that change how the text around them is shown: control characters, and marks of direction."""
+CATCH_UP_CHUNKS = 10
+"""Chunks of the sound so far that a page gets when it finds its generation again: ten seconds."""
 STEPS_PER_SECOND = 50
 """Steps of the model for one second of audio."""
 
@@ -91,8 +96,9 @@ def plain(text: str) -> str:
 async def stream_events(service: Service, request: gr.Request, generation: PageRequest) -> AsyncGenerator[Any]:
     """Submit a request and follow its job until it is done.
 
-    The job is cancelled when the iterator is closed, as Gradio does when it finds that the visitor has left, when the session
-    has had no connection for a while, and when a client without a session hangs up.
+    For API clients, which have no page that could find the job again: it is cancelled when the iterator is closed, as Gradio
+    does when it finds that the client has left, when the session has had no connection for a while, and when a client without a
+    session hangs up.
 
     Args:
         service: makes the clips.
@@ -135,87 +141,134 @@ class EventHandlers:
         accordions: Accordions,
         next_clip: NextClip,
         outputs: Outputs,
-        history: gr.State,
+        memory: Memory,
     ) -> None:
         self.service, self.inputs, self.accordions, self.outputs = service, inputs, accordions, outputs
-        self.next_clip, self.history = next_clip, history
+        self.next_clip, self.memory = next_clip, memory
         self.cost_inputs: list[Any] = [
             inputs.model, inputs.precision, inputs.duration, inputs.variations, inputs.melody_guidance_scale,
         ]  # fmt: skip
 
-    async def on_load(self, request: gr.Request) -> AsyncIterator[Updates]:
-        """Show the settings of the link, then the progress of the service's warm-up."""
+    def restore_visit(self, request: gr.Request, remembered: str) -> Updates:
+        """Show what the browser remembers: its clips and settings, or those of the link.
+
+        Args:
+            request: of the page that was loaded.
+            remembered: what its browser has stored.
+        """
+        past = memory.read(remembered)
+        visit, known, expired = self.service.visits.enter(visitor_id(request), past.visit)
+        updates: Updates = {self.memory.visit: visit.token}
+        gone = memory.describe_gone(past, known, expired, self.service.limits.keep_hours)
+        message = f"Ready. {gone}".rstrip()
         text = (request.query_params or {}).get("s", "")
-        message = texts.READY
         if text:
             try:
                 request_of_link, needed = clip_metadata.read_link(str(text))
-                yield self._show_request(request_of_link, needed)
-                message = f"These are the settings of your link.{_add_again(needed)}"
+                updates |= self._show_request(request_of_link, needed)
+                message = f"These are the settings of your link.{_add_again(needed)} {gone}".rstrip()
             except MusicGenError as error:
-                message = f"Ready, but without the link's settings: {error}."
+                message = f"Ready, but without the link's settings: {error}. {gone}".rstrip()
+        elif past.settings:
+            updates |= self._show_remembered(past.settings)
+        if visit.clips:
+            shown = visit.find(past.clip) or visit.clips[-1]
+            updates |= self._show_clip(visit, shown)
+        return updates | {self.memory.greeting: message}
+
+    async def greet(self, message: str) -> AsyncIterator[Updates]:
+        """Show the progress of the service's warm-up, then the message of `restore_visit`."""
         if not self.service.warmed_up:
             yield {self.outputs.status: result.show_status(texts.WARMING_UP)}
             await self.service.changes.wait_until(lambda: self.service.warmed_up)
         yield {self.outputs.status: result.show_status(message)}
 
-    def on_unload(self, request: gr.Request) -> None:
-        """Cancel the visitor's jobs when the page is closed."""
-        self.service.cancel(visitor_id(request))
+    async def rejoin(self, request: gr.Request) -> AsyncIterator[Updates]:
+        """Follow the generation that the visit has begun before the page was loaded."""
+        visit = self.service.visits.of(visitor_id(request))
+        for job in self.service.job_queue.jobs_of(visit.token):
+            async for updates in self._follow(visit, job):
+                yield updates
 
-    async def generate(
-        self, request: gr.Request, history: list[StoredClip], needed: dict[str, str], *values: Any
-    ) -> AsyncIterator[Updates]:
-        """Generate clips: shows progress, streams the audio, and adds the finished clips to the history."""
+    async def generate(self, request: gr.Request, needed: dict[str, str], *values: Any) -> AsyncIterator[Updates]:
+        """Generate clips: shows progress, streams the audio, and adds the finished clips to the history.
+
+        The job goes on when the page is reloaded. It ends when no page of the visit has been connected for a while.
+        """
         inputs, outputs = self.inputs, self.outputs
         named = inputs.named(*values)
-        files = [named["melody"], named["continue_from"]]
-        start, num_clips, summary = time.monotonic(), 0, ""
-        live_stream = live.LiveStream(secrets.token_hex(8))
-        yield {
-            outputs.status: result.show_status("Submitting the request…", 0.0),
-            outputs.live: live.empty_value(live_stream.run_id),
-        }
+        session = visitor_id(request)
+        visit = self.service.visits.of(session)
+        yield {outputs.status: result.show_status("Submitting the request…", 0.0)}
         try:
             check(named | {"needed": needed})
-            async for event in stream_events(self.service, request, inputs.to_request(*values)):
-                if isinstance(event, PlaybackChunk):
-                    yield {outputs.live: live_stream.append([event])}
-                elif isinstance(event, StoredClip):
-                    num_clips += 1
-                    history = [*history, event][-self.service.limits.history :]
-                    if num_clips == 1:
-                        yield await asyncio.to_thread(self._show_clip, history, len(history) - 1)
-                    else:  # the first variation stays selected, because it may be playing
-                        yield {self.history: history, outputs.clips: gr.update(choices=_choices(history))}
-                    summary = (
-                        event.summary
-                        if num_clips == 1
-                        else f"{num_clips} clips to choose from, the last {event.summary}"
-                    )
-                elif isinstance(event, int):
-                    waiting = (
-                        f"Waiting: {event - 1} before you, then it is your turn."
-                        if event > 1
-                        else "Waiting: you are next."
-                    )
-                    yield {outputs.status: result.show_status(waiting, 0.0)}
-                else:
-                    yield {outputs.status: result.show_progress(event)}
+            generation = inputs.to_request(*values)
+            # Looking for a model on the disk, and for space on it, takes a while.
+            job = await asyncio.to_thread(self.service.submit, visit.token, generation, _address(request))
+        except Exception as error:
+            gradio_error = to_gradio_error(error, named["melody"], named["continue_from"])
+            yield {outputs.status: self._not_generated(gradio_error)}
+            raise gradio_error from None
+        self.service.followers.expect(session)
+        async for updates in self._follow(visit, job):
+            yield updates
+
+    async def _follow(self, visit: Visit, job: GenerationJob) -> AsyncIterator[Updates]:
+        """Updates that show a job from now on: of the sound so far the last seconds, of the clips all."""
+        outputs, num_clips, summary = self.outputs, 0, ""
+        chunks = [event for event in job.events() if isinstance(event, PlaybackChunk)]
+        num_skipped, seconds_skipped = max(0, len(chunks) - CATCH_UP_CHUNKS), 0.0
+        for chunk in chunks[:num_skipped]:
+            seconds_skipped += len(chunk.samples) / chunk.rate
+        live_stream = live.LiveStream(secrets.token_hex(8), seconds_skipped)
+        yield {outputs.live: live.empty_value(live_stream.run_id)}
+        try:
+            async with contextlib.aclosing(self.service.job_queue.follow(job)) as happenings:
+                async for event in happenings:
+                    if isinstance(event, PlaybackChunk):
+                        if num_skipped:
+                            num_skipped -= 1
+                        else:
+                            yield {outputs.live: live_stream.append([event])}
+                    elif isinstance(event, StoredClip):
+                        num_clips += 1
+                        if num_clips == 1:
+                            yield await asyncio.to_thread(self._show_clip, visit, event)
+                        else:  # the first variation stays selected, because it may be playing
+                            yield {outputs.clips: gr.update(choices=_choices(visit))}
+                        summary = (
+                            event.summary
+                            if num_clips == 1
+                            else f"{num_clips} clips to choose from, the last {event.summary}"
+                        )
+                    elif isinstance(event, int):
+                        waiting = (
+                            f"Waiting: {event - 1} before you, then it is your turn."
+                            if event > 1
+                            else "Waiting: you are next."
+                        )
+                        yield {outputs.status: result.show_status(waiting, 0.0)}
+                    else:
+                        yield {outputs.status: result.show_progress(event)}
             message = (
-                f"Done in {time.monotonic() - start:.1f} s: {summary}."
+                f"Done in {time.monotonic() - job.submitted:.1f} s: {summary}."
                 if num_clips
                 else "Stopped before there was any sound."
             )
             yield {outputs.status: result.show_status(message), outputs.live: live_stream.end()}
         except Exception as error:
+            generation = job.payload
+            files = [None if file is None else str(file) for file in (generation.melody, generation.continue_from)]
             gradio_error = to_gradio_error(error, *files)
-            yield {outputs.status: result.show_status(f"Not generated: {html.unescape(gradio_error.message)}.")}
+            yield {outputs.status: self._not_generated(gradio_error)}
             raise gradio_error from None
+
+    def _not_generated(self, error: gr.Error) -> str:
+        return result.show_status(f"Not generated: {html.unescape(error.message)}.")
 
     def stop(self, request: gr.Request) -> Updates:
         """Stop the visitor's jobs. `generate` shows the clip."""
-        if self.service.stop(visitor_id(request)):
+        if self.service.stop(self.service.visits.of(visitor_id(request)).token):
             return {self.outputs.status: gr.skip()}
         return {self.outputs.status: result.show_status("There is no generation to stop.")}
 
@@ -294,55 +347,82 @@ class EventHandlers:
             parts.append(quota)
         return ", ".join(parts) + "."
 
-    def select_clip(self, history: list[StoredClip], index: int | None) -> Updates:
+    def select_clip(self, request: gr.Request, clip_id: str | None) -> Updates:
         """Show another clip of the history."""
-        if index is None or not 0 <= index < len(history):
+        visit = self._visit(request)
+        if visit.find(clip_id) is None:
             return {self.outputs.clips: gr.skip()}
-        updates = self._show_clip(history, index)
-        del updates[self.outputs.clips]
-        return updates
+        return self._show_clip(visit, self._clip(request, clip_id))
 
-    def update_downloads_and_comparison(self, history: list[StoredClip], index: int | None) -> Updates:
+    def update_downloads_and_comparison(self, request: gr.Request, clip_id: str | None) -> Updates:
         """Convert the selected clip to the other formats, and offer the other clips for comparison."""
-        if index is None or not 0 <= index < len(history):
+        visit = self._visit(request)
+        clip = visit.find(clip_id)
+        if clip is None:
             return {self.outputs.downloads[0]: gr.skip()}
-        others = [choice for choice in _choices(history) if choice[1] != index]
+        others = [choice for choice in _choices(visit) if choice[1] != clip_id]
         other = others[-1][1] if others else None
         updates: Updates = {
             self.outputs.other: gr.update(choices=others, value=other),
             self.outputs.comparison_accordion: gr.update(visible=bool(others)),
-            self.outputs.comparison: self.compare(history, index, other),
+            self.outputs.comparison: self.compare(request, clip_id, other),
         }
         for name, button in zip(FORMATS, self.outputs.downloads, strict=True):
             try:
-                file = str(self.service.clip_store.convert(history[index].path, name))
+                file = str(self.service.clip_store.convert(clip.path, name))
                 updates[button] = gr.update(value=file, interactive=True)
             except MusicGenError as error:
                 gr.Warning(plain(str(error)))
         return updates
 
-    def score(self, history: list[StoredClip], index: int | None) -> str:
+    def score(self, request: gr.Request, clip_id: str | None) -> str:
         """CLAP score and chroma similarity of the selected clip."""
-        clip = self._clip(history, index)
+        clip = self._clip(request, clip_id)
         try:
             return result.show_scores(self.service.score(clip))
         except Exception as error:
             raise to_gradio_error(error) from None
 
-    def use_as_melody(self, history: list[StoredClip], index: int | None) -> Updates:
+    def toggle_favourite(self, request: gr.Request, clip_id: str | None) -> Updates:
+        """Mark the selected clip as a favourite, or no longer."""
+        visit, clip = self._visit(request), self._clip(request, clip_id)
+        self.service.visits.toggle_favourite(visit, clip.id)
+        return {
+            self.outputs.clips: gr.update(choices=_choices(visit), value=clip.id),
+            self.outputs.favourite: _favourite_label(visit, clip),
+        }
+
+    def delete_clip(self, request: gr.Request, clip_id: str | None) -> Updates:
+        """Delete the selected clip and show another one. Without an id, which a visitor's "no" gives, nothing happens."""
+        visit = self._visit(request)
+        clip = visit.find(clip_id)
+        if clip is None:
+            return {self.outputs.clips: gr.skip()}
+        self.service.delete_clip(visit, clip)
+        said: Updates = {self.outputs.status: result.show_status(f"Deleted: {_title(clip)}.")}
+        left = [one for one in visit.clips if one.path.is_file()]
+        if left:
+            return self._show_clip(visit, left[-1]) | said
+        return said | {
+            self.outputs.clip_panel: gr.update(visible=False),
+            self.outputs.clips: gr.update(choices=[], value=None),
+            self.outputs.player: None,
+        }
+
+    def use_as_melody(self, request: gr.Request, clip_id: str | None) -> Updates:
         """Set the selected clip as the melody."""
-        clip = self._clip(history, index)
+        clip = self._clip(request, clip_id)
         opened = {self.accordions.melody: gr.update(open=True)}
         return opened | {self.inputs.melody: str(clip.path), self.inputs.melody_is_clean: True}
 
-    def continue_clip(self, history: list[StoredClip], index: int | None) -> Updates:
+    def continue_clip(self, request: gr.Request, clip_id: str | None) -> Updates:
         """Set the selected clip as the clip to continue."""
-        clip = self._clip(history, index)
+        clip = self._clip(request, clip_id)
         return {self.inputs.continue_from: str(clip.path), self.accordions.continue_from: gr.update(open=True)}
 
-    def use_seed(self, history: list[StoredClip], index: int | None) -> Updates:
+    def use_seed(self, request: gr.Request, clip_id: str | None) -> Updates:
         """Set the seed of the selected clip."""
-        return {self.inputs.seed: str(self._clip(history, index).seed), self.accordions.more: gr.update(open=True)}
+        return {self.inputs.seed: str(self._clip(request, clip_id).seed), self.accordions.more: gr.update(open=True)}
 
     def describe_next_clip(self, needed: dict[str, str], *values: Any) -> Updates:
         """Show what the next clip will be made from."""
@@ -361,12 +441,10 @@ class EventHandlers:
         }
         return removed[part]
 
-    def compare(self, history: list[StoredClip], a: int | None, b: int | None) -> str:
+    def compare(self, request: gr.Request, a: str | None, b: str | None) -> str:
         """The value of the comparison player for two clips of the history."""
-        paths = [clip.path for clip in history]
-        return compare.dump(
-            *(None if index is None or not 0 <= index < len(paths) else paths[index] for index in (a, b))
-        )
+        clips = [self._visit(request).find(clip_id) for clip_id in (a, b)]
+        return compare.dump(*(None if clip is None else clip.path for clip in clips))
 
     def restore(self, file: str | None) -> Updates:
         """Show the settings in an uploaded clip."""
@@ -393,27 +471,47 @@ class EventHandlers:
             self.accordions.timeline: gr.update(open=bool(request.timeline)),
         }
 
-    def _clip(self, history: list[StoredClip], index: int | None) -> StoredClip:
-        if index is None or not 0 <= index < len(history):
+    def _show_remembered(self, values: Mapping[str, Any]) -> Updates:
+        """Updates that show the settings that a browser remembers."""
+        restored = self.inputs.restore(values, self.service.clip_store.holds)
+        chosen = {name: restored.get(getattr(self.inputs, name)) for name in ("melody", "continue_from", "timeline")}
+        frames = self.inputs.frames in restored
+        return restored | {
+            self.accordions.melody: gr.update(open=frames or bool(chosen["melody"])),
+            self.accordions.continue_from: gr.update(open=bool(chosen["continue_from"])),
+            self.accordions.timeline: gr.update(open=bool(chosen["timeline"])),
+            self.next_clip.needed: {
+                name: memory.file_name(values.get(name))
+                for name in ("melody", "continue_from")
+                if memory.file_name(values.get(name)) and not chosen[name] and not (name == "melody" and frames)
+            },
+        }
+
+    def _visit(self, request: gr.Request) -> Visit:
+        return self.service.visits.of(visitor_id(request))
+
+    def _clip(self, request: gr.Request, clip_id: str | None) -> StoredClip:
+        clip = self._visit(request).find(clip_id)
+        if clip is None:
             raise gr.Error("There is no clip yet.", print_exception=False)
-        if not history[index].path.is_file():
+        if not clip.path.is_file():
             raise gr.Error(
                 "The clip has expired on the server: make it again from its settings.", print_exception=False
             )
-        return history[index]
+        return clip
 
-    def _show_clip(self, history: list[StoredClip], index: int) -> Updates:
+    def _show_clip(self, visit: Visit, clip: StoredClip) -> Updates:
         """Updates that show one clip of the history."""
-        outputs, clip = self.outputs, self._clip(history, index)
+        outputs = self.outputs
         link = clip_metadata.make_link(clip.request, clip.seed)
         return {
-            self.history: history,
             outputs.clip_panel: gr.update(visible=True),
-            outputs.clips: gr.update(choices=_choices(history), value=index),
+            outputs.clips: gr.update(choices=_choices(visit), value=clip.id),
             outputs.player: gr.update(value=str(clip.path), loop=clip.request.loop),
             outputs.plots: result.show_plots(clip),
             outputs.scores: "",
             outputs.link: f"?s={link}" if link else "",
+            outputs.favourite: _favourite_label(visit, clip),
             # The buttons have the files of the previous clip until `update_downloads_and_comparison` is done.
             **{button: gr.update(interactive=False) for button in outputs.downloads},
         }
@@ -425,8 +523,15 @@ def _add_again(needed: dict[str, str]) -> str:
     return f" Add {' and '.join(needed.values())} again: settings have only the names of audio files."
 
 
-def _choices(history: list[StoredClip]) -> list[tuple[str, int]]:
-    return [(f"{i + 1} · {_title(clip)}", i) for i, clip in enumerate(history)]
+def _choices(visit: Visit) -> list[tuple[str, str]]:
+    return [
+        (f"{'★ ' if clip.id in visit.favourites else ''}{number} · {_title(clip)}", clip.id)
+        for number, clip in enumerate(visit.clips, 1)
+    ]
+
+
+def _favourite_label(visit: Visit, clip: StoredClip) -> str:
+    return "★ No favourite any more" if clip.id in visit.favourites else "☆ Favourite"
 
 
 def _title(clip: StoredClip) -> str:
@@ -436,6 +541,7 @@ def _title(clip: StoredClip) -> str:
 
 
 def connect(
+    page: gr.Blocks,
     service: Service,
     inputs: Inputs,
     actions: Actions,
@@ -443,34 +549,42 @@ def connect(
     next_clip: NextClip,
     outputs: Outputs,
 ) -> EventHandlers:
-    """Attach the event handlers to the components, in the current `gr.Blocks`."""
-    history = gr.State([])
-    handlers = EventHandlers(service, inputs, accordions, next_clip, outputs, history)
+    """Attach the event handlers to the components of a page, which is the current `gr.Blocks`."""
+    remembered = memory.build()
+    handlers = EventHandlers(service, inputs, accordions, next_clip, outputs, remembered)
     updatable = [
         *inputs.components, accordions.melody, accordions.continue_from, accordions.timeline, accordions.more,
-        next_clip.needed, history, outputs.status, outputs.live,
+        next_clip.needed, remembered.visit, remembered.greeting, outputs.status, outputs.live, outputs.favourite,
         outputs.clip_panel, outputs.clips, outputs.player, outputs.plots, outputs.scores, outputs.link, outputs.other,
         outputs.comparison_accordion, outputs.comparison, *outputs.downloads,
     ]  # fmt: skip
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     unlimited: dict[str, Any] = private | {"concurrency_limit": None}
 
-    after_clip: list[Any] = [handlers.update_downloads_and_comparison, [history, outputs.clips], updatable]
+    after_clip: list[Any] = [handlers.update_downloads_and_comparison, outputs.clips, updatable]
     generation = actions.generate.click(
-        handlers.generate, [history, next_clip.needed, *inputs.components], updatable, **unlimited
+        handlers.generate, [next_clip.needed, *inputs.components], updatable, **unlimited
     )
     generation.then(*after_clip, **unlimited)
     generation.then(handlers.describe_cost, handlers.cost_inputs, actions.cost, **unlimited)
     actions.stop.click(handlers.stop, None, outputs.status, **unlimited)
-    outputs.clips.input(handlers.select_clip, [history, outputs.clips], updatable, **unlimited)
+    outputs.clips.input(handlers.select_clip, outputs.clips, updatable, **unlimited)
     outputs.player.change(*after_clip, **unlimited)
-    gr.on(
-        [inputs.melody.change, inputs.melody_is_clean.input], handlers.extract_melody,
-        [inputs.melody, inputs.melody_is_clean, inputs.model], updatable, api_visibility="private",
-        show_progress="minimal", show_progress_on=[inputs.melody], concurrency_limit=2,
-    )  # fmt: skip
+    # What these put into an audio input is no event of that input's own, as a visitor's file is.
+    as_melody = outputs.as_melody.click(handlers.use_as_melody, outputs.clips, updatable, **unlimited)
+    continue_clip = outputs.continue_clip.click(handlers.continue_clip, outputs.clips, updatable, **unlimited)
+    outputs.favourite.click(handlers.toggle_favourite, outputs.clips, updatable, **unlimited)
+    outputs.delete.click(handlers.delete_clip, outputs.clips, updatable, js=assets.read("ask.js").strip(), **unlimited)
+    extraction: dict[str, Any] = {
+        "fn": handlers.extract_melody, "inputs": [inputs.melody, inputs.melody_is_clean, inputs.model],
+        "outputs": updatable, "api_visibility": "private", "show_progress": "minimal",
+        "show_progress_on": [inputs.melody], "concurrency_limit": 2,
+    }  # fmt: skip
+    gr.on([inputs.melody.input, inputs.melody_is_clean.input], **extraction)
+    as_melody.then(**extraction)
     inputs.melody.clear(handlers.clear_melody, None, updatable, **unlimited)
-    inputs.continue_from.change(handlers.extend_duration, inputs.continue_from, updatable, **unlimited)
+    for added in (inputs.continue_from.input, continue_clip.then):
+        added(handlers.extend_duration, inputs.continue_from, updatable, **unlimited)
     inputs.model.change(
         handlers.update_precisions, inputs.model, inputs.precision, trigger_mode="always_last", **unlimited
     )
@@ -482,12 +596,10 @@ def connect(
         actions.cost, **unlimited,
     )  # fmt: skip
     outputs.score.click(
-        handlers.score, [history, outputs.clips], outputs.scores, api_visibility="private", show_progress="minimal",
+        handlers.score, outputs.clips, outputs.scores, api_visibility="private", show_progress="minimal",
         concurrency_limit=1,
     )  # fmt: skip
-    outputs.as_melody.click(handlers.use_as_melody, [history, outputs.clips], updatable, **unlimited)
-    outputs.continue_clip.click(handlers.continue_clip, [history, outputs.clips], updatable, **unlimited)
-    outputs.same_seed.click(handlers.use_seed, [history, outputs.clips], updatable, **unlimited)
+    outputs.same_seed.click(handlers.use_seed, outputs.clips, updatable, **unlimited)
     described = (
         inputs.prompt, inputs.continue_from, inputs.melody, inputs.frames, inputs.timeline, inputs.seed, inputs.loop,
         next_clip.needed,
@@ -503,6 +615,26 @@ def connect(
     outputs.link.change(
         None, outputs.link, outputs.link, js=assets.read("absolute_link.js").strip(), api_visibility="private"
     )
-    outputs.other.input(handlers.compare, [history, outputs.clips, outputs.other], outputs.comparison, **unlimited)
+    outputs.other.input(handlers.compare, [outputs.clips, outputs.other], outputs.comparison, **unlimited)
     outputs.restore.upload(handlers.restore, outputs.restore, updatable, **unlimited)
+    _connect_memory(page, handlers, actions, updatable)
     return handlers
+
+
+def _connect_memory(page: gr.Blocks, handlers: EventHandlers, actions: Actions, updatable: list[Any]) -> None:
+    """Restore what the browser remembers when the page is loaded, and have it remember what changes from then on."""
+    inputs, outputs, remembered = handlers.inputs, handlers.outputs, handlers.memory
+    unlimited: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
+    loaded = page.load(
+        handlers.restore_visit, remembered.visit, updatable, js=assets.read("recall.js").strip(), **unlimited
+    )
+    loaded.then(handlers.greet, remembered.greeting, outputs.status, **unlimited)
+    loaded.then(handlers.rejoin, None, updatable, **unlimited)
+    loaded.then(handlers.describe_cost, handlers.cost_inputs, actions.cost, **unlimited)
+    loaded.then(handlers.update_precisions, inputs.model, inputs.precision, **unlimited)
+    remember: dict[str, Any] = {
+        "fn": None, "inputs": [remembered.visit, outputs.clips, *inputs.components], "outputs": None,
+        "js": memory.script(inputs.names), "api_visibility": "private",
+    }  # fmt: skip
+    loaded.then(**remember)
+    gr.on([component.change for component in (*inputs.components, outputs.clips)], **remember)

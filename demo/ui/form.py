@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ from ..request import (
 from ..service import Service
 from . import melody_editor, next_clip, texts
 from .next_clip import NextClip
+
+MAX_TEXT = 50_000
+"""Characters of a text field."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,16 @@ class Inputs:
     @property
     def components(self) -> list[Any]:
         """The components as Gradio's event listeners take them."""
-        return [getattr(self, field.name) for field in dataclasses.fields(self)]
+        return [getattr(self, name) for name in self.names]
+
+    @property
+    def names(self) -> list[str]:
+        """The components' names."""
+        return [field.name for field in dataclasses.fields(self)]
 
     def named(self, *values: Any) -> dict[str, Any]:
         """The components' values by name."""
-        return dict(zip((field.name for field in dataclasses.fields(self)), values, strict=True))
+        return dict(zip(self.names, values, strict=True))
 
     def to_request(self, *values: Any) -> PageRequest:
         """Convert the components' values to a request.
@@ -114,6 +123,37 @@ class Inputs:
             self.loop: request.loop,
         }
 
+    def restore(self, values: Mapping[str, Any], is_file: Callable[[str], bool]) -> dict[Any, Any]:
+        """Component updates that show values that a browser remembers, as far as they are ones that the components can have.
+
+        Args:
+            values: name -> value, from a stranger.
+            is_file: whether a path is a file that may be shown.
+        """
+        updates: dict[Any, Any] = {}
+        for name in self.names:
+            component, value = getattr(self, name), values.get(name)
+            if name == "frames":
+                if melody_editor.is_melody(value):
+                    updates[component] = gr.update(value=value, visible=True)
+            elif _can_have(component, value, is_file):
+                updates[component] = value
+        return updates
+
+
+def _can_have(component: Any, value: object, is_file: Callable[[str], bool]) -> bool:
+    """Whether a component can have a value."""
+    if isinstance(component, gr.Checkbox):
+        return isinstance(value, bool)
+    if isinstance(component, gr.Slider):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and component.minimum <= value <= component.maximum  # type: ignore[operator]
+    if not isinstance(value, str):
+        return False
+    if isinstance(component, gr.Dropdown):
+        return value in [choice for _, choice in component.choices]
+    return is_file(value) if isinstance(component, gr.Audio) else len(value) <= MAX_TEXT
+
 
 def make_request(
     *, prompt: str | None, model: str, duration: float, variations: float = 1, seed: float | None = None,
@@ -128,7 +168,7 @@ def make_request(
         InputError: for a value of the wrong type, and one that is out of range for all models.
     """
     for value, name in ((prompt, "description"), (negative_prompt, "negative prompt"), (timeline, "timeline")):
-        if value is not None and len(value) > 50_000:
+        if value is not None and len(value) > MAX_TEXT:
             raise InputError(f"the {name} has {len(value)} characters: far too many")
     return PageRequest(
         prompt=clean_prompt(prompt),

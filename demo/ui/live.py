@@ -1,8 +1,8 @@
 """Playback of a clip during its generation: 16-bit samples, which the browser plays without gaps with the Web Audio API.
 
 Gradio's streamed audio is lossy, needs ffmpeg on the server, and has gaps when its first segment is late. The component's value
-is JSON: {"run": id, "rate": Hz, "channels": C, "chunks": [[number, base64 of int16], …], "ended": false}. Each value repeats
-the last chunk of the value before it, because the page can miss a value.
+is JSON: {"run": id, "rate": Hz, "channels": C, "skipped": seconds before the first chunk, "chunks": [[number, base64 of int16],
+…], "ended": false}. Each value repeats the last chunk of the value before it, because the page can miss a value.
 """
 
 from __future__ import annotations
@@ -51,12 +51,13 @@ class LiveStream:
 
     Args:
         run_id: identifies the run: with a new one, the player starts again.
+        seconds_skipped: of the clip, before the first chunk.
     """
 
-    def __init__(self, run_id: str) -> None:
-        self.run_id, self._number = run_id, 0
+    def __init__(self, run_id: str, seconds_skipped: float = 0.0) -> None:
+        self.run_id, self._number, self._seconds_skipped = run_id, 0, seconds_skipped
         self._last_chunks: list[tuple[int, str]] = []
-        self._format: dict[str, int] = {}
+        self._format: dict[str, float] = {}
 
     def append(self, chunks: Sequence[PlaybackChunk]) -> str:
         """The value that adds chunks of audio."""
@@ -66,7 +67,11 @@ class LiveStream:
             self._number += 1
         sent = [*self._last_chunks, *encoded]
         self._last_chunks = encoded[-1:]
-        self._format = {"rate": chunks[-1].rate, "channels": chunks[-1].samples.shape[1]}
+        self._format = {
+            "rate": chunks[-1].rate,
+            "channels": chunks[-1].samples.shape[1],
+            "skipped": self._seconds_skipped,
+        }
         return json.dumps({"run": self.run_id, **self._format, "chunks": sent})
 
     def end(self) -> str:

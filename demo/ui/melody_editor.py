@@ -77,3 +77,12 @@ def load(value: str | None) -> tuple[int, ...] | None:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError("the edited melody is damaged: upload its recording again") from error
     return tuple(frames) or None
+
+
+def is_melody(value: object) -> bool:
+    """Whether a value that a browser remembers is that of a melody."""
+    try:
+        frames = load(value) if isinstance(value, str) else None
+    except InputError:
+        return False
+    return frames is not None and all(type(frame) is int and 0 <= frame < len(PITCH_CLASSES) for frame in frames)

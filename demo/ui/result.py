@@ -12,7 +12,8 @@ from PIL import Image
 from .. import clip_scores, plots
 from ..clip_scores import Score
 from ..clip_store import FORMATS
-from ..service import Progress, StoredClip
+from ..service import Progress
+from ..stored_clip import StoredClip
 from . import compare, live, texts
 
 
@@ -30,6 +31,8 @@ class Outputs:
     continue_clip: gr.Button
     same_seed: gr.Button
     score: gr.Button
+    favourite: gr.Button
+    delete: gr.Button
     scores: gr.HTML
     link: gr.Textbox
     other: gr.Dropdown
@@ -44,7 +47,7 @@ def build() -> Outputs:
     status = gr.HTML(show_status(texts.READY), elem_id="status")
     live_player = live.build()
     with gr.Column(visible=False, elem_id="clip-panel") as clip_panel:
-        clips = gr.Dropdown([], label="Clip (this visit)", elem_id="clips")
+        clips = gr.Dropdown([], label="Your clips", elem_id="clips")
         player = gr.Audio(
             label="Result", type="filepath", interactive=False, buttons=[], elem_id="result",
             waveform_options=gr.WaveformOptions(waveform_color="#9d95f0", waveform_progress_color="#6a5ae0"),
@@ -61,6 +64,9 @@ def build() -> Outputs:
             same_seed = gr.Button("Use its seed", size="sm", min_width=100, elem_id="same-seed")
             score = gr.Button("Measure", size="sm", min_width=80, elem_id="score", visible=clip_scores.is_available())
         scores = gr.HTML("", elem_id="scores")
+        with gr.Accordion("More", open=False, elem_id="more-of-clip"), gr.Row():
+            favourite = gr.Button("☆ Favourite", size="sm", min_width=100, elem_id="favourite")
+            delete = gr.Button("Delete", size="sm", min_width=80, elem_id="delete")
         with gr.Accordion(
             "Compare with another clip", open=False, visible=False, elem_id="comparison-accordion"
         ) as comparison_accordion:
@@ -75,8 +81,8 @@ def build() -> Outputs:
     with gr.Group(elem_id="notes-group"):
         gr.Markdown(texts.NOTES, elem_id="notes", padding=True)
     return Outputs(
-        status, live_player, clips, player, clip_plots, downloads, as_melody, continue_clip, same_seed, score, scores, link,
-        other, comparison, comparison_accordion, restore, clip_panel,
+        status, live_player, clips, player, clip_plots, downloads, as_melody, continue_clip, same_seed, score, favourite,
+        delete, scores, link, other, comparison, comparison_accordion, restore, clip_panel,
     )  # fmt: skip
 
 

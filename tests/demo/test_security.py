@@ -197,7 +197,7 @@ class _Visitor:
 async def _drain(handlers: events.EventHandlers) -> None:
     values = [component.value for component in handlers.inputs.components]
     values[0], values[1], values[2] = "x", "mini", 1.0
-    async for _ in handlers.generate(_Visitor(), [], {}, *values):  # type: ignore[arg-type]
+    async for _ in handlers.generate(_Visitor(), {}, *values):  # type: ignore[arg-type]
         pass
 
 

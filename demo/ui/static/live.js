@@ -1,6 +1,6 @@
 // Plays the audio of a clip during its generation. The value's format: live.py.
 let context = null, output = null, runId = null, lastNumber = 0, startTime = 0, receivedSeconds = 0;
-let sources = [], timer = null, ended = false;
+let sources = [], timer = null, ended = false, skippedSeconds = 0;
 const find = (selector) => element.querySelector(selector);
 // Browsers allow playback only after a user gesture: the click on Generate.
 const unlock = () => {
@@ -8,6 +8,8 @@ const unlock = () => {
     context = new AudioContext();
     output = context.createMediaStreamDestination();
     find('audio').srcObject = output.stream;
+    context.onstatechange = showState;
+    showState();
   }
   context.resume();
   find('audio').play().catch(() => {});
@@ -25,7 +27,7 @@ const updateMeter = () => {
   const time = playedSeconds();
   element.dataset.played = time.toFixed(2);
   find('.meter i').style.width = 100 * time / receivedSeconds + '%';
-  find('.time').textContent = `${Math.floor(time)} of ${Math.floor(receivedSeconds)} s`;
+  find('.time').textContent = `${Math.floor(skippedSeconds + time)} of ${Math.floor(skippedSeconds + receivedSeconds)} s`;
   // At the end the player is hidden: the finished clip is shown.
   if (context.currentTime > startTime + receivedSeconds + (ended ? 0.3 : 4)) {
     find('.live').hidden = true;
@@ -38,12 +40,12 @@ const reset = () => {
   clearInterval(timer);
   find('.live').hidden = true;
 };
-const pause = (paused) => {
-  const button = find('[data-do=toggle]');
-  if (paused) context.suspend(); else unlock();
-  button.textContent = paused ? '▶' : '❚❚';
-  button.setAttribute('aria-label', paused ? 'Play the sound' : 'Pause the sound');
+const showState = () => {
+  const playing = context.state === 'running', button = find('[data-do=toggle]');
+  button.textContent = playing ? '❚❚' : '▶';
+  button.setAttribute('aria-label', playing ? 'Pause the sound' : 'Play the sound');
 };
+const pause = (paused) => { if (paused) context.suspend(); else unlock(); };
 const schedule = (text, rate, channels) => {
   const bytes = Uint8Array.from(atob(text), (char) => char.charCodeAt(0)), values = new Int16Array(bytes.buffer);
   const buffer = context.createBuffer(channels, values.length / channels, rate);
@@ -66,6 +68,7 @@ const onValue = () => {
   try { value = JSON.parse(props.value || '{}'); } catch { return; }
   if (value.run !== runId) { runId = value.run; reset(); if (context) pause(false); }
   ended = Boolean(value.ended);
+  skippedSeconds = value.skipped || 0;
   if (!value.chunks || !value.chunks.length) return;
   unlock();
   find('.live').hidden = false;

@@ -1,0 +1,53 @@
+"""A finished clip on the disk, and what is known of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from .request import PageRequest
+
+
+@dataclass(frozen=True)
+class StoredClip:
+    """A finished clip on the disk.
+
+    Attributes:
+        path: a FLAC file whose comment tag has the settings.
+        request: the request, with the precision that "auto" was replaced by.
+        seed: of this clip.
+        seconds: duration.
+        channels: 1 or 2.
+        rate: Hz.
+        loudness: LUFS.
+        complete: whether the generation was not stopped early.
+        frames: the pitch class of each chroma frame, for the comparison with `request.frames`, the reference melody.
+        unknown: share of the description's tokens that the model's vocabulary lacks, 0 to 1.
+    """
+
+    path: Path
+    request: PageRequest
+    seed: int
+    seconds: float
+    channels: int
+    rate: int
+    loudness: float
+    complete: bool
+    frames: tuple[int, ...]
+    unknown: float = 0.0
+
+    @property
+    def id(self) -> str:
+        """What cannot be guessed of its path, 128 random bits."""
+        return self.path.parent.name
+
+    @property
+    def summary(self) -> str:
+        """Duration, channels, sample rate, loudness, precision and seed as text."""
+        channels = "stereo" if self.channels == 2 else "mono"
+        level = f", {self.loudness:.1f} LUFS" if math.isfinite(self.loudness) else ""
+        stopped = "" if self.complete else ", stopped early"
+        unknown = f"; the model does not know {self.unknown:.0%} of the description" if self.unknown else ""
+        audio = f"{self.seconds:.2f} s, {channels}, {self.rate} Hz{level}"
+        return f"{audio}, {self.request.precision}, seed {self.seed}{stopped}{unknown}"

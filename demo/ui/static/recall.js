@@ -1,0 +1,1 @@
+() => { try { return localStorage.getItem('musicgen') || ''; } catch { return ''; } }
