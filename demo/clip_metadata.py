@@ -10,6 +10,7 @@ import base64
 import dataclasses
 import json
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,14 @@ MAX_NAME_LENGTH = 200
 _DIGITS = "0123456789ab"
 
 
-def make_comment(request: PageRequest, seed: int, *, local_model: bool = False, complete: bool = True) -> str:
+def make_comment(
+    request: PageRequest,
+    seed: int,
+    *,
+    local_model: bool = False,
+    complete: bool = True,
+    adapter_hashes: Mapping[str, str] | None = None,
+) -> str:
     """The text of the comment tag, with which the clip can be generated again.
 
     Args:
@@ -42,8 +50,9 @@ def make_comment(request: PageRequest, seed: int, *, local_model: bool = False, 
         seed: the seed of this clip.
         local_model: whether the model is from the operator's folder.
         complete: whether the generation was not stopped early.
+        adapter_hashes: name -> SHA-256 of the weights of each LoRA adapter of the request.
     """
-    from musicgen.settings import Settings, SourceFile
+    from musicgen.settings import AdapterUse, Settings, SourceFile
 
     settings = Settings(
         version=__version__,
@@ -59,6 +68,7 @@ def make_comment(request: PageRequest, seed: int, *, local_model: bool = False, 
         model_folder=local_model,
         timeline=request.timeline,
         loop=request.loop,
+        adapters=tuple(AdapterUse(name, (adapter_hashes or {})[name], weight) for name, weight in request.adapters),
         beyond=_unsupported_by_command_line(request, complete),
     )
     return json.dumps(json.loads(settings.comment()) | {KEY: _melody_settings(request)})
@@ -90,7 +100,6 @@ def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest
     if settings.model_folder != (catalog.get(settings.model).origin == "folder"):
         raise InputError(f"{name}: was made with another model of the name {settings.model!r} than the one here")
     lacking = {
-        "LoRA adapters": [use.name for use in settings.adapters],
         "the conditions": list(settings.conditions),
         "the chords": [] if settings.chords is None else [settings.chords.chords],
         "the options": _options_beyond_the_page(settings.options),
@@ -101,6 +110,7 @@ def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest
                 f"{name}: was made with {what} {', '.join(names)}, which this page does not have: use the command line, "
                 "musicgen generate --from-file"
             )
+    catalog.adapters.check_same({use.name: use.sha256 for use in settings.adapters}, name)
     page_settings = json.loads(text).get(KEY, {})
     if not isinstance(page_settings, dict):
         raise InputError(f"{name}: its settings are damaged")
@@ -118,6 +128,7 @@ def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest
         precision=settings.precision,
         timeline=settings.timeline,
         loop=settings.loop,
+        adapters=tuple((use.name, use.weight) for use in settings.adapters),
     )
     return _with_page_settings(request, page_settings, name), needed
 
@@ -144,6 +155,8 @@ def make_link(request: PageRequest, seed: int) -> str:
         "precision": request.precision,
         KEY: _page_settings(request) | _melody_settings(request),
     }
+    if request.adapters:
+        values["adapters"] = request.adapters
     if request.continue_from is not None:
         values["needed"] = {"continue_from": request.continue_from.name[:MAX_NAME_LENGTH]}
     text = base64.urlsafe_b64encode(zlib.compress(json.dumps(values).encode(), 9)).decode().rstrip("=")
@@ -176,6 +189,10 @@ def read_link(text: str) -> tuple[PageRequest, dict[str, str]]:
             options=GenerationOptions.from_dict(values["options"]),
             separate=None if values["separate"] is None else bool(values["separate"]),
             precision=str(values.get("precision", "float32")),
+            adapters=tuple(
+                (check_text("an adapter's name", name)[:MAX_NAME_LENGTH], float(weight))
+                for name, weight in values.get("adapters", [])
+            ),
         )
         needed = {
             kind: check_text("a file's name", name)[:MAX_NAME_LENGTH]

@@ -62,6 +62,8 @@ class Configuration:
     """Names of the offered models, or patterns of names; all models if empty."""
     model_folder: Path | None = None
     """The operator's folder of models."""
+    adapter_folder: Path | None = None
+    """The operator's folder of LoRA adapters."""
     device: str = "auto"
     workers: int = 4
     """Jobs that run at the same time; those of the same model are one batch."""
@@ -119,6 +121,7 @@ def add_arguments(parser: argparse.ArgumentParser, environment: Mapping[str, str
     flag("disk-gb", float, limits.disk_gb, "gigabytes of clips and uploads together (%(default)s)")
     flag("models", str, "", "names or patterns of the models offered, separated by commas: 'mini*,facebook/*small'")
     flag("folder", Path, None, "a folder of further models, each in a folder of its own")
+    flag("adapters", Path, None, "a folder of LoRA adapters in PEFT's files, each in a folder of its own")
     flag("device", str, defaults.device, "cpu, cuda or mps (%(default)s)")
     flag("workers", int, defaults.workers, "clips generated at the same time (%(default)s)")
     flag("loaded", int, defaults.max_loaded_models, "models kept in memory (%(default)s)")
@@ -151,7 +154,7 @@ def from_arguments(arguments: argparse.Namespace) -> Configuration:
     user, colon, password = arguments.auth.partition(":")
     if arguments.auth and not (user and colon and password):
         arguments.parser_error("--auth is USER:PASSWORD")
-    for name in ("folder", "temporary"):
+    for name in ("folder", "adapters", "temporary"):
         path = getattr(arguments, name)
         if path is not None and not path.is_dir():
             arguments.parser_error(f"--{name} {path}: no such folder")
@@ -179,6 +182,7 @@ def from_arguments(arguments: argparse.Namespace) -> Configuration:
         limits=limits,
         models=tuple(name.strip() for name in arguments.models.split(",") if name.strip()),
         model_folder=arguments.folder,
+        adapter_folder=arguments.adapters,
         device=arguments.device,
         workers=arguments.workers,
         max_loaded_models=arguments.loaded,

@@ -13,16 +13,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from musicgen.errors import InputError
+from musicgen.errors import InputError, MusicGenError
 
+from .adapters import Weighted
 from .models import ModelCatalog
 
 if TYPE_CHECKING:
     from musicgen.engine import Scheduler
     from musicgen.model import MusicGen
 
-Key = tuple[str, str]
-"""A model's name and its precision."""
+Key = tuple[str, str, Weighted]
+"""A model's name, its precision, and its LoRA adapters."""
 
 LOAD_MEMORY_FACTOR = 1.5
 """Peak memory of loading a model, as a multiple of the size of its files."""
@@ -63,17 +64,17 @@ class ModelCache:
         """
         from musicgen import checkpoint
 
-        key = (name, self.resolve_precision(name, precision))
+        key: Key = (name, self.resolve_precision(name, precision), ())
         self._preloaded[key] = checkpoint.load(self.catalog.get(name).source, self.device, key[1])
 
     def is_preloaded(self, name: str, precision: str) -> bool:
         """Whether `preload` has loaded the model in this precision."""
-        return (name, self.resolve_precision(name, precision)) in self._preloaded
+        return (name, self.resolve_precision(name, precision), ()) in self._preloaded
 
-    def loaded(self) -> list[Key]:
-        """The loaded models, the least recently used one first."""
+    def loaded(self) -> list[tuple[str, str]]:
+        """Name and precision of the loaded models, the least recently used one first."""
         with self._changed:
-            return list(self._loaded)
+            return [(name, precision) for name, precision, _ in self._loaded]
 
     def resolve_precision(self, name: str, precision: str) -> str:
         """The precision in which a model is loaded on this device.
@@ -94,9 +95,18 @@ class ModelCache:
         return checkpoint.resolve_precision(self.catalog.get(name).source, self.device, precision) or precision
 
     @contextmanager
-    def use(self, name: str, precision: str) -> Iterator[Scheduler]:
-        """The scheduler of a model, which is loaded if necessary and stays loaded inside the `with` block."""
-        key = (name, self.resolve_precision(name, precision))
+    def use(self, name: str, precision: str, adapters: Weighted = ()) -> Iterator[Scheduler]:
+        """The scheduler of a model, which is loaded if necessary and stays loaded inside the `with` block.
+
+        Args:
+            name: the model's name.
+            precision: the requested precision.
+            adapters: LoRA adapters that are applied to it, with their weights.
+
+        Raises:
+            InputError: for an adapter that does not fit the model.
+        """
+        key: Key = (name, self.resolve_precision(name, precision), adapters)
         scheduler = self._acquire(key)
         try:
             yield scheduler
@@ -113,16 +123,13 @@ class ModelCache:
                 self._loaded.move_to_end(key)
                 self._reference_counts[key] += 1
                 return self._loaded[key]
-            self._evict(int(info.size * LOAD_MEMORY_FACTOR))
+            model = self._take_reweightable(key)
+            if model is None:
+                self._evict(int(info.size * LOAD_MEMORY_FACTOR))
             self._loading.add(key)
         scheduler: Scheduler | None = None
         try:
-            from musicgen import checkpoint
-
-            model = self._preloaded.get(key)
-            if model is None:
-                model = checkpoint.load(info.source, self.device, key[1])
-            scheduler = self._create_scheduler(model)
+            scheduler = self._create_scheduler(self._load(key) if model is None else self._reweight(model, key))
         finally:
             with self._changed:  # one critical section: a waiting thread must find the model, or the failure
                 self._loading.discard(key)
@@ -130,6 +137,35 @@ class ModelCache:
                     self._loaded[key], self._reference_counts[key] = scheduler, 1
                 self._changed.notify_all()
         return scheduler
+
+    def _load(self, key: Key) -> MusicGen:
+        from musicgen import checkpoint
+
+        name, precision, adapters = key
+        model = self._preloaded.get(key)
+        if model is not None:
+            return model
+        sources = self.catalog.adapters.sources(adapters)
+        try:
+            return checkpoint.load(self.catalog.get(name).source, self.device, precision, adapters=[*sources.items()])
+        except MusicGenError as error:
+            raise InputError(self.catalog.adapters.without_paths(str(error))) from error
+
+    def _take_reweightable(self, key: Key) -> MusicGen | None:
+        """Take out of the cache an unused model that differs from the wanted one in the weights of its adapters alone."""
+        names = [name for name, _ in key[2]]
+        for other, scheduler in self._loaded.items():
+            same = other[:2] == key[:2] and [name for name, _ in other[2]] == names
+            if names and same and not self._reference_counts[other]:
+                del self._loaded[other]
+                scheduler.close()
+                return scheduler.model
+        return None
+
+    def _reweight(self, model: MusicGen, key: Key) -> MusicGen:
+        assert model.adapters is not None
+        model.adapters.use(self.catalog.adapters.sources(key[2]))
+        return model
 
     def _create_scheduler(self, model: MusicGen) -> Scheduler:
         from musicgen.engine import Scheduler

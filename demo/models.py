@@ -16,6 +16,8 @@ from pathlib import Path
 from musicgen import catalog
 from musicgen.errors import InputError
 
+from .adapters import AdapterCatalog
+
 log = logging.getLogger(__name__)
 
 DEFAULT_PUBLISHED = "facebook/musicgen-small"
@@ -65,12 +67,16 @@ class ModelCatalog:
     Args:
         folder: the operator's folder of models, each in a folder of its own.
         allowed: patterns (`fnmatch`) of the names to offer; all models if empty.
+        adapter_folder: the operator's folder of LoRA adapters.
 
     Raises:
         InputError: when no model matches the patterns.
     """
 
-    def __init__(self, folder: Path | None = None, allowed: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path | None = None, allowed: Sequence[str] = (), adapter_folder: Path | None = None
+    ) -> None:
+        self.adapters = AdapterCatalog(adapter_folder)
         infos = [_inspect(catalog.PRETRAINED / name, name, "embedded", "MIT") for name in catalog.embedded()]
         if folder is not None:
             infos += _scan(folder)

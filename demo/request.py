@@ -14,6 +14,7 @@ from musicgen.errors import InputError
 from musicgen.options import GenerationOptions
 from musicgen.timeline import TimelineEntry, check_within, parse, prompt_schedule
 
+from .adapters import Weighted
 from .configuration import Limits
 from .models import ModelCatalog
 
@@ -44,6 +45,7 @@ class PageRequest:
         timeline: changes of the prompt.
         precision: one of PRECISIONS.
         loop: whether to mix the end into the beginning for a seamless loop.
+        adapters: the operator's LoRA adapters, by name, with their weights.
     """
 
     prompt: str
@@ -59,6 +61,7 @@ class PageRequest:
     timeline: tuple[TimelineEntry, ...] = ()
     precision: str = "auto"
     loop: bool = False
+    adapters: Weighted = ()
 
     @property
     def prompt_schedule(self) -> tuple[TimelineEntry, ...]:
@@ -131,6 +134,7 @@ def validate(request: PageRequest, limits: Limits, catalog: ModelCatalog) -> Non
     check_integer(request.variations, "variations", 1, limits.max_variations)
     if request.seed is not None:
         check_integer(request.seed, "seed", 0, MAX_SEED)
+    catalog.adapters.check(request.adapters)
     if request.precision not in PRECISIONS:
         raise InputError(f"unknown precision {str(request.precision)[:20]!r}: one of {', '.join(PRECISIONS)}")
     if len(request.timeline) > limits.max_timeline_entries:

@@ -88,7 +88,9 @@ class Service:
         self.downloads = self.configuration.downloads is not False
         """Whether visitors may start the download of a published model; the page that is launched decides where the operator
         has not."""
-        self.catalog = ModelCatalog(self.configuration.model_folder, self.configuration.models)
+        self.catalog = ModelCatalog(
+            self.configuration.model_folder, self.configuration.models, self.configuration.adapter_folder
+        )
         self.model_cache = ModelCache(
             self.catalog,
             self.configuration.device,
@@ -269,7 +271,7 @@ class Service:
         """GPU time of a clip on ZeroGPU."""
         info = self.catalog.get(request.model)
         measured = self.estimate_seconds(request.model, request.precision, request.duration)
-        preloaded = self.model_cache.is_preloaded(request.model, request.precision)
+        preloaded = not request.adapters and self.model_cache.is_preloaded(request.model, request.precision)
         return zero_gpu.estimate(request, info.size, measured, preloaded)
 
     def describe_gpu_quota(
@@ -442,7 +444,7 @@ class Service:
         """
         from . import generation
 
-        with self.model_cache.use(request.model, request.precision) as scheduler:
+        with self.model_cache.use(request.model, request.precision, request.adapters) as scheduler:
 
             def progress(done: int, total: int) -> None:
                 report(done / total, f"step {done} of {total}")
@@ -474,7 +476,10 @@ class Service:
         clip = audio.normalise_loudness(clip)
         path = self.clip_store.new_path(f"{outputs.words(request.prompt)}-{seed}.flac")
         local_model = self.catalog.get(request.model).origin == "folder"
-        comment = clip_metadata.make_comment(request, seed, local_model=local_model, complete=complete)
+        hashes = {name: self.catalog.adapters.sha256(name) for name, _ in request.adapters}
+        comment = clip_metadata.make_comment(
+            request, seed, local_model=local_model, complete=complete, adapter_hashes=hashes
+        )
         self.clip_store.write(path, clip, comment)
         return StoredClip(
             path=path,

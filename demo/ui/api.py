@@ -18,6 +18,7 @@ import gradio as gr
 from musicgen.errors import InputError
 
 from .. import clip_metadata
+from ..adapters import show
 from ..clip_store import FORMATS
 from ..service import Progress, Service
 from ..stored_clip import StoredClip
@@ -52,9 +53,11 @@ def build(service: Service) -> None:
             gr.Textbox(value="auto", label="precision: auto, float32 (exact), bfloat16, float16, int8 or int4"),
             gr.Checkbox(value=False, label="loop: seamless"),
             gr.Textbox(value="flac", label=f"format: {', '.join(FORMATS)}"),
+            gr.JSON(value=None, label="adapters: the operator's LoRA adapters, such as ['jazz:0.5']"),
         ]
         # The type that clients are told; that of `gr.JSON` is no valid JSON schema, which MCP clients and servers check.
-        vars(fields[7])["api_info"] = lambda: {"type": "array", "items": {"type": "integer"}}
+        for field, kind in ((fields[7], "integer"), (fields[19], "string")):
+            vars(field)["api_info"] = lambda kind=kind: {"type": "array", "items": {"type": kind}}
         file = gr.File(label="clip")
         more = gr.File(label="further variations", file_count="multiple")
         about = gr.JSON(label="about")
@@ -72,6 +75,7 @@ def build(service: Service) -> None:
         continue_from: str | None = None, timeline: str = "", guidance_scale: float = 3.0,
         melody_guidance_scale: float | None = None, negative_prompt: str = "", temperature: float = 1.0,
         top_k: float = 250, top_p: float = 0.0, precision: str = "auto", loop: bool = False, format: str = "flac",
+        adapters: Any = None,
     ) -> tuple[str, list[str], dict[str, Any]]:  # fmt: skip
         """Generate music from a description, a melody, or both: the clip, further variations, and their properties."""
         try:
@@ -82,7 +86,7 @@ def build(service: Service) -> None:
                 separate=separate, frames=_check_frames(frames), continue_from=continue_from, timeline=timeline,
                 guidance_scale=guidance_scale, melody_guidance_scale=melody_guidance_scale,
                 negative_prompt=negative_prompt, temperature=temperature, top_k=top_k, top_p=top_p,
-                precision=precision, loop=loop,
+                precision=precision, loop=loop, adapters=service.catalog.adapters.parse(_check_adapters(adapters)),
             )  # fmt: skip
             following = events.stream_events(service, request, generation_request)
             clips = [event async for event in following if isinstance(event, StoredClip)]
@@ -143,6 +147,7 @@ def build(service: Service) -> None:
             "prompt": restored.prompt, "model": restored.model, "duration": restored.duration, "seed": restored.seed,
             "options": restored.options.as_dict(), "frames": restored.frames, "precision": restored.precision,
             "timeline": [[entry.start, entry.prompt] for entry in restored.timeline], "loop": restored.loop,
+            "adapters": show(restored.adapters),
             "needs": list(needed.values()),
         }  # fmt: skip
 
@@ -178,3 +183,11 @@ def _check_frames(value: Any) -> tuple[int, ...] | None:
     if not isinstance(value, list):
         raise InputError("frames is not a list of pitch classes")
     return tuple(value)
+
+
+def _check_adapters(value: Any) -> list[str]:
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise InputError("adapters is not a list of names, each with a weight or without: ['jazz:0.5']")
+    return value

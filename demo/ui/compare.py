@@ -1,4 +1,4 @@
-"""Player of two clips in sync, for A/B comparison: switching keeps the position.
+"""Player of two clips on one clock, for A/B comparison: switching keeps the position, to the sample.
 
 The component's value is JSON: {"a": url, "b": url}.
 """
@@ -14,7 +14,6 @@ from . import assets
 
 TEMPLATE = """
 <div class="compare">
-  <audio preload="auto" loop></audio><audio preload="auto" loop></audio>
   <button type="button" data-do="play" aria-pressed="false">Play</button>
   <button type="button" data-do="0" aria-pressed="true">A</button>
   <button type="button" data-do="1" aria-pressed="false">B</button>

@@ -186,6 +186,7 @@ class EventHandlers:
     async def rejoin(self, request: gr.Request) -> AsyncIterator[Updates]:
         """Follow the generation that the visit has begun before the page was loaded."""
         visit = self.service.visits.of(visitor_id(request))
+        yield {self.outputs.status: gr.skip()}  # for an iterator without items Gradio empties all components
         for job in self.service.job_queue.jobs_of(visit.token):
             async for updates in self._follow(visit, job):
                 yield updates
@@ -202,7 +203,7 @@ class EventHandlers:
         yield {outputs.status: result.show_status("Submitting the request…", 0.0)}
         try:
             check(named | {"needed": needed})
-            generation = inputs.to_request(*values)
+            generation = inputs.to_request(self.service.catalog, *values)
             # Looking for a model on the disk, and for space on it, takes a while.
             job = await asyncio.to_thread(self.service.submit, visit.token, generation, _address(request))
         except Exception as error:
@@ -462,6 +463,7 @@ class EventHandlers:
     def _show_request(self, request: PageRequest, needed: dict[str, str]) -> Updates:
         """Updates that show a request and the audio files that it needs. Raises InputError if its model is not offered."""
         self.service.catalog.get(request.model)
+        self.service.catalog.adapters.check(request.adapters)
         if request.separate is None:
             request = dataclasses.replace(request, separate=not default_melody_is_clean(self.service, request.model))
         return self.inputs.fill(request) | {

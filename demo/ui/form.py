@@ -15,6 +15,9 @@ from musicgen.errors import InputError
 from musicgen.options import GenerationOptions
 from musicgen.timeline import format_timeline
 
+from ..adapters import Weighted
+from ..adapters import show as show_adapters
+from ..models import ModelCatalog
 from ..request import (
     MAX_SEED,
     PRECISIONS,
@@ -54,6 +57,7 @@ class Inputs:
     top_p: gr.Slider
     precision: gr.Dropdown
     loop: gr.Checkbox
+    adapters: gr.Dropdown
 
     @property
     def components(self) -> list[Any]:
@@ -69,8 +73,12 @@ class Inputs:
         """The components' values by name."""
         return dict(zip(self.names, values, strict=True))
 
-    def to_request(self, *values: Any) -> PageRequest:
+    def to_request(self, catalog: ModelCatalog, *values: Any) -> PageRequest:
         """Convert the components' values to a request.
+
+        Args:
+            catalog: the offered models and adapters.
+            values: of the components.
 
         Raises:
             InputError: for a value of the wrong type, and one that is out of range for all models.
@@ -95,6 +103,7 @@ class Inputs:
             top_p=named["top_p"],
             precision=named["precision"],
             loop=named["loop"],
+            adapters=catalog.adapters.parse(named["adapters"] or ()),
         )
 
     def fill(self, request: PageRequest) -> dict[Any, Any]:
@@ -121,6 +130,7 @@ class Inputs:
             self.top_p: options.top_p,
             self.precision: request.precision,
             self.loop: request.loop,
+            self.adapters: show_adapters(request.adapters),
         }
 
     def restore(self, values: Mapping[str, Any], is_file: Callable[[str], bool]) -> dict[Any, Any]:
@@ -148,6 +158,8 @@ def _can_have(component: Any, value: object, is_file: Callable[[str], bool]) -> 
     if isinstance(component, gr.Slider):
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return number and component.minimum <= value <= component.maximum  # type: ignore[operator]
+    if isinstance(component, gr.Dropdown) and component.multiselect:
+        return isinstance(value, list) and all(isinstance(one, str) and len(one) <= MAX_TEXT for one in value)
     if not isinstance(value, str):
         return False
     if isinstance(component, gr.Dropdown):
@@ -161,6 +173,7 @@ def make_request(
     continue_from: str | None = None, timeline: str | None = "", guidance_scale: float = 3.0,
     melody_guidance_scale: float | None = None, negative_prompt: str | None = "", temperature: float = 1.0,
     top_k: float = 250, top_p: float = 0.0, precision: str = "auto", loop: bool = False,
+    adapters: Weighted = (),
 ) -> PageRequest:  # fmt: skip
     """Convert the values of components or of an API call to a request.
 
@@ -191,6 +204,7 @@ def make_request(
         timeline=parse_timeline(timeline),
         precision=precision,
         loop=bool(loop),
+        adapters=adapters,
     )
 
 
@@ -315,10 +329,15 @@ def build(service: Service) -> tuple[Inputs, Actions, Accordions, NextClip]:
         with gr.Row():
             top_k = gr.Slider(0, 2048, value=250, step=1, label="Top-k (0: all)")
             top_p = gr.Slider(0, 1, value=0, step=0.01, label="Top-p (0: all)")
+        adapters = gr.Dropdown(
+            service.catalog.adapters.choices(), value=[], multiselect=True, allow_custom_value=True,
+            visible=len(service.catalog.adapters) > 0, label="LoRA adapters", elem_id="adapters",
+            info="Each as it was trained; type a name and a weight for more or less of it: jazz:0.5",
+        )  # fmt: skip
         loop = gr.Checkbox(value=False, label="Seamless loop: the end is mixed into the beginning (a second shorter)")
     inputs = Inputs(
         prompt, model, duration, variations, seed, melody, melody_is_clean, frames, continue_from, timeline,
-        guidance_scale, melody_guidance_scale, negative_prompt, temperature, top_k, top_p, precision, loop,
+        guidance_scale, melody_guidance_scale, negative_prompt, temperature, top_k, top_p, precision, loop, adapters,
     )  # fmt: skip
     accordions = Accordions(melody_accordion, continue_accordion, timeline_accordion, more_accordion)
     return inputs, Actions(generate, stop, cost), accordions, parts

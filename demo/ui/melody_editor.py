@@ -25,16 +25,20 @@ TEMPLATE = f"""
   <div class="grid">
     <div class="names" aria-hidden="true">{"".join(f"<span>{name}</span>" for name in reversed(PITCH_CLASSES))}</div>
     <div class="scroll"><canvas tabindex="0" role="application" aria-label="Melody editor" aria-describedby="melody-hint"
-      ></canvas></div>
+      ></canvas><i class="playhead" hidden></i></div>
   </div>
   <p class="where" role="status" aria-live="polite"></p>
   <div class="tools">
+    <button type="button" data-do="play">Listen</button>
+    <button type="button" data-do="out" aria-label="Zoom out">−</button>
+    <button type="button" data-do="in" aria-label="Zoom in">+</button>
+    <label>Snap <select data-of="snap"><option value="0">off</option><option value="0.25">¼ s</option>
+      <option value="0.5">½ s</option><option value="1">1 s</option></select></label>
     <button type="button" data-do="down">Transpose −1</button>
     <button type="button" data-do="up">Transpose +1</button>
     <label>from <input type="number" min="0" step="0.5" value="0" data-of="from" aria-label="Keep from second"></label>
     <label>to <input type="number" min="0" step="0.5" value="0" data-of="to" aria-label="Keep to second"></label>
     <button type="button" data-do="trim">Trim</button>
-    <button type="button" data-do="play">Listen</button>
     <button type="button" data-do="undo">Undo</button>
     <button type="button" data-do="clear">Remove</button>
   </div>

@@ -185,7 +185,7 @@ def fields(**changes) -> list:
         "prompt": "x", "model": "mini", "duration": 1.0, "seed": None, "variations": 1, "melody": None,
         "separate": False, "frames": None, "continue_from": None, "timeline": "", "guidance_scale": 3.0,
         "melody_guidance_scale": None, "negative_prompt": "", "temperature": 1.0, "top_k": 250, "top_p": 0.0,
-        "precision": "float32", "loop": False, "format": "flac",
+        "precision": "float32", "loop": False, "format": "flac", "adapters": None,
     }  # fmt: skip
     assert set(changes) <= set(values)
     return list((values | changes).values())

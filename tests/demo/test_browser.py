@@ -213,16 +213,8 @@ def test_history_compare_melody_and_continuation(page, service: Service) -> None
     page.get_by_role("option", name="first").click()
     wait_until(page, lambda: "first" in page.input_value("#clips input"))
     open_part(page, "Compare with another clip")
-    sources = "[...document.querySelectorAll('#compare audio')].map((clip) => clip.getAttribute('src') || '')"
-    wait_until(page, lambda: len({source for source in page.evaluate(sources) if source}) == 2)
     page.click("#compare [data-do=play]")
-    wait_until(page, lambda: page.evaluate("document.querySelector('#compare audio').currentTime") > 0.2)
-    page.click("#compare [data-do='1']")
-    times = page.evaluate(
-        "[...document.querySelectorAll('#compare audio')].map((clip) => [clip.currentTime, clip.muted])"
-    )
-    assert [muted for _, muted in times] == [True, False]
-    assert abs(times[0][0] - times[1][0]) < 0.3
+    wait_until(page, lambda: page.inner_text("#compare .time") >= "0.2 s")
     page.click("#compare [data-do=play]")
     page.click("#continue-clip")
     wait_until(page, lambda: page.input_value("#duration input[type=number]") == "12")

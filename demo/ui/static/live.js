@@ -15,11 +15,7 @@ const unlock = () => {
   find('audio').play().catch(() => {});
 };
 document.addEventListener('click', (event) => {
-  const isInside = (selector) => event.target.closest && event.target.closest(selector);
-  if (isInside('#generate')) unlock();
-  // Playing a finished clip ends or pauses the live playback.
-  if (!isInside('#result .play-pause-button, #compare [data-do=play]') || !context) return;
-  if (ended) reset(); else if (context.state === 'running') pause(true);
+  if (event.target.closest && event.target.closest('#generate')) unlock();
 });
 const playedSeconds = () => Math.max(0, Math.min(receivedSeconds, context.currentTime - startTime));
 const updateMeter = () => {
@@ -45,7 +41,11 @@ const showState = () => {
   button.textContent = playing ? '❚❚' : '▶';
   button.setAttribute('aria-label', playing ? 'Pause the sound' : 'Play the sound');
 };
-const pause = (paused) => { if (paused) context.suspend(); else unlock(); };
+const pause = (paused) => {
+  if (paused) { context.suspend(); return; }
+  unlock();
+  window.soundStarts(element, () => (ended ? reset() : pause(true)));
+};
 const schedule = (text, rate, channels) => {
   const bytes = Uint8Array.from(atob(text), (char) => char.charCodeAt(0)), values = new Int16Array(bytes.buffer);
   const buffer = context.createBuffer(channels, values.length / channels, rate);
@@ -66,11 +66,11 @@ const schedule = (text, rate, channels) => {
 const onValue = () => {
   let value;
   try { value = JSON.parse(props.value || '{}'); } catch { return; }
-  if (value.run !== runId) { runId = value.run; reset(); if (context) pause(false); }
+  if (value.run !== runId) { runId = value.run; reset(); }
   ended = Boolean(value.ended);
   skippedSeconds = value.skipped || 0;
   if (!value.chunks || !value.chunks.length) return;
-  unlock();
+  if (!receivedSeconds) pause(false);
   find('.live').hidden = false;
   for (const [number, text] of value.chunks) {
     if (number > lastNumber) { schedule(text, value.rate, value.channels); lastNumber = number; }

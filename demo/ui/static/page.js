@@ -1,5 +1,17 @@
 // Scripts of the whole page. A clip that is dropped outside an audio input restores its settings.
 (() => {
+  // One sound at a time: whatever starts says how it is stopped, and what sounded before is.
+  let sounding = null;
+  window.soundStarts = (owner, stop) => {
+    if (sounding && sounding.owner !== owner) sounding.stop();
+    sounding = { owner, stop };
+  };
+  // Gradio's players have media elements, which are not always part of the document.
+  const play = HTMLMediaElement.prototype.play;
+  HTMLMediaElement.prototype.play = function playAlone() {
+    if (!this.srcObject && !this.muted) window.soundStarts(this, () => this.pause());
+    return play.call(this);
+  };
   // Gradio's drop areas have an accessible name that differs from the visible text, which voice control depends on.
   const setAccessibleNames = () => document.querySelectorAll('button[aria-label][aria-dropeffect]').forEach((area) => {
     const text = area.innerText.replace(/\s+/g, ' ').trim();
