@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from musicgen.errors import InputError
-from musicgen.samples import file_sha256
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +70,8 @@ class AdapterCatalog:
 
     def sha256(self, name: str) -> str:
         """Of the file of an adapter's weights."""
+        from musicgen.samples import file_sha256  # imports PyTorch
+
         folder = self.path(name)
         return file_sha256(next(folder / file for file in _WEIGHTS if (folder / file).is_file()))
 

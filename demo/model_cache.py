@@ -149,7 +149,9 @@ class ModelCache:
         try:
             return checkpoint.load(self.catalog.get(name).source, self.device, precision, adapters=[*sources.items()])
         except MusicGenError as error:
-            raise InputError(self.catalog.adapters.without_paths(str(error))) from error
+            if not adapters:
+                raise
+            raise InputError(self.catalog.adapters.without_paths(error.told("page"))) from error
 
     def _take_reweightable(self, key: Key) -> MusicGen | None:
         """Take out of the cache an unused model that differs from the wanted one in the weights of its adapters alone."""

@@ -447,7 +447,7 @@ class Service:
         with self.model_cache.use(request.model, request.precision, request.adapters) as scheduler:
 
             def progress(done: int, total: int) -> None:
-                report(done / total, f"step {done} of {total}")
+                report(done / total, "generating")
 
             model = scheduler.model
             unknown = max(model.unknown(entry.prompt) for entry in request.prompt_schedule)

@@ -43,11 +43,24 @@ class StoredClip:
         return self.path.parent.name
 
     @property
+    def brief(self) -> str:
+        """Duration, and what is not as it was asked for, as text."""
+        return f"{self.seconds:.2f} s{self._exceptions}"
+
+    @property
     def summary(self) -> str:
         """Duration, channels, sample rate, loudness, precision and seed as text."""
-        channels = "stereo" if self.channels == 2 else "mono"
         level = f", {self.loudness:.1f} LUFS" if math.isfinite(self.loudness) else ""
+        audio = f"{self.seconds:.2f} s, {self.layout}, {self.rate} Hz{level}"
+        return f"{audio}, {self.request.precision}, seed {self.seed}{self._exceptions}"
+
+    @property
+    def layout(self) -> str:
+        """ "mono" or "stereo"."""
+        return "stereo" if self.channels == 2 else "mono"
+
+    @property
+    def _exceptions(self) -> str:
         stopped = "" if self.complete else ", stopped early"
         unknown = f"; the model does not know {self.unknown:.0%} of the description" if self.unknown else ""
-        audio = f"{self.seconds:.2f} s, {channels}, {self.rate} Hz{level}"
-        return f"{audio}, {self.request.precision}, seed {self.seed}{stopped}{unknown}"
+        return f"{stopped}{unknown}"

@@ -32,7 +32,7 @@ def entry(interrupted: str = "interrupted") -> Callable[[Callable[Arguments, int
                 try:
                     return int(work(*arguments, **named) or 0)
                 except MusicGenError as error:
-                    print(f"error: {error}", file=errors)
+                    print(f"error: {error.told('shell')}", file=errors)
                     return 2
                 except KeyboardInterrupt:
                     print(interrupted, file=errors)

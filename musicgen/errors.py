@@ -1,12 +1,33 @@
 """The errors that the package raises on purpose.
 
 Each message is one line for the person who caused it: the value, the limit and the likely cause.
-The command line prints it and exits with code 2; the demo shows it in the page.
+The command line prints it and exits with code 2; the demo shows it in the page. Where the remedy differs between the three,
+the error has one for each: a person at the page has no arguments, and one at the shell no check boxes.
 """
+
+from __future__ import annotations
 
 
 class MusicGenError(Exception):
-    """Anything the package refuses to do."""
+    """Anything the package refuses to do.
+
+    Args:
+        message: what is wrong.
+        python, shell, page: what to do about it, for the caller of a function, at the command line and at the demo's page; ""
+            for a message that is the same for all.
+    """
+
+    def __init__(self, message: str = "", *, python: str = "", shell: str = "", page: str = "") -> None:
+        super().__init__(f"{message}{python}")
+        self._others = {"shell": f"{message}{shell}", "page": f"{message}{page}"} if python else {}
+
+    def told(self, place: str) -> str:
+        """The message for one place.
+
+        Args:
+            place: "shell" or "page".
+        """
+        return self._others.get(place, str(self))
 
 
 class InputError(MusicGenError, ValueError):

@@ -205,7 +205,7 @@ def test_window_of_a_recording_starts_again_past_its_end() -> None:
 
 def test_separation_without_its_model_says_what_to_do(hub_cache: Path) -> None:
     shutil.rmtree(hub_cache / "models--adefossez--HTDemucs", ignore_errors=True)
-    with pytest.raises(CheckpointError, match="connect once, or switch separation off"):
+    with pytest.raises(CheckpointError, match="connect once, or pass separate=False for a clean"):
         DemucsSeparator()(Audio(torch.ones(2, 44_100), 44_100))
 
 

@@ -16,6 +16,9 @@ from musicgen.errors import InputError
 from ..service import Service
 from . import api, events, form, guard, result, texts, theme
 
+MIN_COLUMN = 280
+"""Pixels: a phone of 320 with its margins."""
+
 
 def build(service: Service) -> gr.Blocks:
     """Build the page for a service."""
@@ -26,9 +29,9 @@ def build(service: Service) -> gr.Blocks:
         api.build(service)  # first, because Gradio numbers endpoints whose name is already in use
         gr.Markdown(texts.INTRODUCTION, elem_id="heading")
         with gr.Row():
-            with gr.Column(scale=6, min_width=320):
+            with gr.Column(scale=6, min_width=MIN_COLUMN):
                 inputs, actions, accordions, next_clip = form.build(service)
-            with gr.Column(scale=5, min_width=320):
+            with gr.Column(scale=5, min_width=MIN_COLUMN, elem_id="output"):
                 outputs = result.build()
         events.connect(page, service, inputs, actions, accordions, next_clip, outputs)
     return page

@@ -10,6 +10,7 @@ import html
 import logging
 import os
 import secrets
+import shutil
 import time
 import unicodedata
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -22,6 +23,8 @@ from musicgen.errors import MusicGenError
 
 from .. import clip_metadata
 from ..clip_store import FORMATS
+from ..model_cache import LOAD_MEMORY_FACTOR
+from ..models import ModelInfo
 from ..request import PageRequest
 from ..service import GenerationJob, PlaybackChunk, Service
 from ..stored_clip import StoredClip
@@ -36,8 +39,8 @@ HIDDEN = ("Cc", "Cf", "Cs")
 """Categories of characters that change how the text around them is shown: control characters, and marks of direction."""
 CATCH_UP_CHUNKS = 10
 """Chunks of the sound so far that a page gets when it finds its generation again: ten seconds."""
-STEPS_PER_SECOND = 50
-"""Steps of the model for one second of audio."""
+EXAMPLE_MELODIES = Path(__file__).with_name("melodies")
+"""Written by tools/make_example_melodies.py."""
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +83,7 @@ def to_gradio_error(error: Exception, *files: str | None) -> gr.Error:
     if not isinstance(error, MusicGenError):
         log.error("an event failed", exc_info=error)
         return gr.Error("something went wrong on the server; its log says what", print_exception=False)
-    text = str(error)
+    text = error.told("page")
     for file in files:
         if file:
             text = text.replace(f"{Path(file).parent}/", "")
@@ -204,6 +207,13 @@ class EventHandlers:
         try:
             check(named | {"needed": needed})
             generation = inputs.to_request(self.service.catalog, *values)
+            if generation.melody is not None and generation.frames is None:
+                # Here, so that a recording that cannot be read is what the message is about, and not the model.
+                yield {outputs.status: result.show_status("Reading the melody…", 0.0)}
+                frames = await asyncio.to_thread(
+                    self.service.extract_melody, generation.melody, bool(generation.separate)
+                )
+                generation = dataclasses.replace(generation, frames=frames)
             # Looking for a model on the disk, and for space on it, takes a while.
             job = await asyncio.to_thread(self.service.submit, visit.token, generation, _address(request))
         except Exception as error:
@@ -238,9 +248,9 @@ class EventHandlers:
                         else:  # the first variation stays selected, because it may be playing
                             yield {outputs.clips: gr.update(choices=_choices(visit))}
                         summary = (
-                            event.summary
+                            event.brief
                             if num_clips == 1
-                            else f"{num_clips} clips to choose from, the last {event.summary}"
+                            else f"{num_clips} clips to choose from, the last {event.brief}"
                         )
                     elif isinstance(event, int):
                         waiting = (
@@ -280,7 +290,10 @@ class EventHandlers:
         try:
             frames = self.service.extract_melody(Path(recording), separate=not melody_is_clean)
         except Exception as error:
-            raise to_gradio_error(error, recording) from None
+            gradio_error = to_gradio_error(error, recording)
+            gr.Warning(gradio_error.message, duration=15)
+            message = f"The melody cannot be used: {html.unescape(gradio_error.message)}."
+            return self.clear_melody() | {self.outputs.status: result.show_status(message)}
         updates: Updates = {self.inputs.frames: gr.update(value=melody_editor.dump(frames), visible=True)}
         melody_model = self.service.catalog.melody_model(model)
         if melody_model is not None and melody_model.name != model:
@@ -288,6 +301,16 @@ class EventHandlers:
             updates[self.outputs.status] = result.show_status(message)
             updates[self.inputs.model] = melody_model.name
         return updates
+
+    def use_example_melody(self, name: str) -> Updates:
+        """Set one of the example melodies as the melody.
+
+        Args:
+            name: of its file in EXAMPLE_MELODIES.
+        """
+        path = self.service.clip_store.new_path(name)
+        shutil.copyfile(EXAMPLE_MELODIES / name, path)
+        return {self.inputs.melody: str(path), self.inputs.melody_is_clean: True}
 
     def clear_melody(self) -> Updates:
         """Hide the melody editor when the recording has been removed."""
@@ -335,18 +358,32 @@ class EventHandlers:
             quota = self.service.describe_gpu_quota(model, precision, duration, variations, apart)
         except (MusicGenError, TypeError):
             return ""
-        steps = f"{round(duration * STEPS_PER_SECOND * variations)} steps of the model"
         if seconds is None:
-            parts = [f"{steps}: the time they take here is known after the first clip"]
+            parts = ["How long it takes here is known after the model's first clip"]
         else:
-            parts = [f"{result.show_seconds(seconds * variations).capitalize()} on this machine: {steps}"]
+            parts = [f"{result.show_seconds(seconds * variations).capitalize()} on this machine"]
         if apart:
             parts.append("half as long again for the melody's own guidance")
         if info.origin == "published":
-            parts.append("it is on this machine" if downloaded else f"{info.size / 1e9:.1f} GB to download first")
+            memory = f"up to {info.size * LOAD_MEMORY_FACTOR / 1e9:.1f} GB of memory"
+            parts += [
+                "it is on this machine" if downloaded else f"{info.size / 1e9:.1f} GB to download first", memory,
+            ]  # fmt: skip
         if quota:
             parts.append(quota)
-        return ", ".join(parts) + "."
+        return ", ".join(parts) + "." + self._describe_quality(info)
+
+    def _describe_quality(self, info: ModelInfo) -> str:
+        """What to expect of the sound of a model that was made to show the page."""
+        if info.origin != "embedded":
+            return ""
+        published = [other.size for other in self.service.catalog if other.origin == "published"]
+        better = (
+            f": the published ones (facebook/…) sound far better, from {min(published) / 1e9:.1f} GB to download"
+            if published
+            else ""
+        )
+        return f" {info.name} is a small demonstration{better}."
 
     def select_clip(self, request: gr.Request, clip_id: str | None) -> Updates:
         """Show another clip of the history."""
@@ -373,7 +410,7 @@ class EventHandlers:
                 file = str(self.service.clip_store.convert(clip.path, name))
                 updates[button] = gr.update(value=file, interactive=True)
             except MusicGenError as error:
-                gr.Warning(plain(str(error)))
+                gr.Warning(plain(error.told("page")))
         return updates
 
     def score(self, request: gr.Request, clip_id: str | None) -> str:
@@ -514,6 +551,7 @@ class EventHandlers:
             outputs.scores: "",
             outputs.link: f"?s={link}" if link else "",
             outputs.favourite: _favourite_label(visit, clip),
+            outputs.details: result.show_details(clip),
             # The buttons have the files of the previous clip until `update_downloads_and_comparison` is done.
             **{button: gr.update(interactive=False) for button in outputs.downloads},
         }
@@ -556,7 +594,8 @@ def connect(
     handlers = EventHandlers(service, inputs, accordions, next_clip, outputs, remembered)
     updatable = [
         *inputs.components, accordions.melody, accordions.continue_from, accordions.timeline, accordions.more,
-        next_clip.needed, remembered.visit, remembered.greeting, outputs.status, outputs.live, outputs.favourite,
+        next_clip.needed, remembered.visit, remembered.greeting, outputs.status, outputs.live,
+        outputs.favourite, outputs.details,
         outputs.clip_panel, outputs.clips, outputs.player, outputs.plots, outputs.scores, outputs.link, outputs.other,
         outputs.comparison_accordion, outputs.comparison, *outputs.downloads,
     ]  # fmt: skip
@@ -584,6 +623,10 @@ def connect(
     }  # fmt: skip
     gr.on([inputs.melody.input, inputs.melody_is_clean.input], **extraction)
     as_melody.then(**extraction)
+    for name, button in actions.melodies.items():
+        button.click(functools.partial(handlers.use_example_melody, name), None, updatable, **unlimited).then(
+            **extraction
+        )
     inputs.melody.clear(handlers.clear_melody, None, updatable, **unlimited)
     for added in (inputs.continue_from.input, continue_clip.then):
         added(handlers.extend_duration, inputs.continue_from, updatable, **unlimited)

@@ -245,11 +245,12 @@ def default_melody_is_clean(service: Service, model: str) -> bool:
 
 @dataclass(frozen=True)
 class Actions:
-    """The buttons that start and stop a generation, and the text about its cost."""
+    """The buttons that start and stop a generation, the text about its cost, and file -> button of the example melodies."""
 
     generate: gr.Button
     stop: gr.Button
     cost: gr.Markdown
+    melodies: dict[str, gr.Button]
 
 
 @dataclass(frozen=True)
@@ -289,6 +290,10 @@ def build(service: Service) -> tuple[Inputs, Actions, Accordions, NextClip]:
         melody = gr.Audio(
             label="Melody", type="filepath", sources=["upload", "microphone"], buttons=[], elem_id="melody-file"
         )
+        with gr.Row(elem_id="melodies"):
+            melodies = {
+                name: gr.Button(label, size="sm", min_width=90) for name, label in texts.EXAMPLE_MELODIES.items()
+            }
         melody_is_clean = gr.Checkbox(
             value=default_melody_is_clean(service, service.catalog.default()), label=texts.MELODY_IS_CLEAN
         )
@@ -340,4 +345,4 @@ def build(service: Service) -> tuple[Inputs, Actions, Accordions, NextClip]:
         guidance_scale, melody_guidance_scale, negative_prompt, temperature, top_k, top_p, precision, loop, adapters,
     )  # fmt: skip
     accordions = Accordions(melody_accordion, continue_accordion, timeline_accordion, more_accordion)
-    return inputs, Actions(generate, stop, cost), accordions, parts
+    return inputs, Actions(generate, stop, cost, melodies), accordions, parts

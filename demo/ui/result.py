@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import gradio as gr
 from PIL import Image
 
 from .. import clip_scores, plots
+from ..adapters import show as show_adapters
 from ..clip_scores import Score
 from ..clip_store import FORMATS
 from ..service import Progress
@@ -33,6 +35,7 @@ class Outputs:
     score: gr.Button
     favourite: gr.Button
     delete: gr.Button
+    details: gr.HTML
     scores: gr.HTML
     link: gr.Textbox
     other: gr.Dropdown
@@ -64,9 +67,11 @@ def build() -> Outputs:
             same_seed = gr.Button("Use its seed", size="sm", min_width=100, elem_id="same-seed")
             score = gr.Button("Measure", size="sm", min_width=80, elem_id="score", visible=clip_scores.is_available())
         scores = gr.HTML("", elem_id="scores")
-        with gr.Accordion("More", open=False, elem_id="more-of-clip"), gr.Row():
-            favourite = gr.Button("☆ Favourite", size="sm", min_width=100, elem_id="favourite")
-            delete = gr.Button("Delete", size="sm", min_width=80, elem_id="delete")
+        with gr.Accordion("More", open=False, elem_id="more-of-clip"):
+            with gr.Row():
+                favourite = gr.Button("☆ Favourite", size="sm", min_width=100, elem_id="favourite")
+                delete = gr.Button("Delete", size="sm", min_width=80, elem_id="delete")
+            details = gr.HTML("", elem_id="details")
         with gr.Accordion(
             "Compare with another clip", open=False, visible=False, elem_id="comparison-accordion"
         ) as comparison_accordion:
@@ -82,7 +87,7 @@ def build() -> Outputs:
         gr.Markdown(texts.NOTES, elem_id="notes", padding=True)
     return Outputs(
         status, live_player, clips, player, clip_plots, downloads, as_melody, continue_clip, same_seed, score, favourite,
-        delete, scores, link, other, comparison, comparison_accordion, restore, clip_panel,
+        delete, details, scores, link, other, comparison, comparison_accordion, restore, clip_panel,
     )  # fmt: skip
 
 
@@ -100,7 +105,8 @@ def show_status(text: str, fraction: float | None = None) -> str:
             f'<div class="bar" role="progressbar" aria-label="Progress" aria-valuemin="0" aria-valuemax="100" '
             f'aria-valuenow="{percent}"><div style="width:{percent}%"></div></div>'
         )
-    return f'<div class="status"><p role="status">{html.escape(text)}</p>{bar}</div>'
+    idle = " idle" if text == texts.READY else ""
+    return f'<div class="status{idle}"><p role="status">{html.escape(text)}</p>{bar}</div>'
 
 
 def show_progress(progress: Progress) -> str:
@@ -127,6 +133,21 @@ def show_scores(scores: Sequence[Score]) -> str:
         for score in scores
     )
     return f'<table class="score-table" aria-live="polite">{rows}</table>'
+
+
+def show_details(clip: StoredClip) -> str:
+    """HTML table of a clip's technical properties."""
+    rows = {
+        "Model": f"{clip.request.model}, {clip.request.precision}",
+        "Seed": str(clip.seed),
+        "Sound": f"{clip.seconds:.2f} s, {clip.layout}, {clip.rate} Hz",
+        "Loudness": f"{clip.loudness:.1f} LUFS" if math.isfinite(clip.loudness) else "silent",
+        "LoRA adapters": ", ".join(show_adapters(clip.request.adapters)),
+    }
+    body = "".join(
+        f"<tr><th scope=row>{name}</th><td>{html.escape(value)}</td></tr>" for name, value in rows.items() if value
+    )
+    return f'<details><summary>Details</summary><table class="score-table">{body}</table></details>'
 
 
 def show_plots(clip: StoredClip) -> str:

@@ -13,6 +13,12 @@ EXAMPLES = {
     "Techno": "dark techno, driving bass, 130 bpm",
 }
 """Label -> description."""
+EXAMPLE_MELODIES = {
+    "violin-waltz.ogg": "Try a violin waltz",
+    "harpsichord-line.ogg": "Try a harpsichord",
+    "hummed-tune.ogg": "Try a hummed tune",
+}
+"""File -> label of its button."""
 PROMPT_PLACEHOLDER = "Describe the music, or leave this empty and let the model choose"
 TIMELINE_EXAMPLE = "0:10 the drums come in\n0:20 strings only, calm"
 MELODY_IS_CLEAN = "Already clean (hummed, one instrument): skip the separation of drums and bass"

@@ -154,8 +154,10 @@ def _explained(name: str) -> Iterator[None]:
         offline = " (HF_HUB_OFFLINE is set)" if constants.is_offline_mode() else ""
         doubt = "" if name in catalog.names() else f". If the name is wrong: {catalog.did_you_mean(name)}"
         raise CheckpointError(
-            f"{name!r} is not on this machine and the hub cannot be reached{offline}: connect to the network once, "
-            f"or pass the path of a folder that holds the model{doubt}"
+            f"{name!r} is not on this machine and the hub cannot be reached{offline}: ",
+            python=f"connect to the network once, or pass the path of a folder that holds the model{doubt}",
+            shell=f"connect to the network once, or name a folder that holds the model{doubt}",
+            page="choose another model, or ask the operator, who connects the machine once or starts the page with --folder",
         ) from error
     except (OSError, XetDownloadError) as error:
         if isinstance(error, OSError) and error.errno:

@@ -53,7 +53,10 @@ class DemucsSeparator:
             except (OSError, HTTPError) as error:
                 raise CheckpointError(
                     f"the source separation model {MODEL} is not on this machine and the hub cannot be reached "
-                    f"({type(error).__name__}): connect once, or switch separation off for a clean or hummed melody"
+                    f"({type(error).__name__}): connect once, or",
+                    python=" pass separate=False for a clean or hummed melody",
+                    shell=" pass --no-separation for a clean or hummed melody",
+                    page=" tick 'Already clean' for a hummed melody or one instrument",
                 ) from error
             self._model.to(self.device).eval()
         return self._model

@@ -102,7 +102,7 @@ def generate(tab, prompt: str, seconds: float = 2.0) -> str:
     tab.fill("#prompt textarea", prompt)
     set_slider(tab, "duration", seconds)
     tab.click("#generate")
-    said(tab, "Submitting", "Waiting", "Loading", "Step", "Writing", "%")
+    said(tab, "Submitting", "Waiting", "Loading", "Generating", "Writing", "%")
     return said(tab, "Done", "Not generated", seconds=PATIENCE)
 
 
@@ -132,11 +132,11 @@ def test_sound_starts_before_the_end_and_stop_keeps_it(page, service: Service) -
     page.fill("#prompt textarea", "lofi, slow")
     set_slider(page, "duration", 240)
     page.click("#generate")
-    said(page, "Step")
+    said(page, "Generating")
     wait_until(page, lambda: min(playing(page)) > 0.3)
     first = playing(page)
     wait_until(page, lambda: all(now > then + 0.5 for now, then in zip(playing(page), first, strict=True)))
-    assert "left" in said(page, "Step")
+    assert "left" in said(page, "Generating")
     assert page.locator("[role=progressbar]").get_attribute("aria-valuenow") != "100"
     page.click("#stop")
     assert "stopped early" in said(page, "Done")
@@ -151,7 +151,10 @@ def test_an_example_is_generated_with_two_clicks(page) -> None:
     wait_until(page, lambda: page.input_value("#prompt textarea").startswith("90s rock song"))
     set_slider(page, "duration", 2)
     page.click("#generate")
-    assert "2.00 s, mono" in said(page, "Done")
+    assert "2.00 s." in said(page, "Done")
+    page.click("#more-of-clip button")
+    page.get_by_text("Details", exact=True).click()
+    assert re.search(r"mono, 32000 Hz\s+Loudness\s+-\d+\.\d LUFS", page.inner_text("#details"))
     assert page.locator("#plots img").count() == 2
     wait_until(page, lambda: downloadable(page, "mp3"))
     for name, head in (("flac", b"fLaC"), ("wav", b"RIFF"), ("ogg", b"OggS"), ("mp3", b"")):
@@ -220,7 +223,7 @@ def test_history_compare_melody_and_continuation(page, service: Service) -> None
     wait_until(page, lambda: page.input_value("#duration input[type=number]") == "12")
     set_slider(page, "duration", 4)
     page.click("#generate")
-    said(page, "Step", "Writing")
+    said(page, "Generating", "Writing")
     assert "4.00 s" in said(page, "Done")
     _, needed = clip_metadata.read_file(newest(service), "", ModelCatalog())
     assert set(needed) == {"continue_from"}
@@ -301,7 +304,7 @@ def test_a_continuation_is_not_made_again_without_its_beginning(page, service: S
     page.click("#remove-needed")
     wait_until(page, lambda: "needed" not in parts(page))
     page.click("#generate")
-    said(page, "Step", "Writing", "Done")
+    said(page, "Generating", "Writing", "Done")
     said(page, "Done", seconds=PATIENCE)
 
 
@@ -400,7 +403,7 @@ def test_a_dropped_clip_restores_its_settings(page, service: Service) -> None:
     assert page.input_value("#timeline textarea") == "0:01 strings"
     assert page.input_value("#seed input, #seed textarea") == "77"
     page.click("#generate")
-    said(page, "Step", "Writing", "Done")
+    said(page, "Generating", "Writing", "Done")
     said(page, "Done")
     assert audio.read(newest(service)).wave.equal(audio.read(clip).wave)
 
@@ -424,7 +427,7 @@ def test_bad_input_is_said_in_the_page(page, tmp_path: Path) -> None:
     page.fill("#prompt textarea", "<script>document.title='owned'</script>")
     set_slider(page, "duration", 1)
     page.click("#generate")
-    said(page, "Step", "Writing", "Done")
+    said(page, "Generating", "Writing", "Done")
     said(page, "Done")
     assert page.title() == "MusicGen"
 
@@ -437,32 +440,53 @@ def test_a_closed_tab_frees_the_slot(browser, address, service: Service, monkeyp
     tab.fill("#prompt textarea", "long")
     set_slider(tab, "duration", 300)
     tab.click("#generate")
-    said(tab, "Step")
+    said(tab, "Generating")
     assert len(service.job_queue) == 1
     context.close()
     wait(lambda: len(service.job_queue) == 0)
 
 
-def test_a_phone(browser, address) -> None:
-    context = browser.new_context(viewport={"width": 375, "height": 740}, has_touch=True, is_mobile=True)
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (320, 640)])
+def test_a_phone(browser, address, width: int, height: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": height}, has_touch=True, is_mobile=True)
     tab = context.new_page()
     problems = watch(tab)
     visit(tab, address)
     generate(tab, "drums")
-    assert tab.evaluate("document.documentElement.scrollWidth") <= 375
-    # Who asked for music sees how it goes, and can end it.
-    assert 0 <= tab.locator("#status").bounding_box()["y"] < 600
+    # Who asked for music sees beside the button how it goes, and can end it. No toast lies upon it.
+    button, status = tab.locator("#generate").bounding_box(), tab.locator("#status").bounding_box()
+    assert 0 <= button["y"] - (status["y"] + status["height"]) < 20
     for name in ("#generate", "#stop"):
         box = tab.locator(name).bounding_box()
         assert box["height"] >= 44
-        assert box["y"] + box["height"] <= 740
+        assert box["y"] + box["height"] <= height
+    tab.fill("#prompt textarea", "x" * 100_000)
+    tab.click("#generate")
+    said(tab, "Not generated")
+    toast = tab.get_by_test_id("toast-body").first
+    toast.wait_for()
+    assert toast.bounding_box()["y"] + toast.bounding_box()["height"] < tab.locator("#status").bounding_box()["y"]
+    tab.fill("#prompt textarea", "drums")
+    # The model's label ends before its arrow.
+    label = tab.evaluate(
+        """(({ paddingRight, textOverflow }) => [parseFloat(paddingRight), textOverflow])(
+            getComputedStyle(document.querySelector('#model input')))"""
+    )
+    assert label[0] >= 24
+    assert label[1] == "ellipsis"
+    tab.evaluate("document.querySelector('#more-of-clip button').click()")
     open_part(tab, "Melody: hum or upload")
     tab.set_input_files("#melody-file input[type=file]", str(TUNE))
     canvas = tab.locator("#melody-editor canvas")
     canvas.scroll_into_view_if_needed()
     canvas.tap(position={"x": 3.5 * float(canvas.get_attribute("data-cell")), "y": 5})
     assert tab.locator("#melody-editor .where").inner_text() == "0.4 s: B"
-    assert tab.evaluate("document.documentElement.scrollWidth") <= 375
+    beyond = tab.evaluate(
+        """[...document.querySelectorAll('body *')].filter((one) => one.offsetParent && !one.closest('.scroll')
+            && one.getBoundingClientRect().right > innerWidth + 1).map((one) => one.outerHTML.slice(0, 120))"""
+    )
+    assert beyond == []
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
     context.close()
     assert problems == []
 
@@ -481,7 +505,7 @@ def test_the_keyboard_reaches_everything(page) -> None:
     set_slider(page, "duration", 1)
     page.focus("#generate")
     page.keyboard.press("Enter")
-    said(page, "Step", "Writing", "Done")
+    said(page, "Generating", "Writing", "Done")
     said(page, "Done")
 
 
@@ -564,3 +588,35 @@ def test_screenshot(page, tmp_path: Path) -> None:
     page.mouse.move(5, 5)
     page.screenshot(path=folder / "demo.png")
     assert (folder / "demo.png").stat().st_size > 20_000
+
+
+def test_a_melody_that_cannot_be_read_is_what_the_message_is_about(page, tmp_path: Path) -> None:
+    """Not the model, which follows text only."""
+    broken = tmp_path / "tune.wav"
+    broken.write_bytes(b"no sound")
+    open_part(page, "Melody: hum or upload")
+    page.set_input_files("#melody-file input[type=file]", str(broken))
+    assert "tune.wav" in said(page, "The melody cannot be used")
+    page.fill("#prompt textarea", "drums")
+    page.click("#generate")
+    assert "tune.wav: not readable as audio" in said(page, "Not generated")
+
+
+def test_an_example_melody_is_followed_with_a_click(page, service: Service) -> None:
+    open_part(page, "Melody: hum or upload")
+    page.get_by_role("button", name="Try a hummed tune").click()
+    page.locator("#melody-editor canvas").wait_for()
+    wait_until(page, lambda: parts(page).get("melody") == "follows hummed-tune.ogg ✕")
+    assert page.input_value("#model input").startswith("mini-melody")
+    assert "Done" in generate(page, "flute", 1.0)
+    assert len(clip_metadata.read_file(newest(service), "", ModelCatalog())[0].frames) > 70
+
+
+def test_the_page_says_what_to_expect_of_a_model(page) -> None:
+    cost = page.locator("#cost")
+    wait_until(page, lambda: "mini is a small demonstration: the published ones" in cost.inner_text())
+    assert "from 2.4 GB to download" in cost.inner_text()
+    assert "step" not in cost.inner_text()
+    choose(page, "facebook/musicgen-large")
+    wait_until(page, lambda: "13.7 GB to download first, up to 20.5 GB of memory" in cost.inner_text())
+    assert "demonstration" not in cost.inner_text()

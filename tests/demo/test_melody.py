@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from demo import melody
-from demo.ui import melody_editor
+from demo.ui import events, melody_editor, texts
 from musicgen import audio, chroma
 from musicgen.errors import InputError
 from tests.conftest import GOLDEN
+from tools import make_example_melodies
 
 TUNE = GOLDEN / "chroma" / "melody_a.wav"
 
@@ -30,3 +31,19 @@ def test_the_editor_reads_its_own_value() -> None:
             melody_editor.load(text)
     assert melody_editor.SECONDS_PER_FRAME == melody.SECONDS_PER_FRAME
     assert [name.replace("♯", "#") for name in melody_editor.PITCH_CLASSES] == list(chroma.PITCH_CLASSES)
+
+
+@pytest.mark.parametrize("name", list(texts.EXAMPLE_MELODIES))
+def test_example_melodies_are_what_the_composer_wrote(name: str) -> None:
+    """Chroma frames of the file against the notes of the composition."""
+    made = make_example_melodies.PLAYED | make_example_melodies.HUMMED
+    part = make_example_melodies.melody(*made[Path(name).stem])
+    frames = melody.from_audio(audio.read(events.EXAMPLE_MELODIES / name))
+    heard = []
+    for index, frame in enumerate(frames):
+        time = (index + 0.5) * melody.SECONDS_PER_FRAME
+        sounding = {note.pitch % 12 for note in part.notes if note.onset <= time < note.offset}
+        if sounding:
+            heard.append(frame in sounding)
+    assert len(heard) > 60
+    assert sum(heard) / len(heard) > 0.7

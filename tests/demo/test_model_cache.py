@@ -45,10 +45,10 @@ def test_concurrent_users_load_a_model_once(monkeypatch: pytest.MonkeyPatch) -> 
 
     loads, load = [], checkpoint.load
 
-    def slow(*arguments):
+    def slow(*arguments, **named):
         loads.append(arguments)
         time.sleep(0.2)
-        return load(*arguments)
+        return load(*arguments, **named)
 
     monkeypatch.setattr(checkpoint, "load", slow)
     cache, seen = ModelCache(ModelCatalog(), "cpu"), []

@@ -82,12 +82,12 @@ def test_the_melody_editor(listening) -> None:
     box = canvas.bounding_box()
     page.mouse.click(box["x"] + 5.5 * fitting, box["y"] + 5)
     assert page.evaluate("told.tones") == [pytest.approx(493.88, abs=0.01)]
-    assert melody(page)[4:8] == [11] * 4  # 0.5 s to 1.0 s
+    wait_until(page, lambda: melody(page)[4:8] == [11] * 4)  # 0.5 s to 1.0 s
     before = melody(page)
     canvas.focus()
     page.keyboard.press("ArrowDown")
     assert page.evaluate("told.tones")[-1] == pytest.approx(466.16, abs=0.01)
-    assert sum(a != b for a, b in zip(melody(page), before, strict=True)) == 1
+    wait_until(page, lambda: sum(a != b for a, b in zip(melody(page), before, strict=True)) == 1)
     # The playhead is where the sound is.
     page.click("#melody-editor [data-do=play]")
     playhead = page.locator("#melody-editor .playhead")

@@ -26,6 +26,8 @@ const draw = () => {
   canvas.height = (ROWS + AXIS) * ratio;
   canvas.style.width = total + 'px';
   canvas.dataset.cell = width;
+  const scroll = find('.scroll');
+  scroll.style.height = `${ROWS + AXIS + scroll.offsetHeight - scroll.clientHeight}px`; // a scroll bar takes no row
   const style = getComputedStyle(canvas), pen = canvas.getContext('2d');
   pen.scale(ratio, ratio);
   pen.fillStyle = 'rgba(128, 128, 150, 0.25)';

@@ -20,9 +20,9 @@
   new MutationObserver(setAccessibleNames).observe(document, { subtree: true, childList: true });
   // On a phone the result is below the inputs: a click on Generate scrolls to it.
   document.addEventListener('click', (event) => {
-    const status = document.querySelector('#status');
-    if (!status || !event.target.closest || !event.target.closest('#generate')) return;
-    if (status.getBoundingClientRect().bottom > innerHeight) status.scrollIntoView({ block: 'start' });
+    const output = document.querySelector('#output');
+    if (!output || !event.target.closest || !event.target.closest('#generate')) return;
+    if (output.getBoundingClientRect().top > innerHeight - 120) output.scrollIntoView({ block: 'start' });
   });
   const audioInput = (node) => node.closest && node.closest('#melody-file, #continue-file, #restore');
   document.addEventListener('dragover', (event) => { if (!audioInput(event.target)) event.preventDefault(); });
