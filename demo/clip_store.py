@@ -87,6 +87,11 @@ def _delete_abandoned(parent: Path) -> None:
                 os.close(descriptor)
 
 
+def _check_there(clip: Path) -> None:
+    if not clip.is_file():
+        raise InputError("the clip has expired on the server: make it again from its settings")
+
+
 def _named(file: Path) -> str:
     """The pattern of the files of that name, each in a folder of its own."""
     return f"*/{glob.escape(file.name)}"
@@ -191,9 +196,31 @@ class ClipStore:
             raise InputError(f"unknown format {extension!r}: one of {', '.join(FORMATS)}")
         target = clip.with_suffix(f".{extension}")
         if not target.is_file():
-            if not clip.is_file():
-                raise InputError("the clip has expired on the server: make it again from its settings")
+            _check_there(clip)
             self.write(target, audio.read(clip), audio.read_comment(clip))
+        return target
+
+    def video(self, clip: Path) -> Path:
+        """A clip, its comment included, as a video with its waveform.
+
+        Args:
+            clip: the clip's file.
+
+        Returns:
+            The video, beside the clip. An existing one is reused.
+
+        Raises:
+            InputError: for an expired clip, and a disk without space.
+        """
+        from musicgen import audio
+
+        from . import video
+
+        target = clip.with_suffix(f".{video.EXTENSION}")
+        if not target.is_file():
+            _check_there(clip)
+            self.check_space()
+            video.write(target, audio.read(clip), audio.read_comment(clip))
         return target
 
     def delete(self, clip: Path) -> None:

@@ -421,6 +421,16 @@ class EventHandlers:
         except Exception as error:
             raise to_gradio_error(error) from None
 
+    def make_video(self, request: gr.Request, clip_id: str | None) -> Updates:
+        """Offer the selected clip as a video with its waveform."""
+        clip = self._clip(request, clip_id)
+        try:
+            file = self.service.clip_store.video(clip.path)
+        except Exception as error:
+            raise to_gradio_error(error) from None
+        outputs = self.outputs
+        return {outputs.video: gr.update(value=str(file), visible=True), outputs.make_video: gr.update(visible=False)}
+
     def toggle_favourite(self, request: gr.Request, clip_id: str | None) -> Updates:
         """Mark the selected clip as a favourite, or no longer."""
         visit, clip = self._visit(request), self._clip(request, clip_id)
@@ -552,6 +562,8 @@ class EventHandlers:
             outputs.link: f"?s={link}" if link else "",
             outputs.favourite: _favourite_label(visit, clip),
             outputs.details: result.show_details(clip),
+            outputs.video: gr.update(visible=False),
+            outputs.make_video: gr.update(visible=True),
             # The buttons have the files of the previous clip until `update_downloads_and_comparison` is done.
             **{button: gr.update(interactive=False) for button in outputs.downloads},
         }
@@ -595,7 +607,7 @@ def connect(
     updatable = [
         *inputs.components, accordions.melody, accordions.continue_from, accordions.timeline, accordions.more,
         next_clip.needed, remembered.visit, remembered.greeting, outputs.status, outputs.live,
-        outputs.favourite, outputs.details,
+        outputs.favourite, outputs.details, outputs.video, outputs.make_video,
         outputs.clip_panel, outputs.clips, outputs.player, outputs.plots, outputs.scores, outputs.link, outputs.other,
         outputs.comparison_accordion, outputs.comparison, *outputs.downloads,
     ]  # fmt: skip
@@ -614,6 +626,10 @@ def connect(
     # What these put into an audio input is no event of that input's own, as a visitor's file is.
     as_melody = outputs.as_melody.click(handlers.use_as_melody, outputs.clips, updatable, **unlimited)
     continue_clip = outputs.continue_clip.click(handlers.continue_clip, outputs.clips, updatable, **unlimited)
+    outputs.make_video.click(
+        handlers.make_video, outputs.clips, updatable, api_visibility="private", show_progress="minimal",
+        show_progress_on=[outputs.make_video], concurrency_limit=1,
+    )  # fmt: skip
     outputs.favourite.click(handlers.toggle_favourite, outputs.clips, updatable, **unlimited)
     outputs.delete.click(handlers.delete_clip, outputs.clips, updatable, js=assets.read("ask.js").strip(), **unlimited)
     extraction: dict[str, Any] = {

@@ -35,6 +35,8 @@ class Outputs:
     score: gr.Button
     favourite: gr.Button
     delete: gr.Button
+    make_video: gr.Button
+    video: gr.DownloadButton
     details: gr.HTML
     scores: gr.HTML
     link: gr.Textbox
@@ -71,6 +73,10 @@ def build() -> Outputs:
             with gr.Row():
                 favourite = gr.Button("☆ Favourite", size="sm", min_width=100, elem_id="favourite")
                 delete = gr.Button("Delete", size="sm", min_width=80, elem_id="delete")
+                make_video = gr.Button("Make a video", size="sm", min_width=100, elem_id="make-video")
+                video = gr.DownloadButton(
+                    "Download MP4", size="sm", min_width=100, visible=False, elem_id="download-mp4"
+                )
             details = gr.HTML("", elem_id="details")
         with gr.Accordion(
             "Compare with another clip", open=False, visible=False, elem_id="comparison-accordion"
@@ -81,13 +87,17 @@ def build() -> Outputs:
             label="Link to these settings", interactive=False, buttons=["copy"], lines=1, max_lines=1, elem_id="link"
         )
     restore = gr.UploadButton(
-        "Restore the settings of a downloaded clip", type="filepath", file_types=["audio"], size="sm", elem_id="restore"
+        "Restore the settings of a downloaded clip",
+        type="filepath",
+        file_types=["audio", ".mp4"],
+        size="sm",
+        elem_id="restore",
     )
     with gr.Group(elem_id="notes-group"):
         gr.Markdown(texts.NOTES, elem_id="notes", padding=True)
     return Outputs(
         status, live_player, clips, player, clip_plots, downloads, as_melody, continue_clip, same_seed, score, favourite,
-        delete, details, scores, link, other, comparison, comparison_accordion, restore, clip_panel,
+        delete, make_video, video, details, scores, link, other, comparison, comparison_accordion, restore, clip_panel,
     )  # fmt: skip
 
 

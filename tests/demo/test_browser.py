@@ -8,6 +8,7 @@ import subprocess
 import tarfile
 from pathlib import Path
 
+import av
 import httpx
 import pytest
 
@@ -620,3 +621,18 @@ def test_the_page_says_what_to_expect_of_a_model(page) -> None:
     choose(page, "facebook/musicgen-large")
     wait_until(page, lambda: "13.7 GB to download first, up to 20.5 GB of memory" in cost.inner_text())
     assert "demonstration" not in cost.inner_text()
+
+
+def test_a_clip_is_downloaded_as_a_video(page, service: Service) -> None:
+    generate(page, "drums", 1.0)
+    page.click("#more-of-clip button")
+    page.click("#make-video")
+    button = page.locator("#download-mp4")
+    wait_until(page, button.is_visible, 60)
+    with page.expect_download() as download:
+        button.click()
+    assert download.value.suggested_filename == newest(service).with_suffix(".mp4").name
+    file = Path(download.value.path())
+    with av.open(str(file)) as container:
+        assert {stream.type for stream in container.streams} == {"video", "audio"}
+    assert audio.read(file).duration == pytest.approx(1.0, abs=0.1)
