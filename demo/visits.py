@@ -10,6 +10,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 
 from .stored_clip import StoredClip
 
@@ -26,6 +27,7 @@ class Visit:
         token: 128 random bits, as text.
         clips: the oldest first.
         favourites: ids of clips that the visitor has marked.
+        needed: files that the settings on the page were made with and lack: input of audio -> the file's name.
         sessions: the loads of the page.
     """
 
@@ -33,6 +35,7 @@ class Visit:
         self.token = token
         self.clips: tuple[StoredClip, ...] = ()
         self.favourites: frozenset[str] = frozenset()
+        self.needed: Mapping[str, str] = {}
         self.sessions: tuple[str, ...] = ()
         self.last_used = time.monotonic()
 
@@ -111,6 +114,11 @@ class Visits:
         """Mark a clip as a favourite, or no longer."""
         with self._lock:
             visit.favourites ^= {clip_id}
+
+    def keep_needed(self, visit: Visit, needed: Mapping[str, str]) -> None:
+        """Keep which files the settings on the page lack."""
+        with self._lock:
+            visit.needed = dict(needed)
 
     def _of(self, session: str) -> Visit | None:
         return self._visits.get(self._tokens.get(session, ""))

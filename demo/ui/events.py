@@ -173,7 +173,7 @@ class EventHandlers:
             except MusicGenError as error:
                 message = f"Ready, but without the link's settings: {error}. {gone}".rstrip()
         elif past.settings:
-            updates |= self._show_remembered(past.settings)
+            updates |= self._show_remembered(past.settings, visit.needed)
         if visit.clips:
             shown = visit.find(past.clip) or visit.clips[-1]
             updates |= self._show_clip(visit, shown)
@@ -472,8 +472,9 @@ class EventHandlers:
         """Set the seed of the selected clip."""
         return {self.inputs.seed: str(self._clip(request, clip_id).seed), self.accordions.more: gr.update(open=True)}
 
-    def describe_next_clip(self, needed: dict[str, str], *values: Any) -> Updates:
-        """Show what the next clip will be made from."""
+    def describe_next_clip(self, request: gr.Request, needed: dict[str, str], *values: Any) -> Updates:
+        """Show what the next clip will be made from, and keep which files its settings lack."""
+        self.service.visits.keep_needed(self._visit(request), needed)
         return self.next_clip.show(self.inputs.named(*values) | {"needed": needed})
 
     def remove_part(self, part: str) -> Updates:
@@ -520,8 +521,8 @@ class EventHandlers:
             self.accordions.timeline: gr.update(open=bool(request.timeline)),
         }
 
-    def _show_remembered(self, values: Mapping[str, Any]) -> Updates:
-        """Updates that show the settings that a browser remembers."""
+    def _show_remembered(self, values: Mapping[str, Any], needed: Mapping[str, str]) -> Updates:
+        """Updates that show the settings that a browser remembers, and the files that they were made with."""
         restored = self.inputs.restore(values, self.service.clip_store.holds)
         chosen = {name: restored.get(getattr(self.inputs, name)) for name in ("melody", "continue_from", "timeline")}
         frames = self.inputs.frames in restored
@@ -529,7 +530,8 @@ class EventHandlers:
             self.accordions.melody: gr.update(open=frames or bool(chosen["melody"])),
             self.accordions.continue_from: gr.update(open=bool(chosen["continue_from"])),
             self.accordions.timeline: gr.update(open=bool(chosen["timeline"])),
-            self.next_clip.needed: {
+            self.next_clip.needed: dict(needed)
+            | {
                 name: memory.file_name(values.get(name))
                 for name in ("melody", "continue_from")
                 if memory.file_name(values.get(name)) and not chosen[name] and not (name == "melody" and frames)

@@ -49,7 +49,7 @@ class Outputs:
 
 def build() -> Outputs:
     """Add the components to the current `gr.Column`."""
-    status = gr.HTML(show_status(texts.READY), elem_id="status")
+    status = gr.HTML(show_status(texts.OPENING), elem_id="status")
     live_player = live.build()
     with gr.Column(visible=False, elem_id="clip-panel") as clip_panel:
         clips = gr.Dropdown([], label="Your clips", elem_id="clips")

@@ -28,6 +28,8 @@ clips are deleted after some hours. The models make instrumental music; they can
 licensed {catalog.WEIGHTS_LICENCE}, not for commercial use, and are fetched from the hub when first chosen. A downloaded clip
 holds its settings: drop it on this page to get them back.
 """
+OPENING = "Opening…"
+"""Until the page has what its browser remembers."""
 READY = "Ready."
 WARMING_UP = "Getting ready: the model is being loaded. You can fill in the page meanwhile."
 EDITOR_HINT = "The melody that the model follows. Click or drag to change a note; arrow keys work too."
