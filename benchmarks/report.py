@@ -20,7 +20,14 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
-DOCUMENTS = ("README.md", "docs/performance.md", "docs/evaluation.md", "docs/training.md", "docs/metrics/intervals.md")
+DOCUMENTS = (
+    "README.md",
+    "docs/generation.md",
+    "docs/performance.md",
+    "docs/evaluation.md",
+    "docs/training.md",
+    "docs/metrics/intervals.md",
+)
 _BLOCK = re.compile(r"(<!-- benchmarks\.report: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -211,6 +218,20 @@ def coverage(name: str) -> str:
     )
 
 
+def chords(name: str) -> str:
+    stored = result(name)
+    rows = [
+        [f"{what} pitch class{'es' if what.startswith('three') else ''} in the chord"]
+        + ["{:.2f} [{:.2f}, {:.2f}]".format(*row[key]) for key in ("own", "other", "difference")]
+        for what, row in stored["rows"].items()
+    ]
+    return (
+        table(["share of frames", "own chords", "another clip's", "difference"], rows)
+        + f"\n{stored['model']}, {stored['n']} progressions, clips of {stored['seconds']:g} s, 95 % intervals over clips, "
+        f"`{stored['command']}`.\n"
+    )
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
@@ -250,6 +271,7 @@ TABLES: dict[str, tuple[Callable[[str], str], str]] = {
     "rescoring": (rescoring, "rescore"),
     "training": (training, "training-mini-cpu"),
     "coverage": (coverage, "coverage"),
+    "chords": (chords, "chords-mini-melody"),
 }
 """A block's name -> what writes it, from which stored result."""
 

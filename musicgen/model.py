@@ -197,7 +197,7 @@ class MusicGen(nn.Module):
             prompts: B descriptions, or one; None or "" generates without text. Or a whole request.
             duration: Seconds of the result, including the audio prompt.
             progress: Called after every step.
-            **arguments: seed, melody, continue_from, options, separate, conditions, timeline and loop: see
+            **arguments: seed, melody, chords, style, continue_from, options, conditions, timeline, loop …: see
                 `GenerationRequest.of`.
 
         Returns:

@@ -50,6 +50,30 @@ KINDS: dict[str, Callable[[str], Any]] = {
     "style_guidance_scale": number_or_none, "style_codebooks": int,
     "decoding_steps": whole_numbers, "masked_guidance": numbers}  # fmt: skip
 """Option -> what reads it, where that is not a number."""
+HELP: dict[str, str] = {
+    "temperature": "divides the logits: below 1 is safer, above 1 is wilder",
+    "top_k": "draw from so many of the most likely codes; 0: from all",
+    "top_p": "then from the fewest whose probability reaches this; 0: from all",
+    "guidance_scale": "how closely the conditions are followed; 1: without guidance",
+    "melody_guidance_scale": "a scale for the melody alone; none takes a stored one back",
+    "style_guidance_scale": "a scale for the style alone; none takes a stored one back",
+    "style_seconds": "length of the style's excerpt, 1.5 to 4.5 (as the model says: 3)",
+    "style_codebooks": "codebooks of the style, 1 to 6: the fewer, the freer (as the model says: 3)",
+    "decoding_steps": "MAGNeT: passes for each codebook (as the model says: 20,10,10,10)",
+    "masked_temperature": "MAGNeT: temperature of a codebook's first pass (as the model says: 3)",
+    "masked_top_p": "MAGNeT: top-p (as the model says: 0.9)",
+    "masked_guidance": "MAGNeT: guidance scale of a codebook's first and last pass (as the model says: 10,1)",
+    "negative_prompt": "a description to steer away from",
+    "window_overlap": "clips longer than the model's window: the share of a window that prompts the next one",
+}
+"""Option -> what it does, in a line."""
+METAVARS = {
+    "negative_prompt": "TEXT",
+    "decoding_steps": "N,N,…",
+    "masked_guidance": "FIRST,LAST",
+    "top_k": "K",
+    "style_codebooks": "N",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,8 +117,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                           help="take the most likely code in place of sampling")  # fmt: skip
     for field in dataclasses.fields(GenerationOptions):
         if field.name not in SWITCHES:
-            kind = KINDS.get(field.name, float)
-            sampling.add_argument(f"--{field.name.replace('_', '-')}", type=kind, help=f"(default: {field.default})")
+            default = "" if field.default is None else f" (default: {field.default})"
+            sampling.add_argument(
+                f"--{field.name.replace('_', '-')}",
+                type=KINDS.get(field.name, float),
+                metavar=METAVARS.get(field.name, "X"),
+                help=f"{HELP[field.name]}{default}",
+            )
 
 
 def run(arguments: argparse.Namespace) -> None:
