@@ -15,6 +15,7 @@ from pathlib import Path
 
 from musicgen import catalog
 from musicgen.errors import InputError
+from musicgen.suggestions import first_few
 
 from .adapters import AdapterCatalog
 
@@ -99,7 +100,7 @@ class ModelCatalog:
         }
         if not self._models:
             raise InputError(
-                f"no model's name matches {', '.join(allowed)}: the models are {', '.join(catalog.names())}"
+                f"no model's name matches {', '.join(allowed)}: the models are {first_few(catalog.names())}"
             )
 
     def __iter__(self) -> Iterator[ModelInfo]:
@@ -138,7 +139,7 @@ class ModelCatalog:
 
 def _suggestion(name: str, names: list[str]) -> str:
     suggestion = catalog.did_you_mean(name)
-    return suggestion if suggestion.startswith("did you mean") else f"the models here are {', '.join(names)}"
+    return suggestion if suggestion.startswith("did you mean") else f"the models here are {first_few(names)}"
 
 
 def _scan(folder: Path) -> Iterator[ModelInfo]:

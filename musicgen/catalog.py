@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from musicgen.suggestions import closest
+from musicgen.suggestions import closest, first_few
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 """The embedded checkpoints, a folder each in the transformers layout."""
@@ -182,7 +182,7 @@ def is_repository(name: str) -> bool:
 
 
 def did_you_mean(name: str) -> str:
-    """ " - did you mean X?" for a name that is close to a known one, else a list of all."""
+    """ " - did you mean X?" for a name that is close to a known one, else the first ones."""
     known = names()
     short = {one.rsplit("/", 1)[-1]: one for one in known} | {
         one.removeprefix("facebook/musicgen-"): one for one in known
@@ -190,4 +190,4 @@ def did_you_mean(name: str) -> str:
     close = closest(name, known, cutoff=0.75)
     if close is None:
         close = short.get(closest(name.rsplit("/", 1)[-1], short) or "")
-    return f"did you mean {close!r}?" if close else f"known models: {', '.join(known)}"
+    return f"did you mean {close!r}?" if close else f"known models: {first_few(known)}"

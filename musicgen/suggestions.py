@@ -17,6 +17,13 @@ def closest(name: object, known: Iterable[str], cutoff: float = 0.6) -> str | No
     return next(iter(difflib.get_close_matches(str(name), list(known), 1, cutoff)), None)
 
 
+def first_few(names: Iterable[str], most: int = 8) -> str:
+    """Names as a list that stays a line: "a, b, c and 13 more"."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def did_you_mean(name: object, known: Iterable[str]) -> str:
     """The most similar known name as a question, or all known names.
 
