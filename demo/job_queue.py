@@ -7,6 +7,8 @@ discarded). Both set the job's `Cancellation`, which its work passes on to whate
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import contextvars
 import logging
 import math
@@ -25,6 +27,9 @@ Payload = TypeVar("Payload")
 Event = TypeVar("Event")
 
 log = logging.getLogger(__name__)
+
+REPORT_SECONDS = 0.25
+"""Shortest time between two progress reports to a follower: a page takes longer to show one than a model to make a step."""
 
 
 class QueueFull(MusicGenError):
@@ -175,12 +180,14 @@ class JobQueue(Generic[Payload, Event]):
         """What has happened to a job and what happens, until it is done. Several tasks can follow the same job.
 
         Yields:
-            Each event from the first on; the position in the queue or the progress report, whenever it has changed.
+            Each event from the first on; the position in the queue whenever it has changed; the progress report where it has
+            changed, at most every REPORT_SECONDS.
 
         Raises:
             Exception: the error of the job.
         """
         shown: int | Event | None = None
+        next_report = time.monotonic()
         num_events = 0
         with job.changes.watch() as changed:
             while True:
@@ -192,10 +199,13 @@ class JobQueue(Generic[Payload, Event]):
                 if done:
                     break
                 state = self.position(job) or job.progress
-                if state is not None and state != shown:
-                    shown = state
+                early = next_report - time.monotonic() if not isinstance(state, int) else 0.0
+                if state is not None and state != shown and early <= 0:
+                    shown, next_report = state, time.monotonic() + REPORT_SECONDS
                     yield state
-                await changed.wait()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(early if early > 0 and state != shown else None):
+                        await changed.wait()
         if job.error is not None:
             raise job.error
 

@@ -49,8 +49,8 @@ def test_a_failing_job_does_not_end_the_queue() -> None:
     queue.close()
 
 
-def test_a_follower_is_told_of_every_change_at_once() -> None:
-    """Position, progress, events, end and error, each by what changed it: there is no interval at which anybody looks."""
+def test_a_follower_is_told_of_every_event_at_once() -> None:
+    """Events, end and error, each by what changed it: there is no interval at which anybody looks."""
     told = threading.Event()
     delays: list[float] = []
 
@@ -63,7 +63,8 @@ def test_a_follower_is_told_of_every_change_at_once() -> None:
             else:
                 job.put_event(f"event {number}")
             assert told.wait(5)
-            delays.append(time.monotonic() - sent)
+            if number % 2 == 0:  # progress reports keep a distance, see below
+                delays.append(time.monotonic() - sent)
         if job.payload == "bad":
             raise ValueError("boom")
 
@@ -111,4 +112,31 @@ def test_a_follower_of_a_waiting_job_sees_it_move_and_end() -> None:
     assert asyncio.run(asyncio.wait_for(follow(), 10)) == [3, 2, 1]
     go.set()
     wait_until(lambda: len(queue) == 0)
+    queue.close()
+
+
+def test_progress_is_reported_a_few_times_a_second_and_its_last_state_is_seen() -> None:
+    """A page takes longer to show a report than a small model to make a step, and would slow it down."""
+    go = threading.Event()
+
+    def work(job) -> None:
+        for number in range(500):
+            job.report(f"step {number}")
+            time.sleep(0.002)
+        go.wait(10)
+
+    queue: JobQueue = JobQueue(work, workers=1, max_waiting=1, max_per_visitor=1)
+    job = queue.submit("a", 0)
+
+    async def follow() -> list:
+        seen = []
+        async for happening in queue.follow(job):
+            seen.append(happening)
+            if happening == "step 499":
+                go.set()
+        return seen
+
+    seen = asyncio.run(asyncio.wait_for(follow(), 20))
+    assert seen[-1] == "step 499"
+    assert 2 < len(seen) < 30
     queue.close()
