@@ -59,3 +59,24 @@ def _channels_first(samples: Any, what: str) -> torch.Tensor:
 
 def _shown(value: object) -> str:
     return f"{repr(value)[:60]} ({type(value).__name__})"
+
+
+def check_audible(given: Audio, name: str, what: str, longest: float, silence: float) -> None:
+    """Refuse a recording that nothing can follow.
+
+    Args:
+        given: The recording.
+        name: What the message calls it.
+        what: What is followed, "melody".
+        longest: Most seconds.
+        silence: A mono mix whose largest sample is below this is silent.
+
+    Raises:
+        InputError: It is too long, not finite, or silent.
+    """
+    if given.duration > longest:
+        raise InputError(f"{name} is {given.duration:.0f} s long: a {what} may be {longest:.0f} s at most")
+    if not bool(torch.isfinite(given.wave).all()):
+        raise InputError(f"{name} holds NaN or infinite samples")
+    if float(given.mono().wave.abs().max()) < silence:
+        raise InputError(f"{name} is silent (or its channels cancel out): there is no {what} to follow")

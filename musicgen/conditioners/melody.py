@@ -24,7 +24,7 @@ from musicgen.conditioners.separation import SAMPLE_RATE as SEPARATION_RATE
 from musicgen.conditioners.separation import DemucsSeparator
 from musicgen.errors import CheckpointError, InputError
 from musicgen.options import MAX_DURATION
-from musicgen.recordings import AudioInput, recording
+from musicgen.recordings import AudioInput, check_audible, recording
 
 MIN_SECONDS = 0.1
 MAX_SECONDS = 600.0
@@ -224,14 +224,8 @@ def _check_recording(recording: Audio, name: str) -> None:
         raise InputError(f"{name} has a rate of {recording.rate} Hz: it must lie between {RATES[0]} and {RATES[1]} Hz")
     if recording.duration < MIN_SECONDS:
         raise InputError(f"{name} is {recording.duration:.3f} s long: a melody needs {MIN_SECONDS} s at least")
-    if recording.duration > MAX_SECONDS:
-        raise InputError(f"{name} is {recording.duration:.0f} s long: a melody may be {MAX_SECONDS:.0f} s at most")
-    if not bool(torch.isfinite(recording.wave).all()):
-        raise InputError(f"{name} holds NaN or infinite samples")
-    mono = recording.mono().wave[0]
-    if float(mono.abs().max()) < SILENCE:
-        raise InputError(f"{name} is silent (or its channels cancel out): there is no melody to follow")
-    if not _has_tones(mono, recording.rate):
+    check_audible(recording, name, "melody", MAX_SECONDS, SILENCE)
+    if not _has_tones(recording.mono().wave[0], recording.rate):
         raise InputError(
             f"{name} holds nothing above {LOWEST_TONE:.0f} Hz (a constant offset?): there is no melody to follow"
         )

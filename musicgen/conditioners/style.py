@@ -26,7 +26,7 @@ from musicgen.conditioners.registry import register
 from musicgen.errors import CheckpointError, InputError
 from musicgen.options import STYLE_SECONDS, GenerationOptions
 from musicgen.quantiser import ResidualQuantiser
-from musicgen.recordings import AudioInput, recording
+from musicgen.recordings import AudioInput, check_audible, recording
 from musicgen.transformer import Block, sinusoid
 
 MERT_RATE = 24_000
@@ -223,9 +223,4 @@ def _check_recording(heard: Audio, name: str) -> None:
     low = STYLE_SECONDS[0]
     if heard.duration < low:
         raise InputError(f"{name} is {heard.duration:.2f} s long: a style needs {low:g} s at least")
-    if heard.duration > MAX_SECONDS:
-        raise InputError(f"{name} is {heard.duration:.0f} s long: a style may be {MAX_SECONDS:.0f} s at most")
-    if not bool(torch.isfinite(heard.wave).all()):
-        raise InputError(f"{name} holds NaN or infinite samples")
-    if float(heard.wave.abs().max()) < SILENCE:
-        raise InputError(f"{name} is silent (or its channels cancel out): there is no style to follow")
+    check_audible(heard, name, "style", MAX_SECONDS, SILENCE)
