@@ -9,6 +9,7 @@ where all bins are equal, becomes C.
 
 from __future__ import annotations
 
+import threading
 from functools import lru_cache
 
 import torch
@@ -25,6 +26,8 @@ HOP = 2**12
 """Samples."""
 NUM_CHROMA = 12
 PITCH_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+
+_filters_lock = threading.Lock()
 
 
 def num_frames(num_samples: int) -> int:
@@ -96,9 +99,14 @@ def fit(frames: torch.Tensor, length: int) -> torch.Tensor:
     return frames.repeat(repeats, 1)[:length]
 
 
-@lru_cache(maxsize=1)
 def _filters() -> torch.Tensor:
-    """[12, WINDOW / 2 + 1] float32."""
+    """[12, WINDOW / 2 + 1] float32; a second thread waits while the first imports librosa."""
+    with _filters_lock:
+        return _compute_filters()
+
+
+@lru_cache(maxsize=1)
+def _compute_filters() -> torch.Tensor:
     numba_cache.provide()
     from librosa.filters import chroma as chroma_filters  # here: the import takes a second
 

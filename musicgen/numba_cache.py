@@ -10,15 +10,20 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
 logger = logging.getLogger(__name__)
 
+_lock = threading.RLock()
 
-@functools.cache
+
 def provide() -> None:
     """Before Numba's first function with `cache=True`, ours or librosa's.
+
+    It imports Numba in one thread while others wait: Numba's modules import each other in a circle, and a second thread that
+    imports them at the same time sees one of them half initialised.
 
     Numba refuses such a function where neither the folder of its file nor the user's cache can be written, as in a container
     that runs under a user without a home. This process then gets a folder of its own until it ends: what is kept is pickled,
@@ -26,6 +31,12 @@ def provide() -> None:
 
     A cache that is damaged or cannot be written costs a compilation and nothing else.
     """
+    with _lock:
+        _provide_once()
+
+
+@functools.cache
+def _provide_once() -> None:
     _forgive()
     if os.environ.get("NUMBA_CACHE_DIR") or _may_be_written(user_cache()):
         return

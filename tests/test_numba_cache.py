@@ -97,3 +97,34 @@ def test_a_full_disk_costs_a_compilation(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="File too large"):
         hits(FULL + CALL, tmp_path)
     assert hits(FULL + FORGIVING + CALL, tmp_path) == 0
+
+
+TWO_THREADS = """
+import sys, threading, time
+from musicgen.chroma import _filters
+
+failed = []
+
+def work():
+    try:
+        _filters()
+    except ImportError as error:
+        failed.append(error)
+
+def work_later():
+    while "numba.stencils.stencil" not in sys.modules:  # Numba is half imported
+        time.sleep(0.0005)
+    work()
+
+threads = [threading.Thread(target=target) for target in (work, work_later)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(failed)
+"""
+
+
+def test_two_threads_import_numba_at_the_same_time(tmp_path):
+    """As the page's warm-up and its first visitor's clip do."""
+    assert run(TWO_THREADS, tmp_path).stdout.strip() == "[]"
