@@ -19,7 +19,6 @@ from musicgen.errors import InputError
 from musicgen.options import GenerationOptions, check_text
 from musicgen.timeline import TimelineEntry
 
-from . import video
 from .models import ModelCatalog
 from .request import NUM_CHROMA, PageRequest
 
@@ -93,7 +92,7 @@ def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest
     from musicgen.settings import Settings
 
     try:
-        text = (video if path.suffix.lower() == f".{video.EXTENSION}" else audio).read_comment(path)
+        text = audio.read_comment(path)
     except InputError as error:
         raise InputError(str(error).replace(str(path), name)) from error
     settings = Settings.from_comment(text, name)

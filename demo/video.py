@@ -80,21 +80,6 @@ def write(path: Path, recording: Audio, comment: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read_comment(path: Path) -> str:
-    """The comment that `write` stored in a file, "" if there is none.
-
-    Raises:
-        InputError: for a file that is no video.
-    """
-    import av
-
-    try:
-        with av.open(f"file:{path.absolute()}") as container:
-            return str(container.metadata.get("comment", ""))
-    except (OSError, av.FFmpegError) as error:
-        raise InputError(f"{path}: not readable as a video ({error.strerror or error})") from error
-
-
 def _seconds(recording: Audio) -> Iterator[np.ndarray]:
     """The samples, second by second: float32 [C, T]."""
     samples = recording.wave.detach().cpu().float().clamp(-1, 1).numpy()

@@ -252,16 +252,13 @@ def read_comment(path: str | os.PathLike[str]) -> str:
     if not path.is_file():
         raise InputError(f"{path}: no such audio file")
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(4)
+            if data == b"RIFF":
+                return _riff_comment(data + file.read())
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if data[:4] == b"RIFF":
-        return _riff_comment(data)
-    try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
-            return str(file.comment)
-    except soundfile.LibsndfileError as error:
-        raise InputError(f"{path}: not readable as audio ({error.error_string.strip()})") from error
+    return decoding.comment(path)
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

@@ -22,6 +22,14 @@ purpose: their packets are read to the end, also those of joined files."""
 _HEADER_BYTES = 24
 """The longest beginning that two files of one kind share."""
 _READ = 1 << 20
+_TAG = b"ID3"
+_MPEG_SYNC = 0xFFE0
+"""The first 11 bits of an MPEG audio frame."""
+_LENGTHS = re.compile(rb"(?:Xing|Info)...(.)(....)|VBRI.{10}(....)", re.DOTALL)
+"""What the first frame of an MP3 holds in place of sound: flags, of which the lowest says that the number of frames follows;
+or, as Fraunhofer's encoder writes it, that number."""
+_FIRST_FRAME = 256
+"""Bytes that are searched for it."""
 _UNKNOWN = (0, 0x7FFF_0000)
 """A chunk's size that stands for "nobody knows": 0, and all from the second on."""
 
@@ -68,6 +76,25 @@ def ogg_links(path: Path) -> int:
             first = begins
             file.seek(sum(file.read(head[26])), 1)
     return links
+
+
+def is_mpeg(path: Path) -> bool:
+    """Whether a file begins as MPEG audio (MP3, MP2) and raw AAC do: with a frame, or with a tag in front of it."""
+    with path.open("rb") as file:
+        head = file.read(3)
+    return head == _TAG or int.from_bytes(head[:2], "big") & _MPEG_SYNC == _MPEG_SYNC
+
+
+def mpeg_frames(path: Path) -> int | None:
+    """The number of frames that an MP3's header tells; None where it tells none."""
+    with path.open("rb") as file:
+        while (head := file.read(10))[:3] == _TAG and len(head) == 10:
+            # The tag's length: four times 7 bits.
+            file.seek(sum((byte & 0x7F) << 7 * place for place, byte in enumerate(reversed(head[6:]))), 1)
+        found = _LENGTHS.search(head + file.read(_FIRST_FRAME))
+    if found is None or (found[1] and not found[1][0] & 1):
+        return None
+    return int.from_bytes(found[2] or found[3], "big")
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """Audio files -> blocks of samples: the one place that decodes.
 
-libsndfile reads WAV, AIFF, FLAC and the like, and ordinary MP3 and Ogg. FFmpeg's libraries (PyAV) read all else (M4A/AAC, WebM,
-MP4, WMA, AMR …) and what libsndfile would cut short: it believes a header's length, so what MP3, Ogg and FLAC files hold is
-counted first, without being decoded. A file that ends early is read as far as it goes, with a warning that gives both lengths;
-one that would be read in part only is refused.
+libsndfile reads WAV, AIFF, FLAC and the like, and ordinary Ogg. FFmpeg's libraries (PyAV) read all else (MP3, M4A/AAC, WebM,
+MP4, WMA, AMR …) and what libsndfile would cut short: it believes a header's length, so what Ogg and FLAC files hold is counted
+first, without being decoded. Of an MP3, libsndfile drops all that follows a damaged frame, and its decoder writes to stderr; an
+undamaged one has the same samples in both. A file that ends early is read as far as it goes, with a warning that gives both
+lengths; one that would be read in part only is refused.
 
 A block is float32 [C, n]; nothing here holds more than one.
 """
@@ -17,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -47,7 +48,7 @@ _CONTAINERS = (
 )
 """FFmpeg's names. Never its play lists (hls, concat, dash, sdp): these open other files and addresses."""
 _ESTIMATED = ("mp3", "aac")
-"""FFmpeg's containers without a length: what it gives is a guess from the first packets' size."""
+"""FFmpeg's containers without a length of their own: what it gives may be a guess from the first packets' size."""
 _PADDING = 3 * 1152
 """Samples that an encoder puts around a file's sound, at most; packets count them."""
 _SLACK = 0.1
@@ -85,14 +86,16 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Source]:
             f"{path}: a second recording begins at byte {second} of {path.stat().st_size}, and only the first would be read: "
             "join them with an audio editor, not byte by byte"
         )
-    file, problem = _libsndfile(path)
-    if file is not None:
-        with file:
-            declared = file.frames / file.samplerate if file.frames < _ENDLESS else None
-            guessed = file.format == "MP3"
-            blocks = _whole(path, _read_libsndfile(path, file), file.samplerate, declared, guessed=guessed)
-            yield Source(file.samplerate, file.channels, None if guessed else declared, blocks)
-        return
+    problem = ""
+    # libsndfile takes everything that is named so for an MP3.
+    if not containers.is_mpeg(path) and path.suffix.lower() != ".mp3":
+        file, problem = _libsndfile(path)
+        if file is not None:
+            with file:
+                declared = file.frames / file.samplerate if file.frames < _ENDLESS else None
+                blocks = _whole(path, _read_libsndfile(path, file), file.samplerate, declared)
+                yield Source(file.samplerate, file.channels, declared, blocks)
+            return
     import av
 
     try:
@@ -103,10 +106,22 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Source]:
         yield _ffmpeg_source(path, container)
 
 
+def comment(path: Path) -> str:
+    """The comment among an audio file's tags, "" where there is none. Raises InputError as `opened`."""
+    import av
+
+    try:
+        with _ffmpeg(path) as container:
+            tags = container.metadata | container.streams.audio[0].metadata
+    except (av.FFmpegError, ValueError) as error:
+        raise _unreadable(path, str(getattr(error, "strerror", None) or error)) from error
+    return next((text for name, text in tags.items() if name.lower() == "comment"), "")
+
+
 def _whole(
-    path: Path, blocks: Iterator[np.ndarray], rate: int, declared: float | None, *, guessed: bool = False
+    path: Path, blocks: Iterator[np.ndarray], rate: int, declared: float | None, slack: float = _SLACK
 ) -> Iterator[np.ndarray]:
-    """The same blocks; at their end the length is compared with the header's."""
+    """The same blocks; at their end the length is compared with the header's. slack: seconds."""
     chunk = containers.sound_chunk(path)
     count = 0
     for block in blocks:
@@ -121,7 +136,6 @@ def _whole(
                 "import it as raw data in an audio editor"
             )
         declared = seconds * chunk.declared / chunk.held
-    slack = _SLACK + (0.02 * declared if guessed and declared else 0.0)
     if declared is not None and 0 < seconds < declared - slack:
         _warn(f"{path}: declares {declared:.2f} s of sound and holds {seconds:.2f} s: was it cut off on its way here?")
 
@@ -135,11 +149,14 @@ def _libsndfile(path: Path) -> tuple[soundfile.SoundFile | None, str]:
     try:
         file = soundfile.SoundFile(os.fsencode(path))
     except soundfile.LibsndfileError as error:
-        reason = error.error_string.strip()
-        # What it says of an MP3 that holds none: FFmpeg's answer is nearer.
-        return None, "" if reason.startswith("File does not exist") else reason
+        return None, error.error_string.strip()
     except TypeError:  # soundfile's answer to a name that ends in .raw
         return None, "samples without a header, which do not tell their rate: convert it to WAV"
+    if (
+        file.format == "RAW"
+    ):  # without a header, and decoded as its extension says (.vox, .gsm, .au): text would be noise
+        file.close()
+        return None, "its contents are no audio that is known, whatever its name says"
     if file.frames == 0 or _holds_more(path, file):
         file.close()
         return None, ""
@@ -150,17 +167,28 @@ def _holds_more(path: Path, file: soundfile.SoundFile) -> bool:
     """Whether there is sound that the header's length does not account for. Packets are counted, not decoded."""
     if file.format == "OGG":
         return containers.ogg_links(path) > 1
-    if file.format not in ("MP3", "FLAC"):
+    if file.format != "FLAC":
         return False
     import av
 
     try:
-        with _ffmpeg(path) as container:
-            stream = container.streams.audio[0]
-            ticks = sum(packet.duration or 0 for packet in container.demux(stream) if packet.size)
-            return ticks * float(stream.time_base or 0) > (file.frames + _PADDING) / file.samplerate
+        return _packets(path).seconds > (file.frames + _PADDING) / file.samplerate
     except (av.FFmpegError, ValueError):
         return False  # libsndfile is the only one to read it
+
+
+class _Packets(NamedTuple):
+    """What a file's sound consists of, counted without decoding it."""
+
+    number: int
+    seconds: float
+
+
+def _packets(path: Path) -> _Packets:
+    with _ffmpeg(path) as container:
+        stream = container.streams.audio[0]
+        ticks = [packet.duration or 0 for packet in container.demux(stream) if packet.size]
+        return _Packets(len(ticks), sum(ticks) * float(stream.time_base or 0))
 
 
 def _read_libsndfile(path: Path, file: soundfile.SoundFile) -> Iterator[np.ndarray]:
@@ -213,7 +241,8 @@ def _ffmpeg(path: Path) -> InputContainer:
 
     # "file:": a name with a colon is a name, no protocol.
     options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
-    container = av.open(f"file:{path.absolute()}", options=options)
+    # Tags of older programs are in the encoding of their machine.
+    container = av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace")
     if not container.streams.audio:
         container.close()
         raise ValueError("it holds no sound")
@@ -230,12 +259,17 @@ def _ffmpeg_source(path: Path, container: InputContainer) -> Source:
     stream = container.streams.audio[0]
     context = stream.codec_context
     declared = _declared(container, stream)
-    guessed = container.format.name in _ESTIMATED
-    begin = 0
+    exact = None if container.format.name in _ESTIMATED else declared
+    begin, slack = 0, _SLACK
     if container.format.name == "mp3":
-        # Its header is wrong, or others follow it: FFmpeg, too, would take out what it says is padding, amid the sound.
-        context.flags2 |= av.codec.context.Flags2.skip_manual
-        begin = round(float((stream.start_time or 0) * (stream.time_base or 0)) * context.sample_rate)
+        told, held = containers.mpeg_frames(path), _packets(path)
+        if told is not None and held.number > told + _PADDING // 1152:
+            # Its header is wrong, or others follow it: FFmpeg, too, would take out what it says is padding, amid the sound.
+            context.flags2 |= av.codec.context.Flags2.skip_manual
+            begin = round(float((stream.start_time or 0) * (stream.time_base or 0)) * context.sample_rate)
+        elif told is not None and held.number:
+            exact = told * held.seconds / held.number
+            slack += _PADDING / context.sample_rate
     frames = _frames(path, container)
     first = next(frames, None)
     if first is None:
@@ -247,8 +281,7 @@ def _ffmpeg_source(path: Path, container: InputContainer) -> Source:
     blocks = _read_ffmpeg(path, itertools.chain([first], frames), rate, channels, trimmed)
     if begin:
         blocks = _without(begin, blocks)
-    exact = None if guessed else declared
-    return Source(rate, channels, exact, _whole(path, blocks, rate, exact))
+    return Source(rate, channels, exact, _whole(path, blocks, rate, exact, slack))
 
 
 def _declared(container: InputContainer, stream: AudioStream) -> float | None:

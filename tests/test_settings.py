@@ -6,6 +6,7 @@ import json
 import struct
 from pathlib import Path
 
+import av
 import pytest
 import torch
 from hypothesis import given
@@ -280,6 +281,21 @@ def test_settings_come_back(settings: Settings) -> None:
     comment = settings.comment()
     assert comment.isascii()
     assert Settings.from_comment(comment, "x") == settings
+
+
+@pytest.mark.parametrize("name", ["x.m4a", "x.mka", "x.mp3", "x.opus", "x.flac"])
+def test_settings_outlive_a_conversion_that_keeps_tags(name: str, tmp_path: Path) -> None:
+    clip, converted = tmp_path / "clip.wav", tmp_path / name
+    audio.write(clip, Audio(torch.zeros(1, 9_600), 48_000), stored(prompt="né " * 200))
+    with av.open(str(clip)) as source, av.open(str(converted), "w") as target:
+        target.metadata.update(source.metadata)
+        stream = target.add_stream(
+            {".m4a": "aac", ".mp3": "libmp3lame", ".flac": "flac"}.get(converted.suffix, "libopus"), 48_000
+        )
+        for frame in source.decode(source.streams.audio[0]):
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode(None))
+    assert Settings.of_file(converted) == Settings.of_file(clip)
 
 
 def test_any_cut_and_any_size_of_a_wav_is_read_or_refused(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_a_video_shows_and_plays_the_clip(channels: int, tmp_path: Path) -> None
 
 def test_a_file_that_is_no_video(tmp_path: Path) -> None:
     (tmp_path / "x.mp4").write_bytes(b"nothing")
-    with pytest.raises(InputError, match=r"^mine\.mp4: not readable as a video"):
+    with pytest.raises(InputError, match=r"^mine\.mp4: not readable as audio"):
         clip_metadata.read_file(tmp_path / "x.mp4", "mine.mp4", ModelCatalog())
     with pytest.raises(InputError, match="the video cannot be written"):
         video.write(tmp_path / "no folder" / "x.mp4", burst(1), "")
