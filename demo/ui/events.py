@@ -30,6 +30,7 @@ from ..service import GenerationJob, PlaybackChunk, Service
 from ..stored_clip import StoredClip
 from ..visits import Visit
 from . import assets, compare, live, melody_editor, memory, result, texts
+from .arrival import Arrival
 from .form import Accordions, Actions, Inputs, default_melody_is_clean, precisions
 from .memory import Memory
 from .next_clip import NextClip, check
@@ -191,7 +192,7 @@ class EventHandlers:
         visit = self.service.visits.of(visitor_id(request))
         yield {self.outputs.status: gr.skip()}  # for an iterator without items Gradio empties all components
         for job in self.service.job_queue.jobs_of(visit.token):
-            async for updates in self._follow(visit, job):
+            async for updates in self._follow(job):
                 yield updates
 
     async def generate(self, request: gr.Request, needed: dict[str, str], *values: Any) -> AsyncIterator[Updates]:
@@ -221,58 +222,81 @@ class EventHandlers:
             yield {outputs.status: self._not_generated(gradio_error)}
             raise gradio_error from None
         self.service.followers.expect(session)
-        async for updates in self._follow(visit, job):
+        async for updates in self._follow(job):
             yield updates
 
-    async def _follow(self, visit: Visit, job: GenerationJob) -> AsyncIterator[Updates]:
-        """Updates that show a job from now on: of the sound so far the last seconds, of the clips all."""
-        outputs, num_clips, summary = self.outputs, 0, ""
+    async def _follow(self, job: GenerationJob) -> AsyncIterator[Updates]:
+        """Progress of a job from now on, of its sound so far the last seconds, and its clips, for `show_arrival`.
+
+        Each update has values for all outputs of its event: Gradio rebuilds a component that it is told to leave as it is, and
+        that several times a second would slow the generation down.
+        """
+        outputs = self.outputs
+        status, arrived = result.show_status("Waiting…", 0.0), Arrival()
         chunks = [event for event in job.events() if isinstance(event, PlaybackChunk)]
         num_skipped, seconds_skipped = max(0, len(chunks) - CATCH_UP_CHUNKS), 0.0
         for chunk in chunks[:num_skipped]:
             seconds_skipped += len(chunk.samples) / chunk.rate
         live_stream = live.LiveStream(secrets.token_hex(8), seconds_skipped)
-        yield {outputs.live: live.empty_value(live_stream.run_id)}
+        sound = live.empty_value(live_stream.run_id)
+
+        def updates() -> Updates:
+            return {outputs.status: status, outputs.live: sound, outputs.arrived: arrived.dump()}
+
+        yield updates()
         try:
             async with contextlib.aclosing(self.service.job_queue.follow(job)) as happenings:
                 async for event in happenings:
                     if isinstance(event, PlaybackChunk):
                         if num_skipped:
                             num_skipped -= 1
-                        else:
-                            yield {outputs.live: live_stream.append([event])}
+                            continue
+                        sound = live_stream.append([event])
                     elif isinstance(event, StoredClip):
-                        num_clips += 1
-                        if num_clips == 1:
-                            yield await asyncio.to_thread(self._show_clip, visit, event)
-                        else:  # the first variation stays selected, because it may be playing
-                            yield {outputs.clips: gr.update(choices=_choices(visit))}
-                        summary = (
-                            event.brief
-                            if num_clips == 1
-                            else f"{num_clips} clips to choose from, the last {event.brief}"
-                        )
+                        arrived = arrived.with_clip(event)
                     elif isinstance(event, int):
                         waiting = (
                             f"Waiting: {event - 1} before you, then it is your turn."
                             if event > 1
                             else "Waiting: you are next."
                         )
-                        yield {outputs.status: result.show_status(waiting, 0.0)}
+                        status = result.show_status(waiting, 0.0)
                     else:
-                        yield {outputs.status: result.show_progress(event)}
-            message = (
-                f"Done in {time.monotonic() - job.submitted:.1f} s: {summary}."
-                if num_clips
-                else "Stopped before there was any sound."
-            )
-            yield {outputs.status: result.show_status(message), outputs.live: live_stream.end()}
+                        status = result.show_progress(event)
+                    yield updates()
+            sound = live_stream.end()
+            if arrived.count:
+                arrived = arrived.at_end(time.monotonic() - job.submitted)
+            else:
+                status = result.show_status("Stopped before there was any sound.")
+            yield updates()
         except Exception as error:
             generation = job.payload
             files = [None if file is None else str(file) for file in (generation.melody, generation.continue_from)]
             gradio_error = to_gradio_error(error, *files)
-            yield {outputs.status: self._not_generated(gradio_error)}
+            status = self._not_generated(gradio_error)
+            yield updates()
             raise gradio_error from None
+
+    def show_arrival(self, request: gr.Request, arrived: str, shown: str) -> Updates:
+        """Show the first clip of a generation when it is there, offer the others, and say when all are.
+
+        Args:
+            request: of the page.
+            arrived: an `Arrival`.
+            shown: the one that was shown last. The page can ask twice for the same.
+        """
+        arrival, visit, outputs = Arrival.load(arrived), self._visit(request), self.outputs
+        first = visit.find(arrival.first)
+        if first is None or arrived == shown:
+            return {outputs.status: gr.skip()}
+        if arrival.first == Arrival.load(shown).first:  # the first variation stays selected, because it may be playing
+            updates: Updates = {outputs.clips: gr.update(choices=_choices(visit))}
+        else:
+            updates = self._show_clip(visit, first)
+        if arrival.message:
+            updates[outputs.status] = result.show_status(arrival.message)
+        return updates | {outputs.shown: arrived}
 
     def _not_generated(self, error: gr.Error) -> str:
         return result.show_status(f"Not generated: {html.unescape(error.message)}.")
@@ -477,10 +501,10 @@ class EventHandlers:
         self.service.visits.keep_needed(self._visit(request), needed)
         return self.next_clip.show(self.inputs.named(*values) | {"needed": needed})
 
-    def remove_part(self, part: str) -> Updates:
-        """Remove one part of the next clip."""
+    def removals(self) -> dict[str, Updates]:
+        """Part of the next clip -> what removes it."""
         inputs = self.inputs
-        removed: dict[str, Updates] = {
+        return {
             "continue_from": {inputs.continue_from: None},
             "melody": {inputs.melody: None} | self.clear_melody(),
             "timeline": {inputs.timeline: ""},
@@ -488,7 +512,6 @@ class EventHandlers:
             "loop": {inputs.loop: False},
             "needed": {self.next_clip.needed: {}},
         }
-        return removed[part]
 
     def compare(self, request: gr.Request, a: str | None, b: str | None) -> str:
         """The value of the comparison player for two clips of the history."""
@@ -606,48 +629,63 @@ def connect(
     """Attach the event handlers to the components of a page, which is the current `gr.Blocks`."""
     remembered = memory.build()
     handlers = EventHandlers(service, inputs, accordions, next_clip, outputs, remembered)
-    updatable = [
-        *inputs.components, accordions.melody, accordions.continue_from, accordions.timeline, accordions.more,
-        next_clip.needed, remembered.visit, remembered.greeting, outputs.status, outputs.live,
-        outputs.favourite, outputs.details, outputs.video, outputs.make_video,
-        outputs.clip_panel, outputs.clips, outputs.player, outputs.plots, outputs.scores, outputs.link, outputs.other,
-        outputs.comparison_accordion, outputs.comparison, *outputs.downloads,
+    # Gradio rebuilds each output of an event, those that are left as they are too: an event has those that it changes.
+    clip_parts = [
+        outputs.clip_panel, outputs.clips, outputs.player, outputs.plots, outputs.scores, outputs.link, outputs.favourite,
+        outputs.details, outputs.video, outputs.make_video, *outputs.downloads,
     ]  # fmt: skip
+    settings = [
+        *inputs.components, next_clip.needed, accordions.melody, accordions.continue_from, accordions.timeline,
+    ]  # fmt: skip
+    progress = [outputs.status, outputs.live, outputs.arrived]
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     unlimited: dict[str, Any] = private | {"concurrency_limit": None}
 
-    after_clip: list[Any] = [handlers.update_downloads_and_comparison, outputs.clips, updatable]
+    after_clip: list[Any] = [
+        handlers.update_downloads_and_comparison, outputs.clips,
+        [outputs.other, outputs.comparison_accordion, outputs.comparison, *outputs.downloads],
+    ]  # fmt: skip
     generation = actions.generate.click(
-        handlers.generate, [next_clip.needed, *inputs.components], updatable, **unlimited
+        handlers.generate, [next_clip.needed, *inputs.components], progress, **unlimited
     )
-    generation.then(*after_clip, **unlimited)
     generation.then(handlers.describe_cost, handlers.cost_inputs, actions.cost, **unlimited)
+    outputs.arrived.change(
+        handlers.show_arrival, [outputs.arrived, outputs.shown], [*clip_parts, outputs.status, outputs.shown],
+        trigger_mode="always_last", **unlimited,
+    ).then(*after_clip, **unlimited)  # fmt: skip
     actions.stop.click(handlers.stop, None, outputs.status, **unlimited)
-    outputs.clips.input(handlers.select_clip, outputs.clips, updatable, **unlimited)
-    outputs.player.change(*after_clip, **unlimited)
+    outputs.clips.input(handlers.select_clip, outputs.clips, clip_parts, **unlimited).then(*after_clip, **unlimited)
     # What these put into an audio input is no event of that input's own, as a visitor's file is.
-    as_melody = outputs.as_melody.click(handlers.use_as_melody, outputs.clips, updatable, **unlimited)
-    continue_clip = outputs.continue_clip.click(handlers.continue_clip, outputs.clips, updatable, **unlimited)
+    as_melody = outputs.as_melody.click(
+        handlers.use_as_melody, outputs.clips, [inputs.melody, inputs.melody_is_clean, accordions.melody], **unlimited
+    )
+    continue_clip = outputs.continue_clip.click(
+        handlers.continue_clip, outputs.clips, [inputs.continue_from, accordions.continue_from], **unlimited
+    )
     outputs.make_video.click(
-        handlers.make_video, outputs.clips, updatable, api_visibility="private", show_progress="minimal",
-        show_progress_on=[outputs.make_video], concurrency_limit=1,
+        handlers.make_video, outputs.clips, [outputs.video, outputs.make_video], api_visibility="private",
+        show_progress="minimal", show_progress_on=[outputs.make_video], concurrency_limit=1,
     )  # fmt: skip
-    outputs.favourite.click(handlers.toggle_favourite, outputs.clips, updatable, **unlimited)
-    outputs.delete.click(handlers.delete_clip, outputs.clips, updatable, js=assets.read("ask.js").strip(), **unlimited)
+    outputs.favourite.click(handlers.toggle_favourite, outputs.clips, [outputs.clips, outputs.favourite], **unlimited)
+    outputs.delete.click(
+        handlers.delete_clip, outputs.clips, [*clip_parts, outputs.status], js=assets.read("ask.js").strip(),
+        **unlimited,
+    ).then(*after_clip, **unlimited)  # fmt: skip
     extraction: dict[str, Any] = {
         "fn": handlers.extract_melody, "inputs": [inputs.melody, inputs.melody_is_clean, inputs.model],
-        "outputs": updatable, "api_visibility": "private", "show_progress": "minimal",
-        "show_progress_on": [inputs.melody], "concurrency_limit": 2,
+        "outputs": [inputs.frames, inputs.model, outputs.status], "api_visibility": "private",
+        "show_progress": "minimal", "show_progress_on": [inputs.melody], "concurrency_limit": 2,
     }  # fmt: skip
     gr.on([inputs.melody.input, inputs.melody_is_clean.input], **extraction)
     as_melody.then(**extraction)
     for name, button in actions.melodies.items():
-        button.click(functools.partial(handlers.use_example_melody, name), None, updatable, **unlimited).then(
-            **extraction
-        )
-    inputs.melody.clear(handlers.clear_melody, None, updatable, **unlimited)
+        button.click(
+            functools.partial(handlers.use_example_melody, name), None, [inputs.melody, inputs.melody_is_clean],
+            **unlimited,
+        ).then(**extraction)  # fmt: skip
+    inputs.melody.clear(handlers.clear_melody, None, inputs.frames, **unlimited)
     for added in (inputs.continue_from.input, continue_clip.then):
-        added(handlers.extend_duration, inputs.continue_from, updatable, **unlimited)
+        added(handlers.extend_duration, inputs.continue_from, [inputs.duration, outputs.status], **unlimited)
     inputs.model.change(
         handlers.update_precisions, inputs.model, inputs.precision, trigger_mode="always_last", **unlimited
     )
@@ -662,7 +700,7 @@ def connect(
         handlers.score, outputs.clips, outputs.scores, api_visibility="private", show_progress="minimal",
         concurrency_limit=1,
     )  # fmt: skip
-    outputs.same_seed.click(handlers.use_seed, outputs.clips, updatable, **unlimited)
+    outputs.same_seed.click(handlers.use_seed, outputs.clips, [inputs.seed, accordions.more], **unlimited)
     described = (
         inputs.prompt, inputs.continue_from, inputs.melody, inputs.frames, inputs.timeline, inputs.seed, inputs.loop,
         next_clip.needed,
@@ -672,27 +710,36 @@ def connect(
         [next_clip.needed, *inputs.components], [next_clip.summary, *next_clip.buttons.values()],
         trigger_mode="always_last", **unlimited,
     )  # fmt: skip
-    for part, button in next_clip.buttons.items():
-        button.click(functools.partial(handlers.remove_part, part), None, updatable, **unlimited)
+    for part, updates in handlers.removals().items():
+        next_clip.buttons[part].click(lambda updates=updates: updates, None, list(updates), **unlimited)
     # The browser completes the link, because the server does not know the URL under which the visitor sees the page.
     outputs.link.change(
         None, outputs.link, outputs.link, js=assets.read("absolute_link.js").strip(), api_visibility="private"
     )
     outputs.other.input(handlers.compare, [outputs.clips, outputs.other], outputs.comparison, **unlimited)
-    outputs.restore.upload(handlers.restore, outputs.restore, updatable, **unlimited)
-    _connect_memory(page, handlers, actions, updatable)
+    outputs.restore.upload(handlers.restore, outputs.restore, [*settings, outputs.status], **unlimited)
+    _connect_memory(page, handlers, actions, [*settings, *clip_parts], progress, after_clip)
     return handlers
 
 
-def _connect_memory(page: gr.Blocks, handlers: EventHandlers, actions: Actions, updatable: list[Any]) -> None:
+def _connect_memory(
+    page: gr.Blocks,
+    handlers: EventHandlers,
+    actions: Actions,
+    restored: list[Any],
+    progress: list[Any],
+    after_clip: list[Any],
+) -> None:
     """Restore what the browser remembers when the page is loaded, and have it remember what changes from then on."""
     inputs, outputs, remembered = handlers.inputs, handlers.outputs, handlers.memory
     unlimited: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
     loaded = page.load(
-        handlers.restore_visit, remembered.visit, updatable, js=assets.read("recall.js").strip(), **unlimited
-    )
+        handlers.restore_visit, remembered.visit, [*restored, remembered.visit, remembered.greeting],
+        js=assets.read("recall.js").strip(), **unlimited,
+    )  # fmt: skip
+    loaded.then(*after_clip, **unlimited)
     loaded.then(handlers.greet, remembered.greeting, outputs.status, **unlimited)
-    loaded.then(handlers.rejoin, None, updatable, **unlimited)
+    loaded.then(handlers.rejoin, None, progress, **unlimited)
     loaded.then(handlers.describe_cost, handlers.cost_inputs, actions.cost, **unlimited)
     loaded.then(handlers.update_precisions, inputs.model, inputs.precision, **unlimited)
     remember: dict[str, Any] = {

@@ -21,10 +21,17 @@ from . import compare, live, texts
 
 @dataclass(frozen=True)
 class Outputs:
-    """The components."""
+    """The components.
+
+    Attributes:
+        arrived: an `Arrival`, of the generation that the page follows; not seen.
+        shown: a state: the value of `arrived` that was shown last.
+    """
 
     status: gr.HTML
     live: gr.HTML
+    arrived: gr.Textbox
+    shown: gr.State
     clips: gr.Dropdown
     player: gr.Audio
     plots: gr.HTML
@@ -51,6 +58,7 @@ def build() -> Outputs:
     """Add the components to the current `gr.Column`."""
     status = gr.HTML(show_status(texts.OPENING), elem_id="status")
     live_player = live.build()
+    arrived, shown = gr.Textbox("", elem_id="arrived", label="Arrived", visible="hidden"), gr.State("")
     with gr.Column(visible=False, elem_id="clip-panel") as clip_panel:
         clips = gr.Dropdown([], label="Your clips", elem_id="clips")
         player = gr.Audio(
@@ -96,8 +104,9 @@ def build() -> Outputs:
     with gr.Group(elem_id="notes-group"):
         gr.Markdown(texts.NOTES, elem_id="notes", padding=True)
     return Outputs(
-        status, live_player, clips, player, clip_plots, downloads, as_melody, continue_clip, same_seed, score, favourite,
-        delete, make_video, video, details, scores, link, other, comparison, comparison_accordion, restore, clip_panel,
+        status, live_player, arrived, shown, clips, player, clip_plots, downloads, as_melody, continue_clip, same_seed,
+        score, favourite, delete, make_video, video, details, scores, link, other, comparison, comparison_accordion,
+        restore, clip_panel,
     )  # fmt: skip
 
 

@@ -118,7 +118,7 @@ def made(service: Service) -> list[Path]:
 
 
 def newest(service: Service) -> Path:
-    return max(service.clip_store.folder.rglob("*.flac"), key=lambda path: path.stat().st_mtime)
+    return max(made(service), key=lambda path: path.stat().st_mtime)
 
 
 def playing(tab) -> tuple[float, float]:
