@@ -332,6 +332,8 @@ def _frames(path: Path, container: InputContainer) -> Iterator[av.AudioFrame]:
             except av.error.InvalidDataError:
                 lost += 1
     except av.error.PatchWelcomeError as error:
+        if container.format.name != "ogg":
+            raise _unreadable(path, error.strerror or "its codec is not known") from error
         raise InputError(
             f"{path}: holds recordings of different rates or channels end to end: save them apart"
         ) from error

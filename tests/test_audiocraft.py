@@ -111,6 +111,16 @@ def test_the_tensors_names_without_memory_efficient_attention(kind: str, audiocr
     assert torch.equal(first_codes(musicgen.load(folder), kind), golden_codes(kind))
 
 
+@pytest.mark.parametrize("wrapper", ["model.", "module.", "_orig_mod."])
+def test_best_weights_of_a_wrapped_module(wrapper: str, audiocraft_folder) -> None:
+    """As training loops outside audiocraft (Lightning's, say) put them into an exported file."""
+    folder = audiocraft_folder("text")
+    package = torch.load(folder / LM, weights_only=True)
+    package["best_state"] = {f"{wrapper}{name}": value for name, value in package["best_state"].items()}
+    torch.save(package, folder / LM)
+    assert torch.equal(first_codes(musicgen.load(folder), "text"), golden_codes("text"))
+
+
 def test_checkpoints_of_a_training(audiocraft_folder, monkeypatch: pytest.MonkeyPatch) -> None:
     """With FSDP the best weights lie elsewhere; one that was not exported holds its configuration as a class of OmegaConf."""
     folder = audiocraft_folder("text")

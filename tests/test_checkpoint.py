@@ -450,9 +450,11 @@ def test_the_catalogues_sizes_are_the_models(entry: catalog.Entry) -> None:
     assert entry.download_bytes == pytest.approx(4 * (entry.lm_parameters + others), rel=0.005)
 
 
-@pytest.mark.parametrize("wrap", ["_orig_mod.{}", "module.{}", "module._orig_mod.{}", "decoder"])
+@pytest.mark.parametrize(
+    "wrap", ["_orig_mod.{}", "module.{}", "module._orig_mod.{}", "base_model.model.{}", "model.{}", "decoder"]
+)
 def test_weights_saved_from_a_wrapped_module_load(wrap: str, folder: Path, tmp_path: Path) -> None:
-    """As `torch.compile` and `DistributedDataParallel` name them, of the whole or of a part."""
+    """As `torch.compile`, `DistributedDataParallel`, PEFT and Lightning name them, of the whole or of a part."""
     shutil.copytree(folder, tmp_path / "model")
     weights = load_file(folder / "model.safetensors")
     named = {
@@ -463,6 +465,59 @@ def test_weights_saved_from_a_wrapped_module_load(wrap: str, folder: Path, tmp_p
     save_file(named, tmp_path / "model" / "model.safetensors")
     ours, theirs = musicgen.load(tmp_path / "model").state_dict(), musicgen.load(folder).state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("form", ["model.safetensors", "pytorch_model.bin"])
+def test_placeholders_of_a_sharded_training_are_named(form: str, copy: Path) -> None:
+    state = load_file(copy / "model.safetensors")
+    state["decoder.lm_heads.3.weight"] = torch.zeros(0)
+    (copy / "model.safetensors").unlink()
+    (save_file if form.endswith("safetensors") else torch.save)(state, copy / form)
+    with pytest.raises(CheckpointError, match=rf"{form}: 'decoder\.lm_heads\.3\.weight' is empty: .*weights gathered$"):
+        musicgen.load(copy)
+
+
+def test_adapters_that_are_not_merged_are_named(copy: Path) -> None:
+    """A PEFT model's own state, saved as if it were the model."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import MusicgenForConditionalGeneration
+
+    model = get_peft_model(
+        MusicgenForConditionalGeneration.from_pretrained(copy), LoraConfig(target_modules=["q_proj"])
+    )
+    for kept in ("base_layer", "lora_A"):
+        state = {name: value for name, value in model.state_dict().items() if "lora_" not in name or kept in name}
+        save_file({name: value.clone() for name, value in state.items()}, copy / "model.safetensors")
+        with pytest.raises(CheckpointError, match=r"with adapters that are not merged into it .*merge_and_unload"):
+            musicgen.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("checkpoint.th", r"a checkpoint of a training: .*\(audiocraft\.utils\.export\)"),
+        ("last.ckpt", "a checkpoint of a training: export the model with the program that trained it"),
+        ("model.gguf", r"weights in llama\.cpp's format"),
+        ("model.onnx", "a graph for ONNX Runtime"),
+        ("musicgen-stereo-melody.pt", r"weights without a config\.json"),
+        ("model.safetensors", r"weights without a config\.json"),
+    ],
+)
+def test_weights_in_other_forms_are_named(name: str, kind: str, tmp_path: Path, folder: Path) -> None:
+    (tmp_path / name).write_bytes(b"GGUF")
+    with pytest.raises(CheckpointError, match=rf"no MusicGen model: .*\({name} is {kind}"):
+        musicgen.load(tmp_path)
+    with pytest.raises(
+        CheckpointError, match=rf"{name}: a file, and a model is a folder .*\({name} is {kind}"
+    ) as caught:
+        musicgen.load(tmp_path / name)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: a file of a model: load its folder, \S+model\d*$"):
+        musicgen.load(folder / "model.safetensors")
+    if name in ("model.gguf", "model.onnx"):
+        shutil.copy(folder / "config.json", tmp_path)
+        with pytest.raises(CheckpointError, match=rf"model\.safetensors: missing: {name} is {kind}"):
+            musicgen.load(tmp_path)
 
 
 def test_a_model_in_a_subfolder_is_named(folder: Path, tmp_path: Path) -> None:

@@ -343,6 +343,15 @@ def test_a_film_without_sound_and_damage(tmp_path: Path) -> None:
         audio.read(tmp_path / "torn.webm")
 
 
+def test_a_codec_that_nothing_decodes_is_said(tmp_path: Path) -> None:
+    """Not taken for parts of different rates, for which FFmpeg has the same answer."""
+    content = bytearray(written(tmp_path / "x.wav", melody(1.0), subtype="NMS_ADPCM_16"))
+    content[32:34] = bytes(2)
+    (tmp_path / "x.wav").write_bytes(content)
+    with pytest.raises(InputError, match=r"x\.wav: not readable as audio \("):
+        audio.read(tmp_path / "x.wav")
+
+
 @pytest.mark.parametrize(("rate", "channels"), [(32_000, 1), (44_100, 2)])
 def test_parts_of_different_rates_or_channels_are_refused(rate: int, channels: int, tmp_path: Path) -> None:
     path = tmp_path / "x.ogg"

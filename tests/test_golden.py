@@ -149,7 +149,8 @@ def test_export_to_audiocraft_has_the_references_tensors(kind: str, audiocraft_f
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
-def test_pointer_to_a_published_tokeniser(hub_cache, audiocraft_folder, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["facebook/encodec_32khz", "//pretrained/facebook/encodec_32khz"])
+def test_pointer_to_a_published_tokeniser(name: str, hub_cache, audiocraft_folder, tmp_path: Path) -> None:
     """`compression_state_dict.bin` of the newer checkpoints only names a model on the hub."""
     from tests import standins
 
@@ -159,7 +160,7 @@ def test_pointer_to_a_published_tokeniser(hub_cache, audiocraft_folder, tmp_path
     folder = tmp_path / "model"
     folder.mkdir()
     shutil.copy(GOLDEN / "lm_text" / "state_dict.bin", folder)
-    torch.save({"pretrained": "facebook/encodec_32khz"}, folder / "compression_state_dict.bin")
+    torch.save({"pretrained": name}, folder / "compression_state_dict.bin")
     model = musicgen.load(folder)
     golden = load_file(GOLDEN / "encodec" / "encodec.safetensors")
     assert torch.equal(model.tokenizer.encode(golden["wav_in"]), golden["codes"].long())

@@ -132,7 +132,8 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         raise CheckpointError(f"{path}: missing: the checkpoint is incomplete, download it again")
     package = read_pickle(path)
     if "pretrained" in package:
-        tokenizer = parts.audio_tokenizer(str(package["pretrained"]))
+        # audiocraft's own settings write a published model's name so.
+        tokenizer = parts.audio_tokenizer(str(package["pretrained"]).removeprefix("//pretrained/"))
         if tokenizer.kind != EncodecTokenizer.kind:
             raise CheckpointError(f"{path}: points to {package['pretrained']!r}, which is no EnCodec model")
         return tokenizer

@@ -11,11 +11,11 @@ import torch
 
 from musicgen import catalog
 from musicgen.checkpoint import adapters as lora
-from musicgen.checkpoint import audiocraft_layout, hub, transformers_layout
+from musicgen.checkpoint import audiocraft_layout, foreign, hub, transformers_layout
 from musicgen.engine import precision as precisions
 from musicgen.engine.selection import accelerate
 from musicgen.errors import CheckpointError, InputError
-from musicgen.folders import is_folder
+from musicgen.folders import is_file, is_folder
 from musicgen.lm import LMConfig
 from musicgen.model import MusicGen
 from musicgen.options import MAX_DURATION
@@ -117,10 +117,24 @@ def find(name: str | os.PathLike[str], *, folders: bool = True) -> Path:
     name = str(name)
     if name in catalog.embedded():
         return catalog.PRETRAINED / name
+    if folders and is_file(folder):
+        raise CheckpointError(_of_file(folder))
     if "/" not in name or not catalog.is_repository(name):
         nor = " (and no such folder)" if folders else ""
         raise CheckpointError(f"unknown model {name!r}{nor}: {catalog.did_you_mean(name)}")
     return hub.download(name, lambda names: _layout(names, repr(name)).needed(names))
+
+
+def _of_file(file: Path) -> str:
+    """What is wrong with a file's name in the place of a folder's."""
+    if _is_model(_names(file.parent)):
+        return f"{file}: a file of a model: load its folder, {file.parent}"
+    known = foreign.named([file.name])
+    return (
+        f"{file}: a file, and a model is a folder or a hub name{known and f' ({known})'}: put it into a folder as "
+        f"{transformers_layout.WEIGHTS} beside its {transformers_layout.CONFIG} (transformers), or as "
+        f"{audiocraft_layout.LM_FILE} beside {audiocraft_layout.TOKENIZER_FILE} (audiocraft)"
+    )
 
 
 def _models_inside(folder: Path) -> list[Path]:
@@ -169,8 +183,10 @@ def _layout(names: Sequence[str], source: str) -> ModuleType:
         raise CheckpointError(
             f"{source}: an audio tokeniser (EnCodec) alone: the language model, {audiocraft_layout.LM_FILE}, is missing"
         )
+    known = foreign.named(names)
     raise CheckpointError(
         f"{source}: no MusicGen model: neither {transformers_layout.CONFIG} nor {audiocraft_layout.LM_FILE} inside"
+        f"{known and f' ({known})'}"
     )
 
 

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from musicgen import pickles
+from musicgen.checkpoint import foreign
 from musicgen.errors import CheckpointError
 from musicgen.pickles import again, check_kind, first_line
 
@@ -44,8 +45,9 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     one file, or the shards that an index lists."""
     names = weight_files([path.name for path in folder.iterdir()])
     if not names:
+        known = foreign.named([path.name for path in folder.iterdir()])
         raise CheckpointError(
-            f"{folder / 'model.safetensors'}: missing: the checkpoint is incomplete, download it again"
+            f"{folder / 'model.safetensors'}: missing: {known or 'the checkpoint is incomplete, download it again'}"
         )
     files = _shards(folder / names[0]) if names[0].endswith(".json") else [folder / names[0]]
     tensors: dict[str, torch.Tensor] = {}
@@ -53,15 +55,23 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
         if not path.is_file():
             raise CheckpointError(f"{path}: missing: the checkpoint is incomplete, download it again")
         tensors |= read_tensors(path)
-    return unwrapped(tensors)
+    found = unwrapped(tensors)
+    unmerged = next((name for name in found if re.search(r"\.(base_layer|lora_[AB])\.", name)), None)
+    if unmerged is not None:
+        raise CheckpointError(
+            f"{folder}: the weights of a model with adapters that are not merged into it ({unmerged!r}): save it after PEFT's "
+            "merge_and_unload(), or save the adapter alone and load it beside its base model"
+        )
+    return found
 
 
 def unwrapped(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Tensors by the names that they have in the module itself: training loops often save a module as `torch.compile` or
-    `DistributedDataParallel` wraps it, which names it `_orig_mod` or `module`."""
+    """Tensors by the names that they have in the module itself: training loops often save a module as something wraps it:
+    `torch.compile` (`_orig_mod`), `DistributedDataParallel` (`module`), PEFT (`base_model.model`), Lightning (`model`)."""
     found = {name.replace("_orig_mod.", ""): tensor for name, tensor in tensors.items()}
-    if found and all(name.startswith("module.") for name in found):
-        return below("module.", found)
+    for wrapper in ("module.", "base_model.model.", "model."):
+        if found and all(name.startswith(wrapper) for name in found):
+            found = below(wrapper, found)
     return found
 
 
@@ -76,7 +86,14 @@ def _shards(index: Path) -> list[Path]:
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """The named tensors of one file: safetensors, or PyTorch's own format where the name ends otherwise."""
-    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickled_tensors(path)
+    tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickled_tensors(path)
+    empty = next((name for name, tensor in tensors.items() if not tensor.numel()), None)
+    if empty is not None:
+        raise CheckpointError(
+            f"{path}: {empty!r} is empty: a training that shares its weights among processes (DeepSpeed ZeRO-3, FSDP) saved "
+            "a placeholder: save the model again with its weights gathered"
+        )
+    return tensors
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:

@@ -1,7 +1,8 @@
 """Collections of audio files: a folder, or a manifest whose lines name them; and what is known of a clip.
 
     manifest.jsonl   a JSON object a line with the field "path" (or "file_name", "audio"); other fields describe the clip.
-                     Paths are relative to the manifest or to the working directory. manifest.jsonl.gz is read too
+                     Paths are relative to the manifest or to the working directory. manifest.jsonl.gz is read too, and
+                     manifest.csv or manifest.tsv with these columns
     metadata.csv     in a folder, or metadata.jsonl: the same with the column "file_name", as audio-folder data sets have it
     clip.json        beside clip.flac: the same fields, which come before the others (audiocraft's names: description,
                      genre, bpm, key, instrument, keywords, moods, title, artist …)
@@ -30,6 +31,7 @@ from musicgen.training.descriptions import described
 
 logger = logging.getLogger(__name__)
 
+TABLES = (".csv", ".tsv")
 METADATA = ("metadata.csv", "metadata.jsonl")
 SIDECARS = (".json", ".txt")
 NAMES = ("path", "file_name", "audio")
@@ -132,24 +134,32 @@ def _of_manifest(path: Path) -> list[Entry]:
 
 
 def _rows(path: Path) -> list[tuple[str, Any]]:
-    if path.suffix == ".csv":
-        return [(f"{path}:{number}", row) for number, row in enumerate(textfiles.table(path), 2)]
-    return list(textfiles.json_lines(path))
+    if path.suffix.lower() in TABLES:
+        # Spreadsheets' columns are often capitalised.
+        rows = [{name.lower(): cell for name, cell in row.items()} for row in textfiles.table(path)]
+        return [(f"{path}:{number}", row) for number, row in enumerate(rows, 2)]
+    try:
+        return list(textfiles.json_lines(path))
+    except InputError as error:
+        raise InputError(
+            f"{error}: a manifest has a JSON object a line, or is a table ({', '.join(TABLES)})"
+        ) from error
 
 
 def _named(row: Any, where: str, places: list[Path]) -> tuple[Path, dict[str, Any]]:
     """The file that a row names, and its other fields."""
-    if not isinstance(row, dict):
-        raise InputError(f'{where}: not a JSON object with the field "path"')
-    key = next((name for name in NAMES if row.get(name)), None)
-    name = row.get(key) if key else None
+    fields = row if isinstance(row, dict) else {}
+    key = next((name for name in NAMES if fields.get(name)), None)
+    name = fields.get(key) if key else None
     if isinstance(name, dict):  # a data set's own form: {"path": ..., "bytes": ...}
         name = name.get("path")
     if not isinstance(name, str):
+        given = "the fields " + ", ".join(fields) if fields else type(row).__name__
         raise InputError(
-            f'{where}: not a JSON object with the field "path" (or {", ".join(NAMES[1:])}), which names a file'
+            f"{where}: {given[:200]}: names no file: a manifest has a JSON object a line, or is a table "
+            f'({", ".join(TABLES)}), with the field "path" (or {", ".join(NAMES[1:])})'
         )
-    values = {field: value for field, value in row.items() if field != key and value not in (None, "")}
+    values = {field: value for field, value in fields.items() if field != key and value not in (None, "")}
     return _located(name, places), values
 
 

@@ -101,16 +101,17 @@ def test_damaged_sidecars_are_named(tmp_path: Path) -> None:
         entry.metadata()
 
 
-@pytest.mark.parametrize("kind", ["plain", "mark", "gzip", "windows", "csv"])
+@pytest.mark.parametrize("kind", ["plain", "mark", "gzip", "windows", "csv", "tsv"])
 def test_manifests_of_every_kind(kind: str, tmp_path: Path) -> None:
     music = folder(tmp_path, "x/a.wav", "x/b.wav")
     lines = [
         json.dumps({"path": f"x/{name}.wav", "description": f"{name}\u2028\u0085"}, ensure_ascii=False) for name in "ab"
     ]
     data = ("\r\n" if kind == "windows" else "\n").join(lines).encode()
-    if kind == "csv":
-        data = "path,description\nx/a.wav,a\u2028\u0085\nx/b.wav,b\u2028\u0085\n".encode()
-    file = music / {"gzip": "data.jsonl.gz", "csv": "data.csv"}.get(kind, "data.jsonl")
+    if kind in ("csv", "tsv"):
+        data = "Path,Description\nx/a.wav,a\u2028\u0085\nx/b.wav,b\u2028\u0085\n".encode()
+        data = data.replace(b",", b"\t") if kind == "tsv" else data
+    file = music / {"gzip": "data.jsonl.gz", "csv": "data.CSV", "tsv": "data.tsv"}.get(kind, "data.jsonl")
     file.write_bytes({"mark": b"\xef\xbb\xbf" + data, "gzip": gzip.compress(data)}.get(kind, data))
     assert find(file) == [music / "x" / "a.wav", music / "x" / "b.wav"]
     assert texts(file) == {"a.wav": "a\u2028\u0085", "b.wav": "b\u2028\u0085"}
@@ -148,8 +149,30 @@ def test_names_as_other_systems_write_them(tmp_path: Path) -> None:
 )
 def test_a_line_without_a_file_is_named(line: str, tmp_path: Path) -> None:
     (tmp_path / "m.jsonl").write_text('{"path": "a.wav"}\n' + line, encoding="utf-8")
-    with pytest.raises(InputError, match=r'm\.jsonl:2: not a JSON object with the field "path"'):
+    with pytest.raises(
+        InputError, match=r'm\.jsonl:2: .*: names no file: .* with the field "path" \(or file_name, audio\)$'
+    ):
         read(tmp_path / "m.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("one.json", json.dumps([{"path": "a.wav"}])),
+        ("one.jsonl", json.dumps({"path": "a.wav"}, indent=2)),
+        ("train.parquet", "PAR1"),
+        ("list.txt", "a.wav\nb.wav\n"),
+        ("speech.jsonl", '{"audio_filepath": "a.wav", "text": "x"}'),
+    ],
+)
+def test_other_programs_lists_are_told_what_is_read(name: str, content: str, tmp_path: Path) -> None:
+    """A list of objects, an object over several lines, Parquet, bare names, another field."""
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r":1: .*: a manifest has a JSON object a line, or is a table \(\.csv, \.tsv\)"
+    ) as caught:
+        read(tmp_path / name)
+    assert "\n" not in str(caught.value)
 
 
 def test_what_is_not_used_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
