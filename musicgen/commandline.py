@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, ParamSpec, TextIO, cast
 
-from musicgen.errors import MusicGenError
+from musicgen.errors import MusicGenError, one_line
 
 Arguments = ParamSpec("Arguments")
 
@@ -49,7 +49,7 @@ def entry(interrupted: str = "interrupted") -> Callable[[Callable[Arguments, int
 
 def warn(text: str) -> None:
     """Say in one line what is done all the same."""
-    print(f"warning: {text}", file=sys.stderr)
+    print(f"warning: {one_line(text)}", file=sys.stderr)
 
 
 class _Lasting:

@@ -24,7 +24,7 @@ import numpy as np
 import soundfile
 
 from musicgen import containers
-from musicgen.errors import InputError
+from musicgen.errors import InputError, one_line
 
 if TYPE_CHECKING:
     import av
@@ -141,7 +141,7 @@ def _whole(
 
 
 def _warn(text: str) -> None:
-    warnings.warn(text, stacklevel=2)
+    warnings.warn(one_line(text), stacklevel=2)
 
 
 def _libsndfile(path: Path) -> tuple[soundfile.SoundFile | None, str]:

@@ -7,6 +7,17 @@ the error has one for each: a person at the page has no arguments, and one at th
 
 from __future__ import annotations
 
+import re
+
+_BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""What ends a line or controls a terminal."""
+
+
+def one_line(text: str) -> str:
+    """`text` with line breaks and control characters as escapes: names of files and columns, which messages quote, may hold
+    any."""
+    return _BREAKS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
 
 class MusicGenError(Exception):
     """Anything the package refuses to do.
@@ -18,8 +29,8 @@ class MusicGenError(Exception):
     """
 
     def __init__(self, message: str = "", *, python: str = "", shell: str = "", page: str = "") -> None:
-        super().__init__(f"{message}{python}")
-        self._others = {"shell": f"{message}{shell}", "page": f"{message}{page}"} if python else {}
+        super().__init__(one_line(f"{message}{python}"))
+        self._others = {"shell": one_line(f"{message}{shell}"), "page": one_line(f"{message}{page}")} if python else {}
 
     def told(self, place: str) -> str:
         """The message for one place.

@@ -1,6 +1,7 @@
 """Files of every container with damaged headers: each is read, or refused in one line; nothing else happens."""
 
 import os
+import struct
 import warnings
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from hypothesis import strategies as st
 from musicgen import audio
 from musicgen.errors import InputError
 from tests.encoding import encode, melody
+from tests.fuzz import refused
 
 RATE = 44_100
 BY_FFMPEG = [
     ("x.m4a", "alac"), ("x.m4a", "aac"), ("x.oga", "flac"), ("x.mka", "pcm_s16le"), ("x.wv", "wavpack"), ("x.tta", "tta"),
     ("x.aac", "aac"), ("x.webm", "libopus"), ("x.opus", "libopus"), ("x.wma", "wmav2"), ("x.mp2", "mp2"), ("x.ac3", "ac3"),
-    ("x.mp3", "libmp3lame"), ("x.3gp", "aac"), ("x.amr", "libopencore_amrnb"),
+    ("x.mp3", "libmp3lame"), ("x.3gp", "aac"), ("x.amr", "libopencore_amrnb"), ("x.mov", "pcm_s16le"), ("x.mp4", "libmp3lame"),
+    ("x.mkv", "libopus"), ("x.oga", "libopus"),
 ]  # fmt: skip
 BY_LIBSNDFILE = ["x.aiff", "x.au", "x.caf", "x.w64", "x.rf64", "x.flac", "x.wav", "x.ogg"]
 HEADER = 512
@@ -68,6 +71,25 @@ def test_damaged_headers_are_read_or_refused(whole: bytes, damage: tuple) -> Non
     assert len(message.splitlines()) <= 1
 
 
+APE = b"MAC " + struct.pack("<HHIIIIII16s", 3990, 0, 52, 24, 4, 44, 0, 64, bytes(16)) + struct.pack(
+    "<HHIIIHHI", 2000, 0, 73_728, 4_410, 1, 16, 1, RATE
+) + struct.pack("<I", 120) + bytes(64)  # fmt: skip
+SPEEX = b"OggS\0\2" + bytes(8) + b"sp\0\0" + bytes(8) + b"\1\x50" + b"Speex   1.2".ljust(28, b"\0") + struct.pack(
+    "<IIIIIIIII", 1, 80, 8_000, 0, 4, 1, 8_000, 160, 0
+) + bytes(16)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=60)
+@given(head=st.sampled_from([APE, SPEEX]), damage=DAMAGE, noise=st.binary(max_size=200))
+def test_what_no_encoder_here_writes_is_read_or_refused(head: bytes, damage: tuple, noise: bytes) -> None:
+    """Headers of Monkey's Audio and Speex by their specifications, in front of anything."""
+    path = Path(os.environ["HF_HOME"]) / "damaged"
+    path.write_bytes(damaged(head + noise, *damage) or b"MAC ")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        refused(lambda: audio.read(path, 60.0))
+
+
 @pytest.mark.parametrize(
     ("content", "message"), [(b"", r"is empty \(0 bytes\)"), (b"hello", r"not readable as audio \(Invalid data found")]
 )
@@ -75,6 +97,15 @@ def test_what_is_no_audio_is_said(content: bytes, message: str, tmp_path: Path) 
     (tmp_path / "a.mp3").write_bytes(content)
     with pytest.raises(InputError, match=rf"a\.mp3: {message}"):
         audio.read(tmp_path / "a.mp3")
+
+
+@pytest.mark.parametrize("name", ["two\nlines.wav", "\x1b[31mred\x1b[0m.wav", "next\x85line\u2028.wav"])
+def test_a_name_breaks_no_message(name: str, tmp_path: Path) -> None:
+    """Nor does it control the terminal that shows the message."""
+    (tmp_path / name).write_bytes(b"no audio")
+    with pytest.raises(InputError, match=r"\\(n|x1b|x85)") as caught:
+        audio.read(tmp_path / name)
+    assert str(caught.value).isprintable()
 
 
 def test_an_impossible_length_is_not_believed(tmp_path: Path) -> None:

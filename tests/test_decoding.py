@@ -110,6 +110,19 @@ def test_samples_are_those_of_ffmpeg(name: str, codec: str, tmp_path: Path) -> N
     np.testing.assert_allclose(ours, theirs[:, : ours.shape[1]], atol=1e-4)
 
 
+@FFMPEG
+def test_speex_as_the_ffmpeg_program_writes_it(tmp_path: Path) -> None:
+    """PyAV's wheel decodes it only."""
+    wave = melody(2.0, 16_000)
+    soundfile.write(tmp_path / "x.wav", wave.numpy().T, 16_000)
+    command = ["ffmpeg", "-v", "error", "-i", tmp_path / "x.wav", "-c:a", "libspeex", tmp_path / "x.spx"]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("this ffmpeg has no Speex encoder")
+    sound = audio.read(tmp_path / "x.spx")
+    assert (sound.rate, sound.duration) == (16_000, pytest.approx(2.0, abs=CODEC_DELAY))
+    assert likeness(sound, wave, 16_000) > 0.9
+
+
 def test_an_mp4_ends_where_its_container_says(tmp_path: Path) -> None:
     """Not with the silence that fills its last frame: a clip that goes on from it would begin with a gap."""
     sound = audio.read(encode(tmp_path / "x.m4a", melody(), RATE, "aac"))

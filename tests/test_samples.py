@@ -1,13 +1,19 @@
 """The samples folder survives interruption and refuses what does not fit."""
 
+import hashlib
 import json
+import os
+from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from musicgen import samples
 from musicgen.audio import Audio
 from musicgen.errors import InputError
+from tests.fuzz import JSON, changed, refused
 
 
 def clip(value=0.1):
@@ -90,3 +96,18 @@ def test_twice_is_refused(tmp_path):
         samples.read(tmp_path)
     with pytest.raises(InputError, match="is it a samples folder"):
         samples.read(tmp_path / "none")
+
+
+LINE = {"id": "a", "prompt": "p", "system": "s", "audio": "a.wav", "sha256": hashlib.sha256(b"x").hexdigest(), "seed": 3,
+        "settings": {"top_k": 5}}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*the last line is incomplete")
+@settings(deadline=None, max_examples=60)
+@given(st.lists(changed(LINE) | st.just(LINE) | JSON, max_size=2), st.binary(max_size=2))
+def test_any_manifest_is_read_or_refused_in_a_line(values, noise):
+    folder = Path(os.environ["HF_HOME"]) / "fuzzed-samples"
+    folder.mkdir(exist_ok=True)
+    (folder / "a.wav").write_bytes(b"x")
+    (folder / samples.MANIFEST).write_bytes(b"".join(json.dumps(value).encode() + b"\n" for value in values) + noise)
+    refused(lambda: samples.read(folder))

@@ -10,6 +10,7 @@ import av
 import pytest
 import torch
 from hypothesis import given
+from hypothesis import settings as configured
 from hypothesis import strategies as some
 
 import musicgen
@@ -20,9 +21,11 @@ from musicgen.commands import generate
 from musicgen.engine.precision import PRECISIONS
 from musicgen.errors import InputError
 from musicgen.options import GenerationOptions
-from musicgen.settings import KEY, SCHEMA, Settings, SourceFile
+from musicgen.settings import KEY, SCHEMA, AdapterUse, Settings, SourceFile
+from musicgen.timeline import TimelineEntry
 from tests import standins
 from tests.conftest import GOLDEN
+from tests.fuzz import changed, refused
 
 TUNE = str(GOLDEN / "chroma" / "melody_a.wav")
 BEGUN = "begun.wav"
@@ -296,6 +299,29 @@ def test_settings_outlive_a_conversion_that_keeps_tags(name: str, tmp_path: Path
             target.mux(stream.encode(frame))
         target.mux(stream.encode(None))
     assert Settings.of_file(converted) == Settings.of_file(clip)
+
+
+COMPLETE = json.loads(
+    Settings(
+        "0.1.0",
+        "mini",
+        "x",
+        2.0,
+        3,
+        options=GenerationOptions(top_k=5),
+        melody=SourceFile("a.wav", "0" * 64),
+        adapters=(AdapterUse("lofi", "0" * 64, 1.0),),
+        timeline=(TimelineEntry(1.0, "y"),),
+    ).comment()
+)
+
+
+@configured(deadline=None, max_examples=150)
+@given(changed(COMPLETE), some.binary(max_size=2), some.integers(0, 500))
+def test_any_settings_are_read_or_refused_in_a_line(values: dict, noise: bytes, place: int) -> None:
+    comment = json.dumps(values)
+    for text in (comment, comment[:place] + noise.decode("latin-1") + comment[place + 1 :]):
+        refused(lambda text=text: Settings.from_comment(text, "my.wav"))
 
 
 def test_any_cut_and_any_size_of_a_wav_is_read_or_refused(tmp_path: Path) -> None:

@@ -174,8 +174,8 @@ def _song_describer(kind: SongDescriberData, data: Path) -> list[Item]:
             file = data / kind.audio / Path(row["path"]).with_suffix(".2min.mp3")
             labels = ("is_valid_subset",) if row.get("is_valid_subset") == "True" else ()
             items.append(Item(row["track_id"], row["caption"], file, labels=labels))
-        except KeyError as error:
-            raise InputError(f"{data}: not Song Describer's table (no column {error})") from error
+        except (KeyError, ValueError) as error:
+            raise InputError(f"{data / kind.csv}: not Song Describer's table ({error})") from error
     return items
 
 

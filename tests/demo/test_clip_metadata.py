@@ -2,12 +2,15 @@
 
 import base64
 import dataclasses
+import json
+import os
 import shutil
 import zlib
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
 
 from demo import clip_metadata
 from demo.models import ModelCatalog
@@ -19,6 +22,7 @@ from musicgen.errors import InputError
 from musicgen.options import GenerationOptions
 from musicgen.settings import Settings
 from musicgen.timeline import TimelineEntry
+from tests.fuzz import changed, refused
 
 REQUEST = PageRequest(
     prompt="drums “and” bass",
@@ -64,8 +68,8 @@ def test_a_link_that_is_no_link_is_refused() -> None:
     ],
 )
 def test_a_file_with_what_the_page_has_no_field_for_is_refused(changes: dict, message: str, tmp_path: Path) -> None:
-    settings = Settings(version="1", model="mini", prompt="x", duration=1.0, seed=1, **changes)
-    audio.write(tmp_path / "clip.wav", Audio(torch.zeros(1, 32_000), 32_000), settings.comment())
+    stored = Settings(version="1", model="mini", prompt="x", duration=1.0, seed=1, **changes)
+    audio.write(tmp_path / "clip.wav", Audio(torch.zeros(1, 32_000), 32_000), stored.comment())
     with pytest.raises(
         InputError, match=f"was made with {message}, which this page does not have: use the command line"
     ):
@@ -80,6 +84,21 @@ def test_a_file_brings_the_settings_back(tmp_path: Path) -> None:
     audio.write(tmp_path / "other.wav", Audio(torch.zeros(1, 32_000), 32_000), "a comment")
     with pytest.raises(InputError, match=r"my\.wav: holds no settings"):
         clip_metadata.read_file(tmp_path / "other.wav", "my.wav", ModelCatalog())
+
+
+LINK = json.loads(zlib.decompress(base64.urlsafe_b64decode(clip_metadata.make_link(REQUEST, 4) + "==")))
+PAGE = json.loads(clip_metadata.make_comment(REQUEST, 4))
+
+
+@settings(deadline=None, max_examples=60)
+@given(changed(LINK), changed(PAGE))
+def test_any_link_and_any_files_settings_are_read_or_refused_in_a_line(link: dict, page: dict) -> None:
+    refused(
+        lambda: clip_metadata.read_link(base64.urlsafe_b64encode(zlib.compress(json.dumps(link).encode())).decode())
+    )
+    clip = Path(os.environ["HF_HOME"]) / "fuzzed.wav"
+    audio.write(clip, Audio(torch.zeros(1, 320), 32_000), json.dumps(page))
+    refused(lambda: clip_metadata.read_file(clip, clip.name, ModelCatalog()))
 
 
 def test_a_local_model_is_not_confused_with_an_embedded_one_of_its_name(tmp_path: Path) -> None:
@@ -98,6 +117,6 @@ def test_a_local_model_is_not_confused_with_an_embedded_one_of_its_name(tmp_path
         else:
             with pytest.raises(InputError, match=r"clip\.wav: was made with another model of the name"):
                 clip_metadata.read_file(clip, "clip.wav", models)
-        settings = Settings.of_file(clip)
-        assert (settings.timeline, settings.loop) == (REQUEST.timeline, True)
-        assert settings.beyond == ("the melody as the page's editor had it",)
+        stored = Settings.of_file(clip)
+        assert (stored.timeline, stored.loop) == (REQUEST.timeline, True)
+        assert stored.beyond == ("the melody as the page's editor had it",)

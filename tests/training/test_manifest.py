@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from musicgen.errors import InputError
 from musicgen.training.descriptions import described
 from musicgen.training.manifest import Entry, find, read
+from tests.fuzz import JSON, changed, refused, tables
 
 
 def folder(path: Path, *names: str) -> Path:
@@ -228,11 +229,6 @@ def test_a_name_that_is_no_utf8(tmp_path: Path) -> None:
     assert find(tmp_path) == [tmp_path / name]
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
-    max_leaves=6,
-)
 FIELDS = st.sampled_from(
     ["path", "file_name", "audio", "description", "descriptions", "caption", "text", "genre", "bpm", "x"]
 )
@@ -247,13 +243,33 @@ def test_any_manifest_is_read_or_refused_in_a_line(values: list, noise: bytes, p
     path = Path(os.environ["HF_HOME"]) / "fuzz.jsonl"
     data = b"\n".join(json.dumps(value).encode() for value in values)
     path.write_bytes(data[:place] + noise + data[place:] if noise else data)
-    try:
-        for entry in read(path):
-            fields = entry.metadata()
-            several = [fields.get("description", "a"), *fields.get("descriptions", [])]
-            assert all(text.encode() and text.strip() for text in several)
-    except InputError as error:
-        lines = str(error).splitlines()
-    else:
-        lines = [""]
-    assert len(lines) == 1
+    refused(lambda: check_texts(path))
+
+
+def check_texts(path: Path) -> None:
+    for entry in read(path):
+        fields = entry.metadata()
+        several = [fields.get("description", "a"), *fields.get("descriptions", [])]
+        assert all(text.encode() and text.strip() for text in several)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    JSON | changed({"description": "a", "descriptions": ["b"], "bpm": 90, "genre": ["x"], "caption": "", "text": "t"}),
+    st.text(max_size=5),
+    tables(["file_name", "text", "Caption", "bpm"], ["a.wav", "90"]),
+    st.binary(max_size=3),
+    st.integers(0, 30),
+)
+def test_any_sidecar_is_read_or_refused_in_a_line(
+    value: Any, text: str, table: bytes, noise: bytes, place: int
+) -> None:
+    music = folder(Path(os.environ["HF_HOME"]) / "fuzzed", "a.wav", "b.wav")
+    data = json.dumps(value).encode()
+    (music / "a.json").write_bytes(data[:place] + noise + data[place:])
+    (music / "b.txt").write_bytes(text.encode(errors="surrogatepass") + noise)
+    (music / "metadata.csv").write_bytes(table)
+    refused(lambda: check_texts(music))
+    (music / "metadata.csv").unlink()
+    for name in ("a.wav", "b.wav"):
+        refused(lambda name=name: Entry(music / name, {}).metadata())
