@@ -12,7 +12,6 @@ import importlib
 import logging
 import secrets
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from .model_cache import ModelCache
 from .models import ModelCatalog
 from .notifier import Notifier
 from .request import MAX_SEED, PageRequest, validate
+from .speeds import Speeds, StepClock
 from .stored_clip import StoredClip
 from .visits import Visit, Visits
 
@@ -118,8 +118,7 @@ class Service:
         self._warm_up_thread: threading.Thread | None = None
         self._closing = Cancellation()
         self._import_lock = threading.Lock()
-        self._speeds: dict[tuple[str, str], float] = {}
-        """Seconds of audio generated per second, by model and precision."""
+        self.speeds = Speeds(self._step_bytes)
         self._separator: Any = None
         self._separator_lock = threading.Lock()
         self._scorer = clip_scores.ClipScorer()
@@ -143,7 +142,9 @@ class Service:
                 self._import_pytorch()
                 name = self.catalog.default()
                 if self.catalog.get(name).origin != "published" and not zero_gpu.is_active():
-                    self._generate_warm_up_clip(PageRequest("", name, WARM_UP_SECONDS))
+                    request = PageRequest("", name, WARM_UP_SECONDS)
+                    self._generate_warm_up_clip(request)
+                    self._calibrate(request)
             except Cancelled:
                 pass
             except Exception as error:
@@ -176,6 +177,24 @@ class Service:
         chunks = list(self._stream_here(request, 0, lambda fraction, message: None, self._closing))  # noqa: ARG005
         clip = self._store(dataclasses.replace(request, precision=chunks[0].precision), chunks, 0, True)
         clip.path.unlink()
+
+    def _calibrate(self, request: PageRequest) -> None:
+        """Measure the model, whose first clip has compiled all that it needs, and the machine."""
+        from musicgen import checkpoint
+
+        from . import speeds
+
+        clock = StepClock()
+        chunks = list(self._stream_here(request, 0, lambda fraction, _: clock.report(fraction), self._closing))
+        seconds = clock.seconds_of_all()
+        if seconds is not None:
+            self.speeds.bandwidth = speeds.bandwidth(checkpoint.pick_device(self.configuration.device).type)
+            self.speeds.calibrate(request.model, chunks[0].precision, seconds / request.duration)
+
+    def _step_bytes(self, model: str, precision: str) -> int | None:
+        from musicgen import checkpoint
+
+        return checkpoint.step_bytes(self.catalog.get(model).source, self.configuration.device, precision)
 
     def _import_pytorch(self) -> None:
         """Import the modules that depend on PyTorch, one thread at a time.
@@ -240,7 +259,7 @@ class Service:
         self.visits.remove(visit, clip.id)
         self.clip_store.delete(clip.path)
 
-    def estimate_seconds(self, model: str, precision: str, duration: float) -> float | None:
+    def measured_seconds(self, model: str, precision: str, duration: float) -> float | None:
         """Time to generate a clip, according to the speed of earlier clips.
 
         Args:
@@ -251,8 +270,24 @@ class Service:
         Returns:
             Seconds, None before the first clip of the model.
         """
-        speed = self._speeds.get((model, self.resolve_precision(model, precision) or precision))
-        return None if speed is None else duration / speed
+        ratio = self.speeds.measured(model, self.resolve_precision(model, precision) or precision)
+        return None if ratio is None else duration * ratio
+
+    def expected_seconds(self, model: str, precision: str, duration: float) -> float | None:
+        """Time to generate a clip, before the model's first one as the speed of another model suggests.
+
+        Args:
+            model: the model's name.
+            precision: the requested precision.
+            duration: of the clip, seconds.
+
+        Returns:
+            Seconds, None where nothing is known: before the warm-up has ended, on ZeroGPU before the model's first clip, for
+            models that do not generate step by step.
+        """
+        resolved = self.resolve_precision(model, precision)
+        ratio = None if resolved is None else self.speeds.expected(model, resolved)
+        return self.measured_seconds(model, precision, duration) if ratio is None else duration * ratio
 
     def resolve_precision(self, model: str, precision: str) -> str | None:
         """The precision in which a model runs on this machine.
@@ -270,7 +305,7 @@ class Service:
     def estimate_gpu_time(self, request: PageRequest) -> zero_gpu.Estimate:
         """GPU time of a clip on ZeroGPU."""
         info = self.catalog.get(request.model)
-        measured = self.estimate_seconds(request.model, request.precision, request.duration)
+        measured = self.measured_seconds(request.model, request.precision, request.duration)
         preloaded = not request.adapters and self.model_cache.is_preloaded(request.model, request.precision)
         return zero_gpu.estimate(request, info.size, measured, preloaded)
 
@@ -391,22 +426,18 @@ class Service:
     def _generate_variation(self, job: GenerationJob, request: PageRequest, seed: int, index: int) -> None:
         chunks: list[zero_gpu.AudioChunk] = []
         complete = False
-        first_report: tuple[float, float] | None = None  # time and fraction when loading has finished
+        clock = StepClock()
         variations = request.variations
 
         def report(fraction: float, message: str) -> None:
-            nonlocal first_report
-            now = time.monotonic()
-            if fraction > 0:
-                first_report = first_report or (now, fraction)
+            clock.report(fraction)
+            seconds_per_clip = clock.seconds_per_clip()
             seconds_left = None
-            if first_report is not None and now - first_report[0] > 0.3 and fraction > first_report[1]:
-                seconds_per_clip = (now - first_report[0]) / (fraction - first_report[1])
+            if seconds_per_clip is not None:
                 seconds_left = seconds_per_clip * (1 - fraction + variations - 1 - index)
             prefix = f"variation {index + 1} of {variations}, " if variations > 1 else ""
             job.report(Progress(f"{prefix}{message}", (index + fraction) / variations, seconds_left))
 
-        start = time.monotonic()
         try:
             for chunk in self._stream(request, seed, report, job.cancellation):
                 chunks.append(chunk)
@@ -420,12 +451,10 @@ class Service:
             raise Cancelled("stopped before there was any sound")
         requested_precision = request.precision
         request = dataclasses.replace(request, precision=chunks[0].precision)
-        if complete and first_report is not None:
-            # A short clip may be reported only once, at its end.
-            since, done_before = first_report if first_report[1] < 1 else (start, 0.0)
-            speed = request.duration * (1 - done_before) / max(time.monotonic() - since, 1e-3)
+        seconds = clock.seconds_of_all()
+        if complete and seconds is not None:
             for precision in (requested_precision, request.precision):
-                self._speeds[request.model, precision] = speed
+                self.speeds.measure(request.model, precision, seconds / request.duration)
         job.report(Progress("writing", (index + 1) / variations))
         clip = self._store(request, chunks, seed, complete)
         self.visits.add(job.visitor, clip)  # before the event, whose follower looks there

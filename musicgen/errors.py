@@ -40,6 +40,10 @@ class MusicGenError(Exception):
         """
         return self._others.get(place, str(self))
 
+    def has_message_for(self, place: str) -> bool:
+        """Whether the message for one place was written for it: "shell" or "page"."""
+        return place in self._others
+
 
 class InputError(MusicGenError, ValueError):
     """A value that the caller passed: a prompt, a duration, a melody, an option."""

@@ -65,7 +65,9 @@ class Registry(Generic[Class]):
         if not isinstance(kind, str) or kind not in self._classes:
             raise CheckpointError(
                 f"{source}: the {self.what} is of the kind {kind!r}: the registered kinds are "
-                f"{', '.join(sorted(self._classes))} (is the package that registers it imported? On the command line: "
-                "--plugin MODULE)"
+                f"{', '.join(sorted(self._classes))}",
+                python=" (is the package that registers it imported?)",
+                shell=" (--plugin MODULE imports one that registers it)",
+                page=": choose another model, or tell the operator of the page, who installs the package that registers it",
             )
         return self._classes[kind]

@@ -253,8 +253,9 @@ def test_the_documented_conditioner_is_a_plugin_of_the_command_line(audiocraft_f
     assert ran.returncode == 0, ran.stderr
     expected = made.generate(TEXTS[0], 0.5, seed=3, conditions={"energy": 0.5})[0]
     torch.testing.assert_close(musicgen.audio.read(clip).wave, expected.clamp(-1, 1), atol=2e-4, rtol=0)
-    with pytest.raises(CheckpointError, match=r"'no_such_kind'.*--plugin MODULE"):
+    with pytest.raises(CheckpointError, match="'no_such_kind'") as caught:
         conditioner_registry.build("no_such_kind", {}, 8, "model")
+    assert "--plugin MODULE" in caught.value.told("shell")
 
 
 def test_unknown_names_are_one_line(model: MusicGen, folder: Path, tmp_path: Path) -> None:

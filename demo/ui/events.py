@@ -19,7 +19,7 @@ from typing import Any
 
 import gradio as gr
 
-from musicgen.errors import MusicGenError
+from musicgen.errors import CheckpointError, MusicGenError
 
 from .. import clip_metadata
 from ..clip_store import FORMATS
@@ -85,6 +85,8 @@ def to_gradio_error(error: Exception, *files: str | None) -> gr.Error:
         log.error("an event failed", exc_info=error)
         return gr.Error("something went wrong on the server; its log says what", print_exception=False)
     text = error.told("page")
+    if isinstance(error, CheckpointError) and not error.has_message_for("page"):
+        text = f"{text} ({texts.DAMAGED_MODEL})"
     for file in files:
         if file:
             text = text.replace(f"{Path(file).parent}/", "")
@@ -376,7 +378,8 @@ class EventHandlers:
         """The time, the download and the GPU quota that a generation needs, as text."""
         try:
             info = self.service.catalog.get(model)
-            seconds = self.service.estimate_seconds(model, precision, duration)
+            seconds = self.service.expected_seconds(model, precision, duration)
+            first = self.service.measured_seconds(model, precision, duration) is None
             downloaded = info.origin == "published" and self.service.is_downloaded(model)
             apart = bool((melody_guidance or "").strip())
             quota = self.service.describe_gpu_quota(model, precision, duration, variations, apart)
@@ -385,7 +388,8 @@ class EventHandlers:
         if seconds is None:
             parts = ["How long it takes here is known after the model's first clip"]
         else:
-            parts = [f"{result.show_seconds(seconds * variations).capitalize()} on this machine"]
+            guess = ", a guess before the model's first clip" if first else ""
+            parts = [f"{result.show_seconds(seconds * variations).capitalize()} on this machine{guess}"]
         if apart:
             parts.append("half as long again for the melody's own guidance")
         if info.origin == "published":
@@ -738,7 +742,8 @@ def _connect_memory(
         js=assets.read("recall.js").strip(), **unlimited,
     )  # fmt: skip
     loaded.then(*after_clip, **unlimited)
-    loaded.then(handlers.greet, remembered.greeting, outputs.status, **unlimited)
+    ready = loaded.then(handlers.greet, remembered.greeting, outputs.status, **unlimited)
+    ready.then(handlers.describe_cost, handlers.cost_inputs, actions.cost, **unlimited)
     loaded.then(handlers.rejoin, None, progress, **unlimited)
     loaded.then(handlers.describe_cost, handlers.cost_inputs, actions.cost, **unlimited)
     loaded.then(handlers.update_precisions, inputs.model, inputs.precision, **unlimited)

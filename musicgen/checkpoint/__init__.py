@@ -9,10 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from musicgen.checkpoint.loading import find, load, pick_device, resolve_precision
+    from musicgen.checkpoint.loading import find, load, pick_device, resolve_precision, step_bytes
     from musicgen.checkpoint.saving import save
 
-__all__ = ["find", "load", "pick_device", "resolve_precision", "save"]
+__all__ = ["find", "load", "pick_device", "resolve_precision", "save", "step_bytes"]
 
 _LAZY = {
     "find": "musicgen.checkpoint.loading",
@@ -20,6 +20,7 @@ _LAZY = {
     "pick_device": "musicgen.checkpoint.loading",
     "resolve_precision": "musicgen.checkpoint.loading",
     "save": "musicgen.checkpoint.saving",
+    "step_bytes": "musicgen.checkpoint.loading",
 }
 
 

@@ -80,8 +80,10 @@ def _text_encoder_name(text: T5Conditioner, given: str | None) -> str:
     name = (given or text.encoder.config.name_or_path or "").removeprefix("google-t5/")
     if not name:
         raise CheckpointError(
-            f"{only}, and this model does not say which one it has: pass its name (--text-encoder t5-base), or keep an "
-            "encoder of its own in the transformers layout"
+            f"{only}, and this model does not say which one it has: keep an encoder of its own in the transformers layout, or ",
+            python='pass its name, text_encoder="t5-base"',
+            shell="pass its name, --text-encoder t5-base",
+            page="name it",
         )
     if name not in T5_NAMES:
         raise CheckpointError(f"{only}: {name!r} is none that audiocraft takes, which are {', '.join(T5_NAMES)}")

@@ -12,6 +12,7 @@ import torch
 from musicgen import catalog
 from musicgen.checkpoint import adapters as lora
 from musicgen.checkpoint import audiocraft_layout, foreign, hub, transformers_layout
+from musicgen.engine import memory
 from musicgen.engine import precision as precisions
 from musicgen.engine.selection import accelerate
 from musicgen.errors import CheckpointError, InputError
@@ -77,6 +78,20 @@ def resolve_precision(
         return precision
     shape = _shape(name)
     return None if shape is None else precisions.resolve(precision, target, shape[0], autoregressive=shape[1])
+
+
+def step_bytes(name: str | os.PathLike[str], device: str | torch.device, precision: str) -> int | None:
+    """The bytes of the weights that a step of a model's language model reads, told without its weights.
+
+    Args:
+        name: hub name, embedded name or folder.
+        device: as for `load`.
+        precision: as for `load`.
+
+    Returns: None where only loading tells, and for models that do not generate step by step.
+    """
+    shape, resolved = _shape(name), resolve_precision(name, device, precision)
+    return None if shape is None or not shape[1] or resolved is None else memory.weight_bytes(shape[0], resolved)
 
 
 def _shape(name: str | os.PathLike[str]) -> tuple[LMConfig, bool] | None:
@@ -174,8 +189,10 @@ def _layout(names: Sequence[str], source: str) -> ModuleType:
             return layout
     if lora.CONFIG in names:
         raise CheckpointError(
-            f"{source}: a LoRA adapter (PEFT), not a model: load its base model with this adapter (load(base, "
-            f"adapters=[{source!r}]), on the command line --lora {source})"
+            f"{source}: a LoRA adapter (PEFT), not a model: load its base model with this adapter, ",
+            python=f"load(base, adapters=[{source!r}])",
+            shell=f"--model BASE --lora {source}",
+            page="which the operator does, who puts adapters into the folder of --adapters",
         )
     if transformers_layout.CONFIG in names:
         return transformers_layout  # which says what is missing

@@ -34,7 +34,12 @@ def save(
     """
     folder = Path(folder)
     if precisions.precision_of(model.lm) != "float32":
-        raise InputError('only a float32 model can be saved: load it with precision="float32"')
+        raise InputError(
+            "only a float32 model can be saved: load it ",
+            python='with precision="float32"',
+            shell="in float32",
+            page="in float32",
+        )
     if layout not in LAYOUTS:
         raise InputError(f"unknown layout {layout!r}: one of {', '.join(LAYOUTS)}")
     if stored not in STORED or (stored != "float32" and layout != "transformers"):

@@ -177,7 +177,10 @@ def fill(module: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> N
             stored = str(state[name].dtype).removeprefix("torch.")
             raise CheckpointError(
                 f"{source}: {name!r} holds {stored}, so the checkpoint is quantised: load the one in float32 or float16 it "
-                'was made from (precision="int8" quantises that here)'
+                "was made from",
+                python=' (precision="int8" quantises that here)',
+                shell=" (--precision int8 quantises that here)",
+                page=", which the operator does",
             )
         if not is_finite(state[name]):
             raise CheckpointError(

@@ -165,7 +165,12 @@ class NoText(Conditioner):
         """The empty description; raises InputError for any other."""
         text = check_text("the prompt", value)
         if text:
-            raise InputError(f"the model was trained without descriptions and cannot follow {text[:40]!r}: pass ''")
+            raise InputError(
+                f"the model was trained without descriptions and cannot follow {text[:40]!r}: ",
+                python="pass ''",
+                shell="pass '' as the description",
+                page="leave the description empty, or choose another model",
+            )
         return text
 
     def unknown(self, text: str) -> float:

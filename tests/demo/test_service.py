@@ -35,7 +35,7 @@ def test_the_warm_up_clip_is_deleted(tmp_path: Path) -> None:
     assert service.model_cache.loaded() == [("mini", "float32")]
     assert (tmp_path / "clips").is_dir()  # where it was
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
-    assert service.estimate_seconds("mini", "float32", 1.0) is None  # it is not a measurement for later clips
+    assert service.measured_seconds("mini", "float32", 1.0) is None  # it is not a measurement for later clips
     service.close()
 
 
@@ -83,10 +83,10 @@ def test_stopping_keeps_the_audio_and_cancelling_does_not(tmp_path: Path) -> Non
     service.cancel("me")
     assert job.wait(10)
     assert len(list(tmp_path.rglob("*.flac"))) == before
-    assert service.estimate_seconds("mini", "float32", 10.0) is None
+    assert service.measured_seconds("mini", "float32", 10.0) is None
     job = service.submit("me", PageRequest("drums", "mini", 1.0))
     assert job.wait(10)
-    assert service.estimate_seconds("mini", "float32", 10.0) > 0
+    assert service.measured_seconds("mini", "float32", 10.0) > 0
     service.close()
 
 
