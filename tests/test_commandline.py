@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from musicgen import commandline, extras
+from musicgen.__main__ import main as musicgen_main
 from musicgen.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -58,21 +59,31 @@ def test_streams_that_the_shell_closed() -> None:
 
 
 @pytest.mark.parametrize(
-    "command",
+    "arguments",
     [
-        "generate $'caf\\xe9' -m mini -d 0.5 -o {out}",
-        "generate x --negative-prompt $'\\xff\\xfe' -m mini -d 0.5 -o {out}",
-        "generate x -m $'caf\\xe9' -d 0.5 -o {out}",
-        "train $'caf\\xe9'",
-        "export $'caf\\xe9' {out}/model",
+        ["generate", "caf\udce9", "-m", "mini", "-d", "0.5", "-o", "{out}"],
+        ["generate", "x", "--negative-prompt", "\udcff\udcfe", "-m", "mini", "-d", "0.5", "-o", "{out}"],
+        ["generate", "x", "-m", "caf\udce9", "-d", "0.5", "-o", "{out}"],
+        ["train", "caf\udce9"],
+        ["export", "caf\udce9", "{out}/model"],
     ],
 )
-def test_bytes_that_are_no_text_are_one_line(command: str, tmp_path: Path) -> None:
-    ran = shell(f'"$PYTHON" -m musicgen {command.format(out=tmp_path)}')
-    assert ran.returncode == 2, ran.stderr
-    assert len(ran.stderr.strip().splitlines()) == 1, ran.stderr
-    assert ran.stderr.startswith("error: ")
+def test_bytes_that_are_no_text_are_one_line(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As Python passes such bytes on from the shell: as lone surrogates."""
+    assert musicgen_main([argument.format(out=tmp_path) for argument in arguments]) == 2
+    told = capsys.readouterr().err
+    assert len(told.strip().splitlines()) == 1, told
+    assert told.startswith("error: ")
     assert not list(tmp_path.iterdir())
+
+
+def test_such_bytes_from_a_shell(tmp_path: Path) -> None:
+    ran = shell(f"\"$PYTHON\" -m musicgen generate $'caf\\xe9' -m mini -d 0.5 -o {tmp_path}")
+    assert ran.returncode == 2, ran.stderr
+    assert ran.stderr.startswith("error: ")
+    assert len(ran.stderr.strip().splitlines()) == 1, ran.stderr
 
 
 def test_a_file_may_have_such_a_name(tmp_path: Path) -> None:

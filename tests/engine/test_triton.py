@@ -160,7 +160,10 @@ def _lm(name: str = "float32", *, cross: bool = True) -> LanguageModel:
     return lm.to(DEVICE)
 
 
-@pytest.mark.parametrize(("name", "cross"), [("float32", True), ("float32", False), ("int8", True), ("int4", True)])
+@pytest.mark.parametrize(
+    ("name", "cross"),
+    [("float32", True), ("float32", False), ("int8", True), pytest.param("int4", True, marks=pytest.mark.slow)],
+)
 def test_the_pool_gives_the_logits_of_the_modules(name: str, cross: bool) -> None:
     """Clips of different lengths, with padding in the prefix, that are admitted and released."""
     lm = _lm(name, cross=cross)

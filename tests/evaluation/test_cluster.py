@@ -85,6 +85,7 @@ def test_a_worker_that_dies_loses_nothing(ray, tmp_path, monkeypatch):
     assert all(len(read_embedding(source, embedders["mini"], cache)) > 0 for source in sources)
 
 
+@pytest.mark.slow
 def test_copies_of_a_system_make_the_clips_of_one(ray):
     assert ray.is_initialized()
 

@@ -8,8 +8,9 @@ from fastapi.testclient import TestClient
 class Rater:
     """One session. `values`: system name -> value is what the tests decide; systems are told apart by `names`."""
 
-    def __init__(self, app):
+    def __init__(self, app, portal=None):
         self.http = TestClient(app, raise_server_exceptions=False)
+        self.http.portal = portal
         self.csrf = ""
 
     def post(self, path, body, **headers):

@@ -15,6 +15,7 @@ import threading
 import time
 from pathlib import Path
 
+import anyio.from_thread
 import pytest
 import sqlalchemy
 import uvicorn
@@ -133,16 +134,65 @@ def database_url(request, tmp_path):
     return request.getfixturevalue("new_postgresql")()
 
 
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory):
+    """A SQLite file with the tables of the newest revision and nothing in them: a migration takes longer than most tests."""
+    file = tmp_path_factory.mktemp("migrated") / "study.db"
+    migrate(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture(scope="session")
+def migrated_schema(new_postgresql):
+    """The same for PostgreSQL: the statements that make the tables in the schema of the search path."""
+    url = new_postgresql()
+    migrate(url)
+    name = url.rpartition("%3D")[2]
+    host = url.partition("host=")[2].partition("&")[0]
+    user = url.partition("//")[2].partition("@")[0]
+    command = [postgresql_programs() / "pg_dump", "-h", host, "-U", user, "--inserts", "--schema", name, "postgres"]
+    dumped = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    # The search path of the connection says where; psql's own commands and the dump's settings are left out.
+    return "\n".join(
+        line.replace(f"{name}.", "")
+        for line in dumped.splitlines()
+        if not line.startswith(("\\", "SELECT pg_catalog", "SET ", f"CREATE SCHEMA {name}", "ALTER SCHEMA", "--"))
+    )
+
+
+def migrate(url):
+    database = study_database.StudyDatabase(url, "not needed for tables")
+    study_database.migrate(database)
+    database.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def migrated_url(request, tmp_path):
+    """The URL of a database whose tables are there and empty, once for each kind."""
+    if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("migrated_sqlite"), tmp_path / "study.db")
+        return f"sqlite:///{tmp_path / 'study.db'}"
+    url = request.getfixturevalue("new_postgresql")()
+    engine = sqlalchemy.create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(request.getfixturevalue("migrated_schema"))
+    engine.dispose()
+    return url
+
+
 @pytest.fixture
-def open_app(database_url):
+def open_app(migrated_url):
     """open_app(study) -> (store, function that makes a browser-like client)."""
     with contextlib.ExitStack() as stack:
 
         def make(study, **options):
-            database = study_database.open_database(study, database_url)
+            database = study_database.open_database(study, migrated_url)
             stack.callback(database.dispose)
             app = create_app(study, database, hosts=("testserver",), **options)
-            return database, lambda: client.Rater(app)
+            # One event loop for all clients of an application: a thread with a loop for each request takes longer than the
+            # request.
+            portal = stack.enter_context(anyio.from_thread.start_blocking_portal())
+            return database, lambda: client.Rater(app, portal)
 
         yield make
 

@@ -90,6 +90,7 @@ def test_a_rendered_composition_meets_its_own_caption() -> None:
     assert -40 < clip.side_db < 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("renderer")
 def test_the_script_measures_a_model(audiocraft_folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = str(audiocraft_folder("melody"))

@@ -87,6 +87,7 @@ def work(rank: int, world: int, values: dict, folder: str, output: str) -> None:
         dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_sharded_weights_learn_and_go_on_like_whole_ones(music: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
     folder = str(standins.write(standins.transformers_model(), tmp_path / "model"))
     values = recipe_values(music, tokenizer_folder, start={"model": folder})

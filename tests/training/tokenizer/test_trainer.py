@@ -66,6 +66,7 @@ def losses_of(run: TrainingState, steps: int) -> list[float]:
     return history
 
 
+@pytest.mark.slow
 def test_it_learns_tones(tones, tmp_path) -> None:
     before = trainer.train(recipe(tones, 1), tmp_path / "untrained", "cpu")
     after = trainer.train(recipe(tones, 200), tmp_path / "trained", "cpu")
