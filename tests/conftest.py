@@ -7,6 +7,7 @@ for through `tests.machine`; the soundfont is a tiny one of `tests.soundfont`, b
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -24,6 +25,10 @@ if WORKERS > 1:
 os.environ |= {
     "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "RAY_USAGE_STATS_ENABLED": "0", "WANDB_MODE": "disabled",
 }  # fmt: skip
+
+# A run in the background (nohup, a script's `&`) ignores Ctrl-C; the programs that tests start and interrupt would do so too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from tests import machine  # noqa: E402
 

@@ -227,6 +227,8 @@ def main() -> int:
     given = parser.parse_args()
     if os.geteuid() != 0:
         parser.error("chroot and mount need root")
+    if given.root:
+        given.root.mkdir(parents=True, exist_ok=True)
     parent = Path(tempfile.mkdtemp(prefix="musicgen-container-", dir=given.root))
     parent.chmod(0o755)  # the visitor must be able to enter
     root = parent / "root"
