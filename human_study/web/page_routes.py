@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import mimetypes
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,8 +30,12 @@ def texts(language: str) -> dict[str, Any]:
     Args:
         language: name of a file of texts/, without its suffix.
     """
-    document = yaml.safe_load((WEB / "texts" / f"{language}.yaml").read_text(encoding="utf-8"))
-    return dict(document)
+    return copy.deepcopy(_document(language))
+
+
+@functools.cache
+def _document(language: str) -> dict[str, Any]:
+    return dict(yaml.safe_load((WEB / "texts" / f"{language}.yaml").read_text(encoding="utf-8")))
 
 
 def check_languages(languages: Sequence[str]) -> None:
