@@ -491,6 +491,13 @@ def test_a_phone(browser, address, width: int, height: int) -> None:
     )
     assert beyond == []
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    # The arrows of the sections stand below each other, whatever the lines of their labels.
+    arrows = tab.evaluate(
+        "[...document.querySelectorAll('.label-wrap .icon')].map((one) => one.getBoundingClientRect())"
+        ".filter((box) => box.width).map((box) => (box.left + box.right) / 2)"
+    )
+    assert len(arrows) > 4
+    assert max(arrows[:4]) - min(arrows[:4]) < 1
     context.close()
     assert problems == []
 
