@@ -75,7 +75,8 @@ def compute_embeddings(
     batch: int = 1,
     progress: Progress | None = None,
 ) -> None:
-    """Compute the embeddings that are not in the cache yet, and store them there.
+    """Compute the embeddings that are not in the cache yet, and store them there: without rows for a clip that is too short for
+    an embedder.
 
     Args:
         sources: the clips.
@@ -85,7 +86,7 @@ def compute_embeddings(
         progress: called after each clip.
 
     Raises:
-        InputError: a clip cannot be decoded, or is too short for an embedder.
+        InputError: a clip cannot be decoded.
     """
     queues = {embedder.name: _BatchQueue(embedder, cache, batch) for embedder in embedders}
     for prepared in _prefetched(sources, embedders, cache):
@@ -98,7 +99,7 @@ def compute_embeddings(
 
 
 def read_embedding(source: Source, embedder: Embedder, cache: Cache) -> Array:
-    """A clip's embedding [rows, d], float32, from the cache, where `compute_embeddings` stored it.
+    """A clip's embedding [rows, d], float32, from the cache, where `compute_embeddings` stored it; [0, 0] if it is too short.
 
     Raises:
         InputError: it is not there.
@@ -138,10 +139,11 @@ class _BatchQueue:
     sources: dict[str, Source] = field(default_factory=dict)
 
     def add(self, source: Source, inputs: list[torch.Tensor]) -> None:
-        if not inputs:
-            raise InputError(f"{source.file}: too short for {self.embedder.name}")
         key = embedding_key(self.embedder, source)
         if key in self.sources:
+            return
+        if not inputs:
+            self.cache.put(key, np.zeros((0, 0), np.float32), f"{self.embedder.name} {source.file.name}: too short")
             return
         self.sources[key], self.rows[key] = source, [None] * len(inputs)
         for index, tensor in enumerate(inputs):

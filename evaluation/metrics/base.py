@@ -47,6 +47,10 @@ RAW_PROTOCOL = "the files as they are, mono"
 Kind = Literal["set", "paired", "text", "single"]
 
 
+class ClipTooShort(InputError):
+    """An embedder has no input that fits into a clip."""
+
+
 @dataclass(frozen=True)
 class Pair:
     """A generation with its reference and caption.
@@ -104,10 +108,30 @@ class MetricInputs:
         return np.random.default_rng(self.seed)
 
     def embedding(self, embedder: str, source: Source | None) -> Array:
-        """The rows of one clip [rows, d], float64. Raises InputError for a reference whose audio is not here."""
+        """The rows of one clip [rows, d], float64.
+
+        Raises:
+            ClipTooShort: the embedder has no input that fits into it.
+            InputError: it is a reference whose audio is not here.
+        """
         if source is None:
             raise InputError("it takes the audio of the references, of which only statistics are here")
-        return read_embedding(source, self.embedders[embedder], self.cache).astype(np.float64)
+        rows = read_embedding(source, self.embedders[embedder], self.cache)
+        if not len(rows):
+            raise ClipTooShort(f"{source.file}: too short for {embedder}")
+        return rows.astype(np.float64)
+
+    def too_short(self, metric: Metric) -> dict[str, str]:
+        """Id → why the metric cannot take the pair: one of its clips is too short for an embedder."""
+        found: dict[str, str] = {}
+        for pair in self.pairs:
+            references = {"paired": pair.reference, "set": pair.set_reference}
+            sources = [source for source in (pair.generated, references.get(metric.kind)) if source is not None]
+            for source in sources:
+                for embedder in metric.embedders:
+                    if not len(read_embedding(source, self.embedders[embedder], self.cache)):
+                        found[pair.id] = f"too short for {embedder}"
+        return found
 
     def text_embeddings(self, embedder: str) -> npt.NDArray[np.float32]:
         """The embeddings [n, d] of all captions, in the order of `pairs`."""

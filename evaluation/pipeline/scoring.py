@@ -22,7 +22,7 @@ from ..clips.clip import RATE, Inspection, Source
 from ..embedders.cache import Cache
 from ..embedders.embedding import compute_embeddings, inspect_sources
 from ..embedders.registry import Embedders
-from ..metrics.base import MIN_CLIPS, RESAMPLES, Metric, MetricInputs, Pair, SystemScore, score_metric
+from ..metrics.base import MIN_CLIPS, RESAMPLES, ClipTooShort, Metric, MetricInputs, Pair, SystemScore, score_metric
 from ..metrics.registry import check_metrics, embedders_of, find_metric, reference_embedders_of
 from ..reports.results import REFERENCES, SHUFFLED_REFERENCES, Results, SystemResult
 from ..suites.items import Item
@@ -194,7 +194,15 @@ def _score_all(metric: Metric, sets: Sequence[ScoredSet], inputs: MetricInputs) 
     def compute() -> dict[str, SystemScore]:
         return {each.name: score_metric(metric, replace(inputs, pairs=each.pairs)) for each in sets}
 
-    scores = compute()
+    try:
+        scores = compute()
+    except ClipTooShort:  # rare, and to look for them takes reading every embedding once more
+        short: dict[str, str] = {}
+        for each in sets:
+            short |= replace(inputs, pairs=each.pairs).too_short(metric)
+        inputs = replace(inputs, excluded={**inputs.excluded, **short})
+        sets = [replace(each, pairs=[pair for pair in each.pairs if pair.id not in short]) for each in sets]
+        scores = compute()
     dropped: dict[str, str] = {}
     for name, found in scores.items():
         for clip in found.score.excluded.keys() - inputs.excluded.keys():

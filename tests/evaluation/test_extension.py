@@ -10,13 +10,18 @@ import pytest
 
 from evaluation.__main__ import main
 from evaluation.embedders.base import EmbedderSpec
+from evaluation.embedders.cache import Cache
 from evaluation.embedders.registry import EMBEDDERS, Embedders, find_embedder, register_embedder
-from evaluation.metrics.base import ClipResult, Metric, MetricInputs, score_metric
+from evaluation.metrics.base import ClipResult, Metric, MetricInputs, SetResult, score_metric
 from evaluation.metrics.registry import METRICS, find_metric, register_metric
+from evaluation.pipeline import scoring
+from evaluation.suites.items import load_items
 from evaluation.systems.registry import SYSTEMS, register_system
-from musicgen import audio
+from musicgen import audio, samples
+from musicgen.audio import Audio
 from musicgen.errors import InputError
-from tests.evaluation.test_scoring import reference_folder, samples_folder, suite_of
+from tests.evaluation.conftest import music
+from tests.evaluation.test_scoring import RATE, reference_folder, samples_folder, suite_of
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = '''
@@ -26,6 +31,7 @@ import numpy as np
 import torch
 
 from evaluation.embedders.base import EmbedderSpec
+from evaluation.embedders.cache import Cache
 from evaluation.embedders.registry import register_embedder
 from evaluation.metrics.base import ClipResult, Metric, SetResult
 from evaluation.metrics.registry import register_metric
@@ -191,3 +197,50 @@ def test_every_metric_names_embedders_that_exist_and_every_embedder_has_its_name
     for metric in METRICS.values():
         for name in metric.embedders:
             assert embedders[name].name == name
+
+
+class LongWindows:
+    """The level of windows of 1.5 s: none of a clip that is shorter."""
+
+    name, version, view, rate, weights = "long_windows", "1", "raw", 8000, ""
+
+    def prepare(self, wave, clip_id):  # noqa: ARG002
+        return list(wave.unfold(0, 12_000, 12_000)) if len(wave) >= 12_000 else []
+
+    def embed(self, inputs):
+        return list(inputs.abs().mean(dim=1)[:, None, None].numpy())
+
+    def salt(self, clip_id):  # noqa: ARG002
+        return ""
+
+
+@pytest.mark.parametrize("kind", ["single", "set", "paired"])
+def test_a_clip_too_short_for_an_embedder_is_excluded_from_its_metric_alone(tmp_path, monkeypatch, kind):
+    """For all systems, with the reason; other metrics take it."""
+
+    def compute(inputs):
+        means = {pair.id: inputs.embedding("long_windows", pair.generated).mean() for pair in inputs.pairs}
+        return SetResult(sum(means.values()) / len(means)) if kind == "set" else ClipResult.mean(means)
+
+    monkeypatch.setitem(EMBEDDERS, "long_windows", EmbedderSpec("long_windows", lambda context: LongWindows()))  # noqa: ARG005
+    monkeypatch.setitem(METRICS, "loud", Metric("loud", "Loud", kind, ("long_windows",), "higher", "1", compute))
+    references = reference_folder(tmp_path / "references", 4)
+    writer = samples.Writer(tmp_path / "one", "one")
+    for number in range(4):
+        clip = Audio(music(1.2 if number == 2 else 2.0, seed=number)[None], RATE)
+        writer.add(f"{number:02d}", clip, prompt="p", seed=number)
+    folders = [tmp_path / "one", samples_folder(tmp_path / "other", "other", 4)]
+    suite = suite_of(tmp_path)
+    items, cache = load_items(suite, references), Cache(tmp_path / "cache")
+    options = scoring.ScoringOptions(progress=False, resamples=100)
+    found = scoring.score(suite, items, folders, Embedders(), cache, options, ["loud", "fad_mini"])
+    assert not found.missing
+    for system, folder in zip(found.systems, folders, strict=True):
+        loud, fad = system.scores
+        assert loud.excluded == {"02": "too short for long_windows"}
+        waves = [
+            audio.read(next(folder.glob(f"{name}-*.flac")), channels=1, rate=8000).wave[0]
+            for name in ("00", "01", "03")
+        ]
+        assert loud.value == pytest.approx(sum(wave[:12_000].abs().mean().item() for wave in waves) / 3, rel=0.02)
+        assert (fad.n, "02" in fad.excluded) == (4, False)
