@@ -8,6 +8,10 @@ CSS = assets.read("page.css")
 
 HEAD = f"""
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+/* Gradio hides its link to the API on phones and leaves the divider; the page's own CSS does not reach the footer. */
+@media (width <= 640px) {{ footer .divider {{ display: none !important; }} }}
+</style>
 <script>
 {assets.read("page.js")}</script>
 """

@@ -491,6 +491,9 @@ def test_a_phone(browser, address, width: int, height: int) -> None:
     )
     assert beyond == []
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    # Of the footer's links one is left, and no divider beside it.
+    footer = "[...document.querySelectorAll('footer > *')].filter((one) => one.offsetParent).map((one) => one.innerText.trim())"
+    assert tab.evaluate(footer) == ["Settings"]
     # The arrows of the sections stand below each other, whatever the lines of their labels.
     arrows = tab.evaluate(
         "[...document.querySelectorAll('.label-wrap .icon')].map((one) => one.getBoundingClientRect())"
