@@ -313,7 +313,10 @@ def test_exports_that_would_make_other_music_are_refused(
     from musicgen.__main__ import main
 
     assert main(["export", "mini", str(tmp_path / "out"), "--layout", "audiocraft"]) == 2
-    assert "this model does not say which one it has: pass its name" in capsys.readouterr().err
+    assert (
+        "this model does not say which one it has: keep an encoder of its own in the transformers layout, or pass its name"
+        in capsys.readouterr().err
+    )
     arguments = ["export", "mini", str(tmp_path / "out"), "--layout", "audiocraft", "--text-encoder", "t5-base"]
     assert main(arguments) == 2
     assert "this model's is not t5-base, so only the transformers layout holds it" in capsys.readouterr().err

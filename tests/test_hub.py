@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from transformers import MusicgenForConditionalGeneration
 
 import musicgen
-from tests import standins
+from tests import machine, standins
 from tests.conftest import GOLDEN, TEXTS
 from tests.hub_server import COMMIT, Fault, HubServer
 
@@ -55,7 +55,10 @@ class Client:
 
     def __init__(self, server: HubServer, home: Path) -> None:
         self.cache = home / "hub"
-        ours, theirs = pty.openpty()
+        try:
+            ours, theirs = pty.openpty()
+        except OSError as error:
+            machine.lacks(f"there are no pseudo-terminals ({error}): mount /dev/pts")
         termios.tcsetwinsize(theirs, (24, 120))
         self.process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=theirs, text=True,

@@ -43,8 +43,8 @@ def wait_until(condition, seconds: float = 15.0) -> None:
 def serving(service: Service):
     """Serve a page for this service. Yields its URL."""
     page, port = ui.build(service), free_port()
-    ui.launch(page, service, server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True)
     try:
+        ui.launch(page, service, server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True)
         yield f"http://127.0.0.1:{port}/"
     finally:
         service.close()

@@ -19,7 +19,7 @@ from demo.configuration import Configuration
 from demo.service import Service
 from musicgen.errors import InputError
 from tests.conftest import GOLDEN
-from tests.demo.conftest import free_port
+from tests.demo.conftest import free_port, serving
 
 ROOT = Path(__file__).parents[2]
 
@@ -123,6 +123,16 @@ def test_gradio_gets_its_folder_back_when_a_service_ends(tmp_path: Path, monkeyp
     assert Path(os.environ["GRADIO_TEMP_DIR"]).is_relative_to(tmp_path)
     store.close()
     assert os.environ["GRADIO_TEMP_DIR"] == "before"
+
+
+def test_a_page_that_does_not_answer_its_own_machine_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a proxy that takes requests to 127.0.0.1, and on a machine that is too busy."""
+    monkeypatch.setattr("gradio.networking.url_ok", lambda url: False)  # noqa: ARG005
+    page = serving(Service(Configuration(), tmp_path))
+    with pytest.raises(InputError, match=r"http://127\.0\.0\.1:\d+/? does not answer .* NO_PROXY=127\.0\.0\.1"), page:
+        pass
 
 
 def test_a_port_that_was_asked_for_and_is_taken_is_one_line() -> None:

@@ -146,10 +146,16 @@ def test_a_run_lowers_it_resumes_and_exports_the_plain_model(recipe: LMRecipe, t
     ],
 )
 def test_what_does_not_fit_the_model_is_refused(
-    music: Path, tokenizer_folder: Path, tmp_path: Path, changes: dict[str, dict[str, object]], message: str
+    music: Path,
+    tokenizer_folder: Path,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    changes: dict[str, dict[str, object]],
+    message: str,
 ) -> None:
     values = recipe_values(music, tokenizer_folder, **changes)
     if "auxiliary_losses" in changes:
+        request.getfixturevalue("renderer")
         list(write(CorpusOptions(tmp_path / "corpus", durations=(8, 9)), range(10)))
         values["data"] |= {"path": str(tmp_path / "corpus"), "validation": 1}
     with pytest.raises(InputError, match=message):

@@ -188,7 +188,7 @@ def test_names_and_texts_that_are_no_utf8(music: Path, tokenizer, tmp_path: Path
 def test_a_manifest_line_without_a_path(tokenizer, tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.jsonl"
     manifest.write_text('{"path": "a.wav"}\n{"file": "b.wav"}\n')
-    with pytest.raises(InputError, match=":2: not a JSON object"):
+    with pytest.raises(InputError, match=r":2: the fields file: names no file"):
         prepare(data(manifest), tmp_path / "tokens", tokenizer, "none", 0, CPU)
 
 
