@@ -1,7 +1,7 @@
 # make demo | test | lint | study | eval | pretrained | setup: each makes .venv, installs what it needs, and does its job. A second run starts at once.
 #
 # PYTHON=…    the interpreter to build .venv with (3.11 to 3.14)
-# PIP_ARGS=…  further arguments of pip install, such as the index of PyTorch's CPU-only wheels (README.md, "Set-up")
+# PIP_ARGS=…  further arguments of pip install, such as the index of PyTorch's CPU-only wheels (README.md, "Two commands")
 # ARGS=…      further arguments of demo, study, eval and test
 
 SHELL := /bin/bash

@@ -44,10 +44,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def provenance(stored: dict[str, Any], n: str | None = None) -> str:
     """What a table was measured on, and by which command."""
     machine = stored["machine"]
+    threads = "1 thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
     command = f", `{stored['command'].split(' --json')[0]}`" if "command" in stored else ""
     count = n or (f"medians of n = {stored['n']}" if "n" in stored else "")
     return (
-        f"{machine['device']}, {machine['threads']} threads, PyTorch {machine['torch']}, a plain read reaches "
+        f"{machine['device']}, {threads}, PyTorch {machine['torch']}, a plain read reaches "
         f"{machine['bandwidth_gb_s']:g} GB/s{f', {count}' if count else ''}{command}.\n"
     )
 
@@ -55,7 +56,7 @@ def provenance(stored: dict[str, Any], n: str | None = None) -> str:
 def generation(name: str) -> str:
     stored = result(name)
     seconds = {(one["system"], one["precision"]): one["seconds"] for one in stored["results"]}
-    best = min(value for (system, _), value in seconds.items() if system == "transformers")
+    best = min(value for (system, _), value in seconds.items() if system.startswith("transformers"))
     baselines = [seconds["transformers", "float32"], best, seconds["audiocraft", "float32"]]
     rows = [
         ["this project" if system == "ours" else system, precision, f"{value:.1f}",
@@ -67,7 +68,7 @@ def generation(name: str) -> str:
         "precision",
         "seconds",
         "× transformers float32",
-        "× transformers' best precision",
+        "× transformers' best",
         "× audiocraft",
     ]
     return table(header, rows) + "\n" + provenance(stored)
@@ -97,7 +98,7 @@ def backends(name: str) -> str:
         "torchao": "torchao",
         "onnx": "ONNX Runtime",
         "openvino": "OpenVINO",
-        "packed": "AVX-512",
+        "avx512": "AVX-512",
     }
     precisions = ("float32", "bfloat16", "int8", "int4")
     fastest: dict[tuple[str, str], float] = {}
@@ -241,12 +242,10 @@ def summary(_: str) -> str:
     rows = []
     for name in ("generation-small-cpu", "generation-small-cpu-amd"):
         stored = result(name)
-        best = min(one["seconds"] for one in stored["results"] if one["system"] == "transformers")
+        best = min(one["seconds"] for one in stored["results"] if one["system"].startswith("transformers"))
         ours = {one["precision"]: one["seconds"] for one in stored["results"] if one["system"] == "ours"}
         ratios = ", ".join(f"{precision} {best / seconds:.1f}" for precision, seconds in ours.items())
-        rows.append(
-            [f"generation, {stored['machine']['device']}, 2 cores", f"{ratios} times transformers' best precision"]
-        )
+        rows.append([f"generation, {stored['machine']['device']}, 2 cores", f"{ratios} times transformers' best"])
     scored, trained = result("evaluation-cpu"), result("training-mini-cpu")
     rows.append(["evaluation (FAD, KL, CLAP)", f"{scored['ratio']:.1f} times the libraries that define the metrics"])
     ratios = ", ".join(f"{ratio:.2f} times {system}" for system, ratio in trained["ratios"].items())

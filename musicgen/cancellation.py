@@ -1,4 +1,4 @@
-"""The request to end a generation early, shared by those who may make it and those who obey it."""
+"""A cancellation flag, shared by the callers that may set it and the workers that check it."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def build(service: Service) -> None:
                 value=None,  # type: ignore[arg-type]
                 label="separate: drop drums and bass from the melody first; None as in the model's training",
             ),
-            gr.JSON(value=None, label="frames: an edited melody, pitch classes 0 to 11, one each 0.128 s"),
+            (edited := gr.JSON(value=None, label="frames: an edited melody, pitch classes 0 to 11, one each 0.128 s")),
             gr.Audio(type="filepath", label="continue_from: the result begins with it"),
             gr.Textbox(value="", label="timeline: lines such as '0:10 the drums come in'"),
             gr.Number(value=3.0, label="guidance_scale"),
@@ -53,10 +53,10 @@ def build(service: Service) -> None:
             gr.Textbox(value="auto", label="precision: auto, float32 (exact), bfloat16, float16, int8 or int4"),
             gr.Checkbox(value=False, label="loop: seamless"),
             gr.Textbox(value="flac", label=f"format: {', '.join(FORMATS)}"),
-            gr.JSON(value=None, label="adapters: the operator's LoRA adapters, such as ['jazz:0.5']"),
+            (adapters := gr.JSON(value=None, label="adapters: the operator's LoRA adapters, such as ['jazz:0.5']")),
         ]
         # The type that clients are told; that of `gr.JSON` is no valid JSON schema, which MCP clients and servers check.
-        for field, kind in ((fields[7], "integer"), (fields[19], "string")):
+        for field, kind in ((edited, "integer"), (adapters, "string")):
             vars(field)["api_info"] = lambda kind=kind: {"type": "array", "items": {"type": kind}}
         file = gr.File(label="clip")
         more = gr.File(label="further variations", file_count="multiple")

@@ -1,4 +1,4 @@
-"""Files of a hub repository: from this machine's cache, or downloaded. The only module that touches the network.
+"""Files of a hub repository: from this machine's cache, or downloaded. The only module of this package that uses the network.
 
 huggingface_hub does the transfer: it shows the progress, and resumes a broken connection where it broke. What is added here:
 only the files that are needed are fetched, they are compared with the hub's checksums, and what goes wrong is one line.

@@ -6,7 +6,7 @@
     other x86-64                          OpenVINO graph with paged attention
     all else (MPS, ARM, forks)            plain PyTorch
 
-Every back end is a `SlotPool`; one call of `MusicGen.generate` is a pool with one slot.
+Every `Backend` allocates pools of slots (`SlotPool`); one call of `MusicGen.generate` is a pool with one slot.
 """
 
 from __future__ import annotations
