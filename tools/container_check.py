@@ -146,6 +146,7 @@ def bootstrap(root: Path, suite: str, mirror: str) -> None:
     subprocess.run(["debootstrap", "--variant=minbase", f"--include={packages}", suite, str(root), mirror], check=True)
     subprocess.run(["chroot", str(root), "python3", "-m", "venv", PYTHON], check=True)
     shutil.copy("/etc/resolv.conf", root / "etc" / "resolv.conf")
+    (root / "etc" / "hosts").write_text("127.0.0.1 localhost\n")  # which container engines write
 
 
 def ask(url: str, body: bytes | None = None, kind: str = "application/json") -> bytes:

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import gradio as gr
+import httpx
 from gradio.http_server import INITIAL_PORT_VALUE
 from starlette.middleware import Middleware
 
@@ -87,14 +88,15 @@ def launch(page: gr.Blocks, service: Service, *, server_port: int | None = None,
     except OSError as error:  # raised by Gradio when it has tried all ports
         tried = f"port {server_port}" if server_port is not None else f"the ports from {INITIAL_PORT_VALUE} on"
         raise InputError(f"the page cannot be served: {tried} cannot be used ({error})") from error
-    except ValueError as error:
-        if "localhost is not accessible" not in str(error):
+    except (ValueError, httpx.HTTPError) as error:
+        if isinstance(error, ValueError) and "localhost is not accessible" not in str(error):
             raise
         # Gradio asks its own page once and waits three seconds.
         page.close()
         raise InputError(
-            f"the page at {page.local_url} does not answer this machine's own request: either a proxy takes it (set "
-            "NO_PROXY=127.0.0.1,localhost), or the machine is too busy (start again)"
+            f"the page at {page.local_url} does not answer this machine's own request ({str(error)[:80]}): either a proxy "
+            "takes it (set NO_PROXY=127.0.0.1,localhost), or localhost has no address (/etc/hosts), or the machine is too busy "
+            "(start again)"
         ) from error
     if server_port is None and page.server_port != INITIAL_PORT_VALUE:
         print(

@@ -125,11 +125,17 @@ def test_gradio_gets_its_folder_back_when_a_service_ends(tmp_path: Path, monkeyp
     assert os.environ["GRADIO_TEMP_DIR"] == "before"
 
 
+@pytest.mark.parametrize("cause", ["a proxy, or a busy machine", "localhost has no address"])
 def test_a_page_that_does_not_answer_its_own_machine_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cause: str
 ) -> None:
-    """Behind a proxy that takes requests to 127.0.0.1, and on a machine that is too busy."""
-    monkeypatch.setattr("gradio.networking.url_ok", lambda url: False)  # noqa: ARG005
+    def refused(*_: object, **__: object) -> None:
+        raise httpx.ConnectError("[Errno -2] Name or service not known")
+
+    if cause == "localhost has no address":
+        monkeypatch.setattr("gradio.blocks.httpx.get", refused)
+    else:
+        monkeypatch.setattr("gradio.networking.url_ok", lambda url: False)  # noqa: ARG005
     page = serving(Service(Configuration(), tmp_path))
     with pytest.raises(InputError, match=r"http://127\.0\.0\.1:\d+/? does not answer .* NO_PROXY=127\.0\.0\.1"), page:
         pass
