@@ -28,10 +28,9 @@ eval: $(VENV)/.evaluation
 	$(RUN) -m evaluation run synth --system mini --system mini+shuffled --system mini-melody --system mini-melody+melody \
 	    --bounds --batch 20 --out outputs/evaluation $(ARGS)
 
-# One worker process more than there are cores, as tests also wait (for browsers, databases, other programs), and four at most,
-# as each holds a model or two in memory; `make test ARGS="-n 0"` takes one.
+# Two to four worker processes, each with a model or two in memory; `make test ARGS="-n 0"` takes one.
 test: $(VENV)/.development system
-	$(RUN) -m pytest -n $$(($$(nproc) + 1)) --maxprocesses 4 --dist worksteal $(ARGS)
+	$(RUN) -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.development
 	$(VENV)/bin/ruff check .

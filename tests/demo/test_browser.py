@@ -346,11 +346,13 @@ def test_the_place_in_the_queue_is_shown(page, service: Service) -> None:
     page.fill("#prompt textarea", "drums")
     set_slider(page, "duration", 1)
     page.click("#generate")
-    assert "1 before you" in said(page, "Waiting")
-    service.cancel(others[0])
-    said(page, "you are next")
-    for other in others:
-        service.cancel(other)
+    try:
+        said(page, "Waiting: 1 before you")
+        service.cancel(others[0])
+        said(page, "you are next")
+    finally:
+        for other in others:
+            service.cancel(other)
     said(page, "Done")
 
 
