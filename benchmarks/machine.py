@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import platform
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from musicgen.engine.bandwidth import bandwidth as memory_bandwidth
 
 
 def describe(device: str, threads: int) -> dict[str, Any]:
@@ -25,14 +26,8 @@ def describe(device: str, threads: int) -> dict[str, Any]:
 
 
 def bandwidth(device: str) -> float:
-    """Bytes a second of reading a large array, the best of several passes."""
-    numbers = torch.ones(2**28 if device == "cuda" else 2**26, device=device)
-    best = 0.0
-    for _ in range(5):
-        start = time.perf_counter()
-        numbers.sum().item()
-        best = max(best, numbers.numel() * 4 / (time.perf_counter() - start))
-    return best
+    """Bytes a second of a plain read, the bound that results are compared with."""
+    return memory_bandwidth(device, 2**28 if device == "cuda" else 2**26, passes=5)
 
 
 def _processor() -> str:

@@ -181,14 +181,14 @@ class Service:
     def _calibrate(self, request: PageRequest) -> None:
         """Measure the model, whose first clip has compiled all that it needs, and the machine."""
         from musicgen import checkpoint
-
-        from . import speeds
+        from musicgen.engine.bandwidth import bandwidth
 
         clock = StepClock()
         chunks = list(self._stream_here(request, 0, lambda fraction, _: clock.report(fraction), self._closing))
         seconds = clock.seconds_of_all()
         if seconds is not None:
-            self.speeds.bandwidth = speeds.bandwidth(checkpoint.pick_device(self.configuration.device).type)
+            device = checkpoint.pick_device(self.configuration.device).type
+            self.speeds.bandwidth = bandwidth(device, 2**26 if device == "cuda" else 2**25, passes=4)
             self.speeds.calibrate(request.model, chunks[0].precision, seconds / request.duration)
 
     def _step_bytes(self, model: str, precision: str) -> int | None:

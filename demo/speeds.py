@@ -86,20 +86,3 @@ class Speeds:
         difference = size - (sizes[near[1]] or 0)
         # A smaller model takes less, by no more than its share of the weights.
         return known[near[1]] + FRAME_RATE * max(difference, 0) / self.bandwidth
-
-
-def bandwidth(device: str) -> float:
-    """Bytes a second of reading a large array, the best of a few passes, about 0.1 s.
-
-    Args:
-        device: "cpu", "cuda" or "mps".
-    """
-    import torch
-
-    numbers = torch.ones(2**26 if device == "cuda" else 2**25, device=device)
-    best = 0.0
-    for _ in range(4):
-        start = time.perf_counter()
-        numbers.sum().item()
-        best = max(best, numbers.numel() * 4 / (time.perf_counter() - start))
-    return best
