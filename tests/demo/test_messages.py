@@ -16,10 +16,10 @@ from musicgen.errors import CheckpointError, InputError, MusicGenError
 from tests.conftest import GOLDEN
 
 TUNE = GOLDEN / "chroma" / "melody_a.wav"
-CODE = re.compile(r"\b\w+=|--\w")
-"""Arguments of Python and of the shell."""
+CODE = re.compile(r"\b[a-z_]\w*=|--\w")
+"""Arguments of Python and of the shell. Environment variables are in capitals, and the same everywhere."""
 ROOT = Path(__file__).parents[2]
-PYTHON = re.compile(r"(?<![-\w'\"(\[.])\w+=|\b[a-z_.]+\([a-z_]+=")
+PYTHON = re.compile(r"(?<![-\w'\"(\[.])[a-z_]\w*=|\b[a-z_.]+\([a-z_]+=")
 """Arguments and calls of Python in a message."""
 EXAMPLES_OF_VALUES = ("top_k=100", "passt=FILE", "NAME=VALUE", "checkpoint=FOLDER")
 """What options of the shell take."""
