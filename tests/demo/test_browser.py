@@ -48,7 +48,12 @@ def watch(tab) -> list[str]:
         # Gradio's waveform player says the first when it is taken off the page while it still reads its file; the second is
         # about a file that is no audio; a page that is left while it waits for an answer says one of the last two, since
         # the server drops the messages of a visitor whose event stream ends.
-        harmless = ("signal is aborted", "Waveform load error", "Connection errored out", "Unexpected error 404: Not Found")
+        harmless = (
+            "signal is aborted",
+            "Waveform load error",
+            "Connection errored out",
+            "Unexpected error 404: Not Found",
+        )
         if not any(one in text for one in harmless):
             problems.append(text)
 
