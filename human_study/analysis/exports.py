@@ -12,14 +12,12 @@ from ..database import schema
 from ..database.study_database import StudyDatabase
 from ..design.manifest import Study, to_json
 from ..sessions import raters
-from . import ratings_reader
-from .ratings import Rating
-from .ratings_csv import rows_of
+from . import ratings_csv, ratings_reader
 
 Table = list[Mapping[str, Any]]
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "ratings": tuple(Rating.__dataclass_fields__),
+    "ratings": ratings_csv.COLUMNS,
     "preferences": ("rater", "question", "item", "system_1", "system_2", "preferred", "seconds"),
     "trials": ("rater", "page", "kind", "position", "column", "system", "value", "heard_share", "heard", "started",
                "submitted", "check_passed", "receipt"),
@@ -64,7 +62,7 @@ def raw_tables(connection: Connection, database: StudyDatabase, study: Study) ->
         {"at": _iso(row.at), "rater": names.get(row.rater_id), "kind": row.kind, "detail": row.detail}
         for row in connection.execute(select(event).where(event.c.study_id == database.study_id).order_by(event.c.id))
     ]
-    ratings: Table = list(rows_of(data.ratings))
+    ratings: Table = list(ratings_csv.rows_of(data))
     return {
         "ratings": ratings,
         "preferences": preferences,

@@ -7,7 +7,7 @@ from html import escape
 
 import numpy as np
 
-from .ratings import DEFAULT_SCALE
+from .ratings import DEFAULT_SCALE, SMALL_SCALE
 from .results import SystemScore
 from .screening_rules import MIN_OVERLAP
 
@@ -45,23 +45,30 @@ def intervals(scores: Sequence[SystemScore], scale: tuple[float, float] = DEFAUL
 
 
 def distributions(scores: Sequence[SystemScore], scale: tuple[float, float] = DEFAULT_SCALE) -> str:
-    """Histogram of each system's ratings in 20 bins.
+    """Histogram of each system's ratings: a bin for each grade of a scale of few whole grades, otherwise 20 bins.
 
     Args:
         scores: of one question.
         scale: lower and upper end.
     """
+    low, high = scale
+    bins, grades = 20, False
+    if high - low <= SMALL_SCALE and all(
+        value == int(value) for score in scores for value in (low, high, *score.values)
+    ):
+        bins, grades, scale = int(high - low) + 1, True, (low - 0.5, high + 0.5)
     parts = [_axis(*scale, len(scores))]
     for row, score in enumerate(scores):
         base = TOP + (row + 1) * ROW - 4
         parts.append(_name(score.system, base - ROW / 2 + 4))
-        counts, edges = np.histogram(np.clip(score.values, *scale), bins=20, range=scale)
+        counts, edges = np.histogram(np.clip(score.values, *scale), bins=bins, range=scale)
         for count, start, end in zip(counts, edges, edges[1:], strict=False):
             tall = (ROW - 8) * count / max(1, counts.max())
             left, right = _x(start, *scale), _x(end, *scale)
+            name = f"{start + 0.5:g}" if grades else f"{start:g} to {end:g}"
             parts.append(
                 f'<rect class="count" x="{left + 1:.1f}" y="{base - tall:.1f}" width="{right - left - 2:.1f}" '
-                f'height="{tall:.1f}"><title>{start:g} to {end:g}: {count}</title></rect>'
+                f'height="{tall:.1f}"><title>{name}: {count}</title></rect>'
             )
     return _svg(parts, len(scores), "Distributions of the ratings")
 

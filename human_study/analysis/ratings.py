@@ -87,11 +87,13 @@ class StudyData:
     """Everything that a study measured.
 
     Attributes:
-        ratings: of the pages with sliders.
+        ratings: of the pages on which every clip gets a value.
         preferences: of the A/B pages.
         failed_checks: rater -> number of attention checks failed.
         marked: rater -> why they were excluded by hand or by the headphone check.
-        scale: lower and upper end of the ratings' scale. Thresholds are stated for a scale of 0 to 100.
+        scale: lower and upper end of the scale of questions that `scales` does not name. Thresholds are stated for a scale of
+            0 to 100.
+        scales: question -> lower and upper end of its declared scale.
     """
 
     ratings: tuple[Rating, ...]
@@ -99,11 +101,21 @@ class StudyData:
     failed_checks: Mapping[str, int] = field(default_factory=dict)
     marked: Mapping[str, str] = field(default_factory=dict)
     scale: tuple[float, float] = DEFAULT_SCALE
+    scales: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
-    def on_scale(self, points: float) -> float:
-        """The value that stands where `points` stands on a scale of 0 to 100."""
-        low, high = self.scale
+    def scale_of(self, question: str) -> tuple[float, float]:
+        """Lower and upper end of a question's scale."""
+        return self.scales.get(question, self.scale)
+
+    def on_scale(self, points: float, question: str) -> float:
+        """The value of a question's scale that stands where `points` stands on a scale of 0 to 100."""
+        low, high = self.scale_of(question)
         return low + points / 100 * (high - low)
+
+    def points(self, rating: Rating) -> float:
+        """Where a rating stands on a scale of 0 to 100: ratings of several questions are comparable there."""
+        low, high = self.scale_of(rating.question)
+        return 100 * (rating.value - low) / (high - low)
 
     @property
     def raters(self) -> list[str]:
@@ -124,6 +136,7 @@ class StudyData:
             {rater: failed for rater, failed in self.failed_checks.items() if rater not in raters},
             {rater: reason for rater, reason in self.marked.items() if rater not in raters},
             self.scale,
+            self.scales,
         )
 
 
@@ -153,25 +166,29 @@ def with_scale(data: StudyData, scale: tuple[float, float] | None, where: str) -
     Raises:
         InputError: a value lies outside the scale, or no scale is declared and the values look like another one.
     """
-    low, high = scale or DEFAULT_SCALE
+    if scale is not None:
+        for question, (low, high) in data.scales.items():
+            if (low, high) != scale:
+                raise InputError(
+                    f"{where}: --scale is {scale[0]:g}:{scale[1]:g}, and the column scale says {low:g}:{high:g} for "
+                    f"{question}: leave --scale out, or correct the column"
+                )
     for rating in data.ratings:
+        low, high = data.scales.get(rating.question, scale or DEFAULT_SCALE)
         if not low <= rating.value <= high:
             raise InputError(
                 f"{where}: {rating.rater} rated {rating.system} on {rating.item} with {rating.value:g}, outside the scale "
                 f"from {low:g} to {high:g}: state the scale of the ratings with --scale LOW:HIGH"
             )
-    highest = max((rating.value for rating in data.ratings), default=high)
+    undeclared = [rating.value for rating in data.ratings if rating.question not in data.scales]
+    highest = max(undeclared, default=DEFAULT_SCALE[1])
     if scale is None and highest <= SMALL_SCALE:
-        ends = (
-            f"1:{max(2, math.ceil(highest))}"
-            if min(r.value for r in data.ratings) >= 1
-            else f"0:{max(1, math.ceil(highest))}"
-        )
+        ends = f"1:{max(2, math.ceil(highest))}" if min(undeclared) >= 1 else f"0:{max(1, math.ceil(highest))}"
         raise InputError(
-            f"{where}: the highest of {len(data.ratings)} ratings is {highest:g}, which looks like another scale than 0 to "
+            f"{where}: the highest of {len(undeclared)} ratings is {highest:g}, which looks like another scale than 0 to "
             f"100: state it with --scale, such as --scale {ends}, or --scale 0:100 if it is that one"
         )
-    return dataclasses.replace(data, scale=(low, high))
+    return dataclasses.replace(data, scale=scale or DEFAULT_SCALE)
 
 
 def matrix(ratings: Iterable[Rating]) -> tuple[Matrix, list[str], list[str]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from musicgen.errors import InputError
 
-from .ratings import ROLES, Rating, StudyData
+from .ratings import ROLES, Rating, StudyData, parse_scale
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """First characters that make a spreadsheet evaluate a cell (OWASP, "CSV injection")."""
@@ -52,22 +52,32 @@ def to_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = No
     return write_csv(names, ([row[name] for name in names] for row in rows)) if names else ""
 
 
-def rows_of(ratings: Iterable[Rating]) -> list[dict[str, Any]]:
-    """Ratings as rows that `read_csv` reads back."""
-    return [{name: getattr(r, name) for name in Rating.__dataclass_fields__} for r in ratings]
+COLUMNS = (*Rating.__dataclass_fields__, "scale")
+"""Of `rows_of`."""
+
+
+def rows_of(data: StudyData) -> list[dict[str, Any]]:
+    """Ratings as rows that `read_csv` reads back, each with the declared scale of its question."""
+    scales = {question: f"{low:g}:{high:g}" for question, (low, high) in data.scales.items()}
+    return [
+        {name: getattr(r, name) for name in Rating.__dataclass_fields__} | {"scale": scales.get(r.question)}
+        for r in data.ratings
+    ]
 
 
 def read_csv(path: str | Path) -> StudyData:
     """Read ratings from CSV.
 
     Args:
-        path: a file with the columns rater, item, system, value; optional: question, role, heard, seconds, position, column.
+        path: a file with the columns rater, item, system, value; optional: question, role, heard, seconds, position, column,
+            scale (such as 1:5; one for each question).
 
     Raises:
         InputError: the file is missing or empty, or a cell is not allowed.
     """
     path = Path(path)
     out = []
+    scales: dict[str, tuple[float, float]] = {}
     for number, row in read_rows(path):
         where = f"{path}:{number}"
         lacking = [name for name in ("rater", "item", "system", "value") if not row.get(name)]
@@ -80,10 +90,17 @@ def read_csv(path: str | Path) -> StudyData:
         role = row["role"] if "role" in row else guess_role(row["system"])
         if role not in ROLES:
             raise InputError(f"{where}: role is {role[:20]!r}: one of {', '.join(ROLES)}")
+        question = row.get("question", "OVL")
+        if row.get("scale"):
+            scale = _scale(row["scale"], where)
+            if scales.setdefault(question, scale) != scale:
+                raise InputError(
+                    f"{where}: scale is {row['scale']}, and rows before it have another for question {question}"
+                )
         out.append(
             Rating(
                 rater=row["rater"],
-                question=row.get("question", "OVL"),
+                question=question,
                 item=row["item"],
                 system=row["system"],
                 role=role,
@@ -96,7 +113,7 @@ def read_csv(path: str | Path) -> StudyData:
         )
     if not out:
         raise InputError(f"{path}: contains no ratings")
-    return StudyData(tuple(out))
+    return StudyData(tuple(out), scales=scales)
 
 
 def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
@@ -181,6 +198,13 @@ def number_in(text: str, what: str) -> float:
     if not math.isfinite(number):
         raise InputError(f"{what} is {text[:20]}: a finite number is needed")
     return number
+
+
+def _scale(text: str, where: str) -> tuple[float, float]:
+    try:
+        return parse_scale(text)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 def _optional(row: Mapping[str, str], name: str, where: str, high: float = 1e9) -> float | None:

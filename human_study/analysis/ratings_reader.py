@@ -9,8 +9,9 @@ from sqlalchemy import Connection, select
 from ..database import schema
 from ..database.study_database import StudyDatabase
 from ..design.manifest import Study
+from ..design.methods import METHODS
 from ..sessions import raters
-from .ratings import Preference, Rating, StudyData
+from .ratings import DEFAULT_SCALE, Preference, Rating, StudyData
 
 SCREENED = "screening: "
 """Start of the reason where screening excluded a rater: the analysis screens again, with thresholds of its own."""
@@ -60,7 +61,7 @@ def read(connection: Connection, database: StudyDatabase, study: Study) -> Study
         page = study.pages[row.key]
         if row.check_passed is False:
             failed[names[row.rater_id]] = failed.get(names[row.rater_id], 0) + 1
-        if page.method == "ab" and page.kind == "rating":
+        if METHODS[page.method].answer == "preference" and page.kind == "rating":
             one, other = (study.clips[name].system for name in page.stimuli)
             preferred = study.clips[row.preferred].system if row.preferred else None
             preferences.append(
@@ -78,7 +79,13 @@ def read(connection: Connection, database: StudyDatabase, study: Study) -> Study
         for row in people
         if row.excluded_for and not row.excluded_for.startswith(SCREENED)
     }
-    return StudyData(tuple(ratings), tuple(preferences), failed, marked)
+    return StudyData(tuple(ratings), tuple(preferences), failed, marked, scales=_scales(study))
+
+
+def _scales(study: Study) -> dict[str, tuple[float, float]]:
+    # The sliders' 1 to 100 is read as part of BS.1534-3's 0 to 100.
+    rated = [question for question in study.settings.questions if question.kind.rates]
+    return {q.name: DEFAULT_SCALE if q.points is None else (1.0, float(q.points)) for q in rated}
 
 
 def _listened(connection: Connection, database: StudyDatabase) -> list[Any]:

@@ -26,7 +26,11 @@ def html(result: StudyResults, name: str) -> str:
         for question in dict.fromkeys(score.question for score in result.scores)
     }
     figures = [
-        (question, Markup(plots.intervals(scores, result.scale)), Markup(plots.distributions(scores, result.scale)))
+        (
+            tables.heading(result, question),
+            Markup(plots.intervals(scores, result.scales[question])),
+            Markup(plots.distributions(scores, result.scales[question])),
+        )
         for question, scores in by_question.items()
     ]
     first = result.screened.steps[0]

@@ -152,7 +152,7 @@ class StudyResults:
         correlations: rater -> (r with the others before screening, shared clips).
         reference_variants: means under each reading of the hidden-reference rule.
         alone: rule -> raters that it alone would exclude from the unscreened data.
-        scale: lower and upper end of the ratings' scale.
+        scales: question -> lower and upper end of its scale.
     """
 
     screened: ScreeningResult
@@ -163,7 +163,7 @@ class StudyResults:
     correlations: Mapping[str, tuple[float, int]]
     reference_variants: tuple[RuleVariant, ...]
     alone: Mapping[str, int]
-    scale: tuple[float, float]
+    scales: Mapping[str, tuple[float, float]]
 
 
 def analyse(
@@ -202,7 +202,7 @@ def analyse(
         alone={
             name: len({e.rater for e in step(data) if e.rating is None}) for name, step in screening_rules.RULES.items()
         },
-        scale=data.scale,
+        scales={question: data.scale_of(question) for question in questions(data)},
     )
 
 
@@ -281,8 +281,10 @@ def _agreement(data: StudyData, question: str) -> Agreement:
 
 def _reference_variants(data: StudyData, protocol: Sequence[Mapping[str, Any]] | None) -> list[RuleVariant]:
     """The paper does not say on how many items a reference below 85 excludes: all three readings, and no rule."""
-    if not any(r.role == "reference" for r in data.ratings):
+    references = [r for r in data.ratings if r.role == "reference"]
+    if not references:
         return []
+    limit = screening_rules.shown(data, references, 85)
     steps = list(screening.DEFAULT_PROTOCOL if protocol is None else protocol)
     others = [step for step in steps if step.get("step") != "hidden_reference"]
     place = next((i for i, step in enumerate(steps) if step.get("step") == "hidden_reference"), len(others))
@@ -290,5 +292,5 @@ def _reference_variants(data: StudyData, protocol: Sequence[Mapping[str, Any]] |
     for mode in screening_rules.REFERENCE_MODES:
         result = screening.screen(data, [*others[:place], {"step": "hidden_reference", "mode": mode}, *others[place:]])
         count = sum(e.step == "hidden_reference" for e in result.exclusions)
-        out.append(RuleVariant(f"below {data.on_scale(85):g}, {mode}", count, result.steps[-1].means))
+        out.append(RuleVariant(f"below {limit}, {mode}", count, result.steps[-1].means))
     return out

@@ -6,7 +6,7 @@ on another scale they stand at the same place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -187,22 +187,21 @@ def bs1534_anchor(
         anchor: name of the mid anchor.
         undegraded: share of an item's raters beyond which the item is left out.
     """
-    limit = data.on_scale(above)
     anchors = [r for r in data.ratings if r.system == anchor]
     votes: dict[tuple[str, str, str], dict[str, list[float]]] = {}
     for rating in anchors:
-        votes.setdefault(rating.sample, {}).setdefault(rating.rater, []).append(rating.value)
+        votes.setdefault(rating.sample, {}).setdefault(rating.rater, []).append(data.points(rating))
     left_out = {
         sample
         for sample, by_rater in votes.items()
-        if sum(float(np.mean(values)) > limit for values in by_rater.values()) > undegraded * len(by_rater)
+        if sum(float(np.mean(values)) > above for values in by_rater.values()) > undegraded * len(by_rater)
     }
     out = []
     for rater, own in _by_rater(data):
-        values = [r.value for r in own if r.system == anchor and r.sample not in left_out]
-        high = sum(value > limit for value in values)
-        if values and high > fraction * len(values):
-            reason = f"{anchor} over {limit:g} on {high} of {len(values)} items"
+        rated = [r for r in own if r.system == anchor and r.sample not in left_out]
+        high = sum(data.points(r) > above for r in rated)
+        if rated and high > fraction * len(rated):
+            reason = f"{anchor} over {shown(data, rated, above)} on {high} of {len(rated)} items"
             out.append(Exclusion("bs1534_anchor", rater, reason))
     return out
 
@@ -216,20 +215,38 @@ RULES: Mapping[str, Callable[..., list[Exclusion]]] = {
 }  # fmt: skip
 
 
+def shown(data: StudyData, ratings: Collection[Rating], points: float, digits: int | None = None) -> str:
+    """A threshold or mean in points of 100 as text: on the scale of the ratings where they have one, otherwise "85 of 100".
+
+    Args:
+        data: of the study.
+        ratings: those that it is about.
+        points: on a scale of 0 to 100.
+        digits: behind the point; None for as many as are needed.
+    """
+    scales = {data.scale_of(r.question) for r in ratings}
+    value, of = points, " of 100"
+    if len(scales) == 1:
+        ((low, high),) = scales
+        value, of = low + points / 100 * (high - low), ""
+        digits = 2 if digits == 0 and high - low < 50 else digits
+    return (f"{value:g}" if digits is None else f"{value:.{digits}f}") + of
+
+
 def correlations(data: StudyData) -> dict[str, tuple[float, int]]:
     """Pearson's r of each rater with the mean of the other raters, over the clips that they share.
 
     Returns:
         Rater -> (r, number of shared clips). A rater whose ratings are all equal has r = 0.
     """
-    totals = {sample: (sum(r.value for r in own), len(own)) for sample, own in _by_sample(data).items()}
+    totals = {sample: (sum(map(data.points, own)), len(own)) for sample, own in _by_sample(data).items()}
     out = {}
     for rater, own in _by_rater(data):
         mine, others = [], []
         # A rater who rated a clip twice is no other rater: all of their ratings are left out of the others' mean.
         by_sample: dict[tuple[str, str, str], list[float]] = {}
         for rating in own:
-            by_sample.setdefault(rating.sample, []).append(rating.value)
+            by_sample.setdefault(rating.sample, []).append(data.points(rating))
         for sample, values in by_sample.items():
             total, n = totals[sample]
             if n > len(values):
@@ -242,17 +259,18 @@ def correlations(data: StudyData) -> dict[str, tuple[float, int]]:
 
 def _reference_rule(data: StudyData, step: str, below: float, mode: str, fraction: float) -> list[Exclusion]:
     out = []
-    limit = data.on_scale(below)
-    digits = 0 if data.scale[1] - data.scale[0] >= 50 else 2
     for rater, own in _by_rater(data):
-        values = [r.value for r in own if r.role == "reference"]
-        if not values:
+        rated = [r for r in own if r.role == "reference"]
+        if not rated:
             continue
-        low = sum(value < limit for value in values)
-        if mode == "mean" and (mean := float(np.mean(values))) < limit:
-            out.append(Exclusion(step, rater, f"hidden reference {mean:.{digits}f} on average: below {limit:g}"))
+        values = [data.points(r) for r in rated]
+        limit = shown(data, rated, below)
+        low = sum(value < below for value in values)
+        if mode == "mean" and (mean := float(np.mean(values))) < below:
+            average = shown(data, rated, mean, digits=0)
+            out.append(Exclusion(step, rater, f"hidden reference {average} on average: below {limit}"))
         elif (mode == "any" and low) or (mode == "fraction" and low > fraction * len(values)):
-            out.append(Exclusion(step, rater, f"hidden reference below {limit:g} on {low} of {len(values)} items"))
+            out.append(Exclusion(step, rater, f"hidden reference below {limit} on {low} of {len(values)} items"))
     return out
 
 

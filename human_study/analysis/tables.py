@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .ratings import DEFAULT_SCALE
 from .ratings_csv import write_csv
 from .results import StudyResults, SystemScore
 
@@ -20,10 +21,16 @@ def paper(result: StudyResults) -> Rows:
     """The paper's table: systems are rows, questions are columns."""
     names = list(dict.fromkeys(score.question for score in result.scores))
     found = {(score.system, score.question): score for score in result.scores}
-    rows = [["system", *names]]
+    rows = [["system", *(heading(result, name) for name in names)]]
     for system in dict.fromkeys(score.system for score in sorted(result.scores, key=_place)):
         rows.append([system, *(_cell(found.get((system, name))) for name in names)])
     return rows
+
+
+def heading(result: StudyResults, question: str) -> str:
+    """Name of a question, with its scale where that is not 0 to 100."""
+    low, high = result.scales[question]
+    return question if (low, high) == DEFAULT_SCALE else f"{question} ({low:g} to {high:g})"
 
 
 def scores(result: StudyResults) -> Rows:

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         if scale not in (None, ratings.DEFAULT_SCALE):
             raise InputError(
-                f"--scale is {arguments.scale}: it is for CSV files, and a study's own pages have 1 to 100"
+                f"--scale is {arguments.scale}: it is for CSV files, and a study's own pages have the scales of STUDY.yaml"
             )
         with opened_for_reading(arguments) as (study, database), database.read() as connection:
             data = ratings_reader.read(connection, database, study)

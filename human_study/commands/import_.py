@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
     data = imports.read(arguments.file, arguments.format, arguments.rater_column)
     if not data.ratings:
         raise InputError(f"{arguments.file}: contains preferences and no ratings: only ratings can be converted")
-    write_private(arguments.output, ratings_csv.to_csv(ratings_csv.rows_of(data.ratings)))
+    write_private(arguments.output, ratings_csv.to_csv(ratings_csv.rows_of(data)))
     print(f"{arguments.output}: {len(data.ratings)} ratings by {len(data.raters)} raters")
     apart = imports.told_apart_by(arguments.file, arguments.format, arguments.rater_column)
     print(f"raters are told apart by {apart}")

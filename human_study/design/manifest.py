@@ -18,8 +18,10 @@ from typing import Any
 
 from musicgen.errors import InputError
 
-from . import documents, study_settings
-from .study_settings import Question, StudySettings
+from . import checks, documents, study_settings
+from .methods import METHODS
+from .questions import Question
+from .study_settings import StudySettings
 
 FILE = "manifest.json"
 AUDIO = "audio"
@@ -90,7 +92,7 @@ class StudyPage:
         key: unique within the study.
         kind: "rating", "practice" or "attention".
         question: name of the question.
-        method: "mushra", "rating" or "ab".
+        method: name of the kind of page, see `methods.METHODS`.
         item: id of the sample.
         prompt: text prompt of the sample.
         stimuli: names of the clips to rate.
@@ -232,7 +234,7 @@ def _entries(document: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def _clip(entry: Any) -> StudyClip:
-    clip = StudyClip(**study_settings.check_values(StudyClip, entry, "a clip"))
+    clip = StudyClip(**checks.values(StudyClip, entry, "a clip"))
     # The name becomes part of a path.
     if len(clip.name) != 32 or not _HEX.fullmatch(clip.name):
         raise InputError(f"a clip has the name {clip.name[:40]!r}: 32 hexadecimal digits are needed")
@@ -246,19 +248,20 @@ def _clip(entry: Any) -> StudyClip:
 
 
 def _page(entry: Any) -> StudyPage:
-    values = study_settings.check_values(StudyPage, entry, "a page")
+    values = checks.values(StudyPage, entry, "a page")
     for name in values["stimuli"]:
         if not isinstance(name, str):
             raise InputError(f"a page lists {str(name)[:40]!r} among its stimuli: names of clips are needed")
     page = StudyPage(**values | {"stimuli": tuple(values["stimuli"])})
     if page.kind not in KINDS:
         raise InputError(f"page {page.key[:40]}: kind is {page.kind[:20]!r}: one of {', '.join(KINDS)}")
-    if page.method not in study_settings.METHODS:
+    if page.method not in METHODS:
+        raise InputError(f"page {page.key[:40]}: method is {page.method[:20]!r}: one of {', '.join(METHODS)}")
+    pair = METHODS[page.method].compares
+    if not page.stimuli or len(page.stimuli) > MAX_STIMULI or (pair and len(page.stimuli) != 2):
         raise InputError(
-            f"page {page.key[:40]}: method is {page.method[:20]!r}: one of {', '.join(study_settings.METHODS)}"
+            f"page {page.key[:40]}: has {len(page.stimuli)} clips: 1 to {MAX_STIMULI}, and 2 where two systems are compared"
         )
-    if not page.stimuli or len(page.stimuli) > MAX_STIMULI or (page.method == "ab" and len(page.stimuli) != 2):
-        raise InputError(f"page {page.key[:40]}: has {len(page.stimuli)} clips: 1 to {MAX_STIMULI}, and 2 for A/B")
     return page
 
 

@@ -26,8 +26,9 @@ from musicgen.options import check_text
 
 from . import levels_report, manifest, stimuli
 from .manifest import StudyClip, StudyPage
+from .questions import Question
 from .stimuli import Waveform
-from .study_settings import Question, StudySettings
+from .study_settings import StudySettings
 
 ATTENTION_BEEPS = (3, 5, 8)
 """Number of beeps of the attention checks; the right answer is ten times that number."""
@@ -259,7 +260,7 @@ def level(sources: Sequence[Source], rate: int, target: float, ceiling: float) -
 
 
 def make_pages(settings: StudySettings, clips: Iterable[StudyClip], prompts: dict[str, str]) -> list[StudyPage]:
-    """The pages of a study: one for each question and item, for A/B one for each question, item and pair of systems.
+    """The pages of a study: one for each question and item, for each pair of systems where two are compared, or for each clip.
 
     Args:
         settings: of the study.
@@ -301,7 +302,7 @@ def _rated_clips(
     settings: StudySettings, question: Question, item: str, found: dict[tuple[str, str, str], str]
 ) -> list[tuple[str, tuple[str, ...]]]:
     systems = {system: found["system", system, item] for system in settings.systems}
-    if question.method == "ab":
+    if question.kind.compares:
         return [
             (f"{question.name}/{item}/{one} or {other}", (systems[one], systems[other]))
             for one, other in itertools.combinations(systems, 2)
@@ -310,6 +311,9 @@ def _rated_clips(
     if question.hidden_reference:
         rated.append(found["reference", "reference", item])
     rated += [found["anchor", f"anchor {corner} Hz", item] for corner in question.anchors]
+    if question.stimuli == "single":
+        names = {name: system for (_, system, _), name in found.items()}
+        return [(f"{question.name}/{item}/{names[name]}", (name,)) for name in rated]
     return [(f"{question.name}/{item}", tuple(rated))]
 
 

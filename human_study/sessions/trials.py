@@ -19,8 +19,8 @@ from sqlalchemy import Connection, insert, select, update
 from ..database import queries, schema
 from ..database.study_database import StudyDatabase
 from ..design.manifest import Study, to_json
-from ..design.study_settings import SCALE
-from . import leases, raters
+from . import answers, leases, raters
+from .answers import PageAnswer
 from .errors import RequestRefused
 from .leases import Lease, Stimulus
 from .raters import Rater
@@ -41,14 +41,12 @@ class TrialSubmission:
 
     Attributes:
         key: idempotency key.
-        values: audio token -> rating, 1 to 100.
-        preferred: token of the better clip, "" for no difference; None on pages that are not A/B.
+        answer: to the page's question.
         heard: token -> [start, end] in seconds of the clip.
     """
 
     key: str
-    values: Mapping[str, int]
-    preferred: str | None
+    answer: PageAnswer
     heard: Mapping[str, Spans]
 
 
@@ -122,7 +120,7 @@ def submit(
                 "trial_id": trial_id,
                 "slot": stimulus.slot,
                 "clip_id": stimulus.clip_id,
-                "value": submission.values.get(stimulus.token),
+                "value": submission.answer.values.get(stimulus.token),
                 "heard_share": shares[stimulus.token],
                 "intervals": [list(span) for span in union(submission.heard[stimulus.token])],
             }
@@ -149,27 +147,7 @@ def check(study: Study, lease: Lease, submission: TrialSubmission, now: float) -
     Raises:
         RequestRefused: the contents do not match the page.
     """
-    columns = {stimulus.token: stimulus for stimulus in lease.stimuli if stimulus.slot > 0}
-    labels = {token: chr(64 + stimulus.slot) for token, stimulus in columns.items()}
-    if lease.page.method == "ab":
-        if submission.values:
-            raise RequestRefused(422, "bad_values", "an A/B page takes a preference, and values came")
-        if submission.preferred is None or (submission.preferred and submission.preferred not in columns):
-            raise RequestRefused(422, "foreign_stimulus", "the preferred clip is not on this page")
-    else:
-        if submission.preferred is not None:
-            raise RequestRefused(422, "bad_values", "this page takes values, and a preference came")
-        if set(submission.values) != set(columns):
-            lacking = [labels[token] for token in columns if token not in submission.values]
-            if set(submission.values) <= set(columns):
-                raise RequestRefused(422, "unrated", f"not rated: {', '.join(lacking)}")
-            raise RequestRefused(422, "foreign_stimulus", "a rated clip is not on this page")
-        low, high = SCALE
-        for token, value in submission.values.items():
-            if not low <= value <= high:
-                raise RequestRefused(
-                    422, "bad_value", f"{labels[token]} is {value}: ratings are whole numbers from {low} to {high}"
-                )
+    answers.check(study, lease, submission.answer)
     all_tokens = {stimulus.token for stimulus in lease.stimuli}
     if set(submission.heard) != all_tokens:
         raise RequestRefused(422, "foreign_stimulus", "the clips that were heard are not those of this page")
@@ -211,20 +189,20 @@ def _check_listening(study: Study, lease: Lease, submission: TrialSubmission, no
 
 
 def _preferred(lease: Lease, submission: TrialSubmission) -> int | None:
-    return next((s.clip_id for s in lease.stimuli if s.token == submission.preferred and s.slot > 0), None)
+    return next((s.clip_id for s in lease.stimuli if s.token == submission.answer.preferred and s.slot > 0), None)
 
 
 def _check_passed(lease: Lease, submission: TrialSubmission) -> bool | None:
     checked: list[Stimulus] = [s for s in lease.stimuli if s.slot > 0 and s.clip.answer is not None]
     if lease.page.kind != "attention":
         return None
-    return all(abs(submission.values[s.token] - (s.clip.answer or 0)) <= CHECK_TOLERANCE for s in checked)
+    return all(abs(submission.answer.values[s.token] - (s.clip.answer or 0)) <= CHECK_TOLERANCE for s in checked)
 
 
 def _body(submission: TrialSubmission) -> str:
     document: dict[str, Any] = {
-        "values": dict(sorted(submission.values.items())),
-        "preferred": submission.preferred,
+        "values": dict(sorted(submission.answer.values.items())),
+        "preferred": submission.answer.preferred,
         "heard": {token: [list(span) for span in spans] for token, spans in sorted(submission.heard.items())},
     }
     return hashlib.sha256(to_json(document).encode()).hexdigest()

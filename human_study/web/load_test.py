@@ -112,11 +112,23 @@ async def _rater(
 
 
 def complete_answer(trial: dict[str, Any]) -> dict[str, Any]:
-    """A complete submission with random ratings."""
+    """A complete submission with a random answer."""
     tracks = trial["clips"] + ([trial["reference"]] if trial["reference"] else [])
     heard = {track["token"]: [[0.0, track["seconds"]]] for track in tracks}
-    values = {clip["token"]: 1 + secrets.randbelow(100) for clip in trial["clips"]}
-    return {"key": secrets.token_hex(16), "values": values, "heard": heard}
+    return {"key": secrets.token_hex(16), "heard": heard} | ANSWERS[trial["answer"]](trial)
+
+
+def _random_values(trial: dict[str, Any]) -> dict[str, Any]:
+    low, high = trial["scale"]
+    return {"values": {clip["token"]: low + secrets.randbelow(high - low + 1) for clip in trial["clips"]}}
+
+
+def _random_preference(trial: dict[str, Any]) -> dict[str, Any]:
+    return {"preferred": secrets.choice([*(clip["token"] for clip in trial["clips"]), ""])}
+
+
+ANSWERS = {"slider": _random_values, "label": _random_values, "preference": _random_preference}
+"""Kind of answer -> a random one, see `design.methods`."""
 
 
 async def _call(

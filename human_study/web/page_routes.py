@@ -81,6 +81,7 @@ def add_routes(app: FastAPI, study: Study) -> None:
 def _study_texts(study: Study, language: str) -> dict[str, Any]:
     settings = study.settings
     found = texts(language)
+    found["labels"] = {}
     found["title"] = settings.title.get(language, found["title"])
     if language in settings.consent:
         found["consent_text"] = [part for part in settings.consent[language].split("\n\n") if part.strip()]
@@ -90,4 +91,6 @@ def _study_texts(study: Study, language: str) -> dict[str, Any]:
     for question in settings.questions:
         if question.text.get(language):
             found["questions"][question.name] = question.text[language]
+        if question.labels:
+            found["labels"][question.name] = list(question.labels[language])
     return found

@@ -14,6 +14,7 @@ from ..database import schema
 from ..database.study_database import StudyDatabase
 from ..design.manifest import Study
 from ..sessions import headphone_check, leases, raters, trials
+from ..sessions.answers import PageAnswer
 from ..sessions.errors import RequestRefused
 from ..sessions.prolific import ProlificClient, ProlificSubmission
 from ..sessions.raters import Rater
@@ -64,7 +65,7 @@ class HeadphoneAnswersRequest(BaseModel):
 
 
 class TrialRequest(BaseModel):
-    """A submitted page; see `trials.TrialSubmission`."""
+    """A submitted page; see `trials.TrialSubmission` and `answers.PageAnswer`."""
 
     model_config = ConfigDict(extra="forbid")
     key: Annotated[str, Field(pattern=r"^[0-9A-Za-z-]{8,64}$")]
@@ -166,7 +167,7 @@ def add_routes(
 
     @app.post("/api/trials/{lease}")
     def submit(request: Request, lease: Token, body: TrialRequest) -> dict[str, Any]:
-        submission = TrialSubmission(body.key, body.values, body.preferred, body.heard)
+        submission = TrialSubmission(body.key, PageAnswer(body.values, body.preferred), body.heard)
 
         def change(connection: Connection, rater: Rater) -> str:
             if rater.consented_at is None or not headphone_check.is_finished(study, rater):

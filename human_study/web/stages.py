@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 
 from ..database.study_database import StudyDatabase
 from ..design.manifest import Study
-from ..design.study_settings import BANDS, SCALE
-from ..sessions import headphone_check, leases, prolific, raters
+from ..design.methods import BANDS, METHODS
+from ..sessions import answers, headphone_check, leases, prolific, raters
 from ..sessions.raters import Rater
 
 
@@ -64,6 +64,7 @@ def _trial(study: Study, lease: leases.Lease) -> dict[str, Any]:
         "lease": lease.public_id,
         "kind": page.kind,
         "method": page.method,
+        "answer": METHODS[page.method].answer,
         "question": page.question,
         "prompt": page.prompt if show_prompt else None,
         "reference": None if reference is None else {"token": reference.token, "seconds": reference.clip.seconds, "kind": left},
@@ -72,7 +73,7 @@ def _trial(study: Study, lease: leases.Lease) -> dict[str, Any]:
             for stimulus in lease.stimuli
             if stimulus.slot > 0
         ],
-        "scale": list(SCALE),
+        "scale": list(answers.scale(study, lease)),
         "bands": list(BANDS),
         "minimum_heard": study.settings.minimum_heard,
         "renew_seconds": max(5, math.floor(study.settings.lease_minutes * 60 / 3)),

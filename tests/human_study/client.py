@@ -52,6 +52,6 @@ def answer(trial, value=lambda _trial, _clip: 50):
     """A complete submission: everything heard, every clip rated by `value`."""
     tracks = trial["clips"] + ([trial["reference"]] if trial["reference"] else [])
     body = {"key": secrets.token_hex(16), "heard": {track["token"]: [[0, track["seconds"]]] for track in tracks}}
-    if trial["method"] == "ab":
+    if trial["answer"] == "preference":
         return body | {"preferred": trial["clips"][0]["token"]}
     return body | {"values": {clip["token"]: value(trial, clip) for clip in trial["clips"]}}

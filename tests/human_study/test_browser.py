@@ -283,6 +283,32 @@ def test_a_preference_page(site, page):
         assert connection.execute(select(schema.trial.c.preferred_clip_id)).scalar_one() is not None
 
 
+def test_a_page_of_labels(site, page):
+    """By keyboard, with a reload in between, and on a phone: the labels are there, and the grade is stored."""
+    address, database, _ = site(questions="[{name: OVL, method: likert}]", trials_per_rater=1)
+    agree(page, address)
+    page.locator(".trial").wait_for()
+    assert page.locator(".grades span").all_inner_texts() == ["Excellent", "Good", "Fair", "Poor", "Bad"]
+    assert page.locator(".grades input:checked").count() == 0
+    hear(page.locator(".column").first)
+    assert "A: not rated" in page.locator("#missing").inner_text()
+    page.get_by_role("radio", name="4 Good").focus()
+    page.keyboard.press("Space")
+    page.keyboard.press("ArrowDown")
+    page.reload()
+    page.locator(".trial").wait_for()
+    assert page.get_by_role("radio", name="3 Fair").is_checked()
+    assert page.get_by_role("group", name="Rating of clip A").count() == 1
+    page.set_viewport_size({"width": 375, "height": 700})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    assert min(box["height"] for box in (one.bounding_box() for one in page.locator(".grades label").all())) >= 44
+    assert page.evaluate(CONTRAST) == []
+    page.click("#next")
+    page.locator("#receipt").wait_for()
+    with database.read() as connection:
+        assert connection.execute(select(schema.listening.c.value)).scalars().all() == [3]
+
+
 def test_the_phone_layout_fits(site, browser):
     address, _, _ = site()
     context = browser.new_context(

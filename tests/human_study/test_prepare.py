@@ -206,7 +206,7 @@ def test_ratings_are_never_overwritten(build_study, study_files):
         ({"questions": ["MEL"]}, "needs 'melody:'"),
         ({"questions": ["taste"]}, "no wording for en, de"),
         ({"questions": [{"name": "OVL", "method": "stars"}]}, "method is 'stars'"),
-        ({"questions": [{"name": "OVL", "method": "ab"}]}, "A/B needs at least two systems"),
+        ({"questions": [{"name": "OVL", "method": "ab"}]}, "the method ab compares systems: at least two"),
         ({"questions": ["OVL", "OVL"]}, "every name must be unique"),
         ({"systems": {"reference": "x"}}, "are reserved"),
         ({"systems": {"=cmd": "x"}}, "system name '=cmd'"),

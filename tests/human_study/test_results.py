@@ -100,7 +100,7 @@ def test_same_seed_same_report(result):
 )  # fmt: skip
 def test_cells_never_start_a_formula_and_come_back(tmp_path, text):
     data = StudyData((Rating(text, "OVL", text, "sys", "system", 50.0, 1.0, 3.5, 0, 2),))
-    out = ratings_csv.to_csv(ratings_csv.rows_of(data.ratings))
+    out = ratings_csv.to_csv(ratings_csv.rows_of(data))
     for row in csv.reader(io.StringIO(out, newline="")):
         for cell in row:
             if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "＝")):

@@ -1,6 +1,7 @@
 // One rating page: the reference at the left, then one column for each clip. A draft is stored in the browser after every
 // change, so a reload, a crash or the back button loses nothing.
 
+import { ANSWERS } from "./answers.js";
 import { total } from "./coverage.js";
 import { fill, h } from "./dom.js";
 import { load, Player } from "./player.js";
@@ -8,7 +9,6 @@ import { Waveform } from "./waveform.js";
 
 const PREFIX = "study-draft-";
 const EDGE = 0.25; // s: the server's tolerance at the ends of a clip
-const NUDGE = 10; // points: step of Page Up and Page Down
 
 /** Delete the drafts of other pages. */
 export function forgetDrafts(keep) {
@@ -25,8 +25,10 @@ export class Trial {
     this.onSubmit = onSubmit;
     this.tracks = [...(trial.reference ? [{ ...trial.reference, reference: true }] : []), ...trial.clips];
     const draft = JSON.parse(localStorage.getItem(PREFIX + trial.lease) ?? "{}");
-    this.values = draft.values ?? {};
-    this.preferred = draft.preferred ?? null;
+    this.answer = new ANSWERS[trial.answer](trial, texts, draft, () => {
+      this.saveDraft();
+      this.changed();
+    });
     this.heard = this.tracks.map((track) => draft.heard?.[track.token] ?? []);
     this.key = draft.key ?? makeKey();
     this.saveDraft();
@@ -58,7 +60,7 @@ export class Trial {
       this.head(),
       this.waveform?.element,
       h("div", { class: "columns" }, ...this.columns.map((column) => column.element)),
-      this.trial.method === "ab" ? this.choices() : null,
+      this.answer.foot(),
       h("div", { class: "foot" }, this.missing, this.next),
       h("details", {}, h("summary", {}, this.texts.keys_title), h("p", {}, this.texts.keys)),
     );
@@ -91,76 +93,10 @@ export class Trial {
     const bar = h("div", { class: "coverage", "aria-hidden": "true" });
     const heardText = h("span", { class: "heard" });
     const parts = [play, bar, heardText];
-    let slider = null;
-    let output = null;
-    if (!track.reference && this.trial.method !== "ab") {
-      [slider, output] = this.slider(track);
-      const scale = h("div", { class: "scale" }, this.bands(), slider);
-      parts.splice(1, 0, scale, output);
-    }
+    if (!track.reference) parts.splice(1, 0, ...this.answer.column(track));
     const kind = track.reference ? "column reference" : "column";
     const element = h("div", { class: kind, role: "group", "aria-label": name }, ...parts);
-    return { element, play, bar, heardText, slider, output, name, track };
-  }
-
-  bands() {
-    const names = [...this.trial.bands].reverse().map((band) => h("span", {}, this.texts.bands[band]));
-    return h("div", { class: "bands", "aria-hidden": "true" }, ...names);
-  }
-
-  slider(track) {
-    const [low, high] = this.trial.scale;
-    const slider = h("input", {
-      type: "range", min: low, max: high, step: 1, class: "unset",
-      "aria-label": fill(this.texts.rate, { clip: track.label }), "aria-orientation": "vertical",
-    });
-    const output = h("output", {}, "–");
-    const set = () => {
-      this.values[track.token] = Number(slider.value);
-      this.saveDraft();
-      this.showValue(slider, output, track);
-      this.changed();
-    };
-    slider.addEventListener("input", set);
-    // A click at the position of the hidden thumb changes no value, and still sets it.
-    slider.addEventListener("pointerup", set);
-    slider.addEventListener("keydown", (event) => {
-      const step = { PageUp: NUDGE, PageDown: -NUDGE }[event.key];
-      if (step !== undefined) {
-        event.preventDefault();
-        slider.value = Number(slider.value) + step;
-        set();
-      } else if (event.key === "Enter") set();
-    });
-    this.showValue(slider, output, track);
-    return [slider, output];
-  }
-
-  showValue(slider, output, track) {
-    const value = this.values[track.token];
-    slider.classList.toggle("unset", value === undefined);
-    if (value !== undefined) slider.value = value;
-    output.textContent = value ?? "–";
-    const band = this.trial.bands[Math.min(4, Math.floor(((value ?? 1) - 1) / 20))];
-    const spoken = value === undefined ? this.texts.not_rated : `${value}, ${this.texts.bands[band]}`;
-    slider.setAttribute("aria-valuetext", spoken);
-  }
-
-  choices() {
-    const options = [
-      ...this.trial.clips.map((clip) => [clip.token, fill(this.texts.better, { clip: clip.label })]),
-      ["", this.texts.no_difference],
-    ];
-    const radios = options.map(([token, label]) => {
-      const radio = h("input", { type: "radio", name: "preferred", value: token, onchange: () => {
-        this.preferred = token;
-        this.saveDraft();
-        this.changed();
-      } });
-      radio.checked = this.preferred === token;
-      return h("label", {}, radio, label);
-    });
-    return h("fieldset", { class: "choices" }, h("legend", {}, this.texts.which_better), ...radios);
+    return { element, play, bar, heardText, name, track };
   }
 
   pressed(event) {
@@ -188,12 +124,11 @@ export class Trial {
   todo() {
     const lines = this.columns.flatMap((column, index) => {
       const left = this.unheard(index);
-      const unrated = column.slider !== null && this.values[column.track.token] === undefined;
+      const unrated = column.track.reference ? null : this.answer.unrated(column.track);
       const heard = left > 0 ? [fill(this.texts.unheard, { clip: column.name, seconds: Math.ceil(left) })] : [];
-      return [...heard, ...(unrated ? [fill(this.texts.unrated, { clip: column.name })] : [])];
+      return [...heard, ...(unrated === null ? [] : [unrated])];
     });
-    if (this.trial.method === "ab" && this.preferred === null) lines.push(this.texts.choose);
-    return lines;
+    return [...lines, ...this.answer.missing()];
   }
 
   changed() {
@@ -243,7 +178,7 @@ export class Trial {
 
   saveDraft() {
     const heard = Object.fromEntries(this.tracks.map((track, index) => [track.token, this.heard[index]]));
-    const draft = { values: this.values, preferred: this.preferred, heard, key: this.key };
+    const draft = { ...this.answer.body(), heard, key: this.key };
     localStorage.setItem(PREFIX + this.trial.lease, JSON.stringify(draft));
   }
 
@@ -261,8 +196,7 @@ export class Trial {
     const heard = Object.fromEntries(
       this.tracks.map((track, index) => [track.token, this.heard[index].map(([start, end]) => [rounded(start), rounded(end)])]),
     );
-    const answer = this.trial.method === "ab" ? { preferred: this.preferred } : { values: this.values };
-    this.onSubmit({ key: this.key, heard, ...answer });
+    this.onSubmit({ key: this.key, heard, ...this.answer.body() });
   }
 }
 

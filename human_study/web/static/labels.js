@@ -1,0 +1,44 @@
+// A labelled grade for each clip, the highest at the top (ITU-T P.800, table B.1).
+
+import { fill, h } from "./dom.js";
+
+export class Labels {
+  constructor(trial, texts, draft, changed) {
+    this.trial = trial;
+    this.texts = texts;
+    this.values = draft.values ?? {};
+    this.changed = changed;
+  }
+
+  column(track) {
+    const [low, high] = this.trial.scale;
+    const labels = this.texts.labels[this.trial.question] ?? this.trial.bands.map((band) => this.texts.bands[band]);
+    const grades = [];
+    for (let grade = high; grade >= low; grade -= 1) {
+      const radio = h("input", { type: "radio", name: `grade-${track.token}`, value: grade, onchange: () => {
+        this.values[track.token] = grade;
+        this.changed();
+      } });
+      radio.checked = this.values[track.token] === grade;
+      grades.push(h("label", {}, radio, h("b", {}, String(grade)), h("span", {}, labels[grade - low])));
+    }
+    const name = h("legend", { class: "hidden" }, fill(this.texts.rate, { clip: track.label }));
+    return [h("fieldset", { class: "grades" }, name, ...grades)];
+  }
+
+  foot() {
+    return null;
+  }
+
+  unrated(track) {
+    return this.values[track.token] === undefined ? fill(this.texts.unrated, { clip: track.label }) : null;
+  }
+
+  missing() {
+    return [];
+  }
+
+  body() {
+    return { values: this.values };
+  }
+}
