@@ -28,6 +28,8 @@ FORMATS = ("flac", "wav", "mp3", "ogg")
 GRADIO_FOLDERS = {"GRADIO_TEMP_DIR": "gradio", "GRADIO_EXAMPLES_CACHE": "examples"}
 """Gradio's environment variables, and the subfolder of the private folder that each is set to."""
 _PREFIX = "musicgen-demo-"
+_COPIES = 2
+"""Of a file that the store writes: Gradio copies what it serves."""
 _LOCK = ".lock"
 """The file that the program holds locked, in its private folder, as long as it runs."""
 
@@ -103,6 +105,9 @@ class ClipStore:
     Until `close`, Gradio's temporary files are in the folder too: its environment variables are set. They expire as clips do,
     whoever wrote them and however far they came: uploads that broke off, and copies of files that no page knows any more.
 
+    The size of all files is a running total, so that no request waits for a walk through the folder: what the store writes and
+    receives is added, and the thread counts anew what others (Gradio) have written and deleted.
+
     Args:
         folder: the private folder, which is created if necessary.
         hours: the time after which a file expires.
@@ -118,6 +123,11 @@ class ClipStore:
         os.environ.update({name: str(folder / subfolder) for name, subfolder in GRADIO_FOLDERS.items()})
         self._lock = threading.Lock()
         self._reserved = 0
+        self._added = 0
+        """Bytes that the store has written and deleted since it was made."""
+        self._found = 0
+        """Bytes of the folder at the last count, less what had been added by then."""
+        self.count()
         self._closed = threading.Event()
         threading.Thread(target=self._delete_expired_periodically, daemon=True, name="clip-expiry").start()
 
@@ -133,12 +143,29 @@ class ClipStore:
         return folder / name
 
     def used_bytes(self) -> int:
-        """Size of all files together."""
+        """Size of all files together, as far as it is known without looking at them."""
+        with self._lock:
+            return self._found + self._added
+
+    def count(self) -> int:
+        """Count the size of all files together anew: a walk through the folder.
+
+        Returns:
+            Bytes.
+        """
+        with self._lock:
+            before = self._added  # what is added during the walk counts, whether the walk has met it or not
         total = 0
         for path in self.folder.rglob("*"):
             with contextlib.suppress(OSError):
                 total += 0 if path.is_dir() else path.lstat().st_size
+        with self._lock:
+            self._found = total - before
         return total
+
+    def _add(self, size: int) -> None:
+        with self._lock:
+            self._added += size
 
     def reserve(self, size: int) -> bool:
         """Keep space for a file that is about to be written, until `release`.
@@ -150,14 +177,20 @@ class ClipStore:
             Whether there is room for it.
         """
         with self._lock:
-            fits = self.used_bytes() + self._reserved + size <= self.max_bytes
+            fits = self._found + self._added + self._reserved + size <= self.max_bytes
             self._reserved += size if fits else 0
         return fits
 
-    def release(self, size: int) -> None:
-        """End a reservation: the file is written, or will not be."""
+    def release(self, size: int, written: int) -> None:
+        """End a reservation: the file is written, or will not be.
+
+        Args:
+            size: bytes that were reserved.
+            written: bytes that the file takes.
+        """
         with self._lock:
             self._reserved -= size
+            self._added += written
 
     def check_space(self) -> None:
         """Raises InputError where the files take all that they may."""
@@ -176,6 +209,14 @@ class ClipStore:
 
         audio.write(path, clip, comment)
         path.chmod(0o600)
+        self._add(_COPIES * path.stat().st_size)
+
+    def copy(self, file: Path) -> Path:
+        """A copy of a file, at a new path under the same name."""
+        path = self.new_path(file.name)
+        shutil.copyfile(file, path)
+        self._add(_COPIES * path.stat().st_size)
+        return path
 
     def convert(self, clip: Path, extension: str) -> Path:
         """Convert a clip, its comment included, to another format.
@@ -221,6 +262,7 @@ class ClipStore:
             _check_there(clip)
             self.check_space()
             video.write(target, audio.read(clip), audio.read_comment(clip))
+            self._add(_COPIES * target.stat().st_size)
         return target
 
     def delete(self, clip: Path) -> None:
@@ -235,7 +277,8 @@ class ClipStore:
             ):
                 for copy in (self.folder / GRADIO_FOLDERS["GRADIO_TEMP_DIR"]).glob(_named(file)):
                     if filecmp.cmp(file, copy, shallow=False):
-                        copy.unlink()
+                        self._unlink(copy)
+            self._unlink(file)
         shutil.rmtree(clip.parent, ignore_errors=True)
 
     def holds(self, path: str) -> bool:
@@ -247,7 +290,7 @@ class ClipStore:
             return False
 
     def delete_expired(self, now: float | None = None) -> int:
-        """Delete expired files, and expired folders that are empty.
+        """Delete expired files, and expired folders that are empty, and count what is left.
 
         Args:
             now: seconds since the epoch; the current time if None.
@@ -268,7 +311,14 @@ class ClipStore:
                     path.rmdir()  # fails unless it is empty
             except OSError:
                 pass
+        self.count()
         return deleted
+
+    def _unlink(self, file: Path) -> None:
+        with contextlib.suppress(OSError):  # it has just expired
+            size = file.lstat().st_size
+            file.unlink()
+            self._add(-size)
 
     def close(self) -> None:
         """End the background thread and restore Gradio's environment variables."""

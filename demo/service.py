@@ -176,7 +176,7 @@ class Service:
     def _generate_warm_up_clip(self, request: PageRequest) -> None:
         chunks = list(self._stream_here(request, 0, lambda fraction, message: None, self._closing))  # noqa: ARG005
         clip = self._store(dataclasses.replace(request, precision=chunks[0].precision), chunks, 0, True)
-        clip.path.unlink()
+        self.clip_store.delete(clip.path)
 
     def _calibrate(self, request: PageRequest) -> None:
         """Measure the model, whose first clip has compiled all that it needs, and the machine."""

@@ -10,7 +10,6 @@ import html
 import logging
 import os
 import secrets
-import shutil
 import time
 import unicodedata
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -334,8 +333,7 @@ class EventHandlers:
         Args:
             name: of its file in EXAMPLE_MELODIES.
         """
-        path = self.service.clip_store.new_path(name)
-        shutil.copyfile(EXAMPLE_MELODIES / name, path)
+        path = self.service.clip_store.copy(EXAMPLE_MELODIES / name)
         return {self.inputs.melody: str(path), self.inputs.melody_is_clean: True}
 
     def clear_melody(self) -> Updates:

@@ -7,7 +7,6 @@ for no password.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import contextlib
@@ -99,14 +98,15 @@ class Guard:
                 await self._limited(scope, receive, send, limit)
             return
         size = limit if expected is None else expected
-        if not await asyncio.to_thread(self.store.reserve, size):
+        if not self.store.reserve(size):
             full = PlainTextResponse("the disk space for uploads is used up: try again in an hour", 507)
             await full(scope, receive, send)
             return
+        received = size
         try:
-            await self._limited(scope, receive, send, limit)
+            received = await self._limited(scope, receive, send, limit)
         finally:
-            self.store.release(size)
+            self.store.release(size, received)
 
     def _refusal(self, scope: Scope, headers: Headers) -> PlainTextResponse | None:
         host, origin = headers.get("host", ""), headers.get("origin")
@@ -149,8 +149,12 @@ class Guard:
         name = _name(from_host)
         return name is not None and (from_host == host or _named(name, self.rules.origins))
 
-    async def _limited(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
-        """Answer the request; its body breaks off, as if the client had left, where it is longer than it may be."""
+    async def _limited(self, scope: Scope, receive: Receive, send: Send, limit: int) -> int:
+        """Answer the request; its body breaks off, as if the client had left, where it is longer than it may be.
+
+        Returns:
+            The bytes of the body that were received.
+        """
         received, started, refused = 0, False, False
 
         async def counted() -> Message:
@@ -177,6 +181,7 @@ class Guard:
                 raise
         if refused and not started:
             await _too_long(limit)(scope, receive, send)
+        return received
 
 
 def host_admitted(host: str, hosts: tuple[str, ...]) -> bool:

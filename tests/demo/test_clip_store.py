@@ -1,10 +1,13 @@
 """The clip store: expiry and formats."""
 
 import os
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from demo.clip_store import ClipStore
 from musicgen.errors import InputError
@@ -21,6 +24,39 @@ def test_clips_expire(tmp_path: Path) -> None:
     assert new.exists()
     assert store.delete_expired(time.time() + 8000) == 1
     assert list((tmp_path / "clips").iterdir()) == [] if (tmp_path / "clips").exists() else True
+    store.close()
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from(["copy", "delete", "gradio", "expire", "count"]), st.integers(0, 3)), max_size=8
+    )
+)
+def test_the_total_is_that_of_the_disk(tmp_path: Path, steps: list) -> None:
+    """Whatever happens, it is no less than what the store has written, and after a count what the system says."""
+    store = ClipStore(Path(tempfile.mkdtemp(dir=tmp_path)), hours=1)
+    source, clips, foreign = tmp_path / "source.bin", [], 0
+    for number, (step, which) in enumerate(steps):
+        if step == "copy":
+            source.write_bytes(bytes([number]) * 1_000 * (which + 1))
+            clips.append(store.copy(source))
+        elif step == "delete" and clips:
+            store.delete(clips.pop(which % len(clips)))
+        elif step == "gradio":
+            (store.folder / f"other{number}").write_bytes(b"x" * 500)
+            foreign += 500
+        elif step == "expire":
+            store.delete_expired(time.time() + 8_000)
+            clips, foreign = [], 0
+        elif step == "count":
+            store.count()
+            foreign = 0
+        on_disk = sum(
+            os.lstat(Path(folder, name)).st_size for folder, _, names in os.walk(store.folder) for name in names
+        )
+        assert store.used_bytes() >= on_disk - foreign
+    assert store.count() == store.used_bytes() == on_disk if steps else True
     store.close()
 
 

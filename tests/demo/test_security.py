@@ -172,7 +172,7 @@ def test_nothing_slow_runs_on_the_event_loop(address: str, service: Service, mon
         monkeypatch.setattr(owner, name, watched)
 
     for owner, name in (
-        (service.clip_store, "convert"), (service.clip_store, "used_bytes"), (service, "submit"),
+        (service.clip_store, "convert"), (service.clip_store, "write"), (service, "submit"),
         (service, "extract_melody"), (demo.service.clip_metadata, "read_file"),
     ):  # fmt: skip
         watch(owner, name)
@@ -184,7 +184,7 @@ def test_nothing_slow_runs_on_the_event_loop(address: str, service: Service, mon
     page = ui.build(service)
     handlers = next(fn.fn.__self__ for fn in page.fns.values() if getattr(fn.fn, "__name__", "") == "select_clip")
     asyncio.run(_drain(handlers))
-    assert seen == {"convert", "used_bytes", "submit", "extract_melody", "read_file"}
+    assert seen == {"convert", "write", "submit", "extract_melody", "read_file"}
     assert on_loop == []
     # The plots of a clip take a while, too. Gradio calls handlers that are no coroutines in threads.
     for handler in (handlers.show_arrival, handlers.select_clip, handlers.restore_visit):
@@ -350,13 +350,34 @@ def test_uploads_have_a_total_and_each_request_has_one_too(tmp_path: Path) -> No
         full = upload(address, b"c" * 900_000)
         assert full.status_code == 507
         assert "the disk space for uploads is used up" in full.text
-        assert service.clip_store.used_bytes() <= 2_000_000
+        assert service.clip_store.count() <= 2_000_000
+        assert 0 <= service.clip_store.used_bytes() - service.clip_store.count() < 1_000  # the parts' headers
         (tmp_path / "gradio" / "more").write_bytes(bytes(300_000))
+        service.clip_store.count()
         answer = post(address, "generate", fields())
         assert "the disk space for clips is used up" in answer
         service.clip_store.delete_expired(time.time() + 7 * 3600)
         assert service.clip_store.used_bytes() == 0
         assert "event: complete" in post(address, "generate", fields())
+
+
+def test_no_request_waits_for_a_walk_through_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = Service(Configuration(), tmp_path)
+    with serving(service) as address:
+
+        def walk(*_arguments: object) -> int:
+            raise AssertionError("a request walks through the folder")
+
+        monkeypatch.setattr(ClipStore, "count", walk)
+        assert upload(address, b"a" * 900_000).status_code == 200
+        assert "event: complete" in post(address, "generate", fields(format="ogg"))
+        monkeypatch.undo()
+        files = [path for path in tmp_path.rglob("*") if path.is_file()]
+        on_disk = sum(path.stat().st_size for path in files)
+        # Gradio has not served the FLAC file, whose copy counts already.
+        flac = next(path.stat().st_size for path in files if path.suffix == ".flac")
+        assert 0 <= service.clip_store.used_bytes() - on_disk - flac < 1_000
+        assert service.clip_store.count() == service.clip_store.used_bytes() == on_disk
 
 
 def test_uploads_that_broke_off_expire(tmp_path: Path) -> None:
@@ -370,7 +391,7 @@ def test_uploads_that_broke_off_expire(tmp_path: Path) -> None:
                 "content-disposition: form-data; name=files; filename=a.wav\r\n\r\n".encode()
                 + b"x" * 300_000
             )
-            wait_until(lambda: service.clip_store.used_bytes() > 100_000)
+            wait_until(lambda: service.clip_store.count() > 100_000)
         assert service.clip_store.delete_expired(time.time() + 7 * 3600) >= 1
         assert service.clip_store.used_bytes() == 0
 

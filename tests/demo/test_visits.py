@@ -112,7 +112,7 @@ def test_a_deleted_clip_is_gone_with_its_copies(tmp_path: Path) -> None:
     assert copy.is_file()  # the other clip is the same, byte for byte
     assert [clip.id for clip in mine.clips] == ["b"]
     service.delete_clip(mine, clips[1])
-    assert store.used_bytes() == 0
+    assert store.count() == 0
     service.delete_clip(mine, clips[1])  # by another tab
     service.close()
 
