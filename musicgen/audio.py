@@ -12,15 +12,18 @@ import os
 import struct
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
 import torch
 
 from musicgen import decoding
+from musicgen.byte_budget import BudgetInUse, ByteBudget, Reservation
 from musicgen.errors import InputError
 from musicgen.resampler import Resampler
 
@@ -35,8 +38,8 @@ FORMATS = {
 TARGET_LUFS = -14.0
 """The loudness of everything the paper played to listeners (section 3.3)."""
 
-BUDGET = 2 << 30
-"""Bytes that the sound of one file may take, as it is returned."""
+MEMORY = ByteBudget(2 << 30)
+"""What all recordings take that this process is reading, each until it is returned: and so the most that one may take."""
 
 MIN_LOUDNESS_SECONDS = 0.4
 """One BS.1770 gating block: shorter audio has no integrated loudness."""
@@ -49,6 +52,22 @@ _MAX_DENSITY = 2 * 192_000
 """Samples a second of a file whose length is limited."""
 _MAX_LOUDNESS_CHANNELS = 5
 """BS.1770 has weights for so many."""
+_WORKING_BYTES = 96 << 20
+"""What reading takes besides its result: blocks, as they are decoded, mixed and resampled."""
+_GROWING = 2.5
+"""How many times its length a waveform takes that grows by half, while it is copied."""
+_LONGER = 1.0
+"""Seconds by which a file may be longer than its header says, at the cost of memory that is reserved for it."""
+_WAIT_SECONDS = 300.0
+"""How long a file waits for the memory that others take."""
+_WAIT_MORE_SECONDS = 10.0
+"""The same for one that takes some already, and holds more than its header says."""
+_TAG_COPIES = 4
+"""How often what a tag holds is in memory: FFmpeg's copies, PyAV's and ours."""
+_MAX_RIFF_COMMENT = 2 << 20
+"""Bytes of a comment in a WAV file: more than any settings have."""
+_MAX_CHUNKS = 1_000
+"""Chunks of a WAV file that are looked at."""
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 
@@ -128,33 +147,53 @@ def read(
 
     Returns:
         The sound, float32 [channels, T]. `read(file, channels=1, rate=32_000)` is `read(file).mono().resampled(32_000)`, but
-        holds only its result and a block of the file in memory.
+        holds only its result and a block of the file in memory. All reads of a process share `MEMORY`: those beyond wait.
 
     Raises:
-        InputError: the file is no audio, has no samples, or is beyond a limit; the message names it and the cause.
+        InputError: the file is no audio, has no samples, or is beyond a limit; the message names it and the cause. Others take
+            all memory for minutes.
     """
     path = Path(path)
     with decoding.opened(path) as source:
         _check_limits(path, source, longest, most_channels, rates)
         target, width = rate or source.rate, channels or source.channels
-        fits = BUDGET / (4 * width * target)
+        fits = MEMORY.size / (4 * width * target)
         allowed = min(longest, fits)
         expected = round((source.declared or 0.0) * source.rate)
         if expected > allowed * source.rate:
             raise _too_long(path, longest, fits, width, target)
-        resampler = Resampler(source.rate, target)
-        made, count = _Growing(width, -(-expected * target // source.rate)), 0
-        for block in source.blocks:
-            count += block.shape[1]
-            if count > allowed * source.rate:
-                raise _too_long(path, longest, fits, width, target)
-            if not np.isfinite(block).all():
-                raise InputError(f"{path}: holds NaN or infinite samples")
-            made.add(resampler.push(Audio(torch.from_numpy(block), source.rate).with_channels(width).wave))
-        if count == 0:
-            raise InputError(f"{path}: holds no samples")
-        made.add(resampler.push(torch.zeros(width, 0), last=True))
-    return Audio(made.whole(), target)
+        second = 4 * width * target  # bytes
+        most = _WORKING_BYTES + round(_GROWING * second * allowed)
+        told = most if source.declared is None else _WORKING_BYTES + round(second * (source.declared + _LONGER))
+        with _memory(path, told) as reservation:
+            resampler = Resampler(source.rate, target)
+            made, count = _Growing(width, -(-expected * target // source.rate)), 0
+            for block in source.blocks:
+                count += block.shape[1]
+                if count > allowed * source.rate:
+                    raise _too_long(path, longest, fits, width, target)
+                if count > expected + _LONGER * source.rate:
+                    reservation.grow(most, _WAIT_MORE_SECONDS)
+                if not np.isfinite(block).all():
+                    raise InputError(f"{path}: holds NaN or infinite samples")
+                made.add(resampler.push(Audio(torch.from_numpy(block), source.rate).with_channels(width).wave))
+            if count == 0:
+                raise InputError(f"{path}: holds no samples")
+            made.add(resampler.push(torch.zeros(width, 0), last=True))
+            return Audio(made.whole(), target)
+
+
+@contextmanager
+def _memory(path: Path, amount: int) -> Iterator[Reservation]:
+    """Bytes for reading a file, as soon as others leave them."""
+    try:
+        with MEMORY.reserved(amount, _WAIT_SECONDS) as reservation:
+            yield reservation
+    except BudgetInUse as error:
+        raise InputError(
+            f"{path}: cannot be read now: other recordings take the {MEMORY.size >> 20} MB that reading may take: read fewer "
+            "at once, or try again"
+        ) from error
 
 
 class _Growing:
@@ -185,10 +224,11 @@ def measure(
     with decoding.opened(path) as source:
         _check_limits(path, source, longest, most_channels, decoding.RATES)
         count = 0
-        for block in source.blocks:
-            count += block.shape[1]
-            if count > longest * source.rate:
-                raise InputError(f"{path} is longer than {longest:g} s: cut it first")
+        with _memory(path, _WORKING_BYTES):
+            for block in source.blocks:
+                count += block.shape[1]
+                if count > longest * source.rate:
+                    raise InputError(f"{path} is longer than {longest:g} s: cut it first")
         if count == 0:
             raise InputError(f"{path}: holds no samples")
         return Extent(count / source.rate, source.rate, source.channels)
@@ -209,8 +249,8 @@ def _too_long(path: Path, longest: float, fits: float, channels: int, rate: int)
     if longest <= fits:
         return InputError(f"{path} is longer than {longest:g} s: cut it first")
     return InputError(
-        f"{path} is longer than {fits / 60:.0f} minutes, which is what {BUDGET >> 20} MB of memory hold of {channels} channels "
-        f"at {rate} Hz: cut it into pieces first"
+        f"{path} is longer than {fits / 60:.0f} minutes, which is what {MEMORY.size >> 20} MB of memory hold of {channels} "
+        f"channels at {rate} Hz: cut it into pieces first"
     )
 
 
@@ -253,12 +293,12 @@ def read_comment(path: str | os.PathLike[str]) -> str:
         raise InputError(f"{path}: no such audio file")
     try:
         with path.open("rb") as file:
-            data = file.read(4)
-            if data == b"RIFF":
-                return _riff_comment(data + file.read())
+            if file.read(4) == b"RIFF":
+                return _riff_comment(file)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    return decoding.comment(path)
+    with _memory(path, _TAG_COPIES * path.stat().st_size):  # a file may be nothing but a tag
+        return decoding.comment(path)
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
@@ -328,21 +368,26 @@ def _with_riff_comment(wav: bytes, comment: str) -> bytes:
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
-def _riff_comment(wav: bytes) -> str:
-    """The comment of a WAV file; "" where there is none, or where the file was cut inside it."""
-    for name, chunk in _riff_chunks(wav, 12):
-        if name == b"LIST" and chunk[:4] == b"INFO":
-            for part, text in _riff_chunks(chunk, 4):
+def _riff_comment(file: BinaryIO) -> str:
+    """The comment of a WAV file; "" where there is none, or where the file was cut inside it. A long one is cut."""
+    for name, place, size in _riff_chunks(file, 12, os.fstat(file.fileno()).st_size):
+        file.seek(place)
+        if name == b"LIST" and file.read(4) == b"INFO":
+            for part, begin, length in _riff_chunks(file, place + 4, place + size):
                 if part == b"ICMT":
-                    return text.rstrip(b"\0").decode(errors="replace")
+                    file.seek(begin)
+                    return file.read(min(length, _MAX_RIFF_COMMENT)).rstrip(b"\0").decode(errors="replace")
     return ""
 
 
-def _riff_chunks(data: bytes, position: int) -> Iterator[tuple[bytes, bytes]]:
-    """(name, content) of the chunks from `position` on, as far as they are whole."""
-    while position + 8 <= len(data):
-        name, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
-        content = data[position + 8 : position + 8 + size]
-        if len(content) == size:
-            yield name, content
+def _riff_chunks(file: BinaryIO, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """(name, place of the content, its bytes) of the chunks from `position` on, as far as they are whole."""
+    for _ in range(_MAX_CHUNKS):
+        file.seek(position)
+        head = file.read(8)
+        size = int.from_bytes(head[4:], "little")
+        if len(head) < 8 or position + 8 > end:
+            return
+        if position + 8 + size <= end:
+            yield head[:4], position + 8, size
         position += 8 + size + size % 2

@@ -30,6 +30,8 @@ _LENGTHS = re.compile(rb"(?:Xing|Info)...(.)(....)|VBRI.{10}(....)", re.DOTALL)
 or, as Fraunhofer's encoder writes it, that number."""
 _FIRST_FRAME = 256
 """Bytes that are searched for it."""
+_MAX_CHUNKS = 10_000
+"""Chunks of a file that are looked at: thousands of empty ones are no recording."""
 _UNKNOWN = (0, 0x7FFF_0000)
 """A chunk's size that stands for "nobody knows": 0, and all from the second on."""
 
@@ -116,7 +118,9 @@ def sound_chunk(path: Path) -> SoundChunk | None:
         if not order or head[8:] not in (b"WAVE", b"AIFF", b"AIFC"):
             return None
         position, found = 12, None
-        while position + 8 <= size:
+        for _ in range(_MAX_CHUNKS):
+            if position + 8 > size:
+                break
             file.seek(position)
             chunk, length = struct.unpack(f"{order}4sI", file.read(8))
             if not re.fullmatch(rb"[ -~]{4}", chunk):

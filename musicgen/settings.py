@@ -32,6 +32,8 @@ SCHEMA = 6
 """Version of what stands under KEY. 1, which names no version, lacks `precision`, `model_folder` and `beyond`; 2 lacks
 `conditions`; 3 lacks `timeline` and `loop`; 4 lacks `adapters`; 5 lacks the
 options of a style and of MAGNeT, and `chords`."""
+MAX_COMMENT = 1_000_000
+"""Characters of a comment that is read: JSON takes a hundred times its length as Python's objects."""
 LOUDNESS = (-70.0, 0.0)
 """LUFS that a clip can be brought to."""
 
@@ -118,6 +120,11 @@ class Settings:
     @classmethod
     def from_comment(cls, comment: str, source: str) -> Settings:
         """The settings in a comment; `source` names the file in errors."""
+        if len(comment) > MAX_COMMENT:
+            raise InputError(
+                f"{source}: its comment has {len(comment)} characters, and settings have at most {MAX_COMMENT}: it is no clip "
+                "of this program"
+            )
         try:
             values = json.loads(comment)[KEY]
         except (ValueError, KeyError, TypeError, RecursionError):

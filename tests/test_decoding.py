@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import re
 import shutil
 import struct
@@ -17,8 +19,10 @@ import torch
 
 from musicgen import audio, decoding, resampler
 from musicgen.audio import Audio
+from musicgen.byte_budget import ByteBudget
 from musicgen.errors import InputError
 from tests.encoding import encode, melody
+from tests.fuzz import refused
 
 RATE = 44_100
 FFMPEG = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="the ffmpeg program is the oracle here")
@@ -418,16 +422,20 @@ def test_measure_is_what_read_finds(tmp_path: Path) -> None:
 
 
 def peak(program: str, *arguments: object) -> tuple[str, int]:
-    """What a program prints, and the megabytes that it took more than its imports."""
+    """What a program prints, and the megabytes that it took more at its peak than after its imports, as Linux tells them."""
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("memory is read the Linux way")
     text = f"""
-import resource, sys, torch, torchaudio, av, soundfile
+import re, sys, torch, torchaudio, av, soundfile
+from pathlib import Path
 from musicgen import audio
 from musicgen.errors import InputError
-def megabytes():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-before = megabytes()
+def megabytes(name):
+    return int(re.search(name + r":\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) >> 10
+Path("/proc/self/clear_refs").write_text("5")
+before = megabytes("VmRSS")
 {program}
-print(megabytes() - before)
+print(megabytes("VmHWM") - before)
 """
     command = [sys.executable, "-W", "ignore", "-c", text, *map(str, arguments)]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
@@ -452,7 +460,7 @@ print(audio.read(sys.argv[1], 600.0, channels=2, rate=32_000).wave.shape)
 """
     text, used = peak(program, path)
     assert text.splitlines() == ["90.0", "torch.Size([2, 2880000])"]
-    assert used < 100
+    assert used < 23 + 96
 
 
 def test_bombs_are_refused_before_memory_grows(tmp_path: Path) -> None:
@@ -482,9 +490,119 @@ for path in sys.argv[1:]:
 
 def test_the_budget_holds_where_no_length_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = silence(tmp_path / "x.flac", 200, 8_000, 1)
-    monkeypatch.setattr(audio, "BUDGET", 4 << 20)
+    monkeypatch.setattr(audio, "MEMORY", ByteBudget(4 << 20))
     with pytest.raises(
         InputError, match="longer than 2 minutes, which is what 4 MB of memory hold of 1 channels at 8000 Hz"
     ):
         audio.read(path)
     assert audio.read(path, rate=4_000).duration == 200.0  # the result counts
+
+
+AT_ONCE = """
+import threading
+from musicgen.byte_budget import ByteBudget
+path, budget, threads = sys.argv[1], int(sys.argv[2]) << 20, int(sys.argv[3])
+if budget:
+    audio.MEMORY = ByteBudget(budget)
+go, seconds = threading.Barrier(threads), []
+def read():
+    go.wait()
+    seconds.append(audio.read(path, channels=1).duration)
+readers = [threading.Thread(target=read) for _ in range(threads)]
+for one in readers:
+    one.start()
+for one in readers:
+    one.join()
+print(*seconds)
+"""
+
+
+@pytest.mark.parametrize(
+    ("rate", "budget", "threads"),
+    [(4_000, 300, 10), pytest.param(48_000, 0, 8, marks=pytest.mark.slow)],  # 0: the default
+    ids=["an hour at 4 kHz, 300 MB", "an hour at 48 kHz, 2 GB"],
+)
+def test_several_bombs_at_once_share_one_budget(tmp_path: Path, rate: int, budget: int, threads: int) -> None:
+    """Hours of silence in small files, read by as many threads: all are read, and those that have no place wait."""
+    path = silence(tmp_path / "hour.flac", 3600, rate, 1)
+    text, used = peak(AT_ONCE, path, budget, threads)
+    size, result, all_memory = path.stat().st_size / 1e6, 4 * 3600 * rate >> 20, budget or audio.MEMORY.size >> 20
+    print(
+        f"{threads} files of {size:.2f} MB, {result} MB each when read, within {all_memory} MB: {used} MB more than before"
+    )
+    assert text.split() == ["3600.0"] * threads
+    assert threads * result > all_memory
+    assert used < all_memory + 50
+
+
+def test_a_file_for_which_there_is_no_memory_is_refused_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = silence(tmp_path / "x.flac", 20, 8_000, 1)
+    monkeypatch.setattr(audio, "_WAIT_SECONDS", 0.05)
+    for read in (audio.read, audio.measure):
+        with audio.MEMORY.reserved(audio.MEMORY.size, 1):
+            assert refused(lambda read=read: read(path))
+        assert not refused(lambda read=read: read(path))
+
+
+def test_a_file_longer_than_its_header_says_takes_no_more_than_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its memory was reserved by what it declares."""
+    path = silence(tmp_path / "x.flac", 200, 8_000, 1)
+    opened = decoding.opened
+
+    @contextlib.contextmanager
+    def short(file: Path):
+        with opened(file) as source:
+            yield dataclasses.replace(source, declared=1.0)
+
+    monkeypatch.setattr(decoding, "opened", short)
+    monkeypatch.setattr(audio, "_WAIT_MORE_SECONDS", 0.05)
+    monkeypatch.setattr(audio, "MEMORY", ByteBudget(128 << 20))
+    assert audio.read(path).duration == 200.0
+    with (
+        audio.MEMORY.reserved(31 << 20, 1),
+        pytest.raises(InputError, match="cannot be read now: other recordings take"),
+    ):
+        audio.read(path)
+    assert audio.read(path).duration == 200.0
+
+
+def test_files_that_are_nothing_but_a_tag_take_bounded_memory(tmp_path: Path) -> None:
+    """Twelve megabytes of comment in a WAV and in an MP3 file, each read by eight threads at once."""
+    size = 12_000_000
+    text = b"ICMT" + struct.pack("<I", size) + b"[" * size
+    wav = silence(tmp_path / "x.wav", 10, 1_000, 1).read_bytes()
+    wav += b"LIST" + struct.pack("<I", 4 + len(text)) + b"INFO" + text
+    (tmp_path / "x.wav").write_bytes(wav[:4] + struct.pack("<I", len(wav) - 8) + wav[8:])
+    frame = b"COMM" + struct.pack(">I", size + 5) + b"\0\0" + b"\0eng\0" + b"[" * size
+    length = bytes(len(frame) >> 7 * place & 0x7F for place in (3, 2, 1, 0))
+    sound = silence(tmp_path / "y.mp3", 10, 8_000, 1).read_bytes()
+    (tmp_path / "x.mp3").write_bytes(b"ID3\3\0\0" + length + frame + sound)
+    program = """
+import threading
+from musicgen.byte_budget import ByteBudget
+from musicgen.settings import Settings
+audio.MEMORY = ByteBudget(100 << 20)
+def read(path):
+    try:
+        Settings.of_file(path)
+    except InputError as error:
+        told.append(str(error))
+for path in sys.argv[1:]:
+    told = []
+    readers = [threading.Thread(target=read, args=(path,)) for _ in range(8)]
+    for one in readers:
+        one.start()
+    for one in readers:
+        one.join()
+    print(len(told), *set(told))
+"""
+    text, used = peak(program, tmp_path / "x.wav", tmp_path / "x.mp3")
+    print(text)
+    for line, characters in zip(text.splitlines(), (2 << 20, size), strict=True):
+        assert line.startswith("8 ")
+        assert f"has {characters} characters, and settings have at most 1000000" in line
+    assert used < 150

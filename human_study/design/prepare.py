@@ -36,6 +36,9 @@ ATTENTION_BEEPS = (3, 5, 8)
 MAX_SECONDS = 600.0
 """Of a system's clip, before it is cut to the study's length."""
 
+MAX_BYTES = 8 << 30
+"""Of all clips of a study at once, as 64-bit samples: their levels are set together."""
+
 PRACTICE_SECONDS = 3.0
 """Maximum length of the practice clip; it is no longer than the clips of the study."""
 
@@ -140,7 +143,7 @@ def gather(settings: StudySettings) -> tuple[list[Source], int]:
         The clips, and their sample rate in Hz.
 
     Raises:
-        InputError: the folders have different ids, or a clip is shorter than the study's clips.
+        InputError: the folders have different ids, a clip is shorter than the study's clips, or all together are too long.
     """
     folders = [("system", name, _samples(folder)) for name, folder in settings.systems.items()]
     if settings.reference is not None:
@@ -172,6 +175,15 @@ def gather(settings: StudySettings) -> tuple[list[Source], int]:
             "shorten the study's clips or replace this one"
         )
     length = int(seconds * rate)
+    corners = {corner for question in settings.questions for corner in question.anchors}
+    count = len(clips) + len(corners) * sum(role == "reference" for role, *_ in clips)
+    size = 8 * count * channels * length
+    if size > MAX_BYTES:
+        raise InputError(
+            f"{count} clips (anchors included) of {seconds:g} s with {channels} channels at {rate} Hz take "
+            f"{size / 1e9:.1f} GB of memory, {MAX_BYTES / 1e9:.1f} GB at most: set 'seconds' or 'rate' lower, or take fewer "
+            "clips"
+        )
     sources = []
     for role, system, sample, file in clips:
         wave = audio.read(file, MAX_SECONDS, channels=channels, rate=rate).wave[:, :length].double().numpy()

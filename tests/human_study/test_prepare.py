@@ -14,6 +14,7 @@ from musicgen import samples
 from musicgen.audio import Audio
 from musicgen.errors import InputError
 from tests.human_study.conftest import STUDY
+from tests.test_decoding import silence
 
 RATE = 32000
 
@@ -118,6 +119,30 @@ def test_one_loud_peak_lowers_the_target_for_all(tmp_path):
     report = (study.path / "levels.html").read_text()
     assert "theirs, s0" in report
     assert f"{study.target_lufs:.2f} LUFS" in report
+
+
+def test_hours_in_a_small_file_are_refused_before_they_are_decoded(tmp_path):
+    folder = folder_of(tmp_path / "a", "a", [tone(0.5)])
+    (file,) = (tmp_path / "a").rglob("*.flac")
+    before = samples.file_sha256(file)
+    silence(file, 3 * 3600, 8_000, 1)
+    manifest_file = tmp_path / "a" / samples.MANIFEST
+    manifest_file.write_text(manifest_file.read_text().replace(before, samples.file_sha256(file)))
+    settings = study_settings.parse(plain(systems={"a": folder}), "t")
+    with pytest.raises(InputError, match=rf"{file.name} is longer than 600 s: cut it first"):
+        prepare.gather(settings)
+
+
+def test_clips_that_are_too_long_together_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
+    reference = folder_of(tmp_path / "r", "r", [tone(1.0)] * 2)
+    document = plain(systems={"a": folder_of(tmp_path / "a", "a", [tone(1.0)] * 2)}, reference=reference)
+    settings = study_settings.parse(document | {"questions": [{"name": "OVL", "method": "mushra"}]}, "t")
+    size = 8 * RATE * 2 * (2 + len(settings.questions[0].anchors))
+    monkeypatch.setattr(prepare, "MAX_BYTES", size)
+    assert len(prepare.gather(settings)[0]) == 4
+    monkeypatch.setattr(prepare, "MAX_BYTES", size - 1)
+    with pytest.raises(InputError, match=r"8 clips .anchors included. of 1 s with 1 channels at 32000 Hz take 0\.0 GB"):
+        prepare.gather(settings)
 
 
 def test_names_are_blind_and_files_are_those_of_the_manifest(build_study):
