@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 from ..database import schema
 from ..database.study_database import StudyDatabase
 from ..design.manifest import Study, to_json
-from ..sessions import raters
+from ..sessions import questionnaires, raters
 from . import ratings_csv, ratings_reader
 
 Table = list[Mapping[str, Any]]
@@ -23,13 +23,14 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
                "submitted", "check_passed", "receipt"),
     "raters": ("rater", "platform", "language", "entered", "consented", "headphone_score", "excluded_for",
                "failed_checks"),
+    "questionnaires": ("rater", "place", "field", "answer", "submitted"),
     "events": ("at", "rater", "kind", "detail"),
 }  # fmt: skip
 """Table -> its columns: a table without rows has them, too."""
 
 
 def raw_tables(connection: Connection, database: StudyDatabase, study: Study) -> dict[str, Table]:
-    """The tables ratings, preferences, trials (with the intervals heard), raters and events. None contains a worker id.
+    """Ratings, preferences, trials (with the intervals heard), raters, questionnaires and events. None contains a worker id.
 
     Args:
         connection: a transaction.
@@ -68,8 +69,27 @@ def raw_tables(connection: Connection, database: StudyDatabase, study: Study) ->
         "preferences": preferences,
         "trials": _trials(connection, database, study, names),
         "raters": raters_table,
+        "questionnaires": _questionnaires(connection, database, study, names),
         "events": events,
     }
+
+
+def _questionnaires(connection: Connection, database: StudyDatabase, study: Study, names: Mapping[int, str]) -> Table:
+    table, rater = schema.questionnaire, schema.rater
+    rows = connection.execute(
+        select(table)
+        .join(rater, rater.c.id == table.c.rater_id)
+        .where(rater.c.study_id == database.study_id)
+        .order_by(table.c.id)
+    )
+    return [
+        {
+            "rater": names[row.rater_id], "place": row.place, "field": field.name, "answer": row.answers.get(field.name),
+            "submitted": _iso(row.submitted_at),
+        }
+        for row in rows
+        for field in questionnaires.fields(study, row.place)
+    ]  # fmt: skip
 
 
 def _trials(connection: Connection, database: StudyDatabase, study: Study, names: Mapping[int, str]) -> Table:

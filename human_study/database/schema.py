@@ -1,4 +1,5 @@
-"""The tables. Times are seconds since 1970 (UTC); JSON columns hold lists of [start, end] in seconds of a clip.
+"""The tables. Times are seconds since 1970 (UTC); the JSON of `listening` holds lists of [start, end] in
+seconds of a clip.
 
 Every row belongs to a study. The identity of a rater is stored in `payment` alone: deleting that row makes the ratings
 anonymous. The migrations in migrations/ make exactly these tables (tests/human_study/test_database.py compares them).
@@ -133,6 +134,19 @@ token = Table(
     # 0: the open reference; from 1: the columns of the page from the left, or the clips of the headphone check.
     Column("slot", Integer, nullable=False),
     UniqueConstraint("rater_id", "lease_id", "slot"),
+)
+
+questionnaire = Table(
+    "questionnaire",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _reference("rater_id", "rater.id"),
+    Column("place", String(8), nullable=False),
+    # Field -> answer; fields without one are left out.
+    Column("answers", JSON, nullable=False),
+    Column("submitted_at", Float, nullable=False),
+    UniqueConstraint("rater_id", "place"),
+    CheckConstraint("place IN ('before', 'after')", name="place"),
 )
 
 trial = Table(

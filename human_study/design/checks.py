@@ -25,6 +25,7 @@ _TYPES: Mapping[str, tuple[tuple[type[Any], ...], str]] = {
     "bool": ((bool,), "true or false"),
     "Mapping": ((Mapping,), "a mapping of names to values"),
     "tuple": ((list, tuple), "a list"),
+    "Questionnaire": ((Mapping,), "a mapping of names to values"),
     "ProlificSettings": ((Mapping,), "a mapping of names to values"),
 }
 """First word of a field's annotation -> the types that YAML may hold there, and their name in error messages."""
@@ -100,16 +101,34 @@ def names_and_texts(name: str, texts: Mapping[Any, Any]) -> None:
         _check_text(f"{name}: {key[:20]}", value)
 
 
-def texts(name: str, entries: Sequence[Any]) -> None:
+def texts(name: str, listed: Sequence[Any]) -> None:
     """Check that a list holds texts alone.
 
     Raises:
         InputError: it holds something else.
     """
-    for value in entries:
+    for value in listed:
         if not isinstance(value, str):
             raise InputError(f"{name}: {shown(value)} is no text (put quotes around it)")
         _check_text(name, value)
+
+
+def lists_of_texts(name: str, lists: Mapping[Any, Any]) -> dict[str, tuple[str, ...]]:
+    """Check a mapping of languages to lists of texts.
+
+    Returns:
+        Language -> texts.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    out = {}
+    for language, listed in lists.items():
+        texts(name, [language])
+        found = entries(f"{name}: {language[:20]}", listed)
+        texts(f"{name}: {language[:20]}", found)
+        out[language] = tuple(found)
+    return out
 
 
 def shown(value: Any) -> str:

@@ -132,7 +132,7 @@ def parse(entry: Any) -> Question:
     values.setdefault("open_reference", "reference" if kind.references else "melody" if name == "MEL" else "none")
     values.setdefault("hidden_reference", kind.references)
     values["anchors"] = _anchors(what, values.get("anchors", (3500, 7000) if kind.references else ()))
-    values["labels"] = _labels(f"{what}: labels", values.get("labels", {}))
+    values["labels"] = checks.lists_of_texts(f"{what}: labels", values.get("labels", {}))
     if kind.answer == "label":
         values.setdefault("stimuli", "single")
         if values.get("points") is None:
@@ -157,13 +157,3 @@ def _anchors(what: str, anchors: Any) -> tuple[int, ...]:
         if anchor > HIGHEST_ANCHOR:
             raise InputError(f"{what}: an anchor of {shown(anchor)} Hz: at most {HIGHEST_ANCHOR} Hz")
     return tuple(int(anchor) for anchor in anchors)
-
-
-def _labels(what: str, labels: Mapping[Any, Any]) -> dict[str, tuple[str, ...]]:
-    out = {}
-    for language, entries in labels.items():
-        checks.texts(what, [language])
-        found = checks.entries(f"{what}: {language[:20]}", entries)
-        checks.texts(f"{what}: {language[:20]}", found)
-        out[language] = tuple(found)
-    return out

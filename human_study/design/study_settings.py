@@ -14,8 +14,9 @@ from typing import Any
 
 from musicgen.errors import InputError
 
-from . import checks, documents, questions
+from . import checks, documents, questionnaire, questions
 from .checks import shown
+from .questionnaire import Questionnaire
 from .questions import Question
 
 HEADPHONE_CHECKS = ("require", "record", "off")
@@ -100,6 +101,7 @@ class StudySettings:
         minimum_heard: share of a clip that must have been played before it can be submitted.
         clock: refuse a trial with more seconds heard than have elapsed.
         open_link: admit raters without a code.
+        questionnaire: what raters are asked about themselves; None for nothing.
         prolific: None unless raters come from Prolific.
         retention_days: after so many days worker ids are deleted.
         seed: of page assignment and presentation order.
@@ -128,6 +130,7 @@ class StudySettings:
     minimum_heard: float = 0.98
     clock: bool = True
     open_link: bool = False
+    questionnaire: Questionnaire | None = None
     prolific: ProlificSettings | None = None
     retention_days: int = 180
     seed: int = 0
@@ -151,6 +154,8 @@ class StudySettings:
             raise InputError(f"questions: {', '.join(names)}: every name must be unique")
         for question in self.questions:
             self._check_question(question)
+        if self.questionnaire is not None:
+            self.questionnaire.check_languages(self.languages)
         if self.attention_checks > MAX_ATTENTION_CHECKS:
             raise InputError(
                 f"attention_checks is {self.attention_checks}: at most {MAX_ATTENTION_CHECKS}, one for each check clip"
@@ -240,6 +245,8 @@ def parse(document: Any, where: str) -> StudySettings:
         )
         if values.get("prolific") is not None:
             values["prolific"] = ProlificSettings(**checks.values(ProlificSettings, values["prolific"], "prolific"))
+        if values.get("questionnaire") is not None:
+            values["questionnaire"] = questionnaire.parse(values["questionnaire"])
         if values.get("screening") is not None:
             values["screening"] = tuple(checks.entries("screening", values["screening"]))
             for step in values["screening"]:
@@ -264,6 +271,8 @@ def as_document(settings: StudySettings) -> dict[str, Any]:
     document["reference"] = "" if settings.reference is not None else None
     document["melody"] = "" if settings.melody is not None else None
     document["questions"] = [questions.as_document(question) for question in settings.questions]
+    if settings.questionnaire is not None:
+        document["questionnaire"] = questionnaire.as_document(settings.questionnaire)
     document["prolific"] = vars(settings.prolific) if settings.prolific else None
     document["languages"] = list(settings.languages)
     document["screening"] = [dict(step) for step in settings.screening] if settings.screening is not None else None

@@ -1,7 +1,7 @@
 """Load test: simulated raters against a server on this machine; time to store a page, and lost pages.
 
 The number of raters and the duration are bounded, and the server must be on 127.0.0.1. The study needs `clock: false`, no
-headphone check and an open link.
+headphone check, no questionnaire and an open link.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ async def _rater(
                     if not pages:
                         tally.errors.append(
                             f"no page before the stage {state['stage']!r}: the load test needs a study with `headphone_check: "
-                            '"off"` and `clock: false`, and places for all its raters'
+                            '"off"`, `clock: false`, no questionnaire, and places for all its raters'
                         )
                     return
                 trial, body = state["trial"], complete_answer(state["trial"])

@@ -17,6 +17,7 @@ from fastapi.staticfiles import StaticFiles
 from musicgen.errors import InputError
 
 from ..design.manifest import Study
+from ..design.questionnaire import Field, Questionnaire
 from ..html_templates import render
 from ..sessions.errors import RequestRefused
 
@@ -85,6 +86,8 @@ def _study_texts(study: Study, language: str) -> dict[str, Any]:
     found["title"] = settings.title.get(language, found["title"])
     if language in settings.consent:
         found["consent_text"] = [part for part in settings.consent[language].split("\n\n") if part.strip()]
+    elif _fields(study):
+        found["consent_text"].insert(-1, found["consent_questionnaire"])
     values = {"days": settings.retention_days, "contact": settings.contact or "—"}
     found["consent_text"] = [str(part).replace("{days}", str(values["days"])).replace("{contact}", str(values["contact"]))
                              for part in found["consent_text"]]  # fmt: skip
@@ -93,4 +96,14 @@ def _study_texts(study: Study, language: str) -> dict[str, Any]:
             found["questions"][question.name] = question.text[language]
         if question.labels:
             found["labels"][question.name] = list(question.labels[language])
+    for field in _fields(study):
+        wording = found["fields"].setdefault(field.name, {"options": {}})
+        wording["text"] = field.text.get(language, wording.get("text"))
+        labels = field.labels.get(language) or [wording["options"].get(option, option) for option in field.options]
+        wording["options"] = dict(zip(field.options, labels, strict=True))
     return found
+
+
+def _fields(study: Study) -> tuple[Field, ...]:
+    questionnaire = study.settings.questionnaire or Questionnaire()
+    return questionnaire.before + questionnaire.after

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, StrictInt
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 from sqlalchemy import Connection, select
 
 from ..database import schema
 from ..database.study_database import StudyDatabase
 from ..design.manifest import Study
-from ..sessions import headphone_check, leases, raters, trials
+from ..design.questionnaire import MAX_FIELDS
+from ..sessions import headphone_check, leases, questionnaires, raters, trials
 from ..sessions.answers import PageAnswer
 from ..sessions.errors import RequestRefused
 from ..sessions.prolific import ProlificClient, ProlificSubmission
@@ -62,6 +63,21 @@ class HeadphoneAnswersRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     answers: Annotated[list[Annotated[StrictInt, Field(ge=1, le=3)]], Field(max_length=6)]
+
+
+class QuestionnaireRequest(BaseModel):
+    """A submitted questionnaire.
+
+    Attributes:
+        answers: field -> answer.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    answers: Annotated[
+        dict[Annotated[str, Field(max_length=60)], StrictStr | StrictInt | StrictFloat | None],
+        Field(max_length=MAX_FIELDS),
+    ]
 
 
 class TrialRequest(BaseModel):
@@ -160,6 +176,18 @@ def add_routes(
             request, lambda connection, rater: headphone_check.submit(connection, database, study, rater, body.answers)
         )
         return {"saved": True, "passed": passed}
+
+    @app.post("/api/questionnaires/{place}")
+    def questionnaire_answers(
+        request: Request, place: Literal["before", "after"], body: QuestionnaireRequest
+    ) -> dict[str, bool]:
+        def change(connection: Connection, rater: Rater) -> None:
+            if rater.consented_at is None or not headphone_check.is_finished(study, rater):
+                raise RequestRefused(409, "too_early", "consent and the headphone check come first")
+            questionnaires.submit(connection, study, rater, place, body.answers)
+
+        with_rater(request, change)
+        return {"saved": True}
 
     @app.post("/api/leases/{lease}/renew")
     def renew(request: Request, lease: Token) -> dict[str, float]:

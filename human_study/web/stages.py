@@ -10,7 +10,8 @@ from sqlalchemy import Connection
 from ..database.study_database import StudyDatabase
 from ..design.manifest import Study
 from ..design.methods import BANDS, METHODS
-from ..sessions import answers, headphone_check, leases, prolific, raters
+from ..design.questionnaire import MAX_CHARACTERS
+from ..sessions import answers, headphone_check, leases, prolific, questionnaires, raters
 from ..sessions.raters import Rater
 
 
@@ -37,6 +38,8 @@ def current_stage(
             "clips": headphone_check.audio_tokens(connection, study, rater),
             "tries_left": headphone_check.MAX_TRIES - rater.headphone_tries,
         }
+    if rater.excluded_for is None and not questionnaires.is_finished(connection, study, rater, "before"):
+        return _questionnaire(study, "before")
     progress = leases.progress(connection, database, study, rater, paused)
     counts = {"done": progress.done, "total": progress.total}
     if progress.lease is not None:
@@ -47,12 +50,28 @@ def current_stage(
         return {"stage": "paused"} | counts
     if progress.rated == 0:
         return {"stage": "full"}
+    if rater.excluded_for is None and not questionnaires.is_finished(connection, study, rater, "after"):
+        return _questionnaire(study, "after")
     completion = prolific.completion_url(study.settings) if rater.platform == "prolific" else None
     return {
         "stage": "done",
         "receipt": raters.export_id(database, rater.public_id),
         "completion_url": completion,
     } | counts
+
+
+def _questionnaire(study: Study, place: str) -> dict[str, Any]:
+    return {
+        "stage": "questionnaire",
+        "place": place,
+        "fields": [
+            {
+                "name": field.name, "kind": field.kind, "required": field.required, "options": list(field.options),
+                "range": list(field.range), "characters": MAX_CHARACTERS,
+            }
+            for field in questionnaires.fields(study, place)
+        ],
+    }  # fmt: skip
 
 
 def _trial(study: Study, lease: leases.Lease) -> dict[str, Any]:

@@ -309,6 +309,39 @@ def test_a_page_of_labels(site, page):
         assert connection.execute(select(schema.listening.c.value)).scalars().all() == [3]
 
 
+def test_a_questionnaire(site, page):
+    """What is typed survives a reload; what is missing is said and focused; every control has a name and contrast, and fits."""
+    more = "{name: length, kind: text, required: false, text: {en: 'Anything else?', de: 'Noch etwas?'}}"
+    fields = f"{{before: [age, device, {more}]}}"
+    address, database, _ = site(questionnaire=fields, trials_per_rater=1)
+    page.set_viewport_size({"width": 375, "height": 700})
+    agree(page, address)
+    page.get_by_role("heading", name="About you").wait_for()
+    page.get_by_label("How old are you?").fill("12")
+    page.get_by_label("Anything else?").fill("<b>no</b>")
+    page.reload()
+    page.get_by_role("heading", name="About you").wait_for()
+    assert page.get_by_label("Anything else? (optional)").input_value() == "<b>no</b>"
+    page.click("#next")
+    assert page.get_by_role("alert").inner_text().splitlines() == [
+        "Please give a number from 18 to 120: How old are you?",
+        "Please answer: What do you listen with?",
+    ]
+    assert page.evaluate("document.activeElement.id") == "field-age"
+    assert page.locator("[aria-invalid=true]").count() == 1 + 4
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("34")
+    page.get_by_role("radio", name="Headphones").check()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    assert page.evaluate(CONTRAST) == []
+    page.click("#next")
+    page.locator(".trial").wait_for()
+    assert page.evaluate("localStorage.getItem('study-questionnaire')") is None
+    with database.read() as connection:
+        answers = connection.execute(select(schema.questionnaire.c.answers)).scalar_one()
+    assert answers == {"age": 34, "device": "headphones", "length": "<b>no</b>"}
+
+
 def test_the_phone_layout_fits(site, browser):
     address, _, _ = site()
     context = browser.new_context(

@@ -53,6 +53,7 @@ export const state = (onRetry) => persist("GET", "/api/state", undefined, onRetr
 export const enter = (who, onRetry) => persist("POST", "/api/enter", who, onRetry);
 export const consent = (onRetry) => persist("POST", "/api/consent", { agreed: true }, onRetry);
 export const headphones = (answers, onRetry) => persist("POST", "/api/headphones", { answers }, onRetry);
+export const questionnaire = (place, answers, onRetry) => persist("POST", `/api/questionnaires/${place}`, { answers }, onRetry);
 export const renew = (lease) => call("POST", `/api/leases/${lease}/renew`, {});
 export const texts = (language, onRetry) => persist("GET", `/texts/${language}.json`, undefined, onRetry);
 

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { fill } from "./dom.js";
+import { forgetAnswers, questionnaire } from "./questionnaire.js";
 import * as stages from "./stages.js";
 import { forgetDrafts, Trial } from "./trial.js";
 
@@ -55,9 +56,11 @@ async function render() {
   if (saved.className === "retrying") status("");
   progress.textContent = state.stage === "trial" ? fill(texts.progress, { done: state.done + 1, total: state.total }) : "";
   if (state.stage !== "trial") forgetDrafts("");
+  if (state.stage !== "questionnaire") forgetAnswers();
   const views = {
     consent: () => stages.consent(texts, () => act(() => api.consent(retrying))),
     headphones: () => stages.headphones(texts, state, (answers) => act(() => api.headphones(answers, retrying))),
+    questionnaire: () => questionnaire(texts, state, (answers) => act(() => api.questionnaire(state.place, answers, retrying))),
     trial: () => trial(state.trial),
     done: () => stages.done(texts, state),
     paused: () => stages.message(texts.paused_title, texts.paused),
