@@ -6,9 +6,9 @@ Four views of a clip, after audiocraft's evaluation (paper section 3.3):
                   generation is cut to its reference's length; then resampled to the network's rate
     paper_whole   the same without the cut: for the CLAP score and the chroma extractor
     raw           mono at the network's rate, straight from the file: what the field's toolkits do
-    toolkit       the same, resampled as by resampy, which frechet-audio-distance uses: its filter changes a FAD
+    toolkit       the same, resampled as by frechet-audio-distance
 
-Other resampling is julius's windowed sinc, as in audiocraft. Lengths are samples at 32 kHz.
+`resampling` says how each is resampled. Lengths are samples at 32 kHz.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -26,10 +26,9 @@ import torch
 
 from musicgen import audio
 from musicgen.audio import Audio
-from musicgen.errors import InputError
-from musicgen.resampler import has_kernel
 
-from . import diagnostics, resampy_compat
+from . import diagnostics
+from .resampling import View, resample
 from .window import Window
 
 RATE = 32_000
@@ -38,11 +37,10 @@ MIN_SECONDS = 1.0
 """Shorter clips are excluded, as in the paper."""
 MAX_SECONDS = 1800.0
 """Longer clips are excluded: half an hour in stereo is 700 MB."""
-VERSION = "2"
-"""Of the preparation: a part of every cache key."""
+VERSIONS: dict[View, str] = {"paper": "2", "paper_whole": "2", "raw": "3", "toolkit": "2"}
+"""Of the preparation of each view: a part of every cache key."""
 
 Role = Literal["reference", "generated"]
-View = Literal["paper", "paper_whole", "raw", "toolkit"]
 UNPROCESSED_VIEWS: tuple[View, ...] = ("raw", "toolkit")
 """The views without loudness normalisation and without a cut."""
 
@@ -71,9 +69,9 @@ class Source:
         """The preparation of this file in a view, as text: a part of the cache key."""
         window = f":{self.window}" if self.window is not None else ""
         if view in UNPROCESSED_VIEWS:
-            return f"{view}:{VERSION}{window}"
+            return f"{view}:{VERSIONS[view]}{window}"
         cut = f":{self.length}" if view == "paper" and self.length is not None else ""
-        return f"{view}:{VERSION}:{self.role}{cut}{window}"
+        return f"{view}:{VERSIONS[view]}:{self.role}{cut}{window}"
 
 
 class Clip:
@@ -91,7 +89,6 @@ class Clip:
         self.source = source
         whole = decoded if decoded is not None else audio.read(source.file, MAX_SECONDS)
         self.audio = whole if source.window is None else source.window.cut(whole)
-        self._paper: torch.Tensor | None = None
         self._views: dict[tuple[str, int], torch.Tensor] = {}
 
     def view(self, view: View, rate: int) -> torch.Tensor:
@@ -102,16 +99,20 @@ class Clip:
 
     def _compute_view(self, view: View, rate: int) -> torch.Tensor:
         if view in UNPROCESSED_VIEWS:
-            resampler = resampy_compat.resample if view == "toolkit" else resample
-            return resampler(self.audio.wave.mean(dim=0), self.audio.rate, rate)
-        if self._paper is None:
-            self._paper = resample(self.audio.wave.mean(dim=0), self.audio.rate, RATE)
-            if self.source.role == "generated":
-                self._paper = normalise_loudness(self._paper)
+            return resample(self.audio.wave.mean(dim=0), self.audio.rate, rate, view)
         wave = self._paper
         if view == "paper" and self.source.length is not None:
             wave = wave[: self.source.length]
-        return resample(wave, RATE, rate)
+        return resample(wave, RATE, rate, view)
+
+    @cached_property
+    def _paper(self) -> torch.Tensor:
+        return normalise_loudness(self.at_paper_rate) if self.source.role == "generated" else self.at_paper_rate
+
+    @cached_property
+    def at_paper_rate(self) -> torch.Tensor:
+        """[samples] at 32 kHz, mono, as loud as the file."""
+        return resample(self.audio.wave.mean(dim=0), self.audio.rate, RATE, "paper")
 
 
 @dataclass(frozen=True)
@@ -149,8 +150,7 @@ def inspect(clip: Clip) -> Inspection:
     """Length, hash and diagnosis of a decoded clip."""
     sound = hashlib.sha256(np.ascontiguousarray(clip.audio.wave.numpy()).tobytes())
     sound.update(str((clip.audio.rate, tuple(clip.audio.wave.shape))).encode())
-    samples = clip.view("raw", RATE).shape[0]  # loudness changes no length
-    return Inspection(samples, sound.hexdigest(), diagnostics.diagnose(clip.audio))
+    return Inspection(len(clip.at_paper_rate), sound.hexdigest(), diagnostics.diagnose(clip.audio))
 
 
 def normalise_loudness(wave: torch.Tensor) -> torch.Tensor:
@@ -163,33 +163,3 @@ def normalise_loudness(wave: torch.Tensor) -> torch.Tensor:
         [samples].
     """
     return (wave * audio.loudness_gain(Audio(wave[None], RATE))).clamp(-1, 1)
-
-
-def resample(wave: torch.Tensor, rate: int, target: int) -> torch.Tensor:
-    """Resample with julius's windowed sinc, or with soxr where julius's kernel would need gigabytes.
-
-    Args:
-        wave: [samples].
-        rate: Hz of `wave`.
-        target: Hz of the result.
-
-    Returns:
-        [samples at `target` Hz].
-
-    Raises:
-        InputError: the clip is empty.
-    """
-    if rate == target:
-        return wave
-    if wave.shape[0] == 0:
-        raise InputError("an empty clip cannot be resampled")
-    if not has_kernel(rate, target):
-        return Audio(wave[None], rate).resampled(target).wave[0]
-    return _resampler(rate, target)(wave[None])[0]
-
-
-@lru_cache(maxsize=16)
-def _resampler(rate: int, target: int) -> torch.nn.Module:
-    from julius.resample import ResampleFrac
-
-    return ResampleFrac(rate, target)

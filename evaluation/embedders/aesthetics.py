@@ -17,7 +17,7 @@ import torch
 from musicgen import extras
 from musicgen.errors import CheckpointError
 
-from ..clips.clip import View
+from ..clips.resampling import View
 from . import weights
 from .base import Array, CheckpointEmbedder, EmbedderSpec
 

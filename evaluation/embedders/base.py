@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..clips.clip import Source, View
+from ..clips.clip import Source
+from ..clips.resampling import View
 from .weights import Weights, sha256
 
 Array = npt.NDArray[np.float32]

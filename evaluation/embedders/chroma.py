@@ -8,7 +8,7 @@ import torch
 
 from musicgen import chroma
 
-from ..clips.clip import View
+from ..clips.resampling import View
 from .base import Array, EmbedderSpec
 
 

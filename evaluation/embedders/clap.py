@@ -28,7 +28,7 @@ from torch import nn
 
 from musicgen.errors import CheckpointError
 
-from ..clips.clip import View
+from ..clips.resampling import View
 from . import weights
 from .attention import FusedAttention
 from .base import Array, EmbedderContext, EmbedderSpec

@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 from torch import nn
 
-from ..clips.clip import View
+from ..clips.resampling import View
 from . import weights
 from .base import Array, CheckpointEmbedder, EmbedderSpec
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..clips.clip import View
+from ..clips.resampling import View
 from . import weights
 from .base import Array, CheckpointEmbedder, EmbedderSpec
 

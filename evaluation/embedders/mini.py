@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from ..clips.clip import View
+from ..clips.resampling import View
 from . import mini_network as network
 from . import weights
 from .base import Array, EmbedderContext, EmbedderSpec

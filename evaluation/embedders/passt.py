@@ -21,7 +21,7 @@ from torch import nn
 
 from musicgen import extras
 
-from ..clips.clip import View
+from ..clips.resampling import View
 from . import split_linear, weights
 from .attention import FusedAttention
 from .base import Array, CheckpointEmbedder, EmbedderSpec

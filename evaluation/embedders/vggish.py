@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..clips.clip import View
+from ..clips.resampling import View
 from . import weights
 from .base import Array, CheckpointEmbedder, EmbedderSpec
 

@@ -75,7 +75,7 @@ class ReferenceStatistics:
 
 def preparation_of(embedder: Embedder) -> str:
     """How audio is prepared for an embedder, as text."""
-    return f"{embedder.view}:{clip.VERSION}@{embedder.rate}"
+    return f"{embedder.view}:{clip.VERSIONS[embedder.view]}@{embedder.rate}"
 
 
 def load_statistics(file: Path) -> ReferenceStatistics:

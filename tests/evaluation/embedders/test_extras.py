@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.clips.clip import resample
+from evaluation.clips.resampling import resample
 from evaluation.embedders import aesthetics, encodec, mert
 from evaluation.embedders.cache import Cache
 from evaluation.embedders.registry import Embedders
@@ -105,10 +105,10 @@ def test_aesthetics_are_the_packages_marks(aesthetics_weights, tmp_path):
 
     embedders = Embedders(Weights({"aesthetics": aesthetics_weights}))
     predictor = AesPredictor(str(aesthetics_weights))
-    for seconds in (3.0, 10.0, 12.5):
-        wave = music(seconds, 16_000, seed=int(seconds))
-        (expected,) = predictor.forward([{"path": wave[None], "sample_rate": 16_000}])
-        rows = rows_of(embedders["aesthetics"], wave)
+    for seconds, rate in ((3.0, 16_000), (10.0, 16_000), (12.5, 44_100)):
+        wave = music(seconds, rate, seed=int(seconds))
+        (expected,) = predictor.forward([{"path": wave[None], "sample_rate": rate}])
+        rows = rows_of(embedders["aesthetics"], resample(wave, rate, 16_000))
         ours = np.average(rows[:, :4], axis=0, weights=rows[:, 4])
         assert ours == pytest.approx([expected[axis] for axis in aesthetics.AXES], abs=1e-4)
     torch.save({"state_dict": {}}, tmp_path / "other.pt")

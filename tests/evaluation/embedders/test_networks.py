@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.clips.clip import resample
 from evaluation.embedders import clap, mini, mini_network, passt, vggish
 from evaluation.embedders.weights import PUBLISHED, Weights, read_state_dict
 from musicgen.errors import CheckpointError, InputError
@@ -171,10 +170,3 @@ def test_weights_of_another_network_and_missing_ones(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(CheckpointError, match=PUBLISHED["passt"].file):
         Weights(download=False).file("passt")
-
-
-def test_resampling_is_julius():
-    import julius
-
-    wave = music(1.0)
-    assert torch.equal(resample(wave, 32_000, 16_000), julius.resample_frac(wave, 32_000, 16_000))

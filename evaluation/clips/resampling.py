@@ -1,0 +1,64 @@
+"""Resampling as the definitions of metrics name it: how each view of a clip gets to another rate.
+
+A filter changes an embedding by a per cent or two, so that a published metric keeps the one that its definition names:
+
+    paper, paper_whole   julius's windowed sinc, as audiocraft's `convert_audio`
+    toolkit              resampy's kaiser_best, as frechet-audio-distance (`resampy_compat`)
+    raw                  `Audio.resampled`, as all packages here: torchaudio's windowed sinc, as encodec and audiobox_aesthetics
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Literal
+
+import torch
+
+from musicgen.audio import Audio
+from musicgen.resampler import has_kernel
+
+from . import resampy_compat
+
+View = Literal["paper", "paper_whole", "raw", "toolkit"]
+
+
+def resample(wave: torch.Tensor, rate: int, target: int, view: View = "raw") -> torch.Tensor:
+    """Resample one channel.
+
+    Args:
+        wave: [samples], at least one.
+        rate: Hz of `wave`.
+        target: Hz of the result.
+        view: whose resampler it is.
+
+    Returns:
+        [samples at `target` Hz].
+    """
+    return wave if rate == target else _RESAMPLERS[view](wave, rate, target)
+
+
+def _by_torchaudio(wave: torch.Tensor, rate: int, target: int) -> torch.Tensor:
+    return Audio(wave[None], rate).resampled(target).wave[0]
+
+
+def _by_julius(wave: torch.Tensor, rate: int, target: int) -> torch.Tensor:
+    """julius's kernel would need gigabytes for rates without a common divisor, which audiocraft cannot resample either."""
+    if not has_kernel(rate, target):
+        return _by_torchaudio(wave, rate, target)
+    return _julius(rate, target)(wave[None])[0]
+
+
+@lru_cache(maxsize=16)
+def _julius(rate: int, target: int) -> torch.nn.Module:
+    from julius.resample import ResampleFrac
+
+    return ResampleFrac(rate, target)
+
+
+_RESAMPLERS: dict[View, Callable[[torch.Tensor, int, int], torch.Tensor]] = {
+    "paper": _by_julius,
+    "paper_whole": _by_julius,
+    "raw": _by_torchaudio,
+    "toolkit": resampy_compat.resample,
+}
