@@ -19,6 +19,7 @@ Table = list[Mapping[str, Any]]
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "ratings": ratings_csv.COLUMNS,
     "preferences": ("rater", "question", "item", "system_1", "system_2", "preferred", "seconds"),
+    "abx": ("rater", "question", "item", "system_1", "system_2", "x", "answer", "correct", "confidence", "seconds"),
     "trials": ("rater", "page", "kind", "position", "column", "system", "value", "heard_share", "heard", "started",
                "submitted", "check_passed", "receipt"),
     "raters": ("rater", "platform", "language", "entered", "consented", "headphone_score", "excluded_for",
@@ -30,7 +31,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 
 
 def raw_tables(connection: Connection, database: StudyDatabase, study: Study) -> dict[str, Table]:
-    """Ratings, preferences, trials (with the intervals heard), raters, questionnaires and events. None contains a worker id.
+    """All tables of COLUMNS, raters as pseudonyms. None contains a worker id.
 
     Args:
         connection: a transaction.
@@ -50,6 +51,13 @@ def raw_tables(connection: Connection, database: StudyDatabase, study: Study) ->
         }
         for p in data.preferences
     ]  # fmt: skip
+    abx: Table = [
+        {
+            "rater": m.rater, "question": m.question, "item": m.item, "system_1": m.systems[0], "system_2": m.systems[1],
+            "x": m.x, "answer": m.answer, "correct": m.correct, "confidence": m.confidence, "seconds": m.seconds,
+        }
+        for m in data.matches
+    ]  # fmt: skip
     raters_table: Table = [
         {
             "rater": names[row.id], "platform": row.platform, "language": row.language, "entered": _iso(row.created_at),
@@ -67,6 +75,7 @@ def raw_tables(connection: Connection, database: StudyDatabase, study: Study) ->
     return {
         "ratings": ratings,
         "preferences": preferences,
+        "abx": abx,
         "trials": _trials(connection, database, study, names),
         "raters": raters_table,
         "questionnaires": _questionnaires(connection, database, study, names),

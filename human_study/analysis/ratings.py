@@ -83,6 +83,36 @@ class Preference:
 
 
 @dataclass(frozen=True)
+class Match:
+    """One ABX page.
+
+    Attributes:
+        rater: pseudonym.
+        question: name of the question.
+        item: id of the sample.
+        systems: the two systems.
+        x: the one that X was a copy of.
+        answer: the one that the rater took X for.
+        confidence: 1 (guessed) to 3 (certain), None where it was not asked.
+        seconds: time on the page.
+    """
+
+    rater: str
+    question: str
+    item: str
+    systems: tuple[str, str]
+    x: str
+    answer: str
+    confidence: int | None = None
+    seconds: float | None = None
+
+    @property
+    def correct(self) -> bool:
+        """Whether the answer is right."""
+        return self.answer == self.x
+
+
+@dataclass(frozen=True)
 class StudyData:
     """Everything that a study measured.
 
@@ -94,6 +124,7 @@ class StudyData:
         scale: lower and upper end of the scale of questions that `scales` does not name. Thresholds are stated for a scale of
             0 to 100.
         scales: question -> lower and upper end of its declared scale.
+        matches: of the ABX pages.
     """
 
     ratings: tuple[Rating, ...]
@@ -102,6 +133,7 @@ class StudyData:
     marked: Mapping[str, str] = field(default_factory=dict)
     scale: tuple[float, float] = DEFAULT_SCALE
     scales: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    matches: tuple[Match, ...] = ()
 
     def scale_of(self, question: str) -> tuple[float, float]:
         """Lower and upper end of a question's scale."""
@@ -120,7 +152,8 @@ class StudyData:
     @property
     def raters(self) -> list[str]:
         """All raters, sorted."""
-        return sorted({r.rater for r in self.ratings} | {p.rater for p in self.preferences})
+        answers: tuple[Rating | Preference | Match, ...] = (*self.ratings, *self.preferences, *self.matches)
+        return sorted({answer.rater for answer in answers})
 
     def without(self, raters: Collection[str], single: Collection[Rating] = ()) -> StudyData:
         """The data without some raters and some single ratings.
@@ -137,6 +170,7 @@ class StudyData:
             {rater: reason for rater, reason in self.marked.items() if rater not in raters},
             self.scale,
             self.scales,
+            tuple(m for m in self.matches if m.rater not in raters),
         )
 
 
@@ -220,6 +254,7 @@ def systems(ratings: Iterable[Rating], question: str) -> list[tuple[str, str]]:
 
 def questions(data: StudyData) -> list[str]:
     """The questions of a study: OVL, REL, MEL first, as in the paper."""
-    names = {r.question for r in data.ratings} | {p.question for p in data.preferences}
+    answers: tuple[Rating | Preference | Match, ...] = (*data.ratings, *data.preferences, *data.matches)
+    names = {answer.question for answer in answers}
     order = ("OVL", "REL", "MEL")
     return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))

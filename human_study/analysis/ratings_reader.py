@@ -11,7 +11,7 @@ from ..database.study_database import StudyDatabase
 from ..design.manifest import Study
 from ..design.methods import METHODS
 from ..sessions import raters
-from .ratings import DEFAULT_SCALE, Preference, Rating, StudyData
+from .ratings import DEFAULT_SCALE, Match, Preference, Rating, StudyData
 
 SCREENED = "screening: "
 """Start of the reason where screening excluded a rater: the analysis screens again, with thresholds of its own."""
@@ -30,9 +30,12 @@ def read(connection: Connection, database: StudyDatabase, study: Study) -> Study
         select(rater.c.id, rater.c.public_id, rater.c.excluded_for).where(rater.c.study_id == database.study_id)
     ).all()
     names = {row.id: raters.export_id(database, row.public_id) for row in people}
-    ratings, preferences = [], []
+    ratings, preferences, matches = [], [], []
+    x: dict[int, str] = {}
     for row in _listened(connection, database):
         page, clip = study.pages[row.key], study.clips[row.clip]
+        if row.slot > len(page.stimuli):
+            x[row.id] = clip.system
         if page.kind == "rating" and row.value is not None:
             ratings.append(
                 Rating(
@@ -61,25 +64,21 @@ def read(connection: Connection, database: StudyDatabase, study: Study) -> Study
         page = study.pages[row.key]
         if row.check_passed is False:
             failed[names[row.rater_id]] = failed.get(names[row.rater_id], 0) + 1
-        if METHODS[page.method].answer == "preference" and page.kind == "rating":
+        if page.kind == "rating" and METHODS[page.method].compares:
             one, other = (study.clips[name].system for name in page.stimuli)
-            preferred = study.clips[row.preferred].system if row.preferred else None
-            preferences.append(
-                Preference(
-                    names[row.rater_id],
-                    page.question,
-                    page.item,
-                    (one, other),
-                    preferred,
-                    row.submitted_at - row.started_at,
-                )
-            )
+            whose = names[row.rater_id], page.question, page.item, (one, other)
+            chosen = study.clips[row.preferred].system if row.preferred else None
+            seconds = row.submitted_at - row.started_at
+            if chosen is not None and row.id in x:
+                matches.append(Match(*whose, x[row.id], chosen, row.confidence, seconds))
+            else:
+                preferences.append(Preference(*whose, chosen, seconds))
     marked = {
         names[row.id]: row.excluded_for
         for row in people
         if row.excluded_for and not row.excluded_for.startswith(SCREENED)
     }
-    return StudyData(tuple(ratings), tuple(preferences), failed, marked, scales=_scales(study))
+    return StudyData(tuple(ratings), tuple(preferences), failed, marked, scales=_scales(study), matches=tuple(matches))
 
 
 def _scales(study: Study) -> dict[str, tuple[float, float]]:
@@ -93,6 +92,7 @@ def _listened(connection: Connection, database: StudyDatabase) -> list[Any]:
     return list(
         connection.execute(
             select(
+                trial.c.id,
                 trial.c.rater_id,
                 trial.c.position,
                 trial.c.started_at,

@@ -48,6 +48,11 @@ def html(result: StudyResults, name: str) -> str:
             ("Scores", "The interval of the CrowdMOS model, a plain and a bootstrap interval.", tables.scores(result)),
             ("Comparisons", "Items are paired; Holm's correction is within a question.", tables.comparisons(result)),
             ("Preferences", "Pages without a preference are left out of the share.", tables.preferences(result)),
+            (
+                "ABX",
+                "Chance is 0.5. The interval (Clopper and Pearson) and the one-sided test are exact for independent answers.",
+                tables.matches(result),
+            ),
             ("Agreement", "", tables.agreements(result)),
             ("Screening, step by step", "The means after each step.", tables.steps(result)),
             ("The hidden-reference rule", "The means under each reading of the paper's rule.", tables.variants(result)),
@@ -78,6 +83,7 @@ def write(result: StudyResults, name: str, folder: Path) -> list[Path]:
         "scores.csv": tables.csv(tables.scores(result)),
         "comparisons.csv": tables.csv(tables.comparisons(result)),
         "preferences.csv": tables.csv(tables.preferences(result)),
+        "abx.csv": tables.csv(tables.matches(result)),
         "screening.csv": tables.csv(tables.steps(result)),
         "exclusions.csv": tables.csv(tables.exclusions(result)),
     }

@@ -19,7 +19,7 @@ from scipy import stats
 from musicgen import statistics
 from musicgen.errors import InputError
 
-from . import crowdmos, krippendorff, screening, screening_rules
+from . import abx, crowdmos, krippendorff, screening, screening_rules
 from .crowdmos import MeanOpinionScore
 from .ratings import Rating, StudyData, matrix, questions, systems
 from .screening import ScreeningResult
@@ -148,6 +148,7 @@ class StudyResults:
         scores: of each system and question.
         comparisons: of each pair of systems.
         preferences: of each A/B pair.
+        matches: of each ABX pair, and of all pairs of a question.
         agreements: of each question.
         correlations: rater -> (r with the others before screening, shared clips).
         reference_variants: means under each reading of the hidden-reference rule.
@@ -159,6 +160,7 @@ class StudyResults:
     scores: tuple[SystemScore, ...]
     comparisons: tuple[Comparison, ...]
     preferences: tuple[PreferenceScore, ...]
+    matches: tuple[abx.MatchScore, ...]
     agreements: tuple[Agreement, ...]
     correlations: Mapping[str, tuple[float, int]]
     reference_variants: tuple[RuleVariant, ...]
@@ -196,6 +198,7 @@ def analyse(
         scores=tuple(scores),
         comparisons=tuple(comparisons),
         preferences=tuple(_preferences(kept)),
+        matches=tuple(abx.scores(kept)),
         agreements=tuple(_agreement(kept, question) for question in questions(kept)),
         correlations=screening_rules.correlations(data),
         reference_variants=tuple(_reference_variants(data, protocol)),

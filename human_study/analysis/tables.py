@@ -73,6 +73,17 @@ def preferences(result: StudyResults) -> Rows:
     ]  # fmt: skip
 
 
+def matches(result: StudyResults) -> Rows:
+    """ABX pairs."""
+    head = ["question", "first", "second", "raters", "answers", "right", "share", "CI95 low", "CI95 high",
+            "p binomial", "p Holm", "d'"]  # fmt: skip
+    return [head] + [
+        [m.question, m.first, m.second, str(m.raters), str(m.trials), str(m.correct), _number(m.share, 3), _number(m.low, 3),
+         _number(m.high, 3), _p(m.p), "–" if m.adjusted is None else _p(m.adjusted), _number(m.d_prime)]
+        for m in result.matches
+    ]  # fmt: skip
+
+
 def steps(result: StudyResults) -> Rows:
     """The means after each step of the screening."""
     keys = list(result.screened.steps[0].means)

@@ -68,6 +68,8 @@ def run(arguments: argparse.Namespace) -> None:
         print(tables.markdown(tables.comparisons(result)))
     if result.preferences:
         print(tables.markdown(tables.preferences(result)))
+    if result.matches:
+        print(tables.markdown(tables.matches(result)))
     print(tables.markdown(tables.steps(result)))
     files = report.write(result, name, folder)
     manifest.make_private(*files)

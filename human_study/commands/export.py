@@ -1,4 +1,4 @@
-"""Write the raw tables as CSV: ratings, preferences, trials, raters, questionnaires, events. Raters are pseudonyms."""
+"""Write the raw tables as CSV: ratings, preferences, abx, trials, raters, questionnaires, events. Raters are pseudonyms."""
 
 from __future__ import annotations
 

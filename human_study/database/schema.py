@@ -162,9 +162,11 @@ trial = Table(
     Column("position", Integer, nullable=False),
     Column("started_at", Float, nullable=False),
     Column("submitted_at", Float, nullable=False),
-    # A/B only: the better clip; none where the rater heard no difference.
+    # A/B: the better clip, none where the rater heard no difference. ABX: the clip that the rater took X for.
     _reference("preferred_clip_id", "clip.id", nullable=True),
     Column("check_passed", Boolean),
+    # ABX: how sure the rater was, where the question asks.
+    Column("confidence", Integer),
     UniqueConstraint("study_id", "rater_id", "page_id"),
     UniqueConstraint("rater_id", "idempotency_key"),
     Index(None, "page_id"),

@@ -15,8 +15,12 @@ BANDS = ("bad", "poor", "fair", "good", "excellent")
 """The five equal bands beside the sliders, from the bottom (BS.1534-3, figure 2), and the grades of ITU-T P.800's absolute
 category rating (table B.1)."""
 
-ANSWERS = ("slider", "label", "preference")
-"""What a page takes: a value of SLIDER_SCALE or a labelled grade for each clip, or one of two clips."""
+ANSWERS = ("slider", "label", "preference", "match")
+"""What a page takes: a value of SLIDER_SCALE or a labelled grade for each clip, the better of two clips, or which of two clips
+a third one is a copy of."""
+
+CONFIDENCE = (1, 3)
+"""How sure a rater is of a match: guessed, fairly sure, certain."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Method:
         name: in STUDY.yaml.
         answer: one of ANSWERS.
         compares: a page has two systems; all pairs of systems get pages.
+        recordings: a pair may have the recording in place of a system.
         references: open and hidden reference and anchors are part of it unless a question says otherwise.
         single: a page may show a single clip.
     """
@@ -34,6 +39,7 @@ class Method:
     name: str
     answer: str
     compares: bool = False
+    recordings: bool = False
     references: bool = False
     single: bool = False
 
@@ -50,5 +56,6 @@ METHODS: Mapping[str, Method] = {
         Method("rating", "slider", single=True),
         Method("likert", "label", single=True),
         Method("ab", "preference", compares=True),
+        Method("abx", "match", compares=True, recordings=True),
     )
 }

@@ -315,6 +315,8 @@ def _rated_clips(
 ) -> list[tuple[str, tuple[str, ...]]]:
     systems = {system: found["system", system, item] for system in settings.systems}
     if question.kind.compares:
+        if question.hidden_reference:
+            systems = {"reference": found["reference", "reference", item]} | systems
         return [
             (f"{question.name}/{item}/{one} or {other}", (systems[one], systems[other]))
             for one, other in itertools.combinations(systems, 2)

@@ -14,7 +14,7 @@ from .methods import BANDS, METHODS, SLIDER_SCALE, Method
 
 OPEN_REFERENCES = ("none", "reference", "melody")
 STIMULI = ("single", "multiple")
-BUILT_IN = ("OVL", "REL", "MEL")
+BUILT_IN = ("OVL", "REL", "MEL", "ABX")
 """Questions with wordings in web/texts/."""
 
 POINTS = (2, 11)
@@ -29,7 +29,7 @@ class Question:
     """One question that raters answer about clips.
 
     Attributes:
-        name: OVL, REL and MEL have wordings in web/texts/; any other name needs `text`.
+        name: OVL, REL, MEL and ABX have wordings in web/texts/; any other name needs `text`.
         method: name of a kind of page, see `methods.METHODS`.
         text: language -> wording.
         show_prompt: the page shows the text prompt.
@@ -39,6 +39,7 @@ class Question:
         stimuli: "single" (a page for each clip) or "multiple" (all clips of an item on one page).
         points: number of grades of a labelled scale, None on other pages.
         labels: language -> labels of the grades, from the lowest; empty for ITU-T P.800's five.
+        confidence: an ABX page also asks how sure the rater is.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Question:
     stimuli: str = "multiple"
     points: int | None = None
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    confidence: bool = False
 
     def __post_init__(self) -> None:
         what = f"question {self.name}"
@@ -63,8 +65,13 @@ class Question:
             raise InputError(f"{what}: anchors {', '.join(map(str, self.anchors))}: one is listed twice")
         if any(anchor < 100 for anchor in self.anchors):
             raise InputError(f"{what}: an anchor of {min(self.anchors)} Hz: at least 100 Hz, such as 3500")
-        if self.kind.compares and (self.hidden_reference or self.anchors):
-            raise InputError(f"{what}: an A/B page compares two systems: no hidden reference, no anchors")
+        if self.kind.compares and (self.anchors or (self.hidden_reference and not self.kind.recordings)):
+            raise InputError(
+                f"{what}: a page of the method {self.method} compares two systems: no anchors, and a hidden reference with the "
+                "method abx alone"
+            )
+        if self.confidence and self.kind.answer != "match":
+            raise InputError(f"{what}: confidence is for the method abx, and the method is {self.method}")
         if self.stimuli == "single" and not self.kind.single:
             raise InputError(f"{what}: stimuli is single, and a page of the method {self.method} shows several clips")
         self._check_labels(what)
@@ -124,7 +131,7 @@ def parse(entry: Any) -> Question:
     if not isinstance(name, str):
         raise InputError("questions: every question needs a name, such as OVL")
     what = f"question {name[:70]}"
-    method = values.setdefault("method", "rating")
+    method = values.setdefault("method", "abx" if name == "ABX" else "rating")
     checks.one_of(f"{what}: method", method, METHODS)
     kind = METHODS[method]
     values.setdefault("text", {})

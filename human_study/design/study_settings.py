@@ -187,10 +187,10 @@ class StudySettings:
             )
         if question.open_reference == "melody" and self.melody is None:
             raise InputError(f"question {question.name}: needs 'melody:', a samples folder of reference melodies")
-        if question.kind.compares and len(self.systems) < 2:
+        if question.kind.compares and len(self.systems) + question.hidden_reference < 2:
             raise InputError(
-                f"question {question.name}: the method {question.method} compares systems: at least two are needed, and "
-                f"the study has {len(self.systems)}"
+                f"question {question.name}: the method {question.method} compares systems: at least two are needed (abx: or "
+                f"hidden_reference: true), and the study has {len(self.systems)}"
             )
         if question.name not in questions.BUILT_IN:
             self._check_languages(f"question {question.name}: no wording for", "text: {en: …}", question.text)

@@ -21,15 +21,22 @@ class PageAnswer:
     Attributes:
         values: audio token -> value on the page's scale; empty on pages that ask for a choice.
         preferred: token of the chosen clip, "" for none of them; None on pages that ask for values.
+        confidence: how sure the rater is of a match, None where the page does not ask.
     """
 
     values: Mapping[str, int]
     preferred: str | None
+    confidence: int | None = None
 
 
 def scale(study: Study, lease: Lease) -> tuple[int, int]:
     """Lowest and highest value of a page's answers. Practice pages and attention checks have sliders."""
     return study.question(lease.page.question).scale if lease.page.kind == "rating" else SLIDER_SCALE
+
+
+def asks_confidence(study: Study, lease: Lease) -> bool:
+    """Whether a page asks how sure the rater is."""
+    return lease.page.kind == "rating" and study.question(lease.page.question).confidence
 
 
 def check(study: Study, lease: Lease, answer: PageAnswer) -> None:
@@ -43,11 +50,13 @@ def check(study: Study, lease: Lease, answer: PageAnswer) -> None:
     Raises:
         RequestRefused: it is none to this page.
     """
+    if (answer.confidence is not None) != asks_confidence(study, lease):
+        raise RequestRefused(422, "bad_values", "this page asks how sure you are, or does not: reload it")
     CHECKS[METHODS[lease.page.method].answer](study, lease, answer)
 
 
 def _check_values(study: Study, lease: Lease, answer: PageAnswer) -> None:
-    labels = {stimulus.token: chr(64 + stimulus.slot) for stimulus in lease.stimuli if stimulus.slot > 0}
+    labels = {stimulus.token: stimulus.label for stimulus in lease.stimuli if stimulus.slot > 0}
     if answer.preferred is not None:
         raise RequestRefused(422, "bad_values", "this page takes values, and a preference came")
     if not set(answer.values) <= set(labels):
@@ -71,8 +80,16 @@ def _check_preference(_study: Study, lease: Lease, answer: PageAnswer) -> None:
         raise RequestRefused(422, "foreign_stimulus", "the preferred clip is not on this page")
 
 
+def _check_match(_study: Study, lease: Lease, answer: PageAnswer) -> None:
+    if answer.values:
+        raise RequestRefused(422, "bad_values", "an ABX page takes a choice, and values came")
+    if answer.preferred not in {stimulus.token for stimulus in lease.stimuli if stimulus.label in {"A", "B"}}:
+        raise RequestRefused(422, "foreign_stimulus", "X is a copy of A or of B: choose one of them")
+
+
 CHECKS: Mapping[str, Callable[[Study, Lease, PageAnswer], None]] = {
     "slider": _check_values,
     "label": _check_values,
     "preference": _check_preference,
+    "match": _check_match,
 }

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from ..database import queries, schema
 from ..database.study_database import StudyDatabase
 from ..design.manifest import Study, StudyClip, StudyPage
+from ..design.methods import METHODS
 from . import assignment, raters
 from .assignment import PageQuota
 from .errors import RequestRefused
@@ -29,12 +30,14 @@ class Stimulus:
     Attributes:
         token: audio token.
         slot: 0 for the open reference, then the columns from the left.
+        label: of the column: A, B, …, or X; "" for the open reference.
         clip_id: id of the clip's row.
         clip: the clip.
     """
 
     token: str
     slot: int
+    label: str
     clip_id: int
     clip: StudyClip
 
@@ -268,6 +271,9 @@ def _give(
     row = connection.execute(_leases().where(lease.c.id == lease_id)).one()
     page = study.pages[row.key]
     names = assignment.presentation_order(page.stimuli, rng)
+    if METHODS[page.method].answer == "match":
+        # X is a copy of A or of B. Its token is its own, so only this table knows which.
+        names.append(rng.choice(names))
     slots = list(enumerate(names, 1))
     if page.open_reference is not None:
         slots.insert(0, (0, page.open_reference))
@@ -316,8 +322,17 @@ def _lease(connection: Connection, study: Study, row: Row[Any]) -> Lease:
         position=row.position,
         created_at=row.created_at,
         expires_at=row.expires_at,
-        stimuli=tuple(Stimulus(r.token, r.slot, r.clip_id, study.clips[r.name]) for r in rows),
+        stimuli=tuple(
+            Stimulus(r.token, r.slot, _label(study.pages[row.key], r.slot), r.clip_id, study.clips[r.name])
+            for r in rows
+        ),
     )
+
+
+def _label(page: StudyPage, slot: int) -> str:
+    if METHODS[page.method].answer == "match" and slot > len(page.stimuli):
+        return "X"
+    return chr(64 + slot) if slot else ""
 
 
 def _counts(connection: Connection, query: Any) -> dict[int, int]:

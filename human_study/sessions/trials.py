@@ -112,6 +112,7 @@ def submit(
         submitted_at=now,
         preferred_clip_id=_preferred(lease, submission),
         check_passed=_check_passed(lease, submission),
+        confidence=submission.answer.confidence,
     )
     connection.execute(
         insert(schema.listening),
@@ -179,7 +180,7 @@ def _check_listening(study: Study, lease: Lease, submission: TrialSubmission, no
         total += heard
         needed = study.settings.minimum_heard * length - min(EDGE_SECONDS, 0.1 * length)
         if heard < needed:
-            name = "the reference" if stimulus.slot == 0 else chr(64 + stimulus.slot)
+            name = stimulus.label or "the reference"
             raise RequestRefused(422, "unheard", f"{name}: {math.ceil(length - heard)} s unheard")
         shares[stimulus.token] = min(1.0, heard / length)
     passed = now - lease.created_at
@@ -205,4 +206,6 @@ def _body(submission: TrialSubmission) -> str:
         "preferred": submission.answer.preferred,
         "heard": {token: [list(span) for span in spans] for token, spans in sorted(submission.heard.items())},
     }
+    if submission.answer.confidence is not None:
+        document["confidence"] = submission.answer.confidence
     return hashlib.sha256(to_json(document).encode()).hexdigest()

@@ -1,7 +1,8 @@
 """Padding of audio files: the same samples in a file of another length.
 
 The hidden reference and the open reference have the same samples. Files of equal length would identify it to anybody who
-looks at the browser's network panel, so each copy gets padding of its own, which decoders skip.
+looks at the browser's network panel, so each copy gets padding of its own, which decoders skip; so do files that would tell
+something by their size.
 """
 
 from __future__ import annotations
@@ -12,18 +13,25 @@ STREAMINFO_END = 4 + 4 + 34
 """A FLAC file starts with a marker of 4 bytes and a STREAMINFO block: a header of 4 bytes, 34 of data (RFC 9639, §8)."""
 
 MAX_PADDING = 4096
+"""Of the part that is random."""
+
+MAX_BLOCK = 2**24 - 1
+"""Bytes of a FLAC block's data."""
 
 
 def pad_flac(data: bytes, length: int) -> bytes:
-    """Insert a PADDING block after STREAMINFO (RFC 9639, §8.3).
+    """Insert PADDING blocks after STREAMINFO (RFC 9639, §8.3).
 
     Args:
         data: a FLAC file.
-        length: of the block's data in bytes.
+        length: of the blocks' data in bytes, all of them together.
     """
     last = data[4] & 0x80
     header = bytes([data[4] & 0x7F]) + data[5:STREAMINFO_END]
-    return data[:4] + header + bytes([last | 1]) + struct.pack(">I", length)[1:] + bytes(length) + data[STREAMINFO_END:]
+    sizes = [MAX_BLOCK] * (length // MAX_BLOCK) + [length % MAX_BLOCK]
+    blocks = [bytes([1]) + struct.pack(">I", size)[1:] + bytes(size) for size in sizes]
+    blocks[-1] = bytes([last | 1]) + blocks[-1][1:]
+    return data[:4] + header + b"".join(blocks) + data[STREAMINFO_END:]
 
 
 def pad_mp3(data: bytes, length: int) -> bytes:

@@ -127,7 +127,14 @@ def _random_preference(trial: dict[str, Any]) -> dict[str, Any]:
     return {"preferred": secrets.choice([*(clip["token"] for clip in trial["clips"]), ""])}
 
 
-ANSWERS = {"slider": _random_values, "label": _random_values, "preference": _random_preference}
+def _random_match(trial: dict[str, Any]) -> dict[str, Any]:
+    clips = [clip["token"] for clip in trial["clips"] if clip["label"] != "X"]
+    return {"preferred": secrets.choice(clips)} | (
+        {"confidence": 1 + secrets.randbelow(3)} if trial["confidence"] else {}
+    )
+
+
+ANSWERS = {"slider": _random_values, "label": _random_values, "preference": _random_preference, "match": _random_match}
 """Kind of answer -> a random one, see `design.methods`."""
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, select
 from ..database import schema
 from ..database.study_database import StudyDatabase
 from ..design.manifest import Study
+from ..design.methods import CONFIDENCE
 from ..design.questionnaire import MAX_FIELDS
 from ..sessions import headphone_check, leases, questionnaires, raters, trials
 from ..sessions.answers import PageAnswer
@@ -87,6 +88,7 @@ class TrialRequest(BaseModel):
     key: Annotated[str, Field(pattern=r"^[0-9A-Za-z-]{8,64}$")]
     values: Annotated[dict[Token, StrictInt], Field(max_length=20)] = {}
     preferred: Annotated[str, Field(pattern=r"^([0-9a-f]{32})?$")] | None = None
+    confidence: Annotated[StrictInt, Field(ge=CONFIDENCE[0], le=CONFIDENCE[1])] | None = None
     heard: Annotated[dict[Token, Annotated[list[tuple[Second, Second]], Field(max_length=500)]], Field(max_length=20)]
 
 
@@ -195,7 +197,7 @@ def add_routes(
 
     @app.post("/api/trials/{lease}")
     def submit(request: Request, lease: Token, body: TrialRequest) -> dict[str, Any]:
-        submission = TrialSubmission(body.key, PageAnswer(body.values, body.preferred), body.heard)
+        submission = TrialSubmission(body.key, PageAnswer(body.values, body.preferred, body.confidence), body.heard)
 
         def change(connection: Connection, rater: Rater) -> str:
             if rater.consented_at is None or not headphone_check.is_finished(study, rater):

@@ -88,12 +88,13 @@ def _trial(study: Study, lease: leases.Lease) -> dict[str, Any]:
         "prompt": page.prompt if show_prompt else None,
         "reference": None if reference is None else {"token": reference.token, "seconds": reference.clip.seconds, "kind": left},
         "clips": [
-            {"token": stimulus.token, "label": chr(64 + stimulus.slot), "seconds": stimulus.clip.seconds}
+            {"token": stimulus.token, "label": stimulus.label, "seconds": stimulus.clip.seconds}
             for stimulus in lease.stimuli
             if stimulus.slot > 0
         ],
         "scale": list(answers.scale(study, lease)),
         "bands": list(BANDS),
+        "confidence": answers.asks_confidence(study, lease),
         "minimum_heard": study.settings.minimum_heard,
         "renew_seconds": max(5, math.floor(study.settings.lease_minutes * 60 / 3)),
     }  # fmt: skip

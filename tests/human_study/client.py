@@ -52,6 +52,7 @@ def answer(trial, value=lambda _trial, _clip: 50):
     """A complete submission: everything heard, every clip rated by `value`."""
     tracks = trial["clips"] + ([trial["reference"]] if trial["reference"] else [])
     body = {"key": secrets.token_hex(16), "heard": {track["token"]: [[0, track["seconds"]]] for track in tracks}}
-    if trial["answer"] == "preference":
-        return body | {"preferred": trial["clips"][0]["token"]}
+    if trial["answer"] in {"preference", "match"}:
+        sure = {"confidence": 2} if trial["confidence"] else {}
+        return body | {"preferred": trial["clips"][0]["token"]} | sure
     return body | {"values": {clip["token"]: value(trial, clip) for clip in trial["clips"]}}

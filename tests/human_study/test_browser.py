@@ -309,6 +309,38 @@ def test_a_page_of_labels(site, page):
         assert connection.execute(select(schema.listening.c.value)).scalars().all() == [3]
 
 
+def test_an_abx_page(site, page):
+    """Heard by keyboard, answered with how sure, interrupted by a reload; the page's own memory does not name a clip."""
+    questions = "[{name: ABX, confidence: true}]"
+    address, database, study = site(questions=questions, trials_per_rater=1)
+    agree(page, address)
+    page.locator(".trial").wait_for()
+    assert page.locator(".column .play").all_inner_texts() == ["►\nA", "►\nB", "►\nX"]
+    for key, column in zip("123", page.locator(".column").all(), strict=True):
+        page.keyboard.press(key)
+        column.locator(".heard", has_text="✓").wait_for()
+    page.keyboard.press("Space")
+    assert page.locator("#missing").inner_text().splitlines() == ["Choose which clip X is", "Say how sure you are"]
+    page.get_by_role("group", name="Which clip is X a copy of?").get_by_label("X is B").check()
+    page.reload()
+    page.locator(".trial").wait_for()
+    assert page.get_by_label("X is B").is_checked()
+    page.get_by_label("Certain").check()
+    page.set_viewport_size({"width": 375, "height": 700})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    assert page.evaluate(CONTRAST) == []
+    known = page.content() + page.evaluate("JSON.stringify([localStorage, performance.getEntriesByType('resource')])")
+    assert not any(word in known for word in (*study.clips, *study.settings.systems))
+    page.click("#next")
+    page.locator("#receipt").wait_for()
+    with database.read() as connection:
+        row = connection.execute(select(schema.trial)).one()
+        slots = connection.execute(select(schema.listening.c.slot, schema.listening.c.clip_id)).tuples().all()
+    assert row.confidence == 3
+    assert row.preferred_clip_id == dict(slots)[2]
+    assert dict(slots)[3] in (dict(slots)[1], dict(slots)[2])
+
+
 def test_a_questionnaire(site, page):
     """What is typed survives a reload; what is missing is said and focused; every control has a name and contrast, and fits."""
     more = "{name: length, kind: text, required: false, text: {en: 'Anything else?', de: 'Noch etwas?'}}"

@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 
 const REFRESH = 5000; // ms
-const TABLES = ["ratings", "preferences", "trials", "raters", "questionnaires", "events"];
+const TABLES = ["ratings", "preferences", "abx", "trials", "raters", "questionnaires", "events"];
 const main = document.getElementById("main");
 let forgery = "";
 

@@ -7,7 +7,8 @@
 //   body()            the answer, as fields of the request and of the draft
 
 import { Labels } from "./labels.js";
+import { Match } from "./match.js";
 import { Preference } from "./preference.js";
 import { Sliders } from "./sliders.js";
 
-export const ANSWERS = { slider: Sliders, label: Labels, preference: Preference };
+export const ANSWERS = { slider: Sliders, label: Labels, preference: Preference, match: Match };

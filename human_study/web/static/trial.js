@@ -46,7 +46,9 @@ export class Trial {
     );
     const seconds = Math.min(...this.tracks.map((track) => track.seconds));
     this.player = new Player(buffers, seconds, this.heard, () => this.changed());
-    const shown = this.trial.reference ? buffers.slice(0, 1) : buffers;
+    // X is left out: with it, the mean envelope would lean to the clip that X is a copy of.
+    const rated = buffers.filter((_, index) => this.tracks[index].label !== "X");
+    const shown = this.trial.reference ? buffers.slice(0, 1) : rated;
     // The answer to an attention check must be heard: its waveform would show the beeps.
     this.waveform = this.trial.kind === "attention" ? null : new Waveform(shown, this.player, this.texts);
     this.columns = this.tracks.map((track, index) => this.column(track, index));
