@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from musicgen import extras
+from musicgen import extras, open_files
 from musicgen.errors import InputError
 
 from . import deploy, zero_gpu
@@ -34,6 +34,7 @@ def run(configuration: Configuration, environment: Mapping[str, str]) -> None:
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)
+    open_files.allow_many()
     os.umask(0o077)  # what visitors send and get is for this user alone
     service, served = Service(configuration), False
     try:

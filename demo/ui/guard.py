@@ -7,11 +7,13 @@ for no password.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import contextlib
 import re
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -32,6 +34,10 @@ MAX_JSON = 1_000_000
 """Bytes of a request that is no upload. The longest that the page sends holds an edited melody and a visitor's history."""
 MULTIPART_OVERHEAD = 100_000
 """Bytes of an upload besides its file."""
+BODY_SECONDS = 30.0
+"""Time in which a request's body must have arrived, and more for each byte that has:"""
+BODY_RATE = 10_000.0
+"""Bytes a second. What comes slower keeps its place on the disk from others."""
 ANY = "*"
 API = "/gradio_api"
 UPLOAD = f"{API}/upload"
@@ -150,26 +156,37 @@ class Guard:
         return name is not None and (from_host == host or _named(name, self.rules.origins))
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send, limit: int) -> int:
-        """Answer the request; its body breaks off, as if the client had left, where it is longer than it may be.
+        """Answer the request; its body breaks off, as if the client had left, where it is longer or slower than it may be.
 
         Returns:
             The bytes of the body that were received.
         """
-        received, started, refused = 0, False, False
+        received, begun, started = 0, time.monotonic(), False
+        complete = False
+        refusal: PlainTextResponse | None = None
 
         async def counted() -> Message:
-            nonlocal received, refused
-            message = await receive()
+            nonlocal received, complete, refusal
+            if complete:
+                return await receive()
+            seconds = begun + BODY_SECONDS + received / BODY_RATE - time.monotonic()
+            try:
+                async with asyncio.timeout(seconds):
+                    message = await receive()
+            except TimeoutError:
+                refusal = _refused("the request's body came too slowly", 408)
+                return {"type": "http.disconnect"}
             if message["type"] == "http.request":
                 received += len(message.get("body", b""))
+                complete = not message.get("more_body", False)
                 if received > limit:
-                    refused = True
+                    refusal = _too_long(limit)
                     return {"type": "http.disconnect"}
             return message
 
         async def watched(message: Message) -> None:
             nonlocal started
-            if refused:
+            if refusal is not None:
                 return
             started = True
             await send(message)
@@ -177,10 +194,10 @@ class Guard:
         try:
             await self.app(scope, counted, watched)
         except Exception:
-            if not refused:
+            if refusal is None:
                 raise
-        if refused and not started:
-            await _too_long(limit)(scope, receive, send)
+        if refusal is not None and not started:
+            await refusal(scope, receive, send)
         return received
 
 
@@ -251,4 +268,9 @@ def _password_fits(headers: Headers, auth: tuple[str, str]) -> bool:
 
 
 def _too_long(limit: int) -> PlainTextResponse:
-    return PlainTextResponse(f"the request is longer than the {limit} bytes that are accepted", 413)
+    return _refused(f"the request is longer than the {limit} bytes that are accepted", 413)
+
+
+def _refused(text: str, status: int) -> PlainTextResponse:
+    """The answer to a request whose body is not read to its end."""
+    return PlainTextResponse(text, status, {"connection": "close"})

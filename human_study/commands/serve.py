@@ -10,6 +10,7 @@ import webbrowser
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from musicgen import open_files
 from musicgen.errors import InputError
 
 from .common import LOOPBACK, public_url, whole_number
@@ -72,6 +73,7 @@ def serve(
     app = create_app(
         study, database, hosts=names, secure=seen is not None and seen.startswith("https://"), prolific=prolific
     )
+    open_files.allow_many()
     listening = _listening_socket(host, port)
     shown = f"[{host}]" if ":" in host else host
     address = seen or f"http://{shown}:{port}"

@@ -27,6 +27,9 @@ TOKEN_PATTERN = r"^[0-9a-f]{32}$"
 MAX_BODY_BYTES = 64 * 1024
 """Three times a page of ten clips with a hundred heard intervals each."""
 
+BODY_SECONDS = 30.0
+"""Time in which a body must have arrived."""
+
 MAX_DEPTH = 8
 """Nesting of a body: a submitted page has four levels."""
 
@@ -67,7 +70,7 @@ HEADERS = {
 
 class SecurityMiddleware:
     """The outermost middleware: adds the headers, also to the answer to an error of the server, and refuses bodies that are
-    not JSON, over MAX_BODY_BYTES or over MAX_DEPTH."""
+    not JSON, over MAX_BODY_BYTES, BODY_SECONDS or MAX_DEPTH."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -91,8 +94,14 @@ class SecurityMiddleware:
             await _refuse(send_with_headers, *problem)
             return
         body = bytearray()
+        deadline = asyncio.get_running_loop().time() + BODY_SECONDS
         while True:
-            message = await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                await _refuse(send_with_headers, 408, "too_slow", "the body came too slowly")
+                return
             if message["type"] == "http.disconnect":
                 return
             body += message.get("body", b"")
@@ -265,7 +274,7 @@ def _depth(body: bytes | bytearray) -> int:
 async def _refuse(send: Any, status: int, code: str, message: str, retry: bool = False) -> None:
     body = json.dumps({"code": code, "error": message}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if status in {413, 415}:
+    if status in {408, 413, 415}:
         headers.append((b"connection", b"close"))
     if retry:
         headers.append((b"retry-after", str(RETRY_SECONDS).encode()))
