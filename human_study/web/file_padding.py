@@ -19,8 +19,7 @@ MAX_BLOCK = 2**24 - 1
 """Bytes of a FLAC block's data."""
 
 
-<<<<<<< HEAD
-def pad_flac(data: bytes, length: int) -> bytes:
+def pad_flac(data: bytes, length: int) -> tuple[bytes, memoryview]:
     """Insert PADDING blocks after STREAMINFO (RFC 9639, §8.3).
 
     Args:
@@ -32,23 +31,7 @@ def pad_flac(data: bytes, length: int) -> bytes:
     sizes = [MAX_BLOCK] * (length // MAX_BLOCK) + [length % MAX_BLOCK]
     blocks = [bytes([1]) + struct.pack(">I", size)[1:] + bytes(size) for size in sizes]
     blocks[-1] = bytes([last | 1]) + blocks[-1][1:]
-    return data[:4] + header + b"".join(blocks) + data[STREAMINFO_END:]
-=======
-def pad_flac(data: bytes, length: int) -> tuple[bytes, memoryview]:
-    """Insert a PADDING block after STREAMINFO (RFC 9639, §8.3).
-
-    Args:
-        data: a FLAC file.
-        length: of the block's data in bytes.
-
-    Returns:
-        The file's beginning, and the rest of it, which is no copy.
-    """
-    last = data[4] & 0x80
-    header = bytes([data[4] & 0x7F]) + data[5:STREAMINFO_END]
-    padding = bytes([last | 1]) + struct.pack(">I", length)[1:] + bytes(length)
-    return data[:4] + header + padding, memoryview(data)[STREAMINFO_END:]
->>>>>>> 47d9288 (Servers: as many open files as the system allows, bodies must arrive in time, slow readers share a clip's memory; tests with idle, half and unread connections)
+    return data[:4] + header + b"".join(blocks), memoryview(data)[STREAMINFO_END:]
 
 
 def pad_mp3(data: bytes, length: int) -> tuple[bytes, memoryview]:
@@ -57,9 +40,6 @@ def pad_mp3(data: bytes, length: int) -> tuple[bytes, memoryview]:
     Args:
         data: an MP3 file.
         length: of the tag's body in bytes.
-
-    Returns:
-        The file's beginning, and the rest of it, which is no copy.
     """
     size = bytes((length >> shift) & 0x7F for shift in (21, 14, 7, 0))
-    return b"ID3\x03\x00\x00" + size + bytes(length), memoryview(data)
+    return b"ID3\x03\x00\x00" + size + bytes(length) + data
