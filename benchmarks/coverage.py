@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.metrics import fad, kad, set_interval
+from evaluation.metrics import fad, kad, kid, mmd, set_interval
 from evaluation.metrics.set_interval import Replicates
 from musicgen import audio, statistics
 
@@ -45,6 +45,9 @@ CASES = (
     ("KAD", 20, 8),
     ("KAD", 40, 8),
     ("KAD", 100, 8),
+    ("KID", 20, 8),
+    ("KID", 40, 8),
+    ("KID", 100, 8),
 )
 """Metric, clips, dimensions; 20 clips have fewer windows than 64 dimensions."""
 SLOW_DIMENSIONS = 64
@@ -83,8 +86,8 @@ def sets(metric: str, n: int, d: int, studies: int) -> list[dict[str, Any]]:
         gaussian = fad.reference(fad.gaussian(windows))
         resample = lambda own: partial(fad.resampled, gaussian, own)  # noqa: E731
     else:
-        kernel = kad.reference(windows)
-        resample = lambda own: partial(kad.resampled, kernel, kad.sums(kernel, own))  # noqa: E731
+        side = mmd.reference(windows, kad.kernel(windows) if metric == "KAD" else kid.kernel)
+        resample = lambda own: partial(mmd.resampled, side, mmd.sums(side, own))  # noqa: E731
     found: dict[str, list[Replicates]] = {"one system": [], "difference of two": []}
     for study in range(studies):
         rng = np.random.default_rng([study, n, d])

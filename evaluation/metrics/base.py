@@ -3,7 +3,7 @@
 A metric gets the clips that every compared system has, in the order of their ids, so that neither shards nor workers
 nor the order of folders change a digit. Four kinds:
 
-    set       compares the generations with the references as sets (FAD, KAD, MAD)
+    set       compares the generations with the references as sets (FAD, KAD, KID, MAD)
     paired    compares each generation with its own reference (KL, chroma); clips that end before it are excluded
     text      compares each generation with its caption (CLAP)
     single    scores each generation alone (aesthetics)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from musicgen.errors import InputError
 
 from ..registry import Registry
-from . import aesthetics, chroma_similarity, clap, fad, inception, kad, kl, mad, precision_recall
+from . import aesthetics, chroma_similarity, clap, fad, inception, kad, kid, kl, mad, precision_recall
 from .base import Metric
 
 METRICS: Registry[Metric] = Registry("metric")
@@ -73,6 +73,6 @@ def reference_embedders_of(names: Sequence[str]) -> list[str]:
     return embedders_of([name for name in names if find_metric(name).kind in ("set", "paired")])
 
 
-for _module in (fad, kad, mad, kl, clap, aesthetics, chroma_similarity, precision_recall, inception):
+for _module in (fad, kad, kid, mad, kl, clap, aesthetics, chroma_similarity, precision_recall, inception):
     for _metric in _module.METRICS:
         register_metric(_metric)

@@ -9,7 +9,7 @@
     seed: 0                 # optional: of the first item's generation; item i has seed + i
     metrics: [fad_mini, kl_mini, …]
     reference_window: start # optional: which `duration` seconds of longer references are scored: start, middle; or all: sets
-                            # (FAD, KAD, MAD) are compared with all of each reference, pairs with its start
+                            # (FAD, KAD, KID, MAD) are compared with all of each reference, pairs with its start
 
 Kinds of data and their keys (the files are described in items.py):
 

@@ -27,7 +27,7 @@ from tests.encoding import encode
 from tests.evaluation.conftest import music
 
 METRICS = ("fad_mini", "fad_song_mini", "kl_mini", "clap_mini", "chroma", "kad_mini", "mad_mini")
-EXTRAS = ("precision_mini", "recall_mini", "inception_mini")
+EXTRAS = ("kid_mini", "precision_mini", "recall_mini", "inception_mini")
 RATE = 32_000
 
 

@@ -1,4 +1,4 @@
-"""CLAP, chroma, perplexity, memorisation, KAD, diagnostics: golden numbers, brute force, known cases."""
+"""CLAP, chroma, perplexity, memorisation, diagnostics: golden numbers, brute force, known cases."""
 
 import json
 import math
@@ -6,11 +6,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.spatial import distance as pairs
 
 from evaluation.clips import diagnostics
-from evaluation.metrics import chroma_similarity, clap, kad, memorisation, perplexity
-from musicgen import audio, chroma, statistics
+from evaluation.metrics import chroma_similarity, clap, memorisation, perplexity
+from musicgen import audio, chroma
 from musicgen.audio import Audio
 from musicgen.errors import InputError
 from tests.conftest import GOLDEN
@@ -111,38 +110,6 @@ def test_memorisation_by_hand():
     assert memorisation.equal_shares(truth, continued) == pytest.approx([1, 0.9, 0.8, 0.7, 1])
     with pytest.raises(InputError, match="whole numbers"):
         memorisation.matches(truth / 2, continued)
-
-
-def brute_kad(x, y, bandwidth):
-    def mean(a, b, different):
-        values = np.exp(-(pairs.cdist(a, b) ** 2) / (2 * bandwidth**2))
-        return (values.sum() - np.trace(values)) / (len(a) * (len(a) - 1)) if different else values.mean()
-
-    return 100 * (mean(x, x, True) + mean(y, y, True) - 2 * mean(x, y, False))
-
-
-def test_kad_is_brute_force_and_its_bandwidth_the_references():
-    rng = np.random.default_rng(2)
-    x, clips = rng.normal(size=(60, 5)), [rng.normal(size=(4, 5)) + 0.4 for _ in range(9)]
-    reference = kad.reference(x)
-    assert reference.bandwidth == pytest.approx(np.median(pairs.pdist(x)))
-    sums = kad.sums(reference, clips)
-    assert kad.distance(reference, sums) == pytest.approx(brute_kad(x, np.concatenate(clips), reference.bandwidth))
-    (counts,) = statistics.counts(9, 5, np.random.default_rng(3))
-    expected = [
-        brute_kad(x, np.concatenate([clips[i] for i in np.repeat(np.arange(9), row)]), reference.bandwidth)
-        for row in counts.astype(int)
-    ]
-    assert kad.resampled(reference, sums, counts) == pytest.approx(np.array(expected))
-
-
-def test_kad_of_one_distribution_is_about_0():
-    rng = np.random.default_rng(4)
-    values = []
-    for _ in range(40):
-        reference = kad.reference(rng.normal(size=(80, 4)))
-        values.append(kad.distance(reference, kad.sums(reference, list(rng.normal(size=(40, 2, 4))))))
-    assert abs(np.mean(values)) < 3 * np.std(values) / math.sqrt(40)
 
 
 def tone(seconds=1.0, rate=8000, level=0.5):
