@@ -15,16 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from musicgen import __version__
+from musicgen.chords import ChordChart
 from musicgen.errors import InputError
+from musicgen.midi import is_midi
 from musicgen.options import GenerationOptions, check_text
 from musicgen.timeline import TimelineEntry
 
 from .models import ModelCatalog
-from .request import NUM_CHROMA, PageRequest
+from .request import FILES, NUM_CHROMA, PageRequest, parse_conditions
 
 KEY = "demo"
 """The key of the settings that only the page has."""
-OPTIONS = ("temperature", "top_k", "top_p", "guidance_scale", "melody_guidance_scale", "negative_prompt")
+OPTIONS = (
+    "temperature", "top_k", "top_p", "guidance_scale", "melody_guidance_scale", "style_guidance_scale", "style_seconds",
+    "style_codebooks", "negative_prompt",
+)  # fmt: skip
 """The generation options that the page has fields for."""
 MAX_LINK_LENGTH = 8_000
 """Characters of a link's settings. Longer URLs are not supported by all browsers and proxies."""
@@ -54,6 +59,9 @@ def make_comment(
     """
     from musicgen.settings import AdapterUse, Settings, SourceFile
 
+    conditions: dict[str, str | SourceFile] = dict(request.conditions)
+    if request.style is not None:
+        conditions["style"] = SourceFile.of(request.style)
     settings = Settings(
         version=__version__,
         model=request.model,
@@ -62,10 +70,12 @@ def make_comment(
         seed=seed,
         options=request.options,
         melody=SourceFile.of(request.melody) if request.melody else None,
-        separate=request.separate if request.melody else None,
+        chords=request.chords,
+        separate=request.separate if request.melody and not is_midi(request.melody) else None,
         continue_from=SourceFile.of(request.continue_from) if request.continue_from else None,
         precision=request.precision,
         model_folder=local_model,
+        conditions=conditions,
         timeline=request.timeline,
         loop=request.loop,
         adapters=tuple(AdapterUse(name, (adapter_hashes or {})[name], weight) for name, weight in request.adapters),
@@ -83,7 +93,7 @@ def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest
         catalog: the offered models.
 
     Returns:
-        The request, and the audio files that it needs in addition: "melody" or "continue_from" -> the file's name.
+        The request, and the files that it needs in addition: name of the request's attribute -> the file's name.
 
     Raises:
         InputError: for a file without settings, and for a model that is not offered.
@@ -99,9 +109,10 @@ def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest
     # A local model of another machine can have the same name as a different model here.
     if settings.model_folder != (catalog.get(settings.model).origin == "folder"):
         raise InputError(f"{name}: was made with another model of the name {settings.model!r} than the one here")
+    texts = {name: value for name, value in settings.conditions.items() if isinstance(value, str)}
+    files = {name: value.name for name, value in settings.conditions.items() if not isinstance(value, str)}
     lacking = {
-        "the conditions": list(settings.conditions),
-        "the chords": [] if settings.chords is None else [settings.chords.chords],
+        "the conditions": [name for name in files if name != "style"],
         "the options": _options_beyond_the_page(settings.options),
     }
     for what, names in lacking.items():
@@ -115,7 +126,7 @@ def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest
     if not isinstance(page_settings, dict):
         raise InputError(f"{name}: its settings are damaged")
     sources = {"melody": settings.melody, "continue_from": settings.continue_from}
-    needed = {kind: source.name for kind, source in sources.items() if source is not None}
+    needed = {kind: source.name for kind, source in sources.items() if source is not None} | files
     if page_settings.get("frames"):
         needed.pop("melody", None)
     request = PageRequest(
@@ -125,10 +136,12 @@ def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest
         seed=settings.seed,
         options=settings.options,
         separate=settings.separate,
+        chords=settings.chords,
         precision=settings.precision,
         timeline=settings.timeline,
         loop=settings.loop,
         adapters=tuple((use.name, use.weight) for use in settings.adapters),
+        conditions=parse_conditions([f"{condition}={value}" for condition, value in texts.items()]),
     )
     return _with_page_settings(request, page_settings, name), needed
 
@@ -157,8 +170,17 @@ def make_link(request: PageRequest, seed: int) -> str:
     }
     if request.adapters:
         values["adapters"] = request.adapters
-    if request.continue_from is not None:
-        values["needed"] = {"continue_from": request.continue_from.name[:MAX_NAME_LENGTH]}
+    if request.conditions:
+        values["conditions"] = [f"{name}={value}" for name, value in request.conditions]
+    if request.chords is not None:
+        values["chords"] = dataclasses.asdict(request.chords)
+    needed = {
+        name: file.name[:MAX_NAME_LENGTH]
+        for name, file in request.files.items()
+        if name != "melody" or request.frames is None
+    }
+    if needed:
+        values["needed"] = needed
     text = base64.urlsafe_b64encode(zlib.compress(json.dumps(values).encode(), 9)).decode().rstrip("=")
     return text if len(text) <= MAX_LINK_LENGTH else ""
 
@@ -193,11 +215,13 @@ def read_link(text: str) -> tuple[PageRequest, dict[str, str]]:
                 (check_text("an adapter's name", name)[:MAX_NAME_LENGTH], float(weight))
                 for name, weight in values.get("adapters", [])
             ),
+            chords=ChordChart(**values["chords"]) if values.get("chords") else None,
+            conditions=parse_conditions(values.get("conditions", [])),
         )
         needed = {
             kind: check_text("a file's name", name)[:MAX_NAME_LENGTH]
             for kind, name in values.get("needed", {}).items()
-            if kind == "continue_from"
+            if kind in FILES
         }
         return _with_page_settings(request, values[KEY], "the link"), needed
     except InputError:

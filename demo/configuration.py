@@ -64,6 +64,8 @@ class Configuration:
     """The operator's folder of models."""
     adapter_folder: Path | None = None
     """The operator's folder of LoRA adapters."""
+    plugins: tuple[str, ...] = ()
+    """Modules or .py files that register conditioners, tokenisers or back ends."""
     device: str = "auto"
     workers: int = 4
     """Jobs that run at the same time; those of the same model are one batch."""
@@ -122,6 +124,12 @@ def add_arguments(parser: argparse.ArgumentParser, environment: Mapping[str, str
     flag("models", str, "", "names or patterns of the models offered, separated by commas: 'mini*,facebook/*small'")
     flag("folder", Path, None, "a folder of further models, each in a folder of its own")
     flag("adapters", Path, None, "a folder of LoRA adapters in PEFT's files, each in a folder of its own")
+    flag(
+        "plugin",
+        str,
+        "",
+        "modules or .py files that register conditioners, tokenisers or back ends, separated by commas",
+    )
     flag("device", str, defaults.device, "cpu, cuda or mps (%(default)s)")
     flag("workers", int, defaults.workers, "clips generated at the same time (%(default)s)")
     flag("loaded", int, defaults.max_loaded_models, "models kept in memory (%(default)s)")
@@ -180,19 +188,25 @@ def from_arguments(arguments: argparse.Namespace) -> Configuration:
         arguments.parser_error(str(error))
     return Configuration(
         limits=limits,
-        models=tuple(name.strip() for name in arguments.models.split(",") if name.strip()),
+        models=_separated(arguments.models),
         model_folder=arguments.folder,
         adapter_folder=arguments.adapters,
+        plugins=_separated(arguments.plugin),
         device=arguments.device,
         workers=arguments.workers,
         max_loaded_models=arguments.loaded,
         auth=(user, password) if arguments.auth else None,
         share=arguments.share,
         mcp=arguments.mcp,
-        hosts=tuple(name.strip().lower() for name in arguments.hosts.split(",") if name.strip()),
+        hosts=_separated(arguments.hosts.lower()),
         downloads=arguments.downloads,
         temporary_folder=arguments.temporary,
         open_browser=arguments.open,
         space=arguments.deploy,
         hardware=arguments.hardware,
     )
+
+
+def _separated(text: str) -> tuple[str, ...]:
+    """The names in a text that separates them by commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())

@@ -26,6 +26,8 @@ DEFAULT_PUBLISHED = "facebook/musicgen-small"
 _CONFIG = "config.json"
 _CHECKPOINT_FILES = (_CONFIG, "state_dict.bin")
 """A folder with one of these files is a checkpoint."""
+CONDITIONS_WITH_INPUTS = ("text", "melody", "style")
+"""Conditions that have inputs of their own on the page."""
 _MODEL_TYPES = ("musicgen", "musicgen_melody")
 
 
@@ -42,6 +44,8 @@ class ModelInfo:
         melody: whether the model is conditioned on melodies, None where only loading the model tells.
         origin: "embedded", "published" or "folder".
         separated: whether drums and bass were removed from the melodies in training.
+        style: whether the model is conditioned on a recording's style, None where only loading the model tells.
+        conditions: names of its further conditioners, None where only loading the model tells.
     """
 
     name: str
@@ -52,14 +56,27 @@ class ModelInfo:
     melody: bool | None
     origin: str
     separated: bool = True
+    style: bool | None = False
+    conditions: tuple[str, ...] | None = ()
+
+    @property
+    def takes_conditions(self) -> bool:
+        """Whether the model has, or may have, conditioners beside those of text, melody and style."""
+        return self.conditions is None or bool(self.conditions)
 
     @property
     def label(self) -> str:
         """A one-line description for a drop-down list."""
         size = f"{self.size / 1e9:.1f} GB" if self.size >= 1e9 else f"{self.size / 1e6:.0f} MB"
-        conditioning = {True: "text + melody", False: "text", None: "custom"}
+        followed = [
+            "text",
+            *(["melody"] if self.melody else []),
+            *(["style"] if self.style else []),
+            *(self.conditions or ()),
+        ]
+        conditioning = "custom" if self.melody is None else " + ".join(followed)
         channels = {True: ", stereo", False: "", None: ""}
-        return f"{self.name} · {conditioning[self.melody]}{channels[self.stereo]} · {size} · {self.licence}"
+        return f"{self.name} · {conditioning}{channels[self.stereo]} · {size} · {self.licence}"
 
 
 class ModelCatalog:
@@ -90,6 +107,7 @@ class ModelCatalog:
                 stereo=entry.stereo,
                 melody=entry.melody,
                 origin="published",
+                style=entry.style,
             )
             for entry in catalog.PUBLISHED
         ]
@@ -158,7 +176,7 @@ def _inspect(path: Path, name: str, origin: str, licence: str) -> ModelInfo:
     size = sum(file.stat().st_size for file in weights)
     if not size:
         raise ValueError("there are no weights in it")
-    stereo = melody = None
+    stereo = melody = style = conditions = None
     separated = True
     if any(file.name == _CONFIG for file in path.iterdir()):  # other checkpoint formats are known once loaded
         values = json.loads((path / _CONFIG).read_bytes())
@@ -166,8 +184,12 @@ def _inspect(path: Path, name: str, origin: str, licence: str) -> ModelInfo:
             raise ValueError(f"it is a checkpoint of the type {values['model_type']!r}")
         melody = values["model_type"] == "musicgen_melody"
         stereo = values["decoder"].get("audio_channels", 1) == 2
-        separated = bool(values.get("musicgen", {}).get("melody_separated", True))
-    return ModelInfo(name, str(path), licence, size, stereo, melody, origin, separated)
+        own = values.get("musicgen", {})
+        separated = bool(own.get("melody_separated", True))
+        names = [str(one) for one in own.get("conditioners", {})]
+        melody, style = melody or "melody" in names, "style" in names
+        conditions = tuple(one for one in names if one not in CONDITIONS_WITH_INPUTS)
+    return ModelInfo(name, str(path), licence, size, stereo, melody, origin, separated, style, conditions)
 
 
 def _reason(error: Exception) -> str:

@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from musicgen.chords import ChordChart
 from musicgen.errors import InputError
+from musicgen.midi import is_midi
 from musicgen.options import GenerationOptions
 from musicgen.timeline import TimelineEntry, check_within, parse, prompt_schedule
 
 from .adapters import Weighted
 from .configuration import Limits
-from .models import ModelCatalog
+from .models import CONDITIONS_WITH_INPUTS, ModelCatalog
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8", "int4")
 MAX_SEED = 2**31 - 1
+FILES = ("melody", "style", "continue_from")
+"""The attributes of a request that are files."""
 NUM_CHROMA = 12
 MAX_CHROMA_FRAMES = 5_000
 """Chroma frames of an edited melody: ten minutes."""
@@ -38,14 +43,17 @@ class PageRequest:
         seed: None draws one.
         variations: number of clips, with consecutive seeds.
         options: sampling and guidance.
-        melody: the file of the melody, as stored by the server.
+        melody: the file of the melody, a recording or a MIDI file, as stored by the server.
         frames: an edited melody, which replaces that of the file: one pitch class (0 to 11, 0 is C) for each chroma frame.
         separate: whether to remove drums and bass from the melody; None as in the model's training.
+        chords: chords in place of a melody.
+        style: the file of a recording whose style the clip follows, as stored by the server.
         continue_from: the file of a clip with which the result begins, as stored by the server.
         timeline: changes of the prompt.
         precision: one of PRECISIONS.
         loop: whether to mix the end into the beginning for a seamless loop.
         adapters: the operator's LoRA adapters, by name, with their weights.
+        conditions: of the model's further conditioners, (name, value) as text.
     """
 
     prompt: str
@@ -57,11 +65,24 @@ class PageRequest:
     melody: Path | None = None
     frames: tuple[int, ...] | None = None
     separate: bool | None = None
+    chords: ChordChart | None = None
+    style: Path | None = None
     continue_from: Path | None = None
     timeline: tuple[TimelineEntry, ...] = ()
     precision: str = "auto"
     loop: bool = False
     adapters: Weighted = ()
+    conditions: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Name of the attribute -> the file of each recording that the clip is made from."""
+        return {name: file for name in FILES if (file := getattr(self, name)) is not None}
+
+    @property
+    def needs_frames(self) -> bool:
+        """Whether the melody is a recording whose chroma frames are not extracted yet."""
+        return self.melody is not None and self.frames is None and not is_midi(self.melody)
 
     @property
     def prompt_schedule(self) -> tuple[TimelineEntry, ...]:
@@ -118,6 +139,29 @@ def parse_timeline(text: str | None) -> tuple[TimelineEntry, ...]:
     return tuple(TimelineEntry(entry.start, clean_prompt(entry.prompt)) for entry in parse(text or ""))
 
 
+def parse_conditions(lines: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Conditions such as "energy=0.5" as (name, value), in the order of their names.
+
+    Raises:
+        InputError: for a line of another form, a name that is given twice, and a condition with an input of its own.
+    """
+    found: dict[str, str] = {}
+    for line in lines:
+        if not isinstance(line, str):
+            raise InputError(f"the condition {str(line)[:40]!r} is no text: it must be like 'energy=0.5'")
+        if not line.strip():
+            continue
+        name, equals, value = (part.strip() for part in line.partition("="))
+        if not equals or not name:
+            raise InputError(f"the condition {line.strip()[:40]!r} cannot be read: it must be like 'energy=0.5'")
+        if name in CONDITIONS_WITH_INPUTS:
+            raise InputError(f"the condition {name!r} has an input of its own: leave it out of the further conditions")
+        if name in found:
+            raise InputError(f"the condition {name[:40]!r} is given twice")
+        found[name] = clean_prompt(value)
+    return tuple(sorted(found.items()))
+
+
 def validate(request: PageRequest, limits: Limits, catalog: ModelCatalog) -> None:
     """Check a request before a model is loaded for it.
 
@@ -145,5 +189,18 @@ def validate(request: PageRequest, limits: Limits, catalog: ModelCatalog) -> Non
             raise InputError(f"the edited melody has {len(request.frames)} frames: 1 to {MAX_CHROMA_FRAMES}")
         if any(type(frame) is not int or not 0 <= frame < NUM_CHROMA for frame in request.frames):
             raise InputError("the edited melody has values that are not pitch classes 0 to 11")
-    if (request.melody is not None or request.frames is not None) and info.melody is False:
-        raise InputError(f"{request.model} follows text only: choose a melody model, or remove the melody")
+    recorded = request.melody is not None or request.frames is not None
+    if recorded and request.chords is not None:
+        raise InputError("the melody is given twice, as a tune and as chords: remove one of them")
+    if recorded and info.melody is False:
+        raise InputError(f"{request.model} follows no melody: choose a melody model, or remove the melody")
+    if request.chords is not None and info.melody is False:
+        raise InputError(f"{request.model} follows no chords: choose a melody model, or remove the chords")
+    if request.style is not None and info.style is False:
+        raise InputError(
+            f"{request.model} follows no style: choose a model that does, such as facebook/musicgen-style, or remove the style"
+        )
+    unknown = [name for name, _ in request.conditions if info.conditions is not None and name not in info.conditions]
+    if unknown:
+        others = f"it follows {', '.join(info.conditions or ())}" if info.conditions else "it has no further conditions"
+        raise InputError(f"{request.model} follows no condition {unknown[0][:40]!r}: {others}")

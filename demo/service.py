@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from musicgen.cancellation import Cancellation, Cancelled
 from musicgen.commands import outputs
 from musicgen.errors import InputError, MusicGenError
+from musicgen.midi import is_midi
 from musicgen.options import MAX_DURATION, GenerationOptions
 
 from . import clip_metadata, clip_scores, clip_store, zero_gpu
@@ -310,7 +311,7 @@ class Service:
         return zero_gpu.estimate(request, info.size, measured, preloaded)
 
     def describe_gpu_quota(
-        self, model: str, precision: str, duration: float, variations: float, melody_guidance: bool
+        self, model: str, precision: str, duration: float, variations: float, own_guidance: bool
     ) -> str:
         """The GPU quota that clips reserve on ZeroGPU, as text for the page; "" elsewhere.
 
@@ -319,11 +320,11 @@ class Service:
             precision: the requested precision.
             duration: of one clip, seconds.
             variations: number of clips.
-            melody_guidance: whether the melody has a guidance scale of its own.
+            own_guidance: whether melody or style has a guidance scale of its own.
         """
         if not zero_gpu.is_active():
             return ""
-        options = GenerationOptions(melody_guidance_scale=1.0 if melody_guidance else None)
+        options = GenerationOptions(melody_guidance_scale=1.0 if own_guidance else None)
         request = PageRequest("", model, duration, options=options, precision=precision)
         return self.estimate_gpu_time(request).describe(round(variations))
 
@@ -409,7 +410,7 @@ class Service:
         request = job.payload
         self._import_pytorch()
         recording = request.melody
-        if recording is not None:
+        if recording is not None and not is_midi(recording):
             separate = request.separate
             if separate is None:
                 separate = self.catalog.get(request.model).separated

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from musicgen import extras, open_files
+from musicgen import extras, open_files, plugins
 from musicgen.errors import InputError
 
 from . import deploy, zero_gpu
@@ -24,7 +24,7 @@ def run(configuration: Configuration, environment: Mapping[str, str]) -> None:
     """Serve the page until the program is interrupted, or deploy it to a Space.
 
     Raises:
-        InputError: for a port that is in use, packages that are not installed, and a Space that cannot be created.
+        InputError: for a port that is in use, packages or plug-ins that are not there, and a Space that cannot be created.
     """
     if configuration.space:
         print(f"The Space is at {deploy.deploy(configuration.space, configuration.hardware)}")
@@ -35,6 +35,7 @@ def run(configuration: Configuration, environment: Mapping[str, str]) -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)
     open_files.allow_many()
+    plugins.load_plugins(configuration.plugins)
     os.umask(0o077)  # what visitors send and get is for this user alone
     service, served = Service(configuration), False
     try:

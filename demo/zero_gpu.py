@@ -60,8 +60,8 @@ LOAD_BYTES_PER_SECOND = 0.5e9
 """Rate at which a model that was not preloaded is read."""
 GPU_SECONDS_PER_AUDIO_SECOND = ((0.5e9, 0.3), (3e9, 0.6), (9e9, 1.0), (float("inf"), 1.4))
 """(largest size in bytes of a model's files to which it applies, GPU seconds for each second of audio)."""
-MELODY_GUIDANCE_FACTOR = 1.5
-"""Cost of a separate guidance scale for the melody, relative to a single one."""
+OWN_GUIDANCE_FACTOR = 1.5
+"""Cost of a guidance scale of its own for melody or style, relative to a single one."""
 SAFETY_MARGIN = 1.3
 """Factor on measured times: GPUs are shared, and late steps take longer than early ones."""
 
@@ -104,7 +104,7 @@ def estimate(request: PageRequest, model_bytes: int, measured_seconds: float | N
     """
     if measured_seconds is None:
         rate = next(seconds for max_bytes, seconds in GPU_SECONDS_PER_AUDIO_SECOND if model_bytes <= max_bytes)
-        guidance = MELODY_GUIDANCE_FACTOR if request.options.melody_guidance_scale is not None else 1.0
+        guidance = OWN_GUIDANCE_FACTOR if request.options.own_scales else 1.0
         generation = COMPILE_SECONDS + rate * guidance * request.duration
     else:
         generation = SAFETY_MARGIN * measured_seconds

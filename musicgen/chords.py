@@ -132,3 +132,17 @@ class ChordChart:
             bar = bars[int(position)]
             found.append(bar[int(position % 1 * len(bar))])
         return found
+
+
+def chart_of(chords: str | None, bpm: float | None = None, metre: str | None = None) -> ChordChart | None:
+    """The chart of the arguments `chords`, `bpm` and `metre`, None without chords.
+
+    Raises:
+        InputError: They are no chart, or a tempo or a metre is given without chords.
+    """
+    given = {name: value for name, value in (("bpm", bpm), ("metre", metre)) if value is not None}
+    if chords is None:
+        if given:
+            raise InputError(f"{' and '.join(given)} without chords: they say when the chords change")
+        return None
+    return ChordChart(chords, **given)  # type: ignore[arg-type]

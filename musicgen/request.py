@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict, Unpack
 
-from musicgen.chords import ChordChart
+from musicgen.chords import chart_of
 from musicgen.errors import InputError
 from musicgen.options import GenerationOptions, check_duration, check_text
 from musicgen.recordings import AudioInput, is_pair
@@ -189,20 +189,6 @@ class GenerationRequest:
                 f"{len(value)} values of the condition {name!r} for {len(self.prompts)} prompts: pass one, or one a prompt"
             )
         return list(value)
-
-
-def chart_of(chords: str | None, bpm: float | None = None, metre: str | None = None) -> ChordChart | None:
-    """The chart of the arguments `chords`, `bpm` and `metre`, None without chords.
-
-    Raises:
-        InputError: They are no chart, or a tempo or a metre is given without chords.
-    """
-    given = {name: value for name, value in (("bpm", bpm), ("metre", metre)) if value is not None}
-    if chords is None:
-        if given:
-            raise InputError(f"{' and '.join(given)} without chords: they say when the chords change")
-        return None
-    return ChordChart(chords, **given)  # type: ignore[arg-type]
 
 
 def check_prompts(prompts: Prompts) -> list[str | None]:

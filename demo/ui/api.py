@@ -36,7 +36,7 @@ def build(service: Service) -> None:
             gr.Number(value=10.0, label=f"duration: seconds of the result, {limits.max_duration:g} at most"),
             gr.Number(value=None, label="seed: a whole number, None draws one"),
             gr.Number(value=1, label=f"variations: up to {limits.max_variations}"),
-            gr.Audio(type="filepath", label="melody to follow"),
+            gr.Audio(type="filepath", label="melody to follow: a recording, or a MIDI file"),
             gr.Checkbox(
                 value=None,  # type: ignore[arg-type]
                 label="separate: drop drums and bass from the melody first; None as in the model's training",
@@ -54,9 +54,17 @@ def build(service: Service) -> None:
             gr.Checkbox(value=False, label="loop: seamless"),
             gr.Textbox(value="flac", label=f"format: {', '.join(FORMATS)}"),
             (adapters := gr.JSON(value=None, label="adapters: the operator's LoRA adapters, such as ['jazz:0.5']")),
+            gr.Textbox(value="", label="chords in place of a melody, one a bar: C G Am F"),
+            gr.Number(value=None, label="bpm of the chords, None is 120"),
+            gr.Textbox(value="", label="metre of the chords, 4/4 unless given"),
+            gr.Audio(type="filepath", label="style: a recording that the result sounds like, for MusicGen-Style"),
+            gr.Number(value=None, label="style_guidance_scale: None guides all by guidance_scale"),
+            gr.Number(value=None, label="style_seconds: length of the style's excerpt, 1.5 to 4.5"),
+            gr.Number(value=None, label="style_codebooks: 1 to 6, the fewer the freer"),
+            (conditions := gr.JSON(value=None, label="conditions: of further conditioners, such as ['energy=0.5']")),
         ]
         # The type that clients are told; that of `gr.JSON` is no valid JSON schema, which MCP clients and servers check.
-        for field, kind in ((edited, "integer"), (adapters, "string")):
+        for field, kind in ((edited, "integer"), (adapters, "string"), (conditions, "string")):
             vars(field)["api_info"] = lambda kind=kind: {"type": "array", "items": {"type": kind}}
         file = gr.File(label="clip")
         more = gr.File(label="further variations", file_count="multiple")
@@ -75,9 +83,11 @@ def build(service: Service) -> None:
         continue_from: str | None = None, timeline: str = "", guidance_scale: float = 3.0,
         melody_guidance_scale: float | None = None, negative_prompt: str = "", temperature: float = 1.0,
         top_k: float = 250, top_p: float = 0.0, precision: str = "auto", loop: bool = False, format: str = "flac",
-        adapters: Any = None,
+        adapters: Any = None, chords: str = "", bpm: float | None = None, metre: str = "", style: str | None = None,
+        style_guidance_scale: float | None = None, style_seconds: float | None = None,
+        style_codebooks: float | None = None, conditions: Any = None,
     ) -> tuple[str, list[str], dict[str, Any]]:  # fmt: skip
-        """Generate music from a description, a melody, or both: the clip, further variations, and their properties."""
+        """Generate music from a description, a melody, chords or a style: the clip, further variations, their properties."""
         try:
             if format not in FORMATS:
                 raise InputError(f"unknown format {str(format)[:20]!r}: one of {', '.join(FORMATS)}")
@@ -86,7 +96,10 @@ def build(service: Service) -> None:
                 separate=separate, frames=_check_frames(frames), continue_from=continue_from, timeline=timeline,
                 guidance_scale=guidance_scale, melody_guidance_scale=melody_guidance_scale,
                 negative_prompt=negative_prompt, temperature=temperature, top_k=top_k, top_p=top_p,
-                precision=precision, loop=loop, adapters=service.catalog.adapters.parse(_check_adapters(adapters)),
+                precision=precision, loop=loop, adapters=service.catalog.adapters.parse(_check_texts("adapters", adapters)),
+                chords=chords, bpm=bpm, metre=metre, style=style, style_guidance_scale=style_guidance_scale,
+                style_seconds=style_seconds, style_codebooks=style_codebooks,
+                conditions=_check_texts("conditions", conditions),
             )  # fmt: skip
             following = events.stream_events(service, request, generation_request)
             clips = [event async for event in following if isinstance(event, StoredClip)]
@@ -98,7 +111,7 @@ def build(service: Service) -> None:
                 ))
             ]  # fmt: skip
         except Exception as error:
-            raise events.to_gradio_error(error, melody, continue_from) from None
+            raise events.to_gradio_error(error, melody, style, continue_from) from None
         first = clips[0]
         return files[0], files[1:], {
             "summary": first.summary, "seed": first.seed, "seconds": first.seconds, "rate": first.rate,
@@ -148,6 +161,8 @@ def build(service: Service) -> None:
             "options": restored.options.as_dict(), "frames": restored.frames, "precision": restored.precision,
             "timeline": [[entry.start, entry.prompt] for entry in restored.timeline], "loop": restored.loop,
             "adapters": show(restored.adapters),
+            "chords": None if restored.chords is None else dataclasses.asdict(restored.chords),
+            "conditions": [f"{name}={value}" for name, value in restored.conditions],
             "needs": list(needed.values()),
         }  # fmt: skip
 
@@ -185,9 +200,15 @@ def _check_frames(value: Any) -> tuple[int, ...] | None:
     return tuple(value)
 
 
-def _check_adapters(value: Any) -> list[str]:
+_EXAMPLES = {
+    "adapters": "adapters is not a list of names, each with a weight or without: ['jazz:0.5']",
+    "conditions": "conditions is not a list of NAME=VALUE: ['energy=0.5']",
+}
+
+
+def _check_texts(name: str, value: Any) -> list[str]:
     if value is None:
         return []
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise InputError("adapters is not a list of names, each with a weight or without: ['jazz:0.5']")
+        raise InputError(_EXAMPLES[name])
     return value

@@ -18,21 +18,24 @@ from typing import Any
 
 import gradio as gr
 
+from musicgen import midi
+from musicgen.chords import chart_of
 from musicgen.errors import CheckpointError, MusicGenError
 
 from .. import clip_metadata
 from ..clip_store import FORMATS
 from ..model_cache import LOAD_MEMORY_FACTOR
 from ..models import ModelInfo
-from ..request import PageRequest
+from ..request import FILES, PageRequest
 from ..service import GenerationJob, PlaybackChunk, Service
 from ..stored_clip import StoredClip
 from ..visits import Visit
 from . import assets, compare, live, melody_editor, memory, result, texts
 from .arrival import Arrival
-from .form import Accordions, Actions, Inputs, default_melody_is_clean, precisions
+from .fields import default_melody_is_clean, optional_number, precisions
+from .form import Accordions, Actions, Inputs
 from .memory import Memory
-from .next_clip import NextClip, check
+from .next_clip import ADDED_BY, DESCRIBED, NextClip, check
 from .result import Outputs
 
 HIDDEN = ("Cc", "Cf", "Cs")
@@ -151,7 +154,8 @@ class EventHandlers:
         self.service, self.inputs, self.accordions, self.outputs = service, inputs, accordions, outputs
         self.next_clip, self.memory = next_clip, memory
         self.cost_inputs: list[Any] = [
-            inputs.model, inputs.precision, inputs.duration, inputs.variations, inputs.melody_guidance_scale,
+            inputs["model"], inputs["precision"], inputs["duration"], inputs["variations"], inputs["melody_guidance_scale"],
+            inputs["style_guidance_scale"],
         ]  # fmt: skip
 
     def restore_visit(self, request: gr.Request, remembered: str) -> Updates:
@@ -209,9 +213,10 @@ class EventHandlers:
         try:
             check(named | {"needed": needed})
             generation = inputs.to_request(self.service.catalog, *values)
-            if generation.melody is not None and generation.frames is None:
+            if generation.needs_frames:
                 # Here, so that a recording that cannot be read is what the message is about, and not the model.
                 yield {outputs.status: result.show_status("Reading the melody…", 0.0)}
+                assert generation.melody is not None
                 frames = await asyncio.to_thread(
                     self.service.extract_melody, generation.melody, bool(generation.separate)
                 )
@@ -219,7 +224,9 @@ class EventHandlers:
             # Looking for a model on the disk, and for space on it, takes a while.
             job = await asyncio.to_thread(self.service.submit, visit.token, generation, _address(request))
         except Exception as error:
-            gradio_error = to_gradio_error(error, named["melody"], named["continue_from"])
+            gradio_error = to_gradio_error(
+                error, *(named[name] for name in ("melody", "midi", "style", "continue_from"))
+            )
             yield {outputs.status: self._not_generated(gradio_error)}
             raise gradio_error from None
         self.service.followers.expect(session)
@@ -272,9 +279,7 @@ class EventHandlers:
                 status = result.show_status("Stopped before there was any sound.")
             yield updates()
         except Exception as error:
-            generation = job.payload
-            files = [None if file is None else str(file) for file in (generation.melody, generation.continue_from)]
-            gradio_error = to_gradio_error(error, *files)
+            gradio_error = to_gradio_error(error, *map(str, job.payload.files.values()))
             status = self._not_generated(gradio_error)
             yield updates()
             raise gradio_error from None
@@ -311,7 +316,7 @@ class EventHandlers:
     def extract_melody(self, recording: str | None, melody_is_clean: bool, model: str) -> Updates:
         """Show the melody of a new recording in the editor, and select a melody model if a text model is selected."""
         if not recording:
-            return {self.inputs.frames: gr.skip()}
+            return {self.inputs["frames"]: gr.skip()}
         try:
             frames = self.service.extract_melody(Path(recording), separate=not melody_is_clean)
         except Exception as error:
@@ -319,13 +324,55 @@ class EventHandlers:
             gr.Warning(gradio_error.message, duration=15)
             message = f"The melody cannot be used: {html.unescape(gradio_error.message)}."
             return self.clear_melody() | {self.outputs.status: result.show_status(message)}
-        updates: Updates = {self.inputs.frames: gr.update(value=melody_editor.dump(frames), visible=True)}
+        updates: Updates = {self.inputs["frames"]: gr.update(value=melody_editor.dump(frames), visible=True)}
+        return updates | self._choose_melody_model(model)
+
+    def check_midi(self, file: str | None, model: str) -> Updates:
+        """Read a new MIDI file, and select a melody model if the selected one follows none."""
+        if not file:
+            return {self.outputs.status: gr.skip()}
+        try:
+            count = len(midi.notes(file))
+        except Exception as error:
+            gradio_error = to_gradio_error(error, file)
+            gr.Warning(gradio_error.message, duration=15)
+            message = f"The MIDI file cannot be used: {html.unescape(gradio_error.message)}."
+            return {self.inputs["midi"]: None, self.outputs.status: result.show_status(message)}
+        message = f"The MIDI file has {count} note{'s' if count > 1 else ''} without its drums."
+        return {self.outputs.status: result.show_status(message)} | self._choose_melody_model(model)
+
+    def check_chords(self, chords: str | None, bpm: str | None, metre: str | None, model: str) -> Updates:
+        """Read the chords when they have been typed, and select a melody model if the selected one follows none."""
+        if not (chords or "").strip():
+            return {self.outputs.status: gr.skip()}
+        try:
+            tempo = optional_number(bpm, "the tempo of the chords")
+            chart_of(chords, tempo, (metre or "").strip() or None)
+        except MusicGenError as error:
+            return {self.outputs.status: result.show_status(f"The chords cannot be used: {error.told('page')}.")}
+        return self._choose_melody_model(model) or {self.outputs.status: gr.skip()}
+
+    def _choose_melody_model(self, model: str) -> Updates:
+        """Updates that select a melody model and say so; none where the selected one is one."""
         melody_model = self.service.catalog.melody_model(model)
-        if melody_model is not None and melody_model.name != model:
-            message = f"{model} follows text only, so the model is now {melody_model.name}."
-            updates[self.outputs.status] = result.show_status(message)
-            updates[self.inputs.model] = melody_model.name
-        return updates
+        if melody_model is None or melody_model.name == model:
+            return {}
+        message = f"{model} follows no melody, so the model is now {melody_model.name}."
+        return {
+            self.outputs.status: result.show_status(message),
+            self.inputs["model"]: melody_model.name,
+        }
+
+    def show_inputs_of_model(self, model: str, style: str | None) -> Updates:
+        """Show the inputs that not every model has, where the model has them or they hold something."""
+        try:
+            info = self.service.catalog.get(model)
+        except MusicGenError:
+            return {self.inputs["conditions"]: gr.skip()}
+        return {
+            self.accordions.style: gr.update(visible=info.style is not False or bool(style)),
+            self.inputs["conditions"]: gr.update(visible=info.takes_conditions),
+        }
 
     def use_example_melody(self, name: str) -> Updates:
         """Set one of the example melodies as the melody.
@@ -334,11 +381,11 @@ class EventHandlers:
             name: of its file in EXAMPLE_MELODIES.
         """
         path = self.service.clip_store.copy(EXAMPLE_MELODIES / name)
-        return {self.inputs.melody: str(path), self.inputs.melody_is_clean: True}
+        return {self.inputs["melody"]: str(path), self.inputs["melody_is_clean"]: True}
 
     def clear_melody(self) -> Updates:
         """Hide the melody editor when the recording has been removed."""
-        return {self.inputs.frames: gr.update(value=melody_editor.dump(()), visible=False)}
+        return {self.inputs["frames"]: gr.update(value=melody_editor.dump(()), visible=False)}
 
     async def update_precisions(self, model: str) -> Any:
         """Show which precision "auto" selects for the model, as soon as PyTorch has been imported."""
@@ -355,7 +402,7 @@ class EventHandlers:
     def extend_duration(self, recording: str | None) -> Updates:
         """Set the duration to more than that of a clip that is to be continued."""
         if not recording:
-            return {self.inputs.duration: gr.skip()}
+            return {self.inputs["duration"]: gr.skip()}
         try:
             seconds = self.service.duration_of(Path(recording))
         except Exception as error:
@@ -363,15 +410,21 @@ class EventHandlers:
         max_duration = self.service.limits.max_duration
         if seconds >= max_duration:
             gr.Warning(f"The clip is {seconds:.1f} s long and a result {max_duration:g} s at most: cut it first.")
-            return {self.inputs.duration: gr.skip()}
+            return {self.inputs["duration"]: gr.skip()}
         message = f"Your clip is {seconds:.1f} s long; the duration is that of clip and continuation together."
         return {
-            self.inputs.duration: min(max_duration, round(seconds * 2 + 20) / 2),
+            self.inputs["duration"]: min(max_duration, round(seconds * 2 + 20) / 2),
             self.outputs.status: result.show_status(message),
         }
 
     def describe_cost(
-        self, model: str, precision: str, duration: float, variations: float, melody_guidance: str | None
+        self,
+        model: str,
+        precision: str,
+        duration: float,
+        variations: float,
+        melody_guidance: str | None,
+        style_guidance: str | None,
     ) -> str:
         """The time, the download and the GPU quota that a generation needs, as text."""
         try:
@@ -379,8 +432,12 @@ class EventHandlers:
             seconds = self.service.expected_seconds(model, precision, duration)
             first = self.service.measured_seconds(model, precision, duration) is None
             downloaded = info.origin == "published" and self.service.is_downloaded(model)
-            apart = bool((melody_guidance or "").strip())
-            quota = self.service.describe_gpu_quota(model, precision, duration, variations, apart)
+            apart = [
+                name
+                for name, scale in (("melody", melody_guidance), ("style", style_guidance))
+                if (scale or "").strip()
+            ]
+            quota = self.service.describe_gpu_quota(model, precision, duration, variations, bool(apart))
         except (MusicGenError, TypeError):
             return ""
         if seconds is None:
@@ -389,7 +446,7 @@ class EventHandlers:
             guess = ", a guess before the model's first clip" if first else ""
             parts = [f"{result.show_seconds(seconds * variations).capitalize()} on this machine{guess}"]
         if apart:
-            parts.append("half as long again for the melody's own guidance")
+            parts.append(f"half as long again for the {' and the '.join(apart)}'s own guidance")
         if info.origin == "published":
             memory = f"up to {info.size * LOAD_MEMORY_FACTOR / 1e9:.1f} GB of memory"
             parts += [
@@ -487,16 +544,16 @@ class EventHandlers:
         """Set the selected clip as the melody."""
         clip = self._clip(request, clip_id)
         opened = {self.accordions.melody: gr.update(open=True)}
-        return opened | {self.inputs.melody: str(clip.path), self.inputs.melody_is_clean: True}
+        return opened | {self.inputs["melody"]: str(clip.path), self.inputs["melody_is_clean"]: True}
 
     def continue_clip(self, request: gr.Request, clip_id: str | None) -> Updates:
         """Set the selected clip as the clip to continue."""
         clip = self._clip(request, clip_id)
-        return {self.inputs.continue_from: str(clip.path), self.accordions.continue_from: gr.update(open=True)}
+        return {self.inputs["continue_from"]: str(clip.path), self.accordions.continue_from: gr.update(open=True)}
 
     def use_seed(self, request: gr.Request, clip_id: str | None) -> Updates:
         """Set the seed of the selected clip."""
-        return {self.inputs.seed: str(self._clip(request, clip_id).seed), self.accordions.more: gr.update(open=True)}
+        return {self.inputs["seed"]: str(self._clip(request, clip_id).seed), self.accordions.more: gr.update(open=True)}
 
     def describe_next_clip(self, request: gr.Request, needed: dict[str, str], *values: Any) -> Updates:
         """Show what the next clip will be made from, and keep which files its settings lack."""
@@ -507,11 +564,14 @@ class EventHandlers:
         """Part of the next clip -> what removes it."""
         inputs = self.inputs
         return {
-            "continue_from": {inputs.continue_from: None},
-            "melody": {inputs.melody: None} | self.clear_melody(),
-            "timeline": {inputs.timeline: ""},
-            "seed": {inputs.seed: ""},
-            "loop": {inputs.loop: False},
+            "continue_from": {inputs["continue_from"]: None},
+            "melody": {inputs["melody"]: None, inputs["midi"]: None} | self.clear_melody(),
+            "chords": {inputs["chords"]: "", inputs["bpm"]: "", inputs["metre"]: ""},
+            "style": {inputs["style"]: None},
+            "timeline": {inputs["timeline"]: ""},
+            "seed": {inputs["seed"]: ""},
+            "conditions": {inputs["conditions"]: ""},
+            "loop": {inputs["loop"]: False},
             "needed": {self.next_clip.needed: {}},
         }
 
@@ -539,29 +599,25 @@ class EventHandlers:
         self.service.catalog.adapters.check(request.adapters)
         if request.separate is None:
             request = dataclasses.replace(request, separate=not default_melody_is_clean(self.service, request.model))
-        return self.inputs.fill(request) | {
-            self.next_clip.needed: needed,
-            self.accordions.melody: gr.update(open=request.frames is not None or "melody" in needed),
-            self.accordions.continue_from: gr.update(open="continue_from" in needed),
-            self.accordions.timeline: gr.update(open=bool(request.timeline)),
-        }
+        filled = {name for name in ("frames", "chords", "timeline") if getattr(request, name)} | needed.keys()
+        takes_style = self.service.catalog.get(request.model).style is not False
+        return self.inputs.fill(request) | {self.next_clip.needed: needed} | self.accordions.show(filled, takes_style)
 
     def _show_remembered(self, values: Mapping[str, Any], needed: Mapping[str, str]) -> Updates:
         """Updates that show the settings that a browser remembers, and the files that they were made with."""
         restored = self.inputs.restore(values, self.service.clip_store.holds)
-        chosen = {name: restored.get(getattr(self.inputs, name)) for name in ("melody", "continue_from", "timeline")}
-        frames = self.inputs.frames in restored
-        return restored | {
-            self.accordions.melody: gr.update(open=frames or bool(chosen["melody"])),
-            self.accordions.continue_from: gr.update(open=bool(chosen["continue_from"])),
-            self.accordions.timeline: gr.update(open=bool(chosen["timeline"])),
-            self.next_clip.needed: dict(needed)
-            | {
-                name: memory.file_name(values.get(name))
-                for name in ("melody", "continue_from")
-                if memory.file_name(values.get(name)) and not chosen[name] and not (name == "melody" and frames)
-            },
+        filled = {name for name, component in self.inputs.items() if restored.get(component)}
+        gone = {
+            name: memory.file_name(values.get(source))
+            for name in FILES
+            for source in ADDED_BY.get(name, (name,))
+            if memory.file_name(values.get(source))
+            and source not in filled
+            and not (source == "melody" and "frames" in filled)
         }
+        model = restored.get(self.inputs["model"], self.service.catalog.default())
+        takes_style = self.service.catalog.get(model).style is not False
+        return restored | {self.next_clip.needed: dict(needed) | gone} | self.accordions.show(filled, takes_style)
 
     def _visit(self, request: gr.Request) -> Visit:
         return self.service.visits.of(visitor_id(request))
@@ -637,7 +693,7 @@ def connect(
         outputs.details, outputs.video, outputs.make_video, *outputs.downloads,
     ]  # fmt: skip
     settings = [
-        *inputs.components, next_clip.needed, accordions.melody, accordions.continue_from, accordions.timeline,
+        *inputs.components, next_clip.needed, *accordions.of_settings,
     ]  # fmt: skip
     progress = [outputs.status, outputs.live, outputs.arrived]
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -659,10 +715,13 @@ def connect(
     outputs.clips.input(handlers.select_clip, outputs.clips, clip_parts, **unlimited).then(*after_clip, **unlimited)
     # What these put into an audio input is no event of that input's own, as a visitor's file is.
     as_melody = outputs.as_melody.click(
-        handlers.use_as_melody, outputs.clips, [inputs.melody, inputs.melody_is_clean, accordions.melody], **unlimited
+        handlers.use_as_melody,
+        outputs.clips,
+        [inputs["melody"], inputs["melody_is_clean"], accordions.melody],
+        **unlimited,
     )
     continue_clip = outputs.continue_clip.click(
-        handlers.continue_clip, outputs.clips, [inputs.continue_from, accordions.continue_from], **unlimited
+        handlers.continue_clip, outputs.clips, [inputs["continue_from"], accordions.continue_from], **unlimited
     )
     outputs.make_video.click(
         handlers.make_video, outputs.clips, [outputs.video, outputs.make_video], api_visibility="private",
@@ -674,25 +733,37 @@ def connect(
         **unlimited,
     ).then(*after_clip, **unlimited)  # fmt: skip
     extraction: dict[str, Any] = {
-        "fn": handlers.extract_melody, "inputs": [inputs.melody, inputs.melody_is_clean, inputs.model],
-        "outputs": [inputs.frames, inputs.model, outputs.status], "api_visibility": "private",
-        "show_progress": "minimal", "show_progress_on": [inputs.melody], "concurrency_limit": 2,
+        "fn": handlers.extract_melody, "inputs": [inputs["melody"], inputs["melody_is_clean"], inputs["model"]],
+        "outputs": [inputs["frames"], inputs["model"], outputs.status], "api_visibility": "private",
+        "show_progress": "minimal", "show_progress_on": [inputs["melody"]], "concurrency_limit": 2,
     }  # fmt: skip
-    gr.on([inputs.melody.input, inputs.melody_is_clean.input], **extraction)
+    gr.on([inputs["melody"].input, inputs["melody_is_clean"].input], **extraction)
     as_melody.then(**extraction)
     for name, button in actions.melodies.items():
         button.click(
-            functools.partial(handlers.use_example_melody, name), None, [inputs.melody, inputs.melody_is_clean],
+            functools.partial(handlers.use_example_melody, name), None, [inputs["melody"], inputs["melody_is_clean"]],
             **unlimited,
         ).then(**extraction)  # fmt: skip
-    inputs.melody.clear(handlers.clear_melody, None, inputs.frames, **unlimited)
-    for added in (inputs.continue_from.input, continue_clip.then):
-        added(handlers.extend_duration, inputs.continue_from, [inputs.duration, outputs.status], **unlimited)
-    inputs.model.change(
-        handlers.update_precisions, inputs.model, inputs.precision, trigger_mode="always_last", **unlimited
+    inputs["melody"].clear(handlers.clear_melody, None, inputs["frames"], **unlimited)
+    for added in (inputs["continue_from"].input, continue_clip.then):
+        added(handlers.extend_duration, inputs["continue_from"], [inputs["duration"], outputs.status], **unlimited)
+    inputs["model"].change(
+        handlers.update_precisions, inputs["model"], inputs["precision"], trigger_mode="always_last", **unlimited
     )
-    inputs.model.input(
-        handlers.update_melody_is_clean, [inputs.model, inputs.melody], inputs.melody_is_clean, **unlimited
+    inputs["model"].change(
+        handlers.show_inputs_of_model, [inputs["model"], inputs["style"]], [accordions.style, inputs["conditions"]],
+        trigger_mode="always_last", **unlimited,
+    )  # fmt: skip
+    inputs["midi"].upload(
+        handlers.check_midi, [inputs["midi"], inputs["model"]], [inputs["midi"], inputs["model"], outputs.status],
+        **unlimited,
+    )  # fmt: skip
+    inputs["chords"].blur(
+        handlers.check_chords, [inputs["chords"], inputs["bpm"], inputs["metre"], inputs["model"]],
+        [inputs["model"], outputs.status], **unlimited,
+    )  # fmt: skip
+    inputs["model"].input(
+        handlers.update_melody_is_clean, [inputs["model"], inputs["melody"]], inputs["melody_is_clean"], **unlimited
     )
     gr.on(
         [component.change for component in handlers.cost_inputs], handlers.describe_cost, handlers.cost_inputs,
@@ -702,11 +773,8 @@ def connect(
         handlers.score, outputs.clips, outputs.scores, api_visibility="private", show_progress="minimal",
         concurrency_limit=1,
     )  # fmt: skip
-    outputs.same_seed.click(handlers.use_seed, outputs.clips, [inputs.seed, accordions.more], **unlimited)
-    described = (
-        inputs.prompt, inputs.continue_from, inputs.melody, inputs.frames, inputs.timeline, inputs.seed, inputs.loop,
-        next_clip.needed,
-    )  # fmt: skip
+    outputs.same_seed.click(handlers.use_seed, outputs.clips, [inputs["seed"], accordions.more], **unlimited)
+    described = [*(inputs[name] for name in DESCRIBED), next_clip.needed]
     gr.on(
         [component.change for component in described], handlers.describe_next_clip,
         [next_clip.needed, *inputs.components], [next_clip.summary, *next_clip.buttons.values()],
@@ -744,10 +812,10 @@ def _connect_memory(
     ready.then(handlers.describe_cost, handlers.cost_inputs, actions.cost, **unlimited)
     loaded.then(handlers.rejoin, None, progress, **unlimited)
     loaded.then(handlers.describe_cost, handlers.cost_inputs, actions.cost, **unlimited)
-    loaded.then(handlers.update_precisions, inputs.model, inputs.precision, **unlimited)
+    loaded.then(handlers.update_precisions, inputs["model"], inputs["precision"], **unlimited)
     remember: dict[str, Any] = {
         "fn": None, "inputs": [remembered.visit, outputs.clips, *inputs.components], "outputs": None,
-        "js": memory.script(inputs.names), "api_visibility": "private",
+        "js": memory.script(list(inputs)), "api_visibility": "private",
     }  # fmt: skip
     loaded.then(**remember)
     gr.on([component.change for component in (*inputs.components, outputs.clips)], **remember)

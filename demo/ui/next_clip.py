@@ -14,10 +14,16 @@ from musicgen.errors import InputError
 
 from . import melody_editor
 
-PARTS = ("continue_from", "melody", "timeline", "seed", "loop", "needed")
+PARTS = ("continue_from", "melody", "chords", "style", "timeline", "seed", "conditions", "loop", "needed")
 """The parts in the order of their buttons."""
-SECTIONS = {"melody": "Melody", "continue_from": "Continue a clip"}
-"""Input of audio -> the section of the page that it is in."""
+DESCRIBED = (
+    "prompt", "continue_from", "melody", "frames", "midi", "chords", "style", "timeline", "seed", "conditions", "loop",
+)  # fmt: skip
+"""The inputs that the line is about."""
+SECTIONS = {"melody": "Melody", "style": "Style", "continue_from": "Continue a clip"}
+"""File of a request -> the section of the page that its input is in."""
+ADDED_BY = {"melody": ("melody", "midi")}
+"""File of a request -> the inputs that it can be added to, where that is not one of the same name."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,7 @@ class NextClip:
     Attributes:
         summary: a sentence.
         buttons: part -> the button that removes it; visible while the part is set.
-        needed: a state: input of audio -> the name of the file that restored settings were made with.
+        needed: a state: file of a request -> the name of the one that restored settings were made with.
     """
 
     summary: gr.HTML
@@ -38,7 +44,7 @@ class NextClip:
         """Component updates.
 
         Args:
-            values: the values of the inputs `prompt` and PARTS by name.
+            values: the values of the inputs by name, and `needed`.
         """
         labels = _labels(values)
         updates: dict[Any, Any] = {self.summary: _sentence(values)}
@@ -59,9 +65,11 @@ def build() -> NextClip:
 
 
 def missing(values: Mapping[str, Any]) -> dict[str, str]:
-    """The files that restored settings need and that have not been added: input of audio -> the file's name."""
+    """The files that restored settings need and that have not been added: file of a request -> its name."""
     needed = values.get("needed") or {}
-    return {name: file for name, file in needed.items() if not values.get(name)}
+    return {
+        name: file for name, file in needed.items() if not any(values.get(one) for one in ADDED_BY.get(name, (name,)))
+    }
 
 
 def check(values: Mapping[str, Any]) -> None:
@@ -84,9 +92,19 @@ def _labels(values: Mapping[str, Any]) -> dict[str, str]:
         labels["continue_from"] = f"begins with {_name(values['continue_from'])}"
     if values.get("melody"):
         labels["melody"] = f"follows {_name(values['melody'])}"
+    elif values.get("midi"):
+        labels["melody"] = f"follows {_name(values['midi'])}"
     elif melody_editor.load(values.get("frames")):
         labels["melody"] = "follows the edited melody"
-    lines = [line for line in str(values.get("timeline") or "").splitlines() if line.strip()]
+    chords = " ".join(str(values.get("chords") or "").split())
+    if chords:
+        labels["chords"] = f"follows the chords {_short(chords)}"
+    if values.get("style"):
+        labels["style"] = f"in the style of {_name(values['style'])}"
+    conditions = _lines(values.get("conditions"))
+    if conditions:
+        labels["conditions"] = _short(", ".join(conditions))
+    lines = _lines(values.get("timeline"))
     if lines:
         labels["timeline"] = f"{len(lines)} change{'s' if len(lines) > 1 else ''} of the description"
     seed = str(values.get("seed") or "").strip()
@@ -104,6 +122,10 @@ def _sentence(values: Mapping[str, Any]) -> str:
     described = str(values.get("prompt") or "").strip()
     text = "The next clip: your description" if described else "The next clip: no description, so the model chooses"
     return f"<p>{html.escape(text)}{' ·' if _labels(values) else '.'}</p>"
+
+
+def _lines(text: object) -> list[str]:
+    return [line.strip() for line in str(text or "").splitlines() if line.strip()]
 
 
 def _name(path: str) -> str:

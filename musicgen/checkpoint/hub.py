@@ -70,8 +70,11 @@ def download(name: str, choose: Choice) -> Path:
 
 
 def cached(name: str, file: str) -> Path | None:
-    """A repository's file in the cache, None if it is not there."""
-    path = try_to_load_from_cache(name, file)
+    """A repository's file in the cache, None if it is not there, and for what is no repository's name."""
+    try:
+        path = try_to_load_from_cache(name, file)
+    except HFValidationError:
+        return None
     return Path(path) if isinstance(path, str) else None
 
 

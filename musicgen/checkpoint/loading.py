@@ -97,22 +97,30 @@ def step_bytes(name: str | os.PathLike[str], device: str | torch.device, precisi
 def _shape(name: str | os.PathLike[str]) -> tuple[LMConfig, bool] | None:
     """The shape of a model's language model, and whether it generates step by step, as far as that is known without reading
     weights or the network."""
+    folder = _here(name)
+    if folder is not None and transformers_layout.is_layout(_names(folder)):
+        return transformers_layout.shape(folder)
     published = next((entry for entry in catalog.PUBLISHED if entry.name == str(name)), None)
-    if published is not None and not is_folder(name):
-        config = LMConfig(
-            published.dim,
-            published.num_heads,
-            published.num_layers,
-            published.num_codebooks,
-            cross_attention=published.cross_attention,
-        )
-        return config, not published.masked
-    folder = catalog.PRETRAINED / name if str(name) in catalog.embedded() else Path(name)
-    return (
-        transformers_layout.shape(folder)
-        if is_folder(folder) and transformers_layout.is_layout(_names(folder))
-        else None
+    if published is None or is_folder(name):
+        return None
+    config = LMConfig(
+        published.dim,
+        published.num_heads,
+        published.num_layers,
+        published.num_codebooks,
+        cross_attention=published.cross_attention,
     )
+    return config, not published.masked
+
+
+def _here(name: str | os.PathLike[str]) -> Path | None:
+    """The folder of a checkpoint on this machine."""
+    if str(name) in catalog.embedded():
+        return catalog.PRETRAINED / name
+    if is_folder(name):
+        return Path(name)
+    config = hub.cached(str(name), "config.json")
+    return None if config is None else Path(config).parent
 
 
 def find(name: str | os.PathLike[str], *, folders: bool = True) -> Path:

@@ -267,7 +267,7 @@ def _model(arguments: argparse.Namespace, stored: Settings | None) -> tuple[str,
 
 def _chart(arguments: argparse.Namespace, stored: Settings | None) -> ChordChart | None:
     """The chords of the arguments, over those of the stored clip."""
-    from musicgen.request import chart_of
+    from musicgen.chords import chart_of
 
     if arguments.chords is not None and arguments.melody is not None:
         raise InputError("--chords takes the place of --melody: pass one of them")

@@ -26,6 +26,10 @@ class Conditioner(nn.Module, ABC):
     kind: ClassVar[str] = ""
     """The name in a checkpoint's configuration; `registry.register` sets it."""
 
+    from_text: ClassVar[bool] = False
+    """Whether `prepare` takes a text as a value and never as the path of a file. The page has a field for such conditions; what
+    strangers type there must not name files of the server."""
+
     @property
     @abstractmethod
     def max_length(self) -> int:

@@ -5,6 +5,7 @@ import socket
 import time
 from pathlib import Path
 
+import mido
 import pytest
 from gradio_client import Client
 
@@ -73,3 +74,14 @@ def browser():
     """Not for the session: while Playwright runs, the thread has an event loop that makes other tests fail."""
     with machine.chromium("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream") as chromium:
         yield chromium
+
+
+def write_midi(path: Path, *numbers: int) -> Path:
+    """A MIDI file with notes of half a second."""
+    track = mido.MidiTrack()
+    for number in numbers:
+        track += [mido.Message("note_on", note=number, velocity=64), mido.Message("note_off", note=number, time=480)]
+    file = mido.MidiFile()
+    file.tracks.append(track)
+    file.save(str(path))
+    return path

@@ -53,8 +53,10 @@ def test_every_format_holds_the_settings(client: Client, name: str) -> None:
 
 
 def test_a_melody_is_followed_as_from_python(client: Client) -> None:
-    file, _, _ = ask(client, model=MELODY, melody=handle_file(TUNE), separate=False, seed=1)
-    wave = musicgen.load(MELODY).generate(["drums"], 1.0, seed=1, melody=str(TUNE), separate=False)[0]
+    file, _, _ = ask(client, model=MELODY, melody=handle_file(TUNE), separate=False, seed=1, precision="float32")
+    wave = musicgen.load(MELODY, precision="float32").generate(
+        ["drums"], 1.0, seed=1, melody=str(TUNE), separate=False
+    )[0]
     expected = audio.normalise_loudness(audio.Audio(wave, 32_000)).wave
     assert (audio.read(file).wave - expected).abs().max() < 2 / 32_768
     assert Settings.of_file(file).melody.name == "melody_a.wav"
@@ -185,7 +187,9 @@ def fields(**changes) -> list:
         "prompt": "x", "model": "mini", "duration": 1.0, "seed": None, "variations": 1, "melody": None,
         "separate": False, "frames": None, "continue_from": None, "timeline": "", "guidance_scale": 3.0,
         "melody_guidance_scale": None, "negative_prompt": "", "temperature": 1.0, "top_k": 250, "top_p": 0.0,
-        "precision": "float32", "loop": False, "format": "flac", "adapters": None,
+        "precision": "float32", "loop": False, "format": "flac", "adapters": None, "chords": "", "bpm": None,
+        "metre": "", "style": None, "style_guidance_scale": None, "style_seconds": None, "style_codebooks": None,
+        "conditions": None,
     }  # fmt: skip
     assert set(changes) <= set(values)
     return list((values | changes).values())
@@ -229,7 +233,7 @@ NAN, INFINITY = float("nan"), float("inf")
         ({"timeline": "soon: drums"}, "not a time and a description"),
         ({"timeline": "0:30 drums"}, "the clip is 1 s long"),
         ({"timeline": "\n".join(f"{i / 100:.2f} x" for i in range(1, 90))}, "20 at most"),
-        ({"frames": [0, 1, 2]}, "follows text only"),
+        ({"frames": [0, 1, 2]}, "follows no melody"),
         ({"frames": [0, 12], "model": "mini-melody"}, "pitch classes 0 to 11"),
         ({"frames": [NAN], "model": "mini-melody"}, "pitch classes 0 to 11"),
         ({"frames": [0] * 100_000, "model": "mini-melody"}, "100000 frames"),

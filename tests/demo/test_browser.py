@@ -17,8 +17,10 @@ from demo.models import ModelCatalog
 from demo.request import PageRequest
 from demo.service import Service
 from musicgen import audio
+from musicgen.chords import ChordChart
 from tests.conftest import GOLDEN
 from tests.demo.conftest import wait_until as wait
+from tests.demo.conftest import write_midi
 
 SECOND = 1000  # ms
 PATIENCE = 60.0
@@ -634,6 +636,49 @@ def test_an_example_melody_is_followed_with_a_click(page, service: Service) -> N
     assert page.input_value("#model input").startswith("mini-melody")
     assert "Done" in generate(page, "flute", 1.0)
     assert len(clip_metadata.read_file(newest(service), "", ModelCatalog())[0].frames) > 70
+
+
+def test_chords_and_midi_files_are_followed(page, service: Service, tmp_path: Path) -> None:
+    open_part(page, "Melody: hum or upload")
+    page.fill("#chords input, #chords textarea", "C H7")
+    page.press("#chords input, #chords textarea", "Tab")
+    assert "'H7'" in said(page, "The chords cannot be used")
+    page.fill("#chords input, #chords textarea", "C G Am F")
+    page.press("#chords input, #chords textarea", "Tab")
+    assert "mini follows no melody, so the model is now mini-melody" in said(page, "so the model is now")
+    wait_until(page, lambda: parts(page).get("chords") == "follows the chords C G Am F ✕")
+    assert "Done" in generate(page, "organ", 1.0)
+    assert clip_metadata.read_file(newest(service), "", ModelCatalog())[0].chords == ChordChart("C G Am F")
+    page.click("#remove-chords")
+    wait_until(page, lambda: parts(page) == {})
+    page.set_input_files("#midi-file input[type=file]", str(write_midi(tmp_path / "tune.mid", 60, 64, 67)))
+    assert "The MIDI file has 3 notes" in said(page, "The MIDI file")
+    wait_until(page, lambda: parts(page).get("melody") == "follows tune.mid ✕")
+    assert "Done" in generate(page, "organ", 1.0)
+    clip = newest(service)
+    assert clip_metadata.read_file(clip, "", ModelCatalog())[1] == {"melody": "tune.mid"}
+    page.click("#remove-melody")
+    wait_until(page, lambda: parts(page) == {})
+    # Its settings ask for the file, which either input takes.
+    page.set_input_files("input[type=file][data-testid^=Restore]", str(clip))
+    wait_until(page, lambda: parts(page).get("needed") == "needs tune.mid ✕")
+    page.set_input_files("#midi-file input[type=file]", str(tmp_path / "tune.mid"))
+    wait_until(page, lambda: "needed" not in parts(page))
+
+
+def test_the_style_is_offered_where_the_model_follows_one(page) -> None:
+    style = page.locator("#style-accordion")
+    assert not style.is_visible()
+    choose(page, "facebook/musicgen-style")
+    style.wait_for()
+    open_part(page, "Style: a recording")
+    page.set_input_files("#style-file input[type=file]", str(TUNE))
+    wait_until(page, lambda: parts(page).get("style") == f"in the style of {TUNE.name} ✕")
+    choose(page, "mini")
+    page.click("#generate")
+    assert "mini follows no style" in said(page, "Not generated")
+    page.click("#remove-style")
+    wait_until(page, lambda: "style" not in parts(page))
 
 
 def test_the_page_says_what_to_expect_of_a_model(page) -> None:

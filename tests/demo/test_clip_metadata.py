@@ -17,10 +17,9 @@ from demo.models import ModelCatalog
 from demo.request import PageRequest
 from musicgen import audio, catalog
 from musicgen.audio import Audio
-from musicgen.chords import ChordChart
 from musicgen.errors import InputError
 from musicgen.options import GenerationOptions
-from musicgen.settings import Settings
+from musicgen.settings import Settings, SourceFile
 from musicgen.timeline import TimelineEntry
 from tests.fuzz import changed, refused
 
@@ -62,9 +61,8 @@ def test_a_link_that_is_no_link_is_refused() -> None:
     ("changes", "message"),
     [
         ({"options": GenerationOptions(do_sample=False, window_overlap=0.2)}, "the options do_sample, window_overlap"),
-        ({"options": GenerationOptions(style_seconds=2.0)}, "the options style_seconds"),
         ({"options": GenerationOptions(decoding_steps=(3, 2, 2, 2))}, "the options decoding_steps"),
-        ({"chords": ChordChart("C G Am F")}, "the chords C G Am F"),
+        ({"conditions": {"map": SourceFile("map.bin", "0" * 64)}}, "the conditions map"),
     ],
 )
 def test_a_file_with_what_the_page_has_no_field_for_is_refused(changes: dict, message: str, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_a_client_lists_the_tools_and_generates(address: str, tmp_path: Path) ->
             assert audio.read(tmp_path / "clip.flac").duration == pytest.approx(1.0, abs=0.05)
             followed = await client.call_tool("generate", ask | {"model": "mini-melody", "frames": [0, 4, 7]})
             assert not followed.isError, texts(followed)
-            for wrong, message in (({"duration": 1e9}, "must lie between"), ({"frames": [0]}, "follows text only")):
+            for wrong, message in (({"duration": 1e9}, "must lie between"), ({"frames": [0]}, "follows no melody")):
                 refused = await client.call_tool("generate", ask | wrong)
                 assert refused.isError
                 assert message in texts(refused)[0]

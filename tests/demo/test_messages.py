@@ -21,8 +21,8 @@ CODE = re.compile(r"\b[a-z_]\w*=|--\w")
 ROOT = Path(__file__).parents[2]
 PYTHON = re.compile(r"(?<![-\w'\"(\[.])[a-z_]\w*=|\b[a-z_.]+\([a-z_]+=")
 """Arguments and calls of Python in a message."""
-EXAMPLES_OF_VALUES = ("top_k=100", "passt=FILE", "NAME=VALUE", "checkpoint=FOLDER")
-"""What options of the shell take."""
+EXAMPLES_OF_VALUES = ("top_k=100", "passt=FILE", "NAME=VALUE", "checkpoint=FOLDER", "energy=0.5")
+"""What options of the shell and fields of the page take."""
 OTHERS_THAN_VISITORS = (
     "musicgen/commands", "musicgen/training", "musicgen/plugins.py", "demo/deploy.py", "demo/start.py", "evaluation",
     "human_study",
@@ -137,7 +137,7 @@ def test_every_message_speaks_of_what_can_be_done_where_it_is_read() -> None:
             continue
         page = told["page"]
         for_somebody_else = any(
-            one in page for one in ("operator", "command line", "set another folder with --temporary")
+            one in page for one in ("operator", "command line", "set another folder with --temporary", "energy=0.5")
         )
         assert not CODE.search(page) or for_somebody_else, page
         assert not page.rstrip().endswith((":", ",", "…, ")), page

@@ -36,9 +36,7 @@ def test_an_update_during_a_generation_has_plain_values_for_all_its_outputs(page
     handlers = generate.fn.__self__
     outputs = handlers.outputs
     assert generate.outputs == event(page, "rejoin").outputs == [outputs.status, outputs.live, outputs.arrived]
-    named = {
-        name: component.value for name, component in zip(handlers.inputs.names, handlers.inputs.components, strict=True)
-    }
+    named = {name: component.value for name, component in handlers.inputs.items()}
     named |= {"prompt": "x", "model": "mini", "duration": 2.0, "variations": variations}
 
     async def updates() -> list:

@@ -11,6 +11,7 @@ from demo.request import PageRequest
 from demo.service import Service
 from demo.speeds import Speeds, StepClock
 from musicgen import catalog, checkpoint
+from musicgen.checkpoint import hub
 
 SIZES = {("small", "int8"): 100e6, ("small", "float32"): 400e6, ("large", "int8"): 1100e6, ("small", "int4"): 60e6}
 
@@ -56,6 +57,13 @@ def test_the_clock_counts_from_the_first_step(monkeypatch: pytest.MonkeyPatch) -
     assert StepClock().seconds_of_all() is None
 
 
+@pytest.fixture
+def nothing_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The published models are not here, so that their shapes are the catalogue's and not those of stand-ins."""
+    monkeypatch.setattr(hub, "cached", lambda name, file: None)  # noqa: ARG005
+
+
+@pytest.mark.usefixtures("nothing_downloaded")
 def test_the_bytes_of_a_step_are_those_of_the_language_model() -> None:
     (entry,) = (entry for entry in catalog.PUBLISHED if entry.name == "facebook/musicgen-small")
     assert checkpoint.step_bytes(entry.name, "cpu", "float32") == pytest.approx(4 * entry.lm_parameters, rel=0.02)
@@ -83,6 +91,7 @@ def test_the_warm_up_tells_what_other_models_are_going_to_take(tmp_path: Path) -
     service.close()
 
 
+@pytest.mark.usefixtures("nothing_downloaded")
 def test_the_guess_against_measured_clips() -> None:
     """Of the published small model's shape, from mini's speed, both measured on one machine."""
     results = Path(__file__).parents[2] / "benchmarks" / "results"

@@ -140,7 +140,7 @@ def test_damaged_settings_leave_the_others(service: Service) -> None:
     updates = handlers.restore_visit(request, json.dumps({"settings": settings}))
     inputs = handlers.inputs
     assert {component: updates[component] for component in inputs.components if component in updates} == {
-        inputs.prompt: "drums"
+        inputs["prompt"]: "drums"
     }
     assert updates[handlers.next_clip.needed] == {"melody": "passwd"}
 

@@ -1,0 +1,252 @@
+"""The inputs of the page: of each its component, how the component's value becomes part of a request, and how it shows one.
+
+A new input is a `Field` here, its place in `form.py`, and an attribute of `PageRequest`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from musicgen.errors import InputError
+from musicgen.timeline import format_timeline
+
+from .. import adapters
+from ..models import ModelCatalog
+from ..request import PRECISIONS, PageRequest
+from ..service import Service
+from . import melody_editor, texts
+
+MAX_TEXT = 50_000
+"""Characters of a text field."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One input.
+
+    Attributes:
+        build: makes the component.
+        show: the component's value, or its `gr.update`, for a request. Files are not shown: settings have only their names.
+        read: the arguments of `make_request` for the component's value and the offered models; raises InputError. None
+            passes the value on under the field's own name.
+    """
+
+    build: Callable[[Service], Any]
+    show: Callable[[PageRequest], Any]
+    read: Callable[[Any, ModelCatalog], Mapping[str, Any]] | None = None
+
+
+def optional_number(text: str | None, name: str) -> float | None:
+    """The number in a text field; None for an empty one.
+
+    Args:
+        text: what the visitor typed.
+        name: of the field, for the message.
+
+    Raises:
+        InputError: for a text that is no number.
+    """
+    typed = (text or "").strip()
+    if not typed:
+        return None
+    try:
+        return int(typed) if len(typed) < 20 and typed.lstrip("-").isdecimal() else float(typed)
+    except ValueError:
+        raise InputError(f"{name} is {typed[:30]!r}: it must be a number, or empty") from None
+
+
+def precisions(auto: str | None) -> list[tuple[str, str]]:
+    """Choices of the precision.
+
+    Args:
+        auto: the precision that "auto" selects for the model on this machine, None while it is not known.
+    """
+    first = "auto: depends on model and machine" if auto is None else f"auto: {auto} for this model here"
+    return [(first, "auto"), *((name, name) for name in PRECISIONS[1:])]
+
+
+def default_melody_is_clean(service: Service, model: str) -> bool:
+    """The default of the check box that skips the separation of melodies: as in the training of the melody model."""
+    melody_model = service.catalog.melody_model(model)
+    return melody_model is None or not melody_model.separated
+
+
+def _text(number: float | None) -> str:
+    return "" if number is None else f"{number:g}"
+
+
+def _optional(
+    argument: str, called: str, label: str, of: Callable[[PageRequest], float | None], **properties: Any
+) -> Field:
+    """A number that may be left out. A text box, because `gr.Number` shows 0 where it has no value."""
+    return Field(
+        lambda _: gr.Textbox(label=label, max_lines=1, **properties),
+        lambda request: _text(of(request)),
+        lambda value, _: {argument: optional_number(value, called)},
+    )
+
+
+def _upload(label: str, elem_id: str) -> Callable[[Service], Any]:
+    return lambda _: gr.Audio(
+        label=label, type="filepath", sources=["upload", "microphone"], buttons=[], elem_id=elem_id
+    )
+
+
+FIELDS: dict[str, Field] = {
+    "prompt": Field(
+        lambda _: gr.Textbox(
+            label="Description", lines=3, max_lines=6, placeholder=texts.PROMPT_PLACEHOLDER, elem_id="prompt",
+            info="Instruments, style, mood, tempo.",
+        ),
+        lambda request: request.prompt,
+    ),
+    "model": Field(
+        lambda service: gr.Dropdown(
+            service.catalog.choices(), value=service.catalog.default(), label="Model", elem_id="model"
+        ),
+        lambda request: request.model,
+    ),
+    "duration": Field(
+        lambda service: gr.Slider(
+            1, service.limits.max_duration, value=min(10, service.limits.max_duration), step=0.5,
+            label="Duration (seconds)", elem_id="duration",
+        ),
+        lambda request: request.duration,
+    ),
+    "variations": Field(
+        lambda service: gr.Slider(
+            1, service.limits.max_variations, value=1, step=1, label="Variations", elem_id="variations"
+        ),
+        lambda _: 1,
+    ),
+    "seed": _optional(
+        "seed", "seed", "Seed", lambda request: request.seed, elem_id="seed", placeholder="a new one for each clip",
+        info="The same seed with the same settings is the same music.",
+    ),
+    "melody": Field(_upload("Melody", "melody-file"), lambda _: None),
+    "melody_is_clean": Field(
+        lambda service: gr.Checkbox(
+            value=default_melody_is_clean(service, service.catalog.default()), label=texts.MELODY_IS_CLEAN
+        ),
+        lambda request: not request.separate,
+        lambda value, _: {"separate": not value},
+    ),
+    "frames": Field(
+        lambda _: melody_editor.build(),
+        lambda request: gr.update(
+            value=melody_editor.dump(request.frames or ()), visible=request.frames is not None
+        ),
+        lambda value, _: {"frames": melody_editor.load(value)},
+    ),
+    "midi": Field(
+        lambda _: gr.File(
+            label="or a MIDI file", type="filepath", file_types=[".mid", ".midi"], height=110, elem_id="midi-file"
+        ),
+        lambda _: None,
+    ),
+    "chords": Field(
+        lambda _: gr.Textbox(
+            label="or chords, one a bar", max_lines=1, placeholder="C G Am F", elem_id="chords", scale=3
+        ),
+        lambda request: "" if request.chords is None else request.chords.chords,
+    ),
+    "bpm": _optional(
+        "bpm", "the tempo of the chords", "Tempo (BPM)",
+        lambda request: None if request.chords is None else request.chords.bpm, elem_id="bpm", placeholder="120",
+        min_width=80,
+    ),
+    "metre": Field(
+        lambda _: gr.Textbox(
+            label="Metre", max_lines=1, placeholder="4/4", elem_id="metre", min_width=80
+        ),
+        lambda request: "" if request.chords is None else request.chords.metre,
+    ),
+    "style": Field(_upload("Style", "style-file"), lambda _: None),
+    "style_guidance_scale": _optional(
+        "style_guidance_scale", "the guidance for the style", "Guidance for the style",
+        lambda request: request.options.style_guidance_scale, elem_id="style-guidance",
+        placeholder="as the guidance below", info="For the style alone; takes half as long again.",
+    ),
+    "style_seconds": _optional(
+        "style_seconds", "the length of the style's excerpt", "Excerpt (seconds)",
+        lambda request: request.options.style_seconds, elem_id="style-seconds", placeholder="3",
+        info="1.5 to 4.5; the seed decides where it lies.",
+    ),
+    "style_codebooks": _optional(
+        "style_codebooks", "the codebooks of the style", "Closeness", lambda request: request.options.style_codebooks,
+        elem_id="style-codebooks", placeholder="3", info="1 to 6: the fewer, the freer.",
+    ),
+    "continue_from": Field(_upload("The result begins with this clip", "continue-file"), lambda _: None),
+    "timeline": Field(
+        lambda _: gr.Textbox(
+            label="Times and descriptions", lines=3, placeholder=texts.TIMELINE_EXAMPLE, elem_id="timeline",
+            info="One line for each change: minutes:seconds, then the new description.",
+        ),
+        lambda request: format_timeline(request.timeline),
+    ),
+    "precision": Field(
+        lambda _: gr.Dropdown(
+            precisions(None), value="auto", label="Precision", elem_id="precision",
+            info="float32 is exact; the available precisions depend on the machine.",
+        ),
+        lambda request: request.precision,
+    ),
+    "negative_prompt": Field(
+        lambda _: gr.Textbox(label="Negative prompt", placeholder="noise, low quality"),
+        lambda request: request.options.negative_prompt or "",
+    ),
+    "guidance_scale": Field(
+        lambda _: gr.Slider(
+            1, 10, value=3, step=0.1, label="Guidance", info="How closely to follow description and melody."
+        ),
+        lambda request: request.options.guidance_scale,
+    ),
+    "melody_guidance_scale": _optional(
+        "melody_guidance_scale", "the guidance for the melody", "Guidance for the melody",
+        lambda request: request.options.melody_guidance_scale, elem_id="melody-guidance",
+        placeholder="as the guidance above", info="How closely to follow the melody alone; takes half as long again.",
+    ),
+    "temperature": Field(
+        lambda _: gr.Slider(
+            0.1, 2, value=1, step=0.05, label="Temperature", info="Higher values give more varied music."
+        ),
+        lambda request: request.options.temperature,
+    ),
+    "top_k": Field(
+        lambda _: gr.Slider(0, 2048, value=250, step=1, label="Top-k (0: all)"),
+        lambda request: request.options.top_k,
+    ),
+    "top_p": Field(
+        lambda _: gr.Slider(0, 1, value=0, step=0.01, label="Top-p (0: all)"),
+        lambda request: request.options.top_p,
+    ),
+    "adapters": Field(
+        lambda service: gr.Dropdown(
+            service.catalog.adapters.choices(), value=[], multiselect=True, allow_custom_value=True,
+            visible=len(service.catalog.adapters) > 0, label="LoRA adapters", elem_id="adapters",
+            info="Each as it was trained; type a name and a weight for more or less of it: jazz:0.5",
+        ),
+        lambda request: adapters.show(request.adapters),
+        lambda value, catalog: {"adapters": catalog.adapters.parse(value or ())},
+    ),
+    "conditions": Field(
+        lambda service: gr.Textbox(
+            label="Further conditions", lines=2, placeholder="energy=0.5", elem_id="conditions",
+            info="Of models with conditioners of their own: NAME=VALUE, one a line.",
+            visible=service.catalog.get(service.catalog.default()).takes_conditions,
+        ),
+        lambda request: "\n".join(f"{name}={value}" for name, value in request.conditions),
+        lambda value, _: {"conditions": (value or "").splitlines()},
+    ),
+    "loop": Field(
+        lambda _: gr.Checkbox(
+            value=False, label="Seamless loop: the end is mixed into the beginning (a second shorter)"
+        ),
+        lambda request: request.loop,
+    ),
+}  # fmt: skip
+"""Name -> the input. A browser remembers the values under these names."""
