@@ -25,6 +25,9 @@ def pad_flac(data: bytes, length: int) -> tuple[bytes, memoryview]:
     Args:
         data: a FLAC file.
         length: of the blocks' data in bytes, all of them together.
+
+    Returns:
+        The file's beginning, and the rest of it, which is no copy.
     """
     last = data[4] & 0x80
     header = bytes([data[4] & 0x7F]) + data[5:STREAMINFO_END]
@@ -40,6 +43,9 @@ def pad_mp3(data: bytes, length: int) -> tuple[bytes, memoryview]:
     Args:
         data: an MP3 file.
         length: of the tag's body in bytes.
+
+    Returns:
+        The file's beginning, and the rest of it, which is no copy.
     """
     size = bytes((length >> shift) & 0x7F for shift in (21, 14, 7, 0))
-    return b"ID3\x03\x00\x00" + size + bytes(length) + data
+    return b"ID3\x03\x00\x00" + size + bytes(length), memoryview(data)
