@@ -57,7 +57,7 @@ class ClipScorer:
                 scores.append(
                     Score("CLAP (mini)", self._clap_score("mini_clap", clip, prompt), "sound and description, −1 to 1")
                 )
-                if self._embedders.weights.find("clap") is not None:
+                if self._embedders.weights.find(siblings.load("evaluation.embedders.clap").PUBLISHED) is not None:
                     scores.append(
                         Score("CLAP (LAION)", self._clap_score("clap", clip, prompt), "as papers report it, −1 to 1")
                     )

@@ -184,7 +184,7 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NETWORK=FILE",
-        help="vggish, passt, clap, mert, encodec, aesthetics",
+        help="weights of a network, in place of the published ones: vggish=FILE, …; `doctor` lists the networks",
     )
     parser.add_argument("--no-download", action="store_true", help="do not download weights")
     parser.add_argument("--cache", type=Path, metavar="FOLDER", help="of embeddings (default: the user's cache)")

@@ -21,6 +21,13 @@ from ..clips.resampling import View
 from . import weights
 from .base import Array, CheckpointEmbedder, EmbedderSpec
 
+PUBLISHED = weights.Published(
+    "aesthetics",
+    "checkpoint.pt",
+    "https://huggingface.co/facebook/audiobox-aesthetics/resolve/main/checkpoint.pt",
+    416,
+    repository="facebook/audiobox-aesthetics",
+)
 RATE = 16_000
 """Hz."""
 WINDOW = 10 * RATE
@@ -31,7 +38,7 @@ AXES = ("CE", "CU", "PC", "PQ")
 class AestheticsEmbedder(CheckpointEmbedder):
     """Rows [windows, 5]: four scores, and the share of the window that is not padding."""
 
-    name = network = "aesthetics"
+    name, published = "aesthetics", PUBLISHED
     version = "1"
     view: View = "raw"
     rate = RATE
@@ -47,7 +54,7 @@ class AestheticsEmbedder(CheckpointEmbedder):
     def embed(self, inputs: torch.Tensor) -> Sequence[Array]:
         network, scales = self._loaded
         mask = inputs[:, 1:] > 0
-        scores = network({"wav": inputs[:, :1].to(self._device), "mask": mask.to(self._device)})
+        scores = network({"wav": inputs[:, :1].to(self.device), "mask": mask.to(self.device)})
         columns = [scores[axis].cpu() * scales[axis]["std"] + scales[axis]["mean"] for axis in AXES]
         columns.append(mask.float().mean(dim=(1, 2)))
         return list(torch.stack(columns, dim=-1)[:, None].numpy().astype(np.float32))
@@ -55,8 +62,7 @@ class AestheticsEmbedder(CheckpointEmbedder):
     @cached_property
     def _loaded(self) -> tuple[Any, dict[str, dict[str, float]]]:
         package: Any = extras.load("audiobox_aesthetics.model.aes", "evaluation", "the aesthetics metric")
-        file = self._weights.file(self.network)
-        checkpoint = weights.read_checkpoint(file)
+        checkpoint = weights.read_checkpoint(self.file)
         try:
             settings, scales = dict(checkpoint["model_cfg"]), checkpoint["target_transform"]
             arguments = {
@@ -66,11 +72,11 @@ class AestheticsEmbedder(CheckpointEmbedder):
                 network = package.AesMultiOutput(**arguments, target_transform=scales)
             scales = {axis: {part: float(scales[axis][part]) for part in ("mean", "std")} for axis in AXES}
         except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{file}: not a checkpoint of audiobox_aesthetics ({error!r})") from error
-        weights.load_state(network, weights.state_dict(checkpoint, "model."), file)
-        return network.eval().to(self._device), scales
+            raise CheckpointError(f"{self.file}: not a checkpoint of audiobox_aesthetics ({error!r})") from error
+        weights.load_state(network, weights.state_dict(checkpoint, "model."), self.file)
+        return network.eval().to(self.device), scales
 
 
 EMBEDDERS = (
-    EmbedderSpec("aesthetics", lambda context: AestheticsEmbedder(context.weights, context.device), "aesthetics"),
+    EmbedderSpec("aesthetics", lambda context: AestheticsEmbedder(context.weights, context.device), PUBLISHED),
 )

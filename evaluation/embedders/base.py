@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
@@ -20,7 +21,7 @@ import torch
 
 from ..clips.clip import Source
 from ..clips.resampling import View
-from .weights import Weights, sha256
+from .weights import Published, Weights, sha256
 
 Array = npt.NDArray[np.float32]
 T = TypeVar("T")
@@ -88,17 +89,23 @@ class CheckpointEmbedder:
         device: PyTorch's name of it.
 
     Attributes:
-        network: the file's name among the `Weights`.
+        published: the file, which a user may replace.
+        device: PyTorch's name of the network's.
     """
 
-    network: str
+    published: Published
 
     def __init__(self, weights: Weights, device: str = "cpu") -> None:
-        self._weights, self._device = weights, device
+        self._weights, self.device = weights, device
+
+    @cached_property
+    def file(self) -> Path:
+        """The file of weights, downloaded if it is not on this machine. Raises CheckpointError if it cannot be had."""
+        return self._weights.file(self.published)
 
     @cached_property
     def weights(self) -> str:
-        return sha256(self._weights.file(self.network))
+        return sha256(self.file)
 
     def salt(self, clip_id: str) -> str:  # noqa: ARG002
         return ""
@@ -131,12 +138,18 @@ class EmbedderSpec:
     Attributes:
         name: by which metrics name it; that of the embedder that `build` returns.
         build: builds the embedder; must load no weights before the first `embed` or `weights`.
-        network: whose file of weights it reads, one of `weights.PUBLISHED`; "" for another or none.
+        published: the file of weights that it reads, None for none or one of the package's own. Embedders may share it.
+        network: whose weights they are, in results; by default the published file's network, or the embedder's own name.
     """
 
     name: str
     build: Callable[[EmbedderContext], Embedder]
+    published: Published | None = None
     network: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.network:
+            object.__setattr__(self, "network", self.published.name if self.published is not None else self.name)
 
 
 def embedding_key(embedder: Embedder, source: Source) -> str:

@@ -33,6 +33,13 @@ from . import weights
 from .attention import FusedAttention
 from .base import Array, EmbedderContext, EmbedderSpec
 
+PUBLISHED = weights.Published(
+    "clap",
+    "music_audioset_epoch_15_esc_90.14.pt",
+    "https://huggingface.co/lukewys/laion_clap/resolve/main/music_audioset_epoch_15_esc_90.14.pt",
+    2352,
+    repository="lukewys/laion_clap",
+)
 RATE = 48_000
 """Hz."""
 WINDOW = 10 * RATE
@@ -58,12 +65,12 @@ class Network:
     @cached_property
     def sha256(self) -> str:
         """Of the file of weights."""
-        return weights.sha256(self._files.file("clap"))
+        return weights.sha256(self._files.file(PUBLISHED))
 
     @cached_property
     def module(self) -> Any:
         """laion_clap.CLAP_Module with the weights; raises CheckpointError without its tokeniser."""
-        file = self._files.file("clap")
+        file = self._files.file(PUBLISHED)
         try:
             with contextlib.redirect_stdout(io.StringIO()), torch.random.fork_rng():
                 import laion_clap
@@ -180,6 +187,6 @@ def _network(context: EmbedderContext) -> Network:
 
 
 EMBEDDERS = (
-    EmbedderSpec("clap", lambda context: ClapEmbedder("clap", context.shared(_network)), "clap"),
-    EmbedderSpec("clap_windowed", lambda context: ClapEmbedder("clap_windowed", context.shared(_network)), "clap"),
+    EmbedderSpec("clap", lambda context: ClapEmbedder("clap", context.shared(_network)), PUBLISHED),
+    EmbedderSpec("clap_windowed", lambda context: ClapEmbedder("clap_windowed", context.shared(_network)), PUBLISHED),
 )

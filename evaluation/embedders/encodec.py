@@ -17,6 +17,13 @@ from ..clips.resampling import View
 from . import weights
 from .base import Array, CheckpointEmbedder, EmbedderSpec
 
+PUBLISHED = weights.Published(
+    "encodec",
+    "encodec_24khz-d7cc33bc.th",
+    "https://dl.fbaipublicfiles.com/encodec/v0/encodec_24khz-d7cc33bc.th",
+    93,
+    sha256_prefix="d7cc33bc",
+)
 RATE = 24_000
 """Hz."""
 HOP = 320
@@ -26,7 +33,7 @@ HOP = 320
 class EncodecEmbedder(CheckpointEmbedder):
     """Rows [frames, 128]."""
 
-    name = network = "encodec"
+    name, published = "encodec", PUBLISHED
     version = "1"
     view: View = "raw"
     rate = RATE
@@ -36,7 +43,7 @@ class EncodecEmbedder(CheckpointEmbedder):
 
     @torch.inference_mode()
     def embed(self, inputs: torch.Tensor) -> Sequence[Array]:
-        frames = self._module(inputs[:, None].to(self._device))  # [n, 128, frames]
+        frames = self._module(inputs[:, None].to(self.device))  # [n, 128, frames]
         return list(frames.transpose(1, 2).cpu().numpy())
 
     @cached_property
@@ -45,15 +52,14 @@ class EncodecEmbedder(CheckpointEmbedder):
 
         with torch.random.fork_rng():
             network = Encoder(EncodecConfig())  # its defaults are those of the 24-kHz network
-        file = self._weights.file(self.network)
         state = {
             re.sub(r"\bconv\.conv\.", "conv.", name.removeprefix("encoder.model.")): tensor
-            for name, tensor in weights.read_state_dict(file).items()
+            for name, tensor in weights.read_state_dict(self.file).items()
             if name.startswith("encoder.model.")
         }
         state = {f"layers.{name}": tensor for name, tensor in weights.renamed_weight_norm(state).items()}
-        weights.load_state(network, state, file)
-        return network.eval().to(self._device)
+        weights.load_state(network, state, self.file)
+        return network.eval().to(self.device)
 
 
-EMBEDDERS = (EmbedderSpec("encodec", lambda context: EncodecEmbedder(context.weights, context.device), "encodec"),)
+EMBEDDERS = (EmbedderSpec("encodec", lambda context: EncodecEmbedder(context.weights, context.device), PUBLISHED),)

@@ -21,6 +21,13 @@ from ..clips.resampling import View
 from . import weights
 from .base import Array, CheckpointEmbedder, EmbedderSpec
 
+PUBLISHED = weights.Published(
+    "mert",
+    "pytorch_model.bin",
+    "https://huggingface.co/m-a-p/MERT-v1-330M/resolve/main/pytorch_model.bin",
+    1260,
+    repository="m-a-p/MERT-v1-330M",
+)
 RATE = 24_000
 """Hz."""
 CONFIGURATION: dict[str, Any] = {
@@ -40,7 +47,7 @@ EPSILON = 1e-7
 class MertEmbedder(CheckpointEmbedder):
     """Rows [1, 1024]: one vector per clip."""
 
-    name = network = "mert"
+    name, published = "mert", PUBLISHED
     version = "1"
     view: View = "raw"
     rate = RATE
@@ -51,7 +58,7 @@ class MertEmbedder(CheckpointEmbedder):
 
     @torch.inference_mode()
     def embed(self, inputs: torch.Tensor) -> Sequence[Array]:
-        last = self._module(inputs.to(self._device)).last_hidden_state
+        last = self._module(inputs.to(self.device)).last_hidden_state
         return list(last.amax(dim=1, keepdim=True).cpu().numpy())
 
     @cached_property
@@ -60,11 +67,10 @@ class MertEmbedder(CheckpointEmbedder):
 
         with torch.random.fork_rng():
             network = HubertModel(HubertConfig(**CONFIGURATION))
-        file = self._weights.file(self.network)
-        state = weights.renamed_weight_norm(weights.read_state_dict(file))
+        state = weights.renamed_weight_norm(weights.read_state_dict(self.file))
         state.pop("masked_spec_embed", None)
-        weights.load_state(network, state, file)
-        return network.eval().to(self._device)
+        weights.load_state(network, state, self.file)
+        return network.eval().to(self.device)
 
 
-EMBEDDERS = (EmbedderSpec("mert", lambda context: MertEmbedder(context.weights, context.device), "mert"),)
+EMBEDDERS = (EmbedderSpec("mert", lambda context: MertEmbedder(context.weights, context.device), PUBLISHED),)

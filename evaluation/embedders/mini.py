@@ -116,7 +116,7 @@ def _network(context: EmbedderContext) -> Network:
 
 
 EMBEDDERS = (
-    EmbedderSpec("mini", lambda context: MiniEmbedder("mini", context.shared(_network)), "mini"),
-    EmbedderSpec("mini_tags", lambda context: MiniEmbedder("mini_tags", context.shared(_network)), "mini"),
-    EmbedderSpec("mini_clap", lambda context: MiniEmbedder("mini_clap", context.shared(_network)), "mini"),
+    EmbedderSpec("mini", lambda context: MiniEmbedder("mini", context.shared(_network)), network="mini"),
+    EmbedderSpec("mini_tags", lambda context: MiniEmbedder("mini_tags", context.shared(_network)), network="mini"),
+    EmbedderSpec("mini_clap", lambda context: MiniEmbedder("mini_clap", context.shared(_network)), network="mini"),
 )

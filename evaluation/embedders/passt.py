@@ -26,6 +26,12 @@ from . import split_linear, weights
 from .attention import FusedAttention
 from .base import Array, CheckpointEmbedder, EmbedderSpec
 
+PUBLISHED = weights.Published(
+    "passt",
+    "passt-s-f128-20sec-p16-s10-ap.474-swa.pt",
+    "https://github.com/kkoutini/PaSST/releases/download/v0.0.5/passt-s-f128-20sec-p16-s10-ap.474-swa.pt",
+    345,
+)
 RATE = 32_000
 """Hz."""
 SEGMENT = 20 * RATE
@@ -42,7 +48,7 @@ CLASSES = 527
 class PasstEmbedder(CheckpointEmbedder):
     """Rows [segments, 527]: logits of AudioSet's classes."""
 
-    name = network = "passt"
+    name, published = "passt", PUBLISHED
     version = "2"
     view: View = "paper"
     rate = RATE
@@ -53,15 +59,14 @@ class PasstEmbedder(CheckpointEmbedder):
     @torch.inference_mode()
     def embed(self, inputs: torch.Tensor) -> Sequence[Array]:
         with warnings.catch_warnings(action="ignore"):  # warns of segments shorter than 20 s
-            logits, _ = self._module(inputs.to(self._device))
+            logits, _ = self._module(inputs.to(self.device))
         return [row[None] for row in logits.cpu().numpy()]
 
     @cached_property
     def _module(self) -> nn.Module:
         network = architecture()
-        file = self._weights.file(self.network)
-        weights.load_state(network, weights.read_state_dict(file), file)
-        return optimise(network.eval().to(self._device))
+        weights.load_state(network, weights.read_state_dict(self.file), self.file)
+        return optimise(network.eval().to(self.device))
 
 
 class LastBlock(nn.Module):
@@ -131,4 +136,4 @@ def _filters() -> torch.Tensor:
     return nn.functional.pad(banks, (0, 1))
 
 
-EMBEDDERS = (EmbedderSpec("passt", lambda context: PasstEmbedder(context.weights, context.device), "passt"),)
+EMBEDDERS = (EmbedderSpec("passt", lambda context: PasstEmbedder(context.weights, context.device), PUBLISHED),)

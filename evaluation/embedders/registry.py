@@ -6,10 +6,13 @@ A module of this folder lists its specs in `EMBEDDERS` and is registered by the 
 
 from __future__ import annotations
 
+from musicgen.errors import InputError
+from musicgen.suggestions import did_you_mean
+
 from ..registry import Registry
 from . import aesthetics, chroma, clap, encodec, mert, mini, passt, vggish
 from .base import Embedder, EmbedderContext, EmbedderSpec
-from .weights import Weights
+from .weights import Published, Weights
 
 EMBEDDERS: Registry[EmbedderSpec] = Registry("embedder")
 """All registered embedders by name."""
@@ -25,8 +28,12 @@ def register_embedder(spec: EmbedderSpec) -> EmbedderSpec:
         The same spec.
 
     Raises:
-        InputError: another embedder has that name.
+        InputError: another embedder has that name, or another file of weights its network's.
     """
+    if spec.published is not None:
+        name = spec.published.name
+        if published_weights().get(name, spec.published) != spec.published:
+            raise InputError(f"there are two files of weights {name!r}: register yours under another name")
     return EMBEDDERS.add(spec.name, spec)
 
 
@@ -39,16 +46,29 @@ def find_embedder(name: str) -> EmbedderSpec:
     return EMBEDDERS.find(name)
 
 
+def published_weights() -> dict[str, Published]:
+    """Name of a network → the file of weights that embedders read."""
+    found = [spec.published for spec in EMBEDDERS.values() if spec.published is not None]
+    return {published.name: published for published in found}
+
+
 class Embedders:
     """The embedders of one run, by name. Those with one network share its weights in memory.
 
     Args:
         weights: where the files of weights are; by default caches and downloads.
         device: PyTorch's name of it.
+
+    Raises:
+        InputError: `weights` names a network that no embedder has.
     """
 
     def __init__(self, weights: Weights | None = None, device: str = "cpu") -> None:
         self.weights, self.device = weights if weights is not None else Weights(), device
+        networks = published_weights()
+        for name in self.weights.files:
+            if name not in networks:
+                raise InputError(f"--weights {name}=…: unknown network: {did_you_mean(name, networks)}")
         self._context = EmbedderContext(self.weights, device)
         self._built: dict[str, Embedder] = {}
 

@@ -23,6 +23,13 @@ from ..clips.resampling import View
 from . import weights
 from .base import Array, CheckpointEmbedder, EmbedderSpec
 
+PUBLISHED = weights.Published(
+    "vggish",
+    "vggish-10086976.pth",
+    "https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth",
+    275,
+    sha256_prefix="10086976",
+)
 RATE = 16_000
 """Hz."""
 FRAME, HOP, SPECTRUM = 400, 160, 512
@@ -64,7 +71,7 @@ class VGGishEmbedder(CheckpointEmbedder):
         device: PyTorch's name of it.
     """
 
-    network = "vggish"
+    published = PUBLISHED
     version = "3"
     rate = RATE
 
@@ -84,7 +91,7 @@ class VGGishEmbedder(CheckpointEmbedder):
 
     @torch.inference_mode()
     def embed(self, inputs: torch.Tensor) -> Sequence[Array]:
-        rows = self._module(inputs.to(self._device)).cpu().numpy()
+        rows = self._module(inputs.to(self.device)).cpu().numpy()
         return [row[None] for row in rows]
 
     @cached_property
@@ -92,13 +99,12 @@ class VGGishEmbedder(CheckpointEmbedder):
         with torch.device("meta"):
             network = VGGish()
         network.to_empty(device="cpu")
-        file = self._weights.file(self.network)
-        weights.load_state(network, weights.read_state_dict(file), file)
+        weights.load_state(network, weights.read_state_dict(self.file), self.file)
         for layer in network.embeddings:
             if isinstance(layer, nn.Linear):  # column-major weights are twice as fast for the ten rows of a clip
                 layer.weight.data = layer.weight.data.t().contiguous().t()
         # PyTorch's annotations leave memory_format out.
-        return network.eval().to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def quantise_16_bits(wave: torch.Tensor) -> torch.Tensor:
@@ -140,8 +146,8 @@ def _mel(hertz: np.ndarray) -> np.ndarray:
 
 
 EMBEDDERS = (
-    EmbedderSpec("vggish_tf", lambda context: VGGishEmbedder("vggish_tf", context.weights, context.device), "vggish"),
+    EmbedderSpec("vggish_tf", lambda context: VGGishEmbedder("vggish_tf", context.weights, context.device), PUBLISHED),
     EmbedderSpec(
-        "vggish_torch", lambda context: VGGishEmbedder("vggish_torch", context.weights, context.device), "vggish"
+        "vggish_torch", lambda context: VGGishEmbedder("vggish_torch", context.weights, context.device), PUBLISHED
     ),
 )

@@ -17,7 +17,6 @@ import torch
 
 from musicgen import pickles
 from musicgen.errors import CheckpointError, InputError
-from musicgen.suggestions import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -25,9 +24,9 @@ class Published:
     """A published file of weights.
 
     Attributes:
-        name: of the network.
+        name: of the network, which `--weights NAME=FILE` takes.
         file: the file's name.
-        url: where it is.
+        url: where it is; "" for weights that are not public, which `--weights` alone names.
         megabytes: its approximate size.
         repository: on the Hugging Face hub; "" where `url` is a plain download.
         sha256_prefix: first hexadecimal digits of its hash, "" if none is published.
@@ -35,59 +34,10 @@ class Published:
 
     name: str
     file: str
-    url: str
-    megabytes: int
+    url: str = ""
+    megabytes: int = 0
     repository: str = ""
     sha256_prefix: str = ""
-
-
-PUBLISHED = {
-    published.name: published
-    for published in (
-        Published(
-            "vggish",
-            "vggish-10086976.pth",
-            "https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth",
-            275,
-            sha256_prefix="10086976",
-        ),
-        Published(
-            "passt",
-            "passt-s-f128-20sec-p16-s10-ap.474-swa.pt",
-            "https://github.com/kkoutini/PaSST/releases/download/v0.0.5/passt-s-f128-20sec-p16-s10-ap.474-swa.pt",
-            345,
-        ),
-        Published(
-            "clap",
-            "music_audioset_epoch_15_esc_90.14.pt",
-            "https://huggingface.co/lukewys/laion_clap/resolve/main/music_audioset_epoch_15_esc_90.14.pt",
-            2352,
-            repository="lukewys/laion_clap",
-        ),
-        Published(
-            "mert",
-            "pytorch_model.bin",
-            "https://huggingface.co/m-a-p/MERT-v1-330M/resolve/main/pytorch_model.bin",
-            1260,
-            repository="m-a-p/MERT-v1-330M",
-        ),
-        Published(
-            "encodec",
-            "encodec_24khz-d7cc33bc.th",
-            "https://dl.fbaipublicfiles.com/encodec/v0/encodec_24khz-d7cc33bc.th",
-            93,
-            sha256_prefix="d7cc33bc",
-        ),
-        Published(
-            "aesthetics",
-            "checkpoint.pt",
-            "https://huggingface.co/facebook/audiobox-aesthetics/resolve/main/checkpoint.pt",
-            416,
-            repository="facebook/audiobox-aesthetics",
-        ),
-    )
-}
-"""Name of a network → the file that the metrics use."""
 
 
 @dataclass(frozen=True)
@@ -99,25 +49,21 @@ class Weights:
         download: whether missing files may be downloaded.
 
     Raises:
-        InputError: a name is unknown or a file does not exist.
+        InputError: a file does not exist.
     """
 
     files: Mapping[str, Path] = field(default_factory=dict)
     download: bool = True
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.files) - set(PUBLISHED))
-        if unknown:
-            raise InputError(f"--weights {unknown[0]}=…: unknown network: {did_you_mean(unknown[0], PUBLISHED)}")
         for name, file in self.files.items():
             if not Path(file).is_file():
                 raise InputError(f"--weights {name}={file}: no such file")
 
-    def find(self, name: str) -> Path | None:
+    def find(self, published: Published) -> Path | None:
         """The file of a network on this machine, None if it is not here."""
-        if name in self.files:
-            return Path(self.files[name])
-        published = PUBLISHED[name]
+        if published.name in self.files:
+            return Path(self.files[published.name])
         if published.repository:
             from huggingface_hub import try_to_load_from_cache
 
@@ -126,20 +72,23 @@ class Weights:
         file = _checkpoints() / published.file
         return file if file.is_file() else None
 
-    def file(self, name: str) -> Path:
+    def file(self, published: Published) -> Path:
         """The file of a network, downloaded if it is not on this machine.
 
         Raises:
             CheckpointError: downloads are off, or the download failed.
         """
-        local = self.find(name)
+        local = self.find(published)
         if local is not None:
             return local
-        published = PUBLISHED[name]
+        if not published.url:
+            raise CheckpointError(
+                f"the weights of {published.name} are not public: pass --weights {published.name}=FILE"
+            )
         if not self.download or os.environ.get("HF_HUB_OFFLINE") == "1":
             raise CheckpointError(
                 f"{published.file} ({published.megabytes} MB) is not on this machine, and downloads are off: download "
-                f"{published.url} and pass --weights {name}=FILE"
+                f"{published.url} and pass --weights {published.name}=FILE"
             )
         try:
             if published.repository:
@@ -152,7 +101,7 @@ class Weights:
             return target
         except (OSError, RuntimeError, ValueError) as error:
             raise CheckpointError(
-                f"{published.url} cannot be downloaded ({error}): download it by hand and pass --weights {name}=FILE"
+                f"{published.url} cannot be downloaded ({error}): download it by hand and pass --weights {published.name}=FILE"
             ) from error
 
 

@@ -303,7 +303,7 @@ def score_metric(metric: Metric, inputs: MetricInputs) -> SystemScore:
         n = len(result.clips)
     low, high = (None, None) if interval is None else (metric.cut(interval.low), metric.cut(interval.high))
     embedders = {name: inputs.embedders[name] for name in metric.embedders}
-    hashes = {find_embedder(name).network or name: embedder.weights for name, embedder in embedders.items()}
+    hashes = {find_embedder(name).network: embedder.weights for name, embedder in embedders.items()}
     raw = any(embedder.view in UNPROCESSED_VIEWS for embedder in embedders.values())
     score = Score(
         metric=metric.name,

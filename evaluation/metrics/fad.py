@@ -318,7 +318,15 @@ def _references(embedder: str, inputs: MetricInputs) -> Gaussian:
     return merge(gaussian(inputs.embedding(embedder, pair.set_reference)) for pair in inputs.pairs)
 
 
-def _metric(name: str, title: str, embedder: str, *, songs: bool = False) -> Metric:
+def metric(name: str, title: str, embedder: str, *, songs: bool = False) -> Metric:
+    """An entry of the metric registry: FAD in the space of an embedder.
+
+    Args:
+        name: of the metric.
+        title: in tables.
+        embedder: its name.
+        songs: whether it is the mean over clips of each one's own FAD.
+    """
     return Metric(
         name,
         title,
@@ -334,14 +342,14 @@ def _metric(name: str, title: str, embedder: str, *, songs: bool = False) -> Met
 
 
 METRICS = (
-    _metric("fad_vggish_tf", "FAD (VGGish, the paper's)", "vggish_tf"),
-    _metric("fad_vggish_torch", "FAD (VGGish, torch)", "vggish_torch"),
-    _metric("fad_clap_music", "FAD (CLAP music)", "clap_windowed"),
-    _metric("fad_encodec", "FAD (EnCodec)", "encodec"),
-    _metric("fad_mini", "FAD (mini)", "mini"),
-    _metric("fad_song_vggish_tf", "FAD of songs (VGGish)", "vggish_tf", songs=True),
-    _metric("fad_song_vggish_torch", "FAD of songs (VGGish, torch)", "vggish_torch", songs=True),
-    _metric("fad_song_clap_music", "FAD of songs (CLAP music)", "clap_windowed", songs=True),
-    _metric("fad_song_encodec", "FAD of songs (EnCodec)", "encodec", songs=True),
-    _metric("fad_song_mini", "FAD of songs (mini)", "mini", songs=True),
+    metric("fad_vggish_tf", "FAD (VGGish, the paper's)", "vggish_tf"),
+    metric("fad_vggish_torch", "FAD (VGGish, torch)", "vggish_torch"),
+    metric("fad_clap_music", "FAD (CLAP music)", "clap_windowed"),
+    metric("fad_encodec", "FAD (EnCodec)", "encodec"),
+    metric("fad_mini", "FAD (mini)", "mini"),
+    metric("fad_song_vggish_tf", "FAD of songs (VGGish)", "vggish_tf", songs=True),
+    metric("fad_song_vggish_torch", "FAD of songs (VGGish, torch)", "vggish_torch", songs=True),
+    metric("fad_song_clap_music", "FAD of songs (CLAP music)", "clap_windowed", songs=True),
+    metric("fad_song_encodec", "FAD of songs (EnCodec)", "encodec", songs=True),
+    metric("fad_song_mini", "FAD of songs (mini)", "mini", songs=True),
 )

@@ -67,12 +67,13 @@ def _compute(embedder: str, inputs: MetricInputs) -> SetResult:
     return SetResult(value, partial(resampled, reference_side, generated), details)
 
 
-def _metric(name: str, title: str, embedder: str) -> Metric:
+def metric(name: str, title: str, embedder: str) -> Metric:
+    """An entry of the metric registry: KAD in the space of an embedder, by name, title in tables and the embedder's name."""
     return Metric(name, title, "set", (embedder,), "lower", VERSION, partial(_compute, embedder))
 
 
 METRICS = (
-    _metric("kad_vggish_torch", "KAD (VGGish, torch)", "vggish_torch"),
-    _metric("kad_clap_music", "KAD (CLAP music)", "clap_windowed"),
-    _metric("kad_mini", "KAD (mini)", "mini"),
+    metric("kad_vggish_torch", "KAD (VGGish, torch)", "vggish_torch"),
+    metric("kad_clap_music", "KAD (CLAP music)", "clap_windowed"),
+    metric("kad_mini", "KAD (mini)", "mini"),
 )

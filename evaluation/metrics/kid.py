@@ -74,11 +74,12 @@ def _compute(embedder: str, inputs: MetricInputs) -> SetResult:
     )
 
 
-def _metric(name: str, title: str, embedder: str) -> Metric:
+def metric(name: str, title: str, embedder: str) -> Metric:
+    """An entry of the metric registry: KID in the space of an embedder, by name, title in tables and the embedder's name."""
     return Metric(name, title, "set", (embedder,), "lower", VERSION, partial(_compute, embedder))
 
 
 METRICS = (
-    _metric("kid_vggish_torch", "KID (VGGish, torch)", "vggish_torch"),
-    _metric("kid_mini", "KID (mini)", "mini"),
+    metric("kid_vggish_torch", "KID (VGGish, torch)", "vggish_torch"),
+    metric("kid_mini", "KID (mini)", "mini"),
 )

@@ -11,7 +11,7 @@ from huggingface_hub import try_to_load_from_cache
 
 from ..embedders import mini, weights
 from ..embedders.cache import Cache
-from ..embedders.registry import find_embedder
+from ..embedders.registry import find_embedder, published_weights
 from ..metrics.registry import METRICS
 
 PACKAGES = {
@@ -42,14 +42,16 @@ def report(files: weights.Weights, cache: Cache, hashes: bool = True) -> str:
     for package, use in PACKAGES.items():
         lines.append(f"  {package:<25}{_version(package) or 'not installed':<16}for {use}")
     lines += ["", "weights"]
-    for name, published in weights.PUBLISHED.items():
+    for name, published in published_weights().items():
         used = [
             metric.name
             for metric in METRICS.values()
             if any(find_embedder(embedder).network == name for embedder in metric.embedders)
         ]
-        file = files.find(name)
-        if file is None:
+        file = files.find(published)
+        if file is None and not published.url:
+            lines.append(f"  {name:<11}not public: --weights {name}=FILE")
+        elif file is None:
             lines.append(f"  {name:<11}would be downloaded: {published.url} ({published.megabytes} MB)")
         else:
             lines.append(f"  {name:<11}{file} ({file.stat().st_size / 1e6:.0f} MB){_hash(file) if hashes else ''}")

@@ -2,16 +2,20 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from evaluation.__main__ import main
-from evaluation.embedders.base import EmbedderSpec
+from evaluation.embedders.base import CheckpointEmbedder, EmbedderSpec
 from evaluation.embedders.cache import Cache
 from evaluation.embedders.registry import EMBEDDERS, Embedders, find_embedder, register_embedder
+from evaluation.embedders.weights import Published, Weights
 from evaluation.metrics.base import ClipResult, Metric, MetricInputs, SetResult, score_metric
 from evaluation.metrics.registry import METRICS, find_metric, register_metric
 from evaluation.pipeline import scoring
@@ -19,7 +23,7 @@ from evaluation.suites.items import load_items
 from evaluation.systems.registry import SYSTEMS, register_system
 from musicgen import audio, samples
 from musicgen.audio import Audio
-from musicgen.errors import InputError
+from musicgen.errors import CheckpointError, InputError
 from tests.evaluation.conftest import music
 from tests.evaluation.test_scoring import RATE, reference_folder, samples_folder, suite_of
 
@@ -156,6 +160,74 @@ def test_unknown_names_are_one_line(place, capsys, arguments, message):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.fixture
+def registries():
+    """What a test registers is forgotten behind it."""
+    kept = [(registry, dict(registry)) for registry in (METRICS, EMBEDDERS)]
+    yield
+    for registry, entries in kept:
+        registry.clear()
+        registry.update(entries)
+
+
+def documented(name, folder):
+    """The example of the documentation that begins with `# name`, as a file."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "evaluation.md").read_text(), re.DOTALL)
+    (block,) = [block for block in blocks if block.startswith(f"# {name}\n")]
+    (folder / name).write_text(block)
+    return str(folder / name)
+
+
+@pytest.mark.usefixtures("registries")
+def test_the_documented_plugins_run(place, capsys):
+    """Against the embeddings computed here, and FAD of them by its formula."""
+    metric, embedder = documented("my_metrics.py", place), documented("my_embedder.py", place)
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(513, 8)
+    torch.save(layer.state_dict(), place / "bands.pt")
+    arguments = ["--plugin", metric, "--plugin", embedder, "--weights", f"bands={place / 'bands.pt'}"]
+    out, names = place / "r.json", ["spread", "fad_bands", "kad_bands"]
+    assert main([
+        "score", str(place / "suite.yaml"), str(place / "samples"), "--data", str(place / "references"), "--out", str(out),
+        "--cache", str(place / "cache"), "--metrics", *names, *arguments,
+    ]) == 0, capsys.readouterr().err  # fmt: skip
+    spread, fad, kad = json.loads(out.read_text())["systems"][0]["scores"]
+    assert set(fad["weights"]) == set(kad["weights"]) == {"bands"}
+    assert spread["value"] > 0
+    sets = []
+    for files in (sorted((place / "references").glob("*.wav")), sorted((place / "samples").glob("*.flac"))):
+        seconds = torch.cat(
+            [audio.read(file, channels=1, rate=16_000).wave[0].unfold(0, 16_000, 16_000) for file in files]
+        )
+        spectrum = torch.stft(seconds, 1024, window=torch.hann_window(1024), return_complex=True).abs().mean(dim=2)
+        sets.append(layer(spectrum).detach().double().numpy())
+    means, covariances = [each.mean(0) for each in sets], [np.cov(each, rowvar=False) for each in sets]
+    root = np.sqrt(np.clip(np.linalg.eigvals(covariances[0] @ covariances[1]).real, 0, None)).sum()
+    expected = ((means[0] - means[1]) ** 2).sum() + np.trace(covariances[0] + covariances[1]) - 2 * root
+    assert fad["value"] == pytest.approx(expected, rel=1e-3)
+    assert main(["doctor", "--no-hashes", *arguments]) == 0
+    assert "bands.pt (0 MB)\n             for fad_bands, kad_bands" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("registries")
+def test_weights_are_the_embedders_own(tmp_path):
+    """A network is known by the embedders that read it."""
+    secret = Published("secret", "secret.pt")
+    register_embedder(EmbedderSpec("hidden", lambda context: Bare(context.weights), secret))
+    with pytest.raises(CheckpointError, match="of secret are not public: pass --weights secret=FILE"):
+        _ = Embedders()["hidden"].weights
+    (tmp_path / "w.pt").write_bytes(b"x")
+    assert len(Embedders(Weights({"secret": tmp_path / "w.pt"}))["hidden"].weights) == 64
+    with pytest.raises(InputError, match="--weights secrt=…: unknown network: did you mean secret"):
+        Embedders(Weights({"secrt": tmp_path / "w.pt"}))
+    with pytest.raises(InputError, match="two files of weights 'secret'"):
+        register_embedder(EmbedderSpec("other", lambda _: None, Published("secret", "another.pt")))
+
+
+class Bare(CheckpointEmbedder):
+    name, published = "hidden", Published("secret", "secret.pt")
 
 
 def test_a_plugin_that_needs_a_missing_package_is_no_missing_plugin(place):

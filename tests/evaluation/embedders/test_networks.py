@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from evaluation.embedders import clap, mini, mini_network, passt, vggish
-from evaluation.embedders.weights import PUBLISHED, Weights, read_state_dict
+from evaluation.embedders.registry import Embedders
+from evaluation.embedders.weights import Weights, read_state_dict
 from musicgen.errors import CheckpointError, InputError
 from tests.evaluation.conftest import music
 
@@ -164,9 +165,9 @@ def test_weights_of_another_network_and_missing_ones(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match="not the weights of this network"):
         rows_of(embedder, music(2.0, 16_000))
     with pytest.raises(InputError, match="unknown network"):
-        Weights({"vgish": tmp_path / "w.pt"})
+        Embedders(Weights({"vgish": tmp_path / "w.pt"}))
     with pytest.raises(InputError, match="no such file"):
         Weights({"vggish": tmp_path / "none.pt"})
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(CheckpointError, match=PUBLISHED["passt"].file):
-        Weights(download=False).file("passt")
+    with pytest.raises(CheckpointError, match=passt.PUBLISHED.file):
+        Weights(download=False).file(passt.PUBLISHED)
