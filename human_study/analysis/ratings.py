@@ -194,19 +194,20 @@ def with_scale(data: StudyData, scale: tuple[float, float] | None, where: str) -
 
     Args:
         data: the ratings.
-        scale: lower and upper end; None for DEFAULT_SCALE, unless the values look like another one.
+        scale: lower and upper end of questions whose scale the file does not state; None for DEFAULT_SCALE, unless the values
+            look like another one.
         where: start of error messages.
 
     Raises:
         InputError: a value lies outside the scale, or no scale is declared and the values look like another one.
     """
-    if scale is not None:
-        for question, (low, high) in data.scales.items():
-            if (low, high) != scale:
-                raise InputError(
-                    f"{where}: --scale is {scale[0]:g}:{scale[1]:g}, and the column scale says {low:g}:{high:g} for "
-                    f"{question}: leave --scale out, or correct the column"
-                )
+    undeclared = [rating.value for rating in data.ratings if rating.question not in data.scales]
+    if scale is not None and not undeclared and scale not in data.scales.values():
+        stated = ", ".join(f"{low:g}:{high:g} for {question}" for question, (low, high) in data.scales.items())
+        raise InputError(
+            f"{where}: --scale is {scale[0]:g}:{scale[1]:g}, and the column scale says {stated}: leave --scale out, or correct "
+            "the column"
+        )
     for rating in data.ratings:
         low, high = data.scales.get(rating.question, scale or DEFAULT_SCALE)
         if not low <= rating.value <= high:
@@ -214,7 +215,6 @@ def with_scale(data: StudyData, scale: tuple[float, float] | None, where: str) -
                 f"{where}: {rating.rater} rated {rating.system} on {rating.item} with {rating.value:g}, outside the scale "
                 f"from {low:g} to {high:g}: state the scale of the ratings with --scale LOW:HIGH"
             )
-    undeclared = [rating.value for rating in data.ratings if rating.question not in data.scales]
     highest = max(undeclared, default=DEFAULT_SCALE[1])
     if scale is None and highest <= SMALL_SCALE:
         ends = f"1:{max(2, math.ceil(highest))}" if min(undeclared) >= 1 else f"0:{max(1, math.ceil(highest))}"

@@ -31,7 +31,7 @@ class Method:
         name: in STUDY.yaml.
         answer: one of ANSWERS.
         compares: a page has two systems; all pairs of systems get pages.
-        recordings: a pair may have the recording in place of a system.
+        recordings: with a hidden reference, the pairs are the recording and each system.
         references: open and hidden reference and anchors are part of it unless a question says otherwise.
         single: a page may show a single clip.
     """

@@ -315,12 +315,11 @@ def _rated_clips(
 ) -> list[tuple[str, tuple[str, ...]]]:
     systems = {system: found["system", system, item] for system in settings.systems}
     if question.kind.compares:
+        pairs = list(itertools.combinations(systems, 2))
         if question.hidden_reference:
+            pairs = [("reference", system) for system in systems]
             systems = {"reference": found["reference", "reference", item]} | systems
-        return [
-            (f"{question.name}/{item}/{one} or {other}", (systems[one], systems[other]))
-            for one, other in itertools.combinations(systems, 2)
-        ]
+        return [(f"{question.name}/{item}/{one} or {other}", (systems[one], systems[other])) for one, other in pairs]
     rated = list(systems.values())
     if question.hidden_reference:
         rated.append(found["reference", "reference", item])

@@ -34,7 +34,8 @@ class Question:
         text: language -> wording.
         show_prompt: the page shows the text prompt.
         open_reference: the labelled clip at the left: "reference" (the recording), "melody" or "none".
-        hidden_reference: the recording is also rated, unlabelled, among the systems.
+        hidden_reference: the recording is also rated, unlabelled, among the systems; on ABX pages each system is compared with
+            it, instead of with the other systems.
         anchors: corner frequencies in Hz of the low-passed recordings that are rated too (BS.1534-3 §5.1).
         stimuli: "single" (a page for each clip) or "multiple" (all clips of an item on one page).
         points: number of grades of a labelled scale, None on other pages.

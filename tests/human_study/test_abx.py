@@ -71,7 +71,8 @@ def heard_clip(database, token):
 def test_x_is_a_or_b_by_chance_and_nothing_that_is_sent_says_which(session):
     study, database, new = session
     pages = [page for page in study.pages.values() if page.kind == "rating"]
-    assert len(pages) == 3 * 3  # three items; both systems and the recording make three pairs
+    assert len(pages) == 3 * 2  # three items; the recording and each system
+    assert all(study.clips[page.stimuli[0]].role == "reference" for page in pages)
     sent, matches, firsts = [], [], []
     for _ in range(16):
         rater = new()
