@@ -21,6 +21,7 @@ COMMANDS = {
     "analyse": "tables, confidence intervals, tests and a report",
     "export": "write the raw tables as CSV",
     "import": "convert ratings from another program to CSV",
+    "import-config": "make STUDY.yaml and samples folders from a configuration of webMUSHRA",
     "power": "how many raters detect a difference of d points",
     "prolific": "create, publish, pause or show the study on Prolific",
     "delete-rater": "delete one rater with all ratings",

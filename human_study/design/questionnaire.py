@@ -168,7 +168,9 @@ def _field(entry: Any) -> Field:
     if not isinstance(name, str):
         raise InputError("questionnaire: every field needs a name, such as age")
     what = f"questionnaire field {name[:70]}"
-    values = dict(BUILT_IN.get(name, {})) | values
+    if "kind" not in values:
+        # A field that states its kind has nothing of the built-in one but its wording.
+        values = dict(BUILT_IN.get(name, {})) | values
     if "kind" not in values:
         raise InputError(f"{what}: kind is missing: one of {', '.join(KINDS)}; {', '.join(BUILT_IN)} have theirs")
     checks.names_and_texts(f"{what}: text", values.get("text", {}))

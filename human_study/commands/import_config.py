@@ -1,0 +1,31 @@
+"""Make STUDY.yaml and samples folders from a configuration of webMUSHRA. Prints what has no counterpart, or another one."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="webMUSHRA's YAML file")
+    parser.add_argument(
+        "--root",
+        type=Path,
+        metavar="FOLDER",
+        help="webMUSHRA's folder, to which the paths of the clips are relative (default: the one above FILE's)",
+    )
+    parser.add_argument("--output", "--out", type=Path, metavar="FOLDER", required=True, help="folder to make")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from ..design.webmushra import configuration, conversion, plan
+
+    made = plan.make(configuration.read(arguments.file))
+    root = arguments.root if arguments.root is not None else arguments.file.resolve().parent.parent
+    files = conversion.write(made, root, arguments.output)
+    for study, file in zip(made.studies, files, strict=True):
+        systems = len(next(iter(study.items.values())))
+        print(f"{file}: {len(study.items)} items of {systems} systems, as {study.question['method']}")
+    print("without a counterpart, or with another one:")
+    for note in made.notes:
+        print(f"- {note}")
