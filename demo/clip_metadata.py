@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from musicgen import __version__
+from musicgen.catalog import DECODERS
 from musicgen.chords import ChordChart
 from musicgen.errors import InputError
 from musicgen.midi import is_midi
@@ -113,6 +114,7 @@ def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest
     files = {name: value.name for name, value in settings.conditions.items() if not isinstance(value, str)}
     lacking = {
         "the conditions": [name for name in files if name != "style"],
+        "the decoder": [] if settings.decoder == DECODERS[0] else [settings.decoder],
         "the options": _options_beyond_the_page(settings.options),
     }
     for what, names in lacking.items():

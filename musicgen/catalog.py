@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from musicgen.errors import InputError
 from musicgen.suggestions import closest, first_few
 
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -159,6 +160,32 @@ PUBLISHED = (
         for size in ("small", "medium")
     ),
 )
+
+
+@dataclass(frozen=True)
+class Part:
+    """A published network that models use and that is no model of its own.
+
+    Attributes:
+        name: On the hub.
+        file: Of its weights, by which the cache is searched.
+    """
+
+    name: str
+    file: str
+
+
+MULTI_BAND = Part("facebook/multiband-diffusion", "mbd_musicgen_32khz.th")
+"""Multi-band diffusion for EnCodec at 32 kHz."""
+DECODERS = ("codec", "mbd")
+"""What turns codes into waveforms: the tokeniser's own decoder, or multi-band diffusion."""
+
+
+def check_decoder(name: str) -> str:
+    """`name`, if it is a decoder's; raises InputError."""
+    if name not in DECODERS:
+        raise InputError(f"unknown decoder {name[:20]!r}: one of {', '.join(DECODERS)}")
+    return name
 
 
 def embedded() -> list[str]:

@@ -7,6 +7,7 @@ Combines conditioners, the generation loop (window by window) and the tokeniser,
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from musicgen.audio import Audio
 from musicgen.conditioners.base import Conditioner
 from musicgen.conditioners.fuser import Fuser
 from musicgen.conditioners.prepared import PreparedCondition
+from musicgen.decoders import CodecDecoder, Decoder
 from musicgen.errors import CheckpointError, InputError
 from musicgen.generate import Runner, Step
 from musicgen.generators import AutoregressiveGenerator, Generator
@@ -80,6 +82,11 @@ class GenerationPlan:
     conditions: Mapping[str, PreparedCondition]
     options: GenerationOptions
 
+    @property
+    def seeds(self) -> list[int]:
+        """One a clip."""
+        return [stream.seed for stream in self.streams]
+
 
 class MusicGen(nn.Module):
     """A language model over audio codes with its tokeniser and conditioners (Copet et al. 2023).
@@ -139,6 +146,8 @@ class MusicGen(nn.Module):
         self.name = name
         self.precision = "float32"
         """Of the language model, as it was loaded."""
+        self.decoder: Decoder = CodecDecoder()
+        """What turns codes into waveforms: the tokeniser's own decoder, unless the model was loaded with another one."""
         self.adapters: Adapters | None = None
         """LoRA adapters and their weights, None for a model that was loaded without any."""
         self.engine: Runner | None = None
@@ -196,7 +205,7 @@ class MusicGen(nn.Module):
         Args:
             prompts: B descriptions, or one; None or "" generates without text. Or a whole request.
             duration: Seconds of the result, including the audio prompt.
-            progress: Called after every step.
+            progress: Called after every step of the language model, and of a decoder that takes steps.
             **arguments: seed, melody, chords, style, continue_from, options, conditions, timeline, loop …: see
                 `GenerationRequest.of`.
 
@@ -211,7 +220,7 @@ class MusicGen(nn.Module):
         if request.timeline:
             waves = self._generate_sections(whole, progress)
         else:
-            waves = self.decode(self.generate_codes(whole, progress=progress))
+            waves = self._generate(self.plan_generation(whole), progress)
         if not request.loop:
             return waves
         return torch.stack([make_loop(Audio(wave, self.sample_rate)).wave for wave in waves]).to(waves.device)
@@ -258,18 +267,38 @@ class MusicGen(nn.Module):
         return self._stream(self.plan_generation(request), frames_of(self.tokenizer, chunk), progress)
 
     @torch.no_grad()
-    def decode(self, codes: torch.Tensor) -> torch.Tensor:
-        """Decode codes [B, K, T] to waveforms, float32 [B, C, T * hop]."""
-        return self.tokenizer.decode(codes.to(self.device)).float()
+    def decode(
+        self, codes: torch.Tensor, seed: int | Sequence[int] | None = None, *, progress: Progress | None = None
+    ) -> torch.Tensor:
+        """Decode codes.
+
+        Args:
+            codes: int64 [B, K, T].
+            seed: Of the noise of a decoder that draws any (multi-band diffusion), as of `generate`.
+            progress: Called after every step of a decoder that takes steps.
+
+        Returns:
+            float32 [B, C, T * hop].
+        """
+        seeds = clip_seeds(seed, codes.shape[0])
+        total = len(seeds) * self.decoder.num_steps(self.tokenizer, codes.shape[2])
+        return self.decoder.decode(self.tokenizer, codes.to(self.device), seeds, _counted(progress, total))
+
+    @torch.no_grad()
+    def _generate(self, plan: GenerationPlan, progress: Progress | None) -> torch.Tensor:
+        count = _counted(progress, self.total_steps(plan))
+        for _ in self._steps(plan):
+            count()
+        return self.decoder.decode(self.tokenizer, plan.codes, plan.seeds, count)
 
     def _stream(self, plan: GenerationPlan, chunk: int, progress: Progress | None) -> Iterator[torch.Tensor]:
-        decoder = self.tokenizer.stream_decoder()
+        count = _counted(progress, self.total_steps(plan))
+        decoder = self.decoder.stream(self.tokenizer, plan.seeds, count)
         total = plan.codes.shape[2]
         made, decoded = plan.known, 0
         for step in self._steps(plan):
             made += step.codes.shape[2]
-            if progress is not None:
-                progress(step.done, step.total)
+            count()
             # The decoder needs `delay` frames of lookahead: the first part waits for them, so that it is a whole chunk too.
             lookahead = decoder.delay if decoded == 0 else 0
             if made == total or made - decoded >= chunk + lookahead:
@@ -384,6 +413,11 @@ class MusicGen(nn.Module):
         """Steps of the language model over all windows."""
         return sum(self.generator.num_steps(self.pattern, window, plan.options) for window in plan.windows)
 
+    def total_steps(self, plan: GenerationPlan) -> int:
+        """Steps of the language model and of the decoder: what `generate` reports its progress in."""
+        batch, _, frames = plan.codes.shape
+        return self.num_steps(plan) + batch * self.decoder.num_steps(self.tokenizer, frames)
+
     def _conditions(self, request: GenerationRequest, seeds: Sequence[int]) -> dict[str, PreparedCondition]:
         """The prepared inputs of all conditioners."""
         given = [name for name, value in request.conditions.items() if value is not None]
@@ -448,3 +482,14 @@ class MusicGen(nn.Module):
         # One by one: in a batch a recording is rounded in a way that depends on the others, and rounding changes codes.
         codes = [self.tokenizer.encode(wave[None, :, : frames * self.tokenizer.hop].to(self.device)) for wave in waves]
         return torch.cat(codes).expand(batch, -1, -1)
+
+
+def _counted(progress: Progress | None, total: int) -> Callable[[], None]:
+    """A function that reports one step more of `total` each time it is called."""
+    done = itertools.count(1)
+
+    def count() -> None:
+        if progress is not None:
+            progress(next(done), total)
+
+    return count

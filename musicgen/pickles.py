@@ -6,6 +6,7 @@ import os
 import pickle
 import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,12 @@ import torch
 from musicgen.errors import CheckpointError
 
 
-def read(file: str | os.PathLike[str]) -> Any:
+def read(file: str | os.PathLike[str], classes: Mapping[str, type] | None = None) -> Any:
     """What a file of `torch.save` holds, on the CPU. It may hold NumPy's scalars, as laion_clap's checkpoints do.
+
+    Args:
+        file: its path.
+        classes: further names that the pickle may hold, and what is made of them here: classes that keep values and do nothing.
 
     Raises:
         CheckpointError: the file is missing, damaged, something else, or needs more than data to be read.
@@ -26,6 +31,7 @@ def read(file: str | os.PathLike[str]) -> Any:
     # NumPy 1 wrote its scalars under the first name, NumPy 2 writes them under the second; PyTorch goes by names.
     scalars = [(scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar")]
     allowed: list[Any] = [*scalars, np.dtype, *{type(np.dtype(kind)) for kind in ("f4", "f8", "i8")}]
+    allowed += [(kept, name) for name, kept in (classes or {}).items()]
     check_kind(path)
     with path.open("rb") as opened:
         start = opened.read(2)

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from musicgen import audio
+from musicgen import audio, catalog
 from musicgen.chords import ChordChart
 from musicgen.engine.precision import PRECISIONS
 from musicgen.errors import InputError
@@ -28,10 +28,10 @@ from musicgen.timeline import TimelineEntry, check_within, timeline_of
 
 KEY = "musicgen"
 """The comment is {KEY: {...}}: other programs' comments are not taken for settings."""
-SCHEMA = 6
+SCHEMA = 7
 """Version of what stands under KEY. 1, which names no version, lacks `precision`, `model_folder` and `beyond`; 2 lacks
 `conditions`; 3 lacks `timeline` and `loop`; 4 lacks `adapters`; 5 lacks the
-options of a style and of MAGNeT, and `chords`."""
+options of a style and of MAGNeT, and `chords`; 6 lacks `decoder`."""
 MAX_COMMENT = 1_000_000
 """Characters of a comment that is read: JSON takes a hundred times its length as Python's objects."""
 LOUDNESS = (-70.0, 0.0)
@@ -74,10 +74,11 @@ class Settings:
     """One clip's settings.
 
     version: of the package; model: embedded or hub name, or the name of a folder where `model_folder` is true; precision: of
-    the language model, never "auto"; loudness: LUFS, None where it was left as decoded; separate: Demucs on the melody, None
-    without one; conditions: those beside text and melody, by name, as text or as the file that they were read from;
-    chords: in place of a melody; adapters: those of the model; timeline, loop: as of `GenerationRequest`; beyond: what else
-    decided the clip and is not among these settings, such as a melody that was edited on the page.
+    the language model, never "auto"; decoder: of `catalog.DECODERS`; loudness: LUFS, None where it was left as decoded;
+    separate: Demucs on the melody, None without one; conditions: those beside text and melody, by name, as text or as the file
+    that they were read from; chords: in place of a melody; adapters: those of the model; timeline, loop: as of
+    `GenerationRequest`; beyond: what else decided the clip and is not among these settings, such as a melody that was edited on
+    the page.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
@@ -94,6 +95,7 @@ class Settings:
     separate: bool | None = None
     continue_from: SourceFile | None = None
     precision: str = "float32"
+    decoder: str = catalog.DECODERS[0]
     model_folder: bool = False
     conditions: dict[str, str | SourceFile] = field(default_factory=dict)
     adapters: tuple[AdapterUse, ...] = ()
@@ -112,6 +114,7 @@ class Settings:
             object.__setattr__(self, "loudness", check_loudness(self.loudness))
         if self.precision not in PRECISIONS:
             raise InputError(f"unknown precision {self.precision[:20]!r}: one of {', '.join(PRECISIONS)}")
+        catalog.check_decoder(self.decoder)
 
     def comment(self) -> str:
         """The text that goes into the file."""

@@ -94,8 +94,10 @@ def test_every_option_is_tried() -> None:
         for flag in (action.option_strings or ["PROMPT"])
         if flag.startswith(("--", "P"))
     }
-    # Those that need a model of another kind: test_extensions.py, test_adapters.py, test_style.py, test_magnet.py
+    # Those that need a model of another kind: test_extensions.py, test_adapters.py, test_style.py, test_magnet.py,
+    # test_multiband.py
     others = {
+        "--decoder",
         "--decoding-steps",
         "--masked-temperature",
         "--masked-top-p",

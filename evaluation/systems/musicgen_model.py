@@ -12,8 +12,8 @@ from .base import Request, SystemOptions, default_label
 
 
 class MusicGenSystem:
-    """A model of this project. Its settings are those of `GenerationOptions`, and `precision`; what precision "auto" became is
-    recorded.
+    """A model of this project. Its settings are those of `GenerationOptions`, `precision` and `decoder`; what precision "auto"
+    became is recorded.
 
     Args:
         label: in samples folders and tables; None for the last part of `name`.
@@ -29,15 +29,17 @@ class MusicGenSystem:
         from musicgen.checkpoint import load  # here: loading PyTorch's models is slow, and most commands need none
 
         settings = options.values()
-        precision = settings.pop("precision", "auto")
+        precision, decoder = settings.pop("precision", "auto"), str(settings.pop("decoder", "codec"))
         try:
             self._options = GenerationOptions(**settings)
         except TypeError as error:
             raise InputError(f"{name}: {error}") from error
-        self.model = load(name, options.device, precision)
+        self.model = load(name, options.device, precision, decoder=decoder)
         self.name = label or default_label(name)
         self.batch = options.batch
         self.settings = {"model": name, **settings, "precision": self.model.precision}
+        if decoder != "codec":
+            self.settings["decoder"] = decoder
 
     def generate(self, requests: Sequence[Request]) -> list[Audio]:
         """One clip for each request; all have the first one's duration."""

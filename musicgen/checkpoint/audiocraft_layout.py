@@ -17,7 +17,7 @@ from torch import nn
 
 from musicgen import checks
 from musicgen.checkpoint import audiocraft_style, parts, tokenizers
-from musicgen.checkpoint.audiocraft_names import encodec_name, lm_names, projection_name
+from musicgen.checkpoint.audiocraft_names import encodec_name, lm_names, projection_name, split_cross_attention
 from musicgen.checkpoint.audiocraft_settings import (
     MAGNET,
     MELODY,
@@ -69,7 +69,7 @@ def load(folder: Path, name: str) -> MusicGen:
     settings = Settings.of(package, source)
     check_kind(settings)
     named = conditions(settings)
-    state = _split_cross_attention({name.replace(".mha.", "."): tensor for name, tensor in state.items()}, source)
+    state = split_cross_attention(state, source)
     lm_config = _lm_config(settings, state, cross_attention=bool(settings.at("fuser.cross", None)))
     names = lm_names(lm_config)
     lm = outline(lambda: LanguageModel(lm_config), source)
@@ -254,15 +254,3 @@ def _encodec_config(settings: Settings) -> EncodecConfig:
         use_conv_shortcut=not at("seanet.true_skip", True),
         normalize=at("encodec.renormalize", False),
     )
-
-
-def _split_cross_attention(state: Mapping[str, torch.Tensor], source: str) -> dict[str, torch.Tensor]:
-    out = dict(state)
-    for name in [name for name in out if name.endswith("cross_attention.in_proj_weight")]:
-        stacked = out.pop(name)
-        if stacked.dim() != 2 or stacked.shape[0] % 3:
-            raise CheckpointError(f"{source}: {name!r} of shape {list(stacked.shape)} is no three matrices")
-        query, key, value = stacked.chunk(3)
-        base = name.removesuffix("in_proj_weight")
-        out |= {f"{base}query": query, f"{base}key_value": torch.cat([key, value])}
-    return out

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import torch
+
 from musicgen.checkpoint.tensors import Names
+from musicgen.errors import CheckpointError
 from musicgen.lm import LMConfig
 
 
@@ -55,3 +60,16 @@ def encodec_name(name: str) -> str:
 
 def projection_name(condition: str) -> str:
     return f"condition_provider.conditioners.{condition}.output_proj"
+
+
+def split_cross_attention(state: Mapping[str, torch.Tensor], source: str) -> dict[str, torch.Tensor]:
+    """The tensors, with cross-attention's stacked matrix taken apart. Attention by PyTorch's own module adds `mha` to names."""
+    out = {name.replace(".mha.", "."): tensor for name, tensor in state.items()}
+    for name in [name for name in out if name.endswith("cross_attention.in_proj_weight")]:
+        stacked = out.pop(name)
+        if stacked.dim() != 2 or stacked.shape[0] % 3:
+            raise CheckpointError(f"{source}: {name!r} of shape {list(stacked.shape)} is no three matrices")
+        query, key, value = stacked.chunk(3)
+        base = name.removesuffix("in_proj_weight")
+        out |= {f"{base}query": query, f"{base}key_value": torch.cat([key, value])}
+    return out

@@ -11,7 +11,8 @@ import torch
 
 from musicgen import catalog
 from musicgen.checkpoint import adapters as lora
-from musicgen.checkpoint import audiocraft_layout, foreign, hub, transformers_layout
+from musicgen.checkpoint import audiocraft_layout, foreign, hub, multiband, transformers_layout
+from musicgen.decoders import MultiBandDiffusion
 from musicgen.engine import memory
 from musicgen.engine import precision as precisions
 from musicgen.engine.selection import accelerate
@@ -28,6 +29,7 @@ def load(
     device: str | torch.device = "auto",
     precision: str = precisions.AUTO,
     *,
+    decoder: str = "codec",
     adapters: Sequence[lora.Given] = (),
     folders: bool = True,
 ) -> MusicGen:
@@ -39,6 +41,8 @@ def load(
         precision: of the language model: float32 (exact), bfloat16, float16, int8, int4, as far as the device has it. "auto"
             takes what suits both: for models of the published sizes bfloat16 on CUDA (float16 before Ampere) and int8 on CPUs
             with the instructions for it, float32 otherwise. The model's `precision` says what it became.
+        decoder: what turns codes into waveforms: "codec", the tokeniser's own decoder, or "mbd", multi-band diffusion, which is
+            downloaded beside the model and takes minutes for a clip where "codec" takes a second.
         adapters: LoRA adapters in PEFT's files, as folders or hub names, each alone or with a weight: `[("my-lora", 0.8)]`.
             Several are added up. The model's `adapters` weights them anew without loading it again.
         folders: whether the name may be a folder's; a name out of a stranger's file must not be.
@@ -46,15 +50,19 @@ def load(
     Raises:
         CheckpointError: for a name that is not known or cannot be reached, for files that are damaged or unsafe, and for an
             adapter of another model.
-        InputError: for a device or a precision that is not available.
+        InputError: for a device or a precision that is not available, and for a decoder that does not fit the model.
     """
     target = pick_device(device)
     precisions.check(precision, target)
+    catalog.check_decoder(decoder)
     folder = find(name, folders=folders)
     model = _layout(_names(folder), str(folder)).load(folder, name=str(name))
     _check_lengths(model, str(folder))
     for conditioner in model.named_conditioners.values():
         conditioner.place(target)
+    if decoder == MultiBandDiffusion.kind:
+        model.decoder = multiband.load()
+        model.decoder.check(model.tokenizer)
     if adapters:
         lora.attach(model, adapters)
     model.precision = precisions.resolve(

@@ -112,9 +112,10 @@ def _read_pickled_tensors(path: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def read_pickle(path: Path) -> dict[str, Any]:
-    """A `torch.save` file of tensors and plain values by name. A pickle that wants to run code is refused."""
-    package = pickles.read(path)
+def read_pickle(path: Path, classes: Mapping[str, type] | None = None) -> dict[Any, Any]:
+    """A `torch.save` file of tensors and plain values by name. A pickle that wants to run code is refused. classes: as of
+    `pickles.read`."""
+    package = pickles.read(path, classes)
     if not isinstance(package, dict):
         raise CheckpointError(f"{path}: holds a {type(package).__name__} where a checkpoint holds names and values")
     _check_backed(package, path)

@@ -112,6 +112,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
     parser.add_argument("--precision", help="float32 (exact), bfloat16, float16, int8, int4, or auto: what suits the model and "
                         "the device (default: auto)")  # fmt: skip
+    parser.add_argument("--decoder", choices=catalog.DECODERS, help="what turns codes into sound: codec, the tokeniser's own "
+                        "decoder, or mbd, multi-band diffusion, which takes far longer (default: codec)")  # fmt: skip
     sampling = parser.add_argument_group("sampling and guidance")
     sampling.add_argument("--greedy", action=argparse.BooleanOptionalAction,
                           help="take the most likely code in place of sampling")  # fmt: skip
@@ -171,6 +173,7 @@ def run(arguments: argparse.Namespace) -> None:
         separate = stored.separate
     name, is_folder = _model(arguments, stored)
     precision = _first(arguments.precision, stored and stored.precision, "auto")
+    decoder = _first(arguments.decoder, stored and stored.decoder, catalog.DECODERS[0])
     seed = _first(arguments.seed, stored and stored.seed, secrets.randbelow(2**31))
     seeds = clip_seeds(seed, len(prompts))
     paths = outputs.files(arguments.output, prompts, seed)
@@ -183,14 +186,14 @@ def run(arguments: argparse.Namespace) -> None:
             "will be another one"
         )
 
-    model = checkpoint.load(name, arguments.device, precision, adapters=adapters, folders=is_folder)
+    model = checkpoint.load(name, arguments.device, precision, decoder=decoder, adapters=adapters, folders=is_folder)
     uses = lora.described(model, stored.adapters if stored else None)
     for text in dict.fromkeys((*prompts, options.negative_prompt, *(entry.prompt for entry in timeline))):
         if unknown := model.unknown(text):
             commandline.warn(f"{name} does not know {unknown:.0%} of {text!r}, and follows the rest alone")
     if melody is not None and separate is None and model.melody is not None:
         separate = model.melody.separated
-    with _bar() as bar:
+    with _bar("generating") as bar:
         request = GenerationRequest.of(
             prompts,
             duration,
@@ -209,6 +212,7 @@ def run(arguments: argparse.Namespace) -> None:
             model=folder_name(name) if is_folder else name,
             model_folder=is_folder,
             precision=model.precision,
+            decoder=model.decoder.kind,
             prompt=prompt,
             duration=duration,
             seed=own_seed,
@@ -237,11 +241,19 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _waves(model: MusicGen, request: GenerationRequest, progress: Callable[[int, int], None]) -> Iterator[torch.Tensor]:
     """The waveforms [C, samples] of the clips, in order."""
+    from musicgen.sampling import clip_seeds
+
     if request.timeline:
         return iter(model.generate(request, progress=progress))
     codes = model.generate_codes(request, progress=progress)
     # Decoded one by one: in a batch a clip is rounded otherwise, and --from-file generates it alone.
-    return (model.decode(own[None])[0] for own in codes)
+    return (_decoded(model, own, seed) for own, seed in zip(codes, clip_seeds(request.seed, len(codes)), strict=True))
+
+
+def _decoded(model: MusicGen, codes: torch.Tensor, seed: int) -> torch.Tensor:
+    """The waveform [C, samples] of one clip's codes [K, T]."""
+    with _bar("decoding") as bar:
+        return model.decode(codes[None], seed, progress=bar.update_to)[0]
 
 
 def default_model() -> str:
@@ -316,7 +328,7 @@ def _level(clip) -> str:  # type: ignore[no-untyped-def]
     return f"{audio.loudness(clip):.1f} LUFS"
 
 
-def _bar():  # type: ignore[no-untyped-def]
+def _bar(what: str):  # type: ignore[no-untyped-def]
     """A progress bar with the time left, one unit a step."""
     from tqdm import tqdm
 
@@ -325,4 +337,4 @@ def _bar():  # type: ignore[no-untyped-def]
             self.total = total
             self.update(done - self.n)
 
-    return Bar(desc="generating", unit=" steps", file=sys.stderr, leave=False)
+    return Bar(desc=what, unit=" steps", file=sys.stderr, leave=False)

@@ -42,7 +42,7 @@ class QueueFull(MusicGenError):
 
 
 class Progress(NamedTuple):
-    """Steps of the model. done: so far; total: of the whole clip."""
+    """Steps of the model and of a decoder that takes steps. done: so far; total: of the whole clip."""
 
     done: int
     total: int
@@ -75,10 +75,10 @@ class OutputChannel:
 
     def advance(self) -> None:
         """Count a step. The reader is woken by the first and the last one, and in between every PROGRESS_SECONDS at most."""
-        self.done += 1
         now = time.monotonic()
-        if self.done == self.total or now - self._reported_at >= PROGRESS_SECONDS:
-            with self._changed:
+        with self._changed:  # the scheduler's thread counts the language model's steps, the decoder's thread its own
+            self.done += 1
+            if self.done == self.total or now - self._reported_at >= PROGRESS_SECONDS:
                 self._reported, self._reported_at = self.done, now
                 self._changed.notify_all()
 

@@ -65,6 +65,7 @@ class GenerationState:
         passes: The steps of the current window, of any other.
         slot: The place in the batch, once prefilled.
         next_input: Input of the next step, [1, K, 1].
+        steps_left: Steps of the language model that remain.
     """
 
     plan: GenerationPlan
@@ -72,6 +73,7 @@ class GenerationState:
     output: OutputChannel
     decoder: StreamDecoder
     chunk: int
+    steps_left: int
     window: int = 0
     frames_done: int = 0
     frames_sent: int = 0
@@ -80,11 +82,6 @@ class GenerationState:
     passes: Iterator[Step] | None = None
     slot: Slot | None = None
     next_input: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
-
-    @property
-    def steps_left(self) -> int:
-        """Number of steps that remain."""
-        return self.output.total - self.output.done
 
 
 class Scheduler:
@@ -201,10 +198,17 @@ class Scheduler:
         plan = self.model.plan_generation(request, context)
         guidance = self.model.guidance(plan, plan.windows[0])
         self._check_lengths(guidance)
-        output = OutputChannel(self.model.num_steps(plan), cancellation)
-        state = GenerationState(
-            plan, guidance, output, self.model.tokenizer.stream_decoder(), self._chunk, frames_done=plan.known
-        )
+        output = OutputChannel(self.model.total_steps(plan), cancellation)
+
+        def report() -> None:
+            """After each step of a decoder that takes steps."""
+            if output.cancelled.is_set() or not self._open:
+                raise Cancelled("cancelled")
+            output.advance()
+
+        decoder = self.model.decoder.stream(self.model.tokenizer, plan.seeds, report)
+        steps = self.model.num_steps(plan)
+        state = GenerationState(plan, guidance, output, decoder, self._chunk, steps, frames_done=plan.known)
         with self._changed:
             self._check_queue()
             self._waiting.append(state)
@@ -445,6 +449,7 @@ class Scheduler:
         state.plan.codes[:, :, state.position : state.position + count] = codes.to(state.plan.codes.device)
         state.position += count
         state.frames_done += count
+        state.steps_left -= 1
         state.output.advance()
         total = state.plan.codes.shape[2]
         last = finished and state.window + 1 == len(state.plan.windows)
@@ -492,7 +497,8 @@ class Scheduler:
             if last:
                 state.output.close()
         except Exception as error:
-            log.exception("a chunk could not be decoded")
+            if not isinstance(error, MusicGenError):
+                log.exception("a chunk could not be decoded")
             state.output.cancelled.set()
             state.output.close(error)
 

@@ -118,11 +118,15 @@ class EncodecTokenizer(Tokenizer):
             parts.append(x[..., start - context : end - context])
         return torch.cat(parts, dim=-1)
 
+    def vectors(self, codes: torch.Tensor) -> torch.Tensor:
+        """The sums of the entries that codes [B, K, T] stand for, [B, D, T]: what the decoder reads."""
+        return self.model.quantizer.decode(codes)
+
     @torch.no_grad()
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
         check_codes(codes, self.num_codebooks)
         first, lstm = self.model.decoder.layers[:2]
-        return self.upsample(lstm(first(self.model.quantizer.decode(codes))))
+        return self.upsample(lstm(first(self.vectors(codes))))
 
 
 class _EncodecStream:

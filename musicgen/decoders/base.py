@@ -1,0 +1,77 @@
+"""The interface of decoders, and the tokeniser's own decoder."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from musicgen.tokenizers import StreamDecoder, Tokenizer
+
+Report = Callable[[], None]
+"""Called after each step of a decoder; an exception that it raises ends the decoding."""
+
+
+class Decoder(nn.Module, ABC):
+    """Base class of decoders. A clip's waveform depends on its own codes and seed, not on the other clips of a batch."""
+
+    kind: ClassVar[str]
+    """The name in a clip's settings."""
+
+    def check(self, tokenizer: Tokenizer) -> None:
+        """Refuse a tokeniser whose codes it cannot decode.
+
+        Raises:
+            InputError: It decodes those of another tokeniser.
+        """
+
+    @abstractmethod
+    def num_steps(self, tokenizer: Tokenizer, frames: int) -> int:
+        """How often `report` is called for one clip of so many frames."""
+
+    @abstractmethod
+    def decode(self, tokenizer: Tokenizer, codes: torch.Tensor, seeds: Sequence[int], report: Report) -> torch.Tensor:
+        """Decode whole clips.
+
+        Args:
+            tokenizer: Of the codes.
+            codes: int64 [B, K, T].
+            seeds: Of the clips' noise, B.
+            report: Called after each step.
+
+        Returns:
+            float32 [B, C, T * hop].
+        """
+
+    @abstractmethod
+    def stream(self, tokenizer: Tokenizer, seeds: Sequence[int], report: Report) -> StreamDecoder:
+        """A decoder of codes that arrive in parts; the arguments are those of `decode`."""
+
+
+class CodecDecoder(Decoder):
+    """The decoder that was trained with the tokeniser's encoder. It draws no noise, and counts no steps."""
+
+    kind = "codec"
+
+    def num_steps(self, tokenizer: Tokenizer, frames: int) -> int:  # noqa: ARG002
+        return 0
+
+    def decode(
+        self,
+        tokenizer: Tokenizer,
+        codes: torch.Tensor,
+        seeds: Sequence[int],  # noqa: ARG002
+        report: Report,  # noqa: ARG002
+    ) -> torch.Tensor:
+        return tokenizer.decode(codes).float()
+
+    def stream(
+        self,
+        tokenizer: Tokenizer,
+        seeds: Sequence[int],  # noqa: ARG002
+        report: Report,  # noqa: ARG002
+    ) -> StreamDecoder:
+        return tokenizer.stream_decoder()
