@@ -45,7 +45,7 @@ class StoredClip:
     @property
     def brief(self) -> str:
         """Duration, and what is not as it was asked for, as text."""
-        return f"{self.seconds:.2f} s{self._exceptions}"
+        return f"{self.seconds:.2f} s of music{self._exceptions}"
 
     @property
     def summary(self) -> str:

@@ -150,35 +150,36 @@ FIELDS: dict[str, Field] = {
     ),
     "chords": Field(
         lambda _: gr.Textbox(
-            label="or chords, one a bar", max_lines=1, placeholder="C G Am F", elem_id="chords", scale=3
+            label="or chords, one a bar", max_lines=1, placeholder="C G Am F", elem_id="chords", scale=3,
+            min_width=180,
         ),
         lambda request: "" if request.chords is None else request.chords.chords,
     ),
     "bpm": _optional(
-        "bpm", "the tempo of the chords", "Tempo (BPM)",
+        "bpm", "the tempo of the chords", "BPM",
         lambda request: None if request.chords is None else request.chords.bpm, elem_id="bpm", placeholder="120",
-        min_width=80,
+        min_width=70,
     ),
     "metre": Field(
         lambda _: gr.Textbox(
-            label="Metre", max_lines=1, placeholder="4/4", elem_id="metre", min_width=80
+            label="Metre", max_lines=1, placeholder="4/4", elem_id="metre", min_width=70
         ),
         lambda request: "" if request.chords is None else request.chords.metre,
     ),
     "style": Field(_upload("Style", "style-file"), lambda _: None),
     "style_guidance_scale": _optional(
-        "style_guidance_scale", "the guidance for the style", "Guidance for the style",
+        "style_guidance_scale", "the guidance for the style", "Guidance",
         lambda request: request.options.style_guidance_scale, elem_id="style-guidance",
-        placeholder="as the guidance below", info="For the style alone; takes half as long again.",
+        placeholder="joint", info="For the style alone: half as long again.", min_width=140,
     ),
     "style_seconds": _optional(
-        "style_seconds", "the length of the style's excerpt", "Excerpt (seconds)",
+        "style_seconds", "the length of the style's excerpt", "Seconds",
         lambda request: request.options.style_seconds, elem_id="style-seconds", placeholder="3",
-        info="1.5 to 4.5; the seed decides where it lies.",
+        info="Of the excerpt, 1.5 to 4.5; the seed places it.", min_width=140,
     ),
     "style_codebooks": _optional(
         "style_codebooks", "the codebooks of the style", "Closeness", lambda request: request.options.style_codebooks,
-        elem_id="style-codebooks", placeholder="3", info="1 to 6: the fewer, the freer.",
+        elem_id="style-codebooks", placeholder="3", info="Codebooks, 1 to 6: the fewer, the freer.", min_width=140,
     ),
     "continue_from": Field(_upload("The result begins with this clip", "continue-file"), lambda _: None),
     "timeline": Field(

@@ -161,7 +161,7 @@ def test_an_example_is_generated_with_two_clicks(page) -> None:
     wait_until(page, lambda: page.input_value("#prompt textarea").startswith("90s rock song"))
     set_slider(page, "duration", 2)
     page.click("#generate")
-    assert "2.00 s." in said(page, "Done")
+    assert "2.00 s of music." in said(page, "Done")
     page.click("#more-of-clip button")
     page.get_by_text("Details", exact=True).click()
     assert re.search(r"mono, 32000 Hz\s+Loudness\s+-\d+\.\d LUFS", page.inner_text("#details"))

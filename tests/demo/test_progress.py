@@ -61,7 +61,7 @@ def test_an_update_during_a_generation_has_plain_values_for_all_its_outputs(page
         said += [updated[outputs.status]] if isinstance(updated.get(outputs.status), str) else []
     assert panels == 1
     (last,) = said
-    assert ("2 clips to choose from" if variations == 2 else "2.00 s.") in last
+    assert ("2 clips to choose from" if variations == 2 else "2.00 s of music.") in last
 
 
 @pytest.mark.parametrize(
@@ -76,4 +76,4 @@ def test_an_arrival_survives_its_way_through_the_browser(tmp_path: Path) -> None
     clip = StoredClip(path, PageRequest("x", "mini", 2.0), 1, 2.0, 1, 32000, -18.0, True, (0,), 0.0)
     arrival = Arrival().with_clip(clip).with_clip(clip).at_end(3.0)
     assert Arrival.load(arrival.dump()) == arrival
-    assert arrival.message == "Done in 3.0 s: 2 clips to choose from, the last 2.00 s."
+    assert arrival.message == "Done in 3.0 s: 2 clips to choose from, the last of them 2.00 s of music."
