@@ -1,5 +1,8 @@
 """Clips of stored settings stay the clips they were: codes in float32 against those that commit 7fd9163 gave.
 
+Processors round differently, and where a draw lies next to the border of two codes that gives another code. The seeds are ones
+with which processors with and without AVX-512 agree.
+
 `python -m tests.test_stored_clips` writes the file anew; do that only where a change of the music is meant, and say why.
 """
 
@@ -17,12 +20,12 @@ STORED = GOLDEN / "clips.safetensors"
 MELODY = GOLDEN / "chroma" / "melody_a.wav"
 
 CASES = {
-    "text": ("mini", ["lofi hip hop with a warm piano", "fast heavy metal"], 4.0, {"seed": 1}),
+    "text": ("mini", ["lofi hip hop with a warm piano", "fast heavy metal"], 4.0, {"seed": 2}),
     "unconditional": ("mini", [""], 3.0, {"seed": 7}),
     "greedy": ("mini", ["a calm piano piece"], 3.0, {"options": GenerationOptions(do_sample=False)}),
     "negative": ("mini", ["sad jazz"], 3.0, {"seed": 3, "options": GenerationOptions(negative_prompt="drums", top_p=0.9)}),
     "continued": ("mini", ["sad jazz"], 6.0, {"seed": 4, "continue_from": MELODY}),
-    "windows": ("mini", ["salsa with trumpets"], 33.0, {"seed": 5}),
+    "windows": ("mini", ["salsa with trumpets"], 33.0, {"seed": 6}),
     "melody": ("mini-melody", ["string quartet"], 4.0, {"seed": 6, "melody": MELODY, "separate": False}),
     "stereo": (
         "mini-stereo-melody", ["drum and bass"], 4.0,
