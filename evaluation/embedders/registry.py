@@ -10,7 +10,7 @@ from musicgen.errors import InputError
 from musicgen.suggestions import did_you_mean
 
 from ..registry import Registry
-from . import aesthetics, chroma, clap, encodec, mert, mini, passt, vggish
+from . import aesthetics, chroma, clap, encodec, mert, mini, panns, passt, vggish
 from .base import Embedder, EmbedderContext, EmbedderSpec
 from .weights import Published, Weights
 
@@ -79,6 +79,6 @@ class Embedders:
         return self._built[name]
 
 
-for _module in (aesthetics, chroma, clap, encodec, mert, mini, passt, vggish):
+for _module in (aesthetics, chroma, clap, encodec, mert, mini, panns, passt, vggish):
     for _spec in _module.EMBEDDERS:
         register_embedder(_spec)

@@ -195,11 +195,10 @@ def resampled(reference: Reference, clips: Sequence[npt.ArrayLike], counts: npt.
     drawn = np.asarray(counts, dtype=np.float64)
     if drawn.ndim != 2 or drawn.shape[1] != len(clips):
         raise InputError(f"counts must be [R, {len(clips)}], not {list(drawn.shape)}")
-    d = len(reference.gaussian.mean)
-    rows, columns = np.triu_indices(d)
-    step = max(1, MAX_BLOCK // (8 * len(rows)))
+    root = _within_span(reference, clips)
+    step = max(1, MAX_BLOCK // (4 * root.shape[1] * (root.shape[1] + 1)))
     blocks = [drawn[start : start + step] for start in range(0, len(drawn), step)]
-    return np.concatenate([_replicates(reference, clips, block, rows, columns) for block in blocks])
+    return np.concatenate([_replicates(reference, root, clips, block) for block in blocks])
 
 
 def extrapolated(
@@ -244,22 +243,28 @@ def _distance(reference: Reference, mean: Array, covariance: Array) -> float:
     return float(difference @ difference + reference.trace + np.trace(covariance) - 2 * cross)
 
 
-def _replicates(
-    reference: Reference,
-    clips: Sequence[npt.ArrayLike],
-    counts: Array,
-    rows: npt.NDArray[np.intp],
-    columns: npt.NDArray[np.intp],
-) -> Array:
+def _within_span(reference: Reference, clips: Sequence[npt.ArrayLike]) -> Array:
+    """R [d, d]; of fewer windows than dimensions [d, windows], in coordinates of the space that the windows span: a covariance
+    of theirs has no other eigenvalues but zeros."""
+    d, windows = len(reference.gaussian.mean), sum(len(np.asarray(clip)) for clip in clips)
+    if windows >= d:
+        return reference.root
+    projected = (np.concatenate([validate(clip) for clip in clips]) - reference.gaussian.mean) @ reference.root
+    basis, _ = linalg.qr(projected.T, mode="economic")
+    return np.asarray(reference.root @ basis)
+
+
+def _replicates(reference: Reference, root: Array, clips: Sequence[npt.ArrayLike], counts: Array) -> Array:
     """Moments are those of x R, so that a resample's matrix is the sum of its clips', without a product of its own."""
-    d = len(reference.gaussian.mean)
+    d, k = root.shape
+    rows, columns = np.triu_indices(k)
     origin = reference.gaussian.mean  # moments around a point nearby keep their digits
     sizes, squares = np.zeros(len(counts)), np.zeros(len(counts))
-    sums, products = np.zeros((len(counts), 2 * d)), np.zeros((len(counts), len(rows)))
+    sums, products = np.zeros((len(counts), d + k)), np.zeros((len(counts), len(rows)))
     step = max(1, MAX_PART // len(rows))
     for start in range(0, len(clips), step):
         part = [validate(clip) - origin for clip in clips[start : start + step]]
-        projected = [clip @ reference.root for clip in part]
+        projected = [clip @ root for clip in part]
         weights = counts[:, start : start + step]
         sizes += weights @ np.array([len(clip) for clip in part], dtype=np.float64)
         squares += weights @ np.array([np.sum(clip**2) for clip in part])
@@ -267,11 +272,11 @@ def _replicates(
         sums += weights @ np.stack(both)
         products += weights @ np.stack([(clip.T @ clip)[rows, columns] for clip in projected])
     with np.errstate(divide="ignore", invalid="ignore"):
-        means, projected_means = np.split(sums / sizes[:, None], 2, axis=1)
+        means, projected_means = np.split(sums / sizes[:, None], [d], axis=1)
         traces = (squares - sizes * np.sum(means**2, axis=1)) / (sizes - 1)
     usable = sizes > 1
     crosses = np.empty(len(counts))
-    matrices = np.zeros((min(len(counts), STACK), d, d))
+    matrices = np.zeros((min(len(counts), STACK), k, k))
     for start in range(0, len(counts), STACK):
         own = slice(start, start + STACK)
         mean, n = projected_means[own], sizes[own, None]
@@ -346,10 +351,13 @@ METRICS = (
     metric("fad_vggish_torch", "FAD (VGGish, torch)", "vggish_torch"),
     metric("fad_clap_music", "FAD (CLAP music)", "clap_windowed"),
     metric("fad_encodec", "FAD (EnCodec)", "encodec"),
+    metric("fad_mert", "FAD (MERT)", "mert_95m"),
+    metric("fad_panns", "FAD (PANNs)", "panns"),
     metric("fad_mini", "FAD (mini)", "mini"),
     metric("fad_song_vggish_tf", "FAD of songs (VGGish)", "vggish_tf", songs=True),
     metric("fad_song_vggish_torch", "FAD of songs (VGGish, torch)", "vggish_torch", songs=True),
     metric("fad_song_clap_music", "FAD of songs (CLAP music)", "clap_windowed", songs=True),
     metric("fad_song_encodec", "FAD of songs (EnCodec)", "encodec", songs=True),
+    metric("fad_song_mert", "FAD of songs (MERT)", "mert_95m", songs=True),
     metric("fad_song_mini", "FAD of songs (mini)", "mini", songs=True),
 )

@@ -75,5 +75,6 @@ def metric(name: str, title: str, embedder: str) -> Metric:
 METRICS = (
     metric("kad_vggish_torch", "KAD (VGGish, torch)", "vggish_torch"),
     metric("kad_clap_music", "KAD (CLAP music)", "clap_windowed"),
+    metric("kad_panns", "KAD (PANNs)", "panns"),
     metric("kad_mini", "KAD (mini)", "mini"),
 )

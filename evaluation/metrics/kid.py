@@ -81,5 +81,6 @@ def metric(name: str, title: str, embedder: str) -> Metric:
 
 METRICS = (
     metric("kid_vggish_torch", "KID (VGGish, torch)", "vggish_torch"),
+    metric("kid_panns", "KID (PANNs)", "panns"),
     metric("kid_mini", "KID (mini)", "mini"),
 )

@@ -81,6 +81,20 @@ def test_samples_of_clips_are_the_plain_computation(monkeypatch):
     assert fad.resampled(reference, parts, drawn) == pytest.approx(fast, rel=1e-12)
 
 
+def test_samples_of_fewer_windows_than_dimensions_are_the_plain_computation_too():
+    """Which goes on within the space that the windows span."""
+    rng = np.random.default_rng(9)
+    reference = fad.reference(fad.gaussian(rng.normal(size=(90, 40))))
+    parts = [rng.normal(size=(2, 40)) + 0.3 for _ in range(9)]
+    assert fad._within_span(reference, parts).shape == (40, 18)
+    (drawn,) = statistics.counts(9, 20, np.random.default_rng(7))
+    plain = [
+        fad.distance(reference, fad.gaussian(np.concatenate([parts[i] for i in np.repeat(np.arange(9), row)])))
+        for row in drawn.astype(int)
+    ]
+    assert fad.resampled(reference, parts, drawn) == pytest.approx(plain, rel=1e-6)
+
+
 def test_equal_sets_with_fewer_windows_than_dimensions_are_0_apart():
     same = np.random.default_rng(0).normal(size=(20, 64))
     reference = fad.reference(fad.gaussian(same))
