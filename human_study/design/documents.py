@@ -16,11 +16,12 @@ MAX_BYTES = 64 * 2**20
 """Of one document: a manifest of 100,000 clips has half of it."""
 
 
-def read_yaml(path: Path) -> Any:
+def read_yaml(path: Path, mend: Callable[[str], str] = str) -> Any:
     """Read a YAML file.
 
     Args:
         path: the file.
+        mend: changes the text before it is parsed.
 
     Returns:
         What it holds: mappings, lists, texts, numbers.
@@ -28,7 +29,7 @@ def read_yaml(path: Path) -> Any:
     Raises:
         InputError: the file cannot be read, is not UTF-8, or is not YAML.
     """
-    return _parsed(path, _read(path), "YAML", yaml.safe_load)
+    return _parsed(path, _read(path), "YAML", lambda text: yaml.safe_load(mend(text)))
 
 
 def read_json(path: Path) -> tuple[Any, str]:

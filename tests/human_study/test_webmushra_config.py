@@ -125,6 +125,7 @@ def test_every_kind_of_page_becomes_a_study_of_its_kind(convert, tmp_path):
         page("likert_multi_stimulus", "m", response=GRADES, mustRate=True, mustPlayback="ended", **plain),
         page("likert_single_stimulus", "s", response=GRADES[:2], mustRate=False, **plain),
         page("likert_single_stimulus", "s2", response=GRADES * 4, **plain),
+        page("likert_single_stimulus", "s3", response=[GRADES, GRADES], **plain),
         page("ranking", "r", **plain),
         {"type": "headphones_screen", "id": "h"},
     ]
@@ -133,7 +134,8 @@ def test_every_kind_of_page_becomes_a_study_of_its_kind(convert, tmp_path):
     assert [line.rpartition(", ")[2] for line in lines[:4]] == ["as likert", "as abx", "as likert", "as likert"]
     notes = "\n".join(lines)
     for part in (
-        "12 grades (s2): a scale has 2 to 11; the page is left out", "4 kinds of pages or sets of conditions",
+        "a scale of 12 (s2): grades are 2 to 11; the page is left out", "several scales (s3): a page has one; it is left out",
+        "4 kinds of pages or sets of conditions",
         "unforced: 'I do not know' (p): X is A or B", "mustRate: False (s): every clip must be rated",
         "the values 'no, bit, much' of the grades (m): are stored as 1 to 3", "bs1116 (b): grades are whole numbers",
         "a page of the type 'ranking' with 'How good is it?' (r): has no counterpart: it is left out",
@@ -185,6 +187,7 @@ ITSELF.append(ITSELF)
         ([mushra("x", stimuli={"C1": "../../../etc/passwd"})], "lies outside"),
         ([mushra("x", stimuli={"C1": "configs/test.yaml"})], "configs/test.yaml"),
         ([mushra("x", stimuli={"ä": "audio/a.wav", "ö": "audio/b.wav"})], "two conditions would be called 'unnamed'"),
+        ([page("likert_multi_stimulus", "x", stimuli=STIMULI, response=[GRADES])], "(several scales (x): a page has one"),
         ([page("likert_multi_stimulus", "x", stimuli=STIMULI)], "page x: response is None: a list of grades"),
         ([page("likert_multi_stimulus", "x", stimuli=STIMULI, response=["no"])], "'no' is no entry with 'value:'"),
         ([mushra("x"), finish({"a": 1})], "questionnaire is {'a': 1}"),
@@ -208,6 +211,27 @@ def test_a_folder_in_use_is_left_alone(convert, tmp_path):
     code, out, lines = convert([mushra("x")])
     assert (code, [path.name for path in out.iterdir()]) == (2, ["mine.txt"])
     assert "is there already" in lines[0]
+
+
+def test_texts_that_only_webmushra_reads_are_read(tmp_path):
+    """Its reader takes colons in texts without quotation marks; its own default configuration has some."""
+    text = """pages:
+- type: mushra
+  id: one  # the first
+  content: Reminder: in a test you, etc.: <b>judge</b>   # a note: kept out
+  reference: a.wav
+  stimuli: {C1: b.wav}
+- type: generic
+  content: 'quoted: so'
+"""
+    (tmp_path / "lenient.yaml").write_text(text)
+    read = configuration.read(tmp_path / "lenient.yaml")
+    assert read.pages[0].text("content").startswith("Reminder: in a test you, etc.: judge")
+    assert (read.pages[0].id, read.pages[1].text("content"), read.mended) == ("one", "quoted: so", True)
+    assert any("without quotation marks" in note for note in plan.make(read).notes)
+    (tmp_path / "broken.yaml").write_text("pages: [\na: b: c\n")
+    with pytest.raises(InputError, match="is not valid YAML"):
+        configuration.read(tmp_path / "broken.yaml")
 
 
 def test_many_pages_have_an_end(tmp_path):

@@ -7,6 +7,7 @@ of pages and of lists of pages; a list whose first entry is "random" is shown in
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,12 @@ MAX_DEPTH = 20
 """Lists within lists of pages."""
 
 MAX_PAGES = 10_000
+
+_VALUE = re.compile(r"([ \t]*(?:-[ \t]+)*\w+:[ \t]+)(.+)")
+"""A key, and a value on the same line."""
+
+_MARKS = frozenset("\"'|>{[&*!#%@`")
+"""First characters of values that are no plain texts."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +97,14 @@ class Configuration:
         options: those at the top.
         pages: in order, those of nested lists included.
         nested: a list of pages stands within a list of random order.
+        mended: texts with ": " in them stand without quotation marks, which is no YAML; webMUSHRA's reader takes them.
     """
 
     path: Path
     options: Mapping[str, Any]
     pages: tuple[Page, ...]
     nested: bool
+    mended: bool = False
 
 
 def read(path: Path) -> Configuration:
@@ -107,7 +116,14 @@ def read(path: Path) -> Configuration:
     Raises:
         InputError: the file cannot be read, is not YAML, or is no configuration of webMUSHRA.
     """
-    document = documents.read_yaml(path)
+    mended = False
+    try:
+        document = documents.read_yaml(path)
+    except InputError as error:
+        try:
+            document, mended = documents.read_yaml(path, _quoted), True
+        except InputError:
+            raise error from None
     if not isinstance(document, Mapping) or not isinstance(document.get("pages"), list):
         raise InputError(f"{path}: is no configuration of webMUSHRA: a mapping with a list 'pages:' is needed")
     try:
@@ -118,7 +134,7 @@ def read(path: Path) -> Configuration:
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     nested = any(random and depth > 1 for _, random, depth in found)
-    return Configuration(path, document, pages, nested)
+    return Configuration(path, document, pages, nested, mended)
 
 
 def plain_text(html: Any) -> str:
@@ -129,6 +145,18 @@ def plain_text(html: Any) -> str:
     reader.feed(html)
     reader.close()
     return " ".join("".join(reader.parts).split())
+
+
+def _quoted(text: str) -> str:
+    """Put plain texts with a colon before a space, or at their end, into quotation marks."""
+    lines = []
+    for line in text.splitlines():
+        match = _VALUE.fullmatch(line)
+        value = match[2].partition(" #")[0].rstrip() if match else ""
+        if match and value[:1] not in _MARKS and (": " in value or value.endswith(":")):
+            line = match[1] + json.dumps(value, ensure_ascii=False)
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def name_of(text: Any) -> str:

@@ -34,6 +34,14 @@ def grades(page: Page) -> tuple[tuple[str, str], ...]:
     return tuple(option(f"page {page.id}", entry) for entry in found)
 
 
+def has_several_scales(page: Page) -> bool:
+    """Whether a page asks for grades on several scales."""
+    found = page.options.get("response")
+    return (
+        page.type.startswith("likert") and isinstance(found, list) and any(isinstance(entry, list) for entry in found)
+    )
+
+
 def option(where: str, entry: Any) -> tuple[str, str]:
     """Value and label of one entry of a list `response`.
 

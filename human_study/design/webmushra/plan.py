@@ -16,7 +16,7 @@ from ..checks import shown
 from ..questions import POINTS
 from .configuration import Configuration, Page, name_of, plain_text
 from .fields import fields
-from .kinds import KINDS, Settings, grades
+from .kinds import KINDS, Settings, grades, has_several_scales
 from .notes import Notes
 
 LANGUAGES = ("en", "de")
@@ -116,12 +116,16 @@ def _make(configuration: Configuration, notes: Notes) -> Plan:
     listening = [page for page in configuration.pages if page.type in KINDS]
     groups = _groups(listening, notes)
     if not groups:
-        raise InputError(f"there is no page of the types {', '.join(KINDS)} that a study can have")
+        left_out = f" ({'; '.join(notes.lines)[:200]})" if listening else ""
+        raise InputError(f"there is no page of the types {', '.join(KINDS)} that a study can have{left_out}")
     studies = [_study(pages, language, notes) for pages in groups]
     if len(studies) > 1:
         notes.add(f"{len(studies)} kinds of pages or sets of conditions", "each is a study in a folder of its own")
     if not all(page.random for page in listening):
         notes.add("the order of the pages", "is drawn for every rater")
+    if configuration.mended:
+        what = "colons in texts without quotation marks, which are no YAML"
+        notes.add(what, "are taken for parts of the texts, as webMUSHRA takes them")
     if configuration.nested:
         notes.add("lists of pages within a random list", "their pages are not kept together")
     last = _other_pages(configuration, language, notes)
@@ -142,9 +146,14 @@ def _groups(pages: Sequence[Page], notes: Notes) -> list[list[Page]]:
     """Pages that can be one study: of one type, with the same conditions, anchors and grades."""
     groups: dict[Any, list[Page]] = {}
     for page in pages:
+        if has_several_scales(page):
+            notes.add("several scales", "a page has one; it is left out", [page])
+            continue
         scale = grades(page)
         if page.type.startswith("likert") and not POINTS[0] <= len(scale) <= POINTS[1]:
-            notes.add(f"{len(scale)} grades", f"a scale has {POINTS[0]} to {POINTS[1]}; the page is left out", [page])
+            notes.add(
+                f"a scale of {len(scale)}", f"grades are {POINTS[0]} to {POINTS[1]}; the page is left out", [page]
+            )
             continue
         anchors = (page.flag("createAnchor35"), page.flag("createAnchor70"))
         groups.setdefault((page.type, frozenset(page.stimuli), anchors, scale), []).append(page)
