@@ -1,188 +1,49 @@
-"""Ratings from other programs: webMUSHRA's result files (mushra.csv, paired_comparison.csv), or CSV of `ratings_csv`.
-
-Nothing is guessed in silence: what tells raters apart is stated in the result, and where nothing does, the file is refused.
-"""
+"""Ratings from other programs, and from CSV of `ratings_csv`: one entry of FORMATS for each."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from musicgen.errors import InputError
 
-from .ratings import Preference, Rating, StudyData
-from .ratings_csv import guess_role, number_in, read_csv, read_rows
-
-FORMATS = ("csv", "webmushra")
-ANCHORS = {"anchor35": "anchor 3500 Hz", "anchor70": "anchor 7000 Hz"}
-"""webMUSHRA's names of its two low-passed anchors -> ours."""
-
-MUSHRA_COLUMNS = ("session_test_id", "trial_id", "rating_stimulus", "rating_score")
-PAIR_COLUMNS = ("session_test_id", "trial_id", "choice_reference", "choice_non_reference", "choice_answer")
-SESSION = "session_uuid"
-"""One value for each session; webMUSHRA writes it since 2022, and into mushra.csv alone."""
-
-ANSWERS: Mapping[str, int | None] = {
-    "correct": 0, "reference": 0, "incorrect": 1, "non_reference": 1, "undecided": None, "unknown": None,
-}  # fmt: skip
-"""webMUSHRA's answers -> the system that was chosen: the reference, the other, none."""
-
-Row = Mapping[str, str]
+from . import pymushra, webmushra
+from .imported import Imported
+from .ratings_csv import read_csv
 
 
-def read(path: str | Path, form: str, rater_column: str | None = None) -> StudyData:
+def read(path: str | Path, form: str, rater_column: str | None = None, test: str | None = None) -> Imported:
     """Read a file of ratings.
 
     Args:
         path: the file.
         form: one of FORMATS.
-        rater_column: the column that tells raters apart, where the format has none or not always one.
+        rater_column: what tells raters apart, where the format has nothing or not always something.
+        test: name of the test, where a file holds several.
 
     Raises:
         InputError: the format is unknown, the file does not have it, or nothing in it tells raters apart.
     """
-    if form == "csv":
-        if rater_column is not None:
-            raise InputError(f"--rater-column is {rater_column[:40]!r}: the format csv has the column rater")
-        return read_csv(path)
-    if form == "webmushra":
-        return read_webmushra(Path(path), rater_column)
-    raise InputError(f"format is {form!r}: one of {', '.join(FORMATS)}")
+    if form not in FORMATS:
+        raise InputError(f"format is {form!r}: one of {', '.join(FORMATS)}")
+    if test is not None and form != "pymushra":
+        raise InputError(f"--test is {test[:40]!r}: a file of the format {form} holds one test")
+    return FORMATS[form](Path(path), rater_column, test)
 
 
-def read_webmushra(path: Path, rater_column: str | None = None) -> StudyData:
-    """Read a result file of webMUSHRA: a session is a rater, a trial is an item. Its times are in milliseconds.
-
-    Args:
-        path: the file.
-        rater_column: the column that tells raters apart; None for `session_uuid`, and where a row has none for the columns
-            of the questionnaire together.
-
-    Raises:
-        InputError: required columns are missing, or nothing tells raters apart.
-    """
-    rows = read_rows(path)
-    columns = list(rows[0][1]) if rows else []
-    identify = _identify(path, columns, rater_column)
-    if all(name in columns for name in MUSHRA_COLUMNS):
-        _check_repetitions(path, rows, identify, ("trial_id", "rating_stimulus"), rater_column)
-        return StudyData(tuple(_rating(row, f"{path}:{number}", identify) for number, row in rows))
-    if all(name in columns for name in PAIR_COLUMNS):
-        keys = ("trial_id", "choice_reference", "choice_non_reference")
-        _check_repetitions(path, rows, identify, keys, rater_column)
-        return StudyData((), tuple(_preference(row, f"{path}:{number}", identify) for number, row in rows))
-    raise InputError(f"{path}: not a result file of webMUSHRA: the columns {', '.join(MUSHRA_COLUMNS)} are needed")
-
-
-def told_apart_by(path: str | Path, form: str, rater_column: str | None = None) -> str:
-    """What told the raters of a file apart, in words for the person who imports it.
-
-    Args:
-        path: a file that `read` has read.
-        form: as of `read`.
-        rater_column: as of `read`.
-    """
-    if form == "csv":
-        return "the column rater"
-    rows = read_rows(Path(path))
+def _csv(path: Path, rater_column: str | None, _test: str | None) -> Imported:
     if rater_column is not None:
-        return f"the column {rater_column}"
-    answers = ", ".join(_questionnaire(list(rows[0][1])))
-    lacking = sum(not row.get(SESSION) for _, row in rows)
-    if not lacking:
-        return f"the column {SESSION}"
-    if lacking == len(rows):
-        return f"the answers to the questionnaire ({answers}), because there is no {SESSION}"
-    return f"the column {SESSION}, and in {lacking} rows without it the answers to the questionnaire ({answers})"
+        raise InputError(f"--rater-column is {rater_column[:40]!r}: the format csv has the column rater")
+    return Imported(read_csv(path), "the column rater")
 
 
-def _questionnaire(columns: Sequence[str]) -> list[str]:
-    start, end = columns.index("session_test_id"), columns.index("trial_id")
-    return [name for name in columns[start + 1 : end] if name != SESSION]
+def _webmushra(path: Path, rater_column: str | None, _test: str | None) -> Imported:
+    return webmushra.read(path, rater_column)
 
 
-def _identify(path: Path, columns: Sequence[str], rater_column: str | None) -> Callable[[Row, str], str]:
-    """A function from a row and its place to the rater's name."""
-    if rater_column is not None and rater_column not in columns:
-        raise InputError(f"{path}: --rater-column is {rater_column[:40]!r}: the columns are {', '.join(columns)[:200]}")
-
-    def identify(row: Row, where: str) -> str:
-        if rater_column is not None:
-            if not row[rater_column]:
-                raise InputError(
-                    f"{where}: {rater_column} is empty, and --rater-column says that it tells raters apart"
-                )
-            return row[rater_column]
-        if row.get(SESSION):
-            return row[SESSION]
-        answers = [row[name] for name in _questionnaire(list(row))]
-        if not any(answer.strip() for answer in answers):
-            raise InputError(
-                f"{where}: nothing tells who rated: there is no {SESSION}, and no answer to a questionnaire between "
-                "session_test_id and trial_id: name the column of the rater with --rater-column"
-            )
-        # The answers may be a name or an address: the rater gets a pseudonym.
-        return "q" + hashlib.sha256("\0".join([row["session_test_id"], *answers]).encode()).hexdigest()[:16]
-
-    return identify
-
-
-def _check_repetitions(
-    path: Path,
-    rows: Sequence[tuple[int, Row]],
-    identify: Callable[[Row, str], str],
-    keys: Sequence[str],
-    rater_column: str | None,
-) -> None:
-    """Refuse a file in which one rater has rated the same thing twice: more probably these are two raters."""
-    if rater_column is not None:
-        return
-    seen: dict[tuple[str, ...], int] = {}
-    for number, row in rows:
-        where = f"{path}:{number}"
-        key = (identify(row, where), *(row[name] for name in keys))
-        if key in seen:
-            raise InputError(
-                f"{where}: the same rater has rated this in line {seen[key]}: two people with the same answers to the "
-                "questionnaire, or one who took the test twice? Name the column that tells raters apart with --rater-column"
-            )
-        seen[key] = number
-
-
-def _rating(row: Row, where: str, identify: Callable[[Row, str], str]) -> Rating:
-    stimulus = row["rating_stimulus"]
-    system = ANCHORS.get(stimulus, stimulus)
-    time = row.get("rating_time", "")
-    _check_filled(row, ("trial_id", "rating_stimulus"), where)
-    return Rating(
-        rater=identify(row, where),
-        question="OVL",
-        item=row["trial_id"],
-        system=system,
-        role=guess_role(system),
-        value=number_in(row["rating_score"], f"{where}: rating_score"),
-        seconds=number_in(time, f"{where}: rating_time") / 1000 if time else None,
-    )
-
-
-def _preference(row: Row, where: str, identify: Callable[[Row, str], str]) -> Preference:
-    _check_filled(row, ("trial_id", "choice_reference", "choice_non_reference"), where)
-    systems = row["choice_reference"], row["choice_non_reference"]
-    answer = row["choice_answer"]
-    if answer in systems:
-        preferred: str | None = answer
-    elif answer in ANSWERS:
-        place = ANSWERS[answer]
-        preferred = None if place is None else systems[place]
-    else:
-        raise InputError(f"{where}: choice_answer is {answer[:40]!r}: one of {', '.join(ANSWERS)}")
-    return Preference(
-        rater=identify(row, where), question="AB", item=row["trial_id"], systems=systems, preferred=preferred
-    )
-
-
-def _check_filled(row: Row, names: Sequence[str], where: str) -> None:
-    lacking = [name for name in names if not row[name]]
-    if lacking:
-        raise InputError(f"{where}: {', '.join(lacking)} is empty")
+FORMATS: Mapping[str, Callable[[Path, str | None, str | None], Imported]] = {
+    "csv": _csv,
+    "webmushra": _webmushra,
+    "pymushra": pymushra.read,
+}
+"""Format -> its reader."""

@@ -10,13 +10,16 @@ from .common import write_private
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, help="CSV with the columns of `export`, or webMUSHRA's mushra.csv")
+    parser.add_argument(
+        "file", type=Path, help="CSV with the columns of `export`, webMUSHRA's mushra.csv, or pyMUSHRA's db.json"
+    )
     parser.add_argument("--format", choices=FORMATS, default="csv")
     parser.add_argument(
         "--rater-column",
         metavar="COLUMN",
-        help="the column that tells raters apart (default: session_uuid of webMUSHRA)",
+        help="the column, or pyMUSHRA's field of the questionnaire, that tells raters apart (default: session_uuid, or uuid)",
     )
+    parser.add_argument("--test", metavar="ID", help="the test, where a database of pyMUSHRA holds several")
     parser.add_argument("--output", "--out", type=Path, metavar="FILE", required=True, help="CSV file to write")
 
 
@@ -25,10 +28,15 @@ def run(arguments: argparse.Namespace) -> None:
 
     from ..analysis import imports, ratings_csv
 
-    data = imports.read(arguments.file, arguments.format, arguments.rater_column)
+    imported = imports.read(arguments.file, arguments.format, arguments.rater_column, arguments.test)
+    data = imported.data
     if not data.ratings:
-        raise InputError(f"{arguments.file}: contains preferences and no ratings: only ratings can be converted")
-    write_private(arguments.output, ratings_csv.to_csv(ratings_csv.rows_of(data)))
-    print(f"{arguments.output}: {len(data.ratings)} ratings by {len(data.raters)} raters")
-    apart = imports.told_apart_by(arguments.file, arguments.format, arguments.rater_column)
-    print(f"raters are told apart by {apart}")
+        raise InputError(
+            f"{arguments.file}: contains {len(data.preferences)} preferences and no ratings: only ratings can be converted"
+        )
+    write_private(arguments.output, ratings_csv.to_csv(ratings_csv.rows_of(data), ratings_csv.COLUMNS))
+    print(f"{arguments.output}: {len(data.ratings)} ratings by {len({r.rater for r in data.ratings})} raters")
+    print(f"raters are told apart by {imported.told_apart_by}")
+    preferences = [f"{len(data.preferences)} preferences of paired comparisons"] if data.preferences else []
+    for line in (*imported.left_out, *preferences):
+        print(f"left out: {line}")

@@ -179,7 +179,7 @@ def test_webmushra(tmp_path):
         'test,"a@b.c",30,uuid-1,trial1,C1,60,12345,"said ""nice"""\n'
         'test,"a@b.c",30,uuid-1,trial1,anchor35,20,12345,""\n'
     )
-    data = imports.read(file, "webmushra")
+    data = imports.read(file, "webmushra").data
     assert [(r.rater, r.item, r.system, r.role, r.value, r.seconds) for r in data.ratings] == [
         ("uuid-1", "trial1", "reference", "reference", 100.0, 12.345),
         ("uuid-1", "trial1", "C1", "system", 60.0, 12.345),
@@ -189,7 +189,9 @@ def test_webmushra(tmp_path):
         "session_test_id,session_uuid,trial_id,choice_reference,choice_non_reference,choice_answer,choice_time,choice_comment\n"
         "test,u,t1,ours,theirs,non_reference,10,\n"
     )
-    assert imports.read(file, "webmushra").preferences == (Preference("u", "AB", "t1", ("ours", "theirs"), "theirs"),)
+    assert imports.read(file, "webmushra").data.preferences == (
+        Preference("u", "AB", "t1", ("ours", "theirs"), "theirs"),
+    )
     file.write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="not a result file of webMUSHRA"):
         imports.read(file, "webmushra")
@@ -211,19 +213,20 @@ def test_webmushra_tells_raters_apart_without_a_session(tmp_path):
     """Files from before 2022 have no session_uuid; later ones have an empty one where the browser gave none."""
     people = [("ann@x.org", "30"), ("bob@x.org", "30"), ("cy@x.org", "41")]
     rows = [(who, stimulus, 50) for who in people for stimulus in ("reference", "C1")]
-    old = imports.read(webmushra(tmp_path, ("email", "age"), rows), "webmushra")
+    old = imports.read(webmushra(tmp_path, ("email", "age"), rows), "webmushra").data
     assert len(old.raters) == 3
     assert "x.org" not in repr(old)  # an address is no pseudonym
     empty = [((*who, ""), stimulus, score) for who, stimulus, score in rows]
-    assert imports.read(webmushra(tmp_path, ("email", "age", "session_uuid"), empty), "webmushra").raters == old.raters
+    assert (
+        imports.read(webmushra(tmp_path, ("email", "age", "session_uuid"), empty), "webmushra").data.raters
+        == old.raters
+    )
     mixed = [((*who, "u1" if who[0].startswith("ann") else ""), s, score) for who, s, score in rows]
     file = webmushra(tmp_path, ("email", "age", "session_uuid"), mixed)
-    assert sorted(imports.read(file, "webmushra").raters) == sorted({"u1", *old.raters} - {old.ratings[0].rater})
-    assert "in 4 rows without it the answers to the questionnaire (email, age)" in imports.told_apart_by(
-        file, "webmushra"
-    )
-    assert imports.told_apart_by(tmp_path / "x", "csv") == "the column rater"
-    assert len(imports.read(file, "webmushra", "age").raters) == 2  # stated, and so taken
+    assert sorted(imports.read(file, "webmushra").data.raters) == sorted({"u1", *old.raters} - {old.ratings[0].rater})
+    apart = imports.read(file, "webmushra").told_apart_by
+    assert "in 4 rows without it the answers to the questionnaire (email, age)" in apart
+    assert len(imports.read(file, "webmushra", "age").data.raters) == 2  # stated, and so taken
 
 
 @pytest.mark.parametrize(
@@ -251,7 +254,7 @@ def test_webmushra_pairs(tmp_path):
     answers = {"correct": "ours", "incorrect": "theirs", "undecided": None, "unknown": None}
     lines = [f"test,p{n},t1,ours,theirs,{answer},10," for n, answer in enumerate(answers)]
     file.write_text(head + "\n".join(lines) + "\n")
-    read = imports.read(file, "webmushra")
+    read = imports.read(file, "webmushra").data
     assert [p.preferred for p in read.preferences] == list(answers.values())
     assert len(read.raters) == 4
     file.write_text(head + "test,p,t1,ours,theirs,perhaps,10,\n")
