@@ -95,6 +95,29 @@ def test_a_continuation_is_the_references(model: MusicGen, golden: dict[str, tor
     assert torch.equal(torch.cat([prompt, last], dim=2), golden["prompt/codes"].long())
 
 
+def test_overlapping_spans_and_products_are_the_references(
+    published: Path, golden: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    """`span_arrangement: stride1` and `span_scoring: prod`."""
+    for name, setting in (("stride1", {"span_arrangement": "stride1"}), ("product", {"span_scoring": "prod"})):
+        folder = edit(shutil.copytree(published, tmp_path / name), put("generate", {"lm": setting}))
+        model = musicgen.load(folder)
+        codes = model.generate_codes(TEXTS[:1], 1.0, options=GREEDY)
+        assert torch.equal(codes, golden[f"{name}/greedy"].long())
+        assert not torch.equal(codes[..., :48], golden["greedy/codes"].long())
+        seed = FACTS["seeds"][name]
+        codes = model.generate_codes(TEXTS[:1], 1.0, seed=seed, options={"decoding_steps": STEPS})
+        assert torch.equal(codes, golden[f"{name}/sampled"].long())
+        musicgen.save(model, tmp_path / f"{name}-again")
+        again = musicgen.load(tmp_path / f"{name}-again")
+        assert again.generator.config() == model.generator.config()
+    overlapping = musicgen.load(tmp_path / "stride1")
+    prompt = golden["sampled/codes"].long()[:, :, : FACTS["stride1_prompt_frames"]]
+    plan = overlapping.plan_generation(musicgen.GenerationRequest.of(TEXTS[:1], 1.0, options=GREEDY), prompt)
+    (*_, last) = overlapping.window_steps(plan, plan.windows[0])
+    assert torch.equal(torch.cat([prompt, last.codes], dim=2), golden["stride1/prompt"].long())
+
+
 def test_concurrent_clips_progress_and_cancellation(model: MusicGen) -> None:
     options = {"decoding_steps": (12, 8, 6, 4)}
     with Scheduler(model, slots=2) as scheduler:
@@ -206,8 +229,11 @@ def test_settings_of_the_file(published: Path, tmp_path: Path) -> None:
         ("transformer_lm.causal", True, "causal is True: only False is supported"),
         ("masking", {}, "has no setting 'masking.span_len'"),
         ("masking", {"span_len": 99}, "masked generation of 50 frames in spans of 99"),
+        ("generate", {"lm": {"span_arrangement": "random"}}, "with the spans 'random': one of separate, overlapping"),
+        ("generate", {"lm": {"span_scoring": "mean"}}, "with the scores of spans 'mean': one of max, product"),
+        ("generate", {"lm": {"anneal_temp": False}}, "generate.lm.anneal_temp is False: only True is supported"),
     ):
-        broken = edit(shutil.copytree(folder, tmp_path / path / str(value)), put(path, value))
+        broken = edit(shutil.copytree(folder, tmp_path / path / message[:20]), put(path, value))
         with pytest.raises(CheckpointError, match=message):
             musicgen.load(broken)
 

@@ -20,7 +20,10 @@ from musicgen.checkpoint import audiocraft_style, parts, tokenizers
 from musicgen.checkpoint.audiocraft_names import encodec_name, lm_names, projection_name, split_cross_attention
 from musicgen.checkpoint.audiocraft_settings import (
     MAGNET,
+    MASKED,
     MELODY,
+    SPAN_ARRANGEMENTS,
+    SPAN_SCORES,
     TEXT,
     TRANSFORMER,
     Settings,
@@ -114,7 +117,9 @@ def _generator(settings: Settings, max_duration: float, tokenizer: Tokenizer) ->
 
     if not settings.at("fuser.cross", None):
         raise CheckpointError(f"{settings.source}: a MAGNeT model without cross-attention is not supported")
+    settings.demand("generate.lm.", MASKED)
     reach = settings.at("transformer_lm.subcodes_context", 5)
+    arrangement, score = at("span_arrangement", "nonoverlap"), at("span_scoring", "max")
     return MaskedGenerator(
         frames_of(tokenizer, max_duration),
         span=checks.whole("masking.span_len", settings.at("masking.span_len"), settings.source),
@@ -122,6 +127,8 @@ def _generator(settings: Settings, max_duration: float, tokenizer: Tokenizer) ->
         temperature=at("temp", 3.0),
         top_p=at("top_p", 0.9),
         guidance=(at("max_cfg_coef", 10.0), at("min_cfg_coef", 1.0)),
+        arrangement=SPAN_ARRANGEMENTS.get(arrangement, arrangement),
+        score=SPAN_SCORES.get(score, score),
     )
 
 

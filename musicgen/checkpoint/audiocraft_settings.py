@@ -30,6 +30,12 @@ TRANSFORMER: dict[str, tuple[Any, Any]] = {
 """Settings of the language model that the published models share and ours is built for -> what audiocraft takes in their
 absence."""
 
+MASKED = {"use_sampling": (True, True), "top_k": (0, 0), "anneal_temp": (True, True)}
+"""The same of MAGNeT's decoding, under `generate.lm`."""
+SPAN_ARRANGEMENTS = {"nonoverlap": "separate", "stride1": "overlapping"}
+SPAN_SCORES = {"max": "max", "prod": "product"}
+"""audiocraft's names of how MAGNeT's spans lie and are scored -> ours."""
+
 _OTHERS = {
     "fuser.cross_attention_pos_emb": (False, False), "fuser.sum": ([], []), "fuser.input_interpolate": ([], []),
     "fuser.ignore": ([], []), "interleave_stereo_codebooks.per_timestep": (False, False),

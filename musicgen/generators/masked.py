@@ -18,6 +18,7 @@ from musicgen.errors import CheckpointError, InputError
 from musicgen.generate import Runner, Step
 from musicgen.generators.base import Generator
 from musicgen.generators.registry import register
+from musicgen.generators.spans import ARRANGEMENTS, SCORES, OverlappingSpans, SeparateSpans, Spans
 from musicgen.guidance import Guided
 from musicgen.lm import LanguageModel
 from musicgen.options import GenerationOptions
@@ -25,15 +26,13 @@ from musicgen.patterns import Pattern
 from musicgen.sampling import ClipStream, sample
 from musicgen.windows import Window
 
-KEPT = -1e4
-"""The score of a span that stays as it is."""
 LOWEST_TEMPERATURE = 1e-2
 _INSTEAD = "this model generates in passes over all frames (MAGNeT), "
 
 
 @register("masked")
 class MaskedGenerator(Generator):
-    """MAGNeT's decoding with spans that do not overlap.
+    """MAGNeT's decoding.
 
     Args:
         frames: Of the training segments: the model generates that many, and a shorter clip is cut from them.
@@ -43,6 +42,8 @@ class MaskedGenerator(Generator):
         temperature: Of the first pass of a codebook; it falls linearly to 0.
         top_p: As of `GenerationOptions`.
         guidance: Scale at the beginning and at the end of a codebook; it falls with the share of masked spans.
+        arrangement: Of the spans: one behind the other ("separate"), or one from each frame on ("overlapping").
+        score: Of a separate span: "max" or "product" of its codes' probabilities.
 
     Raises:
         CheckpointError: A setting is out of range.
@@ -70,10 +71,16 @@ class MaskedGenerator(Generator):
         temperature: float = 3.0,
         top_p: float = 0.9,
         guidance: Sequence[float] = (10.0, 1.0),
+        arrangement: str = ARRANGEMENTS[0],
+        score: str = SCORES[0],
     ) -> None:
+        for what, value, known in (("spans", arrangement, ARRANGEMENTS), ("scores of spans", score, SCORES)):
+            if value not in known:
+                raise CheckpointError(f"masked generation with the {what} {value!r}: one of {', '.join(known)}")
         if not 1 <= span <= frames or (reach is not None and reach < 0):
             raise CheckpointError(f"masked generation of {frames} frames in spans of {span} with a reach of {reach}")
         self.num_frames, self.span, self.reach = frames, span, reach
+        self.arrangement, self.score = arrangement, score
         # Checked as a request's are.
         self.defaults = GenerationOptions(
             decoding_steps=tuple(decoding_steps),
@@ -84,8 +91,17 @@ class MaskedGenerator(Generator):
 
     @property
     def usable(self) -> int:
-        """Frames that a generation gives: whole spans."""
-        return self.num_frames // self.span * self.span
+        """Frames that a generation gives: whole spans where these are separate."""
+        return self.num_frames if self._overlapping else self.num_frames // self.span * self.span
+
+    @property
+    def _overlapping(self) -> bool:
+        # Spans of one frame do not overlap.
+        return self.arrangement == "overlapping" and self.span > 1
+
+    def _spans(self, batch: int, known: int, device: torch.device) -> Spans:
+        shape = (batch, self.usable, self.span, known, device)
+        return OverlappingSpans(*shape) if self._overlapping else SeparateSpans(*shape, self.score)
 
     def frames(self, total: int, context: int) -> int:
         if total > context:
@@ -145,19 +161,13 @@ class MaskedGenerator(Generator):
         """Fill one codebook of the codes [B, K, T], whose first `known` frames are given; yields after each pass."""
         row, special = codes[:, codebook], lm.config.special_token
         given = row[:, :known].clone()
-        batch, spans = row.shape[0], self.usable // self.span
-        given_spans = known // self.span
-        scores = torch.zeros(batch, spans, device=row.device)
-        scores[:, :given_spans] = KEPT
+        spans = self._spans(row.shape[0], known, row.device)
         first, last = self._value(options, "masked_guidance")
-        # In float32, as the reference counts: a product just below a whole number is the smaller one.
         shares = torch.cos(torch.linspace(0, 1, passes) * (math.pi * 0.5))
         for index, share in enumerate(shares):
-            count = max(int(share * (spans - given_spans)), 1)
-            masked = torch.zeros(batch, spans, dtype=torch.bool, device=row.device)
-            masked.scatter_(1, scores.topk(count, dim=-1).indices, True)
-            row[masked.repeat_interleave(self.span, dim=1)] = special
+            row[spans.mask(share)] = special
             row[:, :known] = given
+            open_frames = row == special
 
             scale = float(share) * first + (1 - float(share)) * last
             logits = self._pass(lm, codes, codebook, guidance, scale)
@@ -168,10 +178,9 @@ class MaskedGenerator(Generator):
             )
             uniforms = torch.stack([stream.uniforms(self.usable, stream.together)[:, 0] for stream in streams])
             drawn = sample(logits, sampling, uniforms)
-            row.copy_(torch.where(row == special, drawn, row))
+            row.copy_(torch.where(open_frames, drawn, row))
             certain = torch.softmax(logits / temperature, dim=-1).gather(2, drawn[..., None])[..., 0]
-            scores = 1 - certain.unflatten(1, (spans, self.span)).amax(dim=-1)
-            scores = scores.masked_fill(~masked, KEPT)
+            spans.update(certain, open_frames)
             yield
 
     def _passes(self, options: GenerationOptions, num_codebooks: int) -> tuple[int, ...]:
@@ -192,4 +201,5 @@ class MaskedGenerator(Generator):
             "frames": self.num_frames, "span": self.span, "reach": self.reach,
             "decoding_steps": list(own.decoding_steps or ()), "temperature": own.masked_temperature,
             "top_p": own.masked_top_p, "guidance": list(own.masked_guidance or ()),
+            "arrangement": self.arrangement, "score": self.score,
         }  # fmt: skip
