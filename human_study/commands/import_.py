@@ -10,9 +10,8 @@ from .common import write_private
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "file", type=Path, help="CSV with the columns of `export`, webMUSHRA's mushra.csv, or pyMUSHRA's db.json"
-    )
+    help_text = "CSV with the columns of `export`, webMUSHRA's mushra.csv, or pyMUSHRA's db.json"
+    parser.add_argument("file", type=Path, help=help_text)
     parser.add_argument("--format", choices=FORMATS, default="csv")
     parser.add_argument(
         "--rater-column",

@@ -24,6 +24,8 @@ from tests.human_study.conftest import free_port, serving
 
 ROOT = Path(__file__).parents[2]
 RATERS = 80
+EVERY_KIND = """[{name: OVL, method: mushra}, REL, {name: MOS, method: likert, text: {en: x, de: x}},
+ {name: AB, method: ab, text: {en: x, de: x}}, {name: ABX, confidence: true}]""".replace("\n", "")
 
 
 def start_server(study, url, port):
@@ -42,7 +44,7 @@ def start_server(study, url, port):
 
 
 def test_kill_9_in_the_middle_of_80_raters(build_study, database_url):
-    study = build_study(raters_per_sample=32)
+    study = build_study(questions=EVERY_KIND, raters_per_sample=20)
     port = free_port()
     server = start_server(study, database_url, port)
     processes = [server]

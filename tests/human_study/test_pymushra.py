@@ -20,26 +20,24 @@ def trial(kind, name, responses, rater="u-1", **answers):
 
 def mushra(rater, *scores):
     # pyMUSHRA makes a number of a condition that is called 1.
-    stimuli = ("reference", "anchor35", 1)
-    return trial(
-        "mushra",
-        "t1",
-        [{"stimulus": s, "score": v, "time": 2500, "comment": ""} for s, v in zip(stimuli, scores, strict=True)],
-        rater,
-    )
+    scored = zip(("reference", "anchor35", 1), scores, strict=True)
+    return trial("mushra", "t1", [{"stimulus": s, "score": v, "time": 2500, "comment": ""} for s, v in scored], rater)
 
 
+PAIR = {"reference": "reference", "nonReference": "C1"}
 TRIALS = [
     mushra("u-1", 100, 20, 60),
     mushra("u-2", 95, 30, 70.5),
-    trial("bs1116", "t2", [{"reference": "reference", "nonReference": "C1", "referenceScore": 5, "nonReferenceScore": 3.2, "time": 900}]),
-    trial("likert_multi_stimulus", "t3", [{"stimulus": "C1", "stimulusRating": 4, "time": 1}, {"stimulus": "C2", "stimulusRating": "NA"}]),
+    trial("bs1116", "t2", [PAIR | {"referenceScore": 5, "nonReferenceScore": 3.2, "time": 900}]),
+    trial(
+        "likert_multi_stimulus",
+        "t3",
+        [{"stimulus": "C1", "stimulusRating": 4, "time": 1}, {"stimulus": "C2", "stimulusRating": "NA"}],
+    ),
     trial("likert_single_stimulus", "t4", [{"stimulus": "C1", "stimulusRating": "not at all", "time": 1771}]),
-    trial("paired_comparison", "t5", [
-        {"reference": "reference", "nonReference": "C1", "answer": answer, "time": 10} for answer in ("correct", "undecided")
-    ]),
+    trial("paired_comparison", "t5", [PAIR | {"answer": answer, "time": 10} for answer in ("correct", "undecided")]),
     trial("spatial", "t6", []),
-]  # fmt: skip
+]
 
 
 def stored(path, trials=TRIALS, **tables):
@@ -118,6 +116,7 @@ def damaged(change):
         (damaged(lambda t: t["responses"][0].update(score=float("nan"))), "score is no finite number"),
         (damaged(lambda t: t["responses"][0].update(score=10**400)), "score is no finite number"),
         (damaged(lambda t: t["responses"][0].update(stimulus=[1])), "stimulus is empty or no text"),
+        (damaged(lambda t: t["responses"][0].update(stimulus="x\ud800")), "stimulus"),
         (damaged(lambda t: t["responses"][0].update(time="soon")), "time is 'soon': not a number"),
     ],
 )
