@@ -9,10 +9,10 @@ Importing the package loads no PyTorch and touches no network; `load` does what 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from musicgen.errors import CheckpointError, InputError, MusicGenError
+from musicgen.lazy import attributes
 from musicgen.options import GenerationOptions
 
 if TYPE_CHECKING:
@@ -35,16 +35,13 @@ __all__ = [
     "save",
 ]
 
-_LAZY = {
-    "Audio": "musicgen.audio",
-    "GenerationRequest": "musicgen.request",
-    "MusicGen": "musicgen.model",
-    "load": "musicgen.checkpoint",
-    "save": "musicgen.checkpoint",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'musicgen' has no attribute {name!r}")
-    return getattr(importlib.import_module(_LAZY[name]), name)
+__getattr__ = attributes(
+    __name__,
+    {
+        "Audio": "musicgen.audio",
+        "GenerationRequest": "musicgen.request",
+        "MusicGen": "musicgen.model",
+        "load": "musicgen.checkpoint",
+        "save": "musicgen.checkpoint",
+    },
+)
