@@ -15,7 +15,7 @@ MAX_DURATION = 600.0
 """The longest clip that one call generates, in seconds: a typing error should not run for a day."""
 
 OWN_SCALES = {"melody": "melody_guidance_scale", "style": "style_guidance_scale"}
-"""Condition -> the option that guides it by a scale of its own."""
+"""Condition -> the option that guides it by a scale of its own; `condition_guidance` does so for all others."""
 MAX_DECODING_STEPS = 1000
 """The most passes for a codebook: a typing error should not run for a day."""
 STYLE_SECONDS = (1.5, 4.5)
@@ -44,6 +44,9 @@ class GenerationOptions:
     style_guidance_scale: float | None = None
     """The same for the style of MusicGen-Style, which calls it double guidance: with its alpha and beta, this is alpha and
     `guidance_scale` is alpha * beta (3 and 15 for its 3 and 5)."""
+    condition_guidance: tuple[tuple[str, float], ...] = ()
+    """The same for a further condition of the model: its name and its scale, also as a dict. One condition can have a
+    scale of its own."""
     style_seconds: float | None = None
     """Seconds of the style excerpt, 1.5 to 4.5; None as the model says (3). The clip's seed decides where it lies."""
     style_codebooks: int | None = None
@@ -67,6 +70,7 @@ class GenerationOptions:
         for name in OWN_SCALES.values():
             if getattr(self, name) is not None:
                 self._set(name, check_number(name, getattr(self, name), low=0.0, high=100.0))
+        self._check_condition_guidance()
         if self.style_seconds is not None:
             low, high = STYLE_SECONDS
             self._set("style_seconds", check_number("style_seconds", self.style_seconds, low=low, high=high))
@@ -88,6 +92,21 @@ class GenerationOptions:
             self._set("negative_prompt", check_text("negative_prompt", self.negative_prompt))
         if self.negative_prompt and self.guidance_scale == 1.0 and not self.own_scales:
             raise InputError("a negative_prompt acts through guidance: guidance_scale must not be 1")
+
+    def _check_condition_guidance(self) -> None:
+        given = self.condition_guidance
+        try:
+            pairs = dict(given)
+        except (TypeError, ValueError):
+            raise InputError(
+                f"condition_guidance is {given!r}: it must be a scale for each name, like {{'energy': 2.0}}"
+            ) from None
+        for name, scale in pairs.items():
+            check_text("a condition's name", name)
+            if name in OWN_SCALES:
+                raise InputError(f"condition_guidance names the {name}: its scale is {OWN_SCALES[name]}")
+            pairs[name] = check_number(f"the guidance of {name}", scale, low=0.0, high=100.0)
+        self._set("condition_guidance", tuple(sorted(pairs.items())))
 
     def _check_masked(self) -> None:
         if self.decoding_steps is not None:
@@ -119,7 +138,9 @@ class GenerationOptions:
     def own_scales(self) -> dict[str, float]:
         """Name of each condition that is guided by a scale of its own -> that scale."""
         found = {condition: getattr(self, name) for condition, name in OWN_SCALES.items()}
-        return {condition: scale for condition, scale in found.items() if scale is not None}
+        return {condition: scale for condition, scale in found.items() if scale is not None} | dict(
+            self.condition_guidance
+        )
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)

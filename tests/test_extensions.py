@@ -160,6 +160,30 @@ def test_a_new_conditioner_conditions(model: MusicGen) -> None:
     assert torch.equal(none, model.generate_codes(TEXTS[0], 0.5, seed=3, options=OPTIONS))
 
 
+def test_a_new_condition_is_guided_by_a_scale_of_its_own(model: MusicGen) -> None:
+    codes = {}
+    for scale in (None, 0.0, 6.0):
+        options = {"top_k": 20} if scale is None else {"top_k": 20, "condition_guidance": {"energy": scale}}
+        codes[scale] = model.generate_codes(TEXTS[0], 0.5, seed=3, options=options, conditions={"energy": 1.0})
+    assert not torch.equal(codes[0.0], codes[6.0])
+    assert not torch.equal(codes[None], codes[6.0])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (5, "condition_guidance is 5: it must be a scale for each name"),
+        ({"melody": 1.0}, "condition_guidance names the melody: its scale is melody_guidance_scale"),
+        ({"energy": -1}, "the guidance of energy is -1: it must lie between 0 and 100"),
+        ({"energy": "much"}, "the guidance of energy is 'much': it must be a finite number"),
+        ({3: 1.0}, "a condition's name is 3: it must be text"),
+    ],
+)
+def test_guidance_that_cannot_be(given: object, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        musicgen.GenerationOptions(condition_guidance=given)
+
+
 def test_a_clip_with_a_new_condition_does_not_depend_on_its_batch(model: MusicGen) -> None:
     levels = [0.1, None, 0.9]
     prompts = [TEXTS[0], TEXTS[1], None]
@@ -196,6 +220,7 @@ def test_the_command_line_has_new_conditions(model: MusicGen, folder: Path, tmp_
     (tmp_path / "level.txt").write_text("0.25")
     shared = ["generate", TEXTS[0], "--model", str(folder), "--duration", "0.5", "--seed", "3", "--top-k", "20"]
     clips = [tmp_path / f"{name}.wav" for name in ("text", "file", "again")]
+    shared += ["--condition-guidance", "energy=2"]
     assert main([*shared, "--condition", "energy=0.25", "--output", str(clips[0])]) == 0
     assert main([*shared, "--condition", f"energy={tmp_path / 'level.txt'}", "--output", str(clips[1])]) == 0
     repeated = ["generate", "--from-file", str(clips[0]), "--model", str(folder), "--output", str(clips[2])]
@@ -384,6 +409,13 @@ def test_guidance_rows_mix_by_the_papers_formulas() -> None:
     expected = null + 1.7 * (melody - null) + 3.1 * (both - melody)
     assert torch.equal(mixed(separate, ["melody", "text"], both, melody, null), expected)
     assert torch.equal(mixed(separate, ["text"], both, null), null + 3.1 * (both - null))  # no melody to scale
+    own = musicgen.GenerationOptions(guidance_scale=3.1, condition_guidance={"energy": 1.7})
+    assert torch.equal(mixed(own, ["energy", "text"], both, melody, null), expected)
+    with pytest.raises(InputError, match="names 'energy', a condition that the model does not have"):
+        guidance_rows(own, ["text"])
+    several = musicgen.GenerationOptions(melody_guidance_scale=2.0, condition_guidance={"energy": 1.7})
+    with pytest.raises(InputError, match="melody and energy have guidance scales of their own"):
+        guidance_rows(several, ["melody", "text", "energy"])
     assert guidance_rows(separate, ["melody", "text"]) == (
         GuidanceRow(frozenset({"melody", "text"}), 3.1),
         GuidanceRow(frozenset({"melody"}), 1.7),

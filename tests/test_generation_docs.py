@@ -23,9 +23,8 @@ def test_every_option_has_its_row_with_its_default() -> None:
     fields = {field.name: field.default for field in dataclasses.fields(GenerationOptions)}
     assert rows.keys() == fields.keys()
     for name, default in fields.items():
-        assert rows[name] == str(default) if default is not None else rows[name].startswith(("none", "the model's")), (
-            name
-        )
+        given = default not in (None, ())
+        assert rows[name] == str(default) if given else rows[name].startswith(("none", "the model's")), name
 
 
 def test_every_option_has_a_line_of_help() -> None:

@@ -97,6 +97,7 @@ def test_every_option_is_tried() -> None:
     # Those that need a model of another kind: test_extensions.py, test_adapters.py, test_style.py, test_magnet.py,
     # test_multiband.py
     others = {
+        "--condition-guidance",
         "--decoder",
         "--decoding-steps",
         "--masked-temperature",

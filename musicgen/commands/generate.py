@@ -45,10 +45,16 @@ def numbers(text: str) -> tuple[float, ...]:
     return tuple(float(one) for one in text.split(","))
 
 
+def scales(text: str) -> tuple[tuple[str, float], ...]:
+    """ "energy=2" as a name and its scale."""
+    pairs = [one.partition("=") for one in text.split(",") if one.strip()]
+    return tuple((name.strip(), float(scale)) for name, _, scale in pairs)
+
+
 KINDS: dict[str, Callable[[str], Any]] = {
     "top_k": int, "negative_prompt": str, "melody_guidance_scale": number_or_none,
     "style_guidance_scale": number_or_none, "style_codebooks": int,
-    "decoding_steps": whole_numbers, "masked_guidance": numbers}  # fmt: skip
+    "condition_guidance": scales, "decoding_steps": whole_numbers, "masked_guidance": numbers}  # fmt: skip
 """Option -> what reads it, where that is not a number."""
 HELP: dict[str, str] = {
     "temperature": "divides the logits: below 1 is safer, above 1 is wilder",
@@ -57,6 +63,7 @@ HELP: dict[str, str] = {
     "guidance_scale": "how closely the conditions are followed; 1: without guidance",
     "melody_guidance_scale": "a scale for the melody alone; none takes a stored one back",
     "style_guidance_scale": "a scale for the style alone; none takes a stored one back",
+    "condition_guidance": "a scale for a further condition alone, by its name",
     "style_seconds": "length of the style's excerpt, 1.5 to 4.5 (as the model says: 3)",
     "style_codebooks": "codebooks of the style, 1 to 6: the fewer, the freer (as the model says: 3)",
     "decoding_steps": "MAGNeT: passes for each codebook (as the model says: 20,10,10,10)",
@@ -68,6 +75,7 @@ HELP: dict[str, str] = {
 }
 """Option -> what it does, in a line."""
 METAVARS = {
+    "condition_guidance": "NAME=SCALE",
     "negative_prompt": "TEXT",
     "decoding_steps": "N,N,…",
     "masked_guidance": "FIRST,LAST",
@@ -119,7 +127,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                           help="take the most likely code in place of sampling")  # fmt: skip
     for field in dataclasses.fields(GenerationOptions):
         if field.name not in SWITCHES:
-            default = "" if field.default is None else f" (default: {field.default})"
+            default = "" if field.default in (None, ()) else f" (default: {field.default})"
             sampling.add_argument(
                 f"--{field.name.replace('_', '-')}",
                 type=KINDS.get(field.name, float),

@@ -58,6 +58,7 @@ class MaskedGenerator(Generator):
         "guidance_scale": f"{_INSTEAD}pass masked_guidance, the first and the last scale",
         "melody_guidance_scale": f"{_INSTEAD}and follows text only",
         "style_guidance_scale": f"{_INSTEAD}and follows text only",
+        "condition_guidance": f"{_INSTEAD}and follows text only",
         "window_overlap": f"{_INSTEAD}within one window",
     }
 
