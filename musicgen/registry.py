@@ -1,21 +1,60 @@
-"""Registries of kinds: a name in a checkpoint's configuration -> the class that implements it.
+"""Registries: entries of one sort by name, to which modules outside the package add theirs.
 
-A kind is registered when its module is imported. A package may also name its modules as entry points: these are imported the
-first time a kind is looked up that nobody has registered.
+`Registry` holds entries of any sort: the evaluation's metrics, embedders and systems. `KindRegistry` holds the classes that the
+configuration of a checkpoint names: a class is registered when its module is imported, and a package may also name its modules
+as entry points, which are imported the first time a kind is looked up that nobody has registered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.metadata import entry_points
-from typing import Generic, TypeVar
+from typing import TypeVar
 
-from musicgen.errors import CheckpointError
+from musicgen.errors import CheckpointError, InputError
+from musicgen.suggestions import did_you_mean
 
+Entry = TypeVar("Entry")
 Class = TypeVar("Class", bound=type)
 
 
-class Registry(Generic[Class]):
+class Registry(dict[str, Entry]):
+    """The entries of one sort.
+
+    Args:
+        what: The sort in words, for messages: "metric".
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what = what
+
+    def add(self, name: str, entry: Entry) -> Entry:
+        """Add an entry and return it.
+
+        Raises:
+            InputError: Another entry has that name.
+        """
+        if self.setdefault(name, entry) != entry:
+            raise InputError(f"there are two {self.what}s {name!r}: register yours under another name")
+        return entry
+
+    def find(self, name: str, where: str = "") -> Entry:
+        """Return the entry of a name.
+
+        Args:
+            name: Its name.
+            where: What named it, the beginning of the message: "--metrics".
+
+        Raises:
+            InputError: There is none; the message names the nearest.
+        """
+        if name not in self:
+            raise InputError(f"{f'{where}: ' if where else ''}unknown {self.what} {name!r}: {did_you_mean(name, self)}")
+        return self[name]
+
+
+class KindRegistry(Registry[Class]):
     """The classes of one sort by the name of their kind.
 
     Args:
@@ -24,8 +63,8 @@ class Registry(Generic[Class]):
     """
 
     def __init__(self, what: str, group: str) -> None:
-        self.what, self.group = what, group
-        self._classes: dict[str, Class] = {}
+        super().__init__(what)
+        self.group = group
         self._entry_points_loaded = False
 
     def register(self, kind: str) -> Callable[[Class], Class]:
@@ -35,20 +74,19 @@ class Registry(Generic[Class]):
             kind: The name in the configuration of checkpoints.
 
         Raises:
-            ValueError: Another class has this name already.
+            InputError: Another class has this name already.
         """
 
-        def add(cls: Class) -> Class:
-            known = self._classes.get(kind)
-            if known is not None and known.__qualname__ != cls.__qualname__:
-                raise ValueError(f"the {self.what} {kind!r} is registered already, by {known.__module__}")
+        def decorate(cls: Class) -> Class:
+            known = self.get(kind)
+            if known is not None and known.__qualname__ == cls.__qualname__:  # its module was imported anew
+                del self[kind]
             cls.kind = kind  # type: ignore[attr-defined]
-            self._classes[kind] = cls
-            return cls
+            return self.add(kind, cls)
 
-        return add
+        return decorate
 
-    def find(self, kind: object, source: str) -> Class:
+    def of(self, kind: object, source: str) -> Class:
         """Return the class of a kind.
 
         Args:
@@ -58,16 +96,15 @@ class Registry(Generic[Class]):
         Raises:
             CheckpointError: Nobody has registered this kind.
         """
-        if kind not in self._classes and not self._entry_points_loaded:
+        if isinstance(kind, str) and kind not in self and not self._entry_points_loaded:
             self._entry_points_loaded = True
             for entry_point in entry_points(group=self.group):
                 entry_point.load()
-        if not isinstance(kind, str) or kind not in self._classes:
+        if not isinstance(kind, str) or kind not in self:
             raise CheckpointError(
-                f"{source}: the {self.what} is of the kind {kind!r}: the registered kinds are "
-                f"{', '.join(sorted(self._classes))}",
+                f"{source}: the {self.what} is of the kind {kind!r}: the registered kinds are {', '.join(sorted(self))}",
                 python=" (is the package that registers it imported?)",
                 shell=" (--plugin MODULE imports one that registers it)",
                 page=": choose another model, or tell the operator of the page, who installs the package that registers it",
             )
-        return self._classes[kind]
+        return self[kind]

@@ -29,6 +29,7 @@ from musicgen.guidance import GuidanceRow, Guided, guidance_rows
 from musicgen.lm import Conditions
 from musicgen.model import MusicGen
 from musicgen.plugins import load_plugins
+from musicgen.registry import KindRegistry
 from musicgen.request import GenerationRequest
 from musicgen.settings import Settings, SourceFile
 from musicgen.tokenizers import StereoTokenizer, Tokenizer
@@ -421,3 +422,19 @@ def test_guidance_rows_mix_by_the_papers_formulas() -> None:
         GuidanceRow(frozenset({"melody"}), 1.7),
         GuidanceRow(frozenset()),
     )
+
+
+def test_a_kind_is_registered_once() -> None:
+    kinds: KindRegistry[type] = KindRegistry("conditioner", "no.such.group")
+    first = kinds.register("x")(type("First", (), {}))
+    assert kinds.of("x", "a checkpoint") is first
+    again = kinds.register("x")(type("First", (), {}))  # the same module, imported anew
+    assert kinds.of("x", "a checkpoint") is again
+    with pytest.raises(InputError, match="there are two conditioners 'x': register yours under another name"):
+        kinds.register("x")(type("Second", (), {}))
+    assert kinds.of("x", "a checkpoint") is again
+    for kind in ("y", None, ["x"]):
+        with pytest.raises(
+            CheckpointError, match=r"a checkpoint: the conditioner is of the kind .*: the registered kinds are x"
+        ):
+            kinds.of(kind, "a checkpoint")

@@ -7,9 +7,9 @@ A module of this folder lists its specs in `EMBEDDERS` and is registered by the 
 from __future__ import annotations
 
 from musicgen.errors import InputError
+from musicgen.registry import Registry
 from musicgen.suggestions import did_you_mean
 
-from ..registry import Registry
 from . import aesthetics, chroma, clap, encodec, mert, mini, panns, passt, vggish
 from .base import Embedder, EmbedderContext, EmbedderSpec
 from .weights import Published, Weights

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from musicgen.errors import InputError
+from musicgen.registry import Registry
 
-from ..registry import Registry
 from . import aesthetics, chroma_similarity, clap, fad, inception, kad, kid, kl, mad, precision_recall
 from .base import Metric
 

@@ -15,9 +15,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from musicgen.errors import CheckpointError, InputError
+from musicgen.registry import Registry
 from musicgen.suggestions import closest
 
-from ..registry import Registry
 from . import diffusers_pipelines, mousai
 from .base import System, SystemLoader, SystemOptions, default_label
 from .folder import FolderSystem, is_audio_folder

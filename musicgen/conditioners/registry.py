@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from musicgen.conditioners.base import Conditioner
-from musicgen.registry import Registry
+from musicgen.registry import KindRegistry
 
-_REGISTRY: Registry[type[Conditioner]] = Registry("conditioner", "musicgen.conditioners")
+_REGISTRY: KindRegistry[type[Conditioner]] = KindRegistry("conditioner", "musicgen.conditioners")
 register = _REGISTRY.register
 
 
@@ -28,4 +28,4 @@ def build(kind: object, config: Mapping[str, Any], dim: int, source: str) -> Con
     Raises:
         CheckpointError: The kind is not registered.
     """
-    return _REGISTRY.find(kind, source).from_config(config, dim)
+    return _REGISTRY.of(kind, source).from_config(config, dim)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from musicgen.generators.base import Generator
-from musicgen.registry import Registry
+from musicgen.registry import KindRegistry
 
-_REGISTRY: Registry[type[Generator]] = Registry("generator", "musicgen.generators")
+_REGISTRY: KindRegistry[type[Generator]] = KindRegistry("generator", "musicgen.generators")
 register = _REGISTRY.register
 
 
@@ -23,4 +23,4 @@ def build(kind: object, config: Mapping[str, Any], source: str) -> Generator:
     Raises:
         CheckpointError: The kind is not registered.
     """
-    return _REGISTRY.find(kind, source)(**config)
+    return _REGISTRY.of(kind, source)(**config)

@@ -6,9 +6,9 @@ class MyTokenizer(Tokenizer): ...
 
 from __future__ import annotations
 
-from musicgen.registry import Registry
+from musicgen.registry import KindRegistry
 from musicgen.tokenizers.base import Tokenizer
 
-_REGISTRY: Registry[type[Tokenizer]] = Registry("audio encoder", "musicgen.tokenizers")
+_REGISTRY: KindRegistry[type[Tokenizer]] = KindRegistry("audio encoder", "musicgen.tokenizers")
 register = _REGISTRY.register
-find = _REGISTRY.find
+find = _REGISTRY.of
