@@ -112,9 +112,13 @@ class Counting(Backend):
     name = "test_counting"
     models: ClassVar[weakref.WeakSet] = weakref.WeakSet()
     pools = 0
+    bytes_per_row = 1
 
     def supports(self, rows):  # noqa: ARG002
         return self.lm in self.models
+
+    def pool_bytes(self, rows, capacity, text_capacity):  # noqa: ARG002
+        return Counting.bytes_per_row * rows
 
     def pool(self, rows, capacity, text_capacity):
         Counting.pools += 1
@@ -384,7 +388,7 @@ def test_a_new_tokeniser(audiocraft_folder, tmp_path: Path, kind: str) -> None:
     assert torch.equal(again.generate(TEXTS[0], 0.5, seed=3, options=OPTIONS), wave)
 
 
-def test_a_new_back_end(audiocraft_folder) -> None:
+def test_a_new_back_end(audiocraft_folder, monkeypatch: pytest.MonkeyPatch) -> None:
     made = musicgen.load(audiocraft_folder("text"))
     without = made.generate_codes(TEXTS[0], 0.5, seed=3, options=OPTIONS)
     before = Counting.pools
@@ -392,6 +396,10 @@ def test_a_new_back_end(audiocraft_folder) -> None:
     assert torch.equal(made.generate_codes(TEXTS[0], 0.5, seed=3, options=OPTIONS), without)
     with Scheduler(made, slots=2) as scheduler:
         scheduler.submit(TEXTS[0], 0.2).result()
+    assert Counting.pools == before + 2
+    monkeypatch.setattr(Counting, "bytes_per_row", 1 << 60)
+    with pytest.raises(InputError, match=r"2 slots need .* GB for keys and values"):
+        Scheduler(made, slots=2)
     assert Counting.pools == before + 2
 
 

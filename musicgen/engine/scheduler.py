@@ -119,10 +119,13 @@ class Scheduler:
         cross = memory.fused_length(model, self._lengths, "cross")
         self._pool_shape = memory.rows_of(slots), memory.positions(model, self._lengths), cross
         if model.generator.autoregressive:
+            self._engine = model.engine if isinstance(model.engine, Engine) else Engine.of(model)
             rows, capacity, _ = self._pool_shape
-            shape = (model.lm.config, precision_of(model.lm), rows)
-            needed = memory.cache_bytes(*shape, capacity, model.device)
-            needed += memory.text_bytes(*shape, cross, model.device)
+            needed = self._engine.select(rows).pool_bytes(*self._pool_shape)
+            if needed is None:
+                shape = (model.lm.config, precision_of(model.lm), rows)
+                needed = memory.cache_bytes(*shape, capacity, model.device)
+                needed += memory.text_bytes(*shape, cross, model.device)
             memory.check(needed, slots, model.device)
         self._open = True
         self._start()
@@ -132,8 +135,7 @@ class Scheduler:
         self._pool: SlotPool | None = None
         """None for a model whose generator needs no KV cache: it computes whole passes."""
         if self.model.generator.autoregressive:
-            engine = self.model.engine if isinstance(self.model.engine, Engine) else Engine.of(self.model)
-            self._pool = engine.pool(*self._pool_shape)
+            self._pool = self._engine.pool(*self._pool_shape)
         self._process = os.getpid()
         self._waiting: deque[GenerationState] = deque()
         self._active: list[GenerationState] = []

@@ -37,6 +37,19 @@ class Backend(ABC):
             rows: Number of rows of the batch.
         """
 
+    def pool_bytes(self, rows: int, capacity: int, text_capacity: int) -> int | None:  # noqa: ARG002
+        """The bytes that a slot pool would allocate, so that slots that do not fit are refused before that.
+
+        Args:
+            rows: Number of rows.
+            capacity: Positions per row, prefix included.
+            text_capacity: Vectors per row of a cross-attention condition.
+
+        Returns:
+            The bytes; None for the layout of the built-in back ends, which `engine.memory` knows.
+        """
+        return None
+
     @abstractmethod
     def pool(self, rows: int, capacity: int, text_capacity: int) -> SlotPool:
         """Allocate a slot pool.
