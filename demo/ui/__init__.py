@@ -16,6 +16,7 @@ from musicgen.errors import InputError
 
 from ..service import Service
 from . import api, events, form, guard, result, texts, theme
+from .page import Page
 
 MIN_COLUMN = 280
 """Pixels: a phone of 320 with its margins."""
@@ -24,8 +25,11 @@ MIN_COLUMN = 280
 def build(service: Service) -> gr.Blocks:
     """Build the page for a service."""
     keep_seconds = round(service.limits.keep_hours * 3600)
-    with gr.Blocks(
-        title=texts.TITLE, analytics_enabled=False, delete_cache=(min(600, keep_seconds), keep_seconds)
+    with Page(
+        service.clip_store,
+        title=texts.TITLE,
+        analytics_enabled=False,
+        delete_cache=(min(600, keep_seconds), keep_seconds),
     ) as page:
         api.build(service)  # first, because Gradio numbers endpoints whose name is already in use
         gr.Markdown(texts.INTRODUCTION, elem_id="heading")

@@ -1,4 +1,4 @@
-"""What is checked of every HTTP request before Gradio sees it: its host, its origin, its length, and for MCP the password.
+"""What is checked of every HTTP request before Gradio sees it: host, path, origin, length, and for MCP the password.
 
 A request with another host's name comes from a page whose address was changed to this machine's (DNS rebinding); one with
 another origin from a page of somebody else. Gradio itself limits the length of each uploaded file alone, and its MCP routes ask
@@ -42,6 +42,13 @@ ANY = "*"
 API = "/gradio_api"
 UPLOAD = f"{API}/upload"
 MCP = f"{API}/mcp"
+_CLOSED = re.compile(
+    r"/monitoring.*|/gradio_api/(?:component_server|custom_component|deep_link|dev|process_recording|profiling|proxy=|runs"
+    r"|run-history|stream|undo-vibe|vibe).*",
+    re.DOTALL,
+)
+"""Parts of Gradio that the page does not use: they let visitors write files, keep the server busy, call the hub, or see what
+others do."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _FOLLOWING = re.compile(rf"{API}/(?:heartbeat/(?P<session>[^/]+)|call/(?:v2/)?[^/]+/(?P<event>[^/]+))")
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
@@ -118,6 +125,8 @@ class Guard:
         host, origin = headers.get("host", ""), headers.get("origin")
         if not host_admitted(host, self.rules.hosts):
             return PlainTextResponse("this host name is not served here: the operator can add it with --hosts", 421)
+        if _CLOSED.fullmatch(_path(scope)):
+            return PlainTextResponse("the page has no such part", 404)
         if origin is not None and scope["method"] not in SAFE_METHODS and not self._same_origin(origin, host):
             return PlainTextResponse("requests of another origin are refused", 403)
         if (

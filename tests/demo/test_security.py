@@ -10,8 +10,10 @@ import socket
 import threading
 import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+import gradio as gr
 import httpx
 import pytest
 import soundfile
@@ -27,11 +29,12 @@ from demo.job_queue import JobQueue, QueueFull
 from demo.request import PageRequest
 from demo.service import Service
 from demo.ui import events, guard
+from demo.ui.page import check_files
 from musicgen import audio
 from musicgen.errors import InputError
 from tests.conftest import GOLDEN
 from tests.demo.conftest import SMALL, serving, wait_until
-from tests.demo.test_api import fields, post
+from tests.demo.test_api import PLAIN, fields, post
 
 TUNE = GOLDEN / "chroma" / "melody_a.wav"
 
@@ -131,6 +134,62 @@ def test_a_body_without_a_length_is_counted(address: str, path: str) -> None:
         return  # the server hung up in the middle: refused as well
     assert reply.status_code == 413
     assert len(reply.text) < 200
+
+
+def test_addresses_are_not_fetched_and_paths_of_the_server_not_told(address: str) -> None:
+    """No name is looked up either, which the guard of the test run would notice."""
+    for path in (
+        "http://127.0.0.1:1/a.wav",
+        "https://music.example/a.wav",
+        "http://169.254.169.254/latest/meta-data",
+        "ftp://music.example/a.wav",
+        "a.wav",
+        "./../a.wav",
+        "\\\\host\\share\\a.wav",
+        "",
+        None,
+        ["/etc/passwd"],
+        "/etc/passwd",
+        "\0",
+        "x" * 5_000,
+    ):
+        for more in ({}, {"url": "http://127.0.0.1:1/a.wav"}, {"is_stream": True}, {"orig_name": "../../a.wav"}):
+            file = {"path": path, "meta": {"_type": "gradio.FileData"}} | more
+            for data in ([file], [[file]], [{"a": [file]}]) if path == "/etc/passwd" else ([file],):
+                answer = post(address, "settings", data)
+                assert "event: error" in answer, (path, more)
+                assert "a file of the request is not on the server" in answer, (path, more, answer)
+                assert str(Path.cwd()) not in answer
+
+
+def test_files_are_found_however_deep_they_are_nested(tmp_path: Path) -> None:
+    store = ClipStore(tmp_path, hours=1)
+    deep: Any = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
+    for level in range(100_000):
+        deep = [deep] if level % 2 else {"a": deep}
+    with pytest.raises(gr.Error, match="is not on the server"):
+        check_files([deep], store)
+    check_files([{"path": "/etc/passwd", "meta": {"_type": "another"}}, {"path": 3}, "x", None], store)
+    (tmp_path / "a.wav").write_bytes(b"")
+    check_files([{"path": str(tmp_path / "a.wav"), "meta": {"_type": "gradio.FileData"}}], store)
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "monitoring", "monitoring/summary", "monitoring/x", "gradio_api/component_server",
+        "gradio_api/deep_link?session_hash=x", "gradio_api/dev/reload", "gradio_api/process_recording",
+        "gradio_api/proxy=https://x.hf.space/", "gradio_api/runs", "gradio_api/run-history/buckets", "gradio_api/stream/x",
+        "gradio_api/vibe-code", "gradio_api/vibe-edit", "gradio_api/undo-vibe-edit",
+        "gradio_api/custom_component/1/client/component/x", "gradio_api/%64ev/reload",
+    ],
+)  # fmt: skip
+def test_parts_of_gradio_that_the_page_does_not_use_are_closed(address: str, path: str) -> None:
+    for method in ("GET", "HEAD", "POST", "PUT"):
+        reply = PLAIN.request(method, f"{address}{path}")
+        assert reply.status_code == 404
+        assert method == "HEAD" or reply.text == "the page has no such part"
 
 
 # The event loop

@@ -1,0 +1,67 @@
+"""Gradio's Blocks, which take no other files from a request than those that are in the store.
+
+A request names a file by its path. Gradio fetches what looks like an address instead, however long it is, and says in a message
+where on the server a path would lead.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+from gradio.block_function import BlockFunction
+from gradio.state_holder import SessionState
+
+from musicgen.errors import InputError
+
+from ..clip_store import ClipStore
+from . import events
+
+
+class Page(gr.Blocks):
+    """The page.
+
+    Args:
+        store: holds the uploads.
+        arguments: of `gr.Blocks`.
+    """
+
+    def __init__(self, store: ClipStore, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._store = store
+
+    async def preprocess_data(
+        self, block_fn: BlockFunction, inputs: list[Any], state: SessionState | None, explicit_call: bool = False
+    ) -> list[Any]:
+        """The inputs of an event as its handler takes them. Raises gr.Error for a file that was not uploaded."""
+        check_files(inputs, self._store)
+        return await super().preprocess_data(block_fn, inputs, state, explicit_call)
+
+
+def check_files(inputs: Any, store: ClipStore) -> None:
+    """Refuse inputs with a file that is not in the store.
+
+    Args:
+        inputs: JSON.
+        store: holds the uploads.
+
+    Raises:
+        gr.Error: there is one.
+    """
+    waiting = [inputs]
+    while waiting:  # not by recursion: JSON may be nested deeper than Python's stack
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting.extend(value.values())
+            meta = value.get("meta")
+            if isinstance(meta, dict) and meta.get("_type") == "gradio.FileData":
+                path = value.get("path")
+                if not (isinstance(path, str) and store.holds(path)):
+                    raise events.to_gradio_error(
+                        InputError(
+                            "a file of the request is not on the server: upload it, again if that was some hours ago "
+                            "(addresses are not fetched)"
+                        )
+                    )
+        elif isinstance(value, list):
+            waiting.extend(value)
