@@ -26,6 +26,12 @@ def project() -> dict:
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
+def environment() -> str:
+    """The marker of the one environment that is locked, which every line of the lock carries."""
+    (marker,) = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["uv"]["environments"]
+    return str(marker)
+
+
 def requirements(extras: list[str]) -> list[str]:
     """The requirements of the core and of some extras, each once; an extra that names others stands for them."""
     described = project()
@@ -64,10 +70,9 @@ def lock() -> None:
          "--output-file", str(CONSTRAINTS), str(ROOT / "pyproject.toml")],
         check=True,
     )  # fmt: skip
-    # Every line carries the marker of the one environment that is locked.
-    lines = (
-        CONSTRAINTS.read_text().replace(" ; sys_platform == 'linux'", "").replace(" and sys_platform == 'linux'", "")
-    )
+    lines = CONSTRAINTS.read_text()
+    for term in environment().split(" and "):
+        lines = lines.replace(f" and {term}", "").replace(f"{term} and ", "").replace(f" ; {term}", "")
     CONSTRAINTS.write_text(HEADER + lines)
     versions = {
         canonical(line.split("==")[0]): line.split("==")[1].split(";")[0].strip() for line in lines.split("\n") if line

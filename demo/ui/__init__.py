@@ -71,6 +71,7 @@ def launch(page: gr.Blocks, service: Service, *, server_port: int | None = None,
         store=service.clip_store,
         followers=service.followers,
         session_of=lambda event_id: events.session_of(page, event_id),
+        has_results=lambda session: events.has_results(page, session),
     )
     try:
         page.queue(max_size=None, default_concurrency_limit=8).launch(

@@ -58,8 +58,17 @@ def visitor_id(request: gr.Request) -> str:
 
 def session_of(page: gr.Blocks, event_id: str) -> str:
     """The session that started an event; the event's own id where Gradio does not know the event any more."""
-    event = page._queue.event_ids_to_events.get(event_id)
-    return event_id if event is None else event.session_hash
+    queue = page._queue
+    event = queue.event_ids_to_events.get(event_id)
+    if event is not None:
+        return event.session_hash
+    # It has ended, and its results wait for somebody to fetch them.
+    return next((session for session, ids in queue.pending_event_ids_session.items() if event_id in ids), event_id)
+
+
+def has_results(page: gr.Blocks, session: str) -> bool:
+    """Whether a session has events under way, or results that nobody has fetched."""
+    return session in page._queue.pending_messages_per_session
 
 
 def _address(request: gr.Request) -> str:

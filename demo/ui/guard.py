@@ -11,9 +11,11 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import logging
 import re
 import secrets
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -23,6 +25,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
+
+from musicgen.errors import one_line
 
 from ..clip_store import ClipStore
 from ..followers import Followers
@@ -34,13 +38,18 @@ MAX_JSON = 1_000_000
 """Bytes of a request that is no upload. The longest that the page sends holds an edited melody and a visitor's history."""
 MULTIPART_OVERHEAD = 100_000
 """Bytes of an upload besides its file."""
+log = logging.getLogger(__name__)
+
 BODY_SECONDS = 30.0
 """Time in which a request's body must have arrived, and more for each byte that has:"""
 BODY_RATE = 10_000.0
 """Bytes a second. What comes slower keeps its place on the disk from others."""
+MAX_LOGGED = 100
+"""Kinds of failures that are logged with a traceback."""
 ANY = "*"
 API = "/gradio_api"
 UPLOAD = f"{API}/upload"
+HEARTBEAT = f"{API}/heartbeat/"
 MCP = f"{API}/mcp"
 _CLOSED = re.compile(
     r"/monitoring.*|/gradio_api/(?:component_server|custom_component|deep_link|dev|process_recording|profiling|proxy=|runs"
@@ -82,12 +91,16 @@ class Guard:
         store: holds the uploads.
         followers: is told of the connections by which visitors follow what they have started.
         session_of: the session of an event that was started by its id alone.
+        has_results: whether a session has events under way, or results that nobody has fetched.
     """
 
     def __init__(
-        self, app: ASGIApp, rules: Rules, store: ClipStore, followers: Followers, session_of: Callable[[str], str]
-    ) -> None:
-        self.app, self.rules, self.store, self.followers, self.session_of = app, rules, store, followers, session_of
+        self, app: ASGIApp, rules: Rules, store: ClipStore, followers: Followers, session_of: Callable[[str], str],
+        has_results: Callable[[str], bool],
+    ) -> None:  # fmt: skip
+        self.app, self.rules, self.store, self.followers = app, rules, store, followers
+        self.session_of, self.has_results = session_of, has_results
+        self._logged: set[tuple[str, str, int]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -107,6 +120,10 @@ class Guard:
             return
         if not upload:
             session = self._followed(scope)
+            if session is not None and not _path(scope).startswith(HEARTBEAT) and not self.has_results(session):
+                # Gradio begins an answer, and breaks it off with an exception in the log.
+                await PlainTextResponse("there are no such events", 404)(scope, receive, send)
+                return
             with contextlib.nullcontext() if session is None else self.followers.connected(session):
                 await self._limited(scope, receive, send, limit)
             return
@@ -202,12 +219,26 @@ class Guard:
 
         try:
             await self.app(scope, counted, watched)
-        except Exception:
+        except Exception as error:
             if refusal is None:
-                raise
+                if started:
+                    raise
+                self._log(scope, error)
+                refusal = PlainTextResponse("the request cannot be answered; the server's log says why", 500)
         if refusal is not None and not started:
             await refusal(scope, receive, send)
         return received
+
+    def _log(self, scope: Scope, error: Exception) -> None:
+        """Log a request that Gradio takes for an error of its own: with a traceback only the first of a kind, so that strangers
+        do not fill the log."""
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        kind = (type(error).__name__, place.filename, place.lineno or 0)
+        first = kind not in self._logged and len(self._logged) < MAX_LOGGED
+        if first:
+            self._logged.add(kind)
+        what = one_line(f"{scope['method']} {_path(scope)[:200]}: {type(error).__name__}: {str(error)[:200]}")
+        log.error("a request failed: %s", what, exc_info=error if first else None)
 
 
 def host_admitted(host: str, hosts: tuple[str, ...]) -> bool:

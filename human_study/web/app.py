@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from musicgen.errors import InputError
+from musicgen.errors import InputError, one_line
 
 from ..database.study_database import DatabaseBusy, DatabaseError, StudyDatabase
 from ..design.manifest import Study
@@ -92,7 +92,8 @@ def _invalid(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"][1:3])
-    text = f"{where}: {first['msg']}"[:200].encode("ascii", "backslashreplace").decode()
+    # The place may be a key that somebody made up.
+    text = one_line(f"{where}: {first['msg']}"[:200].encode("ascii", "backslashreplace").decode())
     return JSONResponse({"code": "invalid", "error": text}, 422)
 
 

@@ -192,6 +192,23 @@ def test_parts_of_gradio_that_the_page_does_not_use_are_closed(address: str, pat
         assert method == "HEAD" or reply.text == "the page has no such part"
 
 
+def test_events_that_do_not_exist_are_not_followed(address: str, caplog: pytest.LogCaptureFixture) -> None:
+    for path in (
+        "call/generate/0",
+        "call/v2/generate/x",
+        "call/x/0",
+        "queue/data?session_hash=none",
+        "call/generate/..%2fx",
+    ):
+        assert PLAIN.get(f"{address}gradio_api/{path}").status_code == 404
+    assert PLAIN.get(f"{address}gradio_api/queue/data").status_code == 422
+    assert not caplog.records
+    body = {"data": fields(), "session_hash": "fetched later"}
+    event = PLAIN.post(f"{address}gradio_api/call/generate", json=body).json()["event_id"]
+    time.sleep(1.0)  # it has ended
+    assert "event: complete" in PLAIN.get(f"{address}gradio_api/call/generate/{event}").text
+
+
 # The event loop
 
 

@@ -402,6 +402,15 @@ def test_numbers_that_are_none_are_refused_in_every_place(one, value, place):
         assert queries.count_rows(connection, select(schema.trial)) == 0
 
 
+def test_a_made_up_key_breaks_no_line(one):
+    rater, trial, _ = one
+    body = answer(trial) | {"values": {"x\n\x1b[31mforged\u2028": 1}}
+    response = rater.post(f"/api/trials/{trial['lease']}", body)
+    assert response.status_code == 422
+    assert response.json()["error"].isascii()
+    assert response.json()["error"].isprintable()
+
+
 @pytest.mark.parametrize(
     "kind",
     ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/xml",
