@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 import musicgen
@@ -144,8 +145,35 @@ def test_it_is_kept_in_the_transformers_layout(model: MusicGen, golden, tmp_path
     again = musicgen.load(tmp_path / "out")
     assert again.generator.config() == model.generator.config()
     assert torch.equal(again.generate_codes(TEXTS[:1], 1.0, options=GREEDY), golden["greedy/codes"].long())
-    with pytest.raises(CheckpointError, match="written for autoregressive models: this one's generator is 'masked'"):
-        musicgen.save(model, tmp_path / "audiocraft", layout="audiocraft")
+
+
+@pytest.mark.parametrize("setting", [{}, {"span_arrangement": "stride1"}, {"span_scoring": "prod", "temp": 3.5}])
+def test_an_audiocraft_export_has_the_published_names_and_gives_the_same_codes(
+    published: Path, tmp_path: Path, setting: dict
+) -> None:
+    folder = edit(shutil.copytree(published, tmp_path / "in"), put("generate", {"lm": setting}))
+    model = musicgen.load(folder)
+    musicgen.save(model, tmp_path / "out", layout="audiocraft")
+    packages = [torch.load(one / "state_dict.bin", weights_only=True) for one in (tmp_path / "out", folder)]
+    shapes = [{name: tensor.shape for name, tensor in package["best_state"].items()} for package in packages]
+    assert shapes[0] == shapes[1]
+    ours, theirs = (yaml.safe_load(package["xp.cfg"]) for package in packages)
+    assert ours["transformer_lm"].keys() >= theirs["transformer_lm"].keys()
+    for part in ("solver", "lm_model", "codebooks_pattern", "masking", "dataset"):
+        assert ours[part] == theirs[part]
+    again = musicgen.load(tmp_path / "out")
+    assert again.generator.config() == model.generator.config()
+    codes = [one.generate_codes(TEXTS[:1], 1.0, options=GREEDY) for one in (again, model)]
+    assert torch.equal(*codes)
+
+
+def test_an_audiocraft_export_has_no_place_for_other_passes(published: Path, tmp_path: Path) -> None:
+    model = musicgen.load(published)
+    model.generator = MaskedGenerator(50, decoding_steps=(3, 2, 1, 1))
+    with pytest.raises(
+        CheckpointError, match=r"no place for MAGNeT's passes, \(3, 2, 1, 1\) in place of \(20, 10, 10, 10\)"
+    ):
+        musicgen.save(model, tmp_path / "out", layout="audiocraft")
 
 
 def test_shell_stored_settings_and_evaluation(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 from safetensors.torch import load_file
 
 import musicgen
@@ -160,8 +161,36 @@ def test_a_saved_model_needs_no_hub(model: MusicGen, tmp_path: Path, hub_cache: 
     assert torch.equal(
         again.generate_codes(TEXTS[:1], 0.4, **arguments), model.generate_codes(TEXTS[:1], 0.4, **arguments)
     )
-    with pytest.raises(CheckpointError, match="this model is conditioned by style and text"):
-        musicgen.save(model, tmp_path / "audiocraft", layout="audiocraft")
+
+
+def test_an_audiocraft_export_has_the_published_names_and_gives_the_same_codes(
+    model: MusicGen, golden: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    musicgen.save(model, tmp_path / "out", layout="audiocraft")
+    packages = [torch.load(folder / "state_dict.bin", weights_only=True) for folder in (tmp_path / "out", FOLDER)]
+    shapes = [{name: tensor.shape for name, tensor in package["best_state"].items()} for package in packages]
+    assert shapes[0] == shapes[1]
+    ours, theirs = (yaml.safe_load(package["xp.cfg"]) for package in packages)
+    assert ours["conditioners"]["self_wav"].keys() == theirs["conditioners"]["self_wav"].keys()
+    own, published = (part["conditioners"]["self_wav"]["style"] for part in (ours, theirs))
+    assert own == published | {"sample_rate": RATE, "num_codebooks_lm": 4}
+    again = musicgen.load(tmp_path / "out")
+    codes = again.generate_codes(
+        TEXTS[:1],
+        0.6,
+        style=(EXCERPT.numpy(), RATE),
+        seed=4,
+        options=musicgen.GenerationOptions(do_sample=False, **DOUBLE),
+    )
+    assert torch.equal(codes, golden["double/codes"].long())
+
+
+def test_an_audiocraft_export_has_no_other_feature_extractor(published: Path, tmp_path: Path) -> None:  # noqa: ARG001
+    other = musicgen.load(NAME)
+    with torch.no_grad():
+        next(iter(other.named_conditioners["style"].features.parameters())).mul_(2)
+    with pytest.raises(CheckpointError, match="which is m-a-p/MERT-v1-95M: this model's is another one"):
+        musicgen.save(other, tmp_path / "out", layout="audiocraft")
 
 
 def test_shell_stored_settings_and_evaluation(

@@ -11,17 +11,28 @@ import torch
 import yaml
 from torch import nn
 
-from musicgen.checkpoint import conditioners, parts
+from musicgen.checkpoint import audiocraft_style, conditioners, parts
 from musicgen.checkpoint.audiocraft_layout import LM_FILE, OURS, TOKENIZER_FILE, melody_length
 from musicgen.checkpoint.audiocraft_names import encodec_name, lm_names, projection_name
-from musicgen.checkpoint.audiocraft_settings import MELODY, TEXT, TRANSFORMER
+from musicgen.checkpoint.audiocraft_settings import (
+    MAGNET,
+    MASKED,
+    MELODY,
+    SPAN_ARRANGEMENTS,
+    SPAN_SCORES,
+    TEXT,
+    TRANSFORMER,
+)
 from musicgen.checkpoint.tensors import scatter
 from musicgen.chroma import NUM_CHROMA, SAMPLE_RATE
 from musicgen.conditioners.clap import ClapConditioner
 from musicgen.conditioners.melody import MelodyConditioner
+from musicgen.conditioners.style import StyleConditioner
 from musicgen.conditioners.text import NoText, T5Conditioner
 from musicgen.errors import CheckpointError
+from musicgen.generators import AutoregressiveGenerator, MaskedGenerator
 from musicgen.model import MusicGen
+from musicgen.tokenizers import frames_of
 from musicgen.tokenizers.encodec_network import ConvTranspose1d, EncodecConfig, EncodecNetwork
 
 T5_NAMES = tuple(f"t5-{size}" for size in ("small", "base", "large", "3b", "11b")) + tuple(
@@ -39,15 +50,25 @@ def save(model: MusicGen, folder: Path, text_encoder: str | None = None) -> None
     network = model.tokenizer.network
     if not isinstance(network, EncodecNetwork):
         raise CheckpointError("audiocraft's layout is for EnCodec models")
-    if conditioners.others(model) or model.text is None:
+    style = conditioners.others(model).get("style")
+    followed = [name for name in ("melody", "style", "text") if name in model.conditioners]
+    if (
+        len(followed) < len(model.conditioners)
+        or not isinstance(style, StyleConditioner | None)
+        or model.text is None
+        or {"melody", "style"} <= set(followed)
+    ):
         raise CheckpointError(
-            "audiocraft's layout is written for text and melody: this model is conditioned by "
+            "audiocraft's layout is written for text, with melody or style: this model is conditioned by "
             f"{' and '.join(model.conditioners)}"
         )
-    if not model.generator.autoregressive:
+    way = "cross" if model.lm.config.cross_attention else "prefix"
+    if list(model.fuser.fusions.items()) != [(name, way) for name in followed]:
         raise CheckpointError(
-            f"audiocraft's layout is written for autoregressive models: this one's generator is {model.generator.kind!r}"
+            f"audiocraft's layout is written for the conditions {', '.join(followed)} by {way}, in this order: this model's "
+            f"fusions are {model.fuser.fusions}"
         )
+    _check_generator(model)
     if isinstance(model.text, ClapConditioner):
         raise CheckpointError("audiocraft's layout is written for T5 models, not CLAP")
     if model.pattern.kind != "delay" or model.pattern.flatten_first or model.pattern.empty_initial:
@@ -64,10 +85,32 @@ def save(model: MusicGen, folder: Path, text_encoder: str | None = None) -> None
         if isinstance(conditioner, (T5Conditioner, MelodyConditioner)):
             tensors = _projection(conditioner.projection, dim).state_dict()
             state |= {f"{projection_name(condition)}.{key}": value for key, value in tensors.items()}
+    if isinstance(style, StyleConditioner):
+        audiocraft_style.check_features(style)
+        state |= audiocraft_style.tensors(style)
     torch.save(_package(state, _lm_settings(model, name)), folder / LM_FILE)
     reverse = {encodec_name(name): name for name in _encodec_names(network)}
     weights = {reverse[name]: tensor for name, tensor in network.state_dict().items()}
     torch.save(_package(weights, _encodec_settings(network.config)), folder / TOKENIZER_FILE)
+
+
+def _check_generator(model: MusicGen) -> None:
+    """Refuse ways of generating that the layout cannot say."""
+    generator = model.generator
+    if isinstance(generator, AutoregressiveGenerator):
+        return
+    if not isinstance(generator, MaskedGenerator):
+        raise CheckpointError(f"audiocraft's layout has no generator {generator.kind!r}")
+    if not model.lm.config.cross_attention or any(model.pattern.delays):
+        raise CheckpointError("audiocraft's MAGNeT models read the text by cross-attention and have no delays")
+    frames = frames_of(model.tokenizer, model.max_duration)
+    own = generator.defaults.decoding_steps
+    usual = MaskedGenerator(frames).defaults.decoding_steps
+    if generator.num_frames != frames or own != usual:
+        raise CheckpointError(
+            f"audiocraft's layout has no place for MAGNeT's passes, {own} in place of {usual}, nor for {generator.num_frames} "
+            f"frames in a context of {frames}"
+        )
 
 
 def _text_encoder_name(text: T5Conditioner, given: str | None) -> str:
@@ -152,18 +195,24 @@ def _lm_settings(model: MusicGen, text_encoder: str | None) -> dict[str, Any]:
         chroma: dict[str, Any] = {"sample_rate": SAMPLE_RATE, "n_chroma": NUM_CHROMA, "radix2_exp": 14, "argmax": True}
         chroma |= {"match_len_on_eval": False, "eval_wavs": None, "n_eval_wavs": 100, "cache_path": None}
         described[MELODY] = {"model": "chroma_stem", "chroma_stem": chroma}
+    style = model.named_conditioners.get("style")
+    if isinstance(style, StyleConditioner):
+        described[MELODY] = {"model": audiocraft_style.KIND, audiocraft_style.KIND: audiocraft_style.settings(style)}
+    masked = model.generator if isinstance(model.generator, MaskedGenerator) else None
+    duration = model.max_duration
     prepend = [] if c.cross_attention else [name for name in (MELODY, TEXT) if name in described]
     cross = [TEXT] if c.cross_attention else []
     return {
-        "solver": "musicgen",
+        "solver": "musicgen" if masked is None else "magnet",
         "device": "cpu",
         "dtype": "float32",
         "sample_rate": model.sample_rate,
         "channels": model.channels,
-        "dataset": {"segment_duration": model.max_duration},
+        # MAGNeT's masks need a whole number.
+        "dataset": {"segment_duration": int(duration) if duration == int(duration) else duration},
         "compression_model_checkpoint": "//pretrained/facebook/encodec_32khz",
         "interleave_stereo_codebooks": {"use": model.channels == 2, "per_timestep": False},
-        "lm_model": "transformer_lm",
+        "lm_model": "transformer_lm" if masked is None else MAGNET,
         "transformer_lm": {name: supported for name, (supported, _) in TRANSFORMER.items()}
         | {
             "dim": c.dim, "num_heads": c.num_heads, "num_layers": c.num_layers, "hidden_scale": c.ffn_dim / c.dim,
@@ -171,11 +220,13 @@ def _lm_settings(model: MusicGen, text_encoder: str | None) -> dict[str, Any]:
             "custom": False, "memory_efficient": True, "attention_as_float32": False,
             "checkpointing": "none", "weight_init": "gaussian", "depthwise_init": "current", "zero_bias_init": True,
             "cross_attention": c.cross_attention, "attention_dropout": None,
-        },
+        }
+        | ({} if masked is None else _masked_transformer(masked)),
         "codebooks_pattern": {
             "modeling": "delay",
             "delay": {"delays": list(model.pattern.delays), "flatten_first": 0, "empty_initial": 0},
         },
+        **({} if masked is None else _masked(masked)),
         "classifier_free_guidance": {"training_dropout": 0.2, "inference_coef": 3.0},
         **ours,
         "attribute_dropout": {},
@@ -184,6 +235,32 @@ def _lm_settings(model: MusicGen, text_encoder: str | None) -> dict[str, Any]:
             "cross": cross, "input_interpolate": [],
         },
         "conditioners": described or None,
+    }  # fmt: skip
+
+
+def _masked_transformer(generator: MaskedGenerator) -> dict[str, Any]:
+    """What MAGNeT's section of the language model has beside the others'. audiocraft sets the last three when it loads."""
+    return {
+        "causal": False, "subcodes_context": -1 if generator.reach is None else generator.reach,
+        "compression_model_framerate": 50, "segment_duration": 0, "span_len": -1,
+    }  # fmt: skip
+
+
+def _masked(generator: MaskedGenerator) -> dict[str, Any]:
+    """MAGNeT's sections: the pattern without a special first step, spans, decoding."""
+    own = generator.defaults
+    assert own.masked_guidance is not None  # of a generator's defaults, all are set
+    first, last = own.masked_guidance
+    arrangements = {ours: theirs for theirs, ours in SPAN_ARRANGEMENTS.items()}
+    scores = {ours: theirs for theirs, ours in SPAN_SCORES.items()}
+    return {
+        "codebooks_pattern": {"modeling": "parallel", "parallel": {"empty_initial": -1}},
+        "masking": {"span_len": generator.span},
+        "generate": {"lm": {name: supported for name, (supported, _) in MASKED.items()} | {
+            "temp": own.masked_temperature, "top_p": own.masked_top_p, "max_cfg_coef": first, "min_cfg_coef": last,
+            "decoding_steps": list(own.decoding_steps or ()), "span_scoring": scores[generator.score],
+            "span_arrangement": arrangements[generator.arrangement],
+        }},
     }  # fmt: skip
 
 

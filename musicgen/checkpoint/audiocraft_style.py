@@ -1,9 +1,10 @@
-"""The style conditioner in audiocraft's files. MERT is not among them: it comes from the hub."""
+"""The style conditioner in audiocraft's files, read and written. MERT is not among them: it comes from the hub."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -12,9 +13,10 @@ from musicgen.checkpoint import parts
 from musicgen.checkpoint.audiocraft_names import block_names
 from musicgen.checkpoint.audiocraft_settings import MELODY, Settings
 from musicgen.checkpoint.checks import build
-from musicgen.checkpoint.tensors import Names, below, gather
+from musicgen.checkpoint.tensors import Names, below, gather, scatter
 from musicgen.conditioners.style import StyleConditioner, StyleShape, feature_extractor
 from musicgen.errors import CheckpointError
+from musicgen.options import STYLE_SECONDS
 
 KIND = "style"
 """audiocraft's name of the conditioner."""
@@ -43,7 +45,7 @@ def load(settings: Settings, dim: int, state: Mapping[str, torch.Tensor]) -> Sty
     source, own = settings.source, below(_ROOT, state)
     shape = checks.follow(lambda: _shape(settings, own), source)
     tensor_names = _names(shape)
-    books = [f"rvq.vq.layers.{q}._codebook.embed" for q in range(shape.num_quantisers)]
+    books = [f"{_book(q)}.embed" for q in range(shape.num_quantisers)]
     known = {part for parts_ in tensor_names.values() for part in parts_} | set(books)
     unexpected = sorted(name for name in own if name not in known and not _TRAINING.fullmatch(name))
     if unexpected:
@@ -53,6 +55,61 @@ def load(settings: Settings, dim: int, state: Mapping[str, torch.Tensor]) -> Sty
     config, features = parts.mert()
     tensors |= {f"features.{name}": tensor for name, tensor in features.items()}
     return build(lambda: StyleConditioner(feature_extractor(config), shape, dim), tensors, f"{source} (style)").eval()
+
+
+def check_features(style: StyleConditioner) -> None:
+    """Refuse a conditioner whose feature extractor is not the published MERT, which a loaded export would have.
+
+    Raises:
+        CheckpointError: It differs, or MERT is not available to compare it with.
+    """
+    config, published = parts.mert()
+    ours = style.features.state_dict()
+    same = ours.keys() <= published.keys() and all(
+        ours[name].shape == published[name].shape
+        and torch.allclose(ours[name].cpu(), published[name].float(), rtol=1e-3)
+        for name in ours
+    )
+    if not same or style.config()["features"] != feature_extractor(config).config.to_diff_dict():  # type: ignore[union-attr, operator]
+        raise CheckpointError(
+            f"audiocraft's layout does not store the style's feature extractor, which is {parts.MERT}: this model's is another "
+            "one, so only the transformers layout holds it"
+        )
+
+
+def tensors(style: StyleConditioner) -> dict[str, torch.Tensor]:
+    """The tensors of a conditioner under their names in a file, with those that training needs."""
+    state = scatter(_names(style.shape), style.state_dict())
+    for q, book in enumerate(style.quantiser.codebooks):
+        state |= {
+            f"{_book(q)}.inited": torch.ones(1), f"{_book(q)}.cluster_size": torch.ones(book.shape[0]),
+            f"{_book(q)}.embed": book, f"{_book(q)}.embed_avg": book,
+        }  # fmt: skip
+    return {_ROOT + name: tensor for name, tensor in state.items()}
+
+
+def settings(style: StyleConditioner) -> dict[str, Any]:
+    """The settings of a conditioner.
+
+    Raises:
+        CheckpointError: audiocraft has no size of this number of heads.
+    """
+    shape = style.shape
+    scale = {16: "large", 8: "default"}.get(shape.heads)
+    if scale is None:
+        raise CheckpointError(f"audiocraft's style conditioners have 8 or 16 heads: this model's has {shape.heads}")
+    return {
+        "model_name": "mert", "transformer_scale": scale, "sample_rate": shape.rate,
+        "encodec_checkpoint": "//pretrained/facebook/encodec_32khz", "encodec_n_q": 3, "length": shape.seconds,
+        "ds_factor": shape.every, "n_q_out": shape.num_quantisers, "eval_q": shape.codebooks, "q_dropout": True,
+        "bins": shape.num_entries, "varying_lengths": list(STYLE_SECONDS), "batch_norm": True, "compute_mask": True,
+        "num_codebooks_lm": 4, "ds_rate_compression": 640, "use_middle_of_segment": False,
+        "rvq_threshold_ema_dead_code": 0.1,
+    }  # fmt: skip
+
+
+def _book(quantiser: int) -> str:
+    return f"rvq.vq.layers.{quantiser}._codebook"
 
 
 def _shape(settings: Settings, own: Mapping[str, torch.Tensor]) -> StyleShape:

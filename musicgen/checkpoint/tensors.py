@@ -153,7 +153,8 @@ def scatter(names: Names, state: Mapping[str, torch.Tensor]) -> dict[str, torch.
     """The inverse of `gather`."""
     out = {}
     for ours, parts in names.items():
-        for part, tensor in zip(parts, state[ours].chunk(len(parts)), strict=True):
+        each = [state[ours]] if len(parts) == 1 else state[ours].chunk(len(parts))
+        for part, tensor in zip(parts, each, strict=True):
             out[part] = tensor.clone().contiguous()
     return out
 
