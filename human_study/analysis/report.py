@@ -41,6 +41,7 @@ def html(result: StudyResults, name: str) -> str:
         raters_left=result.screened.steps[-1].raters_left,
         ratings=first.ratings_left,
         ratings_left=result.screened.steps[-1].ratings_left,
+        comparisons=len(result.screened.data.preferences) + len(result.screened.data.matches),
         paper=tables.paper(result),
         figures=figures,
         raters_figure=Markup(plots.rater_correlations(result.correlations, sorted(gone))),

@@ -63,7 +63,8 @@ def run(arguments: argparse.Namespace) -> None:
         protocol = ()
     result = results.analyse(data, arguments.seed, protocol, arguments.ddof)
     folder = output_folder(arguments.output or folder, arguments.output is not None)
-    print(tables.markdown(tables.paper(result)))
+    if result.scores:
+        print(tables.markdown(tables.paper(result)))
     if result.comparisons:
         print(tables.markdown(tables.comparisons(result)))
     if result.preferences:

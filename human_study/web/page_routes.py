@@ -92,6 +92,8 @@ def _study_texts(study: Study, language: str) -> dict[str, Any]:
     found["consent_text"] = [str(part).replace("{days}", str(values["days"])).replace("{contact}", str(values["contact"]))
                              for part in found["consent_text"]]  # fmt: skip
     for question in settings.questions:
+        if question.stimuli == "single" and question.name in found["single_questions"]:
+            found["questions"][question.name] = found["single_questions"][question.name]
         if question.text.get(language):
             found["questions"][question.name] = question.text[language]
         if question.labels:

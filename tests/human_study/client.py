@@ -38,7 +38,19 @@ class Rater:
     def submit(self, trial, body=None, **changes):
         return self.post(f"/api/trials/{trial['lease']}", (body or answer(trial)) | changes)
 
-    def rate_all(self, value=lambda _trial, _clip: 50):
+    def fill_in(self, state):
+        """Answer every field of a questionnaire."""
+        answers = {
+            field["name"]: field["options"][0]
+            if field["kind"] == "choice"
+            else 30
+            if field["kind"] == "number"
+            else "x"
+            for field in state["fields"]
+        }
+        return self.post(f"/api/questionnaires/{state['place']}", {"answers": answers})
+
+    def rate_all(self, value=lambda trial, _clip: sum(trial["scale"]) // 2):
         """Rate until the end; the last state."""
         state = self.state()
         while state["stage"] == "trial":
@@ -48,7 +60,7 @@ class Rater:
         return state
 
 
-def answer(trial, value=lambda _trial, _clip: 50):
+def answer(trial, value=lambda trial, _clip: sum(trial["scale"]) // 2):
     """A complete submission: everything heard, every clip rated by `value`."""
     tracks = trial["clips"] + ([trial["reference"]] if trial["reference"] else [])
     body = {"key": secrets.token_hex(16), "heard": {track["token"]: [[0, track["seconds"]]] for track in tracks}}

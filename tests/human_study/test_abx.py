@@ -134,7 +134,7 @@ def test_sizes_of_files_do_not_say_what_x_is(session, compressed):
 
 def test_long_padding_is_several_blocks():
     data = b"fLaC" + bytes([0x80]) + (34).to_bytes(3, "big") + bytes(34) + b"frames"
-    padded = file_padding.pad_flac(data, file_padding.MAX_BLOCK + 5)
+    padded = b"".join(file_padding.pad_flac(data, file_padding.MAX_BLOCK + 5))
     place, kinds, total = 4, [], 0
     while True:  # by RFC 9639, §8: a header of one bit, 7 bits of type and 24 bits of length
         last, kind, size = (
@@ -207,7 +207,10 @@ def test_from_the_pages_to_the_tables(session, tmp_path):
     assert found["", abx.ALL].trials == 18
     assert found["", abx.ALL].raters == 6
     files = report.write(result, "abx", tmp_path)
-    assert "Clopper and Pearson" in files[0].read_text()
+    text = files[0].read_text()
+    assert "Clopper and Pearson" in text
+    assert "Those raters compared two systems 18 times." in text
+    assert "<svg" not in text  # there are no means to draw
     assert (tmp_path / "abx.csv").read_text().splitlines()[0].endswith("p binomial,p Holm,d'")
     assert len(tables.matches(result)) == 1 + len(counted) + 1
 

@@ -288,6 +288,7 @@ def test_a_page_of_labels(site, page):
     address, database, _ = site(questions="[{name: OVL, method: likert}]", trials_per_rater=1)
     agree(page, address)
     page.locator(".trial").wait_for()
+    assert page.locator("h1").inner_text() == "How good is the overall quality of this clip?"
     assert page.locator(".grades span").all_inner_texts() == ["Excellent", "Good", "Fair", "Poor", "Bad"]
     assert page.locator(".grades input:checked").count() == 0
     hear(page.locator(".column").first)

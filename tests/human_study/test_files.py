@@ -21,7 +21,7 @@ from sqlalchemy import insert, select
 from human_study import __main__ as program
 from human_study.analysis import screening
 from human_study.database import queries, schema, study_database
-from human_study.design import documents, manifest, study_settings
+from human_study.design import documents, manifest, prepare, study_settings
 from human_study.sessions import raters
 from human_study.web.app import create_app
 from musicgen.errors import InputError
@@ -72,6 +72,33 @@ def test_every_yaml_of_the_page_is_taken(tmp_path):
         assert name in study_settings.StudySettings.__dataclass_fields__
         known = study_settings.ProlificSettings.__dataclass_fields__ if name == "prolific" else document[name]
         assert set(document[name]) <= set(known)
+
+
+@pytest.mark.parametrize("number", range(sum("systems:" in block for block in blocks("yaml"))))
+def test_every_study_of_the_page_is_built_and_rated(number, study_files, tmp_path):
+    """With the tests' clips in place of the page's folders: a rater goes from consent to the receipt."""
+    document = yaml.safe_load([block for block in blocks("yaml") if "systems:" in block][number])
+    clips = study_files / "samples"
+    document["systems"] = dict(zip(document["systems"], (str(clips / "bright"), str(clips / "dull")), strict=False))
+    document |= {name: str(clips / name) for name in ("reference", "melody") if name in document}
+    document |= {"trials_per_rater": 3, "headphone_check": "off", "clock": False, "open_link": True, "prolific": None}
+    (tmp_path / "STUDY.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    study = prepare.build(study_settings.read(tmp_path / "STUDY.yaml"), tmp_path / "study")
+    database = study_database.open_database(study)
+    rater = Rater(create_app(study, database, hosts=("testserver",)))
+    state = rater.start()
+    stages = [state["stage"]]
+    while state["stage"] in {"trial", "questionnaire"}:
+        sent = rater.submit(state["trial"]) if state["stage"] == "trial" else rater.fill_in(state)
+        assert sent.status_code == 200, sent.text
+        state = rater.state()
+        stages.append(state["stage"])
+    database.dispose()
+    assert stages[-1] == "done"
+    assert stages.count("trial") == 1 + 3 + 1  # practice, ratings, an attention check
+    assert stages.count("questionnaire") == sum(
+        len(places) > 0 for places in document.get("questionnaire", {}).values()
+    )
 
 
 def commands_of_the_page():
