@@ -168,15 +168,30 @@ class Part:
 
     Attributes:
         name: On the hub.
-        file: Of its weights, by which the cache is searched.
+        file: One of its files, by which the cache is searched.
+        use: What it is for.
+        licence: Of its weights.
+        parameters: Numbers of its weights, None where only the file tells.
     """
 
     name: str
     file: str
+    use: str
+    licence: str
+    parameters: int | None = None
 
 
-MULTI_BAND = Part("facebook/multiband-diffusion", "mbd_musicgen_32khz.th")
+MERT = Part("m-a-p/MERT-v1-95M", "config.json", "style of facebook/musicgen-style", WEIGHTS_LICENCE, _MERT_PARAMETERS)
+MULTI_BAND = Part("facebook/multiband-diffusion", "mbd_musicgen_32khz.th", "decoder mbd", WEIGHTS_LICENCE)
 """Multi-band diffusion for EnCodec at 32 kHz."""
+PARTS = (
+    *(
+        Part(name, "config.json", "text encoder of models in audiocraft's layout", "Apache 2.0", parameters)
+        for name, (_, parameters) in _T5.items()
+    ),
+    MERT,
+    MULTI_BAND,
+)
 DECODERS = ("codec", "mbd")
 """What turns codes into waveforms: the tokeniser's own decoder, or multi-band diffusion."""
 

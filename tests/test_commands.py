@@ -1,5 +1,6 @@
 """The command line as its users run it: files in, files out, one clear line and exit code 2 for what cannot be done."""
 
+import json
 import os
 import re
 import subprocess
@@ -167,11 +168,34 @@ def test_what_cannot_be_written_is_found_first(
 
 def test_models_lists_what_can_be_loaded(capsys) -> None:
     assert run("models") == 0
-    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
     assert lines["facebook/musicgen-small"].endswith("yes")
     assert lines["facebook/musicgen-large"].endswith("no")
     assert "CC-BY-NC" in lines["facebook/musicgen-stereo-melody-large"]
     assert "text + melody  stereo" in lines["facebook/musicgen-stereo-melody-large"]
+
+
+def test_models_lists_their_parts_and_adapters(hub_cache: Path, tmp_path: Path, capsys) -> None:
+    mine = tmp_path / "adapters" / "lofi"
+    mine.mkdir(parents=True)
+    (mine / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": "mini"}))
+    (tmp_path / "adapters" / "notes").mkdir()
+    assert run("models", "--adapters", tmp_path / "adapters") == 0
+    out = capsys.readouterr().out
+    assert "LoRA" not in out  # without weights it is none
+    lines = {line.split()[0]: line for line in out.splitlines() if line}
+    assert lines["t5-base"].split()[-6:] == ["layout", "439", "MB", "Apache", "2.0", "yes"]
+    assert lines["m-a-p/MERT-v1-95M"].endswith("377 MB       CC-BY-NC 4.0  no")
+    assert lines["facebook/multiband-diffusion"].split()[-3:] == ["CC-BY-NC", "4.0", "no"]
+
+    (mine / "adapter_model.safetensors").write_bytes(bytes(2_000_000))
+    standins.publish(hub_cache, "someone/punk", mine)
+    assert run("models", "--adapters", tmp_path / "adapters") == 0
+    lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line}
+    for name in ("someone/punk", str(mine)):
+        assert lines[name] == [name, "mini", "2", "MB", "its", "author's"]
+    assert run("models", "--adapters", tmp_path / "none") == 2
+    assert "no such folder" in capsys.readouterr().err
 
 
 def test_export_writes_both_layouts(tmp_path: Path, capsys) -> None:

@@ -102,3 +102,17 @@ def test_the_table_of_models_is_the_catalogues() -> None:
         size, unit = weights.split()
         assert float(size) * {"M": 1e6, "B": 1e9}[unit] == pytest.approx(entry.lm_parameters, rel=0.04)
         assert float(files.removesuffix(" GB")) == pytest.approx(entry.download_bytes / 1e9, abs=0.06)
+
+
+def test_the_table_of_parts_is_the_catalogues() -> None:
+    rows = re.findall(r"^\| `(\S+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", README, flags=re.MULTILINE)
+    parts = {part.name: part for part in catalog.PARTS}
+    assert [row[0] for row in rows if row[0] in parts] == list(parts)
+    for name, use, memory, licence in rows:
+        part = parts[name]
+        assert (use, licence) == (part.use, part.licence)
+        if part.parameters is None:
+            assert memory == "as its file"
+        else:
+            size, unit = memory.split()
+            assert float(size) * {"MB": 1e6, "GB": 1e9}[unit] == pytest.approx(4 * part.parameters, rel=0.04)

@@ -25,6 +25,7 @@ from torch import nn
 
 from musicgen import catalog
 from musicgen.checkpoint import hub
+from musicgen.checkpoint.adapter_folders import CONFIG, WEIGHTS
 from musicgen.checkpoint.tensors import is_finite, read_tensors
 from musicgen.checkpoint.transformers_layout import lm_names
 from musicgen.engine.linear import Int4Linear, Int8Linear
@@ -34,9 +35,6 @@ from musicgen.lm import LanguageModel
 from musicgen.model import MusicGen
 from musicgen.samples import file_sha256
 
-CONFIG = "adapter_config.json"
-WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-"""PEFT's names of the weights, the preferred one first."""
 MAX_WEIGHT = 10.0
 """Largest absolute weight of an adapter: 1 is the adapter as it was trained."""
 

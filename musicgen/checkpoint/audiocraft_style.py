@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from musicgen import checks
+from musicgen import catalog, checks
 from musicgen.checkpoint import parts
 from musicgen.checkpoint.audiocraft_names import block_names
 from musicgen.checkpoint.audiocraft_settings import MELODY, Settings
@@ -72,8 +72,8 @@ def check_features(style: StyleConditioner) -> None:
     )
     if not same or style.config()["features"] != feature_extractor(config).config.to_diff_dict():  # type: ignore[union-attr, operator]
         raise CheckpointError(
-            f"audiocraft's layout does not store the style's feature extractor, which is {parts.MERT}: this model's is another "
-            "one, so only the transformers layout holds it"
+            f"audiocraft's layout does not store the style's feature extractor, which is {catalog.MERT.name}: this model's is "
+            "another one, so only the transformers layout holds it"
         )
 
 

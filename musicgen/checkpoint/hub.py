@@ -13,7 +13,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from huggingface_hub import HfApi, ResolvedRevision, constants, snapshot_download, try_to_load_from_cache
+from huggingface_hub import (
+    CacheNotFound,
+    HfApi,
+    ResolvedRevision,
+    constants,
+    scan_cache_dir,
+    snapshot_download,
+    try_to_load_from_cache,
+)
 from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is there and not declared
     DisabledRepoError,
     FileMetadataError,
@@ -76,6 +84,20 @@ def cached(name: str, file: str) -> Path | None:
     except HFValidationError:
         return None
     return Path(path) if isinstance(path, str) else None
+
+
+def cached_with(file: str) -> dict[str, Path]:
+    """The repositories in the cache whose newest copy has a file of this name at its top: name -> the copy's folder."""
+    try:
+        repositories = scan_cache_dir().repos
+    except CacheNotFound:
+        return {}
+    found = {}
+    for repository in repositories:
+        revisions = sorted(repository.revisions, key=lambda revision: revision.last_modified)
+        if repository.repo_type == "model" and revisions and (revisions[-1].snapshot_path / file).is_file():
+            found[repository.repo_id] = revisions[-1].snapshot_path
+    return dict(sorted(found.items()))
 
 
 def _kept(name: str, revision: ResolvedRevision | None = None) -> Path | None:

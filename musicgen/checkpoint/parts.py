@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from musicgen import catalog
 from musicgen.checkpoint import hub, tokenizers, transformers_layout
 from musicgen.checkpoint.tensors import below, read_weights
 from musicgen.conditioners.t5 import T5Encoder
@@ -16,9 +17,6 @@ from musicgen.errors import CheckpointError
 from musicgen.folders import is_folder
 from musicgen.tokenizers import Tokenizer
 from musicgen.tokenizers.base import modern_weight_norm
-
-MERT = "m-a-p/MERT-v1-95M"
-"""On the hub."""
 
 
 def audio_tokenizer(name: str) -> Tokenizer:
@@ -45,7 +43,7 @@ def text_encoder(name: str) -> tuple[T5Encoder, TextTokenizer]:
 
 def mert() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """The configuration and the tensors of MusicGen-Style's frozen feature extractor, which its checkpoints do not hold."""
-    folder = _folder(MERT)
+    folder = _folder(catalog.MERT.name)
     tensors = {modern_weight_norm(name): tensor for name, tensor in read_weights(folder).items()}
     config = _config(folder)
     if config.get("feature_extractor_cqt") or config.get("deepnorm"):

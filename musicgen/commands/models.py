@@ -1,15 +1,21 @@
-"""List the models that can be loaded by name: what they follow, how large they are, what is on this machine."""
+"""List the models that can be loaded by name: what they follow, how large they are, what is on this machine; and the networks
+and the LoRA adapters that they use."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from musicgen import catalog
+from musicgen.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--memory", action="store_true", help="how much each takes: weights by precision, keys and values by slots"
+    )
+    parser.add_argument(
+        "--adapters", type=Path, metavar="FOLDER", help="list the LoRA adapters in the folders of this one, too"
     )
     parser.add_argument("--slots", type=int, default=4, help="clips made at once, for --memory (default: 4)")
 
@@ -19,6 +25,8 @@ def run(arguments: argparse.Namespace) -> None:
         _memory(arguments.slots)
     else:
         _list()
+        _list_parts()
+        _list_adapters(arguments.adapters)
 
 
 def _list() -> None:
@@ -43,11 +51,40 @@ def _list() -> None:
     )
 
 
+def _list_parts() -> None:
+    """The networks that models use."""
+    from musicgen.checkpoint import hub
+
+    rows: list[tuple[str, ...]] = [("used by models", "for", "memory", "licence", "on this machine")]
+    for part in catalog.PARTS:
+        file = hub.cached(part.name, part.file)
+        size = 4 * part.parameters if part.parameters is not None else (file.stat().st_size if file else None)
+        memory = _megabytes(size) if size is not None else "as its file"
+        rows.append((part.name, part.use, memory, part.licence, "yes" if file else "no"))
+    print()
+    _print(rows)
+
+
+def _list_adapters(folder: Path | None) -> None:
+    """The LoRA adapters in the hub's cache and in a folder of the user's, if there are any."""
+    from musicgen.checkpoint import adapter_folders, hub
+
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"--adapters {folder}: no such folder")
+    own = {} if folder is None else {str(path): path for path in sorted(folder.iterdir()) if path.is_dir()}
+    adapters = adapter_folders.found(hub.cached_with(adapter_folders.CONFIG) | own)
+    if not adapters:
+        return
+    rows: list[tuple[str, ...]] = [("LoRA adapter", "for", "size", "licence")]
+    rows += [(one.name, one.base or "-", _megabytes(one.bytes), "its author's") for one in adapters]
+    print()
+    _print(rows)
+
+
 def _memory(slots: int) -> None:
     import torch
 
     from musicgen.engine import memory
-    from musicgen.errors import InputError
     from musicgen.lm import LMConfig
 
     if slots < 1:
