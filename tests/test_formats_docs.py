@@ -8,7 +8,7 @@ import pytest
 
 from evaluation.suites import items
 from musicgen import decoding, samples
-from musicgen.checkpoint import adapters, audiocraft_layout, tensors, transformers_layout
+from musicgen.checkpoint import adapter_folders, audiocraft_layout, tensors, transformers_layout
 from musicgen.checkpoint.audiocraft_settings import TRANSFORMER
 from musicgen.training import descriptions, manifest
 from tests.test_damaged_audio import BY_FFMPEG, BY_LIBSNDFILE
@@ -86,7 +86,7 @@ def test_checkpoints() -> None:
     assert transformers_layout.CONFIG in weights
     for name in (audiocraft_layout.LM_FILE, audiocraft_layout.TOKENIZER_FILE):
         assert f"`{name}`" in layouts["audiocraft, exported"]
-    for name in (adapters.CONFIG, *adapters.WEIGHTS):
+    for name in (adapter_folders.CONFIG, *adapter_folders.WEIGHTS):
         assert f"`{name}`" in layouts["PEFT"]
     refused = layouts["refused by name"]
     assert {"positional_scale", "max_period"} <= set(TRANSFORMER) & set(re.findall(r"`(\w+)`", refused))

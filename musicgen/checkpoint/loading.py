@@ -11,7 +11,7 @@ import torch
 
 from musicgen import catalog
 from musicgen.checkpoint import adapters as lora
-from musicgen.checkpoint import audiocraft_layout, foreign, hub, multiband, transformers_layout
+from musicgen.checkpoint import adapter_folders, audiocraft_layout, foreign, hub, multiband, transformers_layout
 from musicgen.decoders import MultiBandDiffusion
 from musicgen.engine import memory
 from musicgen.engine import precision as precisions
@@ -203,7 +203,7 @@ def _layout(names: Sequence[str], source: str) -> ModuleType:
     for layout in (transformers_layout, audiocraft_layout):
         if layout.is_layout(names):
             return layout
-    if lora.CONFIG in names:
+    if adapter_folders.CONFIG in names:
         raise CheckpointError(
             f"{source}: a LoRA adapter (PEFT), not a model: load its base model with this adapter, ",
             python=f"load(base, adapters=[{source!r}])",
