@@ -1,7 +1,7 @@
 """Load test: simulated raters against a server on this machine; time to store a page, and lost pages.
 
 The number of raters and the duration are bounded, and the server must be on 127.0.0.1. The study needs `clock: false`, no
-headphone check, no questionnaire and an open link.
+headphone check and an open link.
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ class LoadTestResult:
 
     Attributes:
         acknowledged: idempotency key -> receipt.
+        questionnaires: number of questionnaires acknowledged.
         seconds: time to store each page.
         errors: one line for each rater who failed.
         retries: requests repeated because the server was unreachable.
     """
 
     acknowledged: dict[str, str] = field(default_factory=dict)
+    questionnaires: int = 0
     seconds: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     retries: int = 0
@@ -91,11 +93,16 @@ async def _rater(
             pages = 0
             while time.monotonic() - start < seconds:
                 state = await _call(client, tally, retry, "GET", "/api/state")
+                if state["stage"] == "questionnaire":
+                    path = f"/api/questionnaires/{state['place']}"
+                    await _call(client, tally, retry, "POST", path, {"answers": complete_fields(state)}, headers)
+                    tally.questionnaires += 1
+                    continue
                 if state["stage"] != "trial":
                     if not pages:
                         tally.errors.append(
                             f"no page before the stage {state['stage']!r}: the load test needs a study with `headphone_check: "
-                            '"off"`, `clock: false`, no questionnaire, and places for all its raters'
+                            '"off"` and `clock: false`, and places for all its raters'
                         )
                     return
                 trial, body = state["trial"], complete_answer(state["trial"])
@@ -116,6 +123,12 @@ def complete_answer(trial: dict[str, Any]) -> dict[str, Any]:
     tracks = trial["clips"] + ([trial["reference"]] if trial["reference"] else [])
     heard = {track["token"]: [[0.0, track["seconds"]]] for track in tracks}
     return {"key": secrets.token_hex(16), "heard": heard} | ANSWERS[trial["answer"]](trial)
+
+
+def complete_fields(state: dict[str, Any]) -> dict[str, Any]:
+    """An answer to every field of a questionnaire."""
+    answers = {"choice": lambda field: secrets.choice(field["options"]), "number": lambda field: field["range"][0]}
+    return {field["name"]: answers.get(field["kind"], lambda _: "a text")(field) for field in state["fields"]}
 
 
 def _random_values(trial: dict[str, Any]) -> dict[str, Any]:

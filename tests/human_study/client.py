@@ -4,6 +4,8 @@ import secrets
 
 from fastapi.testclient import TestClient
 
+from human_study.web.load_test import complete_fields
+
 
 class Rater:
     """One session. `values`: system name -> value is what the tests decide; systems are told apart by `names`."""
@@ -40,15 +42,7 @@ class Rater:
 
     def fill_in(self, state):
         """Answer every field of a questionnaire."""
-        answers = {
-            field["name"]: field["options"][0]
-            if field["kind"] == "choice"
-            else 30
-            if field["kind"] == "number"
-            else "x"
-            for field in state["fields"]
-        }
-        return self.post(f"/api/questionnaires/{state['place']}", {"answers": answers})
+        return self.post(f"/api/questionnaires/{state['place']}", {"answers": complete_fields(state)})
 
     def rate_all(self, value=lambda trial, _clip: sum(trial["scale"]) // 2):
         """Rate until the end; the last state."""

@@ -44,7 +44,8 @@ def start_server(study, url, port):
 
 
 def test_kill_9_in_the_middle_of_80_raters(build_study, database_url):
-    study = build_study(questions=EVERY_KIND, raters_per_sample=20)
+    asked = "{before: [age, device], after: [experience]}"
+    study = build_study(questions=EVERY_KIND, raters_per_sample=20, questionnaire=asked)
     port = free_port()
     server = start_server(study, database_url, port)
     processes = [server]
@@ -85,6 +86,8 @@ def test_kill_9_in_the_middle_of_80_raters(build_study, database_url):
             assert len(rows) == len(kept) == len({(row.rater_id, row.page_id) for row in rows})
             assert tally.acknowledged == kept
             assert len(kept) >= 3 * RATERS * 0.95
+            assert tally.questionnaires == queries.count_rows(connection, select(schema.questionnaire))
+            assert tally.questionnaires >= 2 * RATERS * 0.95
             heard = connection.execute(select(schema.listening.c.trial_id, schema.listening.c.slot)).all()
             assert len(heard) == len(set(heard))
             assert {row.trial_id for row in heard} == set(connection.execute(select(schema.trial.c.id)).scalars())

@@ -314,13 +314,13 @@ def test_a_newer_or_incomplete_database_is_one_line(build_study, change, capsys)
     assert ("newer version" in error) == ("9999" in change)
 
 
-def test_a_database_of_the_first_revision_is_upgraded(build_study):
-    """Raters with a stored page had shown themselves before the column was there; others had not."""
+def test_a_database_of_the_first_revision_is_upgraded(build_study, database_url):
+    """Raters with a stored page had shown themselves before the column was there; others had not. No page is lost."""
     import alembic.command
     import alembic.config
 
     study = build_study()
-    database = study_database.open_database(study)
+    database = study_database.open_database(study, database_url)
     config = alembic.config.Config()
     config.set_main_option("script_location", str(study_database.MIGRATIONS))
     with database.write() as connection:
@@ -334,8 +334,11 @@ def test_a_database_of_the_first_revision_is_upgraded(build_study):
         )  # fmt: skip
         alembic.command.downgrade(config, "0001")
     database.dispose()
-    again = study_database.open_database(study)
+    again = study_database.open_database(study, database_url)
     with again.read() as connection:
+        trial = connection.execute(select(schema.trial)).one()
+        assert (trial.receipt, trial.submitted_at, trial.confidence) == ("r", 2.5, None)
+        assert queries.count_rows(connection, select(schema.questionnaire)) == 0
         assert connection.execute(select(schema.rater.c.alive_at).order_by(schema.rater.c.id)).scalars().all() == [
             2.5,
             None,
