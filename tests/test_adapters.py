@@ -11,6 +11,8 @@ from safetensors.torch import load_file, save_file
 from transformers import MusicgenForConditionalGeneration, MusicgenMelodyForConditionalGeneration
 
 import musicgen
+from evaluation.systems.base import Request, SystemOptions
+from evaluation.systems.registry import load_system
 from musicgen import audio, checkpoint
 from musicgen.__main__ import main
 from musicgen.checkpoint.adapters import AdapterSet, read
@@ -101,6 +103,21 @@ def test_adapters_are_pefts(base: Path, kind: str, lofi: Path, punk: Path, tmp_p
     ]
     assert torch.equal(codes[0], codes[1])
     assert not torch.equal(codes[0], codes[2])
+
+
+def test_the_evaluation_takes_adapters(base: Path, kind: str, lofi: Path, punk: Path) -> None:
+    if kind != "text":
+        pytest.skip("the same for all kinds")
+    settings = {"lora": [f"{lofi}:0.7", str(punk)], "do_sample": False}
+    system = load_system(str(base), SystemOptions("cpu", 1, settings))
+    (clip,) = system.generate([Request("1", "x", 1, 0.5)])
+    model = musicgen.load(base, "cpu", adapters=[(lofi, 0.7), punk])
+    expected = model.generate("x", 0.5, seed=1, options=musicgen.GenerationOptions(do_sample=False))[0]
+    assert torch.equal(clip.wave, expected)
+    assert [(use["weight"], len(use["sha256"])) for use in system.settings["lora"]] == [(0.7, 64), (1.0, 64)]
+    assert load_system(str(base), SystemOptions("cpu", 1, {"lora": f"{lofi}:0.5"})).model.adapters.weights == {
+        str(lofi): 0.5
+    }
 
 
 def test_weights_change_without_loading(base: Path, lofi: Path, punk: Path) -> None:

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 import musicgen
-from musicgen import chroma
+from evaluation.systems.base import Request, SystemOptions
+from evaluation.systems.registry import load_system
+from musicgen import audio, chroma
 from musicgen.__main__ import main
 from musicgen.chords import QUALITIES, ChordChart, pitch_classes
 from musicgen.conditioners.melody import STEP
@@ -191,6 +193,20 @@ def test_bad_midi_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
             model.melody.prepare(file)
         assert main(["generate", "x", "-m", "mini-melody", "--melody", str(file), "-o", str(tmp_path / "o.wav")]) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_the_evaluation_gives_chords(tmp_path: Path) -> None:
+    settings = {"chords": "C G", "bpm": 90, "precision": "float32"}
+    system = load_system("mini-melody", SystemOptions("cpu", 1, settings))
+    (clip,) = system.generate([Request("1", "slow piano", 3, 0.5)])
+    expected = musicgen.load("mini-melody", "cpu", "float32").generate("slow piano", 0.5, seed=3, chords="C G", bpm=90)
+    assert torch.equal(clip.wave, expected[0])
+    assert (system.settings["chords"], system.settings["bpm"]) == ("C G", 90)
+    audio.write(tmp_path / "a.wav", audio.Audio(torch.rand(1, 32_000) - 0.5, 32_000))
+    with pytest.raises(InputError, match="chords takes the place of the references' melodies"):
+        system.generate([Request("1", "slow piano", 3, 0.5, tmp_path / "a.wav")])
+    with pytest.raises(InputError, match="bpm without chords"):
+        load_system("mini-melody", SystemOptions("cpu", 1, {"bpm": 90}))
 
 
 def test_the_embedded_melody_model_follows_chords() -> None:

@@ -10,8 +10,8 @@ from types import ModuleType
 import torch
 
 from musicgen import catalog
-from musicgen.checkpoint import adapters as lora
 from musicgen.checkpoint import adapter_folders, audiocraft_layout, foreign, hub, multiband, transformers_layout
+from musicgen.checkpoint import adapters as lora
 from musicgen.decoders import MultiBandDiffusion
 from musicgen.engine import memory
 from musicgen.engine import precision as precisions
