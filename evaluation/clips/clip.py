@@ -1,12 +1,13 @@
 """A clip, decoded once and prepared for every network: mixed down, resampled, normalised in loudness, cut.
 
-Four views of a clip, after audiocraft's evaluation (paper section 3.3):
+Five views of a clip, after audiocraft's evaluation (paper section 3.3):
 
     paper         32 kHz mono; a generation is normalised to −14 LUFS and clamped, the reference is left as it is; a
                   generation is cut to its reference's length; then resampled to the network's rate
     paper_whole   the same without the cut: for the CLAP score and the chroma extractor
     raw           mono at the network's rate, straight from the file: what the field's toolkits do
     toolkit       the same, resampled as by frechet-audio-distance
+    fadtk         the same, resampled as by fadtk and kadtk
 
 `resampling` says how each is resampled. Lengths are samples at 32 kHz.
 """
@@ -37,11 +38,11 @@ MIN_SECONDS = 1.0
 """Shorter clips are excluded, as in the paper."""
 MAX_SECONDS = 1800.0
 """Longer clips are excluded: half an hour in stereo is 700 MB."""
-VERSIONS: dict[View, str] = {"paper": "2", "paper_whole": "2", "raw": "3", "toolkit": "2"}
+VERSIONS: dict[View, str] = {"paper": "2", "paper_whole": "2", "raw": "3", "toolkit": "2", "fadtk": "1"}
 """Of the preparation of each view: a part of every cache key."""
 
 Role = Literal["reference", "generated"]
-UNPROCESSED_VIEWS: tuple[View, ...] = ("raw", "toolkit")
+UNPROCESSED_VIEWS: tuple[View, ...] = ("raw", "toolkit", "fadtk")
 """The views without loudness normalisation and without a cut."""
 
 

@@ -35,7 +35,7 @@ class EncodecEmbedder(CheckpointEmbedder):
 
     name, published = "encodec", PUBLISHED
     version = "1"
-    view: View = "raw"
+    view: View = "fadtk"
     rate = RATE
 
     def prepare(self, wave: torch.Tensor, clip_id: str) -> list[torch.Tensor]:  # noqa: ARG002

@@ -85,7 +85,7 @@ class MertFramesEmbedder(CheckpointEmbedder):
 
     name, published = "mert_95m", PUBLISHED_95M
     version = "1"
-    view: View = "raw"
+    view: View = "fadtk"
     rate = RATE
 
     def prepare(self, wave: torch.Tensor, clip_id: str) -> list[torch.Tensor]:  # noqa: ARG002

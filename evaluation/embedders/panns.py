@@ -81,7 +81,7 @@ class PannsEmbedder(CheckpointEmbedder):
 
     name, published = "panns", PUBLISHED
     version = "1"
-    view: View = "raw"
+    view: View = "fadtk"
     rate = RATE
 
     def prepare(self, wave: torch.Tensor, clip_id: str) -> list[torch.Tensor]:  # noqa: ARG002

@@ -1,4 +1,4 @@
-"""Each view is resampled as the implementations do whose metrics take it: julius, resampy, encodec's own function."""
+"""Each view is resampled as the implementations do whose metrics take it."""
 
 import julius
 import numpy as np
@@ -6,6 +6,7 @@ import pytest
 import resampy
 import soundfile
 import torch
+import torchaudio
 from encodec.utils import convert_audio
 
 from evaluation.clips import resampy_compat
@@ -44,6 +45,15 @@ def test_the_papers_views_are_resampled_as_by_audiocraft(clip):
     assert torch.allclose(source.view("paper_whole", 48_000), expected, atol=1e-6)
 
 
+def test_the_view_of_fadtk_is_resampled_by_its_call(clip):
+    source, wave = clip
+    resampler = torchaudio.transforms.Resample(
+        44_100, 24_000, lowpass_filter_width=64, rolloff=0.9475937167399596, resampling_method="sinc_interp_kaiser",
+        beta=14.769656459379492,
+    )  # fmt: skip
+    assert torch.allclose(source.view("fadtk", 24_000), resampler(wave.mean(dim=0)), atol=1e-6)
+
+
 def test_the_raw_view_is_resampled_as_by_encodec_and_by_all_packages_here(clip):
     source, wave = clip
     raw = source.view("raw", 24_000)
@@ -51,7 +61,7 @@ def test_the_raw_view_is_resampled_as_by_encodec_and_by_all_packages_here(clip):
     assert torch.equal(raw, Audio(wave, 44_100).mono().resampled(24_000).wave[0])
 
 
-@pytest.mark.parametrize("view", ["paper", "raw", "toolkit"])
+@pytest.mark.parametrize("view", ["paper", "raw", "toolkit", "fadtk"])
 def test_rates_without_a_common_divisor(view):
     """A table of a weight for each phase would take gigabytes."""
     wave = torch.sin(torch.arange(43_997) * 0.1)
