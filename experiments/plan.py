@@ -27,10 +27,10 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from musicgen import yaml_text
 from musicgen.errors import InputError
 from musicgen.training.schema import STRICT, Flag, NonNegativeInt, Number, PositiveInt, build
 
@@ -169,4 +169,4 @@ def scales() -> list[str]:
 
 
 def _read(file: Path, kind: type[T]) -> T:
-    return build(kind, yaml.safe_load(file.read_text(encoding="utf-8")), file.stem)
+    return build(kind, yaml_text.parse(file.read_text(encoding="utf-8")), file.stem)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from musicgen import audio
+from musicgen import audio, npy
 from musicgen.errors import InputError
 
 from ..clips import clip
@@ -85,13 +86,13 @@ def load_statistics(file: Path) -> ReferenceStatistics:
         InputError: the file cannot be read or is not such a file.
     """
     try:
-        with np.load(file, allow_pickle=False) as stored:
-            about = json.loads(str(stored["about"]))
-            mean, covariance, n = (np.asarray(stored[key], dtype=np.float64) for key in ("mean", "covariance", "n"))
+        stored = npy.read_archive(file, ("about", "mean", "covariance", "n"))
+        about = json.loads(str(stored["about"]))
+        mean, covariance, n = (np.asarray(stored[key], dtype=np.float64) for key in ("mean", "covariance", "n"))
         values = {key: str(about[key]) for key in KEYS}
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
-    except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+    except (KeyError, TypeError, ValueError, RecursionError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
             f"{file}: not statistics of references ({error}): make them by the command statistics"
         ) from error

@@ -30,7 +30,7 @@ import yaml
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from musicgen import textfiles
+from musicgen import textfiles, yaml_text
 from musicgen.errors import InputError
 from musicgen.suggestions import did_you_mean
 
@@ -151,7 +151,7 @@ def read_suite(file: Path) -> Suite:
     from ..metrics.registry import check_metrics  # here: it needs SciPy, and naming the suites does not
 
     try:
-        values = yaml.safe_load(textfiles.read(file))
+        values = yaml_text.parse(textfiles.read(file))
     except yaml.YAMLError as error:
         raise InputError(f"{file}: not YAML ({' '.join(str(error).split())})") from error
     # The data is validated first, because its kind decides its keys; what is no mapping is refused below.

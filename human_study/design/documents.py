@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from musicgen import yaml_text
 from musicgen.errors import InputError
 
 MAX_BYTES = 64 * 2**20
@@ -29,7 +30,7 @@ def read_yaml(path: Path, mend: Callable[[str], str] = str) -> Any:
     Raises:
         InputError: the file cannot be read, is not UTF-8, or is not YAML.
     """
-    return _parsed(path, _read(path), "YAML", lambda text: yaml.safe_load(mend(text)))
+    return _parsed(path, _read(path), "YAML", lambda text: yaml_text.parse(mend(text)))
 
 
 def read_json(path: Path) -> tuple[Any, str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from musicgen import yaml_text
 from musicgen.chroma import NUM_CHROMA, SAMPLE_RATE, WINDOW
 from musicgen.errors import CheckpointError
 
@@ -68,8 +69,8 @@ class Settings:
         """The configuration of a file's content."""
         text = package.get("xp.cfg")
         try:
-            values = yaml.safe_load(text) if isinstance(text, str) else text
-        except (yaml.YAMLError, RecursionError, ValueError) as error:
+            values = yaml_text.parse(text) if isinstance(text, str) else text
+        except yaml.YAMLError as error:
             raise CheckpointError(
                 f"{source}: the configuration inside (xp.cfg) is damaged YAML ({' '.join(str(error).split())})"
             ) from error

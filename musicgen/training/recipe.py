@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from musicgen import textfiles
+from musicgen import textfiles, yaml_text
 from musicgen.errors import InputError
 
 SHIPPED = Path(__file__).parent / "recipes"
@@ -45,7 +45,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         if not equals:
             raise InputError(f"{override!r} sets nothing: write section.field=value")
         try:
-            value = yaml.safe_load(text)
+            value = yaml_text.parse(text)
         except yaml.YAMLError as error:
             raise InputError(f"{override!r}: {text!r} is no YAML value") from error
         section = values
@@ -63,8 +63,8 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in above:
         raise InputError(f"{path}: a recipe cannot inherit itself ({' -> '.join(p.stem for p in above)})")
     try:
-        values = yaml.safe_load(textfiles.read(path))
-    except (RecursionError, yaml.YAMLError) as error:
+        values = yaml_text.parse(textfiles.read(path))
+    except yaml.YAMLError as error:
         raise InputError(f"{path}: not readable as a recipe ({' '.join(str(error).split())})") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: a recipe is a mapping of names to values")

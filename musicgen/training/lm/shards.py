@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import tarfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import IO, Any
 
 import fsspec
 import numpy as np
 import webdataset
 
+from musicgen import npy
 from musicgen.errors import InputError
 
 INDEX = "index.json"
@@ -51,6 +54,16 @@ class Index:
     """Clips with a text; None where the shards were written before it was counted."""
     not_used: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        for part in (self.train, self.valid):
+            if not isinstance(part, dict):
+                raise ValueError("its shards are no list of names and numbers")
+            for name, count in part.items():
+                if re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name) is None or type(count) is not int or count < 0:
+                    raise ValueError(
+                        f"{name[:60]!r}: {count!r} is not a shard's name in the folder and its number of clips"
+                    )
+
     @property
     def clips(self) -> int:
         """Of both parts."""
@@ -68,7 +81,7 @@ def read_index(folder: str) -> Index | None:
             return Index(**json.loads(file.read()))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, ImportError) as error:
+    except (OSError, ValueError, TypeError, ImportError, RecursionError) as error:
         raise InputError(f"{url}: not readable as an index of token shards ({error})") from error
 
 
@@ -77,14 +90,24 @@ def read_shard(url: str, expected: int) -> list[Sample]:
     samples: list[Sample] = []
     try:
         with fsspec.open(url, "rb") as stream:
-            files = webdataset.tariterators.tar_file_iterator(stream)
-            for group in webdataset.tariterators.group_by_keys({**file, "__url__": url} for file in files):
+            for group in webdataset.tariterators.group_by_keys(_files(stream, url)):
                 samples.append(_decoded(group))
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, RecursionError, tarfile.TarError) as error:
         raise InputError(f"{url}: a damaged shard of tokens ({error}): write the tokens again") from error
     if len(samples) != expected:
         raise InputError(f"{url}: {len(samples)} clips where the index says {expected}: write the tokens again")
     return samples
+
+
+def _files(stream: IO[bytes], url: str) -> Iterator[dict[str, Any]]:
+    """The files of a tar archive, as webdataset groups them. Only what takes as many bytes in the archive as it says: neither
+    compressed archives nor files with holes, which are small and read as terabytes."""
+    with tarfile.open(fileobj=stream, mode="r|") as archive:
+        for member in archive:
+            if member.isreg() and not member.issparse():
+                content = archive.extractfile(member)
+                assert content is not None
+                yield {"fname": member.name, "data": content.read(), "__url__": url}
 
 
 def encoded(key: str, sample: Sample) -> dict[str, Any]:
@@ -102,7 +125,7 @@ def encoded(key: str, sample: Sample) -> dict[str, Any]:
 def _decoded(group: dict[str, Any]) -> Sample:
     chroma = group.get("chroma.npy")
     return Sample(
-        _array(group["codes.npy"]), None if chroma is None else _array(chroma), json.loads(group["json"].decode())
+        npy.read(group["codes.npy"]), None if chroma is None else npy.read(chroma), json.loads(group["json"].decode())
     )
 
 
@@ -110,10 +133,6 @@ def _npy(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
-
-
-def _array(data: bytes) -> np.ndarray:
-    return np.load(io.BytesIO(data), allow_pickle=False)
 
 
 def iterate(folder: str, shards: dict[str, int]) -> Iterator[Sample]:

@@ -1,0 +1,64 @@
+"""YAML that others wrote: plain values alone, and no more of them than the text shows.
+
+With aliases a text of a kilobyte stands for billions of values ("billion laughs"), which whoever prints or copies them has to
+make.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+MOST_VALUES = 1_000_000
+"""Values that a text may stand for, those of an alias counted each time that it is used."""
+
+
+class BadValue(yaml.YAMLError):
+    """A text stands for more values than MOST_VALUES, for one that holds itself, or for one that is none (a 13th month)."""
+
+
+def parse(text: str) -> Any:
+    """What a YAML text stands for: mappings, lists, texts, numbers, dates; no objects of Python.
+
+    Args:
+        text: one document.
+
+    Raises:
+        yaml.YAMLError: it is no such text.
+    """
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _count(node, {}, set())
+        return loader.construct_document(node)
+    except RecursionError as error:
+        raise BadValue("nested too deeply") from error
+    # PyYAML lets the errors of Python's own types through.
+    except (ValueError, TypeError, OverflowError, AttributeError, KeyError, IndexError) as error:
+        raise BadValue(str(error)) from error
+    finally:
+        loader.dispose()
+
+
+def _count(node: yaml.Node, counted: dict[int, int], above: set[int]) -> int:
+    """The number of values that a node stands for. counted: of nodes that were met; above: the nodes that hold this one."""
+    key = id(node)
+    if key in above:
+        raise BadValue("a value holds itself (an alias within its own anchor)")
+    if key in counted:
+        return counted[key]
+    above.add(key)
+    inner: list[yaml.Node] = []
+    if isinstance(node, yaml.SequenceNode):
+        inner = node.value
+    elif isinstance(node, yaml.MappingNode):
+        inner = [part for pair in node.value for part in pair]
+    total = 1 + sum(_count(part, counted, above) for part in inner)
+    above.discard(key)
+    if total > MOST_VALUES:
+        raise BadValue(f"aliases make more than {MOST_VALUES} values of it")
+    counted[key] = total
+    return total
