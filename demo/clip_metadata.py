@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from musicgen import __version__
-from musicgen.catalog import DECODERS
+from musicgen.catalog import DECODERS, check_decoder
 from musicgen.chords import ChordChart
 from musicgen.errors import InputError
 from musicgen.midi import is_midi
@@ -77,6 +77,7 @@ def make_comment(
         precision=request.precision,
         model_folder=local_model,
         conditions=conditions,
+        decoder=request.decoder,
         timeline=request.timeline,
         loop=request.loop,
         adapters=tuple(AdapterUse(name, (adapter_hashes or {})[name], weight) for name, weight in request.adapters),
@@ -114,7 +115,6 @@ def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest
     files = {name: value.name for name, value in settings.conditions.items() if not isinstance(value, str)}
     lacking = {
         "the conditions": [name for name in files if name != "style"],
-        "the decoder": [] if settings.decoder == DECODERS[0] else [settings.decoder],
         "the options": _options_beyond_the_page(settings.options),
     }
     for what, names in lacking.items():
@@ -144,6 +144,7 @@ def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest
         loop=settings.loop,
         adapters=tuple((use.name, use.weight) for use in settings.adapters),
         conditions=parse_conditions([f"{condition}={value}" for condition, value in texts.items()]),
+        decoder=settings.decoder,
     )
     return _with_page_settings(request, page_settings, name), needed
 
@@ -174,6 +175,8 @@ def make_link(request: PageRequest, seed: int) -> str:
         values["adapters"] = request.adapters
     if request.conditions:
         values["conditions"] = [f"{name}={value}" for name, value in request.conditions]
+    if request.decoder != DECODERS[0]:
+        values["decoder"] = request.decoder
     if request.chords is not None:
         values["chords"] = dataclasses.asdict(request.chords)
     needed = {
@@ -219,6 +222,7 @@ def read_link(text: str) -> tuple[PageRequest, dict[str, str]]:
             ),
             chords=ChordChart(**values["chords"]) if values.get("chords") else None,
             conditions=parse_conditions(values.get("conditions", [])),
+            decoder=check_decoder(str(values.get("decoder", DECODERS[0]))),
         )
         needed = {
             kind: check_text("a file's name", name)[:MAX_NAME_LENGTH]

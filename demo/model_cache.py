@@ -11,8 +11,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from musicgen.catalog import DECODERS
 from musicgen.errors import InputError, MusicGenError
 
 from .adapters import Weighted
@@ -22,8 +23,15 @@ if TYPE_CHECKING:
     from musicgen.engine import Scheduler
     from musicgen.model import MusicGen
 
-Key = tuple[str, str, Weighted]
-"""A model's name, its precision, and its LoRA adapters."""
+
+class Key(NamedTuple):
+    """What a loaded model is known by."""
+
+    name: str
+    precision: str
+    adapters: Weighted = ()
+    decoder: str = DECODERS[0]
+
 
 LOAD_MEMORY_FACTOR = 1.5
 """Peak memory of loading a model, as a multiple of the size of its files."""
@@ -64,17 +72,17 @@ class ModelCache:
         """
         from musicgen import checkpoint
 
-        key: Key = (name, self.resolve_precision(name, precision), ())
-        self._preloaded[key] = checkpoint.load(self.catalog.get(name).source, self.device, key[1])
+        key = Key(name, self.resolve_precision(name, precision))
+        self._preloaded[key] = checkpoint.load(self.catalog.get(name).source, self.device, key.precision)
 
     def is_preloaded(self, name: str, precision: str) -> bool:
         """Whether `preload` has loaded the model in this precision."""
-        return (name, self.resolve_precision(name, precision), ()) in self._preloaded
+        return Key(name, self.resolve_precision(name, precision)) in self._preloaded
 
     def loaded(self) -> list[tuple[str, str]]:
         """Name and precision of the loaded models, the least recently used one first."""
         with self._changed:
-            return [(name, precision) for name, precision, _ in self._loaded]
+            return [(key.name, key.precision) for key in self._loaded]
 
     def resolve_precision(self, name: str, precision: str) -> str:
         """The precision in which a model is loaded on this device.
@@ -95,18 +103,21 @@ class ModelCache:
         return checkpoint.resolve_precision(self.catalog.get(name).source, self.device, precision) or precision
 
     @contextmanager
-    def use(self, name: str, precision: str, adapters: Weighted = ()) -> Iterator[Scheduler]:
+    def use(
+        self, name: str, precision: str, adapters: Weighted = (), decoder: str = DECODERS[0]
+    ) -> Iterator[Scheduler]:
         """The scheduler of a model, which is loaded if necessary and stays loaded inside the `with` block.
 
         Args:
             name: the model's name.
             precision: the requested precision.
             adapters: LoRA adapters that are applied to it, with their weights.
+            decoder: what turns its codes into waveforms.
 
         Raises:
-            InputError: for an adapter that does not fit the model.
+            InputError: for an adapter or a decoder that does not fit the model.
         """
-        key: Key = (name, self.resolve_precision(name, precision), adapters)
+        key = Key(name, self.resolve_precision(name, precision), adapters, decoder)
         scheduler = self._acquire(key)
         try:
             yield scheduler
@@ -116,7 +127,7 @@ class ModelCache:
                 self._changed.notify_all()
 
     def _acquire(self, key: Key) -> Scheduler:
-        info = self.catalog.get(key[0])
+        info = self.catalog.get(key.name)
         with self._changed:
             self._changed.wait_for(lambda: key not in self._loading)
             if key in self._loaded:
@@ -141,13 +152,13 @@ class ModelCache:
     def _load(self, key: Key) -> MusicGen:
         from musicgen import checkpoint
 
-        name, precision, adapters = key
         model = self._preloaded.get(key)
         if model is not None:
             return model
-        sources = self.catalog.adapters.sources(adapters)
+        source = self.catalog.get(key.name).source
+        adapters = [*self.catalog.adapters.sources(key.adapters).items()]
         try:
-            return checkpoint.load(self.catalog.get(name).source, self.device, precision, adapters=[*sources.items()])
+            return checkpoint.load(source, self.device, key.precision, adapters=adapters, decoder=key.decoder)
         except MusicGenError as error:
             if not adapters:
                 raise
@@ -155,9 +166,10 @@ class ModelCache:
 
     def _take_reweightable(self, key: Key) -> MusicGen | None:
         """Take out of the cache an unused model that differs from the wanted one in the weights of its adapters alone."""
-        names = [name for name, _ in key[2]]
+        names = [name for name, _ in key.adapters]
         for other, scheduler in self._loaded.items():
-            same = other[:2] == key[:2] and [name for name, _ in other[2]] == names
+            same = other._replace(adapters=()) == key._replace(adapters=())
+            same = same and [name for name, _ in other.adapters] == names
             if names and same and not self._reference_counts[other]:
                 del self._loaded[other]
                 scheduler.close()
@@ -166,7 +178,7 @@ class ModelCache:
 
     def _reweight(self, model: MusicGen, key: Key) -> MusicGen:
         assert model.adapters is not None
-        model.adapters.use(self.catalog.adapters.sources(key[2]))
+        model.adapters.use(self.catalog.adapters.sources(key.adapters))
         return model
 
     def _create_scheduler(self, model: MusicGen) -> Scheduler:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from musicgen.catalog import DECODERS, check_decoder
 from musicgen.chords import ChordChart
 from musicgen.errors import InputError
 from musicgen.midi import is_midi
@@ -54,6 +55,7 @@ class PageRequest:
         loop: whether to mix the end into the beginning for a seamless loop.
         adapters: the operator's LoRA adapters, by name, with their weights.
         conditions: of the model's further conditioners, (name, value) as text.
+        decoder: of `musicgen.catalog.DECODERS`: what turns codes into sound.
     """
 
     prompt: str
@@ -73,6 +75,7 @@ class PageRequest:
     loop: bool = False
     adapters: Weighted = ()
     conditions: tuple[tuple[str, str], ...] = ()
+    decoder: str = DECODERS[0]
 
     @property
     def files(self) -> dict[str, Path]:
@@ -181,6 +184,7 @@ def validate(request: PageRequest, limits: Limits, catalog: ModelCatalog) -> Non
     catalog.adapters.check(request.adapters)
     if request.precision not in PRECISIONS:
         raise InputError(f"unknown precision {str(request.precision)[:20]!r}: one of {', '.join(PRECISIONS)}")
+    check_decoder(str(request.decoder))
     if len(request.timeline) > limits.max_timeline_entries:
         raise InputError(f"the timeline has {len(request.timeline)} entries: {limits.max_timeline_entries} at most")
     check_within(request.timeline, request.duration)

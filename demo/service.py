@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicgen.cancellation import Cancellation, Cancelled
+from musicgen.catalog import DECODERS
 from musicgen.commands import outputs
 from musicgen.errors import InputError, MusicGenError
 from musicgen.midi import is_midi
@@ -221,14 +222,21 @@ class Service:
         """
         validate(request, self.limits, self.catalog)
         self.clip_store.check_space()
-        self._check_downloaded(request.model)
+        self._check_downloaded(request)
         return self.job_queue.submit(visitor, request, address, request.duration * request.variations)
 
-    def _check_downloaded(self, model: str) -> None:
-        if not self.downloads and self.catalog.get(model).origin == "published" and not self.is_downloaded(model):
+    def _check_downloaded(self, request: PageRequest) -> None:
+        if self.downloads:
+            return
+        model, absent = request.model, {}
+        if self.catalog.get(model).origin == "published" and not self.is_downloaded(model):
+            absent[model] = "choose another model"
+        if request.decoder == "mbd" and not self.has_multi_band_diffusion():
+            absent["multi-band diffusion"] = "choose the model's own decoder"
+        for name, remedy in absent.items():
             raise InputError(
-                f"{model} is not on this machine, and visitors may not start its download: choose another model, or ask the "
-                "operator, who starts the page with --downloads or downloads the model"
+                f"{name} is not on this machine, and visitors may not start its download: {remedy}, or ask the operator, who "
+                "starts the page with --downloads or downloads it"
             )
 
     def stop(self, visitor: str) -> int:
@@ -307,7 +315,8 @@ class Service:
         """GPU time of a clip on ZeroGPU."""
         info = self.catalog.get(request.model)
         measured = self.measured_seconds(request.model, request.precision, request.duration)
-        preloaded = not request.adapters and self.model_cache.is_preloaded(request.model, request.precision)
+        plain = not request.adapters and request.decoder == DECODERS[0]
+        preloaded = plain and self.model_cache.is_preloaded(request.model, request.precision)
         return zero_gpu.estimate(request, info.size, measured, preloaded)
 
     def describe_gpu_quota(
@@ -327,6 +336,13 @@ class Service:
         options = GenerationOptions(melody_guidance_scale=1.0 if own_guidance else None)
         request = PageRequest("", model, duration, options=options, precision=precision)
         return self.estimate_gpu_time(request).describe(round(variations))
+
+    def has_multi_band_diffusion(self) -> bool:
+        """Whether the decoder's file is in the hub's cache."""
+        from musicgen import catalog
+        from musicgen.checkpoint import hub
+
+        return hub.cached(catalog.MULTI_BAND.name, catalog.MULTI_BAND.file) is not None
 
     def is_downloaded(self, model: str) -> bool:
         """Whether a published model's files are in the hub's cache."""
@@ -453,7 +469,7 @@ class Service:
         requested_precision = request.precision
         request = dataclasses.replace(request, precision=chunks[0].precision)
         seconds = clock.seconds_of_all()
-        if complete and seconds is not None:
+        if complete and seconds is not None and request.decoder == DECODERS[0]:
             for precision in (requested_precision, request.precision):
                 self.speeds.measure(request.model, precision, seconds / request.duration)
         job.report(Progress("writing", (index + 1) / variations))
@@ -474,7 +490,7 @@ class Service:
         """
         from . import generation
 
-        with self.model_cache.use(request.model, request.precision, request.adapters) as scheduler:
+        with self.model_cache.use(request.model, request.precision, request.adapters, request.decoder) as scheduler:
 
             def progress(done: int, total: int) -> None:
                 report(done / total, "generating")

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from musicgen.cancellation import Cancellation, Cancelled
+from musicgen.catalog import DECODERS
 from musicgen.errors import MusicGenError
 
 from .request import PageRequest
@@ -62,6 +63,8 @@ GPU_SECONDS_PER_AUDIO_SECOND = ((0.5e9, 0.3), (3e9, 0.6), (9e9, 1.0), (float("in
 """(largest size in bytes of a model's files to which it applies, GPU seconds for each second of audio)."""
 OWN_GUIDANCE_FACTOR = 1.5
 """Cost of a guidance scale of its own for melody or style, relative to a single one."""
+DIFFUSION_SECONDS_PER_AUDIO_SECOND = 1.0
+"""GPU seconds of multi-band diffusion for each second of audio, beside the generation of codes."""
 SAFETY_MARGIN = 1.3
 """Factor on measured times: GPUs are shared, and late steps take longer than early ones."""
 
@@ -108,6 +111,8 @@ def estimate(request: PageRequest, model_bytes: int, measured_seconds: float | N
         generation = COMPILE_SECONDS + rate * guidance * request.duration
     else:
         generation = SAFETY_MARGIN * measured_seconds
+    if request.decoder != DECODERS[0]:
+        generation += DIFFUSION_SECONDS_PER_AUDIO_SECOND * request.duration
     return Estimate(STARTUP_SECONDS + (0.0 if preloaded else model_bytes / LOAD_BYTES_PER_SECOND) + generation)
 
 

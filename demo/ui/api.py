@@ -61,6 +61,7 @@ def build(service: Service) -> None:
             gr.Number(value=None, label="style_guidance_scale: None guides all by guidance_scale"),
             gr.Number(value=None, label="style_seconds: length of the style's excerpt, 1.5 to 4.5"),
             gr.Number(value=None, label="style_codebooks: 1 to 6, the fewer the freer"),
+            gr.Textbox(value="codec", label="decoder: codec, the model's own, or mbd, multi-band diffusion"),
             (conditions := gr.JSON(value=None, label="conditions: of further conditioners, such as ['energy=0.5']")),
         ]
         # The type that clients are told; that of `gr.JSON` is no valid JSON schema, which MCP clients and servers check.
@@ -85,7 +86,7 @@ def build(service: Service) -> None:
         top_k: float = 250, top_p: float = 0.0, precision: str = "auto", loop: bool = False, format: str = "flac",
         adapters: Any = None, chords: str = "", bpm: float | None = None, metre: str = "", style: str | None = None,
         style_guidance_scale: float | None = None, style_seconds: float | None = None,
-        style_codebooks: float | None = None, conditions: Any = None,
+        style_codebooks: float | None = None, decoder: str = "codec", conditions: Any = None,
     ) -> tuple[str, list[str], dict[str, Any]]:  # fmt: skip
         """Generate music from a description, a melody, chords or a style: the clip, further variations, their properties."""
         try:
@@ -98,7 +99,7 @@ def build(service: Service) -> None:
                 negative_prompt=negative_prompt, temperature=temperature, top_k=top_k, top_p=top_p,
                 precision=precision, loop=loop, adapters=service.catalog.adapters.parse(_check_texts("adapters", adapters)),
                 chords=chords, bpm=bpm, metre=metre, style=style, style_guidance_scale=style_guidance_scale,
-                style_seconds=style_seconds, style_codebooks=style_codebooks,
+                style_seconds=style_seconds, style_codebooks=style_codebooks, decoder=decoder,
                 conditions=_check_texts("conditions", conditions),
             )  # fmt: skip
             following = events.stream_events(service, request, generation_request)
@@ -163,6 +164,7 @@ def build(service: Service) -> None:
             "adapters": show(restored.adapters),
             "chords": None if restored.chords is None else dataclasses.asdict(restored.chords),
             "conditions": [f"{name}={value}" for name, value in restored.conditions],
+            "decoder": restored.decoder,
             "needs": list(needed.values()),
         }  # fmt: skip
 

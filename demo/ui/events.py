@@ -19,6 +19,7 @@ from typing import Any
 import gradio as gr
 
 from musicgen import midi
+from musicgen.catalog import DECODERS
 from musicgen.chords import chart_of
 from musicgen.errors import CheckpointError, MusicGenError
 
@@ -164,7 +165,7 @@ class EventHandlers:
         self.next_clip, self.memory = next_clip, memory
         self.cost_inputs: list[Any] = [
             inputs["model"], inputs["precision"], inputs["duration"], inputs["variations"], inputs["melody_guidance_scale"],
-            inputs["style_guidance_scale"],
+            inputs["style_guidance_scale"], inputs["decoder"],
         ]  # fmt: skip
 
     def restore_visit(self, request: gr.Request, remembered: str) -> Updates:
@@ -434,6 +435,7 @@ class EventHandlers:
         variations: float,
         melody_guidance: str | None,
         style_guidance: str | None,
+        decoder: str,
     ) -> str:
         """The time, the download and the GPU quota that a generation needs, as text."""
         try:
@@ -456,6 +458,9 @@ class EventHandlers:
             parts = [f"{result.show_seconds(seconds * variations).capitalize()} on this machine{guess}"]
         if apart:
             parts.append(f"half as long again for the {' and the '.join(apart)}'s own guidance")
+        if decoder != DECODERS[0]:
+            here = "" if self.service.has_multi_band_diffusion() else ", which is downloaded first"
+            parts.append(f"and minutes more for multi-band diffusion{here}")
         if info.origin == "published":
             memory = f"up to {info.size * LOAD_MEMORY_FACTOR / 1e9:.1f} GB of memory"
             parts += [
@@ -580,6 +585,7 @@ class EventHandlers:
             "timeline": {inputs["timeline"]: ""},
             "seed": {inputs["seed"]: ""},
             "conditions": {inputs["conditions"]: ""},
+            "decoder": {inputs["decoder"]: DECODERS[0]},
             "loop": {inputs["loop"]: False},
             "needed": {self.next_clip.needed: {}},
         }

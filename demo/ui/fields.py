@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 
+from musicgen.catalog import DECODERS
 from musicgen.errors import InputError
 from musicgen.timeline import format_timeline
 
@@ -224,6 +225,13 @@ FIELDS: dict[str, Field] = {
     "top_p": Field(
         lambda _: gr.Slider(0, 1, value=0, step=0.01, label="Top-p (0: all)"),
         lambda request: request.options.top_p,
+    ),
+    "decoder": Field(
+        lambda _: gr.Dropdown(
+            [("the model's own", "codec"), ("multi-band diffusion", "mbd")], value=DECODERS[0], label="Decoder",
+            elem_id="decoder", info="Diffusion sounds cleaner and takes minutes; for music at 32 kHz.",
+        ),
+        lambda request: request.decoder,
     ),
     "adapters": Field(
         lambda service: gr.Dropdown(

@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 
+from musicgen.catalog import DECODERS
 from musicgen.chords import chart_of
 from musicgen.errors import InputError
 from musicgen.options import GenerationOptions
@@ -105,7 +106,7 @@ def make_request(
     style_codebooks: float | None = None, continue_from: str | None = None, timeline: str | None = "",
     guidance_scale: float = 3.0, melody_guidance_scale: float | None = None, negative_prompt: str | None = "",
     temperature: float = 1.0, top_k: float = 250, top_p: float = 0.0, precision: str = "auto", loop: bool = False,
-    adapters: Weighted = (), conditions: Sequence[str] = (),
+    adapters: Weighted = (), conditions: Sequence[str] = (), decoder: str = DECODERS[0],
 ) -> PageRequest:  # fmt: skip
     """Convert the values of components or of an API call to a request.
 
@@ -150,6 +151,7 @@ def make_request(
         loop=bool(loop),
         adapters=adapters,
         conditions=parse_conditions(conditions),
+        decoder=decoder,
     )
 
 
@@ -240,6 +242,6 @@ def build(service: Service) -> tuple[Inputs, Actions, Accordions, NextClip]:
         place("seed", "negative_prompt", "guidance_scale", "melody_guidance_scale", "temperature")
         with gr.Row():
             place("top_k", "top_p")
-        place("adapters", "conditions", "loop")
+        place("decoder", "adapters", "conditions", "loop")
     accordions = Accordions(melody_accordion, style_accordion, continue_accordion, timeline_accordion, more_accordion)
     return inputs, Actions(generate, stop, cost, melodies), accordions, parts

@@ -14,10 +14,11 @@ from musicgen.errors import InputError
 
 from . import melody_editor
 
-PARTS = ("continue_from", "melody", "chords", "style", "timeline", "seed", "conditions", "loop", "needed")
+PARTS = ("continue_from", "melody", "chords", "style", "timeline", "seed", "conditions", "decoder", "loop", "needed")
 """The parts in the order of their buttons."""
 DESCRIBED = (
-    "prompt", "continue_from", "melody", "frames", "midi", "chords", "style", "timeline", "seed", "conditions", "loop",
+    "prompt", "continue_from", "melody", "frames", "midi", "chords", "style", "timeline", "seed", "conditions",
+    "decoder", "loop",
 )  # fmt: skip
 """The inputs that the line is about."""
 SECTIONS = {"melody": "Melody", "style": "Style", "continue_from": "Continue a clip"}
@@ -110,6 +111,8 @@ def _labels(values: Mapping[str, Any]) -> dict[str, str]:
     seed = str(values.get("seed") or "").strip()
     if seed:
         labels["seed"] = f"seed {_short(seed)}"
+    if values.get("decoder") == "mbd":
+        labels["decoder"] = "decoded by diffusion"
     if values.get("loop"):
         labels["loop"] = "seamless loop"
     lacking = missing(values)

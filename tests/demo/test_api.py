@@ -189,7 +189,7 @@ def fields(**changes) -> list:
         "melody_guidance_scale": None, "negative_prompt": "", "temperature": 1.0, "top_k": 250, "top_p": 0.0,
         "precision": "float32", "loop": False, "format": "flac", "adapters": None, "chords": "", "bpm": None,
         "metre": "", "style": None, "style_guidance_scale": None, "style_seconds": None, "style_codebooks": None,
-        "conditions": None,
+        "decoder": "codec", "conditions": None,
     }  # fmt: skip
     assert set(changes) <= set(values)
     return list((values | changes).values())

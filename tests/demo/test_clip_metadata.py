@@ -63,7 +63,6 @@ def test_a_link_that_is_no_link_is_refused() -> None:
         ({"options": GenerationOptions(do_sample=False, window_overlap=0.2)}, "the options do_sample, window_overlap"),
         ({"options": GenerationOptions(decoding_steps=(3, 2, 2, 2))}, "the options decoding_steps"),
         ({"conditions": {"map": SourceFile("map.bin", "0" * 64)}}, "the conditions map"),
-        ({"decoder": "mbd"}, "the decoder mbd"),
     ],
 )
 def test_a_file_with_what_the_page_has_no_field_for_is_refused(changes: dict, message: str, tmp_path: Path) -> None:

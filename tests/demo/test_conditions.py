@@ -28,6 +28,7 @@ from musicgen.settings import Settings
 from tests import standins
 from tests.conftest import GOLDEN
 from tests.demo.conftest import serving, write_midi
+from tests.test_multiband import publish
 
 MERT = "m-a-p/MERT-v1-95M"
 
@@ -153,6 +154,24 @@ def test_further_conditions_are_followed_and_come_back(client: Client, models: P
     assert not same(file, models, "bright")
     assert client.predict(handle_file(file), api_name="/settings")["conditions"] == ["brightness=0.5"]
     assert clip_metadata.read_link(about["link"])[0].conditions == (("brightness", "0.5"),)
+
+
+def test_another_decoder(
+    client: Client, service: Service, models: Path, hub_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "downloads", False)
+    with pytest.raises(AppError, match="multi-band diffusion is not on this machine, and visitors may not start"):
+        ask(client, f"{models.name}/bright", decoder="mbd")
+    publish(hub_cache, tmp_path / "mbd")
+    file, _, about = ask(client, f"{models.name}/bright", decoder="mbd", duration=0.5)
+    loaded = musicgen.load(models / "bright", precision="float32", decoder="mbd")
+    wave = loaded.generate(["drums"], 0.5, seed=3)[0]
+    expected = audio.normalise_loudness(audio.Audio(wave, loaded.sample_rate)).wave
+    assert (audio.read(file).wave - expected).abs().max() < 2 / 32_768
+    assert client.predict(handle_file(file), api_name="/settings")["decoder"] == "mbd"
+    assert clip_metadata.read_link(about["link"])[0].decoder == "mbd"
+    with pytest.raises(AppError, match="unknown decoder 'vocoder': one of codec, mbd"):
+        ask(client, f"{models.name}/bright", decoder="vocoder")
 
 
 def test_no_condition_is_taken_for_a_path_of_the_server(client: Client, models: Path) -> None:
