@@ -1,0 +1,169 @@
+"""Clocks that jump, a full disk, a database that is restarted, several servers: every acknowledged rating is there once."""
+
+import asyncio
+import os
+import pwd
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import anyio.from_thread
+import pytest
+from sqlalchemy import event, func, select
+
+from human_study.database import queries, schema, study_database
+from human_study.database.study_database import StudyDatabase
+from human_study.web import load_test
+from human_study.web.app import create_app
+from tests.human_study import conftest
+from tests.human_study.client import Rater
+from tests.human_study.test_crash import start_server
+
+HOUR = 3600.0
+
+
+@pytest.mark.parametrize("jump", [-24 * HOUR, -HOUR, -1.0, HOUR, 20 * 24 * HOUR])
+def test_a_clock_that_jumps_loses_no_rating(build_study, open_app, monkeypatch, jump):
+    """Between a page and its submission. What is refused can be had again by a reload."""
+    database, new = open_app(build_study())
+    rater = new()
+    trial = rater.start()["trial"]
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + jump)
+    answered = rater.submit(trial)
+    assert answered.status_code < 500, answer_text(answered)
+    if answered.status_code != 200:
+        assert answered.json()["code"] == "lease_expired"
+        again = rater.state()
+        assert again["stage"] == "trial"
+        assert rater.submit(again["trial"]).status_code == 200
+    with database.read() as connection:
+        assert queries.count_rows(connection, select(schema.trial)) == 1
+    monkeypatch.setattr(time, "time", real)
+    assert rater.rate_all()["stage"] == "done"
+
+
+def answer_text(response):
+    return f"{response.status_code} {response.text[:200]}"
+
+
+def test_a_full_disk_is_a_503_and_the_rating_is_stored_later(build_study):
+    """SQLite's own error, by the most pages that its file may have."""
+    study = build_study()
+    database = study_database.open_database(study)
+    limit = [2**30]
+
+    @event.listens_for(database.engine, "begin")
+    def set_limit(connection):
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {limit[0]}")
+
+    with anyio.from_thread.start_blocking_portal() as portal:
+        app = create_app(study, database, hosts=("testserver",))
+        rater = Rater(app, portal)
+        trial = rater.start()["trial"]
+        with database.read() as connection:
+            limit[0] = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        answers = []
+        while len(answers) < 60 and (
+            not answers or answers[-1].status_code == 200
+        ):  # until no page of the file has room
+            answers.append(Rater(app, portal).enter())
+        assert (answers[-1].status_code, answers[-1].json()["code"]) == (503, "busy")
+        assert "full" not in answers[-1].text
+        submitted = rater.submit(trial).status_code  # a page of its own table may have room
+        limit[0] = 2**30
+        assert submitted == 200 or (submitted, rater.submit(trial).status_code) == (503, 200)
+    with database.read() as connection:
+        assert queries.count_rows(connection, select(schema.trial)) == 1
+        assert queries.count_rows(connection, select(schema.rater)) == len(answers)
+    database.dispose()
+
+
+def restart(postgresql_server):
+    """Restart the cluster of the test run, as an administrator does who cannot wait."""
+    folder = Path(postgresql_server.split("host=")[1].split("&")[0])
+    as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+    assert pwd.getpwuid(folder.stat().st_uid).pw_name == ("postgres" if as_user else pwd.getpwuid(os.getuid()).pw_name)
+    options = f"-c listen_addresses= -c unix_socket_directories={folder} -c max_connections=100 -c fsync=off"
+    command = [
+        conftest.postgresql_programs() / "pg_ctl", "-D", folder / "cluster", "-w", "-l", folder / "log",
+        "-m", "immediate", "-o", options, "restart",
+    ]  # fmt: skip
+    subprocess.run([*as_user, *map(str, command)], check=True, stdout=subprocess.DEVNULL, cwd=folder, timeout=60)
+
+
+def stored(url):
+    """Key -> receipt of all ratings, and the most ratings of one page."""
+    watched = StudyDatabase(url, "not needed to count")
+    with watched.read() as connection:
+        rows = connection.execute(
+            select(
+                schema.trial.c.idempotency_key, schema.trial.c.receipt, schema.trial.c.rater_id, schema.trial.c.page_id
+            )
+        ).all()
+        most = connection.execute(
+            select(func.count()).select_from(schema.trial).group_by(schema.trial.c.page_id).order_by(func.count().desc())
+        ).scalars().first()  # fmt: skip
+    watched.dispose()
+    assert len(rows) == len({row.idempotency_key for row in rows}) == len({(row.rater_id, row.page_id) for row in rows})
+    return {row.idempotency_key: row.receipt for row in rows}, most or 0
+
+
+def test_postgresql_restarted_under_load(build_study, postgresql_server, new_postgresql):
+    url = new_postgresql()
+    study = build_study(raters_per_sample=32)
+    database = study_database.open_database(study, url)
+    with conftest.serving(create_app(study, database)) as address:
+        tallies = []
+        raters = threading.Thread(
+            target=lambda: tallies.append(asyncio.run(load_test.run(address, 30, seconds=60, every=0.3, retry=True)))
+        )
+        raters.start()
+        time.sleep(1.0)
+        restart(postgresql_server)
+        raters.join(120)
+        assert not raters.is_alive()
+    database.dispose()
+    (tally,) = tallies
+    kept, _ = stored(url)
+    print(f"{len(kept)} ratings of 30 raters, {tally.retries} requests sent again")
+    assert tally.errors == []
+    assert tally.retries > 0
+    assert tally.acknowledged == kept
+    assert len(kept) == 3 * 30
+
+
+@pytest.mark.slow
+def test_three_servers_of_one_study(build_study, database_url):
+    """Each with its own raters: no page gets more than its number, and no rating is lost or there twice."""
+    study = build_study(raters_per_sample=12)
+    servers, ports = [], [conftest.free_port() for _ in range(3)]
+    try:
+        for port in ports:
+            servers.append(start_server(study, database_url, port))
+        tallies = []
+        threads = [
+            threading.Thread(
+                target=lambda port=port: tallies.append(
+                    asyncio.run(load_test.run(f"http://127.0.0.1:{port}", 10, seconds=60, every=0.2, retry=True))
+                )
+            )
+            for port in ports
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(120)
+    finally:
+        for server in servers:
+            server.kill()
+            server.wait(20)
+            server.stderr.close()
+    kept, most = stored(database_url)
+    acknowledged = {key: receipt for tally in tallies for key, receipt in tally.acknowledged.items()}
+    print(f"{len(kept)} ratings by three servers, {most} of one page at most")
+    assert [tally.errors for tally in tallies] == [[], [], []]
+    assert acknowledged == kept
+    assert len(kept) == 90
+    assert most <= 12
