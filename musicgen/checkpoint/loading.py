@@ -42,7 +42,7 @@ def load(
             takes what suits both: for models of the published sizes bfloat16 on CUDA (float16 before Ampere) and int8 on CPUs
             with the instructions for it, float32 otherwise. The model's `precision` says what it became.
         decoder: what turns codes into waveforms: "codec", the tokeniser's own decoder, or "mbd", multi-band diffusion, which is
-            downloaded beside the model and takes minutes for a clip where "codec" takes a second.
+            downloaded beside the model and takes far longer.
         adapters: LoRA adapters in PEFT's files, as folders or hub names, each alone or with a weight: `[("my-lora", 0.8)]`.
             Several are added up. The model's `adapters` weights them anew without loading it again.
         folders: whether the name may be a folder's; a name out of a stranger's file must not be.
