@@ -133,19 +133,19 @@ def precision_error(name: str) -> str:
 
 def evaluation(name: str) -> str:
     stored = result(name)
-    wall = stored["wall_s"]
+    spent = stored["processor_s"]
     labels = {"peers": "frechet-audio-distance, hear21passt, laion-clap", "ours": "this project"}
     rows = [
         [
             label,
-            ", ".join(f"{one:.0f}" for one in wall[side]),
-            f"{sum(wall[side]):.0f}",
-            f"{stored['peak_memory_mb'][side]:,}",
+            ", ".join(f"{one:.0f}" for one in spent[side]),
+            f"{sum(spent[side]):.0f}",
+            f"{stored['peak_memory_mb'][side]:,.0f}",
         ]
         for side, label in labels.items()
     ]
     gaps = ", ".join(f"{metric} {gap:.0e}" for metric, gap in stored["largest_relative_gap"].items())
-    header = ["", "seconds of each system, in order", "together", "peak memory, MB"]
+    header = ["", "processor seconds of each system, in order", "together", "peak memory, MB"]
     return (
         table(header, rows)
         + f"\n{stored['ratio']:.1f} times as fast as the peers; largest relative difference of a value: {gaps}.\n"

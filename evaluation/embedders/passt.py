@@ -3,8 +3,7 @@
 Conventions: 32 kHz mono; hear21passt's 20-s network; consecutive segments of at most 20 s, without padding,
 those of 0.15 s or less dropped. The network is hear21passt's, with changes that alter no number beyond rounding: its mel
 front end uses PyTorch's global random generator even at inference and rebuilds its filters in each call, so it is replaced;
-attention is fused; the last block computes only the two tokens that the head reads; and on processors with bfloat16 tiles
-large linear layers run in two bfloat16 parts (`split_linear.py`).
+attention is fused; and the last block computes only the two tokens that the head reads.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import io
 import warnings
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -22,7 +21,7 @@ from torch import nn
 from musicgen import extras
 
 from ..clips.resampling import View
-from . import split_linear, weights
+from . import weights
 from .attention import FusedAttention
 from .base import Array, CheckpointEmbedder, EmbedderSpec
 
@@ -91,13 +90,12 @@ class LastBlock(nn.Module):
 
 
 def optimise(network: Any) -> nn.Module:
-    """The same network, equal up to rounding, in half the time."""
+    """The same network, equal up to rounding, 1.6 times as fast (10 s of sound on a core of an EPYC, n = 4)."""
     *blocks, last = network.blocks
     for block in blocks:
         block.attn = FusedAttention(block.attn)
     network.blocks = nn.Sequential(*blocks, LastBlock(last))
-    on_cpu = next(network.parameters()).device.type == "cpu"
-    return split_linear.split_large_layers(network) if on_cpu else network
+    return cast(nn.Module, network)
 
 
 def slice_outputs(layer: nn.Linear, start: int, end: int) -> nn.Linear:
