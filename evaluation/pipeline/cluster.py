@@ -7,6 +7,7 @@ to another worker; what is in the cache is not computed again. Ray is imported w
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -48,6 +49,7 @@ def connect(address: str) -> Any:
     ray: Any = extras.load("ray", "evaluation", "--ray")
     if not ray.is_initialized():
         try:
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends statistics of its use unless told not to
             ray.init(address=None if address == "local" else address, log_to_driver=False, configure_logging=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise InputError(f"--ray {address}: no cluster there ({str(error).splitlines()[0]})") from error
