@@ -115,9 +115,7 @@ def test_long_bodies_are_refused_before_they_are_read(address: str) -> None:
         assert "1000000 bytes" in text
 
 
-@pytest.mark.parametrize(
-    "path", ["/gradio_api/call/generate", "/gradio_api/component_server", "/gradio_api/queue/join"]
-)
+@pytest.mark.parametrize("path", ["/gradio_api/call/generate", "/gradio_api/run/generate", "/gradio_api/queue/join"])
 def test_a_body_without_a_length_is_counted(address: str, path: str) -> None:
     sent = 0
 
