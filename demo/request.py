@@ -117,8 +117,12 @@ def check_number(value: object, name: str, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not -1e300 < value < 1e300:
         raise InputError(f"{name} is {value!r}: it must be a number")
     if not low <= value <= high:
-        raise InputError(f"{name} is {value:g}: it must lie between {low:g} and {high:g}")
+        raise InputError(f"{name} is {value:g}: it must lie between {_shown(low)} and {_shown(high)}")
     return float(value)
+
+
+def _shown(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
 
 
 def check_integer(value: object, name: str, low: int, high: int) -> int:

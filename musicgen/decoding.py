@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import soundfile
 
-from musicgen import containers
+from musicgen import containers, file_warnings
 from musicgen.errors import InputError, one_line
 
 if TYPE_CHECKING:
@@ -141,7 +140,7 @@ def _whole(
 
 
 def _warn(text: str) -> None:
-    warnings.warn(one_line(text), stacklevel=2)
+    file_warnings.warn(one_line(text))
 
 
 def _libsndfile(path: Path) -> tuple[soundfile.SoundFile | None, str]:

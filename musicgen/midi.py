@@ -43,7 +43,7 @@ def notes(file: str | os.PathLike[str]) -> list[tuple[float, float, int]]:
             elif sounding.get(key):
                 found.append((sounding[key].pop(0), now, message.note))
     except (OSError, ValueError, EOFError, KeyError, IndexError, TypeError) as error:
-        reason = getattr(error, "strerror", None) or error or type(error).__name__
+        reason = getattr(error, "strerror", None) or str(error) or "it ends too early"
         raise InputError(f"{file}: not a readable MIDI file ({reason})") from error
     # A note that is not ended sounds to the end.
     found += [(start, now, number) for (_, number), starts in sounding.items() for start in starts if now > start]

@@ -305,7 +305,9 @@ def test_unknown_names_are_one_line(model: MusicGen, folder: Path, tmp_path: Pat
         MusicGen(model.lm, model.pattern, model.tokenizer, {"energy": energy(64)}, fusions={"energy": "mix"})
     with pytest.raises(CheckpointError, match="'text' of up to 512 vectors is fused by 'sum', which takes one"):
         MusicGen(model.lm, model.pattern, model.tokenizer, {**model.named_conditioners}, fusions={"text": "sum"})
-    with pytest.raises(CheckpointError, match="audiocraft's layout is written for text, with melody or style: this model is"):
+    with pytest.raises(
+        CheckpointError, match="audiocraft's layout is written for text, with melody or style: this model is"
+    ):
         musicgen.save(model, tmp_path / "audiocraft", "audiocraft")
 
     config = json.loads((folder / "config.json").read_text())

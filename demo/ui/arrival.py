@@ -38,7 +38,7 @@ class Arrival:
         Args:
             seconds: that the generation has taken.
         """
-        summary = self.last if self.count == 1 else f"{self.count} clips to choose from, the last of them {self.last}"
+        summary = self.last if self.count == 1 else f"{self.count} clips to choose from; the last has {self.last}"
         return dataclasses.replace(self, message=f"Done in {seconds:.1f} s: {summary}.")
 
     def dump(self) -> str:

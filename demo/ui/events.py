@@ -12,13 +12,13 @@ import os
 import secrets
 import time
 import unicodedata
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from musicgen import midi
+from musicgen import file_warnings, midi
 from musicgen.catalog import DECODERS
 from musicgen.chords import chart_of
 from musicgen.errors import CheckpointError, MusicGenError
@@ -163,6 +163,8 @@ class EventHandlers:
     ) -> None:
         self.service, self.inputs, self.accordions, self.outputs = service, inputs, accordions, outputs
         self.next_clip, self.memory = next_clip, memory
+        self._generating: set[str] = set()
+        """Sessions whose page follows a generation."""
         self.cost_inputs: list[Any] = [
             inputs["model"], inputs["precision"], inputs["duration"], inputs["variations"], inputs["melody_guidance_scale"],
             inputs["style_guidance_scale"], inputs["decoder"],
@@ -206,9 +208,10 @@ class EventHandlers:
         """Follow the generation that the visit has begun before the page was loaded."""
         visit = self.service.visits.of(visitor_id(request))
         yield {self.outputs.status: gr.skip()}  # for an iterator without items Gradio empties all components
-        for job in self.service.job_queue.jobs_of(visit.token):
-            async for updates in self._follow(job):
-                yield updates
+        with self._as_generating(visitor_id(request)):
+            for job in self.service.job_queue.jobs_of(visit.token):
+                async for updates in self._follow(job):
+                    yield updates
 
     async def generate(self, request: gr.Request, needed: dict[str, str], *values: Any) -> AsyncIterator[Updates]:
         """Generate clips: shows progress, streams the audio, and adds the finished clips to the history.
@@ -219,6 +222,32 @@ class EventHandlers:
         named = inputs.named(*values)
         session = visitor_id(request)
         visit = self.service.visits.of(session)
+        if session in self._generating:
+            gr.Info("This page is making a clip: wait for it, or press Stop.")
+            yield {outputs.status: gr.skip()}  # for an iterator without items Gradio empties all components
+            return
+        with self._as_generating(session):
+            async for updates in self._generate(session, visit, request, named, needed, *values):
+                yield updates
+
+    @contextlib.contextmanager
+    def _as_generating(self, session: str) -> Iterator[None]:
+        self._generating.add(session)
+        try:
+            yield
+        finally:
+            self._generating.discard(session)
+
+    async def _generate(
+        self,
+        session: str,
+        visit: Visit,
+        request: gr.Request,
+        named: dict[str, Any],
+        needed: dict[str, str],
+        *values: Any,
+    ) -> AsyncIterator[Updates]:
+        inputs, outputs = self.inputs, self.outputs
         yield {outputs.status: result.show_status("Submitting the request…", 0.0)}
         try:
             check(named | {"needed": needed})
@@ -238,7 +267,7 @@ class EventHandlers:
                 error, *(named[name] for name in ("melody", "midi", "style", "continue_from"))
             )
             yield {outputs.status: self._not_generated(gradio_error)}
-            raise gradio_error from None
+            return
         self.service.followers.expect(session)
         async for updates in self._follow(job):
             yield updates
@@ -292,7 +321,6 @@ class EventHandlers:
             gradio_error = to_gradio_error(error, *map(str, job.payload.files.values()))
             status = self._not_generated(gradio_error)
             yield updates()
-            raise gradio_error from None
 
     def show_arrival(self, request: gr.Request, arrived: str, shown: str) -> Updates:
         """Show the first clip of a generation when it is there, offer the others, and say when all are.
@@ -315,7 +343,7 @@ class EventHandlers:
         return updates | {outputs.shown: arrived}
 
     def _not_generated(self, error: gr.Error) -> str:
-        return result.show_status(f"Not generated: {html.unescape(error.message)}.")
+        return result.show_status(f"Not generated: {_sentence(html.unescape(error.message))}")
 
     def stop(self, request: gr.Request) -> Updates:
         """Stop the visitor's jobs. `generate` shows the clip."""
@@ -327,15 +355,19 @@ class EventHandlers:
         """Show the melody of a new recording in the editor, and select a melody model if a text model is selected."""
         if not recording:
             return {self.inputs["frames"]: gr.skip()}
+        if midi.is_midi(recording):  # browsers take it for audio
+            return self.clear_melody() | self.check_midi(recording, model)
         try:
-            frames = self.service.extract_melody(Path(recording), separate=not melody_is_clean)
+            with file_warnings.collected() as said:
+                frames = self.service.extract_melody(Path(recording), separate=not melody_is_clean)
         except Exception as error:
             gradio_error = to_gradio_error(error, recording)
             gr.Warning(gradio_error.message, duration=15)
-            message = f"The melody cannot be used: {html.unescape(gradio_error.message)}."
+            message = f"The melody cannot be used: {_sentence(html.unescape(gradio_error.message))}"
             return self.clear_melody() | {self.outputs.status: result.show_status(message)}
         updates: Updates = {self.inputs["frames"]: gr.update(value=melody_editor.dump(frames), visible=True)}
-        return updates | self._choose_melody_model(model)
+        message = f"The clip follows the melody of {Path(recording).name}.{_said(said, recording)}"
+        return updates | {self.outputs.status: result.show_status(message)} | self._choose_melody_model(model)
 
     def check_midi(self, file: str | None, model: str) -> Updates:
         """Read a new MIDI file, and select a melody model if the selected one follows none."""
@@ -346,8 +378,8 @@ class EventHandlers:
         except Exception as error:
             gradio_error = to_gradio_error(error, file)
             gr.Warning(gradio_error.message, duration=15)
-            message = f"The MIDI file cannot be used: {html.unescape(gradio_error.message)}."
-            return {self.inputs["midi"]: None, self.outputs.status: result.show_status(message)}
+            message = f"The MIDI file cannot be used: {_sentence(html.unescape(gradio_error.message))}"
+            return {self.outputs.status: result.show_status(message)}
         message = f"The MIDI file has {count} note{'s' if count > 1 else ''} without its drums."
         return {self.outputs.status: result.show_status(message)} | self._choose_melody_model(model)
 
@@ -357,10 +389,13 @@ class EventHandlers:
             return {self.outputs.status: gr.skip()}
         try:
             tempo = optional_number(bpm, "the tempo of the chords")
-            chart_of(chords, tempo, (metre or "").strip() or None)
+            chart = chart_of(chords, tempo, (metre or "").strip() or None)
         except MusicGenError as error:
-            return {self.outputs.status: result.show_status(f"The chords cannot be used: {error.told('page')}.")}
-        return self._choose_melody_model(model) or {self.outputs.status: gr.skip()}
+            message = f"The chords cannot be used: {_sentence(error.told('page'))}"
+            return {self.outputs.status: result.show_status(message)}
+        bars = 0 if chart is None else len(chart.bars())
+        message = f"The clip follows {bars} bar{'s' if bars > 1 else ''} of chords."
+        return {self.outputs.status: result.show_status(message)} | self._choose_melody_model(model)
 
     def _choose_melody_model(self, model: str) -> Updates:
         """Updates that select a melody model and say so; none where the selected one is one."""
@@ -397,6 +432,10 @@ class EventHandlers:
         """Hide the melody editor when the recording has been removed."""
         return {self.inputs["frames"]: gr.update(value=melody_editor.dump(()), visible=False)}
 
+    def clear_melody_without_recording(self, recording: str | None) -> Updates:
+        """Hide the melody editor again if the recording was removed while its melody was extracted."""
+        return {self.inputs["frames"]: gr.skip()} if recording else self.clear_melody()
+
     async def update_precisions(self, model: str) -> Any:
         """Show which precision "auto" selects for the model, as soon as PyTorch has been imported."""
         await self.service.changes.wait_until(lambda: self.service.warmed_up)
@@ -414,7 +453,8 @@ class EventHandlers:
         if not recording:
             return {self.inputs["duration"]: gr.skip()}
         try:
-            seconds = self.service.duration_of(Path(recording))
+            with file_warnings.collected() as said:
+                seconds = self.service.duration_of(Path(recording))
         except Exception as error:
             raise to_gradio_error(error, recording) from None
         max_duration = self.service.limits.max_duration
@@ -422,6 +462,7 @@ class EventHandlers:
             gr.Warning(f"The clip is {seconds:.1f} s long and a result {max_duration:g} s at most: cut it first.")
             return {self.inputs["duration"]: gr.skip()}
         message = f"Your clip is {seconds:.1f} s long; the duration is that of clip and continuation together."
+        message += _said(said, recording)
         return {
             self.inputs["duration"]: min(max_duration, round(seconds * 2 + 20) / 2),
             self.outputs.status: result.show_status(message),
@@ -579,7 +620,8 @@ class EventHandlers:
         inputs = self.inputs
         return {
             "continue_from": {inputs["continue_from"]: None},
-            "melody": {inputs["melody"]: None, inputs["midi"]: None} | self.clear_melody(),
+            "melody": {inputs["melody"]: None} | self.clear_melody(),
+            "midi": {inputs["midi"]: None},
             "chords": {inputs["chords"]: "", inputs["bpm"]: "", inputs["metre"]: ""},
             "style": {inputs["style"]: None},
             "timeline": {inputs["timeline"]: ""},
@@ -667,6 +709,15 @@ class EventHandlers:
         }
 
 
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
+def _said(lines: list[str], path: str) -> str:
+    """What a reader has said of a file, after a sentence."""
+    return "".join(f" {_sentence(line.replace(f'{Path(path).parent}/', ''))}" for line in lines)
+
+
 def _add_again(needed: dict[str, str]) -> str:
     if not needed:
         return ""
@@ -681,13 +732,13 @@ def _choices(visit: Visit) -> list[tuple[str, str]]:
 
 
 def _favourite_label(visit: Visit, clip: StoredClip) -> str:
-    return "★ No favourite any more" if clip.id in visit.favourites else "☆ Favourite"
+    return "★ Remove from favourites" if clip.id in visit.favourites else "☆ Favourite"
 
 
 def _title(clip: StoredClip) -> str:
     prompt = clip.request.prompt or "no description"
-    short = prompt if len(prompt) <= 22 else f"{prompt[:21].rstrip(' ,')}…"
-    return f"{short} · seed {clip.seed}"
+    short = prompt if len(prompt) <= 32 else f"{prompt[:31].rstrip(' ,')}…"
+    return f"{short} · {clip.seconds:.0f} s · seed {clip.seed}"
 
 
 def connect(
@@ -718,9 +769,10 @@ def connect(
         handlers.update_downloads_and_comparison, outputs.clips,
         [outputs.other, outputs.comparison_accordion, outputs.comparison, *outputs.downloads],
     ]  # fmt: skip
-    generation = actions.generate.click(
-        handlers.generate, [next_clip.needed, *inputs.components], progress, **unlimited
-    )
+    generation = gr.on(
+        [actions.generate.click, inputs["prompt"].submit], handlers.generate, [next_clip.needed, *inputs.components],
+        progress, trigger_mode="multiple", **unlimited,
+    )  # fmt: skip
     generation.then(handlers.describe_cost, handlers.cost_inputs, actions.cost, **unlimited)
     outputs.arrived.change(
         handlers.show_arrival, [outputs.arrived, outputs.shown], [*clip_parts, outputs.status, outputs.shown],
@@ -752,13 +804,17 @@ def connect(
         "outputs": [inputs["frames"], inputs["model"], outputs.status], "api_visibility": "private",
         "show_progress": "minimal", "show_progress_on": [inputs["melody"]], "concurrency_limit": 2,
     }  # fmt: skip
-    gr.on([inputs["melody"].input, inputs["melody_is_clean"].input], **extraction)
-    as_melody.then(**extraction)
+    # A recording may be removed while its melody is extracted.
+    after_extraction: list[Any] = [
+        handlers.clear_melody_without_recording, inputs["melody"], inputs["frames"],
+    ]  # fmt: skip
+    gr.on([inputs["melody"].input, inputs["melody_is_clean"].input], **extraction).then(*after_extraction, **unlimited)
+    as_melody.then(**extraction).then(*after_extraction, **unlimited)
     for name, button in actions.melodies.items():
         button.click(
             functools.partial(handlers.use_example_melody, name), None, [inputs["melody"], inputs["melody_is_clean"]],
             **unlimited,
-        ).then(**extraction)  # fmt: skip
+        ).then(**extraction).then(*after_extraction, **unlimited)  # fmt: skip
     inputs["melody"].clear(handlers.clear_melody, None, inputs["frames"], **unlimited)
     for added in (inputs["continue_from"].input, continue_clip.then):
         added(handlers.extend_duration, inputs["continue_from"], [inputs["duration"], outputs.status], **unlimited)
@@ -795,15 +851,23 @@ def connect(
         [next_clip.needed, *inputs.components], [next_clip.summary, *next_clip.buttons.values()],
         trigger_mode="always_last", **unlimited,
     )  # fmt: skip
-    for part, updates in handlers.removals().items():
-        next_clip.buttons[part].click(lambda updates=updates: updates, None, list(updates), **unlimited)
+    for (
+        part,
+        updates,
+    ) in handlers.removals().items():  # made anew for each click: Gradio empties the updates that it gets
+        next_clip.buttons[part].click(lambda part=part: handlers.removals()[part], None, list(updates), **unlimited)
     # The browser completes the link, because the server does not know the URL under which the visitor sees the page.
     outputs.link.change(
         None, outputs.link, outputs.link, js=assets.read("absolute_link.js").strip(), api_visibility="private"
     )
     outputs.other.input(handlers.compare, [outputs.clips, outputs.other], outputs.comparison, **unlimited)
-    outputs.restore.upload(handlers.restore, outputs.restore, [*settings, outputs.status], **unlimited)
-    _connect_memory(page, handlers, actions, [*settings, *clip_parts], progress, after_clip)
+    description: dict[str, Any] = {
+        "fn": handlers.describe_next_clip, "inputs": [next_clip.needed, *inputs.components],
+        "outputs": [next_clip.summary, *next_clip.buttons.values()], **unlimited,
+    }  # fmt: skip
+    restored = outputs.restore.upload(handlers.restore, outputs.restore, [*settings, outputs.status], **unlimited)
+    restored.then(**description)
+    _connect_memory(page, handlers, actions, [*settings, *clip_parts], progress, after_clip, description)
     return handlers
 
 
@@ -814,6 +878,7 @@ def _connect_memory(
     restored: list[Any],
     progress: list[Any],
     after_clip: list[Any],
+    description: dict[str, Any],
 ) -> None:
     """Restore what the browser remembers when the page is loaded, and have it remember what changes from then on."""
     inputs, outputs, remembered = handlers.inputs, handlers.outputs, handlers.memory
@@ -823,6 +888,8 @@ def _connect_memory(
         js=assets.read("recall.js").strip(), **unlimited,
     )  # fmt: skip
     loaded.then(*after_clip, **unlimited)
+    loaded.then(**description)
+    loaded.then(None, js=assets.read("forget_link.js").split("\n", 1)[1].strip(), api_visibility="private")
     ready = loaded.then(handlers.greet, remembered.greeting, outputs.status, **unlimited)
     ready.then(handlers.describe_cost, handlers.cost_inputs, actions.cost, **unlimited)
     loaded.then(handlers.rejoin, None, progress, **unlimited)

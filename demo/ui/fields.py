@@ -77,7 +77,9 @@ def default_melody_is_clean(service: Service, model: str) -> bool:
 
 
 def _text(number: float | None) -> str:
-    return "" if number is None else f"{number:g}"
+    if number is None:
+        return ""
+    return str(number) if isinstance(number, int) else f"{number:g}"
 
 
 def _optional(
@@ -145,7 +147,7 @@ FIELDS: dict[str, Field] = {
     ),
     "midi": Field(
         lambda _: gr.File(
-            label="or a MIDI file", type="filepath", file_types=[".mid", ".midi"], height=110, elem_id="midi-file"
+            label="or a MIDI file", type="filepath", file_types=[".mid", ".midi"], height=140, elem_id="midi-file"
         ),
         lambda _: None,
     ),

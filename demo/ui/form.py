@@ -58,6 +58,8 @@ class Inputs(dict[str, Any]):
         for name, value in self.named(*values).items():
             read = FIELDS[name].read
             arguments |= {name: value} if read is None else read(value, catalog)
+        if not (arguments["chords"] or "").strip():
+            arguments |= {"bpm": None, "metre": ""}  # left from chords that are gone
         return make_request(**arguments)
 
     def fill(self, request: PageRequest) -> dict[Any, Any]:

@@ -14,7 +14,19 @@ from musicgen.errors import InputError
 
 from . import melody_editor
 
-PARTS = ("continue_from", "melody", "chords", "style", "timeline", "seed", "conditions", "decoder", "loop", "needed")
+PARTS = (
+    "continue_from",
+    "melody",
+    "midi",
+    "chords",
+    "style",
+    "timeline",
+    "seed",
+    "conditions",
+    "decoder",
+    "loop",
+    "needed",
+)
 """The parts in the order of their buttons."""
 DESCRIBED = (
     "prompt", "continue_from", "melody", "frames", "midi", "chords", "style", "timeline", "seed", "conditions",
@@ -93,10 +105,10 @@ def _labels(values: Mapping[str, Any]) -> dict[str, str]:
         labels["continue_from"] = f"begins with {_name(values['continue_from'])}"
     if values.get("melody"):
         labels["melody"] = f"follows {_name(values['melody'])}"
-    elif values.get("midi"):
-        labels["melody"] = f"follows {_name(values['midi'])}"
     elif melody_editor.load(values.get("frames")):
         labels["melody"] = "follows the edited melody"
+    if values.get("midi"):
+        labels["midi"] = f"follows {_name(values['midi'])}"
     chords = " ".join(str(values.get("chords") or "").split())
     if chords:
         labels["chords"] = f"follows the chords {_short(chords)}"

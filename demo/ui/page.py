@@ -1,4 +1,4 @@
-"""Gradio's Blocks, which take no other files from a request than those that are in the store.
+"""Gradio's Blocks, which take no other files from a request than those that are in the store, and an emptied number.
 
 A request names a file by its path. Gradio fetches what looks like an address instead, however long it is, and says in a message
 where on the server a path would lead.
@@ -35,6 +35,11 @@ class Page(gr.Blocks):
     ) -> list[Any]:
         """The inputs of an event as its handler takes them. Raises gr.Error for a file that was not uploaded."""
         check_files(inputs, self._store)
+        # A slider whose number a visitor has emptied, to type another one, has its first value until then.
+        inputs = [
+            block.value if value is None and isinstance(block, gr.Slider) else value
+            for value, block in zip(inputs, block_fn.inputs, strict=False)
+        ] + inputs[len(block_fn.inputs) :]
         return await super().preprocess_data(block_fn, inputs, state, explicit_call)
 
 

@@ -73,7 +73,7 @@ def build() -> Outputs:
             ]
         with gr.Row():
             as_melody = gr.Button("Use as melody", size="sm", min_width=100, elem_id="as-melody")
-            continue_clip = gr.Button("Continue from here", size="sm", min_width=130, elem_id="continue-clip")
+            continue_clip = gr.Button("Continue this clip", size="sm", min_width=130, elem_id="continue-clip")
             same_seed = gr.Button("Use its seed", size="sm", min_width=100, elem_id="same-seed")
             score = gr.Button("Measure", size="sm", min_width=80, elem_id="score", visible=clip_scores.is_available())
         scores = gr.HTML("", elem_id="scores")
@@ -157,6 +157,7 @@ def show_scores(scores: Sequence[Score]) -> str:
 def show_details(clip: StoredClip) -> str:
     """HTML table of a clip's technical properties."""
     rows = {
+        "Description": clip.request.prompt,
         "Model": f"{clip.request.model}, {clip.request.precision}",
         "Seed": str(clip.seed),
         "Sound": f"{clip.seconds:.2f} s, {clip.layout}, {clip.rate} Hz",

@@ -76,4 +76,4 @@ def test_an_arrival_survives_its_way_through_the_browser(tmp_path: Path) -> None
     clip = StoredClip(path, PageRequest("x", "mini", 2.0), 1, 2.0, 1, 32000, -18.0, True, (0,), 0.0)
     arrival = Arrival().with_clip(clip).with_clip(clip).at_end(3.0)
     assert Arrival.load(arrival.dump()) == arrival
-    assert arrival.message == "Done in 3.0 s: 2 clips to choose from, the last of them 2.00 s of music."
+    assert arrival.message == "Done in 3.0 s: 2 clips to choose from; the last has 2.00 s of music."

@@ -132,7 +132,6 @@ const play = () => {
 };
 const actions = {
   up: () => { frames = frames.map((p) => (p + 1) % 12); },
-  clear: () => { frames = []; cursor = 0; },
   down: () => { frames = frames.map((p) => (p + 11) % 12); },
   trim: () => {
     const frame = (name) => Math.round(Number(find(`[data-of=${name}]`).value) / SECONDS_PER_FRAME);
@@ -149,6 +148,7 @@ element.addEventListener('click', (event) => {
   if (name === 'out') return setZoom(0.5);
   if (name === 'undo') { if (undoStack.length) { frames = undoStack.pop(); storeValue(); resetTrimTimes(); } return; }
   if (!frames.length) return;
+  if (name === 'clear') { stopPlayback(); document.querySelector('#remove-melody').click(); return; } // with its recording
   if (name === 'play') return play();
   saveForUndo(); stopPlayback(); actions[name](); storeValue(); resetTrimTimes();
 });

@@ -24,7 +24,7 @@
     if (!output || !event.target.closest || !event.target.closest('#generate')) return;
     if (output.getBoundingClientRect().top > innerHeight - 120) output.scrollIntoView({ block: 'start' });
   });
-  const audioInput = (node) => node.closest && node.closest('#melody-file, #continue-file, #restore');
+  const audioInput = (node) => node.closest && node.closest('#melody-file, #midi-file, #style-file, #continue-file, #restore');
   document.addEventListener('dragover', (event) => { if (!audioInput(event.target)) event.preventDefault(); });
   document.addEventListener('drop', (event) => {
     const files = event.dataTransfer && event.dataTransfer.files;
