@@ -5,9 +5,11 @@ for through `tests.machine`; the soundfont is a tiny one of `tests.soundfont`, b
 """
 
 import atexit
+import contextlib
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -29,6 +31,13 @@ os.environ |= {
 # A run in the background (nohup, a script's `&`) ignores Ctrl-C; the programs that tests start and interrupt would do so too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Uvicorn closes all logging handlers when it configures logging, and absl's, which TensorBoard brings, then closes the stream
+# that it was made with, unless that is still standard error: pytest's file for what a test prints.
+with contextlib.suppress(ImportError):
+    import absl.logging
+
+    absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 from tests import machine  # noqa: E402
 

@@ -645,8 +645,13 @@ def test_a_melody_is_removed_as_often_as_one_likes(page) -> None:
         page.get_by_role("button", name="Try a hummed tune").click()
         wait_until(page, lambda: parts(page).get("melody") == "follows hummed-tune.ogg ✕")
         page.locator("#melody-editor canvas").wait_for()
-        page.click(how)
-        wait_until(page, lambda: parts(page) == {})
+        for _ in range(3):  # a click on a button that is being drawn anew has no effect
+            if page.locator(how).is_visible():
+                page.click(how)
+            page.wait_for_timeout(1000)
+            if parts(page) == {}:
+                break
+        assert parts(page) == {}
         assert not page.locator("#melody-editor").is_visible()
 
 
