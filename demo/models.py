@@ -46,6 +46,8 @@ class ModelInfo:
         separated: whether drums and bass were removed from the melodies in training.
         style: whether the model is conditioned on a recording's style, None where only loading the model tells.
         conditions: names of its further conditioners, None where only loading the model tells.
+        sounds: whether it makes sounds in place of music.
+        longest: seconds of its longest clip, None where clips may be longer than its window.
     """
 
     name: str
@@ -58,6 +60,8 @@ class ModelInfo:
     separated: bool = True
     style: bool | None = False
     conditions: tuple[str, ...] | None = ()
+    sounds: bool = False
+    longest: float | None = None
 
     @property
     def takes_conditions(self) -> bool:
@@ -76,7 +80,8 @@ class ModelInfo:
         ]
         conditioning = "custom" if self.melody is None else " + ".join(followed)
         channels = {True: ", stereo", False: "", None: ""}
-        return f"{self.name} · {conditioning}{channels[self.stereo]} · {size} · {self.licence}"
+        makes = " → sounds" if self.sounds else ""
+        return f"{self.name} · {conditioning}{makes}{channels[self.stereo]} · {size} · {self.licence}"
 
 
 class ModelCatalog:
@@ -108,6 +113,8 @@ class ModelCatalog:
                 melody=entry.melody,
                 origin="published",
                 style=entry.style,
+                sounds=entry.sounds,
+                longest=entry.seconds if entry.masked else None,
             )
             for entry in catalog.PUBLISHED
         ]

@@ -208,6 +208,10 @@ def validate(request: PageRequest, limits: Limits, catalog: ModelCatalog) -> Non
         raise InputError(
             f"{request.model} follows no style: choose a model that does, such as facebook/musicgen-style, or remove the style"
         )
+    if info.longest is not None and request.duration > info.longest:
+        raise InputError(
+            f"{request.model} makes {info.longest:g} s at most, in one piece: choose a shorter duration, or another model"
+        )
     unknown = [name for name, _ in request.conditions if info.conditions is not None and name not in info.conditions]
     if unknown:
         others = f"it follows {', '.join(info.conditions or ())}" if info.conditions else "it has no further conditions"

@@ -109,6 +109,7 @@ def test_the_catalog_tells_what_models_follow(models: Path) -> None:
     assert (found["bright"].style, found["style"].style) == (False, True)
     assert "text + style" in found["style"].label
     assert catalog.get("facebook/musicgen-style").style is True
+    assert "text → sounds" in catalog.get("facebook/audiogen-medium").label
 
 
 def test_chords_are_followed_and_come_back(client: Client, models: Path) -> None:
@@ -214,6 +215,7 @@ def test_conditions_that_cannot_be_read(lines: list, message: str) -> None:
         ({"model": "mini", "melody": Path("x.mid")}, "mini follows no melody"),
         ({"conditions": (("energy", "1"),)}, "follows no condition 'energy': it has no further conditions"),
         ({"model": "facebook/musicgen-style", "conditions": (("x", "1"),)}, "follows no condition 'x'"),
+        ({"model": "facebook/magnet-small-10secs", "duration": 11.0}, "makes 10 s at most, in one piece"),
     ],
 )
 def test_what_a_model_does_not_follow_is_said_before_it_is_loaded(changes: dict, message: str) -> None:
