@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 from musicgen.errors import InputError
 
+from ..listening import MINIMUM_HEARD
+
 DEFAULT_SCALE = (0.0, 100.0)
 """Of BS.1534-3; our own pages use 1 to 100 of it."""
 
@@ -125,6 +127,7 @@ class StudyData:
             0 to 100.
         scales: question -> lower and upper end of its declared scale.
         matches: of the ABX pages.
+        minimum_heard: share of a clip that its page asked to be played.
     """
 
     ratings: tuple[Rating, ...]
@@ -134,6 +137,7 @@ class StudyData:
     scale: tuple[float, float] = DEFAULT_SCALE
     scales: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     matches: tuple[Match, ...] = ()
+    minimum_heard: float = MINIMUM_HEARD
 
     def scale_of(self, question: str) -> tuple[float, float]:
         """Lower and upper end of a question's scale."""
@@ -163,14 +167,13 @@ class StudyData:
             single: further ratings to drop.
         """
         dropped = set(single)
-        return StudyData(
-            tuple(r for r in self.ratings if r.rater not in raters and r not in dropped),
-            tuple(p for p in self.preferences if p.rater not in raters),
-            {rater: failed for rater, failed in self.failed_checks.items() if rater not in raters},
-            {rater: reason for rater, reason in self.marked.items() if rater not in raters},
-            self.scale,
-            self.scales,
-            tuple(m for m in self.matches if m.rater not in raters),
+        return dataclasses.replace(
+            self,
+            ratings=tuple(r for r in self.ratings if r.rater not in raters and r not in dropped),
+            preferences=tuple(p for p in self.preferences if p.rater not in raters),
+            failed_checks={rater: failed for rater, failed in self.failed_checks.items() if rater not in raters},
+            marked={rater: reason for rater, reason in self.marked.items() if rater not in raters},
+            matches=tuple(m for m in self.matches if m.rater not in raters),
         )
 
 

@@ -78,7 +78,10 @@ def read(connection: Connection, database: StudyDatabase, study: Study) -> Study
         for row in people
         if row.excluded_for and not row.excluded_for.startswith(SCREENED)
     }
-    return StudyData(tuple(ratings), tuple(preferences), failed, marked, scales=_scales(study), matches=tuple(matches))
+    return StudyData(
+        tuple(ratings), tuple(preferences), failed, marked, scales=_scales(study), matches=tuple(matches),
+        minimum_heard=study.settings.minimum_heard,
+    )  # fmt: skip
 
 
 def _scales(study: Study) -> dict[str, tuple[float, float]]:

@@ -288,7 +288,7 @@ def _reference_variants(data: StudyData, protocol: Sequence[Mapping[str, Any]] |
     if not references:
         return []
     limit = screening_rules.shown(data, references, 85)
-    steps = list(screening.DEFAULT_PROTOCOL if protocol is None else protocol)
+    steps = list(screening.default_protocol(data) if protocol is None else protocol)
     others = [step for step in steps if step.get("step") != "hidden_reference"]
     place = next((i for i, step in enumerate(steps) if step.get("step") == "hidden_reference"), len(others))
     out = [RuleVariant("not applied", 0, screening.screen(data, others).steps[-1].means)]

@@ -20,14 +20,20 @@ from musicgen.suggestions import did_you_mean
 from .ratings import StudyData, questions, systems
 from .screening_rules import RULES, Exclusion
 
-DEFAULT_PROTOCOL: tuple[Mapping[str, Any], ...] = (
-    {"step": "attention"},
-    {"step": "full_listening"},
-    {"step": "hidden_reference"},
-    {"step": "crowdmos_correlation"},
-    {"step": "crowdmos_outliers"},
-)
-"""The paper's section 3.3, preceded by the checks of our own pages."""
+
+def default_protocol(data: StudyData) -> tuple[Mapping[str, Any], ...]:
+    """The paper's section 3.3, preceded by the checks of our own pages: what the page accepted counts as heard.
+
+    Args:
+        data: of the study.
+    """
+    return (
+        {"step": "attention"},
+        {"step": "full_listening", "minimum": data.minimum_heard},
+        {"step": "hidden_reference"},
+        {"step": "crowdmos_correlation"},
+        {"step": "crowdmos_outliers"},
+    )
 
 
 @dataclass(frozen=True)
@@ -74,13 +80,13 @@ def screen(data: StudyData, protocol: Sequence[Mapping[str, Any]] | None = None)
 
     Args:
         data: of the study.
-        protocol: mappings of "step" and thresholds; None for DEFAULT_PROTOCOL.
+        protocol: mappings of "step" and thresholds; None for `default_protocol`.
 
     Raises:
         InputError: a step or a threshold is unknown.
     """
     steps = [ScreeningStep("all", {}, (), len(data.raters), len(data.ratings), means(data))]
-    for entry in ({"step": "marked"}, *(DEFAULT_PROTOCOL if protocol is None else protocol)):
+    for entry in ({"step": "marked"}, *(default_protocol(data) if protocol is None else protocol)):
         name, thresholds = check_step(entry)
         exclusions = tuple(RULES[name](data, **thresholds))
         raters = {exclusion.rater for exclusion in exclusions if exclusion.rating is None}

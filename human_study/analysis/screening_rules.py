@@ -13,6 +13,7 @@ import numpy as np
 
 from musicgen.errors import InputError
 
+from ..listening import MINIMUM_HEARD
 from .ratings import Rating, StudyData
 
 REFERENCE_MODES = ("any", "mean", "fraction")
@@ -20,6 +21,9 @@ REFERENCE_MODES = ("any", "mean", "fraction")
 
 MIN_OVERLAP = 5
 """Shared clips below which a correlation is chance: with two clips it is always ±1."""
+
+_MOST_DIGITS = 12
+"""Behind the point, of a value beside its limit."""
 
 MIN_RATINGS_FOR_Z = 3
 """Ratings of a clip that a z score needs; with n ratings |z| cannot exceed (n - 1)/√n."""
@@ -56,10 +60,12 @@ def attention(data: StudyData, *, allowed_failures: int = 0) -> list[Exclusion]:
     ]
 
 
-def full_listening(data: StudyData, *, minimum: float = 0.97) -> list[Exclusion]:
+def full_listening(data: StudyData, *, minimum: float = MINIMUM_HEARD) -> list[Exclusion]:
     """Raters who rated a clip after hearing less than `minimum` of it (the paper, section 3.3: the full clip)."""
     return [
-        Exclusion("full_listening", rater, f"heard {least:.0%} of a clip: less than {minimum:.0%}")
+        Exclusion(
+            "full_listening", rater, f"heard {apart(least, minimum, 0, '%')} of a clip: less than {100 * minimum:g}%"
+        )
         for rater, own in _by_rater(data)
         if (least := min((r.heard for r in own if r.heard is not None), default=1.0)) < minimum
     ]
@@ -92,7 +98,9 @@ def too_fast(data: StudyData, *, seconds: float = 5.0) -> list[Exclusion]:
     for rater, own in _by_rater(data):
         times = [r.seconds for r in own if r.seconds is not None]
         if times and (median := float(np.median(times))) < seconds:
-            out.append(Exclusion("too_fast", rater, f"median page took {median:.1f} s: under {seconds:g} s"))
+            out.append(
+                Exclusion("too_fast", rater, f"median page took {apart(median, seconds, 1)} s: under {seconds:g} s")
+            )
     return out
 
 
@@ -107,7 +115,9 @@ def crowdmos_correlation(data: StudyData, *, below: float = 0.25, overlap: int =
     out = []
     for rater, (r, shared) in correlations(data).items():
         if shared >= overlap and r < below:
-            out.append(Exclusion("crowdmos_correlation", rater, f"r = {r:.2f} on {shared} clips: under {below:g}"))
+            out.append(
+                Exclusion("crowdmos_correlation", rater, f"r = {apart(r, below, 2)} on {shared} clips: under {below:g}")
+            )
     return out
 
 
@@ -233,6 +243,20 @@ def shown(data: StudyData, ratings: Collection[Rating], points: float, digits: i
     return (f"{value:g}" if digits is None else f"{value:.{digits}f}") + of
 
 
+def apart(value: float, limit: float, digits: int, form: str = "f") -> str:
+    """A value as text with so many digits that it does not look equal to its limit.
+
+    Args:
+        value: beyond the limit.
+        limit: the threshold.
+        digits: behind the point, at least.
+        form: "f", or "%" for shares.
+    """
+    while digits < _MOST_DIGITS and f"{value:.{digits}{form}}" == f"{limit:.{digits}{form}}":
+        digits += 1
+    return f"{value:.{digits}{form}}"
+
+
 def correlations(data: StudyData) -> dict[str, tuple[float, int]]:
     """Pearson's r of each rater with the mean of the other raters, over the clips that they share.
 
@@ -267,7 +291,10 @@ def _reference_rule(data: StudyData, step: str, below: float, mode: str, fractio
         limit = shown(data, rated, below)
         low = sum(value < below for value in values)
         if mode == "mean" and (mean := float(np.mean(values))) < below:
-            average = shown(data, rated, mean, digits=0)
+            digits = 0
+            while digits < _MOST_DIGITS and shown(data, rated, mean, digits) == shown(data, rated, below, digits):
+                digits += 1
+            average = shown(data, rated, mean, digits)
             out.append(Exclusion(step, rater, f"hidden reference {average} on average: below {limit}"))
         elif (mode == "any" and low) or (mode == "fraction" and low > fraction * len(values)):
             out.append(Exclusion(step, rater, f"hidden reference below {limit} on {low} of {len(values)} items"))

@@ -14,6 +14,7 @@ from typing import Any
 
 from musicgen.errors import InputError
 
+from .. import listening
 from . import checks, documents, questionnaire, questions
 from .checks import shown
 from .questionnaire import Questionnaire
@@ -127,7 +128,7 @@ class StudySettings:
     target_lufs: float = -14.0
     peak_dbtp: float = -1.0
     lease_minutes: float = 30.0
-    minimum_heard: float = 0.98
+    minimum_heard: float = listening.MINIMUM_HEARD
     clock: bool = True
     open_link: bool = False
     questionnaire: Questionnaire | None = None

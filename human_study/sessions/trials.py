@@ -10,29 +10,29 @@ import hashlib
 import math
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
+from .. import listening
 from ..database import queries, schema
 from ..database.study_database import StudyDatabase
 from ..design.manifest import Study, to_json
+from ..listening import Spans
 from . import answers, leases, raters
 from .answers import PageAnswer
 from .errors import RequestRefused
 from .leases import Lease, Stimulus
 from .raters import Rater
 
-EDGE_SECONDS = 0.25
-"""Tolerance at both ends of a clip: decoders and audio clocks differ by that much."""
+END_SLACK_SECONDS = 0.25
+"""How far behind the end of a clip an interval may end: decoders differ by that much. It is cut at the clip's end."""
 
 CLOCK_SLACK_SECONDS = 2.0
 CHECK_TOLERANCE = 5
 """Tolerance of the answer to an attention check, in points of the scale."""
-
-Spans = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,9 @@ def submit(
                 "clip_id": stimulus.clip_id,
                 "value": submission.answer.values.get(stimulus.token),
                 "heard_share": shares[stimulus.token],
-                "intervals": [list(span) for span in union(submission.heard[stimulus.token])],
+                "intervals": [
+                    list(span) for span in listening.union(submission.heard[stimulus.token], stimulus.clip.seconds)
+                ],
             }
             for stimulus in lease.stimuli
         ],
@@ -155,34 +157,22 @@ def check(study: Study, lease: Lease, submission: TrialSubmission, now: float) -
     return _check_listening(study, lease, submission, now)
 
 
-def union(spans: Spans) -> list[tuple[float, float]]:
-    """Union of intervals, as disjoint intervals in order."""
-    out: list[tuple[float, float]] = []
-    for start, end in sorted(spans):
-        if out and start <= out[-1][1]:
-            out[-1] = (out[-1][0], max(out[-1][1], end))
-        else:
-            out.append((start, end))
-    return out
-
-
 def _check_listening(study: Study, lease: Lease, submission: TrialSubmission, now: float) -> dict[str, float]:
     shares, total = {}, 0.0
     for stimulus in lease.stimuli:
         spans = submission.heard[stimulus.token]
         length = stimulus.clip.seconds
         for start, end in spans:
-            if not (math.isfinite(start) and math.isfinite(end) and 0 <= start < end <= length + EDGE_SECONDS):
+            if not (math.isfinite(start) and math.isfinite(end) and 0 <= start <= end <= length + END_SLACK_SECONDS):
                 raise RequestRefused(
                     422, "bad_listening", f"heard from {start} to {end} s, and the clip has {length:.2f} s"
                 )
-        heard = sum(end - start for start, end in union(spans))
-        total += heard
-        needed = study.settings.minimum_heard * length - min(EDGE_SECONDS, 0.1 * length)
-        if heard < needed:
+        heard = listening.union(spans, length)
+        total += listening.seconds(heard)
+        shares[stimulus.token] = listening.share(heard, length)
+        if shares[stimulus.token] < study.settings.minimum_heard:
             name = stimulus.label or "the reference"
-            raise RequestRefused(422, "unheard", f"{name}: {math.ceil(length - heard)} s unheard")
-        shares[stimulus.token] = min(1.0, heard / length)
+            raise RequestRefused(422, "unheard", f"{name}: {math.ceil(length - listening.seconds(heard))} s unheard")
     passed = now - lease.created_at
     if study.settings.clock and total > passed + CLOCK_SLACK_SECONDS:
         raise RequestRefused(422, "too_fast", f"{total:.0f} s were heard within {passed:.0f} s: listen to every clip")

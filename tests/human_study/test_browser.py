@@ -146,6 +146,44 @@ def test_next_says_what_is_missing_and_sliders_are_unset(site, page):
         assert queries.count_rows(connection, select(schema.trial)) == 0
 
 
+def test_a_draft_of_a_page_that_was_stuck_is_submitted(site, page):
+    """A piece shorter than the rounding, as switching just before the loop's end leaves it."""
+    address, database, _ = site(questions="[REL]")
+    agree(page, address)
+    page.locator(".trial").wait_for()
+    stuck = """([key, text] = Object.entries(localStorage).find(([k]) => k.startsWith("study-draft-"))) => {
+      const draft = JSON.parse(text);
+      for (const token of Object.keys(draft.heard)) draft.heard[token] = [[0, 0.689], [0.69966, 0.7]];
+      window.addEventListener("pagehide", () => localStorage.setItem(key, JSON.stringify(draft)));
+    }"""
+    page.evaluate(f"({stuck})()")
+    page.reload()
+    page.locator(".trial").wait_for()
+    sliders = page.locator(".scale input")
+    for index in range(sliders.count()):
+        set_slider(page, sliders.nth(index), 50)
+    page.click("#next")
+    page.locator("#saved.saved").wait_for()
+    with database.read() as connection:
+        assert set(connection.execute(select(schema.listening.c.heard_share)).scalars()) == {689 / 700}
+
+
+def test_a_refusal_says_what_to_do_in_the_raters_language(site, page):
+    address, _, _ = site(questions="[REL]")
+    agree(page, f"{address}?lang=de")
+    page.route(
+        "**/api/trials/*", lambda route: route.fulfill(status=422, json={"code": "too_fast", "error": "English"})
+    )
+    page.locator(".trial").wait_for()
+    for column in page.locator(".column").all():
+        hear(column)
+    for slider in page.locator(".scale input").all():
+        set_slider(page, slider, 50)
+    page.click("#next")
+    page.locator("#missing", has_text="Warten Sie eine Minute").wait_for()
+    assert page.locator("#language option").all_inner_texts() == ["English", "Deutsch"]
+
+
 def test_coverage_counts_only_what_was_played(site, page):
     address, _, _ = site()
     agree(page, address)

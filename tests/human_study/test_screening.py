@@ -85,10 +85,23 @@ def test_listening_speed_and_attention():
         marked={"a": "by hand"},
     )
     assert gone(screening_rules.full_listening(data)) == ["b"]
+    assert gone(screening_rules.full_listening(data, minimum=0.5)) == []
     assert gone(screening_rules.too_fast(data)) == ["b"]
     assert gone(screening_rules.attention(data)) == ["c"]
     assert gone(screening_rules.attention(data, allowed_failures=1)) == []
     assert gone(screening_rules.marked(data)) == ["a"]
+
+
+def test_a_value_below_its_limit_does_not_look_equal_to_it():
+    data = StudyData((rating("a", 84.9996, role="reference", heard=0.9699, seconds=4.999),))
+    (heard,) = screening_rules.full_listening(data, minimum=0.97)
+    (reference,) = screening_rules.hidden_reference(data)
+    (fast,) = screening_rules.too_fast(data)
+    assert heard.reason == "heard 96.99% of a clip: less than 97%"
+    assert reference.reason == "hidden reference 84.9996 on average: below 85"
+    assert fast.reason == "median page took 4.999 s: under 5 s"
+    (plain,) = screening_rules.full_listening(data, minimum=0.98)
+    assert plain.reason == "heard 97% of a clip: less than 98%"
 
 
 def test_correlation_leaves_the_rater_out():
@@ -118,7 +131,9 @@ def test_the_log_names_step_who_and_why_and_the_means_move():
     data, bad = simulation.study(np.random.default_rng(0), honest=12, careless=3)
     result = screening.screen(data)
     assert [step.name for step in result.steps][:2] == ["all", "marked"]
-    assert [step.name for step in result.steps][2:] == [entry["step"] for entry in screening.DEFAULT_PROTOCOL]
+    assert [step.name for step in result.steps][2:] == [
+        entry["step"] for entry in screening.default_protocol(result.data)
+    ]
     assert result.steps[0].raters_left == 15
     assert all(e.reason and e.step and e.rater for e in result.exclusions)
     assert set(bad) <= {e.rater for e in result.exclusions if e.rating is None}

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 
 import numpy as np
 import pytest
@@ -146,7 +147,6 @@ def drop(name):
         (change_first("heard", [[0, 0.5]]), "unheard"),
         (change_first("heard", [[0, 0.3], [0, 0.3], [0, 0.3], [0, 0.3]]), "unheard"),
         (change_first("heard", [[0, 60]]), "bad_listening"),
-        (change_first("heard", [[0.5, 0.5]]), "bad_listening"),
         (change_first("heard", [[1, 0]]), "bad_listening"),
         (change_first("heard", [[-1, 1]]), "invalid"),
         (change_first("heard", [["0", "NaN"]]), "invalid"),
@@ -164,6 +164,37 @@ def test_a_page_that_does_not_fit_is_refused_with_a_reason(one, change, code):
     assert (response.status_code, response.json()["code"]) == (422, code)
     assert "\n" not in response.json()["error"]
     assert stored(database) == (0, 0)
+
+
+def test_intervals_that_rounding_emptied_or_lengthened_are_taken(one):
+    rater, trial, database = one
+    length = trial["clips"][0]["seconds"]
+    body = answer(trial)
+    change_first("heard", [[0.5, 0.5], [0, length - 0.01], [length, length], [length - 0.01, length + 0.0004]])(
+        body, trial
+    )
+    assert rater.submit(trial, body).status_code == 200
+    with database.read() as connection:
+        rows = connection.execute(select(schema.listening.c.heard_share, schema.listening.c.intervals)).all()
+    assert all(row.heard_share == 1 and row.intervals == [[0, length]] for row in rows)
+
+
+@pytest.mark.parametrize("minimum", [0.9, 0.98, 1])
+def test_what_the_server_takes_passes_the_default_screening(build_study, open_app, minimum):
+    study = build_study(minimum_heard=minimum, questions="[REL]")
+    database, new = open_app(study)
+    rater = new()
+    trial = rater.start()["trial"]
+    least = math.ceil(minimum * math.floor(1000 * trial["clips"][0]["seconds"])) / 1000
+    body = answer(trial)
+    body["heard"] = {token: [[0, least - 0.001]] for token in body["heard"]}
+    assert rater.submit(trial, body).json()["code"] == "unheard"
+    body["heard"] = {token: [[0, least]] for token in body["heard"]}
+    assert rater.submit(trial, body).status_code == 200
+    with database.write() as connection:
+        assert interim_screening.screen(connection, database, study) == []
+        shares = set(connection.execute(select(schema.listening.c.heard_share)).scalars())
+    assert shares == {round(1000 * least) / math.floor(1000 * trial["clips"][0]["seconds"])}
 
 
 def test_more_listening_than_time_is_refused(build_study, open_app):

@@ -1,18 +1,30 @@
-// Coverage: which seconds of a clip were played, as disjoint [start, end] intervals in order.
+// Coverage: which seconds of a clip were played, as disjoint [start, end] intervals in order, in whole milliseconds.
+// The server counts in the same way (listening.py): what is complete here is complete there.
 
 const JOIN = 0.03; // s: shorter gaps come from the resolution of the clock
 
 /** The union with [start, end]. */
 export function add(spans, start, end) {
-  if (!(end > start)) return spans;
+  let [low, high] = [rounded(start), rounded(end)];
+  // Shorter than the rounding. The intervals beside it end at the same millisecond, so nothing is lost.
+  if (!(high > low)) return spans;
   const out = [];
-  let [low, high] = [start, end];
   for (const [a, b] of spans) {
     if (b < low - JOIN || a > high + JOIN) out.push([a, b]);
     else [low, high] = [Math.min(low, a), Math.max(high, b)];
   }
   out.push([low, high]);
   return out.sort((one, other) => one[0] - other[0]);
+}
+
+/** Intervals of any origin, such as a stored draft, as those of a clip of `seconds` s. */
+export function tidy(spans, seconds) {
+  return spans.reduce((out, [start, end]) => add(out, Math.max(0, start), Math.min(end, seconds)), []);
+}
+
+/** Share of a clip of `seconds` s that was heard, 0 to 1. */
+export function share(spans, seconds) {
+  return Math.min(1, Math.round(1000 * total(spans)) / Math.floor(1000 * seconds));
 }
 
 /** Total seconds. */
@@ -41,3 +53,5 @@ function split(position, elapsed, from, to) {
   const before = Math.min(elapsed, from - position);
   return [[position, position + before], ...played(from, elapsed - before, from, to)];
 }
+
+const rounded = (seconds) => Math.round(1000 * seconds) / 1000;

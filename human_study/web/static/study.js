@@ -35,6 +35,19 @@ async function setLanguage(language) {
   picker.value = language;
 }
 
+/** An entry of the language selector: a language's own name for itself. */
+function option(language) {
+  const name = new Intl.DisplayNames([language], { type: "language" }).of(language);
+  const entry = new Option(name.charAt(0).toLocaleUpperCase(language) + name.slice(1), language);
+  entry.lang = language;
+  return entry;
+}
+
+/** What a refusal means for the rater, in the language of the page. */
+function refusal(error) {
+  return texts.refused?.[error.code] ?? (error.status === 422 ? texts.refused?.page : null) ?? error.message;
+}
+
 function show(element) {
   main.replaceChildren(element);
   main.focus({ preventScroll: true });
@@ -104,7 +117,7 @@ async function send(description, body) {
     current.next.disabled = false;
     status("");
     if (error.code === "lease_expired") return render();
-    current.missing.replaceChildren(Object.assign(document.createElement("li"), { textContent: error.message }));
+    current.missing.replaceChildren(Object.assign(document.createElement("li"), { textContent: refusal(error) }));
     return undefined;
   }
   return undefined;
@@ -125,7 +138,7 @@ function failed(error) {
     const text = error.code === "bad_code" ? texts.bad_code : "";
     return show(stages.invitation(texts, text, (code) => arrive({ code })));
   }
-  return show(stages.message(texts.problem_title, error.message, texts.problem));
+  return show(stages.message(texts.problem_title, refusal(error), texts.problem));
 }
 
 async function arrive(who) {
@@ -150,8 +163,7 @@ function visitor() {
 async function start() {
   const wanted = new URLSearchParams(location.search).get("lang") ?? localStorage.getItem(LANGUAGE) ?? navigator.language;
   const who = visitor();
-  const names = new Intl.DisplayNames(languages, { type: "language" });
-  picker.replaceChildren(...languages.map((language) => new Option(names.of(language), language)));
+  picker.replaceChildren(...languages.map(option));
   picker.addEventListener("change", () => setLanguage(picker.value).then(render));
   await setLanguage(languages.find((language) => wanted.startsWith(language)) ?? languages[0]);
   if (who) {

@@ -2,13 +2,12 @@
 // change, so a reload, a crash or the back button loses nothing.
 
 import { ANSWERS } from "./answers.js";
-import { total } from "./coverage.js";
+import { share, tidy, total } from "./coverage.js";
 import { fill, h } from "./dom.js";
 import { load, Player } from "./player.js";
 import { Waveform } from "./waveform.js";
 
 const PREFIX = "study-draft-";
-const EDGE = 0.25; // s: the server's tolerance at the ends of a clip
 
 /** Delete the drafts of other pages. */
 export function forgetDrafts(keep) {
@@ -29,7 +28,7 @@ export class Trial {
       this.saveDraft();
       this.changed();
     });
-    this.heard = this.tracks.map((track) => draft.heard?.[track.token] ?? []);
+    this.heard = this.tracks.map((track) => tidy(draft.heard?.[track.token] ?? [], track.seconds));
     this.key = draft.key ?? makeKey();
     this.saveDraft();
   }
@@ -117,9 +116,8 @@ export class Trial {
   /** Seconds of a clip that must still be heard before the page can be submitted. */
   unheard(index) {
     const { seconds } = this.tracks[index];
-    const needed = this.trial.minimum_heard * seconds - Math.min(EDGE, 0.1 * seconds) / 2;
-    const heard = total(this.heard[index]);
-    return heard >= needed ? 0 : seconds - heard;
+    const heard = this.heard[index];
+    return share(heard, seconds) >= this.trial.minimum_heard ? 0 : seconds - total(heard);
   }
 
   /** What is missing, one line each. */
@@ -179,9 +177,13 @@ export class Trial {
   }
 
   saveDraft() {
+    localStorage.setItem(PREFIX + this.trial.lease, JSON.stringify(this.body()));
+  }
+
+  /** What is submitted, and kept as the draft. */
+  body() {
     const heard = Object.fromEntries(this.tracks.map((track, index) => [track.token, this.heard[index]]));
-    const draft = { ...this.answer.body(), heard, key: this.key };
-    localStorage.setItem(PREFIX + this.trial.lease, JSON.stringify(draft));
+    return { key: this.key, heard, ...this.answer.body() };
   }
 
   submit() {
@@ -195,14 +197,9 @@ export class Trial {
       this.missing.classList.add("alert");
       return;
     }
-    const heard = Object.fromEntries(
-      this.tracks.map((track, index) => [track.token, this.heard[index].map(([start, end]) => [rounded(start), rounded(end)])]),
-    );
-    this.onSubmit({ key: this.key, heard, ...this.answer.body() });
+    this.onSubmit(this.body());
   }
 }
-
-const rounded = (seconds) => Math.round(seconds * 1000) / 1000;
 
 function makeKey() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
