@@ -18,6 +18,10 @@ class BadValue(yaml.YAMLError):
     """A text stands for more values than MOST_VALUES, for one that holds itself, or for one that is none (a 13th month)."""
 
 
+class BadText(yaml.YAMLError):
+    """A text is no YAML: the line and column, what is wrong there, and within what."""
+
+
 def parse(text: str) -> Any:
     """What a YAML text stands for: mappings, lists, texts, numbers, dates; no objects of Python.
 
@@ -25,15 +29,20 @@ def parse(text: str) -> Any:
         text: one document.
 
     Raises:
-        yaml.YAMLError: it is no such text.
+        yaml.YAMLError: it is no such text; the message names the line and the column.
     """
-    loader = yaml.SafeLoader(text)
+    try:
+        loader = yaml.SafeLoader(text)
+    except yaml.reader.ReaderError as error:
+        raise BadText(_unreadable(error, text)) from error
     try:
         node = loader.get_single_node()
         if node is None:
             return None
         _count(node, {}, set())
         return loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        raise BadText(_described(error)) from error
     except RecursionError as error:
         raise BadValue("nested too deeply") from error
     # PyYAML lets the errors of Python's own types through.
@@ -41,6 +50,21 @@ def parse(text: str) -> Any:
         raise BadValue(str(error)) from error
     finally:
         loader.dispose()
+
+
+def _unreadable(error: yaml.reader.ReaderError, text: str) -> str:
+    before = text[: error.position]
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    return f"line {line}, column {column}: the character {text[error.position : error.position + 1]!a} is not allowed"
+
+
+def _described(error: yaml.MarkedYAMLError) -> str:
+    mark = error.problem_mark or error.context_mark
+    place = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
+    within = f" {error.context}" if error.context else ""
+    if error.context_mark is not None and error.context_mark is not mark:
+        within += f" that begins in line {error.context_mark.line + 1}, column {error.context_mark.column + 1}"
+    return f"{place}{error.problem or 'damaged'}{within}"
 
 
 def _count(node: yaml.Node, counted: dict[int, int], above: set[int]) -> int:

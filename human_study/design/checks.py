@@ -69,11 +69,18 @@ def _check_type(name: str, annotation: str, value: Any) -> None:
         return
     kinds, words = _TYPES[first]
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        raise InputError(f"{name} is {shown(value)}: expected {words}")
+        raise InputError(f"{name} is {shown(value)}: expected {words}{_quotes(value) if str in kinds else ''}")
     if isinstance(value, (int, float)):
         _check_finite(name, value)
     if isinstance(value, str):
         _check_text(name, value)
+
+
+def _quotes(value: Any) -> str:
+    """What to do where YAML read a word or a number, and a text was meant."""
+    if isinstance(value, bool):
+        return " (YAML reads on, yes, off and no as true and false: put quotes around the word)"
+    return "" if value is None or isinstance(value, (Mapping, list, tuple)) else " (put quotes around it)"
 
 
 def _check_finite(name: str, value: float) -> None:
@@ -129,6 +136,11 @@ def lists_of_texts(name: str, lists: Mapping[Any, Any]) -> dict[str, tuple[str, 
         texts(f"{name}: {language[:20]}", found)
         out[language] = tuple(found)
     return out
+
+
+def by_language(setting: str, languages: Iterable[str], example: str = "…") -> str:
+    """How a setting with an entry for each of some languages is written, such as `text: {fr: …}`."""
+    return f"{setting}: {{{', '.join(f'{language}: {example}' for language in languages)}}}"
 
 
 def shown(value: Any) -> str:

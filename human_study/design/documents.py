@@ -95,4 +95,4 @@ def _parsed(path: Path, data: bytes, form: str, parse: Callable[[str], Any]) -> 
         raise InputError(f"{path}: is not valid {form}: it is nested too deeply") from error
     # PyYAML and json let the errors of Python's own types through: a 13th month, a number of 5,000 digits.
     except (yaml.YAMLError, ValueError, TypeError, OverflowError, AttributeError, KeyError, IndexError) as error:
-        raise InputError(f"{path}: is not valid {form} ({' '.join(str(error).split())[:160]})") from error
+        raise InputError(f"{path}: is not valid {form} ({' '.join(str(error).split())[:300]})") from error

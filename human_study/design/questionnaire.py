@@ -127,7 +127,8 @@ class Questionnaire:
                 missing = [language for language in languages if not found.get(language)]
                 if missing and (found or not optional):
                     raise InputError(
-                        f"questionnaire field {entry.name}: no {setting} for {', '.join(missing)}: add {setting}: {{en: …}}"
+                        f"questionnaire field {entry.name}: no {setting} for {', '.join(missing)}: add "
+                        f"{checks.by_language(setting, missing)}"
                     )
 
 

@@ -194,15 +194,15 @@ class StudySettings:
                 f"hidden_reference: true), and the study has {len(self.systems)}"
             )
         if question.name not in questions.BUILT_IN:
-            self._check_languages(f"question {question.name}: no wording for", "text: {en: …}", question.text)
+            self._check_languages(f"question {question.name}: no wording for", "text", "…", question.text)
         if question.labels:
-            hint = "labels: {en: [from the lowest, …]}"
-            self._check_languages(f"question {question.name}: no labels for", hint, question.labels)
+            what = f"question {question.name}: no labels for"
+            self._check_languages(what, "labels", "[from the lowest, …]", question.labels)
 
-    def _check_languages(self, what: str, hint: str, texts: Mapping[str, Any]) -> None:
+    def _check_languages(self, what: str, setting: str, example: str, texts: Mapping[str, Any]) -> None:
         missing = [language for language in self.languages if not texts.get(language)]
         if missing:
-            raise InputError(f"{what} {', '.join(missing)}: add {hint}")
+            raise InputError(f"{what} {', '.join(missing)}: add {checks.by_language(setting, missing, example)}")
 
 
 def read(path: str | Path) -> StudySettings:
@@ -240,6 +240,8 @@ def parse(document: Any, where: str) -> StudySettings:
         InputError: a setting is unknown, missing or not allowed.
     """
     try:
+        if isinstance(document, Mapping) and document.get("headphone_check") is False:
+            document = {**document, "headphone_check": "off"}  # YAML 1.1 reads the word off as false
         values = checks.values(StudySettings, document, "the study")
         values["questions"] = tuple(
             questions.parse(entry) for entry in checks.entries("questions", values["questions"])

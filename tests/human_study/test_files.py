@@ -154,6 +154,53 @@ def test_a_bad_study_file_is_one_line(tmp_path, fault):
     assert one_line(lambda: study_settings.read(file), ".").startswith(str(file))
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("name: t\nquestions: [OVL\nseed: 1\n", "line 3, column 5: expected ',' or ']', but got ':' while parsing a flow "
+         "sequence that begins in line 2, column 12"),
+        ("name: t\ntitle: a: b\n", "line 2, column 9: mapping values are not allowed here"),
+        ("name: t\n\ttitle: a\n", "line 2, column 1: found character '\\t' that cannot start any token"),
+        ("name: t\nti\0tle: a\n", "line 2, column 3: the character '\\x00' is not allowed"),
+    ],
+)  # fmt: skip
+def test_a_yaml_error_names_file_line_and_column(tmp_path, text, told):
+    file = tmp_path / "STUDY.yaml"
+    file.write_text(text)
+    message = one_line(lambda: study_settings.read(file), "is not valid YAML")
+    assert message.startswith(str(file))
+    assert told in message
+    assert "unicode string" not in message
+
+
+@pytest.mark.parametrize("word", ["off", "no", "false", '"off"', "record"])
+def test_words_that_yaml_reads_as_truth_values_are_settings(tmp_path, word):
+    file = tmp_path / "STUDY.yaml"
+    file.write_text(f"name: t\nsystems: {{a: x}}\nquestions: [OVL]\nheadphone_check: {word}\n")
+    assert study_settings.read(file).headphone_check == ("record" if word == "record" else "off")
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("headphone_check: on", "headphone_check is True: expected text (YAML reads on, yes, off and no as true and false"),
+        ("contact: no", "contact is False: expected text (YAML reads"),
+        ("contact: 5", "contact is 5: expected text (put quotes around it)"),
+        ("languages: [no]", "False is no text (put quotes around it)"),
+        ("languages: [fr]\nquestions: [{name: X}]", "no wording for fr: add text: {fr: …}"),
+        ("languages: [fr, en]\nquestions: [{name: X, text: {en: x}}]", "no wording for fr: add text: {fr: …}"),
+        ("languages: [fr]\nquestions: [{name: X, method: likert, text: {fr: x}, labels: {en: [a, b]}}]",
+         "no labels for fr: add labels: {fr: [from the lowest, …]}"),
+        ("languages: [fr]\nquestionnaire: {before: [{name: x, kind: text}]}", "no text for fr: add text: {fr: …}"),
+    ],
+)  # fmt: skip
+def test_hints_fit_what_was_written(tmp_path, setting, told):
+    file = tmp_path / "STUDY.yaml"
+    questions = "" if "questions:" in setting else "questions: [OVL]\n"
+    file.write_text(f"name: t\nsystems: {{a: x}}\n{questions}{setting}\n")
+    assert told in one_line(lambda: study_settings.read(file), ".")
+
+
 def test_a_study_file_that_is_no_text_is_one_line(tmp_path):
     file = tmp_path / "STUDY.yaml"
     file.write_bytes(b"\xff\xfe\x00name")

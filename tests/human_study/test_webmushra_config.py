@@ -193,7 +193,7 @@ ITSELF.append(ITSELF)
         ([mushra("x"), finish({"a": 1})], "questionnaire is {'a': 1}"),
         ([mushra("x"), finish([{"type": "number", "min": "x"}])], "min of the field field 1 is 'x'"),
         ([mushra("x"), finish([{"type": "likert", "name": "y"}])], "response of the field y is None"),
-        (ITSELF, "lists are nested more than 20 times"),
+        (ITSELF, "a value holds itself"),
     ],
 )  # fmt: skip
 def test_a_configuration_that_is_wrong_is_one_line_and_leaves_nothing(convert, pages, message):
@@ -237,7 +237,7 @@ def test_texts_that_only_webmushra_reads_are_read(tmp_path):
 def test_many_pages_have_an_end(tmp_path):
     """Lists that name each other double with every line."""
     text = "pages:\n- &a [x, x, x, x, x, x, x, x, x, x]\n"
-    for name, before in zip("bcdefgh", "abcdefg", strict=True):
+    for name, before in zip("bcde", "abcd", strict=True):
         text += f"- &{name} [{', '.join([f'*{before}'] * 9)}]\n"
     (tmp_path / "bomb.yaml").write_text(text)
     with pytest.raises(InputError, match="there are more than 10000"):
