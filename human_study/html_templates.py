@@ -8,6 +8,8 @@ from typing import Any
 
 import jinja2
 
+from .wording import counted
+
 
 def render(template: Path, **values: Any) -> str:
     """Fill in a template.
@@ -24,10 +26,12 @@ def render(template: Path, **values: Any) -> str:
 
 @functools.cache
 def _environment(folder: Path) -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["counted"] = counted
+    return environment

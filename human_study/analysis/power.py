@@ -19,7 +19,7 @@ from musicgen.errors import InputError
 
 RESIDUAL_SD = 15.0
 ITEM_SD = 6.0
-"""Defaults in points of the 1–100 scale, for want of a pilot: residuals of crowds are between 12 and 20."""
+"""Defaults in points of the sliders' scale from 1 to 100, for want of a pilot: residuals of crowds are between 12 and 20."""
 
 MAX_RATERS = 1000
 

@@ -19,7 +19,8 @@ from musicgen.errors import InputError
 from ..listening import MINIMUM_HEARD
 
 DEFAULT_SCALE = (0.0, 100.0)
-"""Of BS.1534-3; our own pages use 1 to 100 of it."""
+"""Of BS.1534-3. The sliders of our pages give 1 to 100 of it, the scale of the paper (section 3.3), so that a value is its
+number of points."""
 
 SMALL_SCALE = 10.0
 """Where no value of a file is above it, the file is taken for one of another scale: 1 to 5, 1 to 7, 0 to 10."""

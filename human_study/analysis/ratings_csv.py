@@ -73,11 +73,12 @@ def read_csv(path: str | Path) -> StudyData:
             scale (such as 1:5; one for each question).
 
     Raises:
-        InputError: the file is missing or empty, or a cell is not allowed.
+        InputError: the file is missing or empty, a cell is not allowed, or a rater has rated a clip twice.
     """
     path = Path(path)
     out = []
     scales: dict[str, tuple[float, float]] = {}
+    seen: dict[tuple[str, ...], int] = {}
     for number, row in read_rows(path):
         where = f"{path}:{number}"
         lacking = [name for name in ("rater", "item", "system", "value") if not row.get(name)]
@@ -91,6 +92,14 @@ def read_csv(path: str | Path) -> StudyData:
         if role not in ROLES:
             raise InputError(f"{where}: role is {role[:20]!r}: one of {', '.join(ROLES)}")
         question = row.get("question", "OVL")
+        key = (row["rater"], question, row["item"], row["system"])
+        if key in seen:
+            raise InputError(
+                f"{where}: rater {key[0][:40]} has rated {key[3][:40]} of item {key[2][:40]} in line {seen[key]} (question "
+                f"{key[1][:40]}): two people under one name, or one who rated twice? Give each a name of their own in the "
+                "column rater, or keep one of the two lines"
+            )
+        seen[key] = number
         if row.get("scale"):
             scale = _scale(row["scale"], where)
             if scales.setdefault(question, scale) != scale:

@@ -17,6 +17,7 @@ import numpy as np
 from musicgen.errors import InputError
 from musicgen.suggestions import did_you_mean
 
+from ..wording import counted
 from .ratings import StudyData, questions, systems
 from .screening_rules import RULES, Exclusion
 
@@ -135,9 +136,9 @@ def require_raters(result: ScreeningResult) -> None:
             reasons = [exclusion.reason for exclusion in step.exclusions if exclusion.rating is None]
             raise InputError(
                 f"nobody is left: screening step {step.name} ({thresholds or 'no thresholds'}) excluded the last "
-                f"{before.raters_left} of {result.steps[0].raters_left} raters{_earlier(result, step.name)}, the first "
-                f"because of '{reasons[0]}': does the step suit these ratings and their scale? --no-screening shows the "
-                "table of all raters"
+                f"{before.raters_left} of {counted(result.steps[0].raters_left, 'rater')}{_earlier(result, step.name)}, "
+                f"the first because of '{reasons[0]}': does the step suit these ratings and their scale? --no-screening "
+                "shows the table of all raters"
                 if reasons
                 else f"nobody is left: screening step {step.name} excluded the last ratings"
             )

@@ -14,6 +14,7 @@ import numpy as np
 from musicgen.errors import InputError
 
 from ..listening import MINIMUM_HEARD
+from ..wording import counted
 from .ratings import Rating, StudyData
 
 REFERENCE_MODES = ("any", "mean", "fraction")
@@ -54,7 +55,7 @@ def marked(data: StudyData) -> list[Exclusion]:
 def attention(data: StudyData, *, allowed_failures: int = 0) -> list[Exclusion]:
     """Raters who failed more than `allowed_failures` attention checks."""
     return [
-        Exclusion("attention", rater, f"{failed} attention check failed, {allowed_failures} allowed")
+        Exclusion("attention", rater, f"{counted(failed, 'attention check')} failed, {allowed_failures} allowed")
         for rater, failed in sorted(data.failed_checks.items())
         if failed > allowed_failures
     ]
@@ -115,9 +116,8 @@ def crowdmos_correlation(data: StudyData, *, below: float = 0.25, overlap: int =
     out = []
     for rater, (r, shared) in correlations(data).items():
         if shared >= overlap and r < below:
-            out.append(
-                Exclusion("crowdmos_correlation", rater, f"r = {apart(r, below, 2)} on {shared} clips: under {below:g}")
-            )
+            reason = f"r = {apart(r, below, 2)} on {counted(shared, 'clip')}: under {below:g}"
+            out.append(Exclusion("crowdmos_correlation", rater, reason))
     return out
 
 
@@ -129,7 +129,7 @@ def crowdmos_strict(
     Where clips are alike in quality it excludes attentive raters too.
     """
     few = [
-        Exclusion("crowdmos_strict", rater, f"{len(own)} ratings: fewer than {ratings}")
+        Exclusion("crowdmos_strict", rater, f"{counted(len(own), 'rating')}: fewer than {ratings}")
         for rater, own in _by_rater(data)
         if len(own) < ratings
     ]
@@ -162,7 +162,7 @@ def crowdmos_outliers(data: StudyData, *, z: float = 2.5, share: float = 0.05) -
     out = []
     for rater, found in sorted(outliers.items()):
         if len(found) > share * counts[rater]:
-            reason = f"{len(found)} of {counts[rater]} ratings are outliers: more than {share:.0%}"
+            reason = f"outliers: {len(found)} of {counted(counts[rater], 'rating')}, more than {share:.0%}"
             out.append(Exclusion("crowdmos_outliers", rater, reason))
         else:
             out += [
@@ -211,7 +211,7 @@ def bs1534_anchor(
         rated = [r for r in own if r.system == anchor and r.sample not in left_out]
         high = sum(data.points(r) > above for r in rated)
         if rated and high > fraction * len(rated):
-            reason = f"{anchor} over {shown(data, rated, above)} on {high} of {len(rated)} items"
+            reason = f"{anchor} over {shown(data, rated, above)} on {high} of {counted(len(rated), 'item')}"
             out.append(Exclusion("bs1534_anchor", rater, reason))
     return out
 
@@ -297,7 +297,9 @@ def _reference_rule(data: StudyData, step: str, below: float, mode: str, fractio
             average = shown(data, rated, mean, digits)
             out.append(Exclusion(step, rater, f"hidden reference {average} on average: below {limit}"))
         elif (mode == "any" and low) or (mode == "fraction" and low > fraction * len(values)):
-            out.append(Exclusion(step, rater, f"hidden reference below {limit} on {low} of {len(values)} items"))
+            out.append(
+                Exclusion(step, rater, f"hidden reference below {limit} on {low} of {counted(len(values), 'item')}")
+            )
     return out
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..wording import counted
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", type=Path, help="STUDY.yaml")
@@ -25,6 +27,7 @@ def run(arguments: argparse.Namespace) -> None:
     out = arguments.output or arguments.study.with_suffix("")
     study = prepare.build(parsed, out)
     pages = sum(page.kind == "rating" for page in study.pages.values())
-    print(f"{study.path}: {len(study.clips)} clips, {pages} pages, {study.target_lufs:.2f} LUFS (levels.html)")
+    size = f"{counted(len(study.clips), 'clip')}, {counted(pages, 'page')}"
+    print(f"{study.path}: {size}, {study.target_lufs:.2f} LUFS (levels.html)")
     ratings = pages * parsed.raters_per_sample
-    print(f"{ratings} page ratings are needed: about {-(-ratings // parsed.trials_per_rater)} raters")
+    print(f"page ratings needed: {ratings}, about {counted(-(-ratings // parsed.trials_per_rater), 'rater')}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..wording import counted
 from .common import whole_number
 
 STUDY = Path(__file__).parent.parent / "example" / "STUDY.yaml"
@@ -24,7 +25,7 @@ def run(arguments: argparse.Namespace) -> None:
     built = arguments.folder / "study"
     if not (built / manifest.FILE).is_file():
         study = prepare.build(study_settings.read(STUDY), built)
-        print(f"{built}: {len(study.clips)} clips, {study.target_lufs:.2f} LUFS")
+        print(f"{built}: {counted(len(study.clips), 'clip')}, {study.target_lufs:.2f} LUFS")
     if arguments.build_only:
         return
     serve(built, None, "127.0.0.1", arguments.port, None, open_browser=arguments.open)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..wording import counted
 from .common import add_study, opened_for_reading, output_folder, write_private
 
 
@@ -22,4 +23,4 @@ def run(arguments: argparse.Namespace) -> None:
         folder = output_folder(arguments.output or study.path / "export", arguments.output is not None)
         for name, rows in tables.items():
             write_private(folder / f"{name}.csv", ratings_csv.to_csv(rows, exports.COLUMNS[name]))
-            print(f"{folder / name}.csv: {len(rows)} rows")
+            print(f"{folder / name}.csv: {counted(len(rows), 'row')}")

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..analysis.imports import FORMATS
+from ..wording import counted
 from .common import write_private
 
 
@@ -34,7 +35,8 @@ def run(arguments: argparse.Namespace) -> None:
             f"{arguments.file}: contains {len(data.preferences)} preferences and no ratings: only ratings can be converted"
         )
     write_private(arguments.output, ratings_csv.to_csv(ratings_csv.rows_of(data), ratings_csv.COLUMNS))
-    print(f"{arguments.output}: {len(data.ratings)} ratings by {len({r.rater for r in data.ratings})} raters")
+    people = len({r.rater for r in data.ratings})
+    print(f"{arguments.output}: {counted(len(data.ratings), 'rating')} by {counted(people, 'rater')}")
     print(f"raters are told apart by {imported.told_apart_by}")
     preferences = [f"{len(data.preferences)} preferences of paired comparisons"] if data.preferences else []
     for line in (*imported.left_out, *preferences):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..wording import counted
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="webMUSHRA's YAML file")
@@ -25,7 +27,9 @@ def run(arguments: argparse.Namespace) -> None:
     files = conversion.write(made, root, arguments.output)
     for study, file in zip(made.studies, files, strict=True):
         systems = len(next(iter(study.items.values())))
-        print(f"{file}: {len(study.items)} items of {systems} systems, as {study.question['method']}")
+        print(
+            f"{file}: {counted(len(study.items), 'item')} of {counted(systems, 'system')}, as {study.question['method']}"
+        )
     print("without a counterpart, or with another one:")
     for note in made.notes:
         print(f"- {note}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from ..wording import counted
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", default="http://127.0.0.1:8600")
@@ -19,8 +21,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     tally = asyncio.run(load_test.run(arguments.url, arguments.raters, arguments.seconds, arguments.every))
     times = ", ".join(f"p{share * 100:g} {tally.percentile(share) * 1000:.0f} ms" for share in (0.5, 0.95, 0.99, 1.0))
-    stored = f"{len(tally.seconds)} pages stored: {times}" if tally.seconds else "no page stored"
-    print(f"{arguments.raters} raters, {stored}, {len(tally.errors)} errors")
+    stored = f"{counted(len(tally.seconds), 'page')} stored: {times}" if tally.seconds else "no page stored"
+    print(f"{counted(arguments.raters, 'rater')}, {stored}, {counted(len(tally.errors), 'error')}")
     for error in sorted(set(tally.errors))[:5]:
         print(f"  {error}")
     return 1 if tally.errors else 0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 
+from ..wording import counted
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("difference", type=float, help="points on the 1–100 scale")
+    parser.add_argument("difference", type=float, help="points of the sliders' scale from 1 to 100")
     parser.add_argument("--items", type=int, default=40, help="items a system (default: 40, as in the paper)")
     parser.add_argument("--trials", type=int, default=10, help="pages a rater (default: 10)")
     parser.add_argument("--questions", type=int, default=1)
@@ -34,7 +36,8 @@ def run(arguments: argparse.Namespace) -> None:
         questions=arguments.questions,
     )
     print(
-        f"{plan.raters_per_item} raters an item, {plan.raters} raters of {arguments.trials} pages each: "
-        f"power {plan.power:.2f} for {arguments.difference:g} points with {arguments.items} items "
+        f"{counted(plan.raters_per_item, 'rater')} an item, {counted(plan.raters, 'rater')} of "
+        f"{counted(arguments.trials, 'page')} each: "
+        f"power {plan.power:.2f} for {arguments.difference:g} points with {counted(arguments.items, 'item')} "
         f"(residual sd {residual:g}, item sd {item:g})"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ..wording import counted
 from .common import add_study, opened
 
 
@@ -19,4 +20,5 @@ def run(arguments: argparse.Namespace) -> None:
             excluded = interim_screening.screen(connection, database, study)
         for entry in excluded:
             print(f"{entry['rater']}  {entry['step']}: {entry['reason']}")
-        print(f"{len(excluded)} raters excluded, their pages are assigned again")
+        again = "; their pages are assigned again" if excluded else ""
+        print(f"{counted(len(excluded), 'rater')} excluded{again}")

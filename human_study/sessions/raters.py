@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 from ..database import queries, schema
 from ..database.study_database import StudyDatabase
 from ..design.manifest import Study
+from ..wording import counted
 from .errors import RequestRefused
 
 CODE_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
@@ -211,7 +212,9 @@ def delete_rater(connection: Connection, database: StudyDatabase, name: str) -> 
     for rater_id in ids:
         connection.execute(delete(table).where(table.c.id == rater_id))
     if ids:
-        queries.log_event(connection, database.study_id, "deleted", f"{len(ids)} rater on request, with all data")
+        queries.log_event(
+            connection, database.study_id, "deleted", f"{counted(len(ids), 'rater')} on request, with all data"
+        )
     return len(ids)
 
 

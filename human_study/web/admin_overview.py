@@ -12,6 +12,7 @@ from ..database import schema
 from ..database.study_database import StudyDatabase
 from ..design.manifest import Study
 from ..sessions import leases, raters
+from ..wording import counted
 
 QUICK_SECONDS = 5.0
 """Raters whose median page took less are flagged."""
@@ -65,7 +66,7 @@ def _person(database: StudyDatabase, row: Any, trials: list[Any]) -> dict[str, A
         flags.append(f"median page {times[len(times) // 2]:.1f} s")
     failed = sum(t.check_passed is False for t in trials)
     if failed:
-        flags.append(f"{failed} attention check failed")
+        flags.append(f"{counted(failed, 'attention check')} failed")
     if row.headphone_score is not None and row.headphone_score < 5:
         flags.append(f"headphones {row.headphone_score} of 6")
     return {

@@ -184,6 +184,25 @@ def test_a_refusal_says_what_to_do_in_the_raters_language(site, page):
     assert page.locator("#language option").all_inner_texts() == ["English", "Deutsch"]
 
 
+@pytest.mark.parametrize("width", [390, 320])
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_buttons_have_room_around_their_names_on_phones(site, page, width, language):
+    address, _, _ = site(questions="[{name: OVL, method: mushra}]")
+    page.set_viewport_size({"width": width, "height": 800})
+    agree(page, f"{address}?lang={language}")
+    page.locator(".trial").wait_for()
+    rooms = page.evaluate("""() => [...document.querySelectorAll(".play")].map((button) => {
+      const range = document.createRange();
+      range.selectNodeContents(button);
+      const [outer, inner] = [button.getBoundingClientRect(), range.getBoundingClientRect()];
+      return [inner.left - outer.left, outer.right - inner.right, inner.height];
+    })""")
+    assert len(rooms) == 6
+    assert all(left >= 12 and right >= 12 for left, right, _ in rooms)
+    assert len({height for *_, height in rooms}) == 1  # no name is broken into two lines
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
 def test_coverage_counts_only_what_was_played(site, page):
     address, _, _ = site()
     agree(page, address)

@@ -88,7 +88,7 @@ def test_import_and_analyse(tmp_path, capsys):
     assert main(["analyse", str(tmp_path / "ours.csv"), "--no-screening", "--scale", "1:7"]) == 0
     assert "| system | OVL | BS1116 (1 to 5) | likert (1 to 7) |" in capsys.readouterr().out
     assert main([*convert, "--test", "mine", "--rater-column", "email"]) == 0
-    assert "9 ratings by 1 raters" in capsys.readouterr().out
+    assert "9 ratings by 1 rater\n" in capsys.readouterr().out
 
 
 def damaged(change):

@@ -159,6 +159,7 @@ def test_reading_a_strangers_csv(tmp_path):
         ("rater,item,system,value,role\na,b,c,1,\n", "role is empty"),
         ("rater,item,system,value,question\na,b,c,1,\n", "question is empty"),
         ("rater,item,system,value,value\na,b,c,1,2\n", "'value' is there twice"),
+        ("rater,item,system,value\nr1,i1,a,50\nr1,i1,a,60\n", "csv:3: rater r1 has rated a of item i1 in line 2"),
         ("rater,item,system,value\na,b,c\0,1\n", "zero bytes"),
         (f"rater,item,system,value\na,b,{'x' * 200000},1\n", "is not CSV"),
     ):

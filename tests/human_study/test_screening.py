@@ -92,6 +92,14 @@ def test_listening_speed_and_attention():
     assert gone(screening_rules.marked(data)) == ["a"]
 
 
+def test_reasons_count_in_singular_and_plural():
+    failed = screening_rules.attention(StudyData((), failed_checks={"a": 1, "b": 3}))
+    assert [one.reason for one in failed] == [
+        "1 attention check failed, 0 allowed",
+        "3 attention checks failed, 0 allowed",
+    ]
+
+
 def test_a_value_below_its_limit_does_not_look_equal_to_it():
     data = StudyData((rating("a", 84.9996, role="reference", heard=0.9699, seconds=4.999),))
     (heard,) = screening_rules.full_listening(data, minimum=0.97)

@@ -70,6 +70,8 @@ async function screen() {
   }
 }
 
+const counted = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
+
 function show(state) {
   const pages = state.pages.map((page) => [
     page.page,
@@ -81,7 +83,7 @@ function show(state) {
     h("button", { onclick: () => act("exclude", { rater: rater.rater, excluded: !rater.excluded }) }, rater.excluded ? "include" : "exclude"),
   ]);
   main.replaceChildren(
-    h("p", {}, `${state.complete} of ${state.pages.length} pages complete, ${state.trials} trials stored, ${state.raters.length} raters. `,
+    h("p", {}, `${state.complete} of ${counted(state.pages.length, "page")} complete, ${counted(state.trials, "trial")} stored, ${counted(state.raters.length, "rater")}. `,
       state.paused ? h("strong", {}, "Paused.") : ""),
     h("p", {},
       h("button", { id: "pause", onclick: () => act("pause", { paused: !state.paused }) }, state.paused ? "Resume" : "Pause"),

@@ -1,0 +1,13 @@
+"""Words of messages."""
+
+from __future__ import annotations
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun in the singular or plural, such as "1 rater" and "2 raters".
+
+    Args:
+        number: how many.
+        noun: in the singular; its plural is the noun with an s.
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
