@@ -851,20 +851,21 @@ def connect(
         [next_clip.needed, *inputs.components], [next_clip.summary, *next_clip.buttons.values()],
         trigger_mode="always_last", **unlimited,
     )  # fmt: skip
-    for (
-        part,
-        updates,
-    ) in handlers.removals().items():  # made anew for each click: Gradio empties the updates that it gets
-        next_clip.buttons[part].click(lambda part=part: handlers.removals()[part], None, list(updates), **unlimited)
+    description: dict[str, Any] = {
+        "fn": handlers.describe_next_clip, "inputs": [next_clip.needed, *inputs.components],
+        "outputs": [next_clip.summary, *next_clip.buttons.values()], **unlimited,
+    }  # fmt: skip
+    for part, updates in handlers.removals().items():
+        # Made anew for each click, because Gradio empties the updates that it gets. An input that goes off the page with its
+        # value may not tell that it has changed.
+        next_clip.buttons[part].click(
+            lambda part=part: handlers.removals()[part], None, list(updates), **unlimited
+        ).then(**description)
     # The browser completes the link, because the server does not know the URL under which the visitor sees the page.
     outputs.link.change(
         None, outputs.link, outputs.link, js=assets.read("absolute_link.js").strip(), api_visibility="private"
     )
     outputs.other.input(handlers.compare, [outputs.clips, outputs.other], outputs.comparison, **unlimited)
-    description: dict[str, Any] = {
-        "fn": handlers.describe_next_clip, "inputs": [next_clip.needed, *inputs.components],
-        "outputs": [next_clip.summary, *next_clip.buttons.values()], **unlimited,
-    }  # fmt: skip
     restored = outputs.restore.upload(handlers.restore, outputs.restore, [*settings, outputs.status], **unlimited)
     restored.then(**description)
     _connect_memory(page, handlers, actions, [*settings, *clip_parts], progress, after_clip, description)

@@ -112,7 +112,8 @@ def postgresql_server():
 @pytest.fixture(scope="session")
 def new_postgresql(postgresql_server):
     """new_postgresql() -> URL of an empty schema: a database for each test would take seconds and gigabytes in all."""
-    admin = sqlalchemy.create_engine(postgresql_server, isolation_level="AUTOCOMMIT")
+    # Pinged first: a test restarts the server.
+    admin = sqlalchemy.create_engine(postgresql_server, isolation_level="AUTOCOMMIT", pool_pre_ping=True)
     made = []
 
     def make():
