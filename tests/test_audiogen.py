@@ -85,7 +85,16 @@ def test_it_is_kept_in_both_layouts(model: MusicGen, tmp_path: Path) -> None:
         assert torch.equal(musicgen.load(tmp_path / layout).generate_codes(TEXTS[:1], 0.8, options=GREEDY), golden)
 
 
-def test_without_its_text_encoder(hub_cache: Path, tmp_path: Path) -> None:
-    shutil.rmtree(hub_cache / "models--t5-large", ignore_errors=True)
+@pytest.fixture
+def without_text_encoder(published: str, hub_cache: Path, tmp_path: Path):  # noqa: ARG001
+    folder, aside = hub_cache / "models--t5-large", tmp_path / "aside"
+    shutil.move(folder, aside)
+    yield
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.move(aside, folder)
+
+
+@pytest.mark.usefixtures("without_text_encoder")
+def test_without_its_text_encoder(tmp_path: Path) -> None:
     with pytest.raises(musicgen.errors.CheckpointError, match="t5-large"):
         musicgen.load(shutil.copytree(FOLDER, tmp_path / "model"))
