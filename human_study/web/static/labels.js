@@ -1,15 +1,9 @@
 // A labelled grade for each clip, the highest at the top (ITU-T P.800, table B.1).
 
 import { fill, h } from "./dom.js";
+import { Rated } from "./rated.js";
 
-export class Labels {
-  constructor(trial, texts, draft, changed) {
-    this.trial = trial;
-    this.texts = texts;
-    this.values = draft.values ?? {};
-    this.changed = changed;
-  }
-
+export class Labels extends Rated {
   column(track) {
     const [low, high] = this.trial.scale;
     const labels = this.texts.labels[this.trial.question] ?? this.trial.bands.map((band) => this.texts.bands[band]);
@@ -24,21 +18,5 @@ export class Labels {
     }
     const name = h("legend", { class: "hidden" }, fill(this.texts.rate, { clip: track.label }));
     return [h("fieldset", { class: "grades" }, name, ...grades)];
-  }
-
-  foot() {
-    return null;
-  }
-
-  unrated(track) {
-    return this.values[track.token] === undefined ? fill(this.texts.unrated, { clip: track.label }) : null;
-  }
-
-  missing() {
-    return [];
-  }
-
-  body() {
-    return { values: this.values };
   }
 }

@@ -1,17 +1,11 @@
 // An upright slider for each clip, without a value until it is touched.
 
 import { fill, h } from "./dom.js";
+import { Rated } from "./rated.js";
 
 const NUDGE = 10; // points: step of Page Up and Page Down
 
-export class Sliders {
-  constructor(trial, texts, draft, changed) {
-    this.trial = trial;
-    this.texts = texts;
-    this.values = draft.values ?? {};
-    this.changed = changed;
-  }
-
+export class Sliders extends Rated {
   column(track) {
     const [low, high] = this.trial.scale;
     const slider = h("input", {
@@ -52,21 +46,5 @@ export class Sliders {
     const band = this.trial.bands[Math.min(4, Math.floor(((value ?? 1) - 1) / 20))];
     const spoken = value === undefined ? this.texts.not_rated : `${value}, ${this.texts.bands[band]}`;
     slider.setAttribute("aria-valuetext", spoken);
-  }
-
-  foot() {
-    return null;
-  }
-
-  unrated(track) {
-    return this.values[track.token] === undefined ? fill(this.texts.unrated, { clip: track.label }) : null;
-  }
-
-  missing() {
-    return [];
-  }
-
-  body() {
-    return { values: this.values };
   }
 }
