@@ -101,7 +101,7 @@ def to_gradio_error(error: Exception, *files: str | None) -> gr.Error:
         text = f"{text} ({texts.DAMAGED_MODEL})"
     for file in files:
         if file:
-            text = text.replace(f"{Path(file).parent}/", "")
+            text = _without_folder(text, file)
     return gr.Error(plain(text), duration=15, print_exception=False)
 
 
@@ -709,13 +709,18 @@ class EventHandlers:
         }
 
 
+def _without_folder(text: str, path: str) -> str:
+    """A text with the name of a file on the server in place of its path."""
+    return text.replace(f"{Path(path).parent}/", "")
+
+
 def _sentence(text: str) -> str:
     return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def _said(lines: list[str], path: str) -> str:
     """What a reader has said of a file, after a sentence."""
-    return "".join(f" {_sentence(line.replace(f'{Path(path).parent}/', ''))}" for line in lines)
+    return "".join(f" {_sentence(_without_folder(line, path))}" for line in lines)
 
 
 def _add_again(needed: dict[str, str]) -> str:
