@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from musicgen import audio, extras
+from musicgen.errors import one_line
 
 from ..metrics.registry import METRICS
 from . import table
@@ -42,10 +43,11 @@ def draw_plots(results: Sequence[Results], folder: Path) -> list[Path]:
             colour = COLOURS[index % len(COLOURS)]
             axis.barh(index, score.value, color=colour, height=0.7)
             axis.errorbar(score.value, index, xerr=[[below], [above]], color="#333", capsize=3, linewidth=1)
-        axis.set_yticks(range(len(measured)), [row.system for row in measured])
+        axis.set_yticks(range(len(measured)), [_label(row.system) for row in measured])
         axis.invert_yaxis()
         better = column.better()
-        axis.set_title(f"{column.title} ({better})" if better else column.title, fontsize=10)
+        title = _label(column.title)
+        axis.set_title(f"{title} ({better})" if better else title, fontsize=10)
     files = [_save(scores, folder / "scores.png")]
     per_clip = [column for column in columns if _has_values_of_clips(column.name)]
     if per_clip:
@@ -54,11 +56,16 @@ def draw_plots(results: Sequence[Results], folder: Path) -> list[Path]:
             systems = [row for row in measured if column.name in row.scores and row.scores[column.name].clips]
             values = [list(row.scores[column.name].clips.values()) for row in systems]
             if values:
-                axis.boxplot(values, orientation="horizontal", tick_labels=[row.system for row in systems])
+                axis.boxplot(values, orientation="horizontal", tick_labels=[_label(row.system) for row in systems])
             axis.invert_yaxis()
-            axis.set_title(f"{column.title}, clip by clip", fontsize=10)
+            axis.set_title(f"{_label(column.title)}, clip by clip", fontsize=10)
         files.append(_save(distributions, folder / "clips.png"))
     return files
+
+
+def _label(text: str) -> str:
+    """Plain text in one line: between two dollars matplotlib reads a formula, and fails where there is none."""
+    return one_line(text).replace("$", r"\$")
 
 
 def _has_values_of_clips(name: str) -> bool:

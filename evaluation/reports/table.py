@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from musicgen import statistics
-from musicgen.errors import InputError
+from musicgen import statistics, table_text
+from musicgen.errors import InputError, one_line
 
 from ..metrics import set_interval
 from ..metrics.registry import METRICS
@@ -113,32 +111,16 @@ def markdown(results: Sequence[Results]) -> str:
     columns, rows = table_of(results)
     head = ["system", *(f"{column.title} {ARROWS[column.direction]}" for column in columns), ""]
     body = [[row.system, *(_cell(row, column, "{} [{}, {}]") for column in columns), row.source] for row in rows]
-    table = ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *body]]
-    return "\n".join([*table, "", *_notes(results)]) + "\n"
+    notes = [line for note in _notes(results) for line in (table_text.markdown_paragraph(note), "")]
+    return "\n".join([table_text.markdown_table([head, *body]), *notes]) + "\n"
 
 
 def as_csv(results: Sequence[Results]) -> str:
     """CSV, a line per system and metric: value, interval, n, excluded, direction, version, seed, protocol, weights, source."""
     columns, rows = table_of(results)
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(
-        [
-            "system",
-            "metric",
-            "value",
-            "low",
-            "high",
-            "n",
-            "excluded",
-            "direction",
-            "version",
-            "seed",
-            "protocol",
-            "weights",
-            "source",
-        ]
-    )
+    header = ["system", "metric", "value", "low", "high", "n", "excluded", "direction", "version", "seed", "protocol",
+              "weights", "source"]  # fmt: skip
+    lines: list[list[Any]] = []
     for row in rows:
         for column in columns:
             name = column.name
@@ -147,15 +129,15 @@ def as_csv(results: Sequence[Results]) -> str:
                 if column.detail in score.details:
                     value = score.details[column.detail]
                     provenance = _provenance(score, "")
-                    writer.writerow([row.system, f"{name}_{column.detail}", value, "", "", *provenance, row.source])
+                    lines.append([row.system, f"{name}_{column.detail}", value, "", "", *provenance, row.source])
             elif score is not None:
                 weights = " ".join(f"{network}={sha256}" for network, sha256 in score.weights.items())
                 provenance = _provenance(score, weights)
-                writer.writerow([row.system, name, score.value, score.low, score.high, *provenance, row.source])
+                lines.append([row.system, name, score.value, score.low, score.high, *provenance, row.source])
             elif name in row.reported and not column.detail:
                 blank = [""] * 7
-                writer.writerow([row.system, name, row.reported[name], "", "", *blank, row.source])
-    return buffer.getvalue()
+                lines.append([row.system, name, row.reported[name], "", "", *blank, row.source])
+    return table_text.write_csv(header, lines, end="\n")
 
 
 def _provenance(score: Score, weights: str) -> list[Any]:
@@ -167,22 +149,22 @@ def latex(results: Sequence[Results]) -> str:
     columns, rows = table_of(results)
     arrows = {"lower": r" $\downarrow$", "higher": r" $\uparrow$", "neither": ""}
     out = [r"\begin{tabular}{l" + "r" * len(columns) + "}", r"\toprule"]
-    titles = [_escaped(column.title) + arrows[column.direction] for column in columns]
+    titles = [table_text.latex(column.title) + arrows[column.direction] for column in columns]
     out += [" & ".join(["System", *titles]) + r" \\", r"\midrule"]
     for row in rows:
-        cells = [_escaped(_cell(row, column, "{}")) for column in columns]
+        cells = [table_text.latex(_cell(row, column, "{}")) for column in columns]
         for index, column in enumerate(columns):
             score = row.scores.get(column.name)
             if score is not None and not column.detail and score.low is not None and score.high is not None:
                 cells[index] += f" {{\\footnotesize [{_number(score.low)}, {_number(score.high)}]}}"
-        system = _escaped(row.system)
+        system = table_text.latex(row.system)
         if row.reported:
             system, cells = rf"\textit{{{system}}}$^\dagger$", [rf"\textit{{{cell}}}" for cell in cells]
         out.append(" & ".join([system, *cells]) + r" \\")
     out += [r"\bottomrule", r"\end{tabular}"]
     if any(row.reported for row in rows):
         out.append(r"% $^\dagger$ published, not measured here")
-    return "\n".join([*out, *(f"% {note}" for note in _notes(results) if note)]) + "\n"
+    return "\n".join([*out, *map(table_text.latex_comment, _notes(results))]) + "\n"
 
 
 FORMATS = {"markdown": markdown, "csv": as_csv, "latex": latex}
@@ -198,7 +180,7 @@ def worst_clips(results: Sequence[Results], count: int) -> str:
                 ranked = sorted(score.clips, key=score.clips.__getitem__, reverse=score.direction == "lower")[:count]
                 if ranked:
                     clips = ", ".join(f"{name} {_number(score.clips[name])}" for name in ranked)
-                    out.append(f"{system.name}: {score.metric}: {clips}")
+                    out.append(one_line(f"{system.name}: {score.metric}: {clips}"))
     return "\n".join(out) + "\n"
 
 
@@ -239,7 +221,7 @@ def _notes(results: Sequence[Results]) -> list[str]:
                         f"{score.metric}: {system.name}: own caption {_number(score.value)}, shuffled caption "
                         f"{_number(score.details['shuffled'])}, p = {score.details['p_shuffled']:.4f}"
                     )
-    return [line for note in notes for line in (note, "")]
+    return notes
 
 
 def _remarks(results: Results, metric: str) -> list[str]:
@@ -298,9 +280,3 @@ def _number(value: float) -> str:
     if abs(value) >= 0.1:
         return f"{value:.3f}"
     return f"{value:.4f}".replace("-0.0000", "0.0000")
-
-
-def _escaped(text: str) -> str:
-    for character in "&%_#$":
-        text = text.replace(character, "\\" + character)
-    return text.replace("–", "--")

@@ -5,44 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from musicgen.errors import InputError
+from musicgen.table_text import NUMBER, plain_cell, write_csv
 
 from .ratings import ROLES, Rating, StudyData, parse_scale
-
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""First characters that make a spreadsheet evaluate a cell (OWASP, "CSV injection")."""
 
 MAX_BYTES = 256 * 2**20
 MAX_CELL = 100_000
 """Characters of a cell."""
 
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
-
-
-def write_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Write a table as CSV: the one writer of all tables.
-
-    Text that a spreadsheet would evaluate as a formula gets an apostrophe in front, in the header, too; numbers stay numbers,
-    also negative ones.
-
-    Args:
-        header: names of the columns.
-        rows: cells in the order of the columns; None is an empty cell.
-    """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow([_cell(name) for name in header])
-    writer.writerows([_cell(value) for value in row] for row in rows)
-    return out.getvalue()
-
 
 def to_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
-    """Write mappings as CSV, see `write_csv`.
+    """Write mappings as CSV, see `musicgen.table_text.write_csv`.
 
     Args:
         rows: of the same columns.
@@ -156,7 +134,7 @@ def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     out = []
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
-        header = [_plain(name).strip() for name in next(lines, [])]
+        header = [plain_cell(name).strip() for name in next(lines, [])]
         twice = [name for name in header if name and header.count(name) > 1]
         if twice:
             raise InputError(f"{path}: the column {twice[0][:40]!r} is there twice")
@@ -170,7 +148,7 @@ def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
                 )
             if max(map(len, row)) > MAX_CELL:
                 raise InputError(f"{path}:{lines.line_num}: a cell has more than {MAX_CELL} characters")
-            out.append((lines.line_num, dict(zip(header, map(_plain, row), strict=True))))
+            out.append((lines.line_num, dict(zip(header, map(plain_cell, row), strict=True))))
     except csv.Error as error:
         raise InputError(f"{path}:{lines.line_num}: is not CSV: {error}") from error
     return out
@@ -201,7 +179,7 @@ def number_in(text: str, what: str) -> float:
     if text.strip().lower() in {"nan", "inf", "-inf", "+inf", "infinity", "-infinity"}:
         raise InputError(f"{what} is {text[:20]}: a finite number is needed")
     # `float` would take 1_000 and the digits of all scripts.
-    if not _NUMBER.fullmatch(text.strip()):
+    if not NUMBER.fullmatch(text.strip()):
         raise InputError(f"{what} is {text[:20]!r}: not a number")
     number = float(text)
     if not math.isfinite(number):
@@ -230,19 +208,3 @@ def _whole(row: Mapping[str, str], name: str, where: str) -> int | None:
     if number is not None and number != int(number):
         raise InputError(f"{where}: {name} is {row[name][:20]}: a whole number is needed")
     return None if number is None else int(number)
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, str) and _is_formula(value):
-        return "'" + value
-    return "" if value is None else value
-
-
-def _plain(text: str) -> str:
-    return text[1:] if text[:1] == "'" and _is_formula(text) else text
-
-
-def _is_formula(text: str) -> bool:
-    # Also where apostrophes stand in front: one is added, and one is taken away again.
-    bare = text.lstrip("'")
-    return bare.startswith(FORMULA_STARTS) and (bare != text or not _NUMBER.fullmatch(bare))

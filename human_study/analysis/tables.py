@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from musicgen import table_text
+
 from .ratings import DEFAULT_SCALE
-from .ratings_csv import write_csv
 from .results import StudyResults, SystemScore
 
 Rows = list[list[str]]
-
-_LATEX = {"&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
-          "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}  # fmt: skip
 
 
 def paper(result: StudyResults) -> Rows:
@@ -128,20 +126,17 @@ def alone(result: StudyResults) -> Rows:
 
 def markdown(rows: Rows) -> str:
     """A table as Markdown."""
-    safe = [[cell.replace("|", r"\|").replace("\n", " ") for cell in row] for row in rows]
-    lines = ["| " + " | ".join(row) + " |" for row in safe]
-    lines.insert(1, "|" + "---|" * len(rows[0]))
-    return "\n".join(lines) + "\n"
+    return table_text.markdown_table(rows)
 
 
 def csv(rows: Rows) -> str:
     """A table as CSV."""
-    return write_csv(rows[0], rows[1:])
+    return table_text.write_csv(rows[0], rows[1:])
 
 
 def latex(rows: Rows) -> str:
-    """A table as a booktabs tabular; ± is set in math mode."""
-    lines = [" & ".join(_tex(cell) for cell in row) + r" \\" for row in rows]
+    """A table as a booktabs tabular."""
+    lines = [" & ".join(table_text.latex(cell) for cell in row) + r" \\" for row in rows]
     columns = "l" + "c" * (len(rows[0]) - 1)
     return "\n".join(
         [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}"]
@@ -165,7 +160,3 @@ def _number(value: Any, digits: int = 2) -> str:
 
 def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _tex(cell: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in cell).replace("±", r"$\pm$").replace("–", "--")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from musicgen.errors import one_line
+
 from ..analysis.imports import FORMATS
 from ..wording import counted
 from .common import write_private
@@ -37,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     write_private(arguments.output, ratings_csv.to_csv(ratings_csv.rows_of(data), ratings_csv.COLUMNS))
     people = len({r.rater for r in data.ratings})
     print(f"{arguments.output}: {counted(len(data.ratings), 'rating')} by {counted(people, 'rater')}")
-    print(f"raters are told apart by {imported.told_apart_by}")
+    print(one_line(f"raters are told apart by {imported.told_apart_by}"))
     preferences = [f"{len(data.preferences)} preferences of paired comparisons"] if data.preferences else []
     for line in (*imported.left_out, *preferences):
-        print(f"left out: {line}")
+        print(one_line(f"left out: {line}"))

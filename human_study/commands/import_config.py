@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from musicgen.errors import one_line
+
 from ..wording import counted
 
 
@@ -32,4 +34,4 @@ def run(arguments: argparse.Namespace) -> None:
         )
     print("without a counterpart, or with another one:")
     for note in made.notes:
-        print(f"- {note}")
+        print(one_line(f"- {note}"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from musicgen.errors import one_line
+
 from ..wording import counted
 
 
@@ -24,5 +26,5 @@ def run(arguments: argparse.Namespace) -> int:
     stored = f"{counted(len(tally.seconds), 'page')} stored: {times}" if tally.seconds else "no page stored"
     print(f"{counted(arguments.raters, 'rater')}, {stored}, {counted(len(tally.errors), 'error')}")
     for error in sorted(set(tally.errors))[:5]:
-        print(f"  {error}")
+        print(one_line(f"  {error}"))
     return 1 if tally.errors else 0

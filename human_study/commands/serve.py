@@ -10,7 +10,7 @@ import webbrowser
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from musicgen import open_files
+from musicgen import logs, open_files
 from musicgen.errors import InputError
 
 from .common import LOOPBACK, public_url, whole_number
@@ -73,6 +73,7 @@ def serve(
     app = create_app(
         study, database, hosts=names, secure=seen is not None and seen.startswith("https://"), prolific=prolific
     )
+    logs.keep_lines_apart()
     open_files.allow_many()
     listening = _listening_socket(host, port)
     shown = f"[{host}]" if ":" in host else host
@@ -81,10 +82,12 @@ def serve(
     print(f"admin:  {address}/admin  (token: {study.path / manifest.ADMIN_TOKEN})", flush=True)
     try:
         # No access log: query strings contain the worker ids of raters. What proxies say of themselves (X-Forwarded-*) is
-        # not used: the scheme and the host that raters see are those of --public-url.
+        # not used: the scheme and the host that raters see are those of --public-url. h11 bounds the headers of a request,
+        # which httptools, wherever it is installed, does not.
         config = uvicorn.Config(
-            app, access_log=False, log_level="warning", timeout_keep_alive=75, proxy_headers=False, server_header=False
-        )
+            app, access_log=False, log_level="warning", timeout_keep_alive=75, proxy_headers=False, server_header=False,
+            http="h11", ws="none",
+        )  # fmt: skip
         if open_browser:
             threading.Timer(1.5, webbrowser.open, [f"{address}/"]).start()
         uvicorn.Server(config).run(sockets=[listening])

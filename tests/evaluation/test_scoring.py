@@ -1,6 +1,9 @@
 """From audio files to tables: common subsets, named exclusions, bounds, resumption, and the faults of real folders."""
 
+import csv
 import dataclasses
+import html
+import io
 import json
 import re
 import subprocess
@@ -12,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from markdown_it import MarkdownIt
 
 from evaluation.__main__ import main
 from evaluation.clips.clip import Clip, Source
@@ -30,7 +34,7 @@ from evaluation.suites.items import load_items
 from evaluation.suites.suite import load_suite, suite_names
 from musicgen import audio, samples
 from musicgen.audio import Audio
-from musicgen.errors import InputError
+from musicgen.errors import InputError, one_line
 from tests.encoding import encode
 from tests.evaluation.conftest import music
 
@@ -272,7 +276,27 @@ def test_a_table_shows_infinity_and_names_far_songs():
     assert lines[2] == "| ours | 3.20 [3.10, 3.30] | 2.75 | 1.50 [1.40, 1.60] | measured, n = 2 |"
     assert "fad_song_mini: ours: far from the references: odder (12.00), odd (9.00)" in lines
     assert "ours,fad_mini_infinity,2.75,,,5," in table.as_csv(found)
-    assert r"FAD∞ (mini) $\downarrow$" in table.latex(found)
+    assert r"FAD$\infty$ (mini) $\downarrow$" in table.latex(found)
+
+
+HOSTILE = r"""$\frac{ |x| <img src=x> [a](http://b)
+\input{/etc/passwd} =1+1"""
+
+
+def test_names_in_a_table_are_text(tmp_path):
+    """Those of systems and clips, which files of others hold, in all formats, in the plot and in the list of the worst."""
+    scores = [dataclasses.replace(score_of("kl", 1.3), clips={"a\nb\x1b": 1.0, "c": 2.0})]
+    found = [dataclasses.replace(results_of(HOSTILE, scores), excluded={HOSTILE: HOSTILE}, missing={"kad": HOSTILE})]
+    page = MarkdownIt("commonmark", {"html": True}).enable("table").render(table.markdown(found))
+    assert re.search(r"<img|<a |<h1", page) is None
+    assert html.unescape(re.findall(r"<td>(.*?)</td>", page, re.DOTALL)[0]) == one_line(HOSTILE)
+    tex = table.latex(found)
+    assert r"\input" not in tex.split(r"\end{tabular}")[0]
+    assert all(line.startswith("% ") for line in tex.split(r"\end{tabular}")[1].strip().split("\n"))
+    rows = list(csv.reader(io.StringIO(table.as_csv([dataclasses.replace(results_of("=1+1", scores))]), newline="")))
+    assert rows[1][0] == "'=1+1"
+    assert len(table.worst_clips(found, 2).splitlines()) == 1
+    assert draw_plots(found, tmp_path)[0].stat().st_size > 1_000
 
 
 def test_tables_refuse_what_cannot_be_compared():

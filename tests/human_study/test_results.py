@@ -2,16 +2,19 @@
 
 import csv
 import dataclasses
+import html
 import io
 import re
 
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 
+from human_study.__main__ import main
 from human_study.analysis import imports, power, ratings, ratings_csv, report, results, tables
 from human_study.analysis.ratings import Preference, Rating, StudyData
 from musicgen import statistics
-from musicgen.errors import InputError
+from musicgen.errors import InputError, one_line
 from tests.human_study import simulation
 
 
@@ -133,6 +136,27 @@ def test_negative_differences_are_numbers_in_the_tables(tmp_path):
     with (tmp_path / "screening.csv").open(newline="") as file:
         header = next(csv.reader(file))
     assert not any(name.startswith(("=", "+", "-", "@")) for name in header)
+
+
+def test_a_report_of_strangers_names_is_text(tmp_path, capsys):
+    """Files of other programs hold any names: the tables, the report and the terminal show them."""
+    name = "[x](http://y) |<b>|\\input{a}\n%\x1b[31m"
+    given = [
+        Rating(f"r{r}", "OVL", f"i{i}", system, "system", value + r + i)
+        for r in range(3) for i in range(4) for system, value in ((name, 20), ("b", 70))
+    ]  # fmt: skip
+    report.write(results.analyse(StudyData(tuple(given)), protocol=()), name, tmp_path)
+    page = MarkdownIt("commonmark", {"html": True}).enable("table").render((tmp_path / "table.md").read_text())
+    assert html.unescape(re.findall(r"<td>(.*?)</td>", page, re.DOTALL)[0]) == one_line(name)
+    assert re.search(r"<(a|b)\b", page) is None
+    rows = (tmp_path / "table.tex").read_text().splitlines()
+    assert len(rows) == 2 + 1 + 1 + 2 + 2
+    assert not any("\\input" in row or "\x1b" in row for row in rows)
+    assert "<b>" not in (tmp_path / "report.html").read_text()
+    file = tmp_path / "ratings.csv"
+    file.write_text(ratings_csv.to_csv(ratings_csv.rows_of(StudyData(tuple(given)))), newline="")
+    assert main(["analyse", str(file), "--output", str(tmp_path / "out")]) == 0
+    assert "\x1b" not in capsys.readouterr().out
 
 
 def test_reading_a_strangers_csv(tmp_path):
