@@ -119,26 +119,51 @@ def progress(
     return SessionProgress(done, len(kinds), rated, lease, complete=lease is None and not paused)
 
 
-def renew(connection: Connection, study: Study, rater: Rater, public_id: str) -> float:
+def renew(connection: Connection, database: StudyDatabase, study: Study, rater: Rater, public_id: str) -> float:
     """Extend an open lease: the heartbeat of a page that somebody has open.
 
     Returns:
         Its new duration in seconds.
 
     Raises:
-        RequestRefused: the lease has expired, or belongs to another rater.
+        RequestRefused: the page has all its raters by now, is rated, or belongs to another rater.
     """
     lease = find(connection, study, rater, public_id)
-    if lease.state != "open" or lease.expires_at < time.time():
-        raise RequestRefused(
-            410, "lease_expired", "your place on this page has expired: reload to get it back or another one"
-        )
+    now = time.time()
+    hold(connection, database, study, rater, lease, now)
     raters.show_life(connection, rater)
     seconds = study.settings.lease_minutes * 60
-    connection.execute(
-        update(schema.lease).where(schema.lease.c.id == lease.id).values(expires_at=time.time() + seconds)
-    )
+    connection.execute(update(schema.lease).where(schema.lease.c.id == lease.id).values(expires_at=now + seconds))
     return seconds
+
+
+def hold(connection: Connection, database: StudyDatabase, study: Study, rater: Rater, lease: Lease, now: float) -> None:
+    """Check that a rater has a place on a page, or can still have one.
+
+    A lease takes a place from the rater's first sign of life until it expires. Before and after that the place is whose sign of
+    life comes first, so that raters who open the study at the same moment do not all rate one page, and a page that was left
+    open for too long is stored if it is still wanted.
+
+    Args:
+        connection: a write transaction.
+        database: of the study.
+        study: the study.
+        rater: who has the lease.
+        lease: the lease.
+        now: seconds since 1970.
+
+    Raises:
+        RequestRefused: the page has all its raters by now, or is rated.
+    """
+    if lease.state == "rated":
+        raise RequestRefused(409, "already_rated", "this page is stored already: the first ratings count")
+    if lease.state == "open" and _can_hold(
+        connection, database, study, rater, lease.page.kind, lease.page_id, lease.expires_at, now
+    ):
+        return
+    raise RequestRefused(
+        410, "lease_lost", "this page has all its raters by now, so it is not needed: reload to get another one"
+    )
 
 
 def find(connection: Connection, study: Study, rater: Rater, public_id: str) -> Lease:
@@ -204,12 +229,11 @@ def _current(connection: Connection, database: StudyDatabase, study: Study, rate
     row = connection.execute(_leases().where(lease.c.rater_id == rater.id, lease.c.state == "open")).one_or_none()
     if row is None:
         return None
+    if not _can_hold(connection, database, study, rater, row.kind, row.page_id, row.expires_at, now):
+        connection.execute(update(lease).where(lease.c.id == row.id).values(state="lost"))
+        queries.log_event(connection, database.study_id, "lease lost", row.key, rater.id)
+        return None
     if row.expires_at < now:
-        # The lease has expired: it is renewed unless the page has reached its number of raters meanwhile.
-        if row.kind == "rating" and not _wanted(connection, database, study, row.page_id, now):
-            connection.execute(update(lease).where(lease.c.id == row.id).values(state="lost"))
-            queries.log_event(connection, database.study_id, "lease lost", row.key, rater.id)
-            return None
         connection.execute(
             update(lease).where(lease.c.id == row.id).values(expires_at=now + study.settings.lease_minutes * 60)
         )
@@ -217,7 +241,12 @@ def _current(connection: Connection, database: StudyDatabase, study: Study, rate
     return _lease(connection, study, row)
 
 
-def _wanted(connection: Connection, database: StudyDatabase, study: Study, page_id: int, now: float) -> bool:
+def _can_hold(
+    connection: Connection, database: StudyDatabase, study: Study, rater: Rater, kind: str, page_id: int, expires_at: float,
+    now: float,
+) -> bool:  # fmt: skip
+    if kind != "rating" or (rater.alive_at is not None and expires_at >= now):
+        return True
     return any(
         quota.page_id == page_id and quota.missing > 0 for quota in page_quotas(connection, database, study, now)
     )

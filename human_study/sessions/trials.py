@@ -72,7 +72,7 @@ def submit(
         The receipt.
 
     Raises:
-        RequestRefused: the lease has expired, the page is stored with other contents, or the contents are not allowed.
+        RequestRefused: the page has all its raters by now or is stored with other contents, or the contents are not allowed.
     """
     lease = leases.find(connection, study, rater, lease_id)
     body = _body(submission)
@@ -92,10 +92,7 @@ def submit(
             409, "already_rated", "this page is stored already: the first ratings count", receipt=earlier.receipt
         )
     now = time.time()
-    if lease.state != "open" or lease.expires_at < now:
-        raise RequestRefused(
-            410, "lease_expired", "your place on this page has expired: reload to get it back or another one"
-        )
+    leases.hold(connection, database, study, rater, lease, now)
     shares = check(study, lease, submission, now)
     receipt = secrets.token_hex(16)
     trial_id = queries.insert_row(

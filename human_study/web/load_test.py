@@ -106,6 +106,12 @@ async def _rater(
                         )
                     return
                 trial, body = state["trial"], complete_answer(state["trial"])
+                try:
+                    await _call(client, tally, retry, "POST", f"/api/leases/{trial['lease']}/renew", {}, headers)
+                except httpx.HTTPStatusError as error:
+                    if error.response.status_code != 410:
+                        raise
+                    continue  # others have filled the page: there is another one
                 began = time.monotonic()
                 path = f"/api/trials/{trial['lease']}"
                 tally.acknowledged[body["key"]] = (await _call(client, tally, retry, "POST", path, body, headers))[

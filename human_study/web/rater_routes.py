@@ -193,7 +193,8 @@ def add_routes(
 
     @app.post("/api/leases/{lease}/renew")
     def renew(request: Request, lease: Token) -> dict[str, float]:
-        return {"seconds": with_rater(request, lambda connection, rater: leases.renew(connection, study, rater, lease))}
+        seconds = with_rater(request, lambda connection, rater: leases.renew(connection, database, study, rater, lease))
+        return {"seconds": seconds}
 
     @app.post("/api/trials/{lease}")
     def submit(request: Request, lease: Token, body: TrialRequest) -> dict[str, Any]:

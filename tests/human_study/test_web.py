@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -222,18 +223,93 @@ def test_another_raters_page_is_refused(build_study, open_app):
     assert stranger.http.get(f"/audio/{trial['clips'][0]['token']}").status_code == 401
 
 
-def test_an_expired_lease_is_refused_and_can_be_had_again(one):
-    rater, trial, database = one
-    assert rater.post(f"/api/leases/{trial['lease']}/renew", {}).json()["seconds"] == 1800
+def expire(database, trial):
+    """As if nobody had been on a page for longer than its lease."""
     with database.write() as connection:
-        connection.execute(update(schema.lease).values(expires_at=1.0))
-    response = rater.submit(trial)
-    assert (response.status_code, response.json()["code"]) == (410, "lease_expired")
-    assert rater.post(f"/api/leases/{trial['lease']}/renew", {}).status_code == 410
-    assert stored(database) == (0, 0)
-    again = rater.state()["trial"]
-    assert again == trial
-    assert rater.submit(again).status_code == 200
+        lease = schema.lease.c.public_id == trial["lease"]
+        connection.execute(update(schema.lease).where(lease).values(expires_at=1.0))
+
+
+def test_an_expired_page_that_is_still_wanted_is_stored_once(one):
+    rater, trial, database = one
+    assert rater.beat(trial).json()["seconds"] == 1800
+    expire(database, trial)
+    assert rater.beat(trial).status_code == 200  # the browser was asleep, and has its place again
+    expire(database, trial)
+    assert rater.state()["trial"] == trial
+    expire(database, trial)
+    body = answer(trial)
+    first = rater.submit(trial, body)
+    assert first.status_code == 200
+    assert rater.submit(trial, body).json()["receipt"] == first.json()["receipt"]
+    assert rater.beat(trial).json()["code"] == "already_rated"
+    assert stored(database)[0] == 1
+
+
+@pytest.mark.parametrize("round_", range(4))
+def test_a_lease_that_expires_in_the_middle_of_a_submission(build_study, open_app, round_):
+    """While another rater takes the last place on the page: one of the two ratings counts, and both raters know which."""
+    database, new = open_app(build_study(raters_per_sample=1))
+    late = new()
+    trial = late.start()["trial"]
+    assert late.beat(trial).status_code == 200
+    expire(database, trial)
+
+    def page_of(given):
+        with database.read() as connection:
+            lease = schema.lease
+            return connection.execute(select(lease.c.page_id).where(lease.c.public_id == given["lease"])).scalar_one()
+
+    while True:
+        other = new()
+        theirs = other.start()["trial"]
+        if page_of(theirs) == page_of(trial):
+            break
+    together = threading.Barrier(2)
+    answers = {}
+
+    def submit(name, rater, page):
+        together.wait(10)
+        if name == "other" and round_ % 2:
+            rater.beat(page)
+        answers[name] = rater.submit(page)
+
+    threads = [
+        threading.Thread(target=submit, args=arguments)
+        for arguments in (("late", late, trial), ("other", other, theirs))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    codes = sorted((reply.status_code, reply.json().get("code")) for reply in answers.values())
+    assert codes == [(200, None), (410, "lease_lost")]
+    with database.read() as connection:
+        trials = schema.trial
+        assert queries.count_rows(connection, select(trials).where(trials.c.page_id == page_of(trial))) == 1
+    loser = late if answers["late"].status_code == 410 else other
+    assert loser.state()["stage"] == "trial"  # another page
+
+
+@pytest.mark.parametrize("sign", ["heartbeat", "page"])
+def test_raters_who_open_the_study_at_once_fill_no_page_twice(build_study, open_app, sign):
+    """Thirty raters for nine places: whoever shows a sign of life first has one."""
+    database, new = open_app(build_study(raters_per_sample=1))
+    people = [(rater, rater.start()) for rater in (new() for _ in range(30))]
+    while people:
+        waiting = []
+        for rater, state in people:
+            if state["stage"] != "trial":
+                assert state["stage"] in {"full", "done"}
+                continue
+            reply = rater.beat(state["trial"]) if sign == "heartbeat" else None
+            reply = rater.submit(state["trial"]) if reply is None or reply.status_code == 200 else reply
+            assert reply.status_code == 200 or (reply.status_code, reply.json()["code"]) == (410, "lease_lost")
+            waiting.append((rater, rater.state()))
+        people = waiting
+    with database.read() as connection:
+        pages = connection.execute(select(schema.trial.c.page_id)).scalars().all()
+    assert len(pages) == len(set(pages)) == 9
 
 
 def test_an_expired_lease_is_lost_when_others_filled_the_page(build_study, open_app):
@@ -241,13 +317,14 @@ def test_an_expired_lease_is_lost_when_others_filled_the_page(build_study, open_
     database, new = open_app(study)
     late = new()
     trial = late.start()["trial"]
-    with database.write() as connection:
-        connection.execute(update(schema.lease).values(expires_at=1.0))
+    expire(database, trial)
     for _ in range(3):
         new_rater = new()
         new_rater.start()
         new_rater.rate_all()
-    assert late.submit(trial).json()["code"] == "lease_expired"
+    refused = late.submit(trial)
+    assert (refused.status_code, refused.json()["code"]) == (410, "lease_lost")
+    assert late.beat(trial).json()["code"] == "lease_lost"
     assert late.state()["stage"] == "full"
     with database.read() as connection:
         assert queries.count_rows(connection, select(schema.lease).where(schema.lease.c.state == "lost")) == 1

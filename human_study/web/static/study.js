@@ -20,9 +20,9 @@ let generation = 0; // a later render cancels an earlier one that is still loadi
 
 const retrying = () => status("retrying");
 
-function status(kind) {
+function status(kind, text = texts[kind] ?? "…") {
   saved.className = kind;
-  saved.textContent = kind ? texts[kind] ?? "…" : "";
+  saved.textContent = kind ? text : "";
 }
 
 async function setLanguage(language) {
@@ -100,10 +100,17 @@ async function trial(description) {
   });
   current = page;
   // The first heartbeat, with all clips loaded, tells the server that somebody is there: only then the page is reserved.
-  const beat = () => api.renew(description.lease).catch(() => {});
+  const beat = () => api.renew(description.lease).catch((error) => (current === page ? lost(error) : undefined));
   beat();
   heartbeat = setInterval(beat, description.renew_seconds * 1000);
   return element;
+}
+
+/** Go on with another page where this one has all its raters by now; any other error is for the next request to tell. */
+async function lost(error) {
+  if (error.code !== "lease_lost") return;
+  await render();
+  status("lost", refusal(error));
 }
 
 async function send(description, body) {
@@ -116,7 +123,7 @@ async function send(description, body) {
   } catch (error) {
     current.next.disabled = false;
     status("");
-    if (error.code === "lease_expired") return render();
+    if (error.code === "lease_lost") return lost(error);
     current.missing.replaceChildren(Object.assign(document.createElement("li"), { textContent: refusal(error) }));
     return undefined;
   }
