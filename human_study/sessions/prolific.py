@@ -6,6 +6,7 @@ The API token stays on the server. This module knows no database.
 from __future__ import annotations
 
 import re
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,10 @@ COMPLETE = "https://app.prolific.com/submissions/complete"
 QUERY = "PROLIFIC_PID={{%PROLIFIC_PID%}}&STUDY_ID={{%STUDY_ID%}}&SESSION_ID={{%SESSION_ID%}}"
 
 MAX_PLACES = 10_000
+
+MAX_QUESTIONS = 8
+"""Submissions that Prolific is asked about at once. Each occupies a thread of the server until Prolific answers, and anybody
+can make up submissions."""
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -76,6 +81,7 @@ class ProlificClient:
             raise InputError(
                 "PROLIFIC_TOKEN holds spaces, newlines or other characters than ASCII: was it copied whole?"
             )
+        self._questions = threading.BoundedSemaphore(MAX_QUESTIONS)
         self._client = httpx.Client(
             base_url=API, headers={"Authorization": f"Token {token}"}, timeout=20.0, transport=transport
         )
@@ -147,8 +153,10 @@ class ProlificClient:
         """Whether the submission exists, belongs to this worker and study, and is not finished.
 
         Raises:
-            RequestRefused: Prolific cannot be asked now; the page asks again.
+            RequestRefused: Prolific cannot be asked now, or is being asked about MAX_QUESTIONS others; the page asks again.
         """
+        if not self._questions.acquire(blocking=False):
+            raise RequestRefused(503, "busy", "the server is busy with others who enter")
         try:
             answer = self._call("GET", f"submissions/{_checked(submission.submission)}/")
         except _NotFound:
@@ -157,6 +165,8 @@ class ProlificClient:
             raise RequestRefused(
                 503, "prolific_silent", "Prolific cannot be asked about this submission now"
             ) from error
+        finally:
+            self._questions.release()
         participant = answer.get("participant_id", answer.get("participant"))
         mine = participant == submission.worker and answer.get("study_id", submission.study) == submission.study
         return mine and answer.get("status") in ("ACTIVE", "RESERVED")

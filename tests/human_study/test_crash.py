@@ -28,8 +28,20 @@ EVERY_KIND = """[{name: OVL, method: mushra}, REL, {name: MOS, method: likert, t
  {name: AB, method: ab, text: {en: x, de: x}}, {name: ABX, confidence: true}]""".replace("\n", "")
 
 
-def start_server(study, url, port):
-    command = [sys.executable, "-m", "human_study", "serve", str(study.path), "--database", url, "--port", str(port)]
+def start_server(study, url, port, before=()):
+    """before: a command that runs the server in its turn."""
+    command = [
+        *before,
+        sys.executable,
+        "-m",
+        "human_study",
+        "serve",
+        str(study.path),
+        "--database",
+        url,
+        "--port",
+        str(port),
+    ]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
     )

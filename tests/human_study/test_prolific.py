@@ -1,14 +1,21 @@
 """Prolific's API, played by a mock: what is sent, what is made of the answers."""
 
 import json
+import shutil
+import threading
+import time
 
 import httpx
 import pytest
 
-from human_study.design import study_settings
+from human_study.database import study_database
+from human_study.design import manifest, study_settings
+from human_study.sessions import prolific
 from human_study.sessions.errors import RequestRefused
 from human_study.sessions.prolific import ProlificClient, ProlificSubmission
+from human_study.web.app import create_app
 from musicgen.errors import InputError
+from tests.human_study.conftest import serving
 
 PARSED = study_settings.parse(
     {"name": "t", "systems": {"a": "x"}, "questions": ["OVL"], "title": {"en": "Listen"},
@@ -105,6 +112,45 @@ def test_verified_studies_ask_prolific(build_study, open_app):
     assert rater.enter(**who).json()["code"] == "not_active"
     active.append(1)
     assert rater.enter(**who).status_code == 200
+
+
+def test_made_up_submissions_occupy_few_places_while_prolific_is_slow(build_study, migrated_sqlite):
+    """Forty at once, and Prolific answers nothing: raters who are in the study go on, and the forty are told to come again."""
+    study = build_study(prolific="{completion_code: X, verify: true}")
+    shutil.copy(migrated_sqlite, study.path / manifest.DATABASE)
+    database, answers = study_database.open_database(study), []
+    silent, asked = threading.Event(), threading.Semaphore(0)
+
+    def handler(_request):
+        asked.release()
+        assert silent.wait(30)
+        return httpx.Response(404)
+
+    with serving(create_app(study, database, prolific=client(handler))) as address:
+
+        def enter(number):
+            who = {"prolific_pid": f"w{number}", "study_id": "s", "session_id": f"t{number}"}
+            answers.append(httpx.post(f"{address}/api/enter", json=who, timeout=60, trust_env=False))
+
+        threads = [threading.Thread(target=enter, args=(number,)) for number in range(40)]
+        for thread in threads:
+            thread.start()
+        for _ in range(prolific.MAX_QUESTIONS):
+            assert asked.acquire(timeout=20)
+        began = time.monotonic()
+        inside = httpx.post(f"{address}/api/enter", json={}, timeout=60, trust_env=False)  # by the open link
+        assert inside.status_code == 200
+        assert time.monotonic() - began < 5
+        while len(answers) < 40 - prolific.MAX_QUESTIONS and time.monotonic() - began < 30:
+            time.sleep(0.05)
+        silent.set()
+        for thread in threads:
+            thread.join(60)
+        assert not asked.acquire(blocking=False)
+    refused = [reply for reply in answers if reply.status_code == 503]
+    assert len(refused) == 40 - prolific.MAX_QUESTIONS
+    assert {(reply.json()["code"], reply.headers["retry-after"]) for reply in refused} == {("busy", "5")}
+    database.dispose()
 
 
 def test_a_study_without_prolific_takes_nobody_from_there(build_study, open_app):
