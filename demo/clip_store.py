@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import filecmp
 import glob
+import logging
 import math
 import os
 import secrets
@@ -16,13 +17,19 @@ import shutil
 import tempfile
 import threading
 import time
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicgen.errors import InputError
 
+from .shares import Shares
+
 if TYPE_CHECKING:
     from musicgen.audio import Audio
+
+log = logging.getLogger(__name__)
 
 FORMATS = ("flac", "wav", "mp3", "ogg")
 GRADIO_FOLDERS = {"GRADIO_TEMP_DIR": "gradio", "GRADIO_EXAMPLES_CACHE": "examples"}
@@ -30,6 +37,10 @@ GRADIO_FOLDERS = {"GRADIO_TEMP_DIR": "gradio", "GRADIO_EXAMPLES_CACHE": "example
 _PREFIX = "musicgen-demo-"
 _COPIES = 2
 """Of a file that the store writes: Gradio copies what it serves."""
+SHARE = 0.5
+"""Of the space, for the files of one network."""
+FILE_BYTES = 8_192
+"""What a file takes on a disk besides its contents: the rest of a block, and a folder of its own."""
 _LOCK = ".lock"
 """The file that the program holds locked, in its private folder, as long as it runs."""
 
@@ -99,6 +110,26 @@ def _named(file: Path) -> str:
     return f"*/{glob.escape(file.name)}"
 
 
+def _size(file: Path) -> int:
+    """What a file takes on a disk, about."""
+    return file.lstat().st_size + FILE_BYTES
+
+
+@contextlib.contextmanager
+def _without_paths() -> Iterator[None]:
+    """What a full disk is to a visitor: its message names no folder of the server."""
+    try:
+        yield
+    except (OSError, InputError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if not isinstance(cause, OSError):
+            raise
+        log.error("a file of a visitor cannot be stored: %s", error)
+        raise InputError(
+            f"the server cannot store the clip ({cause.strerror or 'an error of its disk'}): try again later"
+        ) from error
+
+
 class ClipStore:
     """The clips in a private folder. A background thread deletes what has expired.
 
@@ -106,7 +137,8 @@ class ClipStore:
     whoever wrote them and however far they came: uploads that broke off, and copies of files that no page knows any more.
 
     The size of all files is a running total, so that no request waits for a walk through the folder: what the store writes and
-    receives is added, and the thread counts anew what others (Gradio) have written and deleted.
+    receives is added, and the thread counts anew what others (Gradio) have written and deleted. The files of one network take
+    at most SHARE of the space; "" is a network without a limit of its own.
 
     Args:
         folder: the private folder, which is created if necessary.
@@ -122,7 +154,13 @@ class ClipStore:
         self._previous_environment = {name: os.environ.get(name) for name in GRADIO_FOLDERS}
         os.environ.update({name: str(folder / subfolder) for name, subfolder in GRADIO_FOLDERS.items()})
         self._lock = threading.Lock()
-        self._reserved = 0
+        self._reserved: Counter[str] = Counter()
+        """Bytes by network."""
+        self._shares = Shares(self.seconds)
+        self._networks: dict[str, str] = {}
+        """Folder of a clip -> network that it was made for."""
+        self._shared: dict[Path, Path] = {}
+        """File of the program -> the copy of it that visitors get."""
         self._added = 0
         """Bytes that the store has written and deleted since it was made."""
         self._found = 0
@@ -131,15 +169,19 @@ class ClipStore:
         self._closed = threading.Event()
         threading.Thread(target=self._delete_expired_periodically, daemon=True, name="clip-expiry").start()
 
-    def new_path(self, name: str) -> Path:
+    def new_path(self, name: str, network: str = "") -> Path:
         """A new path that cannot be guessed: its folder's name has 128 random bits.
 
         Args:
             name: of the file, under which visitors download it.
+            network: for whose share the files in the folder count.
         """
-        self._clips.mkdir(mode=0o700, exist_ok=True)
         folder = self._clips / secrets.token_hex(16)
-        folder.mkdir(mode=0o700)
+        with _without_paths():
+            self._clips.mkdir(mode=0o700, exist_ok=True)
+            folder.mkdir(mode=0o700)
+        if network:
+            self._networks[folder.name] = network
         return folder / name
 
     def used_bytes(self) -> int:
@@ -158,44 +200,61 @@ class ClipStore:
         total = 0
         for path in self.folder.rglob("*"):
             with contextlib.suppress(OSError):
-                total += 0 if path.is_dir() else path.lstat().st_size
+                total += 0 if path.is_dir() or path == self.folder / _LOCK else _size(path)
         with self._lock:
             self._found = total - before
         return total
 
-    def _add(self, size: int) -> None:
+    def _add(self, network: str, size: int, made: float | None = None) -> None:
         with self._lock:
             self._added += size
+            self._shares.add(network, size, time.time() if made is None else made)
 
-    def reserve(self, size: int) -> bool:
+    def _check_room(self, size: int, network: str, what: str) -> None:
+        size += FILE_BYTES
+        if self._found + self._added + self._reserved.total() + size > self.max_bytes:
+            raise InputError(f"the disk space for {what} is used up on the server: try again in an hour")
+        own = self._shares.used(network, time.time()) + self._reserved[network] + size
+        if network and own > SHARE * self.max_bytes:
+            raise InputError(
+                f"the files of your network take the {SHARE * self.max_bytes / 1e6:.0f} MB that one network may have on the "
+                f"server: delete clips, or try again in {self.seconds / 3600:.3g} hours"
+            )
+
+    def reserve(self, size: int, network: str = "") -> None:
         """Keep space for a file that is about to be written, until `release`.
 
         Args:
             size: bytes.
+            network: whose file it is.
 
-        Returns:
-            Whether there is room for it.
+        Raises:
+            InputError: there is no room for it.
         """
         with self._lock:
-            fits = self._found + self._added + self._reserved + size <= self.max_bytes
-            self._reserved += size if fits else 0
-        return fits
+            self._check_room(size, network, "uploads")
+            self._reserved[network] += size
 
-    def release(self, size: int, written: int) -> None:
-        """End a reservation: the file is written, or will not be.
+    def release(self, size: int, written: int, files: int = 1, network: str = "") -> None:
+        """End a reservation: the files are written, or will not be.
 
         Args:
             size: bytes that were reserved.
-            written: bytes that the file takes.
+            written: bytes that the files hold.
+            files: their number.
+            network: whose files they are.
         """
         with self._lock:
-            self._reserved -= size
-            self._added += written
+            self._reserved[network] -= size
+            if not self._reserved[network]:
+                del self._reserved[network]
+        if written:
+            self._add(network, written + files * FILE_BYTES)
 
-    def check_space(self) -> None:
-        """Raises InputError where the files take all that they may."""
-        if self.used_bytes() >= self.max_bytes:
-            raise InputError("the disk space for clips is used up on the server: try again in an hour")
+    def check_space(self, network: str = "") -> None:
+        """Raises InputError where the files of all, or of one network, take all that they may."""
+        with self._lock:
+            self._check_room(0, network, "clips")
 
     def write(self, path: Path, clip: Audio, comment: str) -> None:
         """Write a clip to a file that only its owner can read.
@@ -204,18 +263,28 @@ class ClipStore:
             path: the file; its suffix selects the format.
             clip: the audio.
             comment: the text of the file's comment tag.
+
+        Raises:
+            InputError: the disk is full.
         """
         from musicgen import audio
 
-        audio.write(path, clip, comment)
-        path.chmod(0o600)
-        self._add(_COPIES * path.stat().st_size)
+        with _without_paths():
+            audio.write(path, clip, comment)
+            path.chmod(0o600)
+        self._add(self._network_of(path), _COPIES * _size(path))
 
     def copy(self, file: Path) -> Path:
-        """A copy of a file, at a new path under the same name."""
-        path = self.new_path(file.name)
-        shutil.copyfile(file, path)
-        self._add(_COPIES * path.stat().st_size)
+        """A copy of a file of the program, under the same name: all visitors get the same one, which expires after its last
+        use."""
+        path = self._shared.get(file)
+        if path is not None and path.is_file():
+            path.touch()
+            return path
+        path = self._shared[file] = self.new_path(file.name)
+        with _without_paths():
+            shutil.copyfile(file, path)
+        self._add("", _COPIES * _size(path))
         return path
 
     def convert(self, clip: Path, extension: str) -> Path:
@@ -229,7 +298,7 @@ class ClipStore:
             The converted file, beside the clip. An existing one is reused.
 
         Raises:
-            InputError: for an unknown format and an expired clip.
+            InputError: for an unknown format, an expired clip, and a disk without space.
         """
         from musicgen import audio
 
@@ -238,6 +307,7 @@ class ClipStore:
         target = clip.with_suffix(f".{extension}")
         if not target.is_file():
             _check_there(clip)
+            self.check_space(self._network_of(clip))
             self.write(target, audio.read(clip), audio.read_comment(clip))
         return target
 
@@ -260,9 +330,9 @@ class ClipStore:
         target = clip.with_suffix(f".{video.EXTENSION}")
         if not target.is_file():
             _check_there(clip)
-            self.check_space()
+            self.check_space(self._network_of(clip))
             video.write(target, audio.read(clip), audio.read_comment(clip))
-            self._add(_COPIES * target.stat().st_size)
+            self._add(self._network_of(clip), _COPIES * _size(target))
         return target
 
     def delete(self, clip: Path) -> None:
@@ -271,15 +341,17 @@ class ClipStore:
         Args:
             clip: the clip's file.
         """
+        network = self._network_of(clip)
         for file in list(clip.parent.iterdir()) if clip.parent.is_dir() else []:
             if not any(
                 other != file and filecmp.cmp(file, other, shallow=False) for other in self._clips.glob(_named(file))
             ):
                 for copy in (self.folder / GRADIO_FOLDERS["GRADIO_TEMP_DIR"]).glob(_named(file)):
                     if filecmp.cmp(file, copy, shallow=False):
-                        self._unlink(copy)
-            self._unlink(file)
+                        self._unlink(copy, network)
+            self._unlink(file, network)
         shutil.rmtree(clip.parent, ignore_errors=True)
+        self._networks.pop(clip.parent.name, None)
 
     def holds(self, path: str) -> bool:
         """Whether a path that a browser remembers is a file of this store: an upload or a clip, and not a link out of it."""
@@ -311,14 +383,21 @@ class ClipStore:
                     path.rmdir()  # fails unless it is empty
             except OSError:
                 pass
+        for name in [name for name in list(self._networks) if not (self._clips / name).exists()]:
+            self._networks.pop(name, None)
+        with self._lock:
+            self._shares.forget_expired(time.time() if now is None else now)
         self.count()
         return deleted
 
-    def _unlink(self, file: Path) -> None:
+    def _network_of(self, clip: Path) -> str:
+        return self._networks.get(clip.parent.name, "")
+
+    def _unlink(self, file: Path, network: str) -> None:
         with contextlib.suppress(OSError):  # it has just expired
-            size = file.lstat().st_size
+            size, made = _size(file), file.lstat().st_mtime
             file.unlink()
-            self._add(-size)
+            self._add(network, -size, made)
 
     def close(self) -> None:
         """End the background thread and restore Gradio's environment variables."""

@@ -16,6 +16,8 @@ from typing import Any
 from . import deploy
 
 PREFIX = "MUSICGEN_DEMO_"
+MIN_DURATION = 0.5
+"""Seconds of the shortest clip."""
 FALSE_VALUES = ("", "0", "false")
 """Values of an environment variable that switch a flag off."""
 
@@ -43,7 +45,7 @@ class Limits:
     keep_hours: float = 6.0
     """Hours after which clips and uploads are deleted."""
     disk_gb: float = 10.0
-    """Gigabytes of clips and uploads together. Further ones are refused."""
+    """Gigabytes of clips and uploads together, half of them for one network. Further ones are refused."""
     history: int = 30
     """Clips in a visitor's history."""
 
@@ -51,6 +53,10 @@ class Limits:
         for name, value in vars(self).items():
             if not math.isfinite(value) or value <= 0:
                 raise ValueError(f"{name} is {value}: it must be above 0")
+        if self.max_duration <= MIN_DURATION:
+            raise ValueError(
+                f"max_duration is {self.max_duration}: it must be above {MIN_DURATION:g} s, the shortest clip"
+            )
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,7 @@ def add_arguments(parser: argparse.ArgumentParser, environment: Mapping[str, str
     )
     flag("upload-mb", int, limits.upload_mb, "megabytes of one uploaded file (%(default)s)")
     flag("keep-hours", float, limits.keep_hours, "hours after which clips and uploads are deleted (%(default)s)")
-    flag("disk-gb", float, limits.disk_gb, "gigabytes of clips and uploads together (%(default)s)")
+    flag("disk-gb", float, limits.disk_gb, "gigabytes of clips and uploads, half of them for one network (%(default)s)")
     flag("models", str, "", "names or patterns of the models offered, separated by commas: 'mini*,facebook/*small'")
     flag("folder", Path, None, "a folder of further models, each in a folder of its own")
     flag("adapters", Path, None, "a folder of LoRA adapters in PEFT's files, each in a folder of its own")

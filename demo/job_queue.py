@@ -41,7 +41,7 @@ class Job(Generic[Payload, Event]):
 
     Attributes:
         visitor: the session that submitted the job.
-        address: the network address that it came from, "" where it came from none.
+        address: the network address that it came from, or the network of an IPv6 address, "" where it came from none.
         seconds: of sound that the job makes.
         payload: the input of the job.
         context: context variables of the submitting thread, in which the job runs. ZeroGPU reads the visitor's request, and so

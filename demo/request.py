@@ -19,7 +19,7 @@ from musicgen.options import GenerationOptions
 from musicgen.timeline import TimelineEntry, check_within, parse, prompt_schedule
 
 from .adapters import Weighted
-from .configuration import Limits
+from .configuration import MIN_DURATION, Limits
 from .models import CONDITIONS_WITH_INPUTS, ModelCatalog
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8", "int4")
@@ -180,8 +180,10 @@ def validate(request: PageRequest, limits: Limits, catalog: ModelCatalog) -> Non
     longest = max(len(prompt) for prompt in prompts)
     if longest > limits.max_prompt:
         raise InputError(f"the description has {longest} characters: {limits.max_prompt} at most")
-    if not 0.5 <= check_number(request.duration, "duration", -math.inf, math.inf) <= limits.max_duration:
-        raise InputError(f"duration is {request.duration:g} s: it must lie between 0.5 and {limits.max_duration:g} s")
+    if not MIN_DURATION <= check_number(request.duration, "duration", -math.inf, math.inf) <= limits.max_duration:
+        raise InputError(
+            f"duration is {request.duration:g} s: it must lie between {MIN_DURATION:g} and {limits.max_duration:g} s"
+        )
     check_integer(request.variations, "variations", 1, limits.max_variations)
     if request.seed is not None:
         check_integer(request.seed, "seed", 0, MAX_SEED)

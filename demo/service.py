@@ -207,23 +207,23 @@ class Service:
             for name in ("musicgen.checkpoint.loading", f"{__package__}.generation"):
                 importlib.import_module(name)
 
-    def submit(self, visitor: str, request: PageRequest, address: str = "") -> GenerationJob:
+    def submit(self, visitor: str, request: PageRequest, network: str = "") -> GenerationJob:
         """Append a job to the queue.
 
         Args:
             visitor: the token of the page's visit, or the session of an API client.
             request: what to generate.
-            address: the visitor's network address; "" is not limited.
+            network: the visitor's, of `shares.network_of`; "" is not limited.
 
         Raises:
             InputError: for an invalid request, a model that would have to be downloaded where that is the operator's, and a
                 disk without space.
-            QueueFull: when the queue is full, or the visitor or the address has reached a limit.
+            QueueFull: when the queue is full, or the visitor or the network has reached a limit.
         """
         validate(request, self.limits, self.catalog)
-        self.clip_store.check_space()
+        self.clip_store.check_space(network)
         self._check_downloaded(request)
-        return self.job_queue.submit(visitor, request, address, request.duration * request.variations)
+        return self.job_queue.submit(visitor, request, network, request.duration * request.variations)
 
     def _check_downloaded(self, request: PageRequest) -> None:
         if self.downloads:
@@ -473,7 +473,7 @@ class Service:
             for precision in (requested_precision, request.precision):
                 self.speeds.measure(request.model, precision, seconds / request.duration)
         job.report(Progress("writing", (index + 1) / variations))
-        clip = self._store(request, chunks, seed, complete)
+        clip = self._store(request, chunks, seed, complete, job.address)
         self.visits.add(job.visitor, clip)  # before the event, whose follower looks there
         job.put_event(clip)
 
@@ -506,7 +506,9 @@ class Service:
 
         checkpoint.find(self.catalog.get(model).source)
 
-    def _store(self, request: PageRequest, chunks: list[zero_gpu.AudioChunk], seed: int, complete: bool) -> StoredClip:
+    def _store(
+        self, request: PageRequest, chunks: list[zero_gpu.AudioChunk], seed: int, complete: bool, network: str = ""
+    ) -> StoredClip:
         import numpy as np
         import torch
 
@@ -520,7 +522,7 @@ class Service:
         if request.loop and complete:
             clip = make_loop(clip)
         clip = audio.normalise_loudness(clip)
-        path = self.clip_store.new_path(f"{outputs.words(request.prompt)}-{seed}.flac")
+        path = self.clip_store.new_path(f"{outputs.words(request.prompt)}-{seed}.flac", network)
         local_model = self.catalog.get(request.model).origin == "folder"
         hashes = {name: self.catalog.adapters.sha256(name) for name, _ in request.adapters}
         comment = clip_metadata.make_comment(

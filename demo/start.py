@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from musicgen import extras, open_files, plugins
+from musicgen import extras, logs, open_files, plugins
 from musicgen.errors import InputError
 
 from . import deploy, zero_gpu
@@ -34,6 +34,7 @@ def run(configuration: Configuration, environment: Mapping[str, str]) -> None:
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)
+    logs.keep_lines_apart()
     open_files.allow_many()
     plugins.load_plugins(configuration.plugins)
     os.umask(0o077)  # what visitors send and get is for this user alone

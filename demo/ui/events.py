@@ -29,6 +29,7 @@ from ..model_cache import LOAD_MEMORY_FACTOR
 from ..models import ModelInfo
 from ..request import FILES, PageRequest
 from ..service import GenerationJob, PlaybackChunk, Service
+from ..shares import network_of
 from ..stored_clip import StoredClip
 from ..visits import Visit
 from . import assets, compare, live, melody_editor, memory, result, texts
@@ -46,6 +47,8 @@ CATCH_UP_CHUNKS = 10
 EXAMPLE_MELODIES = Path(__file__).with_name("melodies")
 """Written by tools/make_example_melodies.py."""
 
+MAX_MESSAGE = 700
+"""Characters of an error that the page shows."""
 log = logging.getLogger(__name__)
 
 Updates = dict[Any, Any]
@@ -72,10 +75,10 @@ def has_results(page: gr.Blocks, session: str) -> bool:
     return session in page._queue.pending_messages_per_session
 
 
-def _address(request: gr.Request) -> str:
-    """The network address of a visitor. On a Space it is the hub's, for all visitors: "", which is not limited."""
+def network(request: gr.Request) -> str:
+    """The network of a visitor. On a Space it is the hub's, for all visitors: "", which is not limited."""
     client = request.client
-    return "" if client is None or os.environ.get("SPACE_ID") else str(client.host)
+    return "" if client is None else network_of(str(client.host), os.environ)
 
 
 async def _disconnected(request: Any) -> None:
@@ -102,6 +105,8 @@ def to_gradio_error(error: Exception, *files: str | None) -> gr.Error:
     for file in files:
         if file:
             text = _without_folder(text, file)
+    if len(text) > MAX_MESSAGE:  # it quotes a stranger's input
+        text = f"{text[:MAX_MESSAGE]} …"
     return gr.Error(plain(text), duration=15, print_exception=False)
 
 
@@ -131,7 +136,7 @@ async def stream_events(service: Service, request: gr.Request, generation: PageR
     """
     session = visitor_id(request)
     # Looking for a model on the disk, and for space on it, takes a while.
-    job = await asyncio.to_thread(service.submit, session or secrets.token_hex(16), generation, _address(request))
+    job = await asyncio.to_thread(service.submit, session or secrets.token_hex(16), generation, network(request))
     leaving: asyncio.Task[None] | None = None
     if session:
         service.followers.expect(session)
@@ -261,7 +266,7 @@ class EventHandlers:
                 )
                 generation = dataclasses.replace(generation, frames=frames)
             # Looking for a model on the disk, and for space on it, takes a while.
-            job = await asyncio.to_thread(self.service.submit, visit.token, generation, _address(request))
+            job = await asyncio.to_thread(self.service.submit, visit.token, generation, network(request))
         except Exception as error:
             gradio_error = to_gradio_error(
                 error, *(named[name] for name in ("melody", "midi", "style", "continue_from"))

@@ -16,6 +16,7 @@ from musicgen.errors import InputError
 from musicgen.timeline import format_timeline
 
 from .. import adapters
+from ..configuration import MIN_DURATION
 from ..models import ModelCatalog
 from ..request import PRECISIONS, PageRequest
 from ..service import Service
@@ -115,14 +116,17 @@ FIELDS: dict[str, Field] = {
     ),
     "duration": Field(
         lambda service: gr.Slider(
-            1, service.limits.max_duration, value=min(10, service.limits.max_duration), step=0.5,
+            # Gradio's sliders have no ends at the same place.
+            1 if service.limits.max_duration > 1 else MIN_DURATION, service.limits.max_duration,
+            value=min(10, service.limits.max_duration), step=0.5,
             label="Duration (seconds)", elem_id="duration",
         ),
         lambda request: request.duration,
     ),
     "variations": Field(
         lambda service: gr.Slider(
-            1, service.limits.max_variations, value=1, step=1, label="Variations", elem_id="variations"
+            1, max(2, service.limits.max_variations), value=1, step=1, label="Variations", elem_id="variations",
+            visible=service.limits.max_variations > 1,
         ),
         lambda _: 1,
     ),

@@ -11,7 +11,10 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import errno
+import json
 import logging
+import os
 import re
 import secrets
 import time
@@ -26,10 +29,11 @@ from urllib.parse import parse_qs, urlsplit
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 
-from musicgen.errors import one_line
+from musicgen.errors import InputError, one_line
 
 from ..clip_store import ClipStore
 from ..followers import Followers
+from ..shares import network_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -44,6 +48,8 @@ BODY_SECONDS = 30.0
 """Time in which a request's body must have arrived, and more for each byte that has:"""
 BODY_RATE = 10_000.0
 """Bytes a second. What comes slower keeps its place on the disk from others."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a disk says that has no room."""
 MAX_LOGGED = 100
 """Kinds of failures that are logged with a traceback."""
 ANY = "*"
@@ -128,15 +134,22 @@ class Guard:
                 await self._limited(scope, receive, send, limit)
             return
         size = limit if expected is None else expected
-        if not self.store.reserve(size):
-            full = PlainTextResponse("the disk space for uploads is used up: try again in an hour", 507)
-            await full(scope, receive, send)
-            return
-        received = size
+        network = network_of(scope["client"][0], os.environ) if scope.get("client") else ""
         try:
-            received = await self._limited(scope, receive, send, limit)
+            self.store.reserve(size, network)
+        except InputError as error:
+            await PlainTextResponse(str(error), 507)(scope, receive, send)
+            return
+        received, answer = size, bytearray()
+
+        async def heard(message: Message) -> None:
+            answer.extend(message.get("body", b""))
+            await send(message)
+
+        try:
+            received = await self._limited(scope, receive, heard, limit)
         finally:
-            self.store.release(size, received)
+            self.store.release(size, received, _number_of_files(answer), network)
 
     def _refusal(self, scope: Scope, headers: Headers) -> PlainTextResponse | None:
         host, origin = headers.get("host", ""), headers.get("origin")
@@ -224,7 +237,12 @@ class Guard:
                 if started:
                     raise
                 self._log(scope, error)
-                refusal = PlainTextResponse("the request cannot be answered; the server's log says why", 500)
+                full = isinstance(error, OSError) and error.errno in FULL
+                refusal = (
+                    PlainTextResponse("the server's disk is full: try again later", 507)
+                    if full
+                    else PlainTextResponse("the request cannot be answered; the server's log says why", 500)
+                )
         if refusal is not None and not started:
             await refusal(scope, receive, send)
         return received
@@ -305,6 +323,15 @@ def _password_fits(headers: Headers, auth: tuple[str, str]) -> bool:
     except (binascii.Error, ValueError):
         return False
     return scheme.lower() == "basic" and secrets.compare_digest(given, ":".join(auth).encode())
+
+
+def _number_of_files(answer: bytearray) -> int:
+    """The files of an upload, whose paths its answer lists: one where it lists none."""
+    try:
+        paths = json.loads(answer)
+    except ValueError:
+        return 1
+    return len(paths) if isinstance(paths, list) else 1
 
 
 def _too_long(limit: int) -> PlainTextResponse:

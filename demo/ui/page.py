@@ -6,6 +6,7 @@ where on the server a path would lead.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import gradio as gr
@@ -16,6 +17,8 @@ from musicgen.errors import InputError
 
 from ..clip_store import ClipStore
 from . import events
+
+log = logging.getLogger(__name__)
 
 
 class Page(gr.Blocks):
@@ -33,14 +36,34 @@ class Page(gr.Blocks):
     async def preprocess_data(
         self, block_fn: BlockFunction, inputs: list[Any], state: SessionState | None, explicit_call: bool = False
     ) -> list[Any]:
-        """The inputs of an event as its handler takes them. Raises gr.Error for a file that was not uploaded."""
+        """The inputs of an event as its handler takes them. Raises gr.Error for what cannot be taken, in one line: of other
+        errors Gradio prints the traceback, with all that a stranger has sent, past the log."""
         check_files(inputs, self._store)
         # A slider whose number a visitor has emptied, to type another one, has its first value until then.
         inputs = [
             block.value if value is None and isinstance(block, gr.Slider) else value
             for value, block in zip(inputs, block_fn.inputs, strict=False)
         ] + inputs[len(block_fn.inputs) :]
-        return await super().preprocess_data(block_fn, inputs, state, explicit_call)
+        try:
+            return await super().preprocess_data(block_fn, inputs, state, explicit_call)
+        except gr.Error as error:
+            reason = str(error.message)
+        except Exception as error:
+            reason = f"an input cannot be read: {error}"
+        raise events.to_gradio_error(InputError(reason))
+
+    async def postprocess_data(
+        self, block_fn: BlockFunction, predictions: list | dict, state: SessionState | None
+    ) -> list[Any]:
+        """The outputs of an event as the page takes them. Raises gr.Error where the disk has no room for Gradio's copies."""
+        try:
+            return await super().postprocess_data(block_fn, predictions, state)
+        except OSError as error:
+            log.error("an output cannot be given out: %s", error)
+            reason = (
+                f"the server cannot give out the result ({error.strerror or 'an error of its disk'}): try again later"
+            )
+        raise events.to_gradio_error(InputError(reason))
 
 
 def check_files(inputs: Any, store: ClipStore) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from demo.clip_store import ClipStore
+from demo.clip_store import FILE_BYTES, ClipStore
 from musicgen.errors import InputError
 
 
@@ -36,16 +36,17 @@ def test_clips_expire(tmp_path: Path) -> None:
 def test_the_total_is_that_of_the_disk(tmp_path: Path, steps: list) -> None:
     """Whatever happens, it is no less than what the store has written, and after a count what the system says."""
     store = ClipStore(Path(tempfile.mkdtemp(dir=tmp_path)), hours=1)
-    source, clips, foreign = tmp_path / "source.bin", [], 0
+    clips, foreign = [], 0
     for number, (step, which) in enumerate(steps):
         if step == "copy":
+            source = tmp_path / f"source{number}.bin"
             source.write_bytes(bytes([number]) * 1_000 * (which + 1))
             clips.append(store.copy(source))
         elif step == "delete" and clips:
             store.delete(clips.pop(which % len(clips)))
         elif step == "gradio":
             (store.folder / f"other{number}").write_bytes(b"x" * 500)
-            foreign += 500
+            foreign += 500 + FILE_BYTES
         elif step == "expire":
             store.delete_expired(time.time() + 8_000)
             clips, foreign = [], 0
@@ -53,7 +54,9 @@ def test_the_total_is_that_of_the_disk(tmp_path: Path, steps: list) -> None:
             store.count()
             foreign = 0
         on_disk = sum(
-            os.lstat(Path(folder, name)).st_size for folder, _, names in os.walk(store.folder) for name in names
+            os.lstat(Path(folder, name)).st_size + FILE_BYTES
+            for folder, _, names in os.walk(store.folder)
+            for name in names
         )
         assert store.used_bytes() >= on_disk - foreign
     assert store.count() == store.used_bytes() == on_disk if steps else True

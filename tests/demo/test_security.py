@@ -22,12 +22,13 @@ from gradio_client.exceptions import AppError
 
 import demo.service
 from demo import ui
-from demo.clip_store import ClipStore
+from demo.clip_store import FILE_BYTES, ClipStore
 from demo.configuration import Configuration, Limits
 from demo.followers import Followers
 from demo.job_queue import JobQueue, QueueFull
 from demo.request import PageRequest
 from demo.service import Service
+from demo.shares import network_of
 from demo.ui import events, guard
 from demo.ui.page import check_files
 from musicgen import audio
@@ -409,19 +410,54 @@ def test_downloads_are_for_those_who_sit_at_the_machine(tmp_path: Path, name: st
 # The disk
 
 
-def upload(address: str, content: bytes, name: str = "a.wav") -> httpx.Response:
-    return httpx.post(f"{address}gradio_api/upload", files={"files": (name, content)}, timeout=30)
+def upload(address: str, content: bytes, name: str = "a.wav", came_from: str = "127.0.0.1") -> httpx.Response:
+    headers = {"x-forwarded-for": came_from}  # as a proxy on this machine says
+    return httpx.post(f"{address}gradio_api/upload", files={"files": (name, content)}, headers=headers, timeout=30)
+
+
+def test_one_network_fills_half_of_the_disk_at_most(tmp_path: Path) -> None:
+    """With uploads, many of which are almost nothing, with clips in all formats, and under many IPv6 addresses."""
+    service = Service(Configuration(limits=Limits(upload_mb=1, disk_gb=0.004)), tmp_path)
+    with serving(service) as address:
+        sent = 0
+        while upload(address, sent.to_bytes(2), came_from=f"2001:db8::{sent:x}").status_code == 200:
+            sent += 1
+        on_disk = sum(path.stat().st_blocks * 512 for path in tmp_path.rglob("*"))
+        assert 100 < sent < 250
+        assert on_disk < 4_000_000  # and not 2,000 files of a block and a folder each
+        answer = post(address, "generate", fields(), came_from="2001:db8::ffff")
+        assert "the files of your network take the 2 MB that one network may have on the server: delete clips" in answer
+        assert upload(address, b"x", came_from="2001:db8:1::1").status_code == 200
+        assert "event: complete" in post(address, "generate", fields(duration=0.5), came_from="192.0.2.7")
+        with service.clip_store._lock:
+            assert service.clip_store._shares.used("192.0.2.7", time.time()) > 10_000
+        service.clip_store.delete_expired(time.time() + 7 * 3600)
+        assert upload(address, b"y", came_from="2001:db8::1").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [("192.0.2.1", "192.0.2.1"), ("2001:db8::1", "2001:db8::/64"), ("2001:db8:0:0:ffff::1", "2001:db8::/64"),
+     ("2001:db8:0:1::1", "2001:db8:0:1::/64"), ("::ffff:192.0.2.1", "192.0.2.1"), ("::1", "::/64"),
+     ("fe80::1%eth0", "fe80::/64"), ("testclient", "testclient")],
+)  # fmt: skip
+def test_networks_of_addresses(address: str, network: str) -> None:
+    assert network_of(address, {}) == network
+    assert network_of(address, {"SPACE_ID": "a/b"}) == ""
 
 
 def test_uploads_have_a_total_and_each_request_has_one_too(tmp_path: Path) -> None:
-    limits = Limits(upload_mb=1, disk_gb=0.002)
+    limits = Limits(upload_mb=1, disk_gb=0.002)  # 2 MB, and so 1 MB of one network
     service = Service(Configuration(limits=limits), tmp_path)
     with serving(service) as address:
         assert upload(address, b"a" * 900_000).status_code == 200
         many = [("files", (f"{index}.wav", bytes([index]) * 500_000)) for index in range(3)]
         assert httpx.post(f"{address}gradio_api/upload", files=many, timeout=30).status_code == 413
-        assert upload(address, b"b" * 900_000).status_code == 200
-        full = upload(address, b"c" * 900_000)
+        own = upload(address, b"b" * 900_000)
+        assert own.status_code == 507
+        assert "the files of your network take the 1 MB that one network may have" in own.text
+        assert upload(address, b"b" * 900_000, came_from="192.0.2.1").status_code == 200
+        full = upload(address, b"c" * 900_000, came_from="192.0.2.2")
         assert full.status_code == 507
         assert "the disk space for uploads is used up" in full.text
         assert service.clip_store.count() <= 2_000_000
@@ -447,9 +483,9 @@ def test_no_request_waits_for_a_walk_through_the_folder(tmp_path: Path, monkeypa
         assert "event: complete" in post(address, "generate", fields(format="ogg"))
         monkeypatch.undo()
         files = [path for path in tmp_path.rglob("*") if path.is_file()]
-        on_disk = sum(path.stat().st_size for path in files)
+        on_disk = sum(path.stat().st_size + FILE_BYTES for path in files)
         # Gradio has not served the FLAC file, whose copy counts already.
-        flac = next(path.stat().st_size for path in files if path.suffix == ".flac")
+        flac = next(path.stat().st_size + FILE_BYTES for path in files if path.suffix == ".flac")
         assert 0 <= service.clip_store.used_bytes() - on_disk - flac < 1_000
         assert service.clip_store.count() == service.clip_store.used_bytes() == on_disk
 
@@ -549,3 +585,25 @@ def test_settings_that_are_wrong_one_level_deep_are_one_line(
         return
     with contextlib.suppress(InputError):
         demo.service.validate(restored, service.limits, service.catalog)
+
+
+def test_inputs_that_cannot_be_taken_are_one_line_and_none_of_the_log(
+    address: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Gradio prints the traceback of such an error past the log, with all that the stranger has sent."""
+    forged = "x\nERROR forged line\r\x1b[31m<img src=x>" + "y" * 5_000
+    for change in (
+        {"model": forged},
+        {"duration": forged},
+        {"melody": forged},
+        {"model": [forged]},
+        {"top_k": {"a": forged}},
+    ):
+        answer = post(address, "generate", fields(**change))
+        assert "event: error" in answer
+        assert len(answer) < 1_000
+        assert "<img" not in answer
+        assert "Traceback" not in answer
+        assert str(Path.cwd()) not in answer
+    written = capfd.readouterr()
+    assert "forged" not in written.out + written.err

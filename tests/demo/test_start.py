@@ -1,6 +1,7 @@
 """How the program starts and ends: its private folder, its port, the browser, and its messages when it cannot start."""
 
 import os
+import re
 import signal
 import socket
 import stat
@@ -18,8 +19,11 @@ from demo.clip_store import ClipStore, private_folder
 from demo.configuration import Configuration
 from demo.service import Service
 from musicgen.errors import InputError
+from tests import small_disk
 from tests.conftest import GOLDEN
 from tests.demo.conftest import free_port, serving
+from tests.demo.test_api import fields, post
+from tests.demo.test_security import upload
 
 ROOT = Path(__file__).parents[2]
 
@@ -240,3 +244,44 @@ def test_a_reader_that_has_enough_is_no_error() -> None:
     )  # fmt: skip
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_full_disk_is_one_line_and_passes(tmp_path: Path) -> None:
+    """Under the folder of clips and uploads: visitors are told so without paths, nothing is lost, and it goes on with room."""
+    disk, port = tmp_path / "disk", free_port()
+    disk.mkdir()
+    url, environment = f"http://127.0.0.1:{port}/", os.environ | {"GRADIO_SERVER_PORT": str(port)}
+    command = [
+        *small_disk.command(disk, 8 * 2**20),
+        sys.executable,
+        "app.py",
+        "--models",
+        "mini",
+        "--temporary",
+        str(disk),
+    ]
+    program = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE)
+    try:
+        opened(program, url)
+        sound = (GOLDEN / "chroma" / "melody_a.wav").read_bytes()
+        make = fields(duration=2.0, format="wav")
+        assert upload(url, sound).status_code == 200
+        first = post(url, "generate", make)
+        assert "event: complete" in first
+        with small_disk.full(small_disk.seen_by(program, disk)):
+            refused = upload(url, sound + b"another")
+            assert (refused.status_code, refused.text) == (507, "the server's disk is full: try again later")
+            answer = post(url, "generate", make)
+            assert "event: error" in answer
+            assert "the server cannot store the clip (No space left on device): try again later" in answer
+            assert str(disk) not in answer
+        assert upload(url, sound + b"another").status_code == 200
+        assert "event: complete" in post(url, "generate", make)
+        path = re.search(r'"path": *"([^"]+)"', first)
+        assert path is not None
+        assert httpx.get(f"{url}gradio_api/file={path[1]}").status_code == 200  # the first clip is still there
+    finally:
+        program.send_signal(signal.SIGTERM)
+        log = program.communicate(timeout=120)[1].decode()
+    assert "a file of a visitor cannot be stored" in log
+    assert log.count("Traceback") <= 1  # of the upload that Gradio could not store
