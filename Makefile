@@ -1,8 +1,8 @@
-# make demo | test | lint | study | eval | pretrained | setup: each makes .venv, installs what it needs, and does its job. A second run starts at once.
+# make demo | test | lint | fuzz | study | eval | pretrained | setup: each makes .venv, installs what it needs, and does its job. A second run starts at once.
 #
 # PYTHON=…    the interpreter to build .venv with (3.11 to 3.14)
 # PIP_ARGS=…  further arguments of pip install, such as the index of PyTorch's CPU-only wheels (README.md, "Two commands")
-# ARGS=…      further arguments of demo, study, eval and test
+# ARGS=…      further arguments of demo, study, eval, test and fuzz
 
 SHELL := /bin/bash
 VENV := .venv
@@ -15,7 +15,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14)
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.14 python; do \
     if "$$name" -c '$(SUPPORTED)' 2>/dev/null; then echo "$$name"; break; fi; done)
 
-.PHONY: demo study eval test lint pretrained setup system clean
+.PHONY: demo study eval test lint fuzz pretrained setup system clean
 
 demo: $(VENV)/.runtime
 	$(RUN) app.py $(ARGS)
@@ -62,6 +62,12 @@ setup: $(VENV)/.development
 
 clean:
 	rm -rf $(VENV)
+
+# Coverage-guided fuzzing of what reads strangers' files: SECONDS for each target; ARGS="midi npy" for some of them.
+fuzz: SECONDS = 60
+fuzz: $(VENV)/.development
+	$(call extras,fuzz)
+	$(RUN) tools/fuzz.py --seconds $(SECONDS) $(ARGS)
 
 # Packages of Debian and Ubuntu that some tests need; a test whose package is missing is skipped and says so.
 system:

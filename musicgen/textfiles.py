@@ -14,6 +14,8 @@ from typing import Any
 
 from musicgen.errors import InputError
 
+MOST_BYTES = 1 << 29
+"""What a packed file may unpack to: ten megabytes of gzip can hold ten gigabytes."""
 _GZIP = b"\x1f\x8b"
 _DELIMITERS = ",;\t"
 """A comma, first choice; what spreadsheets write where the comma is in numbers; a tab."""
@@ -25,11 +27,17 @@ def read(path: Path) -> str:
     Never the locale's encoding: a file means the same on every machine.
 
     Raises:
-        InputError: it cannot be read, or is in another encoding.
+        InputError: it cannot be read, unpacks to more than MOST_BYTES, or is in another encoding.
     """
     try:
         data = path.read_bytes()
-        data = gzip.decompress(data) if data.startswith(_GZIP) else data
+        if data.startswith(_GZIP):
+            with gzip.open(io.BytesIO(data)) as packed:
+                data = packed.read(MOST_BYTES + 1)
+            if len(data) > MOST_BYTES:
+                raise InputError(f"{path}: unpacks to more than {MOST_BYTES / 1e6:.0f} MB: is it a list of clips?")
+    except InputError:
+        raise
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))

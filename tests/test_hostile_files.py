@@ -88,6 +88,26 @@ def test_what_pyyaml_writes_is_read(value: object) -> None:
     assert yaml_text.parse(yaml.safe_dump(value)) == yaml.safe_load(yaml.safe_dump(value))
 
 
+def test_a_packed_text_that_unpacks_to_more_than_it_may_is_refused(tmp_path: Path) -> None:
+    """Two megabytes that hold two gigabytes, in parts, as gzip allows."""
+    file = tmp_path / "manifest.jsonl.gz"
+    file.write_bytes(gzip.compress(b" " * 2**26, 9) * 32)
+    program = """
+from musicgen import textfiles
+from musicgen.errors import InputError
+textfiles.MOST_BYTES = 50_000_000
+before = megabytes("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")
+try:
+    textfiles.read(Path(sys.argv[1]))
+except InputError as error:
+    print(error)
+"""
+    text, used = peak(program, file)
+    assert "unpacks to more than 50 MB" in text
+    assert used < 250
+
+
 # NumPy's files
 
 
