@@ -38,6 +38,8 @@ MAX_LINK_BYTES = 200_000
 """Decompressed bytes of a link's settings."""
 MAX_NAME_LENGTH = 200
 """Of an audio file's name in a link."""
+REPAINTED = "made anew"
+"""The end of what `musicgen.settings.Settings.beyond` says of a span that was made anew, here and in `musicgen repaint`."""
 _DIGITS = "0123456789ab"
 
 
@@ -127,6 +129,10 @@ def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest
     page_settings = json.loads(text).get(KEY, {})
     if not isinstance(page_settings, dict):
         raise InputError(f"{name}: its settings are damaged")
+    if any(one.endswith(REPAINTED) for one in settings.beyond):
+        raise InputError(
+            f"{name}: a part of another clip was made anew in it: restore that clip, and make the part anew on this page"
+        )
     sources = {"melody": settings.melody, "continue_from": settings.continue_from}
     needed = {kind: source.name for kind, source in sources.items() if source is not None} | files
     if page_settings.get("frames"):
@@ -159,8 +165,11 @@ def make_link(request: PageRequest, seed: int) -> str:
     """The value of the URL parameter `s`, with which the page opens with these settings.
 
     Returns:
-        The value, "" if it would be longer than MAX_LINK_LENGTH.
+        The value, "" if it would be longer than MAX_LINK_LENGTH, and for a clip of which a part was made anew: what the link
+        brings would be another clip.
     """
+    if request.span is not None:
+        return ""
     values = {
         "prompt": request.prompt,
         "model": request.model,
@@ -257,9 +266,17 @@ def _unsupported_by_command_line(request: PageRequest, complete: bool) -> tuple[
     """What contributed to the clip and has no option on the command line."""
     contributions = {
         "the melody as the page's editor had it": request.frames is not None,
+        _span_made_anew(request): request.span is not None,
         "an early stop": not complete,
     }
     return tuple(name for name, used in contributions.items() if used)
+
+
+def _span_made_anew(request: PageRequest) -> str:
+    if request.span is None:
+        return ""
+    start, end = request.span
+    return f"the span {start:g}:{end:g} {REPAINTED}"
 
 
 def _with_page_settings(request: PageRequest, values: dict[str, Any], source: str) -> PageRequest:

@@ -6,19 +6,18 @@ where its weights are on this machine already: scoring a clip never downloads we
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from musicgen import siblings
 
 if TYPE_CHECKING:
-    from evaluation.embedders.registry import Embedders
+    from evaluation.rankers import ClapScores
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,22 @@ def is_available() -> bool:
     )
 
 
+def deciding(scores: Sequence[Score], embedded: bool) -> Score | None:
+    """The score that takes are ordered by.
+
+    Args:
+        scores: of a clip, from `ClipScorer`: those of CLAP first, the embedded one before LAION's.
+        embedded: whether an embedded model made it, whose descriptions the embedded CLAP was trained on.
+
+    Returns:
+        None where there are none.
+    """
+    clap = [score for score in scores if score.name.startswith("CLAP")]
+    if clap:
+        return clap[0] if embedded else clap[-1]
+    return scores[0] if scores else None
+
+
 class ClipScorer:
     """Computes scores of clips. The networks stay loaded and process one clip at a time."""
 
@@ -53,14 +68,15 @@ class ClipScorer:
         """
         scores: list[Score] = []
         if prompt:
+            from musicgen import audio
+
+            rankers, sound = siblings.load("evaluation.rankers"), audio.read(clip)
             with self._lock:
-                scores.append(
-                    Score("CLAP (mini)", self._clap_score("mini_clap", clip, prompt), "sound and description, −1 to 1")
-                )
-                if self._embedders.weights.find(siblings.load("evaluation.embedders.clap").PUBLISHED) is not None:
-                    scores.append(
-                        Score("CLAP (LAION)", self._clap_score("clap", clip, prompt), "as papers report it, −1 to 1")
-                    )
+                readings = {rankers.MINI: "sound and description, −1 to 1"}
+                if self._clap.has_laion:
+                    readings[rankers.LAION] = "as papers report it, −1 to 1"
+                for name, reading in readings.items():
+                    scores.append(Score(rankers.LABELS[name], self._clap.score(name, sound, prompt), reading))
         if chroma_similarity is not None:
             scores.append(
                 Score("Chroma similarity", chroma_similarity, "1: every pitch class of the melody; chance: 0.08")
@@ -68,18 +84,5 @@ class ClipScorer:
         return scores
 
     @cached_property
-    def _embedders(self) -> Embedders:
-        weights = siblings.load("evaluation.embedders.weights").Weights(download=False)
-        return cast("Embedders", siblings.load("evaluation.embedders.registry").Embedders(weights))
-
-    def _clap_score(self, embedder_name: str, file: Path, prompt: str) -> float:
-        import torch
-
-        clips, clap = siblings.load("evaluation.clips.clip"), siblings.load("evaluation.metrics.clap")
-        embedder: Any = self._embedders[embedder_name]
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        wave = clips.Clip(clips.Source("clip", file, digest, "generated")).view(embedder.view, embedder.rate)
-        embeddings: list[Any] = []
-        for window in cast(Sequence[torch.Tensor], embedder.prepare(wave, "clip")):
-            embeddings += list(embedder.embed(window[None])[0])
-        return float(clap.similarity(embedder.embed_texts([prompt])[0], embeddings))
+    def _clap(self) -> ClapScores:
+        return cast("ClapScores", siblings.load("evaluation.rankers").ClapScores())

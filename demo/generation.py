@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ from .request import PageRequest
 
 CHUNK_SECONDS = 1.0
 """Length of the chunks of audio that are streamed to the page. Shorter ones cause gaps in playback."""
+CANDIDATES = 8
+"""Of a span that is made anew."""
 
 
 def library_request(request: PageRequest, seed: int) -> GenerationRequest:
@@ -93,4 +96,23 @@ def stream(
         InputError: for a request that the model cannot follow.
     """
     check_conditions(scheduler.model.named_conditioners, request)
+    if request.span is not None:
+        return _repainted(scheduler, request, seed, progress, cancellation)
     return scheduler.stream(library_request(request, seed), progress=progress, cancellation=cancellation)
+
+
+def _repainted(
+    scheduler: Scheduler,
+    request: PageRequest,
+    seed: int,
+    progress: Callable[[int, int], None],
+    cancellation: Cancellation,
+) -> Iterator[torch.Tensor]:
+    """The clip with its span made anew, in one piece."""
+    assert request.span is not None
+    assert request.continue_from is not None
+    whole = dataclasses.replace(library_request(request, seed), continue_from=None)
+    made = scheduler.repaint(
+        request.continue_from, *request.span, whole, candidates=CANDIDATES, progress=progress, cancellation=cancellation
+    )
+    yield made.wave

@@ -56,6 +56,7 @@ class PageRequest:
         adapters: the operator's LoRA adapters, by name, with their weights.
         conditions: of the model's further conditioners, (name, value) as text.
         decoder: of `musicgen.catalog.DECODERS`: what turns codes into sound.
+        span: the seconds (start, end) of `continue_from` that are made anew in place of a continuation; start may be below 0.
     """
 
     prompt: str
@@ -76,6 +77,7 @@ class PageRequest:
     adapters: Weighted = ()
     conditions: tuple[tuple[str, str], ...] = ()
     decoder: str = DECODERS[0]
+    span: tuple[float, float] | None = None
 
     @property
     def files(self) -> dict[str, Path]:
@@ -194,6 +196,13 @@ def validate(request: PageRequest, limits: Limits, catalog: ModelCatalog) -> Non
     if len(request.timeline) > limits.max_timeline_entries:
         raise InputError(f"the timeline has {len(request.timeline)} entries: {limits.max_timeline_entries} at most")
     check_within(request.timeline, request.duration)
+    if request.span is not None:
+        if info.longest is not None:
+            raise InputError(
+                f"{request.model} makes all of a clip at once: choose another model to make a part of it anew"
+            )
+        if request.continue_from is None:
+            raise InputError("there is no clip of which a part could be made anew")
     if request.frames is not None:
         if not 0 < len(request.frames) <= MAX_CHROMA_FRAMES:
             raise InputError(f"the edited melody has {len(request.frames)} frames: 1 to {MAX_CHROMA_FRAMES}")

@@ -12,6 +12,7 @@ import importlib
 import logging
 import secrets
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from musicgen.cancellation import Cancellation, Cancelled
 from musicgen.catalog import DECODERS
-from musicgen.commands import outputs
 from musicgen.errors import InputError, MusicGenError
+from musicgen.file_names import words
 from musicgen.midi import is_midi
 from musicgen.options import MAX_DURATION, GenerationOptions
 
@@ -45,6 +46,8 @@ log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 60.0
 """Time after which the jobs of a visitor without a connection are cancelled. Until then a page that is reloaded finds them."""
+MAX_TAKE_SCORES = 10_000
+"""Scores of takes that are kept."""
 WARM_UP_SECONDS = 1.0
 """Length of the clip that the warm-up generates."""
 
@@ -124,6 +127,8 @@ class Service:
         self._separator: Any = None
         self._separator_lock = threading.Lock()
         self._scorer = clip_scores.ClipScorer()
+        self._take_scores: OrderedDict[str, clip_scores.Score | None] = OrderedDict()
+        self._take_scores_lock = threading.Lock()
         self._stream = (
             zero_gpu.wrap(self._stream_here, self._download, self.estimate_gpu_time)
             if zero_gpu.is_active()
@@ -381,6 +386,23 @@ class Service:
             clip.path, clip.request.prompt, melody.similarity(frames, clip.frames) if frames else None
         )
 
+    def take_score(self, clip: StoredClip) -> clip_scores.Score | None:
+        """What takes are ordered by, as by `musicgen.generate_takes`: the CLAP score of a clip with a description, else how far
+        it follows its melody.
+
+        Returns:
+            The score, computed once for each clip; None where there is nothing to compare with, or nothing to compute it.
+        """
+        if not clip_scores.is_available():
+            return None
+        with self._take_scores_lock:
+            if clip.id not in self._take_scores:
+                embedded = self.catalog.get(clip.request.model).origin == "embedded"
+                self._take_scores[clip.id] = clip_scores.deciding(self.score(clip), embedded)
+                while len(self._take_scores) > MAX_TAKE_SCORES:
+                    self._take_scores.popitem(last=False)
+            return self._take_scores[clip.id]
+
     def duration_of(self, recording: Path) -> float:
         """Duration of an audio file in seconds.
 
@@ -436,11 +458,14 @@ class Service:
                 request = dataclasses.replace(request, frames=self.extract_melody(recording, separate))
         job.report(Progress(f"loading {request.model}", 0.0))
         seed = request.seed if request.seed is not None else secrets.randbelow(MAX_SEED - self.limits.max_variations)
+        generation = secrets.token_hex(8) if request.variations > 1 else ""
         for index in range(request.variations):
             job.cancellation.raise_if_cancelled()
-            self._generate_variation(job, request, seed + index, index)
+            self._generate_variation(job, request, seed + index, index, generation)
 
-    def _generate_variation(self, job: GenerationJob, request: PageRequest, seed: int, index: int) -> None:
+    def _generate_variation(
+        self, job: GenerationJob, request: PageRequest, seed: int, index: int, generation: str
+    ) -> None:
         chunks: list[zero_gpu.AudioChunk] = []
         complete = False
         clock = StepClock()
@@ -469,11 +494,12 @@ class Service:
         requested_precision = request.precision
         request = dataclasses.replace(request, precision=chunks[0].precision)
         seconds = clock.seconds_of_all()
-        if complete and seconds is not None and request.decoder == DECODERS[0]:
+        if complete and seconds is not None and request.decoder == DECODERS[0] and request.span is None:
             for precision in (requested_precision, request.precision):
                 self.speeds.measure(request.model, precision, seconds / request.duration)
         job.report(Progress("writing", (index + 1) / variations))
         clip = self._store(request, chunks, seed, complete, job.address)
+        clip = dataclasses.replace(clip, generation=generation)
         self.visits.add(job.visitor, clip)  # before the event, whose follower looks there
         job.put_event(clip)
 
@@ -514,15 +540,15 @@ class Service:
 
         from musicgen import audio
         from musicgen.audio import Audio
-        from musicgen.loops import make_loop
+        from musicgen.finishing import finish
 
         from . import melody
 
         clip = Audio(torch.from_numpy(np.concatenate([chunk.samples for chunk in chunks], axis=1)), chunks[0].rate)
-        if request.loop and complete:
-            clip = make_loop(clip)
-        clip = audio.normalise_loudness(clip)
-        path = self.clip_store.new_path(f"{outputs.words(request.prompt)}-{seed}.flac", network)
+        # A clip of which a part was made anew keeps its loudness: all else in it stays what it was.
+        loudness = audio.TARGET_LUFS if request.span is None else None
+        clip = finish(clip, loop=request.loop and complete, loudness=loudness)
+        path = self.clip_store.new_path(f"{words(request.prompt)}-{seed}.flac", network)
         local_model = self.catalog.get(request.model).origin == "folder"
         hashes = {name: self.catalog.adapters.sha256(name) for name, _ in request.adapters}
         comment = clip_metadata.make_comment(

@@ -24,6 +24,7 @@ class StoredClip:
         complete: whether the generation was not stopped early.
         frames: the pitch class of each chroma frame, for the comparison with `request.frames`, the reference melody.
         unknown: share of the description's tokens that the model's vocabulary lacks, 0 to 1.
+        generation: the same for all variations of one job, "" for a clip without others.
     """
 
     path: Path
@@ -36,6 +37,7 @@ class StoredClip:
     complete: bool
     frames: tuple[int, ...]
     unknown: float = 0.0
+    generation: str = ""
 
     @property
     def id(self) -> str:

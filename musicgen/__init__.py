@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from musicgen.checkpoint import load, save
     from musicgen.model import MusicGen
     from musicgen.request import GenerationRequest
+    from musicgen.takes import generate_takes
 
 __version__ = "0.1.0"
 
@@ -31,6 +32,7 @@ __all__ = [
     "InputError",
     "MusicGen",
     "MusicGenError",
+    "generate_takes",
     "load",
     "save",
 ]
@@ -41,6 +43,7 @@ __getattr__ = attributes(
         "Audio": "musicgen.audio",
         "GenerationRequest": "musicgen.request",
         "MusicGen": "musicgen.model",
+        "generate_takes": "musicgen.takes",
         "load": "musicgen.checkpoint",
         "save": "musicgen.checkpoint",
     },

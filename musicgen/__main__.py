@@ -12,6 +12,7 @@ from musicgen import commandline, extras, plugins
 
 COMMANDS = {
     "generate": "make music from descriptions",
+    "repaint": "make a span of a clip anew",
     "models": "list the models that can be loaded, and what is on this machine",
     "train": "train a model or an audio tokeniser from a recipe",
     "export": "write a model as a folder in the transformers or the audiocraft layout",
@@ -19,8 +20,11 @@ COMMANDS = {
 }
 EXTRAS = {"train": "training", "demo": "demo"}
 """Command -> the extra with the packages that it needs beside the package's own."""
-PLUGGABLE = ("generate", "train", "export")
+PLUGGABLE = ("generate", "repaint", "train", "export")
 """Commands that load a model, and so take plug-ins."""
+
+NEGATIVE = ("--span",)
+"""Options whose value may begin with a minus sign, which argparse takes for an option's name."""
 
 
 @commandline.entry()
@@ -37,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
         if name in PLUGGABLE:
             plugins.add_argument(subparser, "conditioners, tokenisers or back ends")
         subparser.set_defaults(run=command.run)
-    options, rest = parser.parse_known_args(arguments)
+    options, rest = parser.parse_known_args(commandline.joined(arguments, NEGATIVE))
     # argparse takes a list of positional arguments in one piece only; `train` has them before and behind its options.
     if any(argument.startswith("-") or "=" not in argument or "overrides" not in options for argument in rest):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")

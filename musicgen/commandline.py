@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, ParamSpec, TextIO, cast
 
@@ -45,6 +46,22 @@ def entry(interrupted: str = "interrupted") -> Callable[[Callable[Arguments, int
         return main
 
     return decorate
+
+
+def joined(arguments: Sequence[str] | None, options: Sequence[str]) -> list[str]:
+    """The arguments with values that begin with a negative number joined to their options: `--span=-4:0` for `--span -4:0`.
+
+    Args:
+        arguments: Of a command; None for those of the process.
+        options: Their names, each of which takes a value.
+    """
+    found: list[str] = []
+    for argument in sys.argv[1:] if arguments is None else arguments:
+        if found and found[-1] in options and re.match(r"-[.\d]", argument):
+            found[-1] = f"{found[-1]}={argument}"
+        else:
+            found.append(argument)
+    return found
 
 
 def warn(text: str) -> None:

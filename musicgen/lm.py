@@ -80,6 +80,11 @@ class Conditions:
         cross, prefix = _of(rows, self.cross, self.cross_mask), _of(rows, self.prefix, self.prefix_mask)
         return Conditions(*cross, *prefix, None if self.added is None else self.added[rows])
 
+    def repeated(self, rows: int) -> Conditions:
+        """One row's conditions for so many rows."""
+        given = (self.cross, self.cross_mask, self.prefix, self.prefix_mask, self.added)
+        return Conditions(*(None if one is None else one.expand(rows, *one.shape[1:]) for one in given))
+
 
 class LanguageModel(nn.Module):
     """A decoder-only transformer over pattern steps, with one embedding table and one head for each codebook."""

@@ -30,7 +30,8 @@ from musicgen.lm import LanguageModel
 from musicgen.loops import make_loop
 from musicgen.options import MAX_DURATION, GenerationOptions
 from musicgen.patterns import Pattern, stereo_partial_delay
-from musicgen.recordings import is_pair, recording
+from musicgen.recordings import AudioInput, is_pair, recording
+from musicgen.repainting import Repainted, repaint
 from musicgen.request import TEXT, GenerationRequest, Prompts, RequestArguments
 from musicgen.sampling import ClipStream, clip_seeds
 from musicgen.sections import stream_sections
@@ -331,6 +332,54 @@ class MusicGen(nn.Module):
             return self._stream(plan, frames_of(self.tokenizer, chunk), report), plan.codes
 
         return stream_sections(self, request, play, progress)
+
+    def repaint(
+        self,
+        clip: AudioInput | torch.Tensor,
+        start: float,
+        end: float,
+        prompt: str | GenerationRequest | None = None,
+        *,
+        candidates: int = 8,
+        batch_size: int | None = None,
+        progress: Progress | None = None,
+        **arguments: Unpack[RequestArguments],
+    ) -> Repainted:
+        """Make a span of a clip anew, so that it fits what is before and behind it (`repainting`).
+
+        Args:
+            clip: A file, an `Audio`, or (samples, rate); or codes, int64 [K, T], of this model.
+            start: Seconds from the clip's beginning; below 0 extends the clip to the left.
+            end: Seconds.
+            prompt: Description of what is in the span; None or "" generates without text. Or a whole request.
+            candidates: How many are drawn; the one is taken that makes what is behind the span most likely.
+            batch_size: Candidates that are generated at the same time; None for all.
+            progress: Called after every step of the language model.
+            **arguments: Of `GenerationRequest.of`, for one clip: seed, options, melody … Candidate i has seed + i.
+
+        Returns:
+            The new clip: its waveform, its codes, and how well each candidate fits.
+
+        Raises:
+            InputError: An argument is invalid; raised before the first step.
+        """
+        if batch_size is not None and batch_size < 1:
+            raise InputError(f"batch_size is {batch_size!r}: it must be a whole number from 1 on")
+        request = prompt if isinstance(prompt, GenerationRequest) else GenerationRequest.of_one(prompt, **arguments)
+
+        def draw(many: GenerationRequest, left: torch.Tensor | None) -> torch.Tensor:
+            size = batch_size if batch_size is not None else len(many.prompts)
+            plans = [
+                self.plan_generation(many.part(slice(index, index + size)), left)
+                for index in range(0, len(many.prompts), size)
+            ]
+            count = _counted(progress, sum(self.num_steps(plan) for plan in plans))
+            for plan in plans:
+                for _ in self._steps(plan):
+                    count()
+            return torch.cat([plan.codes for plan in plans])
+
+        return repaint(self, clip, start, end, request, draw, candidates=candidates)
 
     def plan_generation(self, request: GenerationRequest, prompt: torch.Tensor | None = None) -> GenerationPlan:
         """Validate a request against the model and prepare its conditions.

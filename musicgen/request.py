@@ -173,6 +173,11 @@ class GenerationRequest:
             self, prompts=(self.prompts[index],), seed=seed, conditions=conditions, continue_from=given
         )
 
+    def part(self, own: slice) -> GenerationRequest:
+        """The request for some of the clips, of one whose seed is a list and whose conditions hold for all clips."""
+        assert isinstance(self.seed, Sequence)
+        return dataclasses.replace(self, prompts=self.prompts[own], seed=list(self.seed[own]))
+
     def values(self, name: str) -> list[Any] | Any:
         """The values of a condition for each clip: a list of B, or one value for all of them; None for none.
 

@@ -107,18 +107,23 @@ def read(folder: str | os.PathLike[str], verify: bool = True, *, complete: bool 
 
 
 class Writer:
-    """Fills a samples folder clip by clip, and goes on where an interrupted run stopped."""
+    """Fills a samples folder clip by clip, and goes on where an interrupted run stopped.
+
+    Attributes:
+        samples: Those that the folder has so far, by id.
+    """
 
     def __init__(self, folder: str | os.PathLike[str], system: str) -> None:
         self.folder = Path(folder)
         self.system = system
         self.folder.mkdir(parents=True, exist_ok=True)
         self._manifest = self.folder / MANIFEST
-        self._ids = {sample.id for sample in _parse(self._manifest)[0]} if self._manifest.is_file() else set()
+        found = _parse(self._manifest)[0] if self._manifest.is_file() else []
+        self.samples = {sample.id: sample for sample in found}
         _mend_last_line(self._manifest)
 
     def __contains__(self, sample_id: str) -> bool:
-        return sample_id in self._ids
+        return sample_id in self.samples
 
     def add(
         self,
@@ -128,13 +133,14 @@ class Writer:
         prompt: str,
         seed: int | None = None,
         settings: Mapping[str, Any] | None = None,
+        comment: str = "",
         extension: str = ".flac",
     ) -> Sample:
-        """Write one clip and its line. The audio comes first: a line always has its file."""
-        if sample_id in self._ids:
+        """Write one clip and its line; `comment` goes into the file. The audio comes first: a line always has its file."""
+        if sample_id in self.samples:
             raise InputError(f"{self.folder}: sample {sample_id} is there already")
         name = f"{_UNSAFE.sub('_', sample_id).lstrip('.')[:60]}-{hashlib.sha256(sample_id.encode()).hexdigest()[:8]}{extension}"
-        data = audio.encode(clip, audio.check_format(name))
+        data = audio.encode(clip, audio.check_format(name), comment)
         sample = Sample(
             id=sample_id,
             prompt=prompt,
@@ -149,7 +155,7 @@ class Writer:
             file.write(json.dumps(asdict(sample), ensure_ascii=False, sort_keys=True) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        self._ids.add(sample_id)
+        self.samples[sample_id] = sample
         return sample
 
 

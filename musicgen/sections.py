@@ -37,7 +37,14 @@ Play = Callable[[GenerationRequest, torch.Tensor | None, Progress], tuple[Iterat
 callback. Returns its chunks of audio, float32 [C, T], and its codes [1, K, T], which are complete when the chunks are."""
 
 
-class Model(Protocol):
+class Conditioned(Protocol):
+    """A model with conditioners."""
+
+    @property
+    def named_conditioners(self) -> dict[str, Conditioner]: ...
+
+
+class Model(Conditioned, Protocol):
     """What sections need of a model."""
 
     max_duration: float
@@ -48,9 +55,6 @@ class Model(Protocol):
 
     @property
     def frame_rate(self) -> float: ...
-
-    @property
-    def named_conditioners(self) -> dict[str, Conditioner]: ...
 
     @property
     def generator(self) -> Generator: ...
@@ -124,7 +128,7 @@ def stream_sections(
     sections = plan_sections(request, model.frame_rate, model.max_duration, continued.duration if continued else 0.0)
     seed = clip_seeds(request.seed, 1)[0]
     plain = dataclasses.replace(
-        request, timeline=(), conditions=_prepared(model, request, seed), continue_from=continued, seed=seed
+        request, timeline=(), conditions=prepared_conditions(model, request, seed), continue_from=continued, seed=seed
     )
     return _joined(model, sections, plain, play, progress or _ignore)
 
@@ -182,8 +186,14 @@ def _ignore(done: int, total: int) -> None:
     pass
 
 
-def _prepared(model: Model, request: GenerationRequest, seed: int) -> dict[str, Any]:
-    """The conditions, read and validated once for all sections."""
+def prepared_conditions(model: Conditioned, request: GenerationRequest, seed: int) -> dict[str, Any]:
+    """The conditions of one clip, read and validated once.
+
+    Args:
+        model: Of the clip.
+        request: Of one clip.
+        seed: Of the clip.
+    """
     prepared = {}
     for name in request.conditions:
         values = request.values(name)

@@ -52,21 +52,30 @@ def read(path: Path) -> str:
 
 def json_value(path: Path) -> Any:
     """What a file of JSON holds. Raises InputError as `read`, and for what is no JSON."""
-    return _parsed(read(path), str(path))
+    return parsed(read(path), str(path))
+
+
+def lines(path: Path) -> Iterator[tuple[str, str]]:
+    """The lines of a file that are not blank, each with the place that an error names.
+
+    A line ends with a newline alone: str.splitlines would also end it at U+2028 or U+0085, which JSON allows inside a text.
+
+    Raises:
+        InputError: as `read`.
+    """
+    for number, line in enumerate(read(path).split("\n"), 1):
+        if line.strip():
+            yield f"{path}:{number}", line
 
 
 def json_lines(path: Path) -> Iterator[tuple[str, Any]]:
     """The values of a file with one of JSON a line, each with the place that an error names.
 
-    A line ends with a newline alone: str.splitlines would also end it at U+2028 or U+0085, which JSON allows inside a text.
-
     Raises:
         InputError: as `read`, and for a line that is no JSON.
     """
-    for number, line in enumerate(read(path).split("\n"), 1):
-        if line.strip():
-            where = f"{path}:{number}"
-            yield where, _parsed(line, where)
+    for where, line in lines(path):
+        yield where, parsed(line, where)
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -75,18 +84,26 @@ def table(path: Path) -> list[dict[str, str]]:
     Raises:
         InputError: as `read`, and for what is no table.
     """
+    return [cells for _, cells, _ in rows(path)]
+
+
+def rows(path: Path) -> Iterator[tuple[str, dict[str, str], list[str]]]:
+    """The rows of a CSV file as `table`, each with the place that an error names and the cells that have no column."""
     text = read(path)
     first = text.split("\n", 1)[0]
-    rows = csv.DictReader(
+    reader = csv.DictReader(
         io.StringIO(text, newline=""), delimiter=max(_DELIMITERS, key=first.count), restkey="", restval=""
     )
     try:
-        return [{name.strip(): cell for name, cell in row.items() if name} for row in rows]
+        for row in reader:
+            cells = {name.strip(): cell for name, cell in row.items() if name}
+            yield f"{path}:{reader.line_num}", cells, list(row.get("") or [])
     except csv.Error as error:
-        raise InputError(f"{path}:{rows.line_num}: not a table ({error})") from error
+        raise InputError(f"{path}:{reader.line_num}: not a table ({error})") from error
 
 
-def _parsed(text: str, where: str) -> Any:
+def parsed(text: str, where: str) -> Any:
+    """A value of JSON; `where` begins the error's line."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

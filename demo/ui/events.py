@@ -21,13 +21,13 @@ import gradio as gr
 from musicgen import file_warnings, midi
 from musicgen.catalog import DECODERS
 from musicgen.chords import chart_of
-from musicgen.errors import CheckpointError, MusicGenError
+from musicgen.errors import CheckpointError, InputError, MusicGenError
 
 from .. import clip_metadata
 from ..clip_store import FORMATS
 from ..model_cache import LOAD_MEMORY_FACTOR
 from ..models import ModelInfo
-from ..request import FILES, PageRequest
+from ..request import FILES, PageRequest, clean_prompt
 from ..service import GenerationJob, PlaybackChunk, Service
 from ..shares import network_of
 from ..stored_clip import StoredClip
@@ -234,6 +234,48 @@ class EventHandlers:
         with self._as_generating(session):
             async for updates in self._generate(session, visit, request, named, needed, *values):
                 yield updates
+
+    async def repaint(
+        self, request: gr.Request, clip_id: str | None, start: str | None, end: str | None, prompt: str | None
+    ) -> AsyncIterator[Updates]:
+        """Make a part of the selected clip anew, with the description of the form; as `generate`."""
+        outputs, session = self.outputs, visitor_id(request)
+        visit = self.service.visits.of(session)
+        if session in self._generating:
+            gr.Info("This page is making a clip: wait for it, or press Stop.")
+            yield {outputs.status: gr.skip()}
+            return
+        with self._as_generating(session):
+            try:
+                wanted = self._span_request(self._clip(request, clip_id), start, end, prompt)
+                job = await asyncio.to_thread(self.service.submit, visit.token, wanted, network(request))
+            except Exception as error:
+                yield {outputs.status: self._not_generated(to_gradio_error(error))}
+                return
+            self.service.followers.expect(session)
+            async for updates in self._follow(job):
+                yield updates
+
+    def _span_request(self, clip: StoredClip, start: str | None, end: str | None, prompt: str | None) -> PageRequest:
+        """The request for a part of a clip. Raises InputError for a text that is no number, or none at all."""
+        seconds = {
+            name: optional_number(text, f"the {name} of the part") for name, text in (("start", start), ("end", end))
+        }
+        if seconds["start"] is None or seconds["end"] is None:
+            raise InputError("which part is to be made anew? Type its start and its end in seconds, or mark them")
+        span = float(seconds["start"]), float(seconds["end"])
+        return dataclasses.replace(
+            clip.request,
+            prompt=clean_prompt(prompt) or clip.request.prompt,
+            duration=clip.seconds + max(0.0, -span[0]),
+            seed=None,
+            variations=1,
+            timeline=(),
+            loop=False,
+            melody=None,
+            continue_from=clip.path,
+            span=span,
+        )
 
     @contextlib.contextmanager
     def _as_generating(self, session: str) -> Iterator[None]:
@@ -535,6 +577,28 @@ class EventHandlers:
             return {self.outputs.clips: gr.skip()}
         return self._show_clip(visit, self._clip(request, clip_id))
 
+    def show_takes(self, request: gr.Request, clip_id: str | None, arrived: str) -> Any:
+        """Show the takes that were made with the selected clip, best first.
+
+        Args:
+            request: of the page.
+            clip_id: the selected clip.
+            arrived: an `Arrival`: takes are compared when all of its generation are there, so that the comparison takes no time
+                from the generation.
+        """
+        visit = self._visit(request)
+        clip = visit.find(clip_id)
+        if clip is None or not clip.generation:
+            return result.show_takes((), (), "")
+        takes = [one for one in visit.clips if one.generation == clip.generation and one.path.is_file()]
+        arrival = Arrival.load(arrived)
+        if any(take.id == arrival.first for take in takes) and not arrival.message:
+            return result.show_takes((), (), "")
+        try:
+            return result.show_takes(takes, [self.service.take_score(take) for take in takes], clip.id)
+        except Exception as error:
+            raise to_gradio_error(error) from None
+
     def update_downloads_and_comparison(self, request: gr.Request, clip_id: str | None) -> Updates:
         """Convert the selected clip to the other formats, and offer the other clips for comparison."""
         visit = self._visit(request)
@@ -788,6 +852,11 @@ def connect(
         handlers.show_arrival, [outputs.arrived, outputs.shown], [*clip_parts, outputs.status, outputs.shown],
         trigger_mode="always_last", **unlimited,
     ).then(*after_clip, **unlimited)  # fmt: skip
+    gr.on(
+        [outputs.arrived.change, outputs.clips.change], handlers.show_takes, [outputs.clips, outputs.arrived], outputs.takes,
+        trigger_mode="always_last", **(private | {"concurrency_limit": 1}),
+    )  # fmt: skip
+    outputs.takes.input(handlers.select_clip, outputs.takes, clip_parts, **unlimited).then(*after_clip, **unlimited)
     actions.stop.click(handlers.stop, None, outputs.status, **unlimited)
     outputs.clips.input(handlers.select_clip, outputs.clips, clip_parts, **unlimited).then(*after_clip, **unlimited)
     # What these put into an audio input is no event of that input's own, as a visitor's file is.
@@ -800,6 +869,14 @@ def connect(
     continue_clip = outputs.continue_clip.click(
         handlers.continue_clip, outputs.clips, [inputs["continue_from"], accordions.continue_from], **unlimited
     )
+    for mark, field in ((outputs.mark_start, outputs.span_start), (outputs.mark_end, outputs.span_end)):
+        mark.click(
+            None, field, field, js=assets.read("player_time.js").split("\n", 1)[1].strip(), api_visibility="private"
+        )
+    outputs.repaint.click(
+        handlers.repaint, [outputs.clips, outputs.span_start, outputs.span_end, inputs["prompt"]], progress,
+        trigger_mode="multiple", **unlimited,
+    )  # fmt: skip
     outputs.make_video.click(
         handlers.make_video, outputs.clips, [outputs.video, outputs.make_video], api_visibility="private",
         show_progress="minimal", show_progress_on=[outputs.make_video], concurrency_limit=1,

@@ -6,6 +6,7 @@ import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 from PIL import Image
@@ -34,6 +35,7 @@ class Outputs:
     shown: gr.State
     clips: gr.Dropdown
     player: gr.Audio
+    takes: gr.Radio
     plots: gr.HTML
     downloads: list[gr.DownloadButton]
     as_melody: gr.Button
@@ -44,6 +46,11 @@ class Outputs:
     delete: gr.Button
     make_video: gr.Button
     video: gr.DownloadButton
+    span_start: gr.Textbox
+    span_end: gr.Textbox
+    mark_start: gr.Button
+    mark_end: gr.Button
+    repaint: gr.Button
     details: gr.HTML
     scores: gr.HTML
     link: gr.Textbox
@@ -65,6 +72,7 @@ def build() -> Outputs:
             label="Result", type="filepath", interactive=False, buttons=[], elem_id="result",
             waveform_options=gr.WaveformOptions(waveform_color="#9d95f0", waveform_progress_color="#6a5ae0"),
         )  # fmt: skip
+        takes = gr.Radio([], label="Takes, best first", visible=False, elem_id="takes")
         clip_plots = gr.HTML("", elem_id="plots")
         with gr.Row(elem_id="downloads"):
             downloads = [
@@ -85,6 +93,19 @@ def build() -> Outputs:
                 video = gr.DownloadButton(
                     "Download MP4", size="sm", min_width=100, visible=False, elem_id="download-mp4"
                 )
+            with gr.Group(elem_id="repaint-group"):
+                gr.Markdown(texts.REPAINT, padding=True, elem_id="repaint-hint")
+                with gr.Row(equal_height=True):
+                    span_start = gr.Textbox(
+                        label="From, seconds", placeholder="4", max_lines=1, min_width=90, elem_id="span-start"
+                    )
+                    span_end = gr.Textbox(
+                        label="To, seconds", placeholder="6", max_lines=1, min_width=90, elem_id="span-end"
+                    )
+                with gr.Row():
+                    mark_start = gr.Button("Starts here", size="sm", min_width=90, elem_id="mark-start")
+                    mark_end = gr.Button("Ends here", size="sm", min_width=90, elem_id="mark-end")
+                    repaint = gr.Button("Repaint", size="sm", variant="primary", min_width=90, elem_id="repaint")
             details = gr.HTML("", elem_id="details")
         with gr.Accordion(
             "Compare with another clip", open=False, visible=False, elem_id="comparison-accordion"
@@ -104,8 +125,9 @@ def build() -> Outputs:
     with gr.Group(elem_id="notes-group"):
         gr.Markdown(texts.NOTES, elem_id="notes", padding=True)
     return Outputs(
-        status, live_player, arrived, shown, clips, player, clip_plots, downloads, as_melody, continue_clip, same_seed,
-        score, favourite, delete, make_video, video, details, scores, link, other, comparison, comparison_accordion,
+        status, live_player, arrived, shown, clips, player, takes, clip_plots, downloads, as_melody, continue_clip, same_seed,
+        score, favourite, delete, make_video, video, span_start, span_end, mark_start, mark_end, repaint, details, scores,
+        link, other, comparison, comparison_accordion,
         restore, clip_panel,
     )  # fmt: skip
 
@@ -152,6 +174,26 @@ def show_scores(scores: Sequence[Score]) -> str:
         for score in scores
     )
     return f'<table class="score-table" aria-live="polite">{rows}</table>'
+
+
+def show_takes(takes: Sequence[StoredClip], scores: Sequence[Score | None], shown: str) -> Any:
+    """The update of the row of takes: a card for each, best first.
+
+    Args:
+        takes: the variations of one generation, in the order of their seeds; one alone has no row.
+        scores: of the takes; None where they cannot be compared.
+        shown: id of the clip that is shown.
+    """
+    if len(takes) < 2:
+        return gr.update(choices=[], value=None, visible=False)
+    pairs = sorted(zip(takes, scores, strict=True), key=lambda pair: -pair[1].value if pair[1] is not None else 0.0)
+    names = {score.name for score in scores if score is not None}
+    label = f"Takes, best first by {', '.join(sorted(names))}" if names else "Takes"
+    choices = [
+        (f"{number} · {'' if score is None else f'{score.value:.2f} · '}seed {take.seed}", take.id)
+        for number, (take, score) in enumerate(pairs, 1)
+    ]
+    return gr.update(choices=choices, value=shown, label=label, visible=True)
 
 
 def show_details(clip: StoredClip) -> str:

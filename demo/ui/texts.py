@@ -29,6 +29,10 @@ cannot sing. The published `facebook/` weights are
 licensed {catalog.WEIGHTS_LICENCE}, not for commercial use, and are fetched from the hub when first chosen. A downloaded clip
 holds its settings: drop it on this page to get them back.
 """
+REPAINT = (
+    "Make a part of the clip anew: play it, press *Starts here* and *Ends here*, or type the seconds (a start below 0 adds "
+    "to the beginning). The description on the left says what goes there."
+)
 OPENING = "Opening…"
 """Until the page has what its browser remembers."""
 READY = "Ready."

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import secrets
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicgen import __version__, catalog, commandline
-from musicgen.commands import conditions, lora, outputs
+from musicgen.commands import batch, conditions, live, lora, outputs
 from musicgen.errors import InputError
 from musicgen.folders import folder_name, is_folder
 from musicgen.options import MAX_DURATION, GenerationOptions, check_duration
@@ -19,8 +20,10 @@ from musicgen.options import MAX_DURATION, GenerationOptions, check_duration
 if TYPE_CHECKING:
     import torch
 
+    from musicgen.audio import Audio
     from musicgen.chords import ChordChart
     from musicgen.model import MusicGen
+    from musicgen.ranking import Ranker
     from musicgen.request import GenerationRequest
     from musicgen.settings import Settings, SourceFile
 
@@ -87,7 +90,9 @@ METAVARS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompts", nargs="*", metavar="PROMPT", help="descriptions, one clip each ('' for none)")
     parser.add_argument("--output", "-o", type=Path, default=None, metavar="FILE|FOLDER",
-                        help="a file for one clip (.wav .flac .mp3 .ogg) or a folder (default: outputs/)")  # fmt: skip
+                        help="a file for one clip (.wav .flac .mp3 .ogg) or a folder (default: outputs/); - writes WAV to a "
+                        "pipe while it is generated, as loud as the model makes it unless --loudness is given")  # fmt: skip
+    parser.add_argument("--play", action="store_true", help="play each clip while it is generated (needs sounddevice)")
     parser.add_argument("--model", "-m", help=f"hub name, embedded name or folder (default: {default_model()})")
     parser.add_argument("--duration", "-d", type=float, help=f"seconds (default: {DEFAULT_DURATION:g})")
     parser.add_argument(
@@ -122,6 +127,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "the device (default: auto)")  # fmt: skip
     parser.add_argument("--decoder", choices=catalog.DECODERS, help="what turns codes into sound: codec, the tokeniser's own "
                         "decoder, or mbd, multi-band diffusion, which takes far longer (default: codec)")  # fmt: skip
+    takes = parser.add_argument_group("several takes of each description, best first")
+    takes.add_argument("--takes", type=int, default=1, metavar="N", help="clips of each description, with "
+                       "consecutive seeds (default: 1)")  # fmt: skip
+    takes.add_argument("--rank", metavar="NAME", help="what orders them: clap (sound and description), melody, or none, the "
+                       "order of the seeds (default: clap; melody without a description)")  # fmt: skip
+    batch.add_arguments(parser)
+    add_sampling(parser)
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """Add the options of generation to a command, for `options_of`."""
     sampling = parser.add_argument_group("sampling and guidance")
     sampling.add_argument("--greedy", action=argparse.BooleanOptionalAction,
                           help="take the most likely code in place of sampling")  # fmt: skip
@@ -136,12 +152,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             )
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> int:
     # Everything that can be wrong with the arguments is found before the model is loaded.
+    batch.check(arguments)
+    takes = _takes(arguments)
+    if arguments.prompts_file is not None:
+        duration = DEFAULT_DURATION if arguments.duration is None else arguments.duration
+        return batch.run(arguments, *model_of(arguments, None), options_of(arguments, GenerationOptions()), duration)
     from musicgen import audio, checkpoint, decoding, midi
-    from musicgen.audio import Audio
     from musicgen.conditioners.melody import MAX_CHANNELS
-    from musicgen.loops import make_loop
+    from musicgen.ranking import ranker
     from musicgen.request import GenerationRequest, check_prompts
     from musicgen.sampling import clip_seeds
     from musicgen.settings import Settings, check_loudness
@@ -155,8 +175,10 @@ def run(arguments: argparse.Namespace) -> None:
     timeline = stored.timeline if stored and arguments.timeline is None else timeline_of(arguments.timeline)
     check_within(timeline, duration)
     loop = bool(_first(arguments.loop, stored and stored.loop, False))
-    options = _options(arguments, stored.options if stored else GenerationOptions())
-    loudness = stored.loudness if stored else audio.TARGET_LUFS
+    options = options_of(arguments, stored.options if stored else GenerationOptions())
+    pipe = arguments.output is not None and str(arguments.output) == outputs.PIPE
+    # What is streamed has left before its loudness is known.
+    loudness = None if pipe else stored.loudness if stored else audio.TARGET_LUFS
     if arguments.no_loudness or arguments.loudness is not None:
         loudness = None if arguments.no_loudness else check_loudness(arguments.loudness)
     melody = _source("melody", arguments.melody, stored.melody if stored and arguments.chords is None else None)
@@ -179,12 +201,14 @@ def run(arguments: argparse.Namespace) -> None:
     separate = arguments.separation
     if separate is None and stored is not None and stored.melody is not None:
         separate = stored.separate
-    name, is_folder = _model(arguments, stored)
+    name, is_folder = model_of(arguments, stored)
     precision = _first(arguments.precision, stored and stored.precision, "auto")
     decoder = _first(arguments.decoder, stored and stored.decoder, catalog.DECODERS[0])
     seed = _first(arguments.seed, stored and stored.seed, secrets.randbelow(2**31))
-    seeds = clip_seeds(seed, len(prompts))
-    paths = outputs.files(arguments.output, prompts, seed)
+    seeds = clip_seeds(seed, len(prompts) * takes)
+    if pipe and len(seeds) > 1:
+        raise InputError(f"--output - is one clip, but there are {len(seeds)} clips: pass a folder")
+    paths = [] if pipe else outputs.files(arguments.output, prompts, seed, takes)
     sources = {"melody": arguments.melody, "continue-from": arguments.continue_from, "from-file": arguments.from_file}
     sources |= {f"condition {name}": path for name, path in conditions.files(further).items()}
     outputs.check(paths, sources)
@@ -193,6 +217,21 @@ def run(arguments: argparse.Namespace) -> None:
             f"{arguments.from_file} was made with {', '.join(stored.beyond)} too, which this command does not have: the clip "
             "will be another one"
         )
+    request = GenerationRequest.of(
+        [prompt for prompt in prompts for _ in range(takes)],
+        duration,
+        seed=seeds,
+        melody=arguments.melody if chart is None else chart,
+        conditions=further,
+        continue_from=arguments.continue_from,
+        options=options,
+        separate=separate,
+        timeline=timeline,
+    )
+    judge = ranker(_ranking(arguments, request)) if takes > 1 else None
+    if judge is not None:
+        for index in range(0, len(seeds), takes):
+            judge.check(request.clip(index, seeds[index]))
 
     model = checkpoint.load(name, arguments.device, precision, decoder=decoder, adapters=adapters, folders=is_folder)
     uses = lora.described(model, stored.adapters if stored else None)
@@ -201,21 +240,8 @@ def run(arguments: argparse.Namespace) -> None:
             commandline.warn(f"{name} does not know {unknown:.0%} of {text!r}, and follows the rest alone")
     if melody is not None and separate is None and model.melody is not None:
         separate = model.melody.separated
-    with _bar("generating") as bar:
-        request = GenerationRequest.of(
-            prompts,
-            duration,
-            seed=seeds,
-            melody=arguments.melody if chart is None else chart,
-            conditions=further,
-            continue_from=arguments.continue_from,
-            options=options,
-            separate=separate,
-            timeline=timeline,
-        )
-        waves = _waves(model, request, bar.update_to)
-    for path, prompt, own_seed, wave in zip(paths, prompts, seeds, waves, strict=True):
-        settings = Settings(
+    each = [
+        Settings(
             version=__version__,
             model=folder_name(name) if is_folder else name,
             model_folder=is_folder,
@@ -235,33 +261,125 @@ def run(arguments: argparse.Namespace) -> None:
             timeline=timeline,
             loop=loop,
         )
-        clip = Audio(wave.cpu(), model.sample_rate)
-        if loop:
-            clip = make_loop(clip)
-        if loudness is not None:
-            clip = audio.normalise_loudness(clip, loudness)
-        audio.write(path, clip, settings.comment())
+        for prompt, own_seed in zip(request.prompts, seeds, strict=True)
+    ]
+    made: Iterable[tuple[Settings, Audio, str]]
+    if arguments.play or pipe:
+        # What changes the whole clip is heard at its end.
+        whole = loop or (pipe and loudness is not None)
+        made = _live(model, request, each, play=arguments.play, pipe=pipe, whole=whole)
+    else:
+        with bar("generating") as shown:
+            waves = _waves(model, request, shown.update_to)
+        made = _best_first(model, request, each, waves, takes, judge)
+    for index, (settings, clip, score) in enumerate(made):
+        if not pipe:
+            audio.write(paths[index], clip, settings.comment())
         print(
-            f"{path}  seed {own_seed}  {clip.duration:.2f} s  {clip.rate} Hz  {_channels(clip)}  {_level(clip)}  "
-            f"{model.precision}"
+            f"{outputs.PIPE if pipe else paths[index]}  seed {settings.seed}  {clip.duration:.2f} s  {clip.rate} Hz  "
+            f"{_channels(clip)}  {_level(clip)}  {model.precision}{score}",
+            file=sys.stderr if pipe else sys.stdout,
         )
+    return 0
+
+
+def _takes(arguments: argparse.Namespace) -> int:
+    """The number of takes of each description, if the other arguments allow it."""
+    from musicgen import ranking
+    from musicgen.takes import check_takes
+
+    takes = check_takes(arguments.takes)
+    if arguments.rank is not None:
+        ranking.check(arguments.rank)
+        if takes == 1:
+            raise InputError("--rank orders several takes: pass --takes N, too")
+    if takes > 1:
+        for flag, value in (("--prompts", arguments.prompts_file), ("--play", arguments.play or None)):
+            if value is not None:
+                raise InputError(f"--takes are ordered when all of them are there: leave it or {flag} out")
+    return takes
+
+
+def _ranking(arguments: argparse.Namespace, request: GenerationRequest) -> str:
+    """The ranking of takes, where none is named what the request can be compared with."""
+    from musicgen import ranking
+
+    if arguments.rank is not None:
+        return arguments.rank
+    if all(request.prompts):
+        return "clap"
+    return "melody" if request.conditions.get("melody") is not None else ranking.NONE
+
+
+def _best_first(
+    model: MusicGen,
+    request: GenerationRequest,
+    each: Sequence[Settings],
+    waves: Iterator[torch.Tensor],
+    takes: int,
+    judge: Ranker | None,
+) -> Iterator[tuple[Settings, Audio, str]]:
+    """The settings and the finished clip of each take, best first for each description, and its score as text."""
+    from musicgen.audio import Audio
+    from musicgen.finishing import finish
+    from musicgen.takes import prepared, ranked
+
+    label = "" if judge is None else judge.label(model)
+    for start in range(0, len(each), takes):
+        own = {settings.seed: settings for settings in each[start : start + takes]}
+        one = request.clip(start, each[start].seed)
+        if judge is not None:
+            one = prepared(model, one)
+        for take in ranked(model, one, list(itertools.islice(waves, takes)), list(own), judge):
+            settings = own[take.seed]
+            clip = Audio(take.wave.cpu(), model.sample_rate)
+            clip = finish(clip, loop=settings.loop, loudness=settings.loudness)
+            yield settings, clip, "" if take.score is None else f"  {label} {take.score:.3f}"
+
+
+def _live(
+    model: MusicGen, request: GenerationRequest, each: Sequence[Settings], *, play: bool, pipe: bool, whole: bool
+) -> Iterator[tuple[Settings, Audio, str]]:
+    """The finished clips, heard or written to the pipe while they are generated; `whole`: when they are finished."""
+    from musicgen.audio import Audio
+    from musicgen.finishing import finish
+
+    for index, settings in enumerate(each):
+        own = request.clip(index, settings.seed)
+        with (
+            live.sinks(model.sample_rate, model.channels, play=play, pipe=pipe, comment=settings.comment()) as sinks,
+            bar("generating") as shown,
+        ):
+            wave = live.generate(model, own, [] if whole else sinks, shown.update_to)
+            clip = finish(Audio(wave, model.sample_rate), loop=settings.loop, loudness=settings.loudness)
+            if whole:
+                for write in sinks:
+                    write(clip.wave)
+        yield settings, clip, ""
 
 
 def _waves(model: MusicGen, request: GenerationRequest, progress: Callable[[int, int], None]) -> Iterator[torch.Tensor]:
     """The waveforms [C, samples] of the clips, in order."""
     from musicgen.sampling import clip_seeds
+    from musicgen.takes import parts
 
     if request.timeline:
         return iter(model.generate(request, progress=progress))
-    codes = model.generate_codes(request, progress=progress)
+    codes = [
+        (own, seed)
+        for part, report in parts(model, request, progress)
+        for own, seed in zip(
+            model.generate_codes(part, progress=report), clip_seeds(part.seed, len(part.prompts)), strict=True
+        )
+    ]
     # Decoded one by one: in a batch a clip is rounded otherwise, and --from-file generates it alone.
-    return (_decoded(model, own, seed) for own, seed in zip(codes, clip_seeds(request.seed, len(codes)), strict=True))
+    return (_decoded(model, own, seed) for own, seed in codes)
 
 
 def _decoded(model: MusicGen, codes: torch.Tensor, seed: int) -> torch.Tensor:
     """The waveform [C, samples] of one clip's codes [K, T]."""
-    with _bar("decoding") as bar:
-        return model.decode(codes[None], seed, progress=bar.update_to)[0]
+    with bar("decoding") as shown:
+        return model.decode(codes[None], seed, progress=shown.update_to)[0]
 
 
 def default_model() -> str:
@@ -270,7 +388,7 @@ def default_model() -> str:
     return embedded[0] if embedded else DEFAULT_MODEL
 
 
-def _model(arguments: argparse.Namespace, stored: Settings | None) -> tuple[str, bool]:
+def model_of(arguments: argparse.Namespace, stored: Settings | None) -> tuple[str, bool]:
     """The model's name or path, and whether it is a path. What a clip says is never taken for a path."""
     if arguments.model is not None:
         return arguments.model, is_folder(arguments.model)
@@ -299,7 +417,8 @@ def _chart(arguments: argparse.Namespace, stored: Settings | None) -> ChordChart
     )
 
 
-def _options(arguments: argparse.Namespace, base: GenerationOptions) -> GenerationOptions:
+def options_of(arguments: argparse.Namespace, base: GenerationOptions) -> GenerationOptions:
+    """The options of the arguments over those of a stored clip."""
     names = [field.name for field in dataclasses.fields(GenerationOptions) if field.name not in SWITCHES]
     changes = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     changes = {name: None if value == NONE else value for name, value in changes.items()}
@@ -336,7 +455,7 @@ def _level(clip) -> str:  # type: ignore[no-untyped-def]
     return f"{audio.loudness(clip):.1f} LUFS"
 
 
-def _bar(what: str):  # type: ignore[no-untyped-def]
+def bar(what: str):  # type: ignore[no-untyped-def]
     """A progress bar with the time left, one unit a step."""
     from tqdm import tqdm
 

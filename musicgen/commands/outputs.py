@@ -2,34 +2,59 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import re
 import tempfile
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from musicgen.errors import InputError
+from musicgen.file_names import words
 from musicgen.folders import is_folder
 
 FOLDER = Path("outputs")
-_WORDS = 40
-"""Characters of a description in a file's name."""
+PIPE = "-"
+"""The output that is standard output."""
 
 
-def files(output: Path | None, prompts: Sequence[str | None], seed: int) -> list[Path]:
-    """One file a prompt: `output` itself for a single clip with an extension, else numbered files in the folder, beside
-    those that are there."""
+def files(output: Path | None, prompts: Sequence[str | None], seed: int, takes: int = 1) -> list[Path]:
+    """One file a clip: `output` itself for a single description with an extension, else numbered files in the folder, beside
+    those that are there.
+
+    Args:
+        output: A file or a folder, None for `FOLDER`.
+        prompts: The descriptions.
+        seed: Of the first clip.
+        takes: Clips of each description: the best has the plain name, the others are numbered from 2 on.
+    """
     output = output if output is not None else FOLDER
-    if output.suffix and not is_folder(output):
-        if len(prompts) > 1:
-            raise InputError(f"--output {output} is one file, but there are {len(prompts)} prompts: pass a folder")
-        return [output]
+    one_file = is_file_name(output)
+    if one_file and len(prompts) > 1:
+        raise InputError(f"--output {output} is one file, but there are {len(prompts)} prompts: pass a folder")
     try:
-        return [_free(output / f"{i:02d}-{words(prompt)}-{seed + i}.wav") for i, prompt in enumerate(prompts)]
+        if takes == 1 and one_file:
+            return [output]
+        if takes == 1:
+            return [_free(output / f"{i:02d}-{words(prompt)}-{seed + i}.wav") for i, prompt in enumerate(prompts)]
+        best = [output] if one_file else [output / f"{i:02d}-{words(prompt)}.wav" for i, prompt in enumerate(prompts)]
+        return [
+            path if take == 1 and one_file else _free(path if take == 1 else path.with_stem(f"{path.stem}-take{take}"))
+            for path in best
+            for take in range(1, takes + 1)
+        ]
     except OSError as error:
         raise InputError(f"cannot write into {output}: {error.strerror or error}") from error
+
+
+def is_file_name(output: Path) -> bool:
+    """Whether an output is one file by its extension, and no folder."""
+    return bool(output.suffix) and not is_folder(output)
+
+
+def check_extension(extension: str) -> None:
+    """Refuse a format that is not written. extension: ".flac"."""
+    from musicgen import audio
+
+    audio.check_format(f"clip{extension}")
 
 
 def check(paths: Sequence[Path], sources: Mapping[str, Path | None]) -> None:
@@ -73,12 +98,3 @@ def _free(path: Path) -> Path:
     """The path, with a number behind it where a file of this name is there."""
     numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
     return next(one for one in itertools.chain([path], numbered) if not one.exists())
-
-
-def words(prompt: str | None) -> str:
-    """A description as a part of a file's name, in its own script."""
-    if not (prompt or "").strip():
-        return "unconditional"
-    text = unicodedata.normalize("NFC", prompt or "").lower()
-    words = re.sub(r"[\W_]+", "-", text).strip("-")[:_WORDS].strip("-")
-    return words or f"prompt-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

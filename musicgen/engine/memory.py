@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -11,12 +12,16 @@ from musicgen.engine.backends.openvino.pool import BLOCK_SIZE
 from musicgen.engine.backends.openvino.runtime import has_bfloat16
 from musicgen.engine.cpu_support import is_supported
 from musicgen.engine.linear import INT4_GROUP
+from musicgen.engine.precision import precision_of
 from musicgen.engine.slot_pool import round_up
 from musicgen.errors import InputError
 from musicgen.guidance import MAX_ROWS
 from musicgen.lm import LMConfig
 from musicgen.model import MusicGen
 from musicgen.tokenizers import frames_of
+
+if TYPE_CHECKING:
+    from musicgen.engine.selection import Engine
 
 ROWS_PER_SLOT = 2
 """A conditional and a null row. Separate guidance of text and melody takes three rows, no guidance one."""
@@ -159,6 +164,35 @@ def text_bytes(config: LMConfig, precision: str, rows: int, text_capacity: int, 
     # The CPU back ends keep them in float32 twice: for each clip, and side by side for the batch.
     element = 2 * 4 if is_supported(device) else _kv_element_size(precision, device)
     return 2 * config.num_layers * rows * text_capacity * config.dim * element
+
+
+def pool_shape(model: MusicGen, slots: int, max_tokens: int = MAX_TOKENS) -> tuple[int, int, int]:
+    """Returns the rows of a pool of so many slots, the positions of a row, and its vectors of cross-attention.
+
+    Args:
+        model: The loaded model.
+        slots: Number of clips that are generated at the same time.
+        max_tokens: As of `condition_lengths`.
+    """
+    lengths = condition_lengths(model, max_tokens)
+    return rows_of(slots), positions(model, lengths), fused_length(model, lengths, "cross")
+
+
+def pool_bytes(model: MusicGen, engine: Engine, shape: tuple[int, int, int]) -> int:
+    """Returns the bytes that a slot pool would allocate: as its back end says, or of the built-in layout.
+
+    Args:
+        model: The loaded model.
+        engine: What selects the back end.
+        shape: From `pool_shape`.
+    """
+    rows, capacity, cross = shape
+    own = engine.select(rows).pool_bytes(*shape)
+    if own is not None:
+        return own
+    config, precision = model.lm.config, precision_of(model.lm)
+    needed = cache_bytes(config, precision, rows, capacity, model.device)
+    return needed + text_bytes(config, precision, rows, cross, model.device)
 
 
 def free(device: torch.device) -> int:

@@ -28,7 +28,6 @@ import torch
 from musicgen.cancellation import Cancellation, Cancelled
 from musicgen.engine import memory
 from musicgen.engine.handle import GenerationHandle, OutputChannel, Progress, QueueFull
-from musicgen.engine.precision import precision_of
 from musicgen.engine.selection import Engine
 from musicgen.engine.slot_pool import Slot, SlotPool
 from musicgen.errors import InputError, MusicGenError
@@ -36,8 +35,10 @@ from musicgen.generate import Step, WindowRun
 from musicgen.guidance import GuidanceRow, Guided
 from musicgen.model import GenerationPlan, MusicGen
 from musicgen.options import GenerationOptions
+from musicgen.recordings import AudioInput
+from musicgen.repainting import Repainted, repaint
 from musicgen.request import TEXT, GenerationRequest, RequestArguments
-from musicgen.sampling import sample
+from musicgen.sampling import clip_seeds, sample
 from musicgen.sections import stream_sections
 from musicgen.tokenizers import StreamDecoder, frames_of
 
@@ -116,17 +117,10 @@ class Scheduler:
         self.model, self.slots, self.queue_length = model, slots, queue
         self._chunk = frames_of(model.tokenizer, chunk)
         self._lengths = memory.condition_lengths(model, max_tokens)
-        cross = memory.fused_length(model, self._lengths, "cross")
-        self._pool_shape = memory.rows_of(slots), memory.positions(model, self._lengths), cross
+        self._pool_shape = memory.pool_shape(model, slots, max_tokens)
         if model.generator.autoregressive:
             self._engine = model.engine if isinstance(model.engine, Engine) else Engine.of(model)
-            rows, capacity, _ = self._pool_shape
-            needed = self._engine.select(rows).pool_bytes(*self._pool_shape)
-            if needed is None:
-                shape = (model.lm.config, precision_of(model.lm), rows)
-                needed = memory.cache_bytes(*shape, capacity, model.device)
-                needed += memory.text_bytes(*shape, cross, model.device)
-            memory.check(needed, slots, model.device)
+            memory.check(memory.pool_bytes(model, self._engine, self._pool_shape), slots, model.device)
         self._open = True
         self._start()
 
@@ -255,6 +249,51 @@ class Scheduler:
 
             return stream_sections(self.model, request, play, progress)
         return _follow(self.submit(request, cancellation=cancellation), progress)
+
+    def repaint(
+        self,
+        clip: AudioInput | torch.Tensor,
+        start: float,
+        end: float,
+        prompt: str | GenerationRequest | None = None,
+        *,
+        candidates: int = 8,
+        progress: Callable[[int, int], None] | None = None,
+        cancellation: Cancellation | None = None,
+        **arguments: Unpack[RequestArguments],
+    ) -> Repainted:
+        """Make a span of a clip anew, as `MusicGen.repaint` does, with candidates that are generated in the running batch, as
+        many at once as there are slots.
+
+        Args:
+            clip, start, end, prompt, candidates: As of `MusicGen.repaint`.
+            progress: Called in the caller's thread with (steps done, total steps).
+            cancellation: As of `submit`.
+            **arguments: As of `MusicGen.repaint`.
+
+        Raises:
+            InputError, Cancelled, QueueFull, MusicGenError: As `submit`.
+        """
+        request = prompt if isinstance(prompt, GenerationRequest) else GenerationRequest.of_one(prompt, **arguments)
+
+        def draw(many: GenerationRequest, left: torch.Tensor | None) -> torch.Tensor:
+            seeds = clip_seeds(many.seed, len(many.prompts))
+            found: list[torch.Tensor] = []
+            for first in range(0, len(seeds), self.slots):
+                own = range(first, min(first + self.slots, len(seeds)))
+                submitted = [self._submit(many.clip(index, seeds[index]), left, cancellation) for index in own]
+                for handle, plan in submitted:
+
+                    def report(done: int, total: int) -> None:
+                        if progress is not None:
+                            progress(len(found) * total + done, len(seeds) * total)
+
+                    for _ in _follow(handle, report):
+                        pass
+                    found.append(plan.codes)
+            return torch.cat(found)
+
+        return repaint(self.model, clip, start, end, request, draw, candidates=candidates)
 
     def close(self) -> None:
         """Cancel all requests, stop the threads and free the KV cache."""

@@ -18,6 +18,7 @@ from demo.request import PageRequest
 from demo.service import Service
 from musicgen import audio
 from musicgen.chords import ChordChart
+from musicgen.errors import InputError
 from tests.conftest import GOLDEN
 from tests.demo.conftest import wait_until as wait
 from tests.demo.conftest import write_midi
@@ -346,6 +347,68 @@ def test_variations_are_there_to_choose_from(page) -> None:
     with page.expect_download() as download:
         page.click("#download-mp3")
     assert clip_metadata.read_file(Path(download.value.path()), "", ModelCatalog())[0].seed == 7
+
+
+def test_takes_are_a_row_of_cards_best_first(page, service: Service) -> None:
+    open_part(page, "More settings")
+    set_slider(page, "variations", 3)
+    page.fill("#seed input, #seed textarea", "5")
+    assert not page.locator("#takes").is_visible()
+    assert "3 clips to choose from" in generate(page, "slow calm piano", 1.0)
+    cards = page.locator("#takes label")
+    wait_until(page, lambda: cards.count() == 3)
+    visit = next(
+        one for one in service.visits._visits.values() if len(one.clips) == 3 and "calm" in one.clips[0].request.prompt
+    )
+    scores = {clip.seed: service.score(clip)[0].value for clip in visit.clips}
+    order = sorted(scores, key=lambda seed: -scores[seed])
+    texts = [cards.nth(index).inner_text().strip() for index in range(3)]
+    assert texts == [f"{number} · {scores[seed]:.2f} · seed {seed}" for number, seed in enumerate(order, 1)]
+    assert (
+        page.locator("#takes label.selected").inner_text().strip().endswith("seed 5")
+    )  # the visitor goes on listening to it
+    other = next(index for index, seed in enumerate(order) if seed != 5)
+    cards.nth(other).click()
+    wait_until(page, lambda: page.input_value("#clips input").endswith(f"seed {order[other]}"))
+    assert page.locator("#takes label.selected").inner_text().strip().endswith(f"seed {order[other]}")
+    # A clip that was made alone has no row.
+    set_slider(page, "variations", 1)
+    generate(page, "drums", 1.0)
+    wait_until(page, lambda: not page.locator("#takes").is_visible())
+
+
+def test_a_part_of_a_clip_is_made_anew(page, service: Service) -> None:
+    generate(page, "drums", 3.0)
+    page.locator("#more-of-clip").get_by_role("button", name="More").click()
+    visit = next(one for one in service.visits._visits.values() if [clip.seconds for clip in one.clips] == [3.0])
+    page.click("#repaint")
+    assert "Type its start and its end in seconds, or mark them" in said(page, "Not generated")
+    # The player stands at the beginning; then the end is typed.
+    page.click("#mark-start")
+    wait_until(page, lambda: page.input_value("#span-start input, #span-start textarea") == "0")
+    page.locator("#result audio[src]").evaluate("audio => { audio.currentTime = 1 }")
+    page.click("#mark-start")
+    wait_until(page, lambda: page.input_value("#span-start input, #span-start textarea") == "1")
+    page.fill("#span-end input, #span-end textarea", "2")
+    page.fill("#prompt textarea", "slow piano")
+    page.click("#repaint")
+    assert "Done" in said(page, "Done", "Not generated", seconds=PATIENCE)
+    wait(lambda: len(visit.clips) == 2)
+    old, new = visit.clips
+    assert (new.request.span, new.request.prompt, new.seconds) == ((1.0, 2.0), "slow piano", 3.0)
+    before, after = (audio.read(clip.path).wave for clip in (old, new))
+    for kept in (slice(0, 27_000), slice(69_000, None)):
+        assert before[:, kept].equal(after[:, kept])
+    assert not before[:, 33_000:63_000].equal(after[:, 33_000:63_000])
+    # Its file says so, and is not taken for the settings of a whole clip.
+    with pytest.raises(InputError, match="a part of another clip was made anew in it: restore that clip"):
+        clip_metadata.read_file(new.path, "new.flac", ModelCatalog())
+    # Before the beginning.
+    page.fill("#span-start input, #span-start textarea", "-1")
+    page.fill("#span-end input, #span-end textarea", "0")
+    page.click("#repaint")
+    wait(lambda: len(visit.clips) == 3, PATIENCE)
+    assert visit.clips[2].seconds == 4.0
 
 
 def test_the_place_in_the_queue_is_shown(page, service: Service) -> None:

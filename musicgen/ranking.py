@@ -1,0 +1,121 @@
+"""Rankings: what orders several takes of one request, best first.
+
+    melody   the share of chroma frames whose strongest pitch class is one of the melody's (paper section 4.2)
+    clap     how well sound and description agree; the evaluation registers it (`evaluation/rankers.py`)
+    none     the order of the seeds
+
+A module of your own adds one with `register_ranker`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from musicgen import chroma, extras, siblings
+from musicgen.audio import Audio
+from musicgen.errors import InputError
+from musicgen.registry import Registry
+from musicgen.request import GenerationRequest
+from musicgen.suggestions import did_you_mean
+
+if TYPE_CHECKING:
+    from musicgen.model import MusicGen
+
+NONE = "none"
+"""The ranking that leaves takes in the order of their seeds."""
+PROVIDED = {"clap": ("evaluation.rankers", "evaluation")}
+"""Ranking -> the module beside this package that registers it, and the extra with the packages that it needs."""
+
+
+class Ranker(Protocol):
+    """Scores takes of one request."""
+
+    def check(self, request: GenerationRequest) -> None:
+        """Refuse a request that gives nothing to rank by, before anything is generated.
+
+        Raises:
+            InputError: it has no description, no melody …
+        """
+        ...
+
+    def label(self, model: MusicGen) -> str:
+        """What the score is called: "CLAP (mini)"."""
+        ...
+
+    def score(self, clip: Audio, request: GenerationRequest, model: MusicGen) -> float:
+        """The score of a take: the higher, the better.
+
+        Args:
+            clip: The take.
+            request: Of one clip; its conditions are prepared already (`Conditioner.prepare`).
+            model: What it was generated with.
+        """
+        ...
+
+
+RANKERS: Registry[Callable[[], Ranker]] = Registry("ranking")
+"""Name -> what makes the ranker."""
+
+
+def register_ranker(name: str, make: Callable[[], Ranker]) -> None:
+    """Add a ranking, so that `rank` and `--rank` can name it.
+
+    Args:
+        name: Its name.
+        make: Makes the ranker; loading its networks can wait for the first score.
+
+    Raises:
+        InputError: Another ranking has that name.
+    """
+    RANKERS.add(name, make)
+
+
+def ranker(name: str) -> Ranker | None:
+    """The ranker of a name, None for `NONE`.
+
+    Raises:
+        InputError: There is no such ranking, or its packages are not installed.
+    """
+    if check(name) == NONE:
+        return None
+    if name in PROVIDED and name not in RANKERS:
+        module, extra = PROVIDED[name]
+        with extras.needed(extra, f"the ranking {name!r}"):
+            siblings.load(module)
+    return RANKERS[name]()
+
+
+def check(name: str) -> str:
+    """`name`, if it is that of a ranking."""
+    names = dict.fromkeys((*PROVIDED, *RANKERS, NONE))
+    if name not in names:
+        raise InputError(f"unknown ranking {name!r}: {did_you_mean(name, names)}")
+    return name
+
+
+class MelodyRanker:
+    """The share of a take's chroma frames whose strongest pitch class is one of the melody's: chroma cosine similarity (paper
+    section 4.2), and for chords the share of frames that play one of their notes."""
+
+    def check(self, request: GenerationRequest) -> None:
+        value: Any = request.conditions.get("melody")
+        if value is None or (isinstance(value, list) and not any(one is not None for one in value)):
+            raise InputError(
+                "the ranking 'melody' compares with a melody or chords, and there is none: rank by clap or none"
+            )
+
+    def label(self, model: MusicGen) -> str:  # noqa: ARG002
+        return "chroma similarity"
+
+    def score(self, clip: Audio, request: GenerationRequest, model: MusicGen) -> float:
+        value = request.values("melody")
+        melody = model.melody.prepare(value[0] if isinstance(value, list) else value, separate=request.separate)
+        wave = clip.mono().resampled(chroma.SAMPLE_RATE).wave[0]
+        frames = -(-len(wave) // chroma.HOP)
+        strongest = chroma.chroma(wave)[:frames].argmax(dim=-1)
+        expected = melody.chroma(len(strongest))
+        return float((expected.gather(1, strongest[:, None]) > 0).float().mean())
+
+
+register_ranker("melody", MelodyRanker)
