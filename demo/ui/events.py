@@ -246,6 +246,7 @@ class EventHandlers:
             yield {outputs.status: gr.skip()}
             return
         with self._as_generating(session):
+            yield {outputs.status: result.show_status("Submitting the request…", 0.0)}
             try:
                 wanted = self._span_request(self._clip(request, clip_id), start, end, prompt)
                 job = await asyncio.to_thread(self.service.submit, visit.token, wanted, network(request))

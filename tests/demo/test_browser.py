@@ -392,6 +392,7 @@ def test_a_part_of_a_clip_is_made_anew(page, service: Service) -> None:
     page.fill("#span-end input, #span-end textarea", "2")
     page.fill("#prompt textarea", "slow piano")
     page.click("#repaint")
+    said(page, "Submitting", "Waiting", "Loading", "Generating", "Writing", "%", "Done")
     assert "Done" in said(page, "Done", "Not generated", seconds=PATIENCE)
     wait(lambda: len(visit.clips) == 2)
     old, new = visit.clips
