@@ -224,7 +224,7 @@ def repaint(
     best = int(found[:candidates].argmax()) if len(found) else 0
     codes = filled[best]
     return Repainted(
-        _joined(model, wave, kept, codes, where, seeds[best]),
+        join(model, wave, kept, codes, where, seeds[best]),
         codes,
         (where.start, where.end),
         seeds[best],
@@ -307,7 +307,7 @@ def _log_likelihoods(model: Model, request: GenerationRequest, codes: torch.Tens
     return torch.cat(found)
 
 
-def _joined(
+def join(
     model: Model, wave: torch.Tensor | None, old: torch.Tensor, codes: torch.Tensor, where: Place, seed: int
 ) -> torch.Tensor:
     """The waveform [C, samples] of the new codes, which outside the span and the decoder's reach is the old one.

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from accelerate.state import AcceleratorState
 
-from musicgen import catalog
+from musicgen import catalog, samples
 from musicgen.__main__ import main
 from tests import standins
 
@@ -48,6 +48,7 @@ def desk(hub_cache: Path, audiocraft_folder, tmp_path: Path, monkeypatch: pytest
         tune = 0.3 * np.sin(2 * np.pi * (220 + 20 * number) * t)
         soundfile.write(desk / "my-music" / f"{number}.flac", tune, 32_000)
         (desk / "my-music" / f"{number}.json").write_text(json.dumps({"description": f"tune {number}"}))
+    (desk / "list.csv").write_text("prompt,seed\nslow piano,3\nloud drums,4\n")
     lines = [json.dumps({"path": f"{number}.flac"}) for number in range(12)]
     (desk / "my-music" / "manifest.jsonl").write_text("\n".join(lines))
     monkeypatch.chdir(desk)
@@ -85,12 +86,17 @@ def test_the_shell_commands_run(desk: Path) -> None:
             arguments += ["--duration", "1.5", "--timeline", "0:0.5 drum and bass|1 strings"]
         elif arguments[0] == "generate" and "--from-file" not in arguments:
             arguments += ["--duration", "0.5"]
+        if arguments[0] == "repaint":
+            arguments[arguments.index("--span") + 1] = "0.1:0.3"
         if arguments[0] == "train":
             arguments += [*TOY[arguments[1]], "--device", "cpu"]
             AcceleratorState._reset_state(reset_partial_state=True)
         assert main(arguments) == 0, command
     assert (desk / "other.flac").is_file()
     assert len(list((desk / "clips").iterdir())) == 2
+    assert len(list((desk / "lofi-takes").iterdir())) == 8
+    assert len(samples.read(desk / "outputs" / "list").samples) == 2
+    assert soundfile.info(desk / "new.flac").frames == soundfile.info(desk / "other.flac").frames
     assert (desk / "my-folder" / "model.safetensors").is_file()
 
 

@@ -12,6 +12,8 @@ import musicgen
 from musicgen import audio
 from musicgen.__main__ import main
 from musicgen.audio import Audio
+from musicgen.cancellation import Cancellation, Cancelled
+from musicgen.engine import Scheduler
 from musicgen.errors import InputError
 from musicgen.model import MusicGen
 from musicgen.repainting import Repainted, place, repaint
@@ -316,6 +318,23 @@ def test_bad_input_is_one_line(arguments: list[str], message: str, tmp_path: Pat
     assert message in error
     assert "Traceback" not in error
     assert [path.name for path in tmp_path.iterdir()] == ["clip.wav"]
+
+
+def test_the_scheduler_makes_the_same_span_beside_other_clips(model: MusicGen, codes: torch.Tensor) -> None:
+    alone = model.repaint(codes, 1.0, 1.5, "piano", candidates=5, seed=3)
+    done: list[tuple[int, int]] = []
+    with Scheduler(model, slots=2) as scheduler:
+        other = scheduler.submit("drums", 2.0, seed=9)
+        made = scheduler.repaint(codes, 1.0, 1.5, "piano", candidates=5, seed=3, progress=lambda *now: done.append(now))
+        assert other.result().shape[1] == 64_000
+        torch.testing.assert_close(made.codes, alone.codes, rtol=0, atol=0)
+        assert made.log_likelihoods == pytest.approx(alone.log_likelihoods)
+        assert done == sorted(done)
+        assert done[-1][0] == done[-1][1]
+        cancellation = Cancellation()
+        cancellation.cancel()
+        with pytest.raises(Cancelled):
+            scheduler.repaint(codes, 1.0, 1.5, "piano", cancellation=cancellation)
 
 
 def test_models_in_passes_are_refused(model: MusicGen, codes: torch.Tensor) -> None:
