@@ -6,7 +6,8 @@ are noise and decaying tones of 10 s at 32 kHz, already as loud as the protocol 
 tempo and pitch. Ours starts with an empty cache, in which a later system finds the references.
 
 Ours and the peers take turns, a system at a time, each in a process of its own; loading the networks is not counted.
-Compared are processor seconds, of all threads, in which other programs on the machine have no part. With --folder, what a
+Compared are processor seconds, of all threads, in which other programs on the machine have no part; with --device cuda the
+seconds by the clock. With --folder, what a
 process found is kept there, and the same command goes on where it was stopped.
 """
 
@@ -130,9 +131,9 @@ def warm(embedders: Embedders) -> None:
 
 
 class Peers:
-    """The three packages."""
+    """The three packages. frechet-audio-distance takes a GPU by itself where there is one."""
 
-    def __init__(self, files: dict[str, Path]) -> None:
+    def __init__(self, files: dict[str, Path], device: str) -> None:
         import laion_clap
         from frechet_audio_distance import FrechetAudioDistance
         from hear21passt.base20sec import get_basic_model
@@ -158,10 +159,12 @@ class Peers:
         import hear21passt.base20sec as base
 
         base.get_model_passt = without_download
+        self.device = device
         self.passt = get_basic_model(mode="logits").eval()
         self.passt.net.load_state_dict(torch.load(files["passt"]))
-        self.clap = laion_clap.CLAP_Module(enable_fusion=False, amodel="HTSAT-base", device="cpu")
-        self.clap.model.load_state_dict(torch.load(files["clap"])["state_dict"])
+        self.passt.to(device)
+        self.clap = laion_clap.CLAP_Module(enable_fusion=False, amodel="HTSAT-base", device=device)
+        self.clap.model.load_state_dict(torch.load(files["clap"], map_location=device)["state_dict"])
         self.clap.eval()
 
     def score(self, folder: Path, items: Sequence[Item], system: int) -> dict[str, float]:
@@ -184,7 +187,7 @@ class Peers:
     def _logits(self, file: Path) -> np.ndarray:
         wave, _ = soundfile.read(file, dtype="float32")
         with torch.no_grad():
-            return self.passt(torch.from_numpy(wave)[None]).numpy()
+            return self.passt(torch.from_numpy(wave)[None].to(self.device)).cpu().numpy()
 
     def _distance(self, reference: Path, generated: Path) -> float:
         # The package reads every file of a folder: the manifest would be one of them.
@@ -207,12 +210,12 @@ def step(options: argparse.Namespace) -> int:
             return 0
         system, files = int(options.step[1]), {name: folder / f"{name}.pt" for name in NETWORKS}
         if side == "ours":
-            embedders = Embedders(Weights(files))
+            embedders = Embedders(Weights(files), options.device)
             warm(embedders)
             start, begun = time.perf_counter(), time.process_time()
             values = ours(folder, items, system, embedders)
         else:
-            peers = Peers(files)
+            peers = Peers(files, options.device)
             start, begun = time.perf_counter(), time.process_time()
             values = peers.score(folder, items, system)
         spent, processor = time.perf_counter() - start, time.process_time() - begun
@@ -224,7 +227,7 @@ def step(options: argparse.Namespace) -> int:
 def child(folder: Path, options: argparse.Namespace, *step: str) -> str:
     """What a process of its own prints. The hub's cache is the stand-ins'."""
     command = [sys.executable, "-m", "benchmarks.evaluation", "--folder", str(folder), "--step", *step]
-    for name in ("clips", "systems", "seconds", "threads"):
+    for name in ("clips", "systems", "seconds", "threads", "device"):
         command += [f"--{name}", str(getattr(options, name))]
     environment = {**os.environ, "HF_HOME": str(folder / "hub-cache")}
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
@@ -250,6 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--systems", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="of the networks (default cpu)")
     parser.add_argument(
         "--folder", type=Path, help="keep clips, weights and what was measured here, and go on from there"
     )
@@ -264,6 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         {side: [found[f"{side} {system}"][clock] for system in range(options.systems)] for side in SIDES}
         for clock in ("wall_s", "processor_s")
     )
+    compared = processor if options.device == "cpu" else wall
     values = {name: entry["values"] for name, entry in found.items()}
     gaps = {
         metric: max(
@@ -273,13 +278,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for metric in METRICS
     }
     report = {
-        "machine": machine.describe("cpu", options.threads),
+        "machine": machine.describe(options.device, options.threads),
         "clips": options.clips,
         "systems": options.systems,
         "seconds_of_a_clip": options.seconds,
         "wall_s": wall,
         "processor_s": processor,
-        "ratio": sum(processor["peers"]) / sum(processor["ours"]),
+        "ratio": sum(compared["peers"]) / sum(compared["ours"]),
         "largest_relative_gap": gaps,
         "values": values,
         "peak_memory_mb": {

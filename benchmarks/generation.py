@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import statistics
 import sys
 import tempfile
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from benchmarks import listeners, machine, precision_error, steps
-from benchmarks.systems import FRAME_RATE, SHAPES, bytes_of_a_step, serve, write_weights
+from benchmarks import listeners, machine, precision_error, steps, throughput
+from benchmarks.race import Contestant, Race
+from benchmarks.systems import FRAME_RATE, SHAPES, bytes_of_a_step, write_weights
 from musicgen.lm import LMConfig
 
 PEERS = {
@@ -31,8 +30,6 @@ PEERS = {
     "audiocraft": (("audiocraft", "float32"),),
 }
 """The ways to run a peer: it is compared at its fastest."""
-WARM_UP = 1.0
-"""Seconds of music, before anything counts."""
 
 
 def main() -> int:
@@ -56,10 +53,17 @@ def main() -> int:
     parser.add_argument(
         "--precision-error", action="store_true", help="in place of the peers: how far the logits move from float32"
     )
-    parser.add_argument("--model", help="with the last three: these weights (name or folder), not random ones")
+    parser.add_argument(
+        "--throughput", help="clips an hour in batches of so many, such as 1,4,16: ours and the peers, each at its best"
+    )
+    parser.add_argument(
+        "--model", help="with listeners, steps and precision error: these weights (name or folder), not random ones"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        results, text = _alone(options, Path(folder)) or _against(options, Path(folder))
+        results, text = (
+            _alone(options, Path(folder)) or _batches(options, Path(folder)) or _against(options, Path(folder))
+        )
     print(text)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
@@ -92,61 +96,54 @@ def _alone(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], s
     }, text  # fmt: skip
 
 
+def _batches(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], str] | None:
+    """Clips an hour, if they are asked for."""
+    if not options.throughput:
+        return None
+    write_weights(options.shape, folder)
+    batches = [int(batch) for batch in options.throughput.split(",")]
+    with Race(_contestants(options), folder, options.device, options.threads) as race:
+        rows = throughput.measure(race, options.duration, batches, options.runs)
+    facts = machine.describe(options.device, options.threads)
+    return {
+        "command": _command(), "shape": options.shape, "duration": options.duration, "n": options.runs,
+        "machine": facts, "results": rows, "failures": race.failures,
+    }, throughput.table(rows, race.failures)  # fmt: skip
+
+
 def _against(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], str]:
     """The race against the peers."""
-    contestants = [("ours", precision) for precision in options.precision.split(",")]
-    for peer in filter(None, options.against.split(",")):
-        name, _, precision = peer.partition("/")
-        contestants += [(name, precision)] if precision else PEERS[name]
     write_weights(options.shape, folder)
-    times, failures = _race(contestants, folder, options)
+    times, failures = _race(_contestants(options), folder, options)
     results = _results(times, failures, options)
     return results, _table(results)
 
 
+def _contestants(options: argparse.Namespace) -> list[Contestant]:
+    contestants = [("ours", precision) for precision in options.precision.split(",")]
+    for peer in filter(None, options.against.split(",")):
+        name, _, precision = peer.partition("/")
+        contestants += [(name, precision)] if precision else PEERS[name]
+    return contestants
+
+
 def _race(
-    contestants: list[tuple[str, str]], folder: Path, options: argparse.Namespace
-) -> tuple[dict[tuple[str, str], list[float]], dict[str, str]]:
+    contestants: list[Contestant], folder: Path, options: argparse.Namespace
+) -> tuple[dict[Contestant, list[float]], dict[str, str]]:
     """Seconds of each counted run, and why a system could not run."""
-    context = multiprocessing.get_context("spawn")
-    times: dict[tuple[str, str], list[float]] = {one: [] for one in contestants}
-    failures: dict[str, str] = {}
-    lines: dict[tuple[str, str], Connection] = {}
-    processes = []
-    for system, precision in contestants:
-        here, there = context.Pipe()
-        arguments = (there, system, folder, options.device, precision, options.threads)
-        process = context.Process(target=serve, args=arguments, daemon=True)
-        process.start()
-        processes.append(process)
-        answer = here.recv()
-        if answer == "ready":
-            lines[system, precision] = here
-        else:
-            failures[f"{system} {precision}"] = answer
-    expected = round(options.duration * FRAME_RATE) * 640
-    for run in tqdm(range(options.runs + 1), desc="rounds", file=sys.stderr):
-        for one in list(lines):
-            # The first round warms up; what is compiled is compiled then.
-            lines[one].send(options.duration if run > 0 else min(WARM_UP, options.duration))
-            answer = lines[one].recv()
-            if isinstance(answer, str):
-                failures[" ".join(one)] = answer
-                del lines[one]
-                continue
-            if run > 0 and answer["samples"] != expected:
-                raise RuntimeError(f"{one} made {answer['samples']} samples, not {expected}: the work is not the same")
-            if run > 0:
-                times[one].append(answer["seconds"])
-    for line in lines.values():
-        line.send(None)
-    for process in processes:
-        process.join(timeout=30)
-    return times, failures
+    times: dict[Contestant, list[float]] = {one: [] for one in contestants}
+    with Race(contestants, folder, options.device, options.threads) as race:
+        race.warm_up(options.duration)
+        for _ in tqdm(range(options.runs), desc="rounds", file=sys.stderr):
+            for one in race.running:
+                seconds = race.run(one, options.duration)
+                if seconds is not None:
+                    times[one].append(seconds)
+    return times, race.failures
 
 
 def _results(
-    times: dict[tuple[str, str], list[float]], failures: dict[str, str], options: argparse.Namespace
+    times: dict[Contestant, list[float]], failures: dict[str, str], options: argparse.Namespace
 ) -> dict[str, Any]:
     medians = {one: statistics.median(seconds) for one, seconds in times.items() if seconds}
     facts = machine.describe(options.device, options.threads)

@@ -18,6 +18,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.throughput import at_best
+
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 DOCUMENTS = (
@@ -120,6 +122,17 @@ def listeners(name: str) -> str:
     ]
     header = ["listeners", "in real time", "first sound, s", "real-time factor a clip"]
     return table(header, rows) + "\n" + provenance(stored, "n = 1")
+
+
+def throughput(name: str) -> str:
+    stored = result(name)
+    rows = [
+        ["this project" if one["system"] == "ours" else one["system"], one["precision"], str(one["batch"]),
+         f"{one['clips_an_hour']:,.0f}"]
+        for one in at_best(stored["results"])
+    ]  # fmt: skip
+    header = ["system", "precision", "best batch", f"clips of {stored['duration']:g} s an hour"]
+    return table(header, rows) + "\n" + provenance(stored)
 
 
 def precision_error(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Ours and the peers behind one call: prompt in, waveform out, on the same random weights.
+"""Ours and the peers behind one call: prompts in, waveforms out, on the same random weights.
 
 Speed does not depend on the values of the weights, so the published shapes with random weights stand for the published
 models. Each system lives in a process of its own.
@@ -9,10 +9,8 @@ from __future__ import annotations
 import functools
 import tempfile
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -37,8 +35,8 @@ FRAME_RATE = 50
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.0, "int4": 0.5}
 """Of a weight."""
 
-Generate = Callable[[float], torch.Tensor]
-"""Seconds of music -> waveform."""
+Generate = Callable[[float, int], torch.Tensor]
+"""Seconds of music, clips in one batch -> waveforms [clips, channels, samples]."""
 
 
 def bytes_of_a_step(config: LMConfig, precision: str, device: str) -> float:
@@ -81,8 +79,8 @@ def write_weights(shape: str, folder: Path) -> Path:
 def ours(folder: Path, device: str, precision: str) -> Generate:
     model = musicgen.load(folder, device=device, precision=precision)
 
-    def generate(duration: float) -> torch.Tensor:
-        return model.generate([PROMPT], duration, seed=0)[0].cpu()
+    def generate(duration: float, batch: int) -> torch.Tensor:
+        return model.generate([PROMPT] * batch, duration, seed=0).cpu()
 
     return generate
 
@@ -93,12 +91,14 @@ def transformers(folder: Path, device: str, precision: str, *, compiled: bool = 
     model = MusicgenForConditionalGeneration.from_pretrained(folder, dtype=getattr(torch, precision)).to(device).eval()
     if compiled:
         model.decoder.compile(dynamic=True)
-    tokens = AutoTokenizer.from_pretrained(folder)([PROMPT], return_tensors="pt").to(device)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
 
-    def generate(duration: float) -> torch.Tensor:
+    def generate(duration: float, batch: int) -> torch.Tensor:
+        tokens = tokenizer([PROMPT] * batch, return_tensors="pt").to(device)
         steps = round(duration * FRAME_RATE) + 3
-        wave = model.generate(**tokens, do_sample=True, top_k=250, guidance_scale=3.0, max_new_tokens=steps)
-        return wave[0].float().cpu()
+        return (
+            model.generate(**tokens, do_sample=True, top_k=250, guidance_scale=3.0, max_new_tokens=steps).float().cpu()
+        )
 
     return generate
 
@@ -117,9 +117,9 @@ def audiocraft(folder: Path, device: str, _: str) -> Generate:
     conditioners.T5Tokenizer = SimpleNamespace(from_pretrained=lambda _: tokenizer)
     model = Peer.get_pretrained(str(exported), device=device)
 
-    def generate(duration: float) -> torch.Tensor:
+    def generate(duration: float, batch: int) -> torch.Tensor:
         model.set_generation_params(duration=duration, top_k=250, cfg_coef=3.0)
-        return model.generate([PROMPT])[0].cpu()
+        return model.generate([PROMPT] * batch).cpu()
 
     return generate
 
@@ -130,21 +130,3 @@ SYSTEMS: dict[str, Callable[[Path, str, str], Generate]] = {
     "transformers-compiled": functools.partial(transformers, compiled=True),
     "audiocraft": audiocraft,
 }
-
-
-def serve(connection: Connection, system: str, folder: Path, device: str, precision: str, threads: int) -> None:
-    """A process's whole life: load a system, then time one generation for each duration that arrives, None to end."""
-    import time
-
-    torch.set_num_threads(threads)
-    try:
-        generate = SYSTEMS[system](folder, device, precision)
-        connection.send("ready")
-        while (duration := connection.recv()) is not None:
-            start = time.perf_counter()
-            wave = generate(duration)
-            seconds = time.perf_counter() - start
-            answer: dict[str, Any] = {"seconds": seconds, "samples": wave.shape[-1]}
-            connection.send(answer)
-    except Exception as error:  # the parent tells which system failed, and goes on with the others
-        connection.send(f"{type(error).__name__}: {error}")

@@ -100,6 +100,11 @@ class LanguageModel(nn.Module):
         self.norm = nn.LayerNorm(c.dim)
         self.heads = nn.Linear(c.dim, c.num_codebooks * c.codebook_size, bias=False)
 
+    @property
+    def parts(self) -> list[str]:
+        """Names of the submodules that hold all weights: the embedding, each block, the norm and the heads."""
+        return ["embedding", *(f"blocks.{i}" for i in range(len(self.blocks))), "norm", "heads"]
+
     def forward(
         self,
         sequence: torch.Tensor,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,12 @@ from musicgen.checkpoint.audiocraft_settings import (
     conditions,
 )
 from musicgen.checkpoint.checks import build, outline
-from musicgen.checkpoint.tensors import below, fill, gather, read_pickle, unwrapped
+from musicgen.checkpoint.tensors import below, fill_parts, read_pickle, unwrapped
 from musicgen.chroma import NUM_CHROMA, SAMPLE_RATE, num_frames
 from musicgen.conditioners.base import Conditioner
 from musicgen.conditioners.melody import MelodyConditioner
 from musicgen.conditioners.text import NoText, T5Conditioner
+from musicgen.engine.precision import Conversion
 from musicgen.errors import CheckpointError
 from musicgen.generators import AutoregressiveGenerator, Generator, MaskedGenerator
 from musicgen.lm import LanguageModel, LMConfig
@@ -62,8 +64,8 @@ def needed(names: Sequence[str]) -> list[str]:
     return [name for name in (LM_FILE, TOKENIZER_FILE) if name in names]
 
 
-def load(folder: Path, name: str) -> MusicGen:
-    """Read a folder in audiocraft's layout."""
+def load(folder: Path, name: str, conversion: Conversion) -> MusicGen:
+    """Read a folder in audiocraft's layout. conversion: of the language model, while it is read."""
     source = str(folder / LM_FILE)
     package = read_pickle(folder / LM_FILE)
     if "n_bands" in package:
@@ -76,7 +78,11 @@ def load(folder: Path, name: str) -> MusicGen:
     lm_config = _lm_config(settings, state, cross_attention=bool(settings.at("fuser.cross", None)))
     names = lm_names(lm_config)
     lm = outline(lambda: LanguageModel(lm_config), source)
-    fill(lm, gather(names, state, source), source)
+    max_duration = checks.follow(lambda: float(settings.at("dataset.segment_duration")), source)
+    mono = load_tokenizer(folder)
+    generator = checks.follow(lambda: _generator(settings, max_duration, mono), source)
+    conversion.start(lm_config, autoregressive=generator.autoregressive)
+    fill_parts(lm, lm.parts, names, state, source, partial(conversion.convert, lm))
 
     known = {part for parts in names.values() for part in parts} | _IGNORED
     known |= {f"{projection_name(c)}.{part}" for c in named for part in ("weight", "bias")}
@@ -84,7 +90,6 @@ def load(folder: Path, name: str) -> MusicGen:
     unexpected = sorted(set(state) - known)
     if unexpected:
         raise CheckpointError(f"{source}: the tensor {unexpected[0]!r} belongs to a model of another kind")
-    max_duration = checks.follow(lambda: float(settings.at("dataset.segment_duration")), source)
     found: dict[str, Conditioner] = {}
     if named.get(MELODY) == audiocraft_style.KIND:
         found["style"] = audiocraft_style.load(settings, lm_config.dim, state)
@@ -94,13 +99,12 @@ def load(folder: Path, name: str) -> MusicGen:
         separated = bool(settings.at(f"{OURS}.melody_separated", True))
         found["melody"] = MelodyConditioner(projection, length, separated=separated)
     found["text"] = _text(settings, lm_config.dim, state) if TEXT in named else NoText(lm_config.dim)
-    mono = load_tokenizer(folder)
     return MusicGen(
         lm,
         checks.follow(lambda: _pattern(settings, lm_config.num_codebooks), source),
         StereoTokenizer(mono) if settings.at("interleave_stereo_codebooks.use", False) else mono,
         found,
-        generator=checks.follow(lambda: _generator(settings, max_duration, mono), source),
+        generator=generator,
         max_duration=max_duration,
         name=name,
     )

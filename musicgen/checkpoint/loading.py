@@ -56,7 +56,9 @@ def load(
     precisions.check(precision, target)
     catalog.check_decoder(decoder)
     folder = find(name, folders=folders)
-    model = _layout(_names(folder), str(folder)).load(folder, name=str(name))
+    # Adapters are added to float32 weights, so that the model is converted after them.
+    conversion = precisions.Conversion("float32" if adapters else precision, target)
+    model = _layout(_names(folder), str(folder)).load(folder, str(name), conversion)
     _check_lengths(model, str(folder))
     for conditioner in model.named_conditioners.values():
         conditioner.place(target)
@@ -65,10 +67,10 @@ def load(
         model.decoder.check(model.tokenizer)
     if adapters:
         lora.attach(model, adapters)
-    model.precision = precisions.resolve(
-        precision, target, model.lm.config, autoregressive=model.generator.autoregressive
-    )
-    precisions.apply(model.lm, model.precision, target)
+        conversion = precisions.Conversion(precision, target)
+        conversion.start(model.lm.config, autoregressive=model.generator.autoregressive)
+        precisions.apply(model.lm, conversion.precision, target)
+    model.precision = conversion.precision
     accelerate(model)
     return model.to(target)
 

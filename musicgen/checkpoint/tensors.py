@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,9 +135,7 @@ def _check_backed(values: Any, path: Path) -> None:
 
 def gather(names: Names, tensors: Mapping[str, torch.Tensor], source: str) -> dict[str, torch.Tensor]:
     """Tensors under our names from those of another layout. A missing one is an error that names it."""
-    missing = [part for parts in names.values() for part in parts if part not in tensors]
-    if missing:
-        raise CheckpointError(f"{source}: {len(missing)} tensors are missing, among them {missing[0]!r}")
+    _check_present(names, tensors, source)
     joined = {}
     for ours, parts in names.items():
         try:
@@ -147,6 +145,12 @@ def gather(names: Names, tensors: Mapping[str, torch.Tensor], source: str) -> di
                 f"{source}: {parts[0]!r} and its like do not fit together: {first_line(error)}"
             ) from error
     return joined
+
+
+def _check_present(names: Names, tensors: Mapping[str, torch.Tensor], source: str) -> None:
+    missing = [part for parts in names.values() for part in parts if part not in tensors]
+    if missing:
+        raise CheckpointError(f"{source}: {len(missing)} tensors are missing, among them {missing[0]!r}")
 
 
 def scatter(names: Names, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -159,37 +163,67 @@ def scatter(names: Names, state: Mapping[str, torch.Tensor]) -> dict[str, torch.
     return out
 
 
-def check_shapes(expected: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], source: str) -> None:
-    """Refuse a state that lacks one of the expected tensors or has it in another shape."""
+def check_shapes(
+    expected: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], source: str, prefix: str = ""
+) -> None:
+    """Refuse a state that lacks one of the expected tensors or has it in another shape. prefix: of the names in messages."""
     for name, tensor in expected.items():
         if name not in state:
-            raise CheckpointError(f"{source}: the tensor {name!r} is missing")
+            raise CheckpointError(f"{source}: the tensor {prefix + name!r} is missing")
         if state[name].shape != tensor.shape:
             raise CheckpointError(
-                f"{source}: {name!r} has the shape {list(state[name].shape)}, the configuration says {list(tensor.shape)}"
+                f"{source}: {prefix + name!r} has the shape {list(state[name].shape)}, the configuration says "
+                f"{list(tensor.shape)}"
             )
 
 
-def fill(module: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
-    """Give a module the weights of `state`, all of them in their right shape and finite; float32."""
+def fill(module: nn.Module, state: Mapping[str, torch.Tensor], source: str, prefix: str = "") -> None:
+    """Give a module the weights of `state`, all of them in their right shape and finite; float32. prefix: of the names in
+    messages."""
     expected = module.state_dict()
-    check_shapes(expected, state, source)
+    check_shapes(expected, state, source, prefix)
     for name, tensor in expected.items():
         if tensor.dtype.is_floating_point and state[name].dtype not in _FLOATS:
             stored = str(state[name].dtype).removeprefix("torch.")
             raise CheckpointError(
-                f"{source}: {name!r} holds {stored}, so the checkpoint is quantised: load the one in float32 or float16 it "
-                "was made from",
+                f"{source}: {prefix + name!r} holds {stored}, so the checkpoint is quantised: load the one in float32 or "
+                "float16 it was made from",
                 python=' (precision="int8" quantises that here)',
                 shell=" (--precision int8 quantises that here)",
                 page=", which the operator does",
             )
         if not is_finite(state[name]):
             raise CheckpointError(
-                f"{source}: {name!r} holds NaN or infinite values: the training broke, or the file did"
+                f"{source}: {prefix + name!r} holds NaN or infinite values: the training broke, or the file did"
             )
     values = {name: state[name].float() if state[name].dtype.is_floating_point else state[name] for name in expected}
     module.load_state_dict(values, assign=True)
+
+
+def fill_parts(
+    module: nn.Module,
+    parts: Sequence[str],
+    names: Names,
+    tensors: Mapping[str, torch.Tensor],
+    source: str,
+    convert: Callable[[str], None],
+) -> None:
+    """Give a module its weights part by part, and convert each before the next one is read.
+
+    Args:
+        module: Outlined, without memory for its weights.
+        parts: Names of the submodules that hold all of them.
+        names: Where the other layout keeps the module's tensors.
+        tensors: In that layout.
+        source: The checkpoint, for errors.
+        convert: Called with each part's name once it has its weights.
+    """
+    _check_present(names, tensors, source)
+    for part in parts:
+        prefix = f"{part}."
+        own = {ours.removeprefix(prefix): theirs for ours, theirs in names.items() if ours.startswith(prefix)}
+        fill(module.get_submodule(part), gather(own, tensors, source), source, prefix)
+        convert(part)
 
 
 def is_finite(tensor: torch.Tensor) -> bool:

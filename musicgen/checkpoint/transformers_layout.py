@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch import nn
 from musicgen import checks, generators, patterns
 from musicgen.checkpoint import conditioners, hub, tokenizers
 from musicgen.checkpoint.checks import build, outline
-from musicgen.checkpoint.tensors import Names, below, fill, gather, read_weights, scatter, weight_files
+from musicgen.checkpoint.tensors import Names, below, fill, fill_parts, read_weights, scatter, weight_files
 from musicgen.chroma import NUM_CHROMA
 from musicgen.conditioners import text_tokenizer
 from musicgen.conditioners.base import Conditioner
@@ -32,6 +33,7 @@ from musicgen.conditioners.melody import MelodyConditioner
 from musicgen.conditioners.t5 import T5Config, T5Encoder
 from musicgen.conditioners.text import NoText, T5Conditioner
 from musicgen.conditioners.text_tokenizer import TextTokenizer
+from musicgen.engine.precision import Conversion
 from musicgen.errors import CheckpointError
 from musicgen.generators import AutoregressiveGenerator, Generator
 from musicgen.lm import LanguageModel, LMConfig
@@ -90,8 +92,8 @@ def shape(folder: Path) -> tuple[LMConfig, bool]:
     return found, _generator(config["musicgen"], str(folder)).autoregressive
 
 
-def load(folder: Path, name: str) -> MusicGen:
-    """Read a folder in the transformers layout."""
+def load(folder: Path, name: str, conversion: Conversion) -> MusicGen:
+    """Read a folder in the transformers layout. conversion: of the language model, while it is read."""
     config = _read_config(folder)
     tensors = read_weights(folder)
     melody_model = config["model_type"] == "musicgen_melody"
@@ -100,7 +102,9 @@ def load(folder: Path, name: str) -> MusicGen:
     cross_attention = "cross" in fusions.values()
     lm_config = _lm_config(config["decoder"], tensors, str(folder), cross_attention=cross_attention)
     lm = outline(lambda: LanguageModel(lm_config), str(folder))
-    fill(lm, gather(lm_names(lm_config), tensors, str(folder)), str(folder))
+    generator = _generator(ours, str(folder))
+    conversion.start(lm_config, autoregressive=generator.autoregressive)
+    fill_parts(lm, lm.parts, lm_names(lm_config), tensors, str(folder), partial(conversion.convert, lm))
 
     stereo = config["decoder"].get("audio_channels", 1) == 2
     mono = tokenizers.load_tokenizer(config["audio_encoder"], below("audio_encoder.", tensors), str(folder))
@@ -117,7 +121,7 @@ def load(folder: Path, name: str) -> MusicGen:
         StereoTokenizer(mono) if stereo else mono,
         {name: found[name] for name in fusions},
         fusions=fusions,
-        generator=_generator(ours, str(folder)),
+        generator=generator,
         max_duration=ours.get("max_duration", MAX_DURATION),
         name=name,
     )

@@ -68,23 +68,53 @@ def resolve(precision: str, device: torch.device, config: LMConfig, *, autoregre
 def apply(lm: LanguageModel, precision: str, device: torch.device) -> None:
     """Convert a float32 language model in place.
 
-    The output heads stay int8 in an int4 model: their rounding errors go into the distribution directly.
-
     Args:
         lm: The model, in float32.
         precision: One that `device` supports.
         device: Where the model will be moved to afterwards.
     """
+    for part in lm.parts:
+        _convert(lm, part, precision, device)
+
+
+class Conversion:
+    """Converts a language model to its precision part by part, while its weights are read: only one part of it is in memory in
+    float32 at a time.
+
+    Args:
+        precision: "auto", or one that `device` supports.
+        device: Where the model will be moved to afterwards.
+
+    Attributes:
+        precision: From `start` on what "auto" stands for.
+    """
+
+    def __init__(self, precision: str, device: torch.device) -> None:
+        self.precision, self.device = precision, device
+
+    def start(self, config: LMConfig, *, autoregressive: bool) -> None:
+        """Choose the precision, before the first weights are read; the arguments are those of `resolve`."""
+        self.precision = resolve(self.precision, self.device, config, autoregressive=autoregressive)
+
+    def convert(self, lm: LanguageModel, part: str) -> None:
+        """Convert one of the model's `parts`, which has its weights in float32."""
+        _convert(lm, part, self.precision, self.device)
+
+
+def _convert(lm: LanguageModel, part: str, precision: str, device: torch.device) -> None:
+    """The output heads stay int8 in an int4 model: their rounding errors go into the distribution directly."""
     if precision == "float32":
         return
+    module = lm.get_submodule(part)
     if precision in ("float16", "bfloat16"):
-        lm.to(getattr(torch, precision))
-    else:
-        for block in lm.blocks:
-            _quantize(block, precision)
+        module.to(getattr(torch, precision))
+        return
+    if module is lm.heads:
         lm.heads = Int8Linear(lm.heads)  # type: ignore[assignment]
-        if device.type == "cuda":
-            lm.to(torch.bfloat16)
+    else:
+        _quantize(module, precision)
+    if device.type == "cuda":
+        lm.get_submodule(part).to(torch.bfloat16)
 
 
 def _quantize(module: nn.Module, precision: str) -> None:

@@ -1,5 +1,10 @@
 """The planned memory is what is allocated."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -9,6 +14,7 @@ from musicgen.__main__ import main
 from musicgen.engine import Scheduler, memory, precision
 from musicgen.engine.backends import avx512
 from musicgen.lm import LanguageModel, LMConfig
+from tests import standins
 
 CPU = torch.device("cpu")
 
@@ -60,3 +66,46 @@ def test_the_command_lists_every_model(capsys: pytest.CaptureFixture[str]) -> No
     weights = "2.5 GB" if avx512.supports(LMConfig(1024, 16, 24, 4), "float32") else "1.7 GB"
     assert f"{weights} + {cache / 1e9:.1f} GB" in lines[1]
     assert main(["models", "--memory", "--slots", "0"]) == 2
+
+
+_LOAD = """
+import sys, threading, time
+import musicgen
+
+def anonymous():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("RssAnon"))
+
+def watch():
+    global most
+    while not ended:
+        most = max(most, anonymous())
+        time.sleep(0.001)
+
+small, large, precision = sys.argv[1:]
+musicgen.load(small, "cpu", precision)  # brings all that is imported
+before, ended = anonymous(), False
+most = before
+watcher = threading.Thread(target=watch)
+watcher.start()
+model = musicgen.load(large, "cpu", precision)
+ended = True
+watcher.join()
+tensors = (*model.parameters(), *model.buffers())
+print(most - before, sum(tensor.numel() * tensor.element_size() for tensor in tensors))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs Linux's /proc")
+def test_a_model_is_quantised_while_it_is_read(tmp_path: Path) -> None:
+    """A checkpoint in float16, so that each tensor is converted: 4 bytes a weight if the whole model were read first."""
+    small = standins.write(standins.transformers_model(width=256), tmp_path / "small")
+    model = standins.transformers_model(width=512, heads=8, layers=32)
+    large = standins.write(model.half(), tmp_path / "large")
+    command = [sys.executable, "-c", _LOAD, str(small), str(large), "int4"]
+    environment = {**os.environ, "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
+    output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    most, size = map(int, output.split())
+    weights = sum(parameter.numel() for parameter in model.decoder.parameters())
+    assert size < 1.2 * weights
+    assert most < 1.2 * size + 4 * weights / 32  # and one block in float32

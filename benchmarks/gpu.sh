@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Everything that is measured on a GPU, in one go, the most important first: results as JSON and logs in OUT.
+#
+#   benchmarks/gpu.sh OUT                 on the GPU, about half an hour on an H100
+#   DEVICE=cpu benchmarks/gpu.sh OUT      a rehearsal at toy size on the processor
+#
+# A part that fails or takes longer than LIMIT seconds does not end the others; the last lines say which did. Copy what is good
+# to benchmarks/results and run `python -m benchmarks.report`.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+OUT=$(mkdir -p "${1:?usage: benchmarks/gpu.sh OUT}" && cd "$1" && pwd)
+DEVICE=${DEVICE:-cuda}
+LIMIT=${LIMIT:-600}
+PYTHON=${PYTHON:-.venv/bin/python}
+export HF_HUB_OFFLINE=1
+if [ "$DEVICE" = cpu ]; then
+    SHAPES=mini PRECISIONS=float32,int8 PEERS=transformers/float32 DURATION=1 RUNS=1
+    LISTENERS=1,2 BATCHES=1,2 SCORES="--clips 2 --systems 1 --seconds 2" STEP="--shape mini --batch 1 --seconds 1 --rounds 1"
+else
+    SHAPES=${SHAPES:-small medium large} PRECISIONS=bfloat16,int8,int4
+    PEERS=transformers/bfloat16,transformers-compiled/bfloat16 DURATION=10 RUNS=3
+    LISTENERS=1,16,64,128 BATCHES=1,8,32,64,128 SCORES="--clips 60 --systems 3" STEP="--shape small --batch 16"
+fi
+results=()
+
+part() { # NAME COMMAND...: run it with a limit, its output in OUT/NAME.log
+    local name=$1 begun=$SECONDS status
+    shift
+    timeout "$LIMIT" "$@" >"$OUT/$name.log" 2>&1
+    status=$?
+    results+=("$name: $([ $status = 0 ] && echo ok || echo "FAILED ($status)"), $((SECONDS - begun)) s")
+    echo "${results[-1]}"
+}
+
+generation() { # NAME ARGUMENTS...
+    local name=$1
+    shift
+    part "$name" "$PYTHON" -m benchmarks.generation --device "$DEVICE" --json "$OUT/$name.json" "$@"
+}
+
+[ "$DEVICE" = cpu ] || nvidia-smi >"$OUT/nvidia-smi.txt"
+[ "$DEVICE" = cpu ] || part tests "$PYTHON" -m pytest -m gpu -q -p no:randomly
+for shape in $SHAPES; do
+    generation "generation-$shape-$DEVICE" --shape "$shape" --precision "$PRECISIONS" --against "$PEERS" \
+        --duration "$DURATION" --runs "$RUNS"
+done
+first=${SHAPES%% *}
+generation "listeners-$first-$DEVICE" --shape "$first" --precision "${PRECISIONS%%,*}" --listeners "$LISTENERS" --duration "$DURATION"
+generation "throughput-$first-$DEVICE" --shape "$first" --precision "$PRECISIONS" --against "$PEERS" --throughput "$BATCHES" \
+    --duration "$DURATION" --runs "$RUNS"
+[ "$DEVICE" = cpu ] || generation "steps-$first-$DEVICE" --shape "$first" --precision "$PRECISIONS" --steps --runs "$RUNS"
+# shellcheck disable=SC2086 # several arguments
+part "evaluation-$DEVICE" "$PYTHON" -m benchmarks.evaluation --device "$DEVICE" $SCORES --json "$OUT/evaluation-$DEVICE.json"
+# shellcheck disable=SC2086
+part "training-$DEVICE" "$PYTHON" -m benchmarks.training $STEP --json "$OUT/training-$DEVICE.json"
+
+printf '%s\n' "${results[@]}" >"$OUT/summary.txt"
+! grep -q FAILED "$OUT/summary.txt"
