@@ -196,6 +196,17 @@ def memory(name: str) -> str:
     )
 
 
+def loading(name: str) -> str:
+    stored = result(name)
+    rows = [
+        [one["precision"], f"{one['model_mb']:,}", f"{one['peak_mb']:,}", f"{one['peak_mb'] / one['model_mb']:.2f}",
+         f"{one['seconds']:.1f}"]
+        for one in stored["results"]
+    ]  # fmt: skip
+    header = ["precision", "model, MB", "peak while loading, MB", "ratio", "seconds"]
+    return table(header, rows) + "\n" + provenance(stored, f"shape {stored['shape']}, stored in float16, n = 1")
+
+
 def rescoring(name: str) -> str:
     stored = result(name)
     rows = [
@@ -280,6 +291,7 @@ TABLES: dict[str, tuple[Callable[[str], str], str]] = {
     "precision-error": (precision_error, "precision-error-mini"),
     "evaluation": (evaluation, "evaluation-cpu"),
     "memory": (memory, "memory-cpu"),
+    "loading": (loading, "loading-small-cpu"),
     "rescoring": (rescoring, "rescore"),
     "training": (training, "training-mini-cpu"),
     "coverage": (coverage, "coverage"),

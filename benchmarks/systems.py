@@ -48,9 +48,9 @@ def bytes_of_a_step(config: LMConfig, precision: str, device: str) -> float:
     return config.dim * (config.num_layers * layer + heads) * BYTES[precision]
 
 
-def write_weights(shape: str, folder: Path) -> Path:
+def write_weights(shape: str, folder: Path, *, half: bool = False) -> Path:
     """A random text model of a published shape, in the transformers layout. Its language model has float32 numbers that 16 bits
-    hold, as the published ones, which were stored in half precision before."""
+    hold, as the published ones, which were stored in half precision before. half: store them all in float16."""
     dim, layers, heads = SHAPES[shape]
     torch.manual_seed(0)
     encodec = EncodecConfig(
@@ -65,7 +65,7 @@ def write_weights(shape: str, folder: Path) -> Path:
     model = MusicgenForConditionalGeneration(config)
     model.decoder.half().float()
     model.generation_config.decoder_start_token_id = model.generation_config.pad_token_id = 2048
-    model.save_pretrained(folder)
+    (model.half() if half else model).save_pretrained(folder)
     words = {word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", *sorted(set(PROMPT.split()))])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()

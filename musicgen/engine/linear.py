@@ -17,6 +17,10 @@ INT4_GROUP = 128
 """Weights per quantisation group: they share a scale and a zero point."""
 
 
+ROWS_AT_ONCE = 128
+"""Outputs that are quantised at a time."""
+
+
 class Int8Linear(nn.Module):
     """Symmetric int8 weights with one scale per output: w = scale * q, q in [-127, 127].
 
@@ -32,8 +36,12 @@ class Int8Linear(nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         weight = linear.weight.detach().float()
-        self.register_buffer("scale", weight.abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / 127)
-        self.register_buffer("codes", (weight / self.scale).round().to(torch.int8))
+        low, high = weight.aminmax(dim=1, keepdim=True)
+        self.register_buffer("scale", torch.maximum(-low, high).clamp(min=1e-12) / 127)
+        self.register_buffer("codes", torch.empty_like(weight, dtype=torch.int8))
+        # A few outputs at a time: temporary copies of whole layers would leave holes in the heap while a model is loaded.
+        for outputs in (slice(i, i + ROWS_AT_ONCE) for i in range(0, len(weight), ROWS_AT_ONCE)):
+            self.codes[outputs] = (weight[outputs] / self.scale[outputs]).round()
 
     @property
     def weight(self) -> torch.Tensor:
