@@ -117,6 +117,8 @@ class Service:
         )
         self.visits = Visits(self.limits.history, self.limits.keep_hours * 3600)
         self.followers = Followers(self.leave, GRACE_SECONDS)
+        self.when_gone: list[Callable[[str], object]] = []
+        """Called with a session that is gone."""
         self.warmed_up = False
         """Whether the warm-up has ended; `changes` is notified when it does."""
         self.changes = Notifier()
@@ -262,6 +264,8 @@ class Service:
 
     def leave(self, session: str) -> None:
         """Cancel the jobs that nobody follows any more when a session is gone: an API client's, or those of its visit."""
+        for call in self.when_gone:
+            call(session)
         visit = self.visits.find(session)
         if visit is None:
             self.cancel(session)

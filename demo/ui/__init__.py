@@ -15,7 +15,7 @@ from starlette.middleware import Middleware
 from musicgen.errors import InputError
 
 from ..service import Service
-from . import api, events, form, guard, result, texts, theme
+from . import api, events, form, guard, result, sessions, texts, theme
 from .page import Page
 
 MIN_COLUMN = 280
@@ -73,8 +73,11 @@ def launch(page: gr.Blocks, service: Service, *, server_port: int | None = None,
         session_of=lambda event_id: events.session_of(page, event_id),
         has_results=lambda session: events.has_results(page, session),
     )
+    page.queue(max_size=None, default_concurrency_limit=8)
+    sessions.bound_queue(page, service.followers)
+    service.when_gone.append(lambda session: sessions.forget(page, session, service.followers))
     try:
-        page.queue(max_size=None, default_concurrency_limit=8).launch(
+        page.launch(
             theme=theme.theme(),
             css=theme.CSS,
             head=theme.HEAD,
@@ -103,6 +106,7 @@ def launch(page: gr.Blocks, service: Service, *, server_port: int | None = None,
             "takes it (set NO_PROXY=127.0.0.1,localhost), or localhost has no address (/etc/hosts), or the machine is too busy "
             "(start again)"
         ) from error
+    page.app.state_holder = sessions.States(page.app.state_holder)
     if server_port is None and page.server_port != INITIAL_PORT_VALUE:
         print(
             f"Port {INITIAL_PORT_VALUE} is taken by another program: the page is at {page.local_url}", file=sys.stderr

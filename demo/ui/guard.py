@@ -153,6 +153,9 @@ class Guard:
 
     def _refusal(self, scope: Scope, headers: Headers) -> PlainTextResponse | None:
         host, origin = headers.get("host", ""), headers.get("origin")
+        if "content-length" in headers and "transfer-encoding" in headers:
+            # A proxy in front may go by the other one, and take the rest for the next request of somebody (RFC 9112, §6.3).
+            return _refused("a body has one length", 400)
         if not host_admitted(host, self.rules.hosts):
             return PlainTextResponse("this host name is not served here: the operator can add it with --hosts", 421)
         if _CLOSED.fullmatch(_path(scope)):

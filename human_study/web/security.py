@@ -45,6 +45,9 @@ GATE_SECONDS = 10.0
 RETRY_SECONDS = 5
 """When to try again after a 503."""
 
+FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+"""Headers that say where a body ends."""
+
 _TOO_LARGE = (413, "too_large", f"a body has at most {MAX_BODY_BYTES} bytes")
 
 _TOKENS = re.compile(rb'[\[\]{}"]|\\.', re.DOTALL)
@@ -230,7 +233,10 @@ def check_csrf(request: Request, database: StudyDatabase, session: str) -> None:
 
 
 def _body_problem(scope: Scope) -> tuple[int, str, str] | None:
-    headers = [(name, value) for name, value in scope["headers"] if name in (b"content-length", b"content-type")]
+    headers = [(name, value) for name, value in scope["headers"] if name in FRAMING or name == b"content-type"]
+    if {name for name, _ in headers} >= FRAMING:
+        # A proxy in front may go by the other one, and take the rest of the body for somebody's next request (RFC 9112, §6.3).
+        return 400, "two_lengths", "a body has one length"
     for name, value in headers:
         if name == b"content-length" and not (value.isdigit() and len(value) < 10 and int(value) <= MAX_BODY_BYTES):
             return _TOO_LARGE
@@ -274,7 +280,7 @@ def _depth(body: bytes | bytearray) -> int:
 async def _refuse(send: Any, status: int, code: str, message: str, retry: bool = False) -> None:
     body = json.dumps({"code": code, "error": message}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if status in {408, 413, 415}:
+    if status in {400, 408, 413, 415}:
         headers.append((b"connection", b"close"))
     if retry:
         headers.append((b"retry-after", str(RETRY_SECONDS).encode()))

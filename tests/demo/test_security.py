@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import http.client
 import inspect
 import json
@@ -9,6 +10,7 @@ import os
 import socket
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,7 +36,7 @@ from demo.ui.page import check_files
 from musicgen import audio
 from musicgen.errors import InputError
 from tests.conftest import GOLDEN
-from tests.demo.conftest import SMALL, serving, wait_until
+from tests.demo.conftest import SMALL, free_port, serving, wait_until
 from tests.demo.test_api import PLAIN, fields, post
 
 TUNE = GOLDEN / "chroma" / "melody_a.wav"
@@ -133,6 +135,18 @@ def test_a_body_without_a_length_is_counted(address: str, path: str) -> None:
         return  # the server hung up in the middle: refused as well
     assert reply.status_code == 413
     assert len(reply.text) < 200
+
+
+@pytest.mark.parametrize("first", ["content-length: 4", "transfer-encoding: chunked"])
+def test_no_request_hides_in_the_body_of_another(address: str, first: str) -> None:
+    """Request smuggling: a body with two lengths is refused, and nothing after it is answered."""
+    parts, second = urlsplit(address), {"content-length: 4", "transfer-encoding: chunked"} - {first}
+    head = f"POST /gradio_api/queue/join HTTP/1.1\r\nhost: {parts.netloc}\r\n{first}\r\n{second.pop()}\r\n\r\n0\r\n\r\n"
+    with socket.create_connection((str(parts.hostname), parts.port), timeout=10) as connection:
+        connection.sendall(f"{head}GET /config HTTP/1.1\r\nhost: {parts.netloc}\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
 
 
 def test_addresses_are_not_fetched_and_paths_of_the_server_not_told(address: str) -> None:
@@ -350,6 +364,35 @@ def test_jobs_that_nobody_follows_end(tmp_path: Path, monkeypatch: pytest.Monkey
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(f"{address}gradio_api/run/generate", json=long, timeout=httpx.Timeout(2.0))
         wait_until(lambda: len(service.job_queue) == 0, 20)
+
+
+def test_results_that_nobody_fetches_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that start cheap events under ever new names, and never ask for what came of them."""
+    monkeypatch.setattr(demo.service, "GRACE_SECONDS", 1.0)
+    service = Service(Configuration(), tmp_path)
+    page, port = ui.build(service), free_port()
+    ui.launch(page, service, server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True)
+    call, queue, held = f"http://127.0.0.1:{port}/gradio_api/call/models", page._queue, []
+    try:
+        tracemalloc.start()
+        with httpx.Client() as client:
+            for first, end in ((0, 50), (50, 250)):  # what is imported for the first ones is no session's
+                for number in range(first, end):
+                    body = {"data": [], "session_hash": f"s{number}"}
+                    assert client.post(call, json=body).status_code == 200
+                wait_until(lambda: not queue.pending_messages_per_session and not queue.pending_event_ids_session)
+                gc.collect()
+                held.append(tracemalloc.get_traced_memory()[0])
+            long = client.post(call, json={"data": [], "session_hash": "s" * 300_000})
+        assert (held[1] - held[0]) / 200 < 20_000  # bytes of a session; Gradio's own take 300,000
+        assert (long.status_code, len(long.text) < 200) == (400, True)
+        assert not queue.event_ids_to_events
+        assert len(queue.event_analytics) <= 1
+        assert "event: complete" in post(f"http://127.0.0.1:{port}/", "models", [])
+    finally:
+        tracemalloc.stop()
+        service.close()
+        page.close()
 
 
 def test_a_session_that_comes_back_in_time_is_not_gone() -> None:

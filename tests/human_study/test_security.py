@@ -440,6 +440,30 @@ def test_a_length_that_is_none_is_refused(one):
         assert response.status_code == 413
 
 
+def test_no_request_hides_in_the_body_of_another(build_study):
+    """Request smuggling: what a proxy could divide at other places is refused, and nothing after it is answered."""
+    study = build_study()
+    database = study_database.open_database(study)
+    hidden = b"GET /admin HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with serving(create_app(study, database)) as address:
+        port = int(address.rsplit(":", 1)[1])
+        for framing in (
+            b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
+            b"Content-Length: 2\r\nContent-Length: 50\r\n\r\n{}",
+            b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+            b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+            b"Content-Length: +2\r\n\r\n{}",
+        ):
+            head = b"POST /api/enter HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+                connection.sendall(head + framing + hidden)
+                answer = b"".join(iter(lambda connection=connection: connection.recv(65536), b""))
+            assert answer.startswith(b"HTTP/1.1 400 "), framing
+            assert answer.count(b"HTTP/1.1 ") == 1, framing
+    database.dispose()
+
+
 def test_a_body_without_an_end_takes_no_memory(build_study):
     """Over a socket: the server answers after 64 kB, and the rest is never asked for."""
     study = build_study()
