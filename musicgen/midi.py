@@ -31,7 +31,10 @@ def notes(file: str | os.PathLike[str]) -> list[tuple[float, float, int]]:
     sounding: dict[tuple[int, int], list[float]] = {}
     now = 0.0
     try:
-        for message in mido.MidiFile(os.fspath(file), clip=True):
+        song = mido.MidiFile(os.fspath(file), clip=True)
+        if song.ticks_per_beat <= 0:
+            raise InputError(f"{file}: counts time in frames of film (SMPTE), or in none: export it with beats")
+        for message in song:
             now += message.time
             if now > MAX_SECONDS:
                 raise InputError(f"{file} is longer than {MAX_SECONDS:.0f} s: cut it")

@@ -21,7 +21,14 @@ def read(data: bytes) -> np.ndarray:
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"version {version[0]}.{version[1]} of NumPy's format is not known")
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = header(file)
+    try:
+        shape, fortran, dtype = header(file)
+    except ValueError:
+        raise
+    except (
+        Exception
+    ) as error:  # of Python's parsers, which NumPy uses: TokenError, SyntaxError, RecursionError and others
+        raise ValueError(f"a header that is none of NumPy's ({type(error).__name__})") from error
     if dtype.hasobject:
         raise ValueError("an array of objects, which may run code")
     held = len(data) - file.tell()

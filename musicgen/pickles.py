@@ -51,7 +51,11 @@ def read(file: str | os.PathLike[str], classes: Mapping[str, type] | None = None
             f"{path}: refused: this pickle needs more than tensors and plain values to load{name and f' ({name})'}, and could "
             f"run code. {mend}"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
+    except MemoryError:
+        raise
+    except (
+        Exception
+    ) as error:  # PyTorch's reader takes much for granted: damage is an AssertionError, a KeyError and much else
         raise CheckpointError(f"{path}: damaged or not a PyTorch file ({first_line(error)}): {again(path)}") from error
 
 

@@ -182,10 +182,15 @@ def test_midi_chords_tempo_and_gaps(tmp_path: Path) -> None:
 def test_bad_midi_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = musicgen.load("mini-melody")
     (tmp_path / "text.mid").write_text("no music")
+    beats = midi_file(tmp_path / "beats.mid", [(0, [60], 480)]).read_bytes()
+    for name, division in (("film", 0xE728), ("timeless", 0)):  # the last two bytes of the head
+        (tmp_path / f"{name}.mid").write_bytes(beats[:12] + division.to_bytes(2) + beats[14:])
     for file, message in (
         (midi_file(tmp_path / "drums.mid", [(9, [36], 480)]), "holds no notes"),
         (midi_file(tmp_path / "empty.mid"), "holds no notes"),
         (tmp_path / "text.mid", "not a readable MIDI file"),
+        (tmp_path / "film.mid", r"counts time in frames of film \(SMPTE\)"),
+        (tmp_path / "timeless.mid", r"counts time in frames of film \(SMPTE\), or in none"),
         (tmp_path / "none.mid", "not a readable MIDI file .No such file"),
         (midi_file(tmp_path / "long.mid", [(0, [60], 960 * 601)]), "is longer than 600 s"),
     ):

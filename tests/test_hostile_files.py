@@ -136,6 +136,8 @@ LIES = {
     "more than it says": header("(1,)") + b"\0" * 8,
     "no header": b"\x93NUMPY\x01\x00\xff\xff",
     "another version": header("(4,)", version=b"\x09\x00") + b"\0" * 8,
+    "a header that does not end": header("(0, 4)").replace(b"}", b"{"),
+    "a header that is nested deeply": header("(" * 3_000 + ")" * 3_000),
     "nothing": b"",
     "code": header("__import__('os').system('exit')") + b"\0" * 8,
 }

@@ -1,14 +1,18 @@
 """PyTorch files of strangers: what NumPy 1 and NumPy 2 wrote is read, and nothing runs."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from musicgen import pickles
 from musicgen.errors import CheckpointError
+from tests.fuzz import refused
 
 
 class Command:
@@ -49,3 +53,37 @@ def test_what_cannot_be_read_is_one_error(tmp_path: Path) -> None:
     ):
         with pytest.raises(CheckpointError, match=f"{name}: .*{message}"):
             pickles.read(tmp_path / name)
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["archive", "legacy"])
+def sound_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
+    file = tmp_path_factory.mktemp("pickle") / "weights.pt"
+    values = {"a": torch.ones(2), "b": [1, "x"]}
+    torch.save(values, file, _use_new_zipfile_serialization=request.param)
+    return file, file.read_bytes()
+
+
+def test_tensors_that_are_missing_are_damage(tmp_path: Path) -> None:
+    file = tmp_path / "keys.pt"
+    torch.save({"a": torch.ones(2)}, file, _use_new_zipfile_serialization=False)
+    data = file.read_bytes()
+    key = re.findall(rb"\d{8,}", data)[0]
+    file.write_bytes(
+        data[::-1].replace(key[::-1], b"1" * len(key), 1)[::-1]
+    )  # the last time, in the list of what follows
+    with pytest.raises(CheckpointError, match=r"keys\.pt: damaged or not a PyTorch file"):
+        pickles.read(file)
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=3),
+    cut=st.floats(0, 1),
+)
+def test_any_damage_is_read_or_refused_in_a_line(sound_file: tuple[Path, bytes], changes: list, cut: float) -> None:
+    file, whole = sound_file
+    data = bytearray(whole)
+    for place, byte in changes:
+        data[int(place * len(data))] = byte
+    file.write_bytes(data if cut > 0.5 else data[: int(2 * cut * len(data))])
+    refused(lambda: pickles.read(file))
