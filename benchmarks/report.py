@@ -257,6 +257,27 @@ def chords(name: str) -> str:
     )
 
 
+def loudness(name: str) -> str:
+    stored = result(name)
+    rows = [
+        [one["model"], limiter, f"{row['near']} of {one['n']}", "{1:.1f} ({0:.1f} to {2:.1f})".format(*row["lufs"]),
+         f"{row['highest_true_peak']:.2f}", "{:.1f} (at most {:.1f})".format(*row["reduction"])]
+        for one in stored["models"] for limiter, row in one["rows"].items()
+    ]  # fmt: skip
+    header = [
+        "model",
+        "limiter",
+        f"within {stored['near']:g} LU of {stored['target']:g} LUFS",
+        "LUFS, median",
+        "highest true peak, dBTP",
+        "taken off, dB, median",
+    ]
+    return (
+        table(header, rows)
+        + f"\nClips of {stored['seconds']:g} s, measured by FFmpeg's ebur128, `{stored['command']}`.\n"
+    )
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
@@ -296,6 +317,7 @@ TABLES: dict[str, tuple[Callable[[str], str], str]] = {
     "training": (training, "training-mini-cpu"),
     "coverage": (coverage, "coverage"),
     "chords": (chords, "chords-mini-melody"),
+    "loudness": (loudness, "loudness-mini"),
 }
 """A block's name -> what writes it, from which stored result."""
 

@@ -19,7 +19,7 @@ from musicgen.catalog import DECODERS, check_decoder
 from musicgen.chords import ChordChart
 from musicgen.errors import InputError
 from musicgen.midi import is_midi
-from musicgen.options import GenerationOptions, check_text
+from musicgen.options import LIMITERS, GenerationOptions, check_limiter, check_text
 from musicgen.timeline import TimelineEntry
 
 from .models import ModelCatalog
@@ -50,6 +50,8 @@ def make_comment(
     local_model: bool = False,
     complete: bool = True,
     adapter_hashes: Mapping[str, str] | None = None,
+    watermark: bool = False,
+    measured: Mapping[str, Any] | None = None,
 ) -> str:
     """The text of the comment tag, with which the clip can be generated again.
 
@@ -59,6 +61,8 @@ def make_comment(
         local_model: whether the model is from the operator's folder.
         complete: whether the generation was not stopped early.
         adapter_hashes: name -> SHA-256 of the weights of each LoRA adapter of the request.
+        watermark: whether the sound has an inaudible mark.
+        measured: as of `Settings.comment`.
     """
     from musicgen.settings import AdapterUse, Settings, SourceFile
 
@@ -82,10 +86,12 @@ def make_comment(
         decoder=request.decoder,
         timeline=request.timeline,
         loop=request.loop,
+        limiter=request.limiter,
+        watermark=watermark,
         adapters=tuple(AdapterUse(name, (adapter_hashes or {})[name], weight) for name, weight in request.adapters),
         beyond=_unsupported_by_command_line(request, complete),
     )
-    return json.dumps(json.loads(settings.comment()) | {KEY: _melody_settings(request)})
+    return json.dumps(json.loads(settings.comment(measured)) | {KEY: _melody_settings(request)})
 
 
 def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest, dict[str, str]]:
@@ -148,6 +154,7 @@ def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest
         precision=settings.precision,
         timeline=settings.timeline,
         loop=settings.loop,
+        limiter=settings.limiter,
         adapters=tuple((use.name, use.weight) for use in settings.adapters),
         conditions=parse_conditions([f"{condition}={value}" for condition, value in texts.items()]),
         decoder=settings.decoder,
@@ -186,6 +193,8 @@ def make_link(request: PageRequest, seed: int) -> str:
         values["conditions"] = [f"{name}={value}" for name, value in request.conditions]
     if request.decoder != DECODERS[0]:
         values["decoder"] = request.decoder
+    if request.limiter != LIMITERS[0]:
+        values["limiter"] = request.limiter
     if request.chords is not None:
         values["chords"] = dataclasses.asdict(request.chords)
     needed = {
@@ -232,6 +241,7 @@ def read_link(text: str) -> tuple[PageRequest, dict[str, str]]:
             chords=ChordChart(**values["chords"]) if values.get("chords") else None,
             conditions=parse_conditions(values.get("conditions", [])),
             decoder=check_decoder(str(values.get("decoder", DECODERS[0]))),
+            limiter=check_limiter(str(values.get("limiter", LIMITERS[0]))),  # links of earlier versions name none
         )
         needed = {
             kind: check_text("a file's name", name)[:MAX_NAME_LENGTH]

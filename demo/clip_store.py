@@ -18,16 +18,18 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from musicgen import provenance
 from musicgen.errors import InputError
 
 from .shares import Shares
 
 if TYPE_CHECKING:
     from musicgen.audio import Audio
+    from musicgen.content_credentials import Signer
 
 log = logging.getLogger(__name__)
 
@@ -144,10 +146,11 @@ class ClipStore:
         folder: the private folder, which is created if necessary.
         hours: the time after which a file expires.
         max_bytes: what the files may take together.
+        signer: what signs the clips; None where nothing does.
     """
 
-    def __init__(self, folder: Path, hours: float, max_bytes: float = math.inf) -> None:
-        self.folder, self.seconds, self.max_bytes = folder, hours * 3600, max_bytes
+    def __init__(self, folder: Path, hours: float, max_bytes: float = math.inf, signer: Signer | None = None) -> None:
+        self.folder, self.seconds, self.max_bytes, self.signer = folder, hours * 3600, max_bytes, signer
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._clips = folder / "clips"
         # Gradio reads the variables at its import and again with each use; `close` restores them.
@@ -256,21 +259,21 @@ class ClipStore:
         with self._lock:
             self._check_room(0, network, "clips")
 
-    def write(self, path: Path, clip: Audio, comment: str) -> None:
+    def write(self, path: Path, clip: Audio, tags: Mapping[str, str]) -> None:
         """Write a clip to a file that only its owner can read.
 
         Args:
             path: the file; its suffix selects the format.
             clip: the audio.
-            comment: the text of the file's comment tag.
+            tags: of the file, by name.
 
         Raises:
             InputError: the disk is full.
         """
-        from musicgen import audio
+        from musicgen import content_credentials
 
         with _without_paths():
-            audio.write(path, clip, comment)
+            content_credentials.write(path, clip, tags, self.signer)
             path.chmod(0o600)
         self._add(self._network_of(path), _COPIES * _size(path))
 
@@ -288,7 +291,7 @@ class ClipStore:
         return path
 
     def convert(self, clip: Path, extension: str) -> Path:
-        """Convert a clip, its comment included, to another format.
+        """Convert a clip, its tags included, to another format.
 
         Args:
             clip: the clip's file.
@@ -308,11 +311,11 @@ class ClipStore:
         if not target.is_file():
             _check_there(clip)
             self.check_space(self._network_of(clip))
-            self.write(target, audio.read(clip), audio.read_comment(clip))
+            self.write(target, audio.read(clip), provenance.of_tags(audio.read_tags(clip)))
         return target
 
     def video(self, clip: Path) -> Path:
-        """A clip, its comment included, as a video with its waveform.
+        """A clip, its tags included, as a video with its waveform.
 
         Args:
             clip: the clip's file.
@@ -331,7 +334,7 @@ class ClipStore:
         if not target.is_file():
             _check_there(clip)
             self.check_space(self._network_of(clip))
-            video.write(target, audio.read(clip), audio.read_comment(clip))
+            video.write(target, audio.read(clip), provenance.of_tags(audio.read_tags(clip)), self.signer)
             self._add(self._network_of(clip), _COPIES * _size(target))
         return target
 

@@ -86,6 +86,11 @@ class Configuration:
     """Whether visitors may start the download of a published model; None: where only this machine reaches the page."""
     mcp: bool = False
     """Whether to serve the API to MCP clients."""
+    watermark: bool = False
+    """Whether to mix an inaudible mark into every clip."""
+    c2pa_certificate: Path | None = None
+    """With `c2pa_key`, what signs every clip: a file in PEM."""
+    c2pa_key: Path | None = None
     temporary_folder: Path | None = None
     """Where the service creates its private folder; the system's temporary folder if None."""
     open_browser: bool | None = None
@@ -147,7 +152,13 @@ def add_arguments(parser: argparse.ArgumentParser, environment: Mapping[str, str
         "names under which visitors reach the page besides this machine's own: 'music.example.org'; '*': any",
     )
     flag("temporary", Path, None, "a folder for temporary files, clips and uploads included (the system's)")
-    for name, text in (("share", "a public URL through Gradio's tunnel"), ("mcp", "serve the API to MCP clients")):
+    for name in ("certificate", "key"):
+        flag(f"c2pa-{name}", Path, None, f"sign clips with a C2PA manifest: the {name} in PEM")
+    for name, text in (
+        ("share", "a public URL through Gradio's tunnel"),
+        ("mcp", "serve the API to MCP clients"),
+        ("watermark", "mix an inaudible mark into every clip, by AudioSeal"),
+    ):
         default = environment.get(PREFIX + name.upper(), "") not in FALSE_VALUES
         parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=default, help=text)
     for name, text in (
@@ -204,6 +215,9 @@ def from_arguments(arguments: argparse.Namespace) -> Configuration:
         auth=(user, password) if arguments.auth else None,
         share=arguments.share,
         mcp=arguments.mcp,
+        watermark=arguments.watermark,
+        c2pa_certificate=arguments.c2pa_certificate,
+        c2pa_key=arguments.c2pa_key,
         hosts=_separated(arguments.hosts.lower()),
         downloads=arguments.downloads,
         temporary_folder=arguments.temporary,

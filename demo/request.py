@@ -15,7 +15,7 @@ from musicgen.catalog import DECODERS, check_decoder
 from musicgen.chords import ChordChart
 from musicgen.errors import InputError
 from musicgen.midi import is_midi
-from musicgen.options import GenerationOptions
+from musicgen.options import LIMITERS, GenerationOptions, check_limiter
 from musicgen.timeline import TimelineEntry, check_within, parse, prompt_schedule
 
 from .adapters import Weighted
@@ -53,6 +53,7 @@ class PageRequest:
         timeline: changes of the prompt.
         precision: one of PRECISIONS.
         loop: whether to mix the end into the beginning for a seamless loop.
+        limiter: of `musicgen.options.LIMITERS`: what keeps the peaks below the ceiling.
         adapters: the operator's LoRA adapters, by name, with their weights.
         conditions: of the model's further conditioners, (name, value) as text.
         decoder: of `musicgen.catalog.DECODERS`: what turns codes into sound.
@@ -74,6 +75,7 @@ class PageRequest:
     timeline: tuple[TimelineEntry, ...] = ()
     precision: str = "auto"
     loop: bool = False
+    limiter: str = LIMITERS[-1]
     adapters: Weighted = ()
     conditions: tuple[tuple[str, str], ...] = ()
     decoder: str = DECODERS[0]
@@ -193,6 +195,7 @@ def validate(request: PageRequest, limits: Limits, catalog: ModelCatalog) -> Non
     if request.precision not in PRECISIONS:
         raise InputError(f"unknown precision {str(request.precision)[:20]!r}: one of {', '.join(PRECISIONS)}")
     check_decoder(str(request.decoder))
+    check_limiter(request.limiter)
     if len(request.timeline) > limits.max_timeline_entries:
         raise InputError(f"the timeline has {len(request.timeline)} entries: {limits.max_timeline_entries} at most")
     check_within(request.timeline, request.duration)

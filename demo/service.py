@@ -15,11 +15,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from musicgen import provenance
 from musicgen.cancellation import Cancellation, Cancelled
 from musicgen.catalog import DECODERS
+from musicgen.commands import marks
 from musicgen.errors import InputError, MusicGenError
 from musicgen.file_names import words
 from musicgen.midi import is_midi
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
     from tempfile import TemporaryDirectory
 
     import numpy as np
+
+    from musicgen.watermark import Watermark
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +111,14 @@ class Service:
         if folder is None:
             self._temporary_folder = clip_store.private_folder(self.configuration.temporary_folder)
             folder = Path(self._temporary_folder.name)
-        self.clip_store = clip_store.ClipStore(folder, self.limits.keep_hours, self.limits.disk_gb * 1e9)
+        # What the operator asks for and cannot be had is said before the page is served.
+        signer = marks.signer(self.configuration.c2pa_certificate, self.configuration.c2pa_key)
+        self._watermark: Watermark | None = None
+        if self.configuration.watermark:
+            from musicgen.checkpoint import audioseal
+
+            self._watermark = audioseal.load()
+        self.clip_store = clip_store.ClipStore(folder, self.limits.keep_hours, self.limits.disk_gb * 1e9, signer)
         self.job_queue: JobQueue[PageRequest, Event | Progress] = JobQueue(
             self._run_job,
             workers=self.configuration.workers,
@@ -470,8 +482,11 @@ class Service:
     def _generate_variation(
         self, job: GenerationJob, request: PageRequest, seed: int, index: int, generation: str
     ) -> None:
+        from musicgen.limiter import TruePeakLimiter
+
         chunks: list[zero_gpu.AudioChunk] = []
         complete = False
+        live: TruePeakLimiter | None = None
         clock = StepClock()
         variations = request.variations
 
@@ -486,11 +501,13 @@ class Service:
 
         try:
             for chunk in self._stream(request, seed, report, job.cancellation):
-                chunks.append(chunk)
                 if index == 0:
-                    samples = (chunk.samples.clip(-1, 1) * 32767).round().astype("int16").T.copy()
-                    job.put_event(PlaybackChunk(samples, chunk.rate))
+                    live = live or TruePeakLimiter(chunk.rate)
+                    job.put_event(_playback(live.push(chunk.samples), chunk.rate))
+                chunks.append(chunk)
             complete = True
+            if live is not None:
+                job.put_event(_playback(live.push(chunks[-1].samples[:, :0], last=True), chunks[-1].rate))
         except Cancelled:
             pass
         if job.discarded or not chunks:
@@ -551,14 +568,21 @@ class Service:
         clip = Audio(torch.from_numpy(np.concatenate([chunk.samples for chunk in chunks], axis=1)), chunks[0].rate)
         # A clip of which a part was made anew keeps its loudness: all else in it stays what it was.
         loudness = audio.TARGET_LUFS if request.span is None else None
-        clip = finish(clip, loop=request.loop and complete, loudness=loudness)
         path = self.clip_store.new_path(f"{words(request.prompt)}-{seed}.flac", network)
         local_model = self.catalog.get(request.model).origin == "folder"
         hashes = {name: self.catalog.adapters.sha256(name) for name, _ in request.adapters}
-        comment = clip_metadata.make_comment(
-            request, seed, local_model=local_model, complete=complete, adapter_hashes=hashes
-        )
-        self.clip_store.write(path, clip, comment)
+        comment = partial(
+            clip_metadata.make_comment, request, seed, local_model=local_model, complete=complete,
+            adapter_hashes=hashes, watermark=self._watermark is not None,
+        )  # fmt: skip
+        mark = None
+        if self._watermark is not None:
+            mark = self._watermark.marker(provenance.tags(comment())["settingssha256"])
+        finished = finish(
+            clip, loop=request.loop and complete, loudness=loudness, limiter=request.limiter, mark=mark
+        )  # fmt: skip
+        clip = finished.audio
+        self.clip_store.write(path, clip, provenance.tags(comment(measured=finished.measured)))
         return StoredClip(
             path=path,
             request=request,
@@ -570,4 +594,20 @@ class Service:
             complete=complete,
             frames=melody.from_audio(clip),
             unknown=chunks[0].unknown,
+            limiter_reduction=finished.limited.reduction,
+            marks=self._marks(),
         )
+
+    def _marks(self) -> tuple[str, ...]:
+        """What marks a clip as made by a model, in words."""
+        given = {
+            "tags": True,
+            "a signed C2PA manifest": self.clip_store.signer is not None,
+            "an inaudible mark": self._watermark is not None,
+        }
+        return tuple(name for name, is_there in given.items() if is_there)
+
+
+def _playback(samples: np.ndarray, rate: int) -> PlaybackChunk:
+    """What a browser plays of float32 samples [C, T] within [-1, 1]."""
+    return PlaybackChunk((samples * 32767).round().astype("int16").T.copy(), rate)

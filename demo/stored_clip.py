@@ -21,6 +21,8 @@ class StoredClip:
         channels: 1 or 2.
         rate: Hz.
         loudness: LUFS.
+        limiter_reduction: the most dB that the limiter took off.
+        marks: what marks it as made by a model, in words.
         complete: whether the generation was not stopped early.
         frames: the pitch class of each chroma frame, for the comparison with `request.frames`, the reference melody.
         unknown: share of the description's tokens that the model's vocabulary lacks, 0 to 1.
@@ -38,11 +40,21 @@ class StoredClip:
     frames: tuple[int, ...]
     unknown: float = 0.0
     generation: str = ""
+    limiter_reduction: float = 0.0
+    marks: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
         """What cannot be guessed of its path, 128 random bits."""
         return self.path.parent.name
+
+    @property
+    def level(self) -> str:
+        """Loudness, and what the limiter took off for it, as text; "silent" where there is none."""
+        if not math.isfinite(self.loudness):
+            return "silent"
+        limited = f", peaks limited by {self.limiter_reduction:.1f} dB" if self.limiter_reduction >= 0.05 else ""
+        return f"{self.loudness:.1f} LUFS{limited}"
 
     @property
     def brief(self) -> str:
@@ -52,7 +64,7 @@ class StoredClip:
     @property
     def summary(self) -> str:
         """Duration, channels, sample rate, loudness, precision and seed as text."""
-        level = f", {self.loudness:.1f} LUFS" if math.isfinite(self.loudness) else ""
+        level = f", {self.level}" if math.isfinite(self.loudness) else ""
         audio = f"{self.seconds:.2f} s, {self.layout}, {self.rate} Hz{level}"
         return f"{audio}, {self.request.precision}, seed {self.seed}{self._exceptions}"
 

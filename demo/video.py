@@ -5,7 +5,7 @@ H.264 and AAC in MP4, which phones and social networks take. PyAV's encoders are
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from musicgen.errors import InputError
+from musicgen.tags import embed
 
 from . import plots
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
     from musicgen.audio import Audio
+    from musicgen.content_credentials import Signer
 
 EXTENSION = "mp4"
 WIDTH, HEIGHT, MARGIN = 960, 540, 40
@@ -36,23 +38,26 @@ AUDIO_BITS = 192_000
 """A second."""
 
 
-def write(path: Path, recording: Audio, comment: str) -> None:
+def write(path: Path, recording: Audio, tags: Mapping[str, str], signer: Signer | None = None) -> None:
     """Write the video of a clip. The file appears whole or not at all.
 
     Args:
         path: the file, which ends in .mp4.
         recording: the clip.
-        comment: the text of the file's comment tag.
+        tags: of the file, by name.
+        signer: what signs the file; None where nothing does.
 
     Raises:
         InputError: where the file cannot be written.
     """
     import av
 
+    from musicgen.content_credentials import signed
+
     temporary = path.with_name(f".{path.name}")
     try:
         with av.open(str(temporary), "w", format=EXTENSION, options={"movflags": "faststart"}) as container:
-            container.metadata["comment"] = comment
+            container.metadata.update({name: tags[name] for name in ("title", "comment") if name in tags})
             codec = next(name for name in VIDEO_CODECS if name in av.codecs_available)
             video = cast("VideoStream", container.add_stream(codec, rate=FRAME_RATE))
             video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
@@ -72,6 +77,8 @@ def write(path: Path, recording: Audio, comment: str) -> None:
                     container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             container.mux(sound.encode(None))
             container.mux(video.encode(None))
+        tagged = embed(temporary.read_bytes(), f".{EXTENSION}", tags)
+        temporary.write_bytes(signed(tagged, f".{EXTENSION}", tags, signer))
         temporary.chmod(0o600)
         temporary.replace(path)
     except (OSError, av.FFmpegError) as error:

@@ -13,6 +13,7 @@ from musicgen import commandline, extras, plugins
 COMMANDS = {
     "generate": "make music from descriptions",
     "repaint": "make a span of a clip anew",
+    "inspect": "show what audio files say of their origin",
     "models": "list the models that can be loaded, and what is on this machine",
     "train": "train a model or an audio tokeniser from a recipe",
     "export": "write a model as a folder in the transformers or the audiocraft layout",

@@ -1,7 +1,7 @@
 """Audio files and waveforms: read, write, resample, loudness.
 
 Conventions: a waveform is float32 [C, T] in [-1, 1] beside its sample rate in Hz; loudness is in LUFS (ITU-R BS.1770-4).
-Settings travel inside a file as its comment. This module knows nothing of models, and works on any system's audio.
+Settings travel in a file as its comment, its origin as further tags. This module knows nothing of models.
 """
 
 from __future__ import annotations
@@ -9,20 +9,19 @@ from __future__ import annotations
 import io
 import math
 import os
-import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import soundfile
 import torch
 
 from musicgen import decoding
+from musicgen import tags as file_tags
 from musicgen.byte_budget import BudgetInUse, ByteBudget, Reservation
 from musicgen.errors import InputError
 from musicgen.resampler import Resampler
@@ -64,10 +63,6 @@ _WAIT_MORE_SECONDS = 10.0
 """The same for one that takes some already, and holds more than its header says."""
 _TAG_COPIES = 4
 """How often what a tag holds is in memory: FFmpeg's copies, PyAV's and ours."""
-_MAX_RIFF_COMMENT = 2 << 20
-"""Bytes of a comment in a WAV file: more than any settings have."""
-_MAX_CHUNKS = 1_000
-"""Chunks of a WAV file that are looked at."""
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 
@@ -262,43 +257,57 @@ def check_format(path: str | os.PathLike[str]) -> str:
     return extension
 
 
-def write(path: str | os.PathLike[str], audio: Audio, comment: str = "") -> None:
-    """Write `audio` with `comment` inside, in the format of the extension. The file appears whole or not at all."""
-    write_bytes(path, encode(audio, check_format(path), comment))
+def write(path: str | os.PathLike[str], audio: Audio, tags: str | Mapping[str, str] = "") -> None:
+    """Write `audio` with its tags, in the format of the extension. The file appears whole or not at all. Arguments as of
+    `encode`."""
+    write_bytes(path, encode(audio, check_format(path), tags))
 
 
-def encode(audio: Audio, extension: str, comment: str = "") -> bytes:
-    """The bytes of an audio file. 16-bit for WAV and FLAC; samples beyond [-1, 1] are clipped. `comment`: ASCII."""
-    if not comment.isascii():
-        raise InputError("a file's comment must be ASCII: MP3 tags garble the rest")
+def encode(audio: Audio, extension: str, tags: str | Mapping[str, str] = "") -> bytes:
+    """The bytes of an audio file. 16-bit for WAV and FLAC; samples beyond [-1, 1] are clipped.
+
+    Args:
+        audio: the sound.
+        extension: of FORMATS.
+        tags: text by name, in lower case (`musicgen.tags`); a text alone is the comment.
+
+    Raises:
+        InputError: the format lacks the rate.
+    """
+    named = {"comment": tags} if isinstance(tags, str) else tags
     container, subtype = FORMATS[extension]
     if container == "MP3" and audio.rate not in _MP3_RATES:
         raise InputError(f"MP3 has no sample rate of {audio.rate} Hz: use WAV, FLAC or OGG")
     samples = audio.wave.detach().cpu().float().clamp(-1, 1).numpy().T
     buffer = io.BytesIO()
     with soundfile.SoundFile(buffer, "w", audio.rate, samples.shape[1], subtype=subtype, format=container) as file:
-        if comment and container != "WAV":
-            file.comment = comment
         # libsndfile's Vorbis encoder keeps its whole input on the stack: minutes at once would overflow it.
         for start in range(0, len(samples), audio.rate):
             file.write(samples[start : start + audio.rate])
-    data = buffer.getvalue()
-    return _with_riff_comment(data, comment) if comment and container == "WAV" else data
+    return file_tags.embed(buffer.getvalue(), extension, {name: text for name, text in named.items() if text})
 
 
 def read_comment(path: str | os.PathLike[str]) -> str:
     """The comment that `write` stored in a file, "" if there is none."""
+    return read_tags(path).get("comment", "")
+
+
+def read_tags(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The tags of a file by name, in lower case: those that `write` stored, and others.
+
+    Raises:
+        InputError: the file is missing, cannot be read, or is no audio.
+    """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such audio file")
     try:
-        with path.open("rb") as file:
-            if file.read(4) == b"RIFF":
-                return _riff_comment(file)
+        if file_tags.is_riff(path):
+            return file_tags.read(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     with _memory(path, _TAG_COPIES * path.stat().st_size):  # a file may be nothing but a tag
-        return decoding.comment(path)
+        return file_tags.read(path)
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
@@ -358,36 +367,3 @@ def normalise_loudness(audio: Audio, target: float = TARGET_LUFS) -> Audio:
         return audio
     peak = float(audio.wave.abs().max())
     return Audio(audio.wave * min(gain, _PEAK_CEILING / peak), audio.rate)
-
-
-def _with_riff_comment(wav: bytes, comment: str) -> bytes:
-    # libsndfile gives a WAV comment up only at 2 kB; a LIST/INFO chunk behind the data has no such limit.
-    text = comment.encode() + b"\0"
-    info = b"INFO" + b"ICMT" + struct.pack("<I", len(text)) + text + b"\0" * (len(text) % 2)
-    body = wav[8:] + b"\0" * (len(wav) % 2) + b"LIST" + struct.pack("<I", len(info)) + info
-    return b"RIFF" + struct.pack("<I", len(body)) + body
-
-
-def _riff_comment(file: BinaryIO) -> str:
-    """The comment of a WAV file; "" where there is none, or where the file was cut inside it. A long one is cut."""
-    for name, place, size in _riff_chunks(file, 12, os.fstat(file.fileno()).st_size):
-        file.seek(place)
-        if name == b"LIST" and file.read(4) == b"INFO":
-            for part, begin, length in _riff_chunks(file, place + 4, place + size):
-                if part == b"ICMT":
-                    file.seek(begin)
-                    return file.read(min(length, _MAX_RIFF_COMMENT)).rstrip(b"\0").decode(errors="replace")
-    return ""
-
-
-def _riff_chunks(file: BinaryIO, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """(name, place of the content, its bytes) of the chunks from `position` on, as far as they are whole."""
-    for _ in range(_MAX_CHUNKS):
-        file.seek(position)
-        head = file.read(8)
-        size = int.from_bytes(head[4:], "little")
-        if len(head) < 8 or position + 8 > end:
-            return
-        if position + 8 + size <= end:
-            yield head[:4], position + 8, size
-        position += 8 + size + size % 2

@@ -184,6 +184,8 @@ class Part:
 MERT = Part("m-a-p/MERT-v1-95M", "config.json", "style of facebook/musicgen-style", WEIGHTS_LICENCE, _MERT_PARAMETERS)
 MULTI_BAND = Part("facebook/multiband-diffusion", "mbd_musicgen_32khz.th", "decoder mbd", WEIGHTS_LICENCE)
 """Multi-band diffusion for EnCodec at 32 kHz."""
+AUDIOSEAL = Part("facebook/audioseal", "generator_base.pth", "--watermark", "MIT")
+"""The inaudible mark."""
 PARTS = (
     *(
         Part(name, "config.json", "text encoder of models in audiocraft's layout", "Apache 2.0", parameters)
@@ -191,6 +193,7 @@ PARTS = (
     ),
     MERT,
     MULTI_BAND,
+    AUDIOSEAL,
 )
 DECODERS = ("codec", "mbd")
 """What turns codes into waveforms: the tokeniser's own decoder, or multi-band diffusion."""

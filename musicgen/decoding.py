@@ -105,16 +105,16 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Source]:
         yield _ffmpeg_source(path, container)
 
 
-def comment(path: Path) -> str:
-    """The comment among an audio file's tags, "" where there is none. Raises InputError as `opened`."""
+def tags(path: Path) -> dict[str, str]:
+    """An audio file's tags by name, in lower case. Raises InputError as `opened`."""
     import av
 
     try:
         with _ffmpeg(path) as container:
-            tags = container.metadata | container.streams.audio[0].metadata
+            found = container.metadata | container.streams.audio[0].metadata
     except (av.FFmpegError, ValueError) as error:
         raise _unreadable(path, str(getattr(error, "strerror", None) or error)) from error
-    return next((text for name, text in tags.items() if name.lower() == "comment"), "")
+    return {name.lower(): text for name, text in reversed(found.items())}
 
 
 def _whole(

@@ -27,7 +27,7 @@ def needed(extra: str, what: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if not package or _is_installed(package):
+        if not package or is_installed(package):
             raise
         raise InputError(f'{what} needs {package}, which is not installed: pip install "musicgen[{extra}]"') from error
 
@@ -38,7 +38,8 @@ def load(module: str, extra: str, what: str) -> ModuleType:
         return importlib.import_module(module)
 
 
-def _is_installed(package: str) -> bool:
+def is_installed(package: str) -> bool:
+    """Whether a package is there."""
     try:
         return importlib.util.find_spec(package) is not None
     except ModuleNotFoundError:  # of a finder that says no for all

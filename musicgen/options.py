@@ -23,6 +23,10 @@ STYLE_SECONDS = (1.5, 4.5)
 STYLE_CODEBOOKS = 6
 """The most codebooks that the quantiser of a style has."""
 
+LIMITERS = ("none", "true-peak")
+"""How a clip's peaks are kept below the ceiling. none: its whole gain is lowered, and it stays quieter than was asked for;
+true-peak: that of `musicgen.limiter`. What a name does never changes, since settings in files name it."""
+
 
 @dataclass(frozen=True)
 class GenerationOptions:
@@ -169,6 +173,13 @@ def check_duration(duration: object) -> float:
     if not 0 < seconds <= MAX_DURATION:
         raise InputError(f"duration is {seconds:g} s: it must be above 0 and at most {MAX_DURATION:g} s")
     return seconds
+
+
+def check_limiter(name: str) -> str:
+    """`name`, if it is one of LIMITERS."""
+    if name not in LIMITERS:
+        raise InputError(f"unknown limiter {str(name)[:20]!r}: one of {', '.join(LIMITERS)}")
+    return name
 
 
 def check_number(name: str, value: object, *, low: float, high: float) -> float:

@@ -12,18 +12,22 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from musicgen import audio
+from musicgen import audio, provenance
 from musicgen.errors import InputError
 
 MANIFEST = "manifest.jsonl"
 MAX_ID_LENGTH = 120
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+Sign = Callable[[bytes, str, Mapping[str, str]], bytes]
+"""(a file, its extension, its tags) -> the signed file."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +117,8 @@ class Writer:
         samples: Those that the folder has so far, by id.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], system: str) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | os.PathLike[str], system: str, sign: Sign | None = None) -> None:
+        self.folder, self._sign = Path(folder), sign
         self.system = system
         self.folder.mkdir(parents=True, exist_ok=True)
         self._manifest = self.folder / MANIFEST
@@ -136,11 +140,17 @@ class Writer:
         comment: str = "",
         extension: str = ".flac",
     ) -> Sample:
-        """Write one clip and its line; `comment` goes into the file. The audio comes first: a line always has its file."""
+        """Write one clip and its line; `comment` goes into the file. The audio comes first: a line always has its file. Clips
+        with a seed are marked as a model's.
+        """
         if sample_id in self.samples:
             raise InputError(f"{self.folder}: sample {sample_id} is there already")
         name = f"{_UNSAFE.sub('_', sample_id).lstrip('.')[:60]}-{hashlib.sha256(sample_id.encode()).hexdigest()[:8]}{extension}"
-        data = audio.encode(clip, audio.check_format(name), comment)
+        made = {} if seed is None else provenance.system_tags(self.system, prompt)
+        tags = provenance.tags(comment) if comment else made
+        data = audio.encode(clip, audio.check_format(name), tags)
+        if self._sign is not None and tags:
+            data = self._sign(data, extension, tags)
         sample = Sample(
             id=sample_id,
             prompt=prompt,

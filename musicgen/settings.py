@@ -10,28 +10,32 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from musicgen import audio, catalog
+from musicgen import audio, catalog, provenance
 from musicgen.chords import ChordChart
 from musicgen.engine.precision import PRECISIONS
 from musicgen.errors import InputError
 from musicgen.folders import name_text
-from musicgen.options import GenerationOptions, check_duration, check_text
+from musicgen.options import LIMITERS, GenerationOptions, check_duration, check_limiter, check_text
 from musicgen.samples import file_sha256
 from musicgen.sampling import check_seed
 from musicgen.timeline import TimelineEntry, check_within, timeline_of
 
-KEY = "musicgen"
+KEY = provenance.SETTINGS_KEY
 """The comment is {KEY: {...}}: other programs' comments are not taken for settings."""
-SCHEMA = 7
+MEASURED_KEY = "measured"
+"""Beside KEY: {"limiter_reduction": dB, …}."""
+SCHEMA = 8
 """Version of what stands under KEY. 1, which names no version, lacks `precision`, `model_folder` and `beyond`; 2 lacks
 `conditions`; 3 lacks `timeline` and `loop`; 4 lacks `adapters`; 5 lacks the
-options of a style and of MAGNeT, and `chords`; 6 lacks `decoder`."""
+options of a style and of MAGNeT, and `chords`; 6 lacks `decoder`; 7 lacks `limiter` and
+`watermark`."""
 MAX_COMMENT = 1_000_000
 """Characters of a comment that is read: JSON takes a hundred times its length as Python's objects."""
 LOUDNESS = (-70.0, 0.0)
@@ -75,6 +79,7 @@ class Settings:
 
     version: of the package; model: embedded or hub name, or the name of a folder where `model_folder` is true; precision: of
     the language model, never "auto"; decoder: of `catalog.DECODERS`; loudness: LUFS, None where it was left as decoded;
+    limiter: of `options.LIMITERS`, what kept the peaks below the ceiling; watermark: whether the sound has an inaudible mark;
     separate: Demucs on the melody, None without one; conditions: those beside text and melody, by name, as text or as the file
     that they were read from; chords: in place of a melody; adapters: those of the model; timeline, loop: as of
     `GenerationRequest`; beyond: what else decided the clip and is not among these settings, such as a melody that was edited on
@@ -90,6 +95,8 @@ class Settings:
     seed: int
     options: GenerationOptions = field(default_factory=GenerationOptions)
     loudness: float | None = audio.TARGET_LUFS
+    limiter: str = LIMITERS[0]
+    watermark: bool = False
     melody: SourceFile | None = None
     chords: ChordChart | None = None
     separate: bool | None = None
@@ -112,13 +119,19 @@ class Settings:
             check_text("the prompt", self.prompt)
         if self.loudness is not None:
             object.__setattr__(self, "loudness", check_loudness(self.loudness))
+        check_limiter(self.limiter)
         if self.precision not in PRECISIONS:
             raise InputError(f"unknown precision {self.precision[:20]!r}: one of {', '.join(PRECISIONS)}")
         catalog.check_decoder(self.decoder)
 
-    def comment(self) -> str:
-        """The text that goes into the file."""
-        return json.dumps({KEY: {"schema": SCHEMA, **dataclasses.asdict(self)}})
+    def comment(self, measured: Mapping[str, Any] | None = None) -> str:
+        """The text that goes into the file.
+
+        Args:
+            measured: what was measured of the clip, by name: it follows from the settings, and does not make the clip.
+        """
+        values: dict[str, Any] = {KEY: {"schema": SCHEMA, **dataclasses.asdict(self)}}
+        return json.dumps(values | {MEASURED_KEY: dict(measured)} if measured else values)
 
     @classmethod
     def from_comment(cls, comment: str, source: str) -> Settings:

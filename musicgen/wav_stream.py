@@ -1,6 +1,6 @@
 """A WAV file that is written while its length is not known yet: to a pipe, for FFmpeg, SoX, or a player.
 
-    RIFF ffffffff WAVE | fmt | LIST INFO ICMT (the settings) | data ffffffff, samples to the end
+    RIFF ffffffff WAVE | fmt | LIST INFO, _PMX (the tags) | data ffffffff, samples to the end
 
 A pipe cannot be rewound to fill the sizes in. What they are then is a convention: the largest number, which FFmpeg writes
 (`ff_write_riff_header` of a stream that cannot seek) and which FFmpeg, SoX and libsndfile read as "to the end".
@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Mapping
 from typing import BinaryIO
 
 import soundfile
 import torch
+
+from musicgen.tags import riff_chunk, riff_chunks
 
 _UNKNOWN = 0xFFFFFFFF
 _PCM = 1
@@ -28,16 +31,15 @@ class WavStream:
         file: Where to: a pipe, a socket, a file.
         rate: Hz.
         channels: C.
-        comment: ASCII, read back by `audio.read_comment`.
+        tags: Text by name, read back by `audio.read_tags`.
     """
 
-    def __init__(self, file: BinaryIO, rate: int, channels: int, comment: str = "") -> None:
+    def __init__(self, file: BinaryIO, rate: int, channels: int, tags: Mapping[str, str] | None = None) -> None:
         self._file, self._rate, self._channels = file, rate, channels
         frame = _BYTES * channels
         format_chunk = struct.pack("<HHIIHH", _PCM, channels, rate, rate * frame, frame, 8 * _BYTES)
-        head = b"RIFF" + struct.pack("<I", _UNKNOWN) + b"WAVE" + _chunk(b"fmt ", format_chunk)
-        if comment:
-            head += _chunk(b"LIST", b"INFO" + _chunk(b"ICMT", comment.encode("ascii") + b"\0"))
+        head = b"RIFF" + struct.pack("<I", _UNKNOWN) + b"WAVE" + riff_chunk(b"fmt ", format_chunk)
+        head += riff_chunks(tags or {})
         self._file.write(head + b"data" + struct.pack("<I", _UNKNOWN))
         self._file.flush()
 
@@ -55,7 +57,3 @@ class WavStream:
             raw.write(samples)
         self._file.write(buffer.getvalue())
         self._file.flush()
-
-
-def _chunk(name: bytes, content: bytes) -> bytes:
-    return name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)

@@ -151,8 +151,6 @@ def test_unknown_extensions_and_rates_are_named(tmp_path: Path) -> None:
         audio.write(tmp_path / "clip.aac", tone())
     with pytest.raises(InputError, match="MP3 has no sample rate of 31000 Hz"):
         audio.write(tmp_path / "clip.mp3", tone(rate=31_000))
-    with pytest.raises(InputError, match="must be ASCII"):
-        audio.write(tmp_path / "clip.mp3", tone(), "für")
     assert not list(tmp_path.iterdir())
 
 

@@ -188,7 +188,9 @@ def test_each_clip_is_that_of_python(tmp_path: Path) -> None:
     model = musicgen.load(SMALL)
     made = samples.read(out, complete=True).by_id()
     expected = {
-        "0001-drums": finish(Audio(model.generate(["drums"], 1.0, seed=3)[0], 32_000), loop=False, loudness=-14.0).wave,
+        "0001-drums": finish(
+            Audio(model.generate(["drums"], 1.0, seed=3)[0], 32_000), loop=False, loudness=-14.0
+        ).audio.wave,
         "0002-piano": model.generate(["piano"], 1.6, seed=77, options={"top_k": 20})[0],
         "0003-bass": model.generate(["bass"], 1.0, seed=5, loop=True, options={"temperature": 0.8})[0],
         "0004-pad": model.generate(["pad"], 1.0, seed=6, timeline="0:00.5 bells")[0],

@@ -50,8 +50,8 @@ def test_generate_writes_a_clip_that_tells_how_it_was_made(extension: str, tmp_p
     assert "transformers" not in printed.err  # nothing but the progress bar
     clip = audio.read(path)
     assert clip.duration == pytest.approx(1.5, abs=0.1)
-    # The random model's noise has peaks that may hold the gain back; it is never louder than asked.
-    assert audio.loudness(clip) < -13.8
+    # The random model's noise is nothing but peaks, of which the limiter takes off so much and no more.
+    assert -17 < audio.loudness(clip) < -13.8
     settings = Settings.of_file(path)
     assert settings.prompt == "ein Stück für Klavier"
     assert (settings.model, settings.duration, settings.seed) == ("facebook/musicgen-small", 1.5, 7)

@@ -63,7 +63,7 @@ def test_parts_join_to_the_file_that_is_written_whole(sizes: list[int], channels
     """FFmpeg and libsndfile read to the end; the samples are those that libsndfile writes."""
     wave = torch.rand(channels, sum(sizes), generator=torch.Generator().manual_seed(1)) * 2.4 - 1.2
     buffer = io.BytesIO()
-    stream = WavStream(buffer, 32_000, channels, comment)
+    stream = WavStream(buffer, 32_000, channels, {"comment": comment})
     for part in wave.split(sizes, dim=1) if sizes else []:
         stream.write(part)
     expected, _ = soundfile.read(io.BytesIO(audio.encode(Audio(wave, 32_000), ".wav")), always_2d=True, dtype="int16")
@@ -242,6 +242,6 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
 def test_the_settings_in_a_pipe_are_json() -> None:
     buffer = io.BytesIO()
     comment = Settings("1", SMALL, "ein Stück", 1.0, 0).comment()
-    WavStream(buffer, 32_000, 2, comment)
+    WavStream(buffer, 32_000, 2, {"comment": comment})
     with av.open(_OneWay(buffer.getvalue()), format="wav") as container:
         assert json.loads(container.metadata["comment"]) == json.loads(comment)

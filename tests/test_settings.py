@@ -42,6 +42,9 @@ OPTIONS: dict[str, list[str]] = {
     "--seed": ["x", "--seed", "77"],
     "--loudness": ["x", "--loudness", "-30.5"],
     "--no-loudness": ["x", "--no-loudness"],
+    "--limiter": ["x", "--limiter"],
+    "--no-limiter": ["x", "--no-limiter"],
+    "--no-watermark": ["x", "--no-watermark"],
     "--precision": ["x", "--precision", "int8"],
     "--greedy": ["x", "--greedy"],
     "--no-greedy": ["x", "--no-greedy"],
@@ -60,9 +63,12 @@ OPTIONS: dict[str, list[str]] = {
     "--window-overlap": ["x", "--duration", "10.5", "--window-overlap", "0.8"],
 }
 """Option -> arguments that use it."""
-NOT_STORED = {"--help", "--output", "--from-file", "--device"}
+NOT_STORED = {
+    "--help", "--output", "--from-file", "--device", "--c2pa-certificate", "--c2pa-key",
+    "--play", "--rank", "--format", "--takes", "--prompts", "--batch-size",
+}  # fmt: skip
 """Of the call, not of the clip."""
-AS_WITHOUT = {"PROMPT", "--no-loop", "--no-separation", "--no-greedy"}
+AS_WITHOUT = {"PROMPT", "--no-loop", "--no-separation", "--no-greedy", "--limiter", "--no-limiter", "--no-watermark"}
 """Those whose example is what happens anyway, or has nothing to be compared with."""
 
 
@@ -95,7 +101,7 @@ def test_every_option_is_tried() -> None:
         if flag.startswith(("--", "P"))
     }
     # Those that need a model of another kind: test_extensions.py, test_adapters.py, test_style.py, test_magnet.py,
-    # test_multiband.py
+    # test_multiband.py, test_watermark.py
     others = {
         "--condition-guidance",
         "--decoder",
@@ -107,6 +113,7 @@ def test_every_option_is_tried() -> None:
         "--style-seconds",
         "--style-codebooks",
         "--style-guidance-scale",
+        "--watermark",
     }
     assert flags == set(OPTIONS) | NOT_STORED | {"--condition", "--lora"} | others
     fields = {f"--{name.replace('_', '-')}" for name in GenerationOptions().as_dict()}

@@ -16,6 +16,7 @@ from typing import Any
 import gradio as gr
 
 from musicgen.errors import InputError
+from musicgen.options import LIMITERS
 
 from .. import clip_metadata
 from ..adapters import show
@@ -63,6 +64,7 @@ def build(service: Service) -> None:
             gr.Number(value=None, label="style_codebooks: 1 to 6, the fewer the freer"),
             gr.Textbox(value="codec", label="decoder: codec, the model's own, or mbd, multi-band diffusion"),
             (conditions := gr.JSON(value=None, label="conditions: of further conditioners, such as ['energy=0.5']")),
+            gr.Checkbox(value=True, label="limit_peaks: so that the clip reaches its loudness"),
         ]
         # The type that clients are told; that of `gr.JSON` is no valid JSON schema, which MCP clients and servers check.
         for field, kind in ((edited, "integer"), (adapters, "string"), (conditions, "string")):
@@ -87,6 +89,7 @@ def build(service: Service) -> None:
         adapters: Any = None, chords: str = "", bpm: float | None = None, metre: str = "", style: str | None = None,
         style_guidance_scale: float | None = None, style_seconds: float | None = None,
         style_codebooks: float | None = None, decoder: str = "codec", conditions: Any = None,
+        limit_peaks: bool = True,
     ) -> tuple[str, list[str], dict[str, Any]]:  # fmt: skip
         """Generate music from a description, a melody, chords or a style: the clip, further variations, their properties."""
         try:
@@ -100,7 +103,7 @@ def build(service: Service) -> None:
                 precision=precision, loop=loop, adapters=service.catalog.adapters.parse(_check_texts("adapters", adapters)),
                 chords=chords, bpm=bpm, metre=metre, style=style, style_guidance_scale=style_guidance_scale,
                 style_seconds=style_seconds, style_codebooks=style_codebooks, decoder=decoder,
-                conditions=_check_texts("conditions", conditions),
+                conditions=_check_texts("conditions", conditions), limit_peaks=limit_peaks,
             )  # fmt: skip
             following = events.stream_events(service, request, generation_request)
             clips = [event async for event in following if isinstance(event, StoredClip)]
@@ -165,6 +168,7 @@ def build(service: Service) -> None:
             "chords": None if restored.chords is None else dataclasses.asdict(restored.chords),
             "conditions": [f"{name}={value}" for name, value in restored.conditions],
             "decoder": restored.decoder,
+            "limit_peaks": restored.limiter != LIMITERS[0],
             "needs": list(needed.values()),
         }  # fmt: skip
 

@@ -13,6 +13,7 @@ import gradio as gr
 
 from musicgen.catalog import DECODERS
 from musicgen.errors import InputError
+from musicgen.options import LIMITERS
 from musicgen.timeline import format_timeline
 
 from .. import adapters
@@ -262,6 +263,12 @@ FIELDS: dict[str, Field] = {
             value=False, label="Seamless loop: the end is mixed into the beginning (a second shorter)"
         ),
         lambda request: request.loop,
+    ),
+    "limit_peaks": Field(
+        lambda _: gr.Checkbox(
+            value=True, label="Full loudness: high peaks are limited for it", elem_id="limit-peaks"
+        ),
+        lambda request: request.limiter != LIMITERS[0],
     ),
 }  # fmt: skip
 """Name -> the input. A browser remembers the values under these names."""

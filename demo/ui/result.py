@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -203,7 +202,8 @@ def show_details(clip: StoredClip) -> str:
         "Model": f"{clip.request.model}, {clip.request.precision}",
         "Seed": str(clip.seed),
         "Sound": f"{clip.seconds:.2f} s, {clip.layout}, {clip.rate} Hz",
-        "Loudness": f"{clip.loudness:.1f} LUFS" if math.isfinite(clip.loudness) else "silent",
+        "Loudness": clip.level,
+        "Marked as made by a model": f"in {', '.join(clip.marks)}" if clip.marks else "",
         "LoRA adapters": ", ".join(show_adapters(clip.request.adapters)),
     }
     body = "".join(

@@ -22,6 +22,7 @@ import torch
 
 from musicgen import audio, samples
 from musicgen.errors import InputError
+from musicgen.limiter import true_peak
 from musicgen.options import check_text
 
 from . import levels_report, manifest, stimuli
@@ -264,7 +265,7 @@ def level(sources: Sequence[Source], rate: int, target: float, ceiling: float) -
                 "BS.1770's absolute gate: its loudness cannot be set"
             )
         loudnesses.append(loudness)
-        headrooms.append(ceiling - (stimuli.true_peak(source.wave) + target - loudness))
+        headrooms.append(ceiling - (true_peak(source.wave) + target - loudness))
     tightest = int(np.argmin(headrooms))
     lowered = target + min(0.0, headrooms[tightest])
     limited_by = f"{sources[tightest].system}, {sources[tightest].item}" if lowered < target else None
@@ -377,7 +378,7 @@ def _write_test_signals(
 def _normalised(wave: Waveform, rate: int, target: float, ceiling: float) -> tuple[Waveform, float]:
     # The practice clip is not rated: it may be quieter than the target, which stays as it is.
     loudness = _loudness(wave, rate)
-    gain = min(target - loudness, ceiling - stimuli.true_peak(wave)) if math.isfinite(loudness) else 0.0
+    gain = min(target - loudness, ceiling - true_peak(wave)) if math.isfinite(loudness) else 0.0
     return wave * 10 ** (gain / 20), gain
 
 
@@ -405,7 +406,7 @@ def _store(
         item=item,
         seconds=wave.shape[1] / rate,
         lufs=round(max(_loudness(wave, rate), -99.0), 2),
-        dbtp=round(max(stimuli.true_peak(wave), -99.0), 2),
+        dbtp=round(max(true_peak(wave), -99.0), 2),
         gain_db=round(gain, 2),
         source_sha256=source,
         lossless_sha256=hashlib.sha256(lossless).hexdigest(),

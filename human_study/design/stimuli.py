@@ -1,4 +1,4 @@
-"""Signals that the study makes or derives itself: anchors, headphone test tones, beeps, the practice clip; and true peak.
+"""Signals that the study makes or derives itself: anchors, headphone test tones, beeps, the practice clip.
 
 A waveform is float64 [C, T]; rates are in Hz. This module reads and writes no files.
 """
@@ -16,28 +16,12 @@ from musicgen.errors import InputError
 
 Waveform = npt.NDArray[np.float64]
 
-OVERSAMPLING = 4
-"""Oversampling factor of the true peak, for rates of 32 kHz and above (BS.1770-4, annex 2)."""
-
 FADE_SECONDS = 0.005
 """Fade-in and fade-out of a clip: cutting inside a waveform would click."""
 
 
 STOPBAND_DB = 60
 """Attenuation of an anchor's filter; the ripple of the passband is as small: 0.01 dB."""
-
-
-def true_peak(wave: Waveform) -> float:
-    """True peak in dBTP, by 4× oversampling (BS.1770-4, annex 2).
-
-    Args:
-        wave: [C, T].
-
-    Returns:
-        The highest peak over channels; -inf for silence.
-    """
-    peak = max(float(np.abs(signal.resample_poly(wave, OVERSAMPLING, 1, axis=-1)).max()), float(np.abs(wave).max()))
-    return float(20 * np.log10(peak)) if peak > 0 else float("-inf")
 
 
 def low_pass_anchor(wave: Waveform, rate: int, corner: int) -> Waveform:

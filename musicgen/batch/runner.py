@@ -16,16 +16,17 @@ from typing import Any
 
 import torch
 
-from musicgen import audio, samples
+from musicgen import audio, provenance, samples
 from musicgen.audio import Audio
 from musicgen.batch.clip import BatchClip
 from musicgen.batch.prompts_file import Fault
 from musicgen.engine import Scheduler
 from musicgen.engine.batch_size import automatic
 from musicgen.errors import InputError, MusicGenError
-from musicgen.finishing import finish
+from musicgen.finishing import Finished, finish
 from musicgen.model import MusicGen
 from musicgen.settings import KEY, AdapterUse, Settings
+from musicgen.watermark import Watermark
 
 _NOT_COMPARED = ("schema", "version")
 """Settings that may differ where a run goes on: a newer version of the program continues a folder."""
@@ -70,6 +71,8 @@ def generate(
     adapters: Sequence[AdapterUse] = (),
     batch_size: int | None = None,
     extension: str = ".flac",
+    watermark: Watermark | None = None,
+    sign: samples.Sign | None = None,
     progress: Callable[[BatchReport], None] | None = None,
 ) -> BatchReport:
     """Generate the clips that a samples folder does not have yet.
@@ -82,6 +85,8 @@ def generate(
         adapters: What clips store of the model's LoRA adapters.
         batch_size: Clips that are generated at the same time; None for as many as suit the memory and the device.
         extension: Of the files, of `audio.FORMATS`.
+        watermark: What marks the clips whose settings ask for it.
+        sign: What signs the files, None where nothing does.
         progress: Called after every clip with the report so far, in the caller's thread.
 
     Returns:
@@ -93,7 +98,7 @@ def generate(
     """
     audio.check_format(f"clip{extension}")
     clips = [dataclasses.replace(clip, settings=_made_by(model, clip.settings, adapters)) for clip in clips]
-    writer = samples.Writer(folder, system)
+    writer = samples.Writer(folder, system, sign)
     _check_same(writer, clips)
     missing = [clip for clip in clips if clip.id not in writer]
     there = len(clips) - len(missing)
@@ -108,16 +113,16 @@ def generate(
     scheduler = Scheduler(model, slots=slots, queue=slots)
     threads = ThreadPoolExecutor(slots, thread_name_prefix="batch")
     try:
-        futures = {threads.submit(_waveform, scheduler, clip): clip for clip in missing}
+        futures = {threads.submit(_waveform, scheduler, clip, watermark): clip for clip in missing}
         for future in as_completed(futures):
             clip = futures.pop(future)
             try:
-                wave = future.result()
+                finished = future.result()
             except MusicGenError as error:
                 faults.append(Fault(clip.where, str(error)))
             else:
-                _write(writer, clip, wave, extension)
-                made, music = made + 1, music + wave.duration
+                _write(writer, clip, finished, extension)
+                made, music = made + 1, music + finished.audio.duration
             if progress is not None:
                 progress(report())
         return report()
@@ -179,21 +184,27 @@ def _difference(key: str, stored: Any, wanted: Any) -> str:
     return f"{key} ({str(before)[:60]!r}, now {str(now)[:60]!r})"
 
 
-def _waveform(scheduler: Scheduler, clip: BatchClip) -> Audio:
+def _waveform(scheduler: Scheduler, clip: BatchClip, watermark: Watermark | None) -> Finished:
     """Generate a clip, in a thread of its own."""
     request = dataclasses.replace(clip.request(), loop=False)
     wave = torch.cat([chunk.cpu() for chunk in scheduler.stream(request)], dim=1)
-    return finish(Audio(wave, scheduler.model.sample_rate), loop=clip.settings.loop, loudness=clip.settings.loudness)
+    settings, mark = clip.settings, None
+    if watermark is not None:
+        mark = watermark.marker(provenance.tags(settings.comment())["settingssha256"])
+    return finish(
+        Audio(wave, scheduler.model.sample_rate), loop=settings.loop, loudness=settings.loudness, limiter=settings.limiter,
+        mark=mark,
+    )  # fmt: skip
 
 
-def _write(writer: samples.Writer, clip: BatchClip, wave: Audio, extension: str) -> None:
+def _write(writer: samples.Writer, clip: BatchClip, finished: Finished, extension: str) -> None:
     settings = clip.settings
     writer.add(
         clip.id,
-        wave,
+        finished.audio,
         prompt=settings.prompt or "",
         seed=settings.seed,
         settings=values(settings),
-        comment=settings.comment(),
+        comment=settings.comment(finished.measured),
         extension=extension,
     )

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicgen import __version__, commandline
-from musicgen.commands import conditions, lora, outputs
+from musicgen.commands import conditions, lora, marks, outputs
 from musicgen.errors import InputError
 from musicgen.folders import folder_name, is_file
-from musicgen.options import GenerationOptions, check_duration
+from musicgen.options import LIMITERS, GenerationOptions, check_duration
 
 if TYPE_CHECKING:
     from musicgen.batch import BatchClip, BatchReport
@@ -77,13 +77,21 @@ def run(arguments: argparse.Namespace, name: str, is_folder: bool, options: Gene
     Returns:
         The exit code: 2 where a line gave no clip.
     """
-    from musicgen import audio, batch, checkpoint
+    from musicgen import audio, batch, checkpoint, content_credentials
+    from musicgen.checkpoint import audioseal
     from musicgen.settings import Settings
 
     file = arguments.prompts_file
     folder = arguments.output if arguments.output is not None else outputs.FOLDER / file.stem
     label = folder_name(name) if is_folder else name
-    run_settings = Settings(__version__, label, None, check_duration(duration), 0, options, model_folder=is_folder)
+    watermark = bool(arguments.watermark)
+    signer = marks.signer(arguments.c2pa_certificate, arguments.c2pa_key)
+    if signer is not None:
+        content_credentials.check_format(f"{label}{_extension(arguments)}")
+    run_settings = Settings(
+        __version__, label, None, check_duration(duration), 0, options, model_folder=is_folder,
+        limiter=LIMITERS[0] if arguments.limiter is False else LIMITERS[-1], watermark=watermark,
+    )  # fmt: skip
     seed = arguments.seed if arguments.seed is not None else 0
     clips, faults = batch.read(file, run_settings, _defaults(arguments, audio.TARGET_LUFS), seed=seed)
     listed = len(clips) + len(faults)
@@ -112,6 +120,8 @@ def run(arguments: argparse.Namespace, name: str, is_folder: bool, options: Gene
                 adapters=lora.described(model, None),
                 batch_size=arguments.batch_size,
                 extension=_extension(arguments),
+                watermark=audioseal.load() if watermark else None,
+                sign=None if signer is None else signer.sign,
                 progress=show,
             )
         faults += report.faults

@@ -12,20 +12,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicgen import __version__, catalog, commandline
-from musicgen.commands import batch, conditions, live, lora, outputs
+from musicgen.commands import batch, conditions, live, lora, marks, outputs
 from musicgen.errors import InputError
 from musicgen.folders import folder_name, is_folder
-from musicgen.options import MAX_DURATION, GenerationOptions, check_duration
+from musicgen.options import LIMITERS, MAX_DURATION, GenerationOptions, check_duration
 
 if TYPE_CHECKING:
     import torch
 
     from musicgen.audio import Audio
     from musicgen.chords import ChordChart
+    from musicgen.finishing import Finished
     from musicgen.model import MusicGen
     from musicgen.ranking import Ranker
     from musicgen.request import GenerationRequest
     from musicgen.settings import Settings, SourceFile
+    from musicgen.watermark import Watermark
 
 DEFAULT_MODEL = "facebook/musicgen-small"
 DEFAULT_DURATION = 10.0
@@ -120,6 +122,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     loudness = parser.add_mutually_exclusive_group()
     loudness.add_argument("--loudness", type=float, metavar="LUFS", help="target loudness (default: -14)")
     loudness.add_argument("--no-loudness", action="store_true", help="leave the loudness as the model made it")
+    parser.add_argument("--limiter", action=argparse.BooleanOptionalAction, help="limit peaks, so that the clip reaches its "
+                        "loudness; without, a clip with high peaks stays quieter (default: on)")  # fmt: skip
+    marks.add_arguments(parser)
     parser.add_argument("--from-file", type=Path, metavar="FILE", help="repeat the settings stored in a clip; "
                         "further arguments override them")  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
@@ -159,7 +164,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.prompts_file is not None:
         duration = DEFAULT_DURATION if arguments.duration is None else arguments.duration
         return batch.run(arguments, *model_of(arguments, None), options_of(arguments, GenerationOptions()), duration)
-    from musicgen import audio, checkpoint, decoding, midi
+    from musicgen import audio, checkpoint, content_credentials, decoding, midi, provenance
+    from musicgen.checkpoint import audioseal
     from musicgen.conditioners.melody import MAX_CHANNELS
     from musicgen.ranking import ranker
     from musicgen.request import GenerationRequest, check_prompts
@@ -181,6 +187,11 @@ def run(arguments: argparse.Namespace) -> int:
     loudness = None if pipe else stored.loudness if stored else audio.TARGET_LUFS
     if arguments.no_loudness or arguments.loudness is not None:
         loudness = None if arguments.no_loudness else check_loudness(arguments.loudness)
+    limiter = stored.limiter if stored else LIMITERS[-1]
+    if arguments.limiter is not None:
+        limiter = LIMITERS[-1] if arguments.limiter else LIMITERS[0]
+    watermark = bool(_first(arguments.watermark, stored and stored.watermark, False))
+    signer = marks.signer(arguments.c2pa_certificate, arguments.c2pa_key)
     melody = _source("melody", arguments.melody, stored.melody if stored and arguments.chords is None else None)
     chart = _chart(arguments, stored)
     given = _source("continue-from", arguments.continue_from, stored.continue_from if stored else None)
@@ -212,6 +223,9 @@ def run(arguments: argparse.Namespace) -> int:
     sources = {"melody": arguments.melody, "continue-from": arguments.continue_from, "from-file": arguments.from_file}
     sources |= {f"condition {name}": path for name, path in conditions.files(further).items()}
     outputs.check(paths, sources)
+    if signer is not None:
+        for path in paths or [Path(outputs.PIPE)]:
+            content_credentials.check_format(path)
     if stored is not None and stored.beyond:
         commandline.warn(
             f"{arguments.from_file} was made with {', '.join(stored.beyond)} too, which this command does not have: the clip "
@@ -234,6 +248,7 @@ def run(arguments: argparse.Namespace) -> int:
             judge.check(request.clip(index, seeds[index]))
 
     model = checkpoint.load(name, arguments.device, precision, decoder=decoder, adapters=adapters, folders=is_folder)
+    networks = audioseal.load() if watermark else None
     uses = lora.described(model, stored.adapters if stored else None)
     for text in dict.fromkeys((*prompts, options.negative_prompt, *(entry.prompt for entry in timeline))):
         if unknown := model.unknown(text):
@@ -252,6 +267,8 @@ def run(arguments: argparse.Namespace) -> int:
             seed=own_seed,
             options=options,
             loudness=loudness,
+            limiter=limiter,
+            watermark=watermark,
             melody=melody,
             chords=chart,
             separate=None if melody is None else separate,
@@ -263,21 +280,23 @@ def run(arguments: argparse.Namespace) -> int:
         )
         for prompt, own_seed in zip(request.prompts, seeds, strict=True)
     ]
-    made: Iterable[tuple[Settings, Audio, str]]
+    made: Iterable[tuple[Settings, Finished, str]]
     if arguments.play or pipe:
         # What changes the whole clip is heard at its end.
-        whole = loop or (pipe and loudness is not None)
-        made = _live(model, request, each, play=arguments.play, pipe=pipe, whole=whole)
+        whole = loop or (pipe and (loudness is not None or watermark))
+        made = _live(model, request, each, networks, play=arguments.play, pipe=pipe, whole=whole)
     else:
         with bar("generating") as shown:
             waves = _waves(model, request, shown.update_to)
-        made = _best_first(model, request, each, waves, takes, judge)
-    for index, (settings, clip, score) in enumerate(made):
+        made = _best_first(model, request, each, waves, takes, judge, networks)
+    for index, (settings, finished, score) in enumerate(made):
+        clip = finished.audio
         if not pipe:
-            audio.write(paths[index], clip, settings.comment())
+            tags = provenance.tags(settings.comment(finished.measured))
+            content_credentials.write(paths[index], clip, tags, signer)
         print(
             f"{outputs.PIPE if pipe else paths[index]}  seed {settings.seed}  {clip.duration:.2f} s  {clip.rate} Hz  "
-            f"{_channels(clip)}  {_level(clip)}  {model.precision}{score}",
+            f"{_channels(clip)}  {_level(finished)}  {model.precision}{score}",
             file=sys.stderr if pipe else sys.stdout,
         )
     return 0
@@ -318,10 +337,10 @@ def _best_first(
     waves: Iterator[torch.Tensor],
     takes: int,
     judge: Ranker | None,
-) -> Iterator[tuple[Settings, Audio, str]]:
+    networks: Watermark | None,
+) -> Iterator[tuple[Settings, Finished, str]]:
     """The settings and the finished clip of each take, best first for each description, and its score as text."""
     from musicgen.audio import Audio
-    from musicgen.finishing import finish
     from musicgen.takes import prepared, ranked
 
     label = "" if judge is None else judge.label(model)
@@ -332,30 +351,49 @@ def _best_first(
             one = prepared(model, one)
         for take in ranked(model, one, list(itertools.islice(waves, takes)), list(own), judge):
             settings = own[take.seed]
-            clip = Audio(take.wave.cpu(), model.sample_rate)
-            clip = finish(clip, loop=settings.loop, loudness=settings.loudness)
-            yield settings, clip, "" if take.score is None else f"  {label} {take.score:.3f}"
+            finished = _finished(Audio(take.wave.cpu(), model.sample_rate), settings, networks)
+            yield settings, finished, "" if take.score is None else f"  {label} {take.score:.3f}"
 
 
 def _live(
-    model: MusicGen, request: GenerationRequest, each: Sequence[Settings], *, play: bool, pipe: bool, whole: bool
-) -> Iterator[tuple[Settings, Audio, str]]:
+    model: MusicGen,
+    request: GenerationRequest,
+    each: Sequence[Settings],
+    networks: Watermark | None,
+    *,
+    play: bool,
+    pipe: bool,
+    whole: bool,
+) -> Iterator[tuple[Settings, Finished, str]]:
     """The finished clips, heard or written to the pipe while they are generated; `whole`: when they are finished."""
+    from musicgen import provenance
     from musicgen.audio import Audio
-    from musicgen.finishing import finish
 
     for index, settings in enumerate(each):
         own = request.clip(index, settings.seed)
         with (
-            live.sinks(model.sample_rate, model.channels, play=play, pipe=pipe, comment=settings.comment()) as sinks,
+            live.sinks(
+                model.sample_rate, model.channels, play=play, pipe=pipe, tags=provenance.tags(settings.comment())
+            ) as sinks,
             bar("generating") as shown,
         ):
             wave = live.generate(model, own, [] if whole else sinks, shown.update_to)
-            clip = finish(Audio(wave, model.sample_rate), loop=settings.loop, loudness=settings.loudness)
+            finished = _finished(Audio(wave, model.sample_rate), settings, networks)
             if whole:
                 for write in sinks:
-                    write(clip.wave)
-        yield settings, clip, ""
+                    write(finished.audio.wave)
+        yield settings, finished, ""
+
+
+def _finished(clip: Audio, settings: Settings, networks: Watermark | None) -> Finished:
+    """A model's waveform as the clip that its settings describe."""
+    from musicgen import provenance
+    from musicgen.finishing import finish
+
+    mark = None
+    if networks is not None:
+        mark = networks.marker(provenance.tags(settings.comment())["settingssha256"])
+    return finish(clip, loop=settings.loop, loudness=settings.loudness, limiter=settings.limiter, mark=mark)
 
 
 def _waves(model: MusicGen, request: GenerationRequest, progress: Callable[[int, int], None]) -> Iterator[torch.Tensor]:
@@ -449,10 +487,11 @@ def _channels(clip) -> str:  # type: ignore[no-untyped-def]
     return {1: "mono", 2: "stereo"}[clip.wave.shape[0]]
 
 
-def _level(clip) -> str:  # type: ignore[no-untyped-def]
+def _level(finished: Finished) -> str:
     from musicgen import audio
 
-    return f"{audio.loudness(clip):.1f} LUFS"
+    level, reduction = f"{audio.loudness(finished.audio):.1f} LUFS", finished.limited.reduction
+    return level if reduction < 0.05 else f"{level}, peaks limited by {reduction:.1f} dB"
 
 
 def bar(what: str):  # type: ignore[no-untyped-def]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ Sink = Callable[["torch.Tensor"], None]
 
 
 @contextmanager
-def sinks(rate: int, channels: int, *, play: bool, pipe: bool, comment: str) -> Iterator[list[Sink]]:
+def sinks(rate: int, channels: int, *, play: bool, pipe: bool, tags: Mapping[str, str]) -> Iterator[list[Sink]]:
     """What a clip's sound is written to.
 
     Args:
@@ -28,7 +28,7 @@ def sinks(rate: int, channels: int, *, play: bool, pipe: bool, comment: str) -> 
         channels: C.
         play: Whether to the sound card.
         pipe: Whether to standard output, as WAV.
-        comment: The settings in the WAV file.
+        tags: Of the WAV file.
     """
     from musicgen.playback import Player
     from musicgen.wav_stream import WavStream
@@ -39,7 +39,7 @@ def sinks(rate: int, channels: int, *, play: bool, pipe: bool, comment: str) -> 
             if play:
                 found.append(stack.enter_context(Player(rate, channels)).write)
             if pipe:
-                found.append(WavStream(sys.stdout.buffer, rate, channels, comment).write)
+                found.append(WavStream(sys.stdout.buffer, rate, channels, tags).write)
             yield found
     except BrokenPipeError as error:
         raise InputError("--output -: nobody reads the pipe any more: the clip was given up") from error

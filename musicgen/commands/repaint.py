@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from musicgen import audio, checkpoint
+    from musicgen import audio, checkpoint, provenance
     from musicgen.audio import Audio
     from musicgen.engine.batch_size import automatic
     from musicgen.request import GenerationRequest
@@ -115,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
         adapters=lora.described(model, None),
         beyond=(f"the span {start:g}:{end:g} of {source.name} made anew",),
     )
-    audio.write(path, clip, settings.comment())
+    audio.write(path, clip, provenance.tags(settings.comment()))
     fit = _fit(made.log_likelihoods, made.original)
     print(f"{path}  seed {made.seed}  {clip.duration:.2f} s  {clip.rate} Hz  {model.precision}{fit}")
     return 0

@@ -12,6 +12,7 @@ from demo.clip_store import ClipStore
 from demo.models import ModelCatalog
 from demo.plots import ACCENT
 from demo.request import PageRequest
+from musicgen import audio, provenance
 from musicgen.audio import Audio
 from musicgen.errors import InputError
 
@@ -27,13 +28,17 @@ def burst(channels: int) -> Audio:
 def test_a_video_shows_and_plays_the_clip(channels: int, tmp_path: Path) -> None:
     store, request = ClipStore(tmp_path, hours=1), PageRequest("drums “x”", "mini", 3.5, precision="float32")
     clip, sound = store.new_path("drums-1.flac"), burst(channels)
-    store.write(clip, sound, clip_metadata.make_comment(request, 7))
+    store.write(clip, sound, provenance.tags(clip_metadata.make_comment(request, 7)))
     file = store.video(clip)
     assert store.video(clip) == file
     assert file.stat().st_mode & 0o077 == 0
     assert [path.name for path in sorted(clip.parent.iterdir())] == ["drums-1.flac", "drums-1.mp4"]
     restored, _ = clip_metadata.read_file(file, file.name, ModelCatalog())
     assert (restored.prompt, restored.seed) == ("drums “x”", 7)
+    found = audio.read_tags(file)
+    assert provenance.of_tags(found) == provenance.of_tags(audio.read_tags(clip))
+    assert (found["title"], found["aisystemused"]) == ("drums “x”", "MusicGen mini")
+    assert file.read_bytes().count(provenance.TRAINED_ALGORITHMIC_MEDIA.encode()) == 1
     with av.open(str(file)) as container:
         picture, track = container.streams.video[0], container.streams.audio[0]
         assert (picture.codec.name, track.codec.name) == ("h264", "aac")
@@ -69,4 +74,4 @@ def test_a_file_that_is_no_video(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^mine\.mp4: not readable as audio"):
         clip_metadata.read_file(tmp_path / "x.mp4", "mine.mp4", ModelCatalog())
     with pytest.raises(InputError, match="the video cannot be written"):
-        video.write(tmp_path / "no folder" / "x.mp4", burst(1), "")
+        video.write(tmp_path / "no folder" / "x.mp4", burst(1), {})

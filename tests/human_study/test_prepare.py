@@ -35,14 +35,6 @@ def plain(**more):
             "headphone_check": "off"} | more  # fmt: skip
 
 
-def test_true_peak_sees_between_the_samples():
-    # A sine at a quarter of the rate, 45° off: every sample is 3 dB under the peak of the wave.
-    wave = np.sin(2 * np.pi * np.arange(4000) / 4 + np.pi / 4)[None, :]
-    assert 20 * np.log10(np.abs(wave).max()) == pytest.approx(-3.01, abs=0.01)
-    assert stimuli.true_peak(stimuli.faded(wave, 8000)) == pytest.approx(0.0, abs=0.15)
-    assert stimuli.true_peak(np.zeros((1, 100))) == float("-inf")
-
-
 @pytest.mark.parametrize("corner", [3500, 7000])
 def test_anchors_pass_and_stop(corner):
     impulse = np.zeros((1, 8192))

@@ -1,0 +1,154 @@
+"""Show what audio files say of their origin: tags, settings, a signed C2PA manifest, and an inaudible mark in the sound."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from musicgen import extras
+from musicgen.errors import InputError, MusicGenError
+
+SIGNED, MARKED = "signed manifest", "inaudible mark"
+_LABEL = 18
+"""Characters of a label."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="audio, or a video of the page")
+    parser.add_argument("--json", action="store_true", help="a list of JSON objects, one a file")
+    parser.add_argument("--watermark", action=argparse.BooleanOptionalAction, help="listen for an inaudible mark (default: "
+                        "where audioseal and its weights are on this machine)")  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from musicgen.checkpoint import audioseal
+
+    listen = audioseal.is_here() if arguments.watermark is None else arguments.watermark
+    watermark = audioseal.load() if listen else None
+    found = [inspect(path, watermark) for path in arguments.files]
+    print(json.dumps(found, indent=1, ensure_ascii=False) if arguments.json else "\n\n".join(map(text, found)))
+
+
+def inspect(path: Path, watermark: Any = None) -> dict[str, Any]:
+    """What a file says of its origin.
+
+    Args:
+        path: the file.
+        watermark: a `musicgen.watermark.Watermark` that listens for a mark; None does not.
+
+    Returns:
+        file, sound, tags, settings (None where it holds none), settings_match (whether their hash is that of the tags; None
+        where one is missing), measured, manifest, watermark, and not_looked_for: what could not be looked for -> the reason.
+
+    Raises:
+        InputError: the file is missing or no audio.
+    """
+    from musicgen import audio, content_credentials, provenance
+    from musicgen.limiter import true_peak
+    from musicgen.settings import KEY, MEASURED_KEY, Settings
+    from musicgen.watermark import message_of
+
+    clip, tags = audio.read(path), audio.read_tags(path)
+    comment = tags.pop("comment", "")
+    settings, measured, matches, expected = None, {}, None, None
+    try:
+        Settings.from_comment(comment, str(path))
+        values = json.loads(comment)
+    except InputError:
+        pass
+    else:
+        settings, measured = values[KEY], values.get(MEASURED_KEY, {})
+        digest = provenance.settings_sha256(settings)
+        expected = message_of(digest)
+        if "settingssha256" in tags:
+            matches = tags["settingssha256"] == digest
+    missing = {}
+    manifest = None
+    try:
+        manifest = content_credentials.read(path)
+    except MusicGenError as error:
+        missing[SIGNED] = str(error)
+    heard = None
+    if watermark is None:
+        missing[MARKED] = "audioseal or its weights are not here (--watermark fetches them)"
+        if not extras.is_installed("audioseal"):
+            missing[MARKED] = 'audioseal is not installed: pip install "musicgen[provenance]"'
+    else:
+        detection = watermark.detect(clip)
+        heard = dataclasses.asdict(detection) | {"found": detection.found}
+        heard["message_match"] = None if expected is None or not detection.found else detection.message == expected
+    return {
+        "file": str(path),
+        "sound": {
+            "seconds": round(clip.duration, 3),
+            "channels": clip.wave.shape[0],
+            "rate": clip.rate,
+            "lufs": _finite(audio.loudness(clip)),
+            "dbtp": _finite(true_peak(clip.wave.numpy())),
+        },
+        "tags": {name: tags[name] for name in provenance.NAMES if name in tags},
+        "settings": settings,
+        "settings_match": matches,
+        "measured": measured,
+        "manifest": None if manifest is None else dataclasses.asdict(manifest),
+        "watermark": heard,
+        "not_looked_for": missing,
+    }
+
+
+def text(found: dict[str, Any]) -> str:
+    """What `inspect` found, as lines."""
+    sound, tags, missing = found["sound"], found["tags"], found["not_looked_for"]
+    levels = [
+        f"{sound[name]:.1f} {unit}" for name, unit in (("lufs", "LUFS"), ("dbtp", "dBTP")) if sound[name] is not None
+    ]
+    rows = [
+        ("sound", ", ".join([f"{sound['seconds']:.2f} s", f"{sound['channels']} ch", f"{sound['rate']} Hz", *levels]))
+    ]
+    rows.append(("made by a model", _origin(tags)))
+    if "title" in tags:
+        rows.append(("description", tags["title"]))
+    if found["settings"] is None:
+        rows.append(("settings", "none"))
+    else:
+        agreement = {True: ", as the tags say", False: ", not those that the tags name", None: ""}[
+            found["settings_match"]
+        ]
+        named = {name: found["settings"][name] for name in ("model", "duration", "seed", "precision")}
+        rows.append(("settings", ", ".join(f"{name} {value}" for name, value in named.items()) + agreement))
+    rows += [(name.replace("_", " "), str(value)) for name, value in found["measured"].items()]
+    rows.append((SIGNED, missing.get(SIGNED) or _signed(found["manifest"])))
+    rows.append((MARKED, missing.get(MARKED) or _marked(found["watermark"])))
+    return "\n".join([found["file"], *(f"  {label:{_LABEL}}{' '.join(value.split())}" for label, value in rows)])
+
+
+def _origin(tags: dict[str, str]) -> str:
+    from musicgen.provenance import TRAINED_ALGORITHMIC_MEDIA
+
+    if tags.get("digitalsourcetype") != TRAINED_ALGORITHMIC_MEDIA:
+        return tags.get("digitalsourcetype", "not said in the tags")
+    names = [tags[name] for name in ("aisystemused", "aisystemversionused") if name in tags]
+    return f"yes: {', '.join(names)}" if names else "yes"
+
+
+def _signed(manifest: dict[str, Any] | None) -> str:
+    if manifest is None:
+        return "none"
+    problems = f" ({', '.join(manifest['problems'])})" if manifest["problems"] else ""
+    actions = "".join(f", {action} {source.rpartition('/')[2]}".rstrip() for action, source in manifest["actions"])
+    return f"{manifest['state']}{problems}, signed by {manifest['signed_by'] or 'nobody'}{actions}"
+
+
+def _marked(heard: dict[str, Any]) -> str:
+    if not heard["found"]:
+        return f"none (in {heard['share']:.0%} of the samples)"
+    agreement = {True: ", that of the settings", False: ", not that of the settings", None: ""}[heard["message_match"]]
+    return f"in {heard['share']:.0%} of the samples, message {heard['message']:04x}{agreement}"
+
+
+def _finite(level: float) -> float | None:
+    return round(level, 2) if math.isfinite(level) else None

@@ -1,0 +1,66 @@
+"""Certificates and keys for signed manifests, made anew: a root and a signer with the extensions that C2PA asks for."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+KEYS = {
+    "es256": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "es384": lambda: ec.generate_private_key(ec.SECP384R1()),
+    "ed25519": ed25519.Ed25519PrivateKey.generate,
+    "ps256": lambda: rsa.generate_private_key(65_537, 2_048),
+}
+ORGANISATION = "Test Music"
+
+
+def make(folder: Path, kind: str = "es256") -> tuple[Path, Path]:
+    """The files of a signer's certificate chain and key, in PEM."""
+    root, key = KEYS["es256"](), KEYS[kind]()
+    issuer = _certificate("Root", "Root", root.public_key(), True)
+    issuer = issuer.add_extension(x509.SubjectKeyIdentifier.from_public_key(root.public_key()), False)
+    issuer = issuer.add_extension(_usage(signs_certificates=True), True)
+    leaf = _certificate("Signer", "Root", key.public_key(), False)
+    leaf = leaf.add_extension(_usage(signs_certificates=False), True)
+    leaf = leaf.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), False)
+    leaf = leaf.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root.public_key()), False)
+    chain = [one.sign(root, hashes.SHA256()).public_bytes(serialization.Encoding.PEM) for one in (leaf, issuer)]
+    certificate, secret = folder / f"{kind}.pem", folder / f"{kind}.key"
+    certificate.write_bytes(b"".join(chain))
+    secret.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )  # fmt: skip
+    return certificate, secret
+
+
+def _certificate(subject, issuer, key, authority):
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_name(subject))
+        .issuer_name(_name(issuer))
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=30))
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), True)
+    )
+
+
+def _name(common):
+    return x509.Name(
+        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, ORGANISATION), x509.NameAttribute(NameOID.COMMON_NAME, common)]
+    )
+
+
+def _usage(signs_certificates):
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates, content_commitment=False, key_encipherment=False,
+        data_encipherment=False, key_agreement=False, key_cert_sign=signs_certificates, crl_sign=signs_certificates,
+        encipher_only=False, decipher_only=False,
+    )  # fmt: skip
