@@ -38,8 +38,6 @@ MAX_LINK_BYTES = 200_000
 """Decompressed bytes of a link's settings."""
 MAX_NAME_LENGTH = 200
 """Of an audio file's name in a link."""
-REPAINTED = "made anew"
-"""The end of what `musicgen.settings.Settings.beyond` says of a span that was made anew, here and in `musicgen repaint`."""
 _DIGITS = "0123456789ab"
 
 
@@ -135,7 +133,7 @@ def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest
     page_settings = json.loads(text).get(KEY, {})
     if not isinstance(page_settings, dict):
         raise InputError(f"{name}: its settings are damaged")
-    if any(one.endswith(REPAINTED) for one in settings.beyond):
+    if settings.repainted:
         raise InputError(
             f"{name}: a part of another clip was made anew in it: restore that clip, and make the part anew on this page"
         )
@@ -283,6 +281,8 @@ def _unsupported_by_command_line(request: PageRequest, complete: bool) -> tuple[
 
 
 def _span_made_anew(request: PageRequest) -> str:
+    from musicgen.settings import REPAINTED
+
     if request.span is None:
         return ""
     start, end = request.span

@@ -38,6 +38,8 @@ options of a style and of MAGNeT, and `chords`; 6 lacks `decoder`; 7 lacks `limi
 `watermark`."""
 MAX_COMMENT = 1_000_000
 """Characters of a comment that is read: JSON takes a hundred times its length as Python's objects."""
+REPAINTED = "made anew"
+"""The end of what `Settings.beyond` says of a span that was made anew: such a clip is not made from its settings alone."""
 LOUDNESS = (-70.0, 0.0)
 """LUFS that a clip can be brought to."""
 
@@ -123,6 +125,11 @@ class Settings:
         if self.precision not in PRECISIONS:
             raise InputError(f"unknown precision {self.precision[:20]!r}: one of {', '.join(PRECISIONS)}")
         catalog.check_decoder(self.decoder)
+
+    @property
+    def repainted(self) -> bool:
+        """Whether it is another clip with a span made anew."""
+        return any(one.endswith(REPAINTED) for one in self.beyond)
 
     def comment(self, measured: Mapping[str, Any] | None = None) -> str:
         """The text that goes into the file.

@@ -278,6 +278,9 @@ def test_the_shell_repaints_a_clip_with_its_own_settings(tmp_path: Path, capsys)
     assert (stored.prompt, stored.options.top_k, stored.seed) == ("drums", 20, made.seed)
     assert stored.beyond == ("the span 1:2 of clip.wav made anew",)
 
+    assert run("generate", "--from-file", out, "-o", tmp_path / "again.wav") == 2
+    assert "a span of another clip was made anew in it: musicgen repaint makes it again" in capsys.readouterr().err
+
     assert run("repaint", file, "strings", "--span", "-0.5:0", "--candidates", 2, "-o", tmp_path / "longer.flac") == 0
     assert audio.read(tmp_path / "longer.flac").duration == pytest.approx(3.5)
     assert Settings.of_file(tmp_path / "longer.flac").prompt == "strings"

@@ -174,6 +174,11 @@ def run(arguments: argparse.Namespace) -> int:
     from musicgen.timeline import check_within, timeline_of
 
     stored = Settings.of_file(arguments.from_file) if arguments.from_file else None
+    if stored is not None and stored.repainted:
+        raise InputError(
+            f"{arguments.from_file}: a span of another clip was made anew in it: musicgen repaint makes it again, from that "
+            "clip"
+        )
     prompts = check_prompts(arguments.prompts) if arguments.prompts else ([stored.prompt] if stored else [])
     if not prompts:
         raise InputError("no prompt: pass at least one description ('' generates without text)")

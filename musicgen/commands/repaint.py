@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     from musicgen.audio import Audio
     from musicgen.engine.batch_size import automatic
     from musicgen.request import GenerationRequest
-    from musicgen.settings import Settings, SourceFile
+    from musicgen.settings import REPAINTED, Settings, SourceFile
 
     start, end = arguments.span
     audio.measure(arguments.file, MAX_DURATION)
@@ -113,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
         loudness=None,
         continue_from=source,
         adapters=lora.described(model, None),
-        beyond=(f"the span {start:g}:{end:g} of {source.name} made anew",),
+        beyond=(f"the span {start:g}:{end:g} of {source.name} {REPAINTED}",),
     )
     audio.write(path, clip, provenance.tags(settings.comment()))
     fit = _fit(made.log_likelihoods, made.original)
