@@ -45,7 +45,11 @@ def notes(file: str | os.PathLike[str]) -> list[tuple[float, float, int]]:
                 sounding.setdefault(key, []).append(now)
             elif sounding.get(key):
                 found.append((sounding[key].pop(0), now, message.note))
-    except (OSError, ValueError, EOFError, KeyError, IndexError, TypeError) as error:
+    except (InputError, MemoryError):
+        raise
+    except (
+        Exception
+    ) as error:  # mido takes much for granted: damage is a KeyError, a ZeroDivisionError, an error of its own
         reason = getattr(error, "strerror", None) or str(error) or "it ends too early"
         raise InputError(f"{file}: not a readable MIDI file ({reason})") from error
     # A note that is not ended sounds to the end.

@@ -185,7 +185,12 @@ def test_bad_midi_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     beats = midi_file(tmp_path / "beats.mid", [(0, [60], 480)]).read_bytes()
     for name, division in (("film", 0xE728), ("timeless", 0)):  # the last two bytes of the head
         (tmp_path / f"{name}.mid").write_bytes(beats[:12] + division.to_bytes(2) + beats[14:])
+    signature = mido.MetaMessage("key_signature", key="C").bytes()
+    (tmp_path / "key.mid").write_bytes(
+        beats.replace(beats[22:29], bytes([0, *signature[:-2], 0xFA, 26]) + beats[22:29])
+    )
     for file, message in (
+        (tmp_path / "key.mid", "not a readable MIDI file .Could not decode key"),
         (midi_file(tmp_path / "drums.mid", [(9, [36], 480)]), "holds no notes"),
         (midi_file(tmp_path / "empty.mid"), "holds no notes"),
         (tmp_path / "text.mid", "not a readable MIDI file"),

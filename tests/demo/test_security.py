@@ -31,6 +31,7 @@ from demo.job_queue import JobQueue, QueueFull
 from demo.request import PageRequest
 from demo.service import Service
 from demo.shares import network_of
+from demo.stored_clip import StoredClip
 from demo.ui import events, guard
 from demo.ui.page import check_files
 from musicgen import audio
@@ -650,3 +651,54 @@ def test_inputs_that_cannot_be_taken_are_one_line_and_none_of_the_log(
         assert str(Path.cwd()) not in answer
     written = capfd.readouterr()
     assert "forged" not in written.out + written.err
+
+
+def test_what_one_visitor_has_is_of_no_use_to_another(address: str, service: Service) -> None:
+    """The id of a clip, replayed in every event of the page under another session, and the event of another visitor."""
+    path = service.clip_store.new_path("secret-1.flac")
+    path.write_bytes(TUNE.read_bytes())
+    clip = StoredClip(path, PageRequest("a secret prompt", "mini", 1.0), 1, 1.0, 1, 32_000, -14.0, True, (0,))
+    visit = service.visits.of("owner")
+    service.visits.add(visit.token, clip)
+    join, told = f"{address}gradio_api/queue/join", ""
+    dependencies = httpx.get(f"{address}config").json()["dependencies"]
+    with httpx.Client(timeout=60) as client:
+        for number, dependency in enumerate(dependencies):
+            body = {
+                "data": [clip.id] * len(dependency["inputs"]),
+                "fn_index": dependency["id"],
+                "session_hash": f"other{number}",
+            }
+            reply = client.post(join, json=body)
+            if reply.status_code != 200:
+                told += reply.text
+                continue
+            with client.stream("GET", f"{address}gradio_api/queue/data?session_hash=other{number}") as stream:
+                for line in stream.iter_lines():
+                    told += line
+                    if "process_completed" in line:
+                        break
+        # Under a session of its own, another visitor's event is neither ended nor followed.
+        event = client.post(f"{address}gradio_api/call/models", json={"data": [], "session_hash": "owner"}).json()[
+            "event_id"
+        ]
+        for session in ("other", "", event):
+            client.post(f"{address}gradio_api/cancel", json={"session_hash": session, "fn_index": 0, "event_id": event})
+        assert client.get(f"{address}gradio_api/queue/data?session_hash=other").status_code == 404
+    assert visit.find(clip.id) is clip
+    assert clip.path.is_file()
+    for secret in ("a secret prompt", path.name):
+        assert secret not in told
+    assert len(dependencies) > 60
+
+
+def test_names_of_model_folders_are_text(tmp_path: Path) -> None:
+    """An operator's folder may hold what others have named."""
+    name = "<img src=x onerror=alert(1)>\u202e\n"
+    (tmp_path / "models" / name).mkdir(parents=True)
+    (tmp_path / "models" / name / "config.json").write_text("{}")
+    service = Service(Configuration(model_folder=tmp_path / "models"), tmp_path / "clips")
+    with serving(service) as address:
+        assert httpx.get(address).status_code == 200
+        assert "event: complete" in post(address, "models", [])
+        assert "<img" not in post(address, "generate", fields(model=name))

@@ -270,6 +270,41 @@ def test_cookies_behind_a_proxy_are_secure(build_study, open_app):
         assert not any(part.startswith("domain") for part in parts)
 
 
+def test_the_server_writes_no_secret_down(build_study):
+    """A real server: neither its output nor its log nor its files hold what came in addresses, cookies and bodies."""
+    study = build_study()
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    command = [sys.executable, "-m", "human_study", "serve", str(study.path), "--port", str(port)]
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        for _ in range(300):
+            with contextlib.suppress(httpx.TransportError):
+                httpx.get(address, timeout=2, trust_env=False)
+                break
+            time.sleep(0.1)
+        token = (study.path / manifest.ADMIN_TOKEN).read_text().strip()
+        with httpx.Client(base_url=address, trust_env=False) as client:
+            assert client.post("/admin/api/login", json={"token": token}).status_code == 200
+            client.post("/admin/api/login", json={"token": "wrong-admin-token"})
+            client.get("/admin", params={"token": token})
+            client.get("/", params={"code": "secret-code", "PROLIFIC_PID": "secret-pid"})
+            client.post("/api/enter", json={"code": "secret-code"})
+            entered = client.post("/api/enter", json={"prolific_pid": "secret-pid", "study_id": "s", "session_id": "t"})
+            assert entered.status_code == 200
+            session = client.cookies[security.SESSION_COOKIE]
+            client.get("/audio/secret-audio", headers={"x-secret": "secret-header"})
+            client.post("/api/consent", content=b"{secret-body", headers={"content-type": "application/json"})
+    finally:
+        server.terminate()
+        written = server.communicate(timeout=20)[0].decode()
+    kept = b"".join(file.read_bytes() for file in study.path.iterdir() if file.name.startswith("study.db"))
+    for secret in (token, session, entered.json()["csrf"], "wrong-admin-token", "secret-"):
+        assert secret not in written
+        assert secret == "secret-" or secret.encode() not in kept
+    assert b"secret-code" not in kept
+    assert b"secret-pid" in kept  # in `payment`, for paying
+
+
 def test_an_error_of_the_server_is_one_of_ours(build_study, open_app, monkeypatch):
     from human_study.web import stages
 

@@ -90,6 +90,29 @@ def test_the_same_submission_three_times_is_one_row_and_one_receipt(one):
     assert stored(database) == (1, len(body["heard"]))
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_twenty_threads_submit_one_page(one, same):
+    """With one key, as a page that sends again, or each with its own: one rating, one receipt, and everybody knows it."""
+    rater, trial, database = one
+    bodies = [answer(trial) for _ in range(20)]
+    if same:
+        bodies = [bodies[0]] * 20
+    together, replies = threading.Barrier(20), []
+
+    def submit(body):
+        together.wait(10)
+        replies.append(rater.submit(trial, body))
+
+    threads = [threading.Thread(target=submit, args=(body,)) for body in bodies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(reply.status_code for reply in replies) == ([200] * 20 if same else [200] + [409] * 19)
+    assert len({reply.json()["receipt"] for reply in replies}) == 1
+    assert stored(database)[0] == 1
+
+
 def test_a_second_tab_with_other_values_gets_the_first_receipt(one):
     rater, trial, database = one
     first = rater.submit(trial, answer(trial)).json()
