@@ -19,7 +19,7 @@ from musicgen.catalog import DECODERS, check_decoder
 from musicgen.chords import ChordChart
 from musicgen.errors import InputError
 from musicgen.midi import is_midi
-from musicgen.options import LIMITERS, GenerationOptions, check_limiter, check_text
+from musicgen.options import LIMITERS, LOOP_CUTS, GenerationOptions, check_limiter, check_loop_cut, check_text
 from musicgen.timeline import TimelineEntry
 
 from .models import ModelCatalog
@@ -84,6 +84,7 @@ def make_comment(
         decoder=request.decoder,
         timeline=request.timeline,
         loop=request.loop,
+        loop_cut=request.loop_cut,
         limiter=request.limiter,
         watermark=watermark,
         adapters=tuple(AdapterUse(name, (adapter_hashes or {})[name], weight) for name, weight in request.adapters),
@@ -152,6 +153,7 @@ def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest
         precision=settings.precision,
         timeline=settings.timeline,
         loop=settings.loop,
+        loop_cut=settings.loop_cut,
         limiter=settings.limiter,
         adapters=tuple((use.name, use.weight) for use in settings.adapters),
         conditions=parse_conditions([f"{condition}={value}" for condition, value in texts.items()]),
@@ -191,6 +193,8 @@ def make_link(request: PageRequest, seed: int) -> str:
         values["conditions"] = [f"{name}={value}" for name, value in request.conditions]
     if request.decoder != DECODERS[0]:
         values["decoder"] = request.decoder
+    if request.loop_cut != LOOP_CUTS[0]:
+        values["loop_cut"] = request.loop_cut
     if request.limiter != LIMITERS[0]:
         values["limiter"] = request.limiter
     if request.chords is not None:
@@ -239,6 +243,7 @@ def read_link(text: str) -> tuple[PageRequest, dict[str, str]]:
             chords=ChordChart(**values["chords"]) if values.get("chords") else None,
             conditions=parse_conditions(values.get("conditions", [])),
             decoder=check_decoder(str(values.get("decoder", DECODERS[0]))),
+            loop_cut=check_loop_cut(str(values.get("loop_cut", LOOP_CUTS[0]))),
             limiter=check_limiter(str(values.get("limiter", LIMITERS[0]))),  # links of earlier versions name none
         )
         needed = {

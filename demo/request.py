@@ -15,7 +15,7 @@ from musicgen.catalog import DECODERS, check_decoder
 from musicgen.chords import ChordChart
 from musicgen.errors import InputError
 from musicgen.midi import is_midi
-from musicgen.options import LIMITERS, GenerationOptions, check_limiter
+from musicgen.options import LIMITERS, LOOP_CUTS, GenerationOptions, check_limiter, check_loop_cut
 from musicgen.timeline import TimelineEntry, check_within, parse, prompt_schedule
 
 from .adapters import Weighted
@@ -52,7 +52,8 @@ class PageRequest:
         continue_from: the file of a clip with which the result begins, as stored by the server.
         timeline: changes of the prompt.
         precision: one of PRECISIONS.
-        loop: whether to mix the end into the beginning for a seamless loop.
+        loop: whether the clip repeats without a seam.
+        loop_cut: of `musicgen.options.LOOP_CUTS`: where the loop is cut.
         limiter: of `musicgen.options.LIMITERS`: what keeps the peaks below the ceiling.
         adapters: the operator's LoRA adapters, by name, with their weights.
         conditions: of the model's further conditioners, (name, value) as text.
@@ -75,6 +76,7 @@ class PageRequest:
     timeline: tuple[TimelineEntry, ...] = ()
     precision: str = "auto"
     loop: bool = False
+    loop_cut: str = LOOP_CUTS[-1]
     limiter: str = LIMITERS[-1]
     adapters: Weighted = ()
     conditions: tuple[tuple[str, str], ...] = ()
@@ -196,6 +198,7 @@ def validate(request: PageRequest, limits: Limits, catalog: ModelCatalog) -> Non
         raise InputError(f"unknown precision {str(request.precision)[:20]!r}: one of {', '.join(PRECISIONS)}")
     check_decoder(str(request.decoder))
     check_limiter(request.limiter)
+    check_loop_cut(request.loop_cut)
     if len(request.timeline) > limits.max_timeline_entries:
         raise InputError(f"the timeline has {len(request.timeline)} entries: {limits.max_timeline_entries} at most")
     check_within(request.timeline, request.duration)

@@ -562,6 +562,7 @@ class Service:
         from musicgen import audio
         from musicgen.audio import Audio
         from musicgen.finishing import finish
+        from musicgen.loops import beats_of
 
         from . import melody
 
@@ -579,7 +580,8 @@ class Service:
         if self._watermark is not None:
             mark = self._watermark.marker(provenance.tags(comment())["settingssha256"])
         finished = finish(
-            clip, loop=request.loop and complete, loudness=loudness, limiter=request.limiter, mark=mark
+            clip, loop=request.loop and complete, loudness=loudness, limiter=request.limiter, mark=mark,
+            loop_cut=request.loop_cut, beats_per_bar=beats_of(request.chords),
         )  # fmt: skip
         clip = finished.audio
         self.clip_store.write(path, clip, provenance.tags(comment(measured=finished.measured)))
@@ -596,6 +598,7 @@ class Service:
             unknown=chunks[0].unknown,
             limiter_reduction=finished.limited.reduction,
             marks=self._marks(),
+            loop=finished.loop.text if finished.loop is not None else "",
         )
 
     def _marks(self) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ class StoredClip:
         rate: Hz.
         loudness: LUFS.
         limiter_reduction: the most dB that the limiter took off.
+        loop: bars and tempo of a loop that is cut at bars, as text.
         marks: what marks it as made by a model, in words.
         complete: whether the generation was not stopped early.
         frames: the pitch class of each chroma frame, for the comparison with `request.frames`, the reference melody.
@@ -42,6 +43,7 @@ class StoredClip:
     generation: str = ""
     limiter_reduction: float = 0.0
     marks: tuple[str, ...] = ()
+    loop: str = ""
 
     @property
     def id(self) -> str:

@@ -18,6 +18,8 @@ OWN_SCALES = {"melody": "melody_guidance_scale", "style": "style_guidance_scale"
 """Condition -> the option that guides it by a scale of its own; `condition_guidance` does so for all others."""
 MAX_DECODING_STEPS = 1000
 """The most passes for a codebook: a typing error should not run for a day."""
+MAX_LOOP_BARS = 256
+"""More than the longest clip has."""
 STYLE_SECONDS = (1.5, 4.5)
 """The shortest and the longest style excerpt, those of MusicGen-Style's training."""
 STYLE_CODEBOOKS = 6
@@ -26,6 +28,10 @@ STYLE_CODEBOOKS = 6
 LIMITERS = ("none", "true-peak")
 """How a clip's peaks are kept below the ceiling. none: its whole gain is lowered, and it stays quieter than was asked for;
 true-peak: that of `musicgen.limiter`. What a name does never changes, since settings in files name it."""
+
+LOOP_CUTS = ("end", "bars")
+"""Where a seamless loop is cut. end: as long as the clip allows, its end mixed into its beginning; bars: at whole bars, by the
+measured beats. What a name does never changes, since settings in files name it."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +186,20 @@ def check_limiter(name: str) -> str:
     if name not in LIMITERS:
         raise InputError(f"unknown limiter {str(name)[:20]!r}: one of {', '.join(LIMITERS)}")
     return name
+
+
+def check_loop_cut(name: str) -> str:
+    """`name`, if it is one of LOOP_CUTS."""
+    if name not in LOOP_CUTS:
+        raise InputError(f"unknown cut of a loop {str(name)[:20]!r}: one of {', '.join(LOOP_CUTS)}")
+    return name
+
+
+def check_loop_bars(bars: int | None) -> int | None:
+    """`bars`, if a loop can have so many; None for as many as fit."""
+    if bars is not None and (isinstance(bars, bool) or not isinstance(bars, int) or not 1 <= bars <= MAX_LOOP_BARS):
+        raise InputError(f"loop_bars is {bars!r}: it must be a whole number from 1 to {MAX_LOOP_BARS}")
+    return bars
 
 
 def check_number(name: str, value: object, *, low: float, high: float) -> float:

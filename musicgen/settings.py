@@ -22,7 +22,16 @@ from musicgen.chords import ChordChart
 from musicgen.engine.precision import PRECISIONS
 from musicgen.errors import InputError
 from musicgen.folders import name_text
-from musicgen.options import LIMITERS, GenerationOptions, check_duration, check_limiter, check_text
+from musicgen.options import (
+    LIMITERS,
+    LOOP_CUTS,
+    GenerationOptions,
+    check_duration,
+    check_limiter,
+    check_loop_bars,
+    check_loop_cut,
+    check_text,
+)
 from musicgen.samples import file_sha256
 from musicgen.sampling import check_seed
 from musicgen.timeline import TimelineEntry, check_within, timeline_of
@@ -31,11 +40,11 @@ KEY = provenance.SETTINGS_KEY
 """The comment is {KEY: {...}}: other programs' comments are not taken for settings."""
 MEASURED_KEY = "measured"
 """Beside KEY: {"limiter_reduction": dB, …}."""
-SCHEMA = 8
+SCHEMA = 9
 """Version of what stands under KEY. 1, which names no version, lacks `precision`, `model_folder` and `beyond`; 2 lacks
 `conditions`; 3 lacks `timeline` and `loop`; 4 lacks `adapters`; 5 lacks the
 options of a style and of MAGNeT, and `chords`; 6 lacks `decoder`; 7 lacks `limiter` and
-`watermark`."""
+`watermark`; 8 lacks `loop_cut` and `loop_bars`."""
 MAX_COMMENT = 1_000_000
 """Characters of a comment that is read: JSON takes a hundred times its length as Python's objects."""
 REPAINTED = "made anew"
@@ -84,8 +93,8 @@ class Settings:
     limiter: of `options.LIMITERS`, what kept the peaks below the ceiling; watermark: whether the sound has an inaudible mark;
     separate: Demucs on the melody, None without one; conditions: those beside text and melody, by name, as text or as the file
     that they were read from; chords: in place of a melody; adapters: those of the model; timeline, loop: as of
-    `GenerationRequest`; beyond: what else decided the clip and is not among these settings, such as a melody that was edited on
-    the page.
+    `GenerationRequest`; loop_cut: of `options.LOOP_CUTS`; loop_bars: of the loop, None for as many as fit; beyond: what else
+    decided the clip and is not among these settings, such as a melody that was edited on the page.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
@@ -110,6 +119,8 @@ class Settings:
     adapters: tuple[AdapterUse, ...] = ()
     timeline: tuple[TimelineEntry, ...] = ()
     loop: bool = False
+    loop_cut: str = LOOP_CUTS[0]
+    loop_bars: int | None = None
     beyond: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -122,6 +133,8 @@ class Settings:
         if self.loudness is not None:
             object.__setattr__(self, "loudness", check_loudness(self.loudness))
         check_limiter(self.limiter)
+        check_loop_cut(self.loop_cut)
+        check_loop_bars(self.loop_bars)
         if self.precision not in PRECISIONS:
             raise InputError(f"unknown precision {self.precision[:20]!r}: one of {', '.join(PRECISIONS)}")
         catalog.check_decoder(self.decoder)

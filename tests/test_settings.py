@@ -60,6 +60,8 @@ OPTIONS: dict[str, list[str]] = {
     "--timeline": ["x", "--duration", "1.2", "--timeline", "0.4:drums|0.8 strings"],
     "--loop": ["x", "--loop"],
     "--no-loop": ["x", "--no-loop"],
+    "--loop-cut": ["x", "--loop", "--loop-cut", "end"],
+    "--loop-bars": ["x", "--loop", "--loop-bars", "2"],
     "--window-overlap": ["x", "--duration", "10.5", "--window-overlap", "0.8"],
 }
 """Option -> arguments that use it."""

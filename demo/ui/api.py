@@ -16,7 +16,7 @@ from typing import Any
 import gradio as gr
 
 from musicgen.errors import InputError
-from musicgen.options import LIMITERS
+from musicgen.options import LIMITERS, LOOP_CUTS
 
 from .. import clip_metadata
 from ..adapters import show
@@ -65,6 +65,7 @@ def build(service: Service) -> None:
             gr.Textbox(value="codec", label="decoder: codec, the model's own, or mbd, multi-band diffusion"),
             (conditions := gr.JSON(value=None, label="conditions: of further conditioners, such as ['energy=0.5']")),
             gr.Checkbox(value=True, label="limit_peaks: so that the clip reaches its loudness"),
+            gr.Checkbox(value=True, label="loop_at_bars: loops are cut at bars, by their beats"),
         ]
         # The type that clients are told; that of `gr.JSON` is no valid JSON schema, which MCP clients and servers check.
         for field, kind in ((edited, "integer"), (adapters, "string"), (conditions, "string")):
@@ -89,7 +90,7 @@ def build(service: Service) -> None:
         adapters: Any = None, chords: str = "", bpm: float | None = None, metre: str = "", style: str | None = None,
         style_guidance_scale: float | None = None, style_seconds: float | None = None,
         style_codebooks: float | None = None, decoder: str = "codec", conditions: Any = None,
-        limit_peaks: bool = True,
+        limit_peaks: bool = True, loop_at_bars: bool = True,
     ) -> tuple[str, list[str], dict[str, Any]]:  # fmt: skip
         """Generate music from a description, a melody, chords or a style: the clip, further variations, their properties."""
         try:
@@ -104,6 +105,7 @@ def build(service: Service) -> None:
                 chords=chords, bpm=bpm, metre=metre, style=style, style_guidance_scale=style_guidance_scale,
                 style_seconds=style_seconds, style_codebooks=style_codebooks, decoder=decoder,
                 conditions=_check_texts("conditions", conditions), limit_peaks=limit_peaks,
+                loop_at_bars=loop_at_bars,
             )  # fmt: skip
             following = events.stream_events(service, request, generation_request)
             clips = [event async for event in following if isinstance(event, StoredClip)]
@@ -168,6 +170,7 @@ def build(service: Service) -> None:
             "chords": None if restored.chords is None else dataclasses.asdict(restored.chords),
             "conditions": [f"{name}={value}" for name, value in restored.conditions],
             "decoder": restored.decoder,
+            "loop_at_bars": restored.loop_cut != LOOP_CUTS[0],
             "limit_peaks": restored.limiter != LIMITERS[0],
             "needs": list(needed.values()),
         }  # fmt: skip

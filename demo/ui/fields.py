@@ -13,7 +13,7 @@ import gradio as gr
 
 from musicgen.catalog import DECODERS
 from musicgen.errors import InputError
-from musicgen.options import LIMITERS
+from musicgen.options import LIMITERS, LOOP_CUTS
 from musicgen.timeline import format_timeline
 
 from .. import adapters
@@ -260,9 +260,15 @@ FIELDS: dict[str, Field] = {
     ),
     "loop": Field(
         lambda _: gr.Checkbox(
-            value=False, label="Seamless loop: the end is mixed into the beginning (a second shorter)"
+            value=False, label="Seamless loop"
         ),
         lambda request: request.loop,
+    ),
+    "loop_at_bars": Field(
+        lambda _: gr.Checkbox(
+            value=True, label="Loops are cut at bars, by their beats", elem_id="loop-at-bars"
+        ),
+        lambda request: request.loop_cut != LOOP_CUTS[0],
     ),
     "limit_peaks": Field(
         lambda _: gr.Checkbox(

@@ -13,7 +13,7 @@ import gradio as gr
 from musicgen.catalog import DECODERS
 from musicgen.chords import chart_of
 from musicgen.errors import InputError
-from musicgen.options import LIMITERS, GenerationOptions
+from musicgen.options import LIMITERS, LOOP_CUTS, GenerationOptions
 
 from ..adapters import Weighted
 from ..models import ModelCatalog
@@ -109,7 +109,7 @@ def make_request(
     guidance_scale: float = 3.0, melody_guidance_scale: float | None = None, negative_prompt: str | None = "",
     temperature: float = 1.0, top_k: float = 250, top_p: float = 0.0, precision: str = "auto", loop: bool = False,
     adapters: Weighted = (), conditions: Sequence[str] = (), decoder: str = DECODERS[0],
-    limit_peaks: bool = True,
+    limit_peaks: bool = True, loop_at_bars: bool = True,
 ) -> PageRequest:  # fmt: skip
     """Convert the values of components or of an API call to a request.
 
@@ -152,6 +152,7 @@ def make_request(
         timeline=parse_timeline(timeline),
         precision=precision,
         loop=bool(loop),
+        loop_cut=LOOP_CUTS[-1] if loop_at_bars else LOOP_CUTS[0],
         limiter=LIMITERS[-1] if limit_peaks else LIMITERS[0],
         adapters=adapters,
         conditions=parse_conditions(conditions),
@@ -246,6 +247,6 @@ def build(service: Service) -> tuple[Inputs, Actions, Accordions, NextClip]:
         place("seed", "negative_prompt", "guidance_scale", "melody_guidance_scale", "temperature")
         with gr.Row():
             place("top_k", "top_p")
-        place("decoder", "adapters", "conditions", "loop", "limit_peaks")
+        place("decoder", "adapters", "conditions", "loop", "loop_at_bars", "limit_peaks")
     accordions = Accordions(melody_accordion, style_accordion, continue_accordion, timeline_accordion, more_accordion)
     return inputs, Actions(generate, stop, cost, melodies), accordions, parts

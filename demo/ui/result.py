@@ -203,6 +203,7 @@ def show_details(clip: StoredClip) -> str:
         "Seed": str(clip.seed),
         "Sound": f"{clip.seconds:.2f} s, {clip.layout}, {clip.rate} Hz",
         "Loudness": clip.level,
+        "Loop": clip.loop,
         "Marked as made by a model": f"in {', '.join(clip.marks)}" if clip.marks else "",
         "LoRA adapters": ", ".join(show_adapters(clip.request.adapters)),
     }

@@ -24,6 +24,7 @@ from musicgen.engine import Scheduler
 from musicgen.engine.batch_size import automatic
 from musicgen.errors import InputError, MusicGenError
 from musicgen.finishing import Finished, finish
+from musicgen.loops import beats_of
 from musicgen.model import MusicGen
 from musicgen.settings import KEY, AdapterUse, Settings
 from musicgen.watermark import Watermark
@@ -193,7 +194,8 @@ def _waveform(scheduler: Scheduler, clip: BatchClip, watermark: Watermark | None
         mark = watermark.marker(provenance.tags(settings.comment())["settingssha256"])
     return finish(
         Audio(wave, scheduler.model.sample_rate), loop=settings.loop, loudness=settings.loudness, limiter=settings.limiter,
-        mark=mark,
+        loop_cut=settings.loop_cut, loop_bars=settings.loop_bars,
+        beats_per_bar=beats_of(settings.chords), mark=mark,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from musicgen import __version__, commandline
 from musicgen.commands import conditions, lora, marks, outputs
 from musicgen.errors import InputError
 from musicgen.folders import folder_name, is_file
-from musicgen.options import LIMITERS, GenerationOptions, check_duration
+from musicgen.options import LIMITERS, LOOP_CUTS, GenerationOptions, check_duration, check_loop_bars
 
 if TYPE_CHECKING:
     from musicgen.batch import BatchClip, BatchReport
@@ -91,6 +91,7 @@ def run(arguments: argparse.Namespace, name: str, is_folder: bool, options: Gene
     run_settings = Settings(
         __version__, label, None, check_duration(duration), 0, options, model_folder=is_folder,
         limiter=LIMITERS[0] if arguments.limiter is False else LIMITERS[-1], watermark=watermark,
+        loop_cut=arguments.loop_cut or LOOP_CUTS[-1], loop_bars=check_loop_bars(arguments.loop_bars),
     )  # fmt: skip
     seed = arguments.seed if arguments.seed is not None else 0
     clips, faults = batch.read(file, run_settings, _defaults(arguments, audio.TARGET_LUFS), seed=seed)

@@ -15,7 +15,7 @@ from musicgen import __version__, catalog, commandline
 from musicgen.commands import batch, conditions, live, lora, marks, outputs
 from musicgen.errors import InputError
 from musicgen.folders import folder_name, is_folder
-from musicgen.options import LIMITERS, MAX_DURATION, GenerationOptions, check_duration
+from musicgen.options import LIMITERS, LOOP_CUTS, MAX_DURATION, GenerationOptions, check_duration, check_loop_bars
 
 if TYPE_CHECKING:
     import torch
@@ -116,8 +116,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     lora.add_argument(parser)
     parser.add_argument("--timeline", metavar="TEXT", help="changes of the prompt: '0:10 drums come in|0:20 strings' "
                         "(minutes:seconds or seconds)")  # fmt: skip
-    parser.add_argument("--loop", action=argparse.BooleanOptionalAction, help="mix the end into the beginning: the clip "
-                        "repeats without a seam, and is that much shorter")  # fmt: skip
+    parser.add_argument("--loop", action=argparse.BooleanOptionalAction, help="a clip that repeats without a seam")
+    parser.add_argument("--loop-cut", choices=LOOP_CUTS, help="bars: the loop is whole bars long, by its measured beats; end: "
+                        "the end is mixed into the beginning (default: bars)")  # fmt: skip
+    parser.add_argument("--loop-bars", type=int, metavar="N", help="bars of the loop (default: the most of 1, 2, 4, 8 … that "
+                        "fit)")  # fmt: skip
     parser.add_argument("--seed", type=int, help="clip i uses seed + i (default: a new one, printed)")
     loudness = parser.add_mutually_exclusive_group()
     loudness.add_argument("--loudness", type=float, metavar="LUFS", help="target loudness (default: -14)")
@@ -192,6 +195,8 @@ def run(arguments: argparse.Namespace) -> int:
     loudness = None if pipe else stored.loudness if stored else audio.TARGET_LUFS
     if arguments.no_loudness or arguments.loudness is not None:
         loudness = None if arguments.no_loudness else check_loudness(arguments.loudness)
+    loop_cut = _first(arguments.loop_cut, stored and stored.loop_cut, LOOP_CUTS[-1])
+    loop_bars = check_loop_bars(arguments.loop_bars) or (stored.loop_bars if stored else None)
     limiter = stored.limiter if stored else LIMITERS[-1]
     if arguments.limiter is not None:
         limiter = LIMITERS[-1] if arguments.limiter else LIMITERS[0]
@@ -273,6 +278,8 @@ def run(arguments: argparse.Namespace) -> int:
             options=options,
             loudness=loudness,
             limiter=limiter,
+            loop_cut=loop_cut,
+            loop_bars=loop_bars,
             watermark=watermark,
             melody=melody,
             chords=chart,
@@ -394,11 +401,18 @@ def _finished(clip: Audio, settings: Settings, networks: Watermark | None) -> Fi
     """A model's waveform as the clip that its settings describe."""
     from musicgen import provenance
     from musicgen.finishing import finish
+    from musicgen.loops import beats_of
 
     mark = None
     if networks is not None:
         mark = networks.marker(provenance.tags(settings.comment())["settingssha256"])
-    return finish(clip, loop=settings.loop, loudness=settings.loudness, limiter=settings.limiter, mark=mark)
+    finished = finish(
+        clip, loop=settings.loop, loudness=settings.loudness, limiter=settings.limiter, loop_cut=settings.loop_cut,
+        loop_bars=settings.loop_bars, beats_per_bar=beats_of(settings.chords), mark=mark,
+    )  # fmt: skip
+    if finished.not_at_bars:
+        commandline.warn(f"the loop is not cut at bars: {finished.not_at_bars}")
+    return finished
 
 
 def _waves(model: MusicGen, request: GenerationRequest, progress: Callable[[int, int], None]) -> Iterator[torch.Tensor]:
@@ -496,7 +510,9 @@ def _level(finished: Finished) -> str:
     from musicgen import audio
 
     level, reduction = f"{audio.loudness(finished.audio):.1f} LUFS", finished.limited.reduction
-    return level if reduction < 0.05 else f"{level}, peaks limited by {reduction:.1f} dB"
+    loop = finished.loop
+    bars = f"  loop of {loop.text}" if loop is not None and loop.text else ""
+    return level + (f", peaks limited by {reduction:.1f} dB" if reduction >= 0.05 else "") + bars
 
 
 def bar(what: str):  # type: ignore[no-untyped-def]

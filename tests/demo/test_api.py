@@ -96,7 +96,7 @@ def test_variations_differ_by_their_seeds(client: Client) -> None:
 
 
 def test_a_loop_in_another_precision(client: Client) -> None:
-    file, _, about = ask(client, duration=2.0, loop=True, precision="int8", seed=1)
+    file, _, about = ask(client, duration=2.0, loop=True, loop_at_bars=False, precision="int8", seed=1)
     assert about["seconds"] == 1.5  # its last quarter is in its beginning
     restored = client.predict(handle_file(file), api_name="/settings")
     assert (restored["loop"], restored["precision"], restored["duration"]) == (True, "int8", 2.0)
@@ -190,7 +190,7 @@ def fields(**changes) -> list:
         "melody_guidance_scale": None, "negative_prompt": "", "temperature": 1.0, "top_k": 250, "top_p": 0.0,
         "precision": "float32", "loop": False, "format": "flac", "adapters": None, "chords": "", "bpm": None,
         "metre": "", "style": None, "style_guidance_scale": None, "style_seconds": None, "style_codebooks": None,
-        "decoder": "codec", "conditions": None, "limit_peaks": True,
+        "decoder": "codec", "conditions": None, "limit_peaks": True, "loop_at_bars": True,
     }  # fmt: skip
     assert set(changes) <= set(values)
     return list((values | changes).values())
