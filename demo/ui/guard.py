@@ -18,7 +18,6 @@ import os
 import re
 import secrets
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -29,11 +28,12 @@ from urllib.parse import parse_qs, urlsplit
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 
-from musicgen.errors import InputError, one_line
+from musicgen.errors import InputError
 
 from ..clip_store import ClipStore
 from ..followers import Followers
 from ..shares import network_of
+from .failures import FailureLog
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -50,8 +50,6 @@ BODY_RATE = 10_000.0
 """Bytes a second. What comes slower keeps its place on the disk from others."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What a disk says that has no room."""
-MAX_LOGGED = 100
-"""Kinds of failures that are logged with a traceback."""
 ANY = "*"
 API = "/gradio_api"
 UPLOAD = f"{API}/upload"
@@ -106,7 +104,7 @@ class Guard:
     ) -> None:  # fmt: skip
         self.app, self.rules, self.store, self.followers = app, rules, store, followers
         self.session_of, self.has_results = session_of, has_results
-        self._logged: set[tuple[str, str, int]] = set()
+        self._failures = FailureLog(log)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -239,7 +237,7 @@ class Guard:
             if refusal is None:
                 if started:
                     raise
-                self._log(scope, error)
+                self._failures.add("a request failed", f"{scope['method']} {_path(scope)}", error)
                 full = isinstance(error, OSError) and error.errno in FULL
                 refusal = (
                     PlainTextResponse("the server's disk is full: try again later", 507)
@@ -249,17 +247,6 @@ class Guard:
         if refusal is not None and not started:
             await refusal(scope, receive, send)
         return received
-
-    def _log(self, scope: Scope, error: Exception) -> None:
-        """Log a request that Gradio takes for an error of its own: with a traceback only the first of a kind, so that strangers
-        do not fill the log."""
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        kind = (type(error).__name__, place.filename, place.lineno or 0)
-        first = kind not in self._logged and len(self._logged) < MAX_LOGGED
-        if first:
-            self._logged.add(kind)
-        what = one_line(f"{scope['method']} {_path(scope)[:200]}: {type(error).__name__}: {str(error)[:200]}")
-        log.error("a request failed: %s", what, exc_info=error if first else None)
 
 
 def host_admitted(host: str, hosts: tuple[str, ...]) -> bool:

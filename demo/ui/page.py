@@ -13,10 +13,11 @@ import gradio as gr
 from gradio.block_function import BlockFunction
 from gradio.state_holder import SessionState
 
-from musicgen.errors import InputError
+from musicgen.errors import InputError, MusicGenError
 
 from ..clip_store import ClipStore
 from . import events
+from .failures import FailureLog
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,20 @@ class Page(gr.Blocks):
     def __init__(self, store: ClipStore, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._store = store
+        self._failures = FailureLog(log)
+
+    async def process_api(self, block_fn: BlockFunction | int, *arguments: Any, **named: Any) -> dict[str, Any]:
+        """Run an event. Raises gr.Error for all that fails: of other errors Gradio prints the traceback of each."""
+        try:
+            return await super().process_api(block_fn, *arguments, **named)
+        except gr.Error:
+            raise
+        except MusicGenError as error:
+            refusal = events.to_gradio_error(error)
+        except Exception as error:
+            self._failures.add("an event failed", str(getattr(block_fn, "api_name", block_fn)), error)
+            refusal = gr.Error("something went wrong on the server; its log says what", print_exception=False)
+        raise refusal
 
     async def preprocess_data(
         self, block_fn: BlockFunction, inputs: list[Any], state: SessionState | None, explicit_call: bool = False

@@ -692,6 +692,23 @@ def test_what_one_visitor_has_is_of_no_use_to_another(address: str, service: Ser
     assert len(dependencies) > 60
 
 
+def test_events_that_fail_fill_no_log(
+    address: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every event of the page, those that are for the browser alone included, five times with nothing at all."""
+    dependencies = httpx.get(f"{address}config").json()["dependencies"]
+    with httpx.Client(timeout=60) as client:
+        for number in range(5):
+            for dependency in dependencies:
+                body = {"data": [None] * len(dependency["inputs"]), "fn_index": dependency["id"]}
+                reply = client.post(f"{address}gradio_api/run/predict", json=body | {"session_hash": f"n{number}"})
+                assert "Traceback" not in reply.text
+    assert "Traceback" not in capfd.readouterr().err
+    failed = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert len([record for record in failed if record.exc_info]) <= 10
+    assert all(len(record.getMessage()) < 600 for record in failed)
+
+
 def test_names_of_model_folders_are_text(tmp_path: Path) -> None:
     """An operator's folder may hold what others have named."""
     name = "<img src=x onerror=alert(1)>\u202e\n"
