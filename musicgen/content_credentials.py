@@ -65,7 +65,9 @@ class Signer:
         try:
             leaf = x509.load_pem_x509_certificates(chain)[0]
         except ValueError as error:
-            raise InputError(f"{certificate}: holds no certificate in PEM (BEGIN CERTIFICATE between dashes)") from error
+            raise InputError(
+                f"{certificate}: holds no certificate in PEM (BEGIN CERTIFICATE between dashes)"
+            ) from error
         try:
             private: Any = serialization.load_pem_private_key(secret, password=None)
         except (ValueError, TypeError) as error:
