@@ -278,6 +278,16 @@ def loudness(name: str) -> str:
     )
 
 
+def tempo_key(name: str) -> str:
+    stored = result(name)
+    rows = [[what, "{:.2f} [{:.2f}, {:.2f}]".format(*row)] for what, row in stored["rows"].items()]
+    what = f"{stored['n']} compositions of {stored['seconds']:g} s, a tempo within {100 * stored['tolerance']:g} %"
+    return (
+        table(["measured right", "share"], rows)
+        + f"\n{what}, 95 % intervals over compositions, `{stored['command']}`.\n"
+    )
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
@@ -318,6 +328,7 @@ TABLES: dict[str, tuple[Callable[[str], str], str]] = {
     "coverage": (coverage, "coverage"),
     "chords": (chords, "chords-mini-melody"),
     "loudness": (loudness, "loudness-mini"),
+    "tempo-key": (tempo_key, "tempo-key"),
 }
 """A block's name -> what writes it, from which stored result."""
 

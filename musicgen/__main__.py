@@ -13,6 +13,7 @@ from musicgen import commandline, extras, plugins
 COMMANDS = {
     "generate": "make music from descriptions",
     "repaint": "make a span of a clip anew",
+    "daw": "write stems, melody, tempo and key of a clip as a ZIP for a DAW",
     "inspect": "show what audio files say of their origin",
     "models": "list the models that can be loaded, and what is on this machine",
     "train": "train a model or an audio tokeniser from a recipe",

@@ -35,6 +35,7 @@ def test_a_clip_made_here(extension: str, tmp_path: Path, capsys) -> None:
     sound = found["sound"]
     assert (sound["channels"], sound["rate"]) == (1, 32_000)
     assert sound["seconds"] == pytest.approx(1.0, abs=0.1)
+    assert sound["key"] is not None
     assert sound["lufs"] == pytest.approx(audio.loudness(audio.read(path)), abs=0.01)
     said = shown(path, "--no-watermark", capsys=capsys)
     assert "yes: MusicGen mini, musicgen 0.1.0" in said

@@ -47,7 +47,7 @@ def inspect(path: Path, watermark: Any = None) -> dict[str, Any]:
     Raises:
         InputError: the file is missing or no audio.
     """
-    from musicgen import audio, content_credentials, provenance
+    from musicgen import audio, content_credentials, provenance, rhythm, tonality
     from musicgen.limiter import true_peak
     from musicgen.settings import KEY, MEASURED_KEY, Settings
     from musicgen.watermark import message_of
@@ -66,6 +66,7 @@ def inspect(path: Path, watermark: Any = None) -> dict[str, Any]:
         expected = message_of(digest)
         if "settingssha256" in tags:
             matches = tags["settingssha256"] == digest
+    beats = rhythm.measure(clip)
     missing = {}
     manifest = None
     try:
@@ -89,6 +90,8 @@ def inspect(path: Path, watermark: Any = None) -> dict[str, Any]:
             "rate": clip.rate,
             "lufs": _finite(audio.loudness(clip)),
             "dbtp": _finite(true_peak(clip.wave.numpy())),
+            "bpm": None if beats is None else round(beats.bpm, 2),
+            "key": tonality.measure(clip),
         },
         "tags": {name: tags[name] for name in provenance.NAMES if name in tags},
         "settings": settings,
@@ -109,6 +112,8 @@ def text(found: dict[str, Any]) -> str:
     rows = [
         ("sound", ", ".join([f"{sound['seconds']:.2f} s", f"{sound['channels']} ch", f"{sound['rate']} Hz", *levels]))
     ]
+    tempo = "no beats heard" if sound["bpm"] is None else f"{sound['bpm']:.1f} bpm"
+    rows.append(("tempo, key", f"{tempo}, {sound['key'] or 'none'}, as measured"))
     rows.append(("made by a model", _origin(tags)))
     if "title" in tags:
         rows.append(("description", tags["title"]))

@@ -28,7 +28,19 @@ class DemucsSeparator:
         self._model: Any = None
 
     def __call__(self, audio: Audio) -> Audio:
-        """The sum of the kept stems, [1, samples] at Demucs' rate (44.1 kHz).
+        """The sum of the kept stems, [1, samples] at Demucs' rate (44.1 kHz). Raises as `stems`."""
+        stems = self.stems(audio)
+        kept = torch.stack([stems[name].wave for name in KEPT]).sum(dim=0)
+        return Audio(kept.mean(dim=0, keepdim=True), stems[KEPT[0]].rate)
+
+    def stems(self, audio: Audio) -> dict[str, Audio]:
+        """What sounds together in a recording.
+
+        Args:
+            audio: float32 [C, T].
+
+        Returns:
+            "drums", "bass", "other", "vocals" -> its sound, float32 [2, samples] at Demucs' rate (44.1 kHz).
 
         Raises:
             CheckpointError: The model's weights are not on this machine and cannot be downloaded.
@@ -40,8 +52,7 @@ class DemucsSeparator:
         with torch.no_grad():
             # shifts=0: random shifts would make two runs differ.
             stems = apply_model(model, wave[None].to(self.device), shifts=0, split=True, device=self.device)[0]
-        kept = sum(stems[model.sources.index(name)] for name in KEPT)
-        return Audio(kept.mean(dim=0, keepdim=True).cpu(), model.samplerate)
+        return {name: Audio(stem.cpu(), model.samplerate) for name, stem in zip(model.sources, stems, strict=True)}
 
     def _loaded(self) -> Any:
         if self._model is None:

@@ -23,21 +23,15 @@ import torch
 from librosa.decompose import hpss
 from librosa.onset import onset_strength
 
-from musicgen import commandline
+from musicgen import commandline, tonality
+from musicgen.audio import Audio
 from musicgen.chroma import HOP, chroma
 from musicgen.training.corpus.composer import compose
 from musicgen.training.corpus.composition import Composition
 from musicgen.training.corpus.renderer import SAMPLE_RATE, render
-from musicgen.training.corpus.theory import Key
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
-
-_HIERARCHIES = {
-    "major": (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88),
-    "minor": (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17),
-}
-"""Key profiles of Krumhansl and Kessler 1982, pitch classes from the tonic."""
 
 TEMPO_TOLERANCE = 0.08
 FOLDS = 5
@@ -97,11 +91,9 @@ def tempo_is_heard(composition: Composition, mono: np.ndarray) -> bool:
     return any(abs(tempo * octave / composition.bpm - 1) < TEMPO_TOLERANCE for octave in (0.5, 1, 2))
 
 
-def estimated_key(mono: np.ndarray) -> str:
-    """The name of the key whose profile correlates best with the mean chroma (Krumhansl and Schmuckler)."""
-    profile = chroma(torch.from_numpy(mono)).mean(dim=0).numpy()
-    keys = [Key(tonic, mode) for mode in _HIERARCHIES for tonic in range(12)]
-    return max(keys, key=lambda key: np.corrcoef(np.roll(_HIERARCHIES[key.mode], key.tonic), profile)[0, 1]).name
+def estimated_key(mono: np.ndarray) -> str | None:
+    """The name of the key of a mono wave, as `musicgen.tonality` measures it; None for silence."""
+    return tonality.measure(Audio(torch.from_numpy(mono)[None], SAMPLE_RATE))
 
 
 def features(mono: np.ndarray) -> np.ndarray:

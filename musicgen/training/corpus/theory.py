@@ -10,10 +10,7 @@ import re
 from dataclasses import dataclass
 
 from musicgen.errors import InputError
-
-MAJOR_NAMES = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
-MINOR_NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "G#", "A", "Bb", "B")
-"""How a key on each pitch class is usually spelled."""
+from musicgen.tonality import MAJOR_NAMES, MINOR_NAMES
 
 SCALES = {
     "major": (0, 2, 4, 5, 7, 9, 11),
