@@ -80,7 +80,7 @@ def cut_at_bars(audio: Audio, bars: int | None = None, beats_per_bar: int = BEAT
     check_loop_bars(bars)
     beats = rhythm.measure(audio)
     if beats is None:
-        raise InputError("no beats are heard in the clip: loop its end into its beginning instead (loop_cut=end)")
+        raise InputError("no beats are heard in the clip: its end can be looped into its beginning instead")
     bar = beats.period * beats_per_bar
     fitting = int((audio.duration - beats.first) / bar + 1e-6)
     if fitting < (bars or 1):
