@@ -338,6 +338,32 @@ class ClipStore:
             self._add(self._network_of(clip), _COPIES * _size(target))
         return target
 
+    def daw(self, clip: Path) -> Path:
+        """A clip as a ZIP for a DAW, with stems where Demucs' weights are on this machine.
+
+        Args:
+            clip: the clip's file.
+
+        Returns:
+            The ZIP, beside the clip. An existing one is reused.
+
+        Raises:
+            InputError: for an expired clip, and a disk without space.
+        """
+        from musicgen import audio, daw
+        from musicgen.conditioners.separation import DemucsSeparator
+
+        target = clip.with_suffix(daw.EXTENSION)
+        if not target.is_file():
+            _check_there(clip)
+            self.check_space(self._network_of(clip))
+            files, _ = daw.parts(audio.read(clip), audio.read_tags(clip), stems=DemucsSeparator.is_here())
+            with _without_paths():
+                audio.write_bytes(target, daw.packed(files, clip.stem))
+                target.chmod(0o600)
+            self._add(self._network_of(clip), _COPIES * _size(target))
+        return target
+
     def delete(self, clip: Path) -> None:
         """Delete a clip in all formats, and Gradio's copies of it unless another clip is the same, byte for byte.
 

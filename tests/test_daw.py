@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from musicgen import audio, melody_notes, midi, provenance, tonality
+from musicgen import audio, daw, melody_notes, midi, provenance, tonality
 from musicgen.__main__ import main
 from musicgen.audio import Audio
-from musicgen.commands import daw
 from musicgen.conditioners.separation import DemucsSeparator
 from musicgen.settings import Settings
 from tests import standins
@@ -104,3 +103,23 @@ def test_without_stems_the_melody_is_that_of_the_mix(tmp_path: Path) -> None:
     assert (facts["melody_of"], facts["notes"], facts["settings"]) == ("the mix", len(TUNE), None)
     audio.write(tmp_path / "clip.wav", played())
     assert main(["daw", str(tmp_path / "clip.wav"), "--no-stems", "-o", str(tmp_path / "clip.tar")]) == 2
+
+
+@pytest.mark.usefixtures("demucs")
+def test_the_page_packs_a_clip_with_stems_where_demucs_is(tmp_path: Path, monkeypatch) -> None:
+    from demo.clip_store import ClipStore
+
+    store = ClipStore(tmp_path, hours=1)
+    for is_here in (True, False):
+        if not is_here:
+            monkeypatch.setattr(DemucsSeparator, "is_here", staticmethod(lambda: False))
+        clip = store.new_path("tune-1.flac")
+        store.write(clip, played(), provenance.tags(Settings("0.1.0", "mini", "a tune", 3.5, 7).comment()))
+        file = store.daw(clip)
+        assert store.daw(clip) == file
+        assert file.stat().st_mode & 0o077 == 0
+        with zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+        assert ("tune-1/stems/drums.wav" in names) is is_here
+        assert "tune-1/melody.mid" in names
+    store.close()

@@ -639,6 +639,16 @@ class EventHandlers:
         outputs = self.outputs
         return {outputs.video: gr.update(value=str(file), visible=True), outputs.make_video: gr.update(visible=False)}
 
+    def make_daw(self, request: gr.Request, clip_id: str | None) -> Updates:
+        """Offer the selected clip as a ZIP for a DAW."""
+        clip = self._clip(request, clip_id)
+        try:
+            file = self.service.clip_store.daw(clip.path)
+        except Exception as error:
+            raise to_gradio_error(error) from None
+        outputs = self.outputs
+        return {outputs.daw: gr.update(value=str(file), visible=True), outputs.make_daw: gr.update(visible=False)}
+
     def toggle_favourite(self, request: gr.Request, clip_id: str | None) -> Updates:
         """Mark the selected clip as a favourite, or no longer."""
         visit, clip = self._visit(request), self._clip(request, clip_id)
@@ -774,6 +784,8 @@ class EventHandlers:
             outputs.details: result.show_details(clip),
             outputs.video: gr.update(visible=False),
             outputs.make_video: gr.update(visible=True),
+            outputs.daw: gr.update(visible=False),
+            outputs.make_daw: gr.update(visible=True),
             # The buttons have the files of the previous clip until `update_downloads_and_comparison` is done.
             **{button: gr.update(interactive=False) for button in outputs.downloads},
         }
@@ -831,7 +843,7 @@ def connect(
     # Gradio rebuilds each output of an event, those that are left as they are too: an event has those that it changes.
     clip_parts = [
         outputs.clip_panel, outputs.clips, outputs.player, outputs.plots, outputs.scores, outputs.link, outputs.favourite,
-        outputs.details, outputs.video, outputs.make_video, *outputs.downloads,
+        outputs.details, outputs.video, outputs.make_video, outputs.daw, outputs.make_daw, *outputs.downloads,
     ]  # fmt: skip
     settings = [
         *inputs.components, next_clip.needed, *accordions.of_settings,
@@ -881,6 +893,10 @@ def connect(
     outputs.make_video.click(
         handlers.make_video, outputs.clips, [outputs.video, outputs.make_video], api_visibility="private",
         show_progress="minimal", show_progress_on=[outputs.make_video], concurrency_limit=1,
+    )  # fmt: skip
+    outputs.make_daw.click(
+        handlers.make_daw, outputs.clips, [outputs.daw, outputs.make_daw], api_visibility="private",
+        show_progress="minimal", show_progress_on=[outputs.make_daw], concurrency_limit=1,
     )  # fmt: skip
     outputs.favourite.click(handlers.toggle_favourite, outputs.clips, [outputs.clips, outputs.favourite], **unlimited)
     outputs.delete.click(

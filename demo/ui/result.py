@@ -45,6 +45,8 @@ class Outputs:
     delete: gr.Button
     make_video: gr.Button
     video: gr.DownloadButton
+    make_daw: gr.Button
+    daw: gr.DownloadButton
     span_start: gr.Textbox
     span_end: gr.Textbox
     mark_start: gr.Button
@@ -92,6 +94,8 @@ def build() -> Outputs:
                 video = gr.DownloadButton(
                     "Download MP4", size="sm", min_width=100, visible=False, elem_id="download-mp4"
                 )
+                make_daw = gr.Button("Pack for a DAW", size="sm", min_width=100, elem_id="make-daw")
+                daw = gr.DownloadButton("Download ZIP", size="sm", min_width=100, visible=False, elem_id="download-zip")
             with gr.Group(elem_id="repaint-group"):
                 gr.Markdown(texts.REPAINT, padding=True, elem_id="repaint-hint")
                 with gr.Row(equal_height=True):
@@ -124,10 +128,9 @@ def build() -> Outputs:
     with gr.Group(elem_id="notes-group"):
         gr.Markdown(texts.NOTES, elem_id="notes", padding=True)
     return Outputs(
-        status, live_player, arrived, shown, clips, player, takes, clip_plots, downloads, as_melody, continue_clip, same_seed,
-        score, favourite, delete, make_video, video, span_start, span_end, mark_start, mark_end, repaint, details, scores,
-        link, other, comparison, comparison_accordion,
-        restore, clip_panel,
+        status, live_player, arrived, shown, clips, player, takes, clip_plots, downloads, as_melody, continue_clip,
+        same_seed, score, favourite, delete, make_video, video, make_daw, daw, span_start, span_end, mark_start,
+        mark_end, repaint, details, scores, link, other, comparison, comparison_accordion, restore, clip_panel,
     )  # fmt: skip
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
 from musicgen.audio import Audio
 from musicgen.errors import CheckpointError
 
 MODEL = "htdemucs"
-"""On the hub as adefossez/HTDemucs, in safetensors."""
+REPOSITORY = "adefossez/HTDemucs"
+"""Where the hub has it, in safetensors."""
 SAMPLE_RATE = 44_100
 """Hz, of MODEL."""
 KEPT = ("vocals", "other")
@@ -53,6 +55,11 @@ class DemucsSeparator:
             # shifts=0: random shifts would make two runs differ.
             stems = apply_model(model, wave[None].to(self.device), shifts=0, split=True, device=self.device)[0]
         return {name: Audio(stem.cpu(), model.samplerate) for name, stem in zip(model.sources, stems, strict=True)}
+
+    @staticmethod
+    def is_here() -> bool:
+        """Whether the weights are on this machine."""
+        return isinstance(try_to_load_from_cache(REPOSITORY, f"{MODEL}.yaml"), str)
 
     def _loaded(self) -> Any:
         if self._model is None:

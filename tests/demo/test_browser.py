@@ -1,11 +1,13 @@
 """The page in Chromium: live playback, edited melodies, Stop, restoring, a phone, accessibility, a screenshot."""
 
 import base64
+import json
 import os
 import re
 import shutil
 import subprocess
 import tarfile
+import zipfile
 from pathlib import Path
 
 import av
@@ -828,3 +830,19 @@ def test_a_clip_is_downloaded_as_a_video(page, service: Service) -> None:
     with av.open(str(file)) as container:
         assert {stream.type for stream in container.streams} == {"video", "audio"}
     assert audio.read(file).duration == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_clip_is_packed_for_a_daw(page, service: Service) -> None:
+    generate(page, "drums", 1.0)
+    page.click("#more-of-clip button")
+    page.click("#make-daw")
+    button = page.locator("#download-zip")
+    wait_until(page, button.is_visible, 60)
+    with page.expect_download() as download:
+        button.click()
+    assert download.value.suggested_filename == newest(service).with_suffix(".zip").name
+    with zipfile.ZipFile(download.value.path()) as archive:
+        facts = json.loads(archive.read(f"{newest(service).stem}/clip.json"))
+    assert facts["settings"]["prompt"] == "drums"
+    page.locator("#details summary").click()
+    assert "Marked as made by a model" in page.locator("#details").inner_text()

@@ -1,0 +1,80 @@
+"""A clip as a ZIP for a DAW: stems by Demucs, the melody as MIDI, tempo, key, and the settings."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from typing import Any
+
+from musicgen import audio, melody_notes, provenance, rhythm, tonality
+from musicgen.audio import Audio
+from musicgen.conditioners.separation import KEPT, DemucsSeparator
+from musicgen.errors import InputError
+from musicgen.settings import KEY, Settings
+
+EXTENSION = ".zip"
+FACTS = "clip.json"
+
+
+def packed(files: dict[str, bytes], folder: str) -> bytes:
+    """A ZIP of files, name -> contents, in a folder."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(f"{folder}/{name}", data)
+    return buffer.getvalue()
+
+
+def parts(
+    clip: Audio, tags: dict[str, str], *, stems: bool = True, device: str = "cpu"
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """The files of the ZIP.
+
+    Args:
+        clip: float32 [C, T].
+        tags: of its file: what says where it is from goes into every file, and into the facts.
+        stems: whether to separate it.
+        device: of Demucs.
+
+    Returns:
+        Name -> contents, and the facts that `clip.json` holds: bpm, first_beat (seconds), key, notes (of the melody), melody_of
+        (what it was heard in), tags, settings.
+
+    Raises:
+        CheckpointError: Demucs' weights are not on this machine and cannot be downloaded.
+    """
+    origin = provenance.of_tags(tags)
+    comment = origin.get("comment", "")
+    files = {"mix.wav": audio.encode(clip, ".wav", origin)}
+    melody, source = clip, "the mix"
+    if stems:
+        # A stem is no clip of its own settings: it says where it is from, and not how to make it again.
+        said = {name: text for name, text in origin.items() if name != "comment"}
+        separated = DemucsSeparator(device).stems(clip)
+        files |= {f"stems/{name}.wav": audio.encode(stem, ".wav", said) for name, stem in separated.items()}
+        sung, played = (separated[name] for name in KEPT)
+        melody, source = Audio(sung.wave + played.wave, sung.rate), " and ".join(KEPT)
+    beats, notes = rhythm.measure(clip), melody_notes.transcribe(melody)
+    bpm = None if beats is None else beats.bpm
+    files["melody.mid"] = melody_notes.midi_bytes(notes, bpm)
+    facts: dict[str, Any] = {
+        "bpm": None if bpm is None else round(bpm, 2),
+        "first_beat": None if beats is None else round(beats.first, 4),
+        "key": tonality.measure(clip),
+        "notes": len(notes),
+        "melody_of": source,
+        "tags": {name: text for name, text in origin.items() if name != "comment"},
+        "settings": _settings(comment),
+    }
+    files[FACTS] = (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode()
+    return files, facts
+
+
+def _settings(comment: str) -> Any:
+    """The settings in a comment, None where it holds none."""
+    try:
+        Settings.from_comment(comment, "")
+    except InputError:
+        return None
+    return json.loads(comment)[KEY]
