@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from human_study.database import queries, schema, study_database
 from human_study.design import manifest
@@ -182,6 +182,38 @@ def test_a_refusal_says_what_to_do_in_the_raters_language(site, page):
     page.click("#next")
     page.locator("#missing", has_text="Warten Sie eine Minute").wait_for()
     assert page.locator("#language option").all_inner_texts() == ["English", "Deutsch"]
+
+
+def test_a_page_that_others_have_filled_is_said_and_another_one_comes(site, page):
+    """A laptop that slept through its lease, while others rated all pages but those of one sample."""
+    address, database, _ = site(questions="[REL]", raters_per_sample=1, trials_per_rater=2)
+    agree(page, f"{address}?lang=de")
+    page.locator(".trial").wait_for()
+    for column in page.locator(".column").all():
+        hear(column)
+    for slider in page.locator(".scale input").all():
+        set_slider(page, slider, 50)
+    first = page.locator(".prompt").inner_text() if page.locator(".prompt").count() else ""
+    with database.write() as connection:
+        connection.execute(update(schema.lease).values(expires_at=1.0))
+        mine = connection.execute(select(schema.lease.c.page_id)).scalar_one()
+        entered = schema.rater.insert().values(
+            study_id=database.study_id, public_id="o" * 32, session_sha256="o" * 64, platform="open", language="en", seed=1,
+            created_at=1.0, headphone_tries=0, alive_at=1.0,
+        )  # fmt: skip
+        other = queries.inserted_id(connection.execute(entered))
+        connection.execute(schema.trial.insert().values(
+            study_id=database.study_id, rater_id=other, page_id=mine, idempotency_key="k", body_sha256="b", receipt="r",
+            position=0, started_at=1.0, submitted_at=2.0,
+        ))  # fmt: skip
+    page.click("#next")
+    page.locator("#saved.lost", has_text="Andere haben diese Seite inzwischen bewertet").wait_for()
+    page.locator(".trial").wait_for()
+    assert page.locator(".prompt").inner_text() != first
+    rate(page)
+    assert "lost" not in page.locator("#saved").get_attribute("class")
+    with database.read() as connection:
+        assert queries.count_rows(connection, select(schema.trial)) == 2
 
 
 @pytest.mark.parametrize("width", [390, 320])
