@@ -1,18 +1,20 @@
 """python -m benchmarks.repainting: how well a span that was made anew fits the music around it.
 
 Held-out compositions of the suite `synth`, of each of which a span in the middle is made anew, with the best of 1, 4 and 16
-candidates. Two measures, each beside the same composition as it was and beside the same span of another composition (a cut, the
-control that shows that the measure sees what does not fit):
+candidates of the same seeds. Two measures, each beside the same composition as it was and beside the same span of another
+composition (a cut, the control that shows whether the measure sees what does not fit):
 
-    fit    mean log-likelihood of a code behind the span, given all before it and the description
+    fit    mean log-likelihood of a code behind the span, given all before it and the description, in nats
     flux   spectral flux at the seams: how much the magnitude spectrum rises from one frame to the next, as a share of its sum
-           (Bello et al. 2005); the largest of the frames that hold the seam. Two-sample test: Kolmogorov and Smirnov's.
+           (Bello et al. 2005); the largest of the frames that hold the seam. Two-sample test of Kolmogorov and Smirnov, with
+           what is uncut: the composition through the codec, as the span is
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +29,10 @@ from evaluation.suites.items import load_items
 from evaluation.suites.suite import load_suite
 from musicgen import audio
 from musicgen.audio import Audio
-from musicgen.repainting import Repainted, repaint
+from musicgen.repainting import join, place, repaint
 from musicgen.request import GenerationRequest
 from musicgen.statistics import Interval, ratio_interval
+from musicgen.tokenizers import frames_of
 
 SPAN = (4.0, 6.0)
 """Seconds, of clips of 10 s."""
@@ -37,7 +40,7 @@ CANDIDATES = (1, 4, 16)
 WINDOW = 1024
 """Samples of a frame of the flux: 32 ms."""
 HOP = 256
-BATCH = 16
+UNCUT = "as it was"
 
 Array = npt.NDArray[np.float64]
 
@@ -54,14 +57,44 @@ def flux(clip: Audio, seconds: float) -> float:
     return float((rise / magnitude[:, 1:].sum(dim=0).clamp(min=1e-6)).max())
 
 
-def cut(model: musicgen.MusicGen, clip: Audio, other: torch.Tensor, prompt: str, seed: int) -> Repainted:
-    """A clip with the codes [K, n] of another composition in its span."""
+def ways(
+    model: musicgen.MusicGen, clip: Audio, other: torch.Tensor, prompt: str, seed: int
+) -> dict[str, tuple[float, Audio]]:
+    """Way -> the fit and the sound of a clip whose span [K, n] was made anew, stayed, or comes from another composition."""
+    most = max(CANDIDATES)
+    caught: list[torch.Tensor] = []
 
-    def draw(request: GenerationRequest, left: torch.Tensor | None) -> torch.Tensor:  # noqa: ARG001
+    def draw(request: GenerationRequest, left: torch.Tensor | None) -> torch.Tensor:
         assert left is not None
-        return torch.cat([left, other[None]], dim=2)
+        plan = model.plan_generation(request.part(slice(0, most)), left)
+        position = plan.known
+        for step in model.window_steps(plan, plan.windows[0]):
+            plan.codes[:, :, position : position + step.codes.shape[2]] = step.codes
+            position += step.codes.shape[2]
+        # The last candidate is the cut: it is compared in the same pass.
+        caught.append(torch.cat([plan.codes, torch.cat([left, other[None]], dim=2)]))
+        return caught[0]
 
-    return repaint(model, clip, *SPAN, GenerationRequest.of_one(prompt, seed=seed), draw, candidates=1)
+    made = repaint(model, clip, *SPAN, GenerationRequest.of_one(prompt, seed=seed), draw, candidates=most + 1)
+    fits = list(made.log_likelihoods.values())
+    old = model.tokenizer.encode(clip.wave[None, :, : clip.wave.shape[1] // model.tokenizer.hop * model.tokenizer.hop])[
+        0
+    ]
+    where = place(*SPAN, old.shape[1], model.frame_rate, frames_of(model.tokenizer, model.max_duration))
+
+    def sound(index: int) -> Audio:
+        codes = old.clone()
+        codes[:, where.start : where.end] = caught[0][index, :, where.start - where.first :]
+        return Audio(join(model, clip.wave, old, codes, where, seed), clip.rate)
+
+    found = {}
+    for count in CANDIDATES:
+        best = int(np.argmax(fits[:count]))
+        found[f"best of {count}"] = fits[best], sound(best)
+    assert made.original is not None
+    found[UNCUT] = made.original, Audio(model.decode(old[None])[0], clip.rate)
+    found["of another composition"] = fits[most], sound(most)
+    return found
 
 
 def measure(name: str, count: int, seed: int) -> dict[str, Any]:
@@ -69,42 +102,29 @@ def measure(name: str, count: int, seed: int) -> dict[str, Any]:
     model = musicgen.load(name)
     items = load_items(load_suite("synth"), limit=count)
     clips = [audio.read(item.file, channels=model.channels, rate=model.sample_rate) for item in items]
-    frames = [round(time * model.frame_rate) for time in SPAN]
-    codes = [model.tokenizer.encode(clip.wave[None])[0][:, frames[0] : frames[1]] for clip in clips]
-    fit: dict[str, list[float]] = {}
+    first, last = (round(time * model.frame_rate) for time in SPAN)
+    spans = [model.tokenizer.encode(clip.wave[None])[0][:, first:last] for clip in clips]
+    fits: dict[str, list[float]] = {}
     seams: dict[str, list[float]] = {}
-
-    def add(way: str, likely: float, clip: Audio) -> None:
-        fit.setdefault(way, []).append(likely)
-        seams.setdefault(way, []).extend(flux(clip, time) for time in SPAN)
-
     for index, (item, clip) in enumerate(zip(items, clips, strict=True)):
-        own = seed + 1000 * index
-        for candidates in CANDIDATES:
-            made = model.repaint(clip, *SPAN, item.caption, candidates=candidates, seed=own, batch_size=BATCH)
-            add(f"best of {candidates}", made.log_likelihoods[made.seed], Audio(made.wave, clip.rate))
-        assert made.original is not None
-        add("as it was", made.original, clip)
-        other = cut(model, clip, codes[(index + 1) % len(codes)], item.caption, own)
-        add("of another composition", other.log_likelihoods[own], Audio(other.wave, clip.rate))
+        other = spans[(index + 1) % len(spans)]
+        for way, (fit, sound) in ways(model, clip, other, item.caption, seed + 1000 * index).items():
+            fits.setdefault(way, []).append(fit)
+            seams.setdefault(way, []).extend(flux(sound, time) for time in SPAN)
+        print(f"{index + 1} of {len(items)}", file=sys.stderr, flush=True)
     rng = np.random.default_rng(seed)
-    uncut = np.array(seams["as it was"])
-    rows = {
-        way: {
-            "fit": _stored(ratio_interval(np.array(fit[way]), np.ones(len(items)), rng)),
-            "below": None
-            if way == "as it was"
-            else _stored(
-                ratio_interval(
-                    np.stack([np.array(fit["as it was"]), np.array(fit[way])], axis=1), np.ones((len(items), 2)), rng
-                )
-            ),
-            "flux": [round(float(value), 4) for value in np.quantile(values, [0.5, 0.9])],
-            "statistic": round(float(stats.ks_2samp(values, uncut).statistic), 4),
-            "p": float(f"{stats.ks_2samp(values, uncut).pvalue:.3g}"),
+    uncut = np.array(seams[UNCUT])
+    rows = {}
+    for way in fits:
+        pair = np.stack([np.array(fits[way]), np.array(fits[UNCUT])], axis=1)
+        test = stats.ks_2samp(seams[way], uncut)
+        rows[way] = {
+            "fit": _stored(ratio_interval(pair[:, 0], np.ones(len(items)), rng)),
+            "difference": None if way == UNCUT else _stored(ratio_interval(pair, np.ones((len(items), 2)), rng)),
+            "flux": [round(float(value), 3) for value in np.quantile(seams[way], [0.1, 0.5, 0.9])],
+            "statistic": None if way == UNCUT else round(float(test.statistic), 3),
+            "p": None if way == UNCUT else float(f"{test.pvalue:.2g}"),
         }
-        for way, values in ((way, np.array(seams[way])) for way in fit)
-    }
     return {"model": name, "n": len(items), "span": list(SPAN), "seed": seed, "rows": rows}
 
 

@@ -288,6 +288,30 @@ def tempo_key(name: str) -> str:
     )
 
 
+def repainting(name: str) -> str:
+    stored = result(name)
+    rows = []
+    for way, row in stored["rows"].items():
+        difference = "" if row["difference"] is None else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*row["difference"])
+        test = "" if row["p"] is None else f"D = {row['statistic']:.2f}, p = {row['p']:g}"
+        rows.append(
+            [way, f"{row['fit'][0]:.3f}", difference, "{1:.2f} ({0:.2f} to {2:.2f})".format(*row["flux"]), test]
+        )
+    start, end = stored["span"]
+    header = [
+        "the span",
+        "fit of what follows, nats a code",
+        "difference to what was there",
+        "flux at the seams, median (10 % to 90 %)",
+        "two-sample test with what was there",
+    ]
+    return (
+        table(header, rows)
+        + f"\n{stored['model']}, {stored['n']} held-out compositions of 10 s, {start:g} to {end:g} s made anew, 95 % intervals "
+        f"over compositions, Kolmogorov and Smirnov's test on {2 * stored['n']} seams, `{stored['command']}`.\n"
+    )
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
@@ -329,6 +353,7 @@ TABLES: dict[str, tuple[Callable[[str], str], str]] = {
     "chords": (chords, "chords-mini-melody"),
     "loudness": (loudness, "loudness-mini"),
     "tempo-key": (tempo_key, "tempo-key"),
+    "repainting": (repainting, "repainting-mini"),
 }
 """A block's name -> what writes it, from which stored result."""
 
