@@ -106,17 +106,15 @@ async def _rater(
                         )
                     return
                 trial, body = state["trial"], complete_answer(state["trial"])
+                began = time.monotonic()
+                path = f"/api/trials/{trial['lease']}"
                 try:
-                    await _call(client, tally, retry, "POST", f"/api/leases/{trial['lease']}/renew", {}, headers)
+                    stored = await _call(client, tally, retry, "POST", path, body, headers)
                 except httpx.HTTPStatusError as error:
                     if error.response.status_code != 410:
                         raise
                     continue  # others have filled the page: there is another one
-                began = time.monotonic()
-                path = f"/api/trials/{trial['lease']}"
-                tally.acknowledged[body["key"]] = (await _call(client, tally, retry, "POST", path, body, headers))[
-                    "receipt"
-                ]
+                tally.acknowledged[body["key"]] = stored["receipt"]
                 tally.seconds.append(time.monotonic() - began)
                 pages += 1
                 await asyncio.sleep(max(0.0, every - (time.monotonic() - began)))
