@@ -27,7 +27,7 @@ from musicgen.checkpoint.audiocraft_settings import (
     SPAN_SCORES,
     TEXT,
     TRANSFORMER,
-    Settings,
+    AudiocraftSettings,
     check_encodec,
     check_kind,
     conditions,
@@ -71,7 +71,7 @@ def load(folder: Path, name: str, conversion: Conversion) -> MusicGen:
     if "n_bands" in package:
         raise CheckpointError(f"{source}: a multi-band diffusion decoder, not a MusicGen model")
     state = _tensors(package, source)
-    settings = Settings.of(package, source)
+    settings = AudiocraftSettings.of(package, source)
     check_kind(settings)
     named = conditions(settings)
     state = split_cross_attention(state, source)
@@ -110,7 +110,7 @@ def load(folder: Path, name: str, conversion: Conversion) -> MusicGen:
     )
 
 
-def _generator(settings: Settings, max_duration: float, tokenizer: Tokenizer) -> Generator:
+def _generator(settings: AudiocraftSettings, max_duration: float, tokenizer: Tokenizer) -> Generator:
     """How the model's codes are generated; MAGNeT's configuration has its sampling too."""
     if settings.at("lm_model", "transformer_lm") != MAGNET:
         return AutoregressiveGenerator()
@@ -150,7 +150,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         return tokenizer
     source = str(path)
     state = {encodec_name(name): tensor for name, tensor in _tensors(package, source).items()}
-    settings = Settings.of(package, source)
+    settings = AudiocraftSettings.of(package, source)
     check_encodec(settings)
     config = checks.follow(lambda: _encodec_config(settings), source)
     return tokenizers.load_tokenizer(config.to_dict(), state, source)
@@ -171,7 +171,7 @@ def _tensors(package: Mapping[str, Any], source: str) -> dict[str, torch.Tensor]
     return unwrapped(state)
 
 
-def _lm_config(settings: Settings, state: Mapping[str, torch.Tensor], *, cross_attention: bool) -> LMConfig:
+def _lm_config(settings: AudiocraftSettings, state: Mapping[str, torch.Tensor], *, cross_attention: bool) -> LMConfig:
     magnet = settings.at("lm_model", "transformer_lm") == MAGNET
     settings.demand("transformer_lm.", TRANSFORMER | ({"causal": (False, False)} if magnet else {}))
 
@@ -195,7 +195,7 @@ def _lm_config(settings: Settings, state: Mapping[str, torch.Tensor], *, cross_a
     )
 
 
-def _pattern(settings: Settings, num: int) -> Pattern:
+def _pattern(settings: AudiocraftSettings, num: int) -> Pattern:
     kind = settings.at("codebooks_pattern.modeling")
     values = settings.part(f"codebooks_pattern.{kind}")
     if kind is None:
@@ -231,12 +231,12 @@ def _projection(condition: str, width: int, dim: int, state: Mapping[str, torch.
     return build(lambda: nn.Linear(width, dim), own, f"{source} ({condition})")
 
 
-def _text(settings: Settings, dim: int, state: Mapping[str, torch.Tensor]) -> T5Conditioner:
+def _text(settings: AudiocraftSettings, dim: int, state: Mapping[str, torch.Tensor]) -> T5Conditioner:
     encoder, tokenizer = parts.text_encoder(str(settings.at(f"conditioners.{TEXT}.t5.name")))
     return T5Conditioner(encoder, tokenizer, _projection(TEXT, encoder.config.d_model, dim, state, settings.source))
 
 
-def _encodec_config(settings: Settings) -> EncodecConfig:
+def _encodec_config(settings: AudiocraftSettings) -> EncodecConfig:
     at = settings.at
     rate, ratios = at("sample_rate"), at("seanet.ratios", [8, 5, 4, 2])
     hop = math.prod(ratios)

@@ -57,7 +57,7 @@ _ENCODEC = {
 _ABSENT = object()
 
 
-class Settings:
+class AudiocraftSettings:
     """A configuration's values by dotted path."""
 
     def __init__(self, values: Mapping[str, Any], source: str) -> None:
@@ -65,7 +65,7 @@ class Settings:
         self.source = source
 
     @classmethod
-    def of(cls, package: Mapping[str, Any], source: str) -> Settings:
+    def of(cls, package: Mapping[str, Any], source: str) -> AudiocraftSettings:
         """The configuration of a file's content."""
         text = package.get("xp.cfg")
         try:
@@ -120,7 +120,7 @@ _KINDS: dict[tuple[str, str], Mapping[str, tuple[Any, Any]]] = {
 """The conditions that can be followed and the kinds of their conditioners -> what these must be set to."""
 
 
-def conditions(settings: Settings) -> dict[str, str]:
+def conditions(settings: AudiocraftSettings) -> dict[str, str]:
     """The names of a language model's conditions and their kinds, of those that are known here; what else it asks for is
     refused."""
     found = {
@@ -145,7 +145,7 @@ def conditions(settings: Settings) -> dict[str, str]:
     return found
 
 
-def check_kind(settings: Settings) -> None:
+def check_kind(settings: AudiocraftSettings) -> None:
     """Refuse the models of audiocraft that are no MusicGen, by their names."""
     solver, lm = settings.at("solver", None), settings.at("lm_model", "transformer_lm")
     kinds = {
@@ -167,7 +167,7 @@ def check_kind(settings: Settings) -> None:
     )
 
 
-def check_encodec(settings: Settings) -> None:
+def check_encodec(settings: AudiocraftSettings) -> None:
     """Refuse a tokeniser that transformers' EnCodec cannot follow."""
     settings.demand("", {"compression_model": ("encodec", None)} | _ENCODEC)
     known = {"trim_right_ratio", "final_activation", "final_activation_params"}

@@ -11,7 +11,7 @@ import torch
 from musicgen import catalog, checks
 from musicgen.checkpoint import parts
 from musicgen.checkpoint.audiocraft_names import block_names
-from musicgen.checkpoint.audiocraft_settings import MELODY, Settings
+from musicgen.checkpoint.audiocraft_settings import MELODY, AudiocraftSettings
 from musicgen.checkpoint.checks import build
 from musicgen.checkpoint.tensors import Names, below, gather, scatter
 from musicgen.conditioners.style import StyleConditioner, StyleShape, feature_extractor
@@ -31,7 +31,7 @@ def names(state: Mapping[str, torch.Tensor]) -> set[str]:
     return {name for name in state if name.startswith(_ROOT)}
 
 
-def load(settings: Settings, dim: int, state: Mapping[str, torch.Tensor]) -> StyleConditioner:
+def load(settings: AudiocraftSettings, dim: int, state: Mapping[str, torch.Tensor]) -> StyleConditioner:
     """The conditioner of a language model.
 
     Args:
@@ -112,7 +112,7 @@ def _book(quantiser: int) -> str:
     return f"rvq.vq.layers.{quantiser}._codebook"
 
 
-def _shape(settings: Settings, own: Mapping[str, torch.Tensor]) -> StyleShape:
+def _shape(settings: AudiocraftSettings, own: Mapping[str, torch.Tensor]) -> StyleShape:
     root = f"conditioners.{MELODY}.{KIND}."
     scale = settings.at(f"{root}transformer_scale", "default")
     if scale not in _HEADS:

@@ -166,6 +166,9 @@ class Data:
     melody: Literal["", "mix", "separated"] = ""
     """What chroma is computed from: "separated" (Demucs removes drums and bass first, as in the paper) or "mix". Default:
     as in the melody model that is fine-tuned; "separated" for a new one."""
+    chords: Probability = 0.0
+    """The share of examples with a melody whose frames hold all pitch classes of the chord ("chords" of the metadata) in place
+    of the strongest one, so that the model follows chords and polyphonic MIDI."""
     lanes: PositiveInt = 8
     """Independent streams through the shards; row i of a batch comes from stream i modulo `lanes`. It must be a
     multiple of the number of processes and divide the batch, so that batches are the same for any number of

@@ -13,7 +13,7 @@ from collections.abc import Collection, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from musicgen.training.lm.caption_augmentation import augment_caption, pick_desc
 from musicgen.training.lm.config import LMRecipe, NewConditioner
 from musicgen.training.lm.shards import Index, Sample, iterate, read_shard
 
+Melody = Literal["none", "strongest", "chords"]
+"""What the frames of a row's melody hold: nothing, the strongest pitch class of each, or the pitch classes of its chord."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -34,7 +37,8 @@ class Batch:
         codes: int64 [B, K, T], 0 at padding.
         lengths: int64 [B], frames of each row that are not padding.
         texts: B descriptions, "" for none.
-        melody: int64 [B, chroma frames], pitch classes, -1 in rows without melody; None for models without melody.
+        melody: uint8 [B, chroma frames, 12], ones at the pitch classes of every frame, zeros in rows without melody; None for
+            models without melody.
         auxiliary_targets: name of an auxiliary loss -> float32 [B, T, width].
         conditions: name of a further conditioner -> its value in the metadata of each row, None in rows without.
         starts: seconds of each row's crop in its clip.
@@ -67,8 +71,8 @@ class Batch:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a batch. codes: [K, up to T]; melody: [chroma frames]; auxiliary_targets: name -> [T, width]; conditions: name
-    -> value; start: seconds of the crop in its clip."""
+    """A row of a batch. codes: [K, up to T]; melody: [chroma frames, 12]; auxiliary_targets: name -> [T, width]; conditions:
+    name -> value; start: seconds of the crop in its clip."""
 
     codes: np.ndarray
     text: str
@@ -101,11 +105,13 @@ class Cropper:
         drop_all = random.random() < self.recipe.dropout.all
         drop_melody = random.random() < self.recipe.dropout.melody
         kept = [name for name, new in self._conditions.items() if random.random() >= new.dropout]
+        # Drawn last and only where it is asked for, so that other recipes get the batches that they always got.
+        chords = self.recipe.data.chords > 0 and random.random() < self.recipe.data.chords
         return self._row(
             sample,
             start,
             "" if drop_all else text,
-            with_melody=not (drop_all or drop_melody),
+            melody="none" if drop_all or drop_melody else "chords" if chords else "strongest",
             conditions=() if drop_all else kept,
         )
 
@@ -115,7 +121,7 @@ class Cropper:
         if self.recipe.data.begin != "anywhere":
             start = min(self._boundaries(sample), key=lambda frame: abs(frame - start))
         text = self.description(sample, random)
-        return self._row(sample, start, text, with_melody=True, conditions=self._conditions)
+        return self._row(sample, start, text, melody="strongest", conditions=self._conditions)
 
     def batch(self, rows: list[Row]) -> Batch:
         codes = np.zeros((len(rows), rows[0].codes.shape[0], self.frames), np.int64)
@@ -165,7 +171,7 @@ class Cropper:
         first, *others = [round((time - times[0]) * float(self.rate)) for time in times]
         return [first, *(frame for frame in others if frame + self.frames <= sample.codes.shape[1])]
 
-    def _row(self, sample: Sample, start: int, text: str, *, with_melody: bool, conditions: Collection[str]) -> Row:
+    def _row(self, sample: Sample, start: int, text: str, *, melody: Melody, conditions: Collection[str]) -> Row:
         """conditions: the further conditions that are not dropped."""
         values = {
             name: sample.metadata.get(new.metadata or name) if name in conditions else None
@@ -174,7 +180,7 @@ class Cropper:
         return Row(
             self._crop(sample, start),
             text,
-            self._melody(sample, start, with_melody=with_melody),
+            self._melody(sample, start, melody),
             {
                 name: REGISTRY[name].targets(sample.metadata, start, self.frames, float(self.rate))
                 for name in self.recipe.auxiliary_losses.active()
@@ -186,14 +192,34 @@ class Cropper:
     def _crop(self, sample: Sample, start: int) -> np.ndarray:
         return sample.codes[:, start : start + self.frames]
 
-    def _melody(self, sample: Sample, start: int, *, with_melody: bool) -> np.ndarray:
-        if not with_melody or not self.melody_frames or sample.chroma is None:
-            return np.full(self.melody_frames, -1, np.int64)
+    def _melody(self, sample: Sample, start: int, melody: Melody) -> np.ndarray:
+        hot = np.zeros((self.melody_frames, chroma.NUM_CHROMA), np.uint8)
+        if melody == "none" or not self.melody_frames or sample.chroma is None:
+            return hot
         # As at inference: chroma frames from the crop's beginning, repeated where the crop ends before the context does.
         length = min(self.frames, sample.codes.shape[1] - start)
         heard = max(1, int((length - 1) / self._step) + 1)
-        index = [start + round((i % heard) * self._step) for i in range(self.melody_frames)]
-        return sample.chroma[np.minimum(index, len(sample.chroma) - 1)].astype(np.int64)
+        index = np.array([start + round((i % heard) * self._step) for i in range(self.melody_frames)])
+        frames = np.arange(self.melody_frames)
+        if melody == "strongest":
+            hot[frames, sample.chroma[np.minimum(index, len(sample.chroma) - 1)]] = 1
+            return hot
+        for chord in self._chords(sample):
+            inside = (index >= chord["onset"] * float(self.rate)) & (index < chord["offset"] * float(self.rate))
+            hot[np.ix_(frames[inside], chord["pitch_classes"])] = 1
+        # A frame without a chord is what a frame of silence is at inference.
+        hot[~hot.any(axis=1), 0] = 1
+        return hot
+
+    @staticmethod
+    def _chords(sample: Sample) -> list[dict[str, Any]]:
+        chords = sample.metadata.get("chords")
+        if not chords:
+            raise InputError(
+                f'data.chords needs "chords" (onset, offset, pitch_classes) in the JSON of every clip, as '
+                f"musicgen.training.corpus writes them, and that of {sample.metadata.get('name', 'a clip')} has none"
+            )
+        return list(chords)
 
 
 class TrainingData:

@@ -33,7 +33,7 @@ class Inputs:
         ids: int64 [B, L], text tokens.
         real: bool [B, L], False at padding.
         absent: bool [B], rows without text.
-        melody: int64 [B, chroma frames], or None.
+        melody: uint8 [B, chroma frames, 12], as in `Batch`, or None.
         auxiliary_targets: name of an auxiliary loss -> float32 [B, T, width].
         conditions: name of a further conditioner -> its prepared input for each row, None in rows without.
         known: bool [B, T], the frames that auxiliary losses count: no padding, no rows without text, where at first
@@ -159,9 +159,9 @@ class Network(nn.Module):
                 hooks.callback(hook.remove)
             yield hidden
 
-    def _melody(self, classes: torch.Tensor) -> Condition:
-        """Pitch classes [B, frames], -1 without melody. Its null is class 0 in every frame, as at inference."""
+    def _melody(self, hot: torch.Tensor) -> Condition:
+        """Frames [B, frames, 12] -> the condition of the melody model. Frames of zeros are null: class 0, as at inference."""
         assert self.melody_projection is not None
-        frames = F.one_hot(classes.clamp(min=0), chroma.NUM_CHROMA).float()
-        values = self.melody_projection(frames)
+        null = F.one_hot(torch.zeros_like(hot[..., 0], dtype=torch.int64), chroma.NUM_CHROMA)
+        values = self.melody_projection(torch.where(hot.any(dim=-1, keepdim=True), hot, null).float())
         return Condition(values, torch.ones(values.shape[:2], dtype=torch.bool, device=values.device))

@@ -102,7 +102,7 @@ def test_crops_are_pieces_of_the_clip_with_its_melody(plain: LMRecipe) -> None:
         assert row.auxiliary_targets == {}
         assert np.array_equal(row.codes, clip.codes[:, start : start + 50])
         # A chroma frame is 4096 samples, 6.4 codes: 8 of them lie in a second, and the prefix has one more.
-        assert np.array_equal(row.melody[:8], clip.chroma[[start + round(i * 6.4) for i in range(8)]])
+        assert np.array_equal(row.melody[:8], np.eye(12)[clip.chroma[[start + round(i * 6.4) for i in range(8)]]])
     assert starts == set(range(71))
 
 
@@ -142,19 +142,48 @@ def test_short_clips_are_filled_up_and_their_melody_repeats(tokens: tuple[str, I
 
 def test_conditions_are_dropped_with_their_probabilities(tokens: tuple[str, Index], plain: LMRecipe) -> None:
     data = source(tokens, replace(plain, dropout=Dropout(all=0.3, melody=0.2)))
-    rows = [(t, int(m[0])) for batch in data.batches(0, 250) for t, m in zip(batch.texts, batch.melody, strict=True)]
+    rows = [
+        (t, bool(m.any())) for batch in data.batches(0, 250) for t, m in zip(batch.texts, batch.melody, strict=True)
+    ]
     bare = [text == "" for text, _ in rows]
-    silent = [melody == -1 for _, melody in rows]
+    silent = [not melody for _, melody in rows]
     assert np.mean(bare) == pytest.approx(0.3, abs=0.03)
     assert np.mean(silent) == pytest.approx(0.3 + 0.7 * 0.2, abs=0.03)
     assert all(melody for text, melody in zip(bare, silent, strict=True) if text)
+
+
+def test_chords_of_the_metadata_take_the_place_of_the_strongest_pitch_class(plain: LMRecipe) -> None:
+    chords = [
+        {"onset": 0.0, "offset": 1.0, "pitch_classes": [0, 4, 7]},
+        {"onset": 1.0, "offset": 2.0, "pitch_classes": [9, 0, 4, 7]},
+    ]
+    codes = np.broadcast_to(np.arange(120, dtype=np.int16), (4, 120))
+    clip = Sample(codes, np.full(120, 5, np.uint8), {"description": "x", "name": "song", "chords": chords})
+    half = cropper(replace(plain, data=replace(plain.data, chords=0.5)))
+    followed = 0
+    for seed in range(400):
+        row = half.training(clip, np.random.default_rng(seed))
+        start = int(row.codes[0, 0])
+        assert start == int(cropper(plain).training(clip, np.random.default_rng(seed)).codes[0, 0])  # the same crop
+        if row.melody[:, 5].all():
+            continue
+        followed += 1
+        for frame, hot in enumerate(row.melody[:8]):
+            seconds = (start + round(frame * 6.4)) / 50
+            wanted = {0, 4, 7} if seconds < 1 else {0, 4, 7, 9} if seconds < 2 else {0}  # no chord: as silence
+            assert set(np.flatnonzero(hot)) == wanted
+    assert followed / 400 == pytest.approx(0.5, abs=0.08)
+    with pytest.raises(InputError, match=r'data.chords needs "chords".*that of song has none'):
+        cropper(replace(plain, data=replace(plain.data, chords=1.0))).training(
+            replace(clip, metadata={"description": "x", "name": "song"}), np.random.default_rng(0)
+        )
 
 
 def test_validation_is_the_middle_with_all_conditions(tokens: tuple[str, Index], recipe: LMRecipe) -> None:
     batches = list(validation_batches(*tokens, cropper(recipe), 4))
     assert [len(batch.texts) for batch in batches] == [2]
     assert all(batches[0].texts)
-    assert bool((batches[0].melody >= 0).all())
+    assert bool((batches[0].melody.sum(dim=-1) == 1).all())
     sample = next(iterate(tokens[0], tokens[1].valid))
     start = (sample.codes.shape[1] - 50) // 2
     assert np.array_equal(batches[0].codes[0].numpy(), sample.codes[:, start : start + 50])

@@ -1,5 +1,6 @@
 """The loss against transformers', and what a run can begin with."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,11 +30,10 @@ from tests import standins
 TEXTS = ["slow guitar", "fast drums and a long text"]
 
 
-def batch(num_codebooks: int = 4, frames: int = 20, seed: int = 0, melody: bool = False) -> Batch:
+def batch(num_codebooks: int = 4, frames: int = 20, seed: int = 0) -> Batch:
     generator = torch.Generator().manual_seed(seed)
     codes = torch.randint(0, 64, (2, num_codebooks, frames), generator=generator)
-    classes = torch.randint(0, 12, (2, 235), generator=generator) if melody else None
-    return Batch(codes, torch.tensor([frames, frames - 6]), TEXTS, classes)
+    return Batch(codes, torch.tensor([frames, frames - 6]), TEXTS, None)
 
 
 @pytest.fixture(scope="module")
@@ -194,3 +194,23 @@ def test_a_new_vocabulary_reads_back_and_knows_new_numbers(tmp_path: Path) -> No
     assert all(
         torch.equal(a, b) for a, b in zip(encoder.state_dict().values(), again.state_dict().values(), strict=True)
     )
+
+
+def test_melodies_are_the_conditions_of_inference(folder: Path) -> None:
+    """Chords, single notes and no melody: the losses are those of the language model on what the conditioner makes of them."""
+    model = melody_from_text(checkpoint.load(folder, "cpu"), 5.0, seed=0)
+    assert model.melody is not None
+    length = model.melody.length
+    chords = torch.zeros(length, 12, dtype=torch.uint8)
+    chords[:, [0, 4, 7]] = 1
+    notes = torch.eye(12, dtype=torch.uint8)[torch.arange(length) % 12]
+    network = Network(model, train_text=False)
+    for frames, value in ((chords, chords.float()), (notes, notes.float()), (torch.zeros_like(chords), None)):
+        one = replace(batch(), melody=torch.stack([frames, frames]))
+        prepared = None if value is None else model.melody.prepare(value)
+        inputs = network.inputs(one, 64)
+        assert inputs.melody is not None
+        ours, theirs = network._melody(inputs.melody), model.melody([prepared, prepared])
+        assert torch.equal(ours.values, theirs.values)
+        assert torch.equal(ours.mask, theirs.mask)
+        assert bool(network(inputs).codes.isfinite().all())
