@@ -7,9 +7,9 @@
 | FLAC, OGG | Vorbis comments |
 | MP4 | an XMP packet in its box; title and comment are written with the film |
 
-FFmpeg's muxers (PyAV) copy FLAC and OGG with their comments. They have no chunks for XMP, and of an MP3 they write the first
-frame anew, by which players cut the ends: for these files the few bytes are written here. Libraries that write all of these
-are under the GPL. Names of tags are in lower case here, in any case in files.
+FFmpeg's muxer (PyAV) copies FLAC with its comments. Its muxers have no chunks for XMP; of an MP3 they write the first frame
+anew, by which players cut the ends; of Ogg Vorbis they lose samples: for these files the few bytes are written here. Libraries
+that write all of these are under the GPL. Names of tags are in lower case here, in any case in files.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from musicgen import decoding, xmp
+from musicgen import decoding, ogg_pages, xmp
 
 _INFO = {"title": b"INAM", "comment": b"ICMT"}
 """Tag -> its chunk in a WAV file's LIST/INFO."""
@@ -56,7 +56,8 @@ def embed(data: bytes, extension: str, tags: Mapping[str, str]) -> bytes:
     if extension == ".mp4":
         packet = xmp.packet(tags)
         return data + struct.pack(">I", len(packet) + 24) + b"uuid" + _XMP_BOX + packet if packet else data
-    return _remuxed(data, extension.removeprefix("."), tags)
+    comments = {_vorbis(name): text for name, text in tags.items()}
+    return ogg_pages.with_comments(data, comments) if extension == ".ogg" else _remuxed_flac(data, comments)
 
 
 def read(path: Path) -> dict[str, str]:
@@ -75,19 +76,18 @@ def is_riff(path: Path) -> bool:
         return file.read(4) == b"RIFF"
 
 
-def _remuxed(data: bytes, container: str, tags: Mapping[str, str]) -> bytes:
+def _remuxed_flac(data: bytes, comments: Mapping[str, str]) -> bytes:
     import av
 
     made = io.BytesIO()
-    # bitexact: the same bytes each time, where the stream's number would be drawn.
+    # bitexact: the same bytes each time.
     with (
         av.open(io.BytesIO(data), "r") as source,
-        av.open(made, "w", format=container, options={"fflags": "+bitexact"}) as target,
+        av.open(made, "w", format="flac", options={"fflags": "+bitexact"}) as target,
     ):
         track = source.streams.audio[0]
         copied = target.add_stream_from_template(track)
-        metadata = copied.metadata if container == "ogg" else target.metadata
-        metadata.update({_vorbis(name): text for name, text in tags.items()})
+        target.metadata.update(comments)
         for packet in source.demux(track):
             if packet.dts is not None:
                 packet.stream = copied

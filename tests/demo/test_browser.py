@@ -338,6 +338,7 @@ def test_variations_are_there_to_choose_from(page) -> None:
     set_slider(page, "variations", 3)
     page.fill("#seed input, #seed textarea", "5")
     assert "3 clips to choose from" in generate(page, "drums", 1.0)
+    wait_until(page, lambda: page.locator("#takes label").count() == 3)  # ranked: nothing changes any more
     assert page.input_value("#clips input").startswith("1 ·")  # the visitor goes on listening to the first
     assert page.input_value("#seed input, #seed textarea") == "5"
     page.locator("#clips input").click()
