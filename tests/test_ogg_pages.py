@@ -51,7 +51,9 @@ def test_equal_clips_are_equal_files() -> None:
     assert one == other
 
 
-@pytest.mark.parametrize("data", [b"", b"OggS", b"RIFF" * 20, encoded(8_000, 1, 0.1)[:60]])
+@pytest.mark.parametrize(
+    "data", [b"", b"OggS", b"RIFF" * 20, encoded(8_000, 1, 0.1)[:60]], ids=["empty", "cut", "other", "first page"]
+)
 def test_other_files_are_refused(data: bytes) -> None:
     with pytest.raises(InputError, match="the Ogg file is"):
         ogg_pages.with_comments(data, {"title": "t"})
