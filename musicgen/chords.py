@@ -143,6 +143,6 @@ def chart_of(chords: str | None, bpm: float | None = None, metre: str | None = N
     given = {name: value for name, value in (("bpm", bpm), ("metre", metre)) if value is not None}
     if chords is None:
         if given:
-            raise InputError(f"{' and '.join(given)} without chords: they say when the chords change")
+            raise InputError(f"{' and '.join(given)} without chords: give the chords, whose times they set")
         return None
     return ChordChart(chords, **given)  # type: ignore[arg-type]

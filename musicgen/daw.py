@@ -15,6 +15,12 @@ from musicgen.settings import KEY, Settings
 
 EXTENSION = ".zip"
 FACTS = "clip.json"
+_WITHOUT = {
+    "python": " pass stems=False",
+    "shell": " pass --no-stems",
+    "page": " ask the operator, who downloads it",
+}
+"""How a ZIP does without Demucs."""
 
 
 def packed(files: dict[str, bytes], folder: str) -> bytes:
@@ -51,7 +57,7 @@ def parts(
     if stems:
         # A stem is no clip of its own settings: it says where it is from, and not how to make it again.
         said = {name: text for name, text in origin.items() if name != "comment"}
-        separated = DemucsSeparator(device).stems(clip)
+        separated = DemucsSeparator(device, _WITHOUT).stems(clip)
         files |= {f"stems/{name}.wav": audio.encode(stem, ".wav", said) for name, stem in separated.items()}
         sung, played = (separated[name] for name in KEPT)
         melody, source = Audio(sung.wave + played.wave, sung.rate), " and ".join(KEPT)

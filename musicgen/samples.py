@@ -120,7 +120,11 @@ class Writer:
     def __init__(self, folder: str | os.PathLike[str], system: str, sign: Sign | None = None) -> None:
         self.folder, self._sign = Path(folder), sign
         self.system = system
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = "a file of this name is there" if self.folder.is_file() else error.strerror or error
+            raise InputError(f"the folder {self.folder} cannot be made ({reason}): choose another") from error
         self._manifest = self.folder / MANIFEST
         found = _parse(self._manifest)[0] if self._manifest.is_file() else []
         self.samples = {sample.id: sample for sample in found}

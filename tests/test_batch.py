@@ -357,7 +357,7 @@ def test_a_back_end_of_somebody_else_says_what_its_pool_takes(monkeypatch: pytes
         (["x", "--prompts", "a.txt"], "leave 'x' out, or add it there"),
         (["--prompts", "a.txt", "--batch-size", "0"], "'0' is neither auto nor a whole number from 1 on"),
         (["--prompts", "a.txt", "--batch-size", "1000000"], "slots need"),
-        (["--prompts", "a.txt", "--format", "aac"], "unknown audio format '.aac'"),
+        (["--prompts", "a.txt", "--format", "aac"], "--format is 'aac': one of wav, flac, mp3, ogg"),
         (["--prompts", "a.txt", "--output", "one.wav"], "--output one.wav: a list of prompts fills a folder"),
         (["--prompts", "a.txt", "--output", "-"], "--output -: a list of prompts fills a folder"),
         (["--prompts", "a.txt", "--play"], "--play is for one clip, and --prompts for many"),

@@ -79,6 +79,14 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel):
     assert {name for name in there if ".dist-info/" not in name} == expected
 
 
+def test_torch_and_torchaudio_are_one_release():
+    """What pip installs without the lock: torchaudio loads beside the very release of PyTorch that it was built with."""
+    core = {one.name: one for one in map(Requirement, dependencies.requirements([]))}
+    (torch,), (torchaudio,) = core["torch"].specifier, core["torchaudio"].specifier
+    assert torch.operator == torchaudio.operator == "=="
+    assert torch.version == torchaudio.version
+
+
 def test_requirements_are_the_core_and_the_demo_as_locked():
     locked = [Requirement(line) for line in lines(ROOT / "constraints.txt")]
     pins = {}

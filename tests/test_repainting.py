@@ -271,7 +271,7 @@ def test_the_shell_repaints_a_clip_with_its_own_settings(tmp_path: Path, capsys)
     torch.testing.assert_close(found[:, :24_000], audio.read(file).wave[:, :24_000], atol=0, rtol=0)
     kept = made.log_likelihoods
     assert (
-        f"fit {max(kept.values()):.3f} of {min(kept.values()):.3f} to {max(kept.values()):.3f}, before {made.original:.3f}"
+        f"fit {max(kept.values()):.3f}, the worst of {len(kept)} {min(kept.values()):.3f}, before {made.original:.3f}"
         in printed
     )
     stored = Settings.of_file(out)
@@ -303,7 +303,7 @@ def test_the_shell_takes_any_recording(tmp_path: Path, monkeypatch: pytest.Monke
         (["clip.wav", "--span", "2:9"], "the span 2:9 reaches beyond the clip of 3.00 s"),
         (
             ["clip.wav", "--span", "1:2", "-o", "clip.wav"],
-            "clip.wav is the file given by --file, which it would overwrite",
+            "clip.wav is the clip itself, which it would overwrite",
         ),
         (["missing.wav", "--span", "1:2"], "missing.wav: no such audio file"),
         (["clip.wav", "--span", "1:2", "--candidates", "0"], "candidates is 0"),

@@ -41,6 +41,14 @@ def test_an_interrupted_run_goes_on(tmp_path):
     assert [sample.id for sample in samples.read(tmp_path).samples] == ["a", "b"]
 
 
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "list.csv").write_text("prompt")
+    with pytest.raises(InputError, match=r"list\.csv cannot be made \(a file of this name is there\): choose another"):
+        samples.Writer(tmp_path / "list.csv", "ours")
+    with pytest.raises(InputError, match=r"cannot be made \(Not a directory\)"):
+        samples.Writer(tmp_path / "list.csv" / "inside", "ours")
+
+
 def test_a_manifest_without_its_last_newline_loses_no_clip(tmp_path):
     writer = samples.Writer(tmp_path, "ours")
     writer.add("a", clip(), prompt="p")

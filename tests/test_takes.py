@@ -188,7 +188,7 @@ def test_the_shell_writes_takes_best_first(tmp_path: Path, capsys) -> None:
         (["x", "--takes", "2", "--rank", "clpa"], "did you mean clap?"),
         (["x", "--takes", "2", "--rank", "melody"], "there is none: rank by clap or none"),
         (["", "--takes", "2", "--rank", "clap"], "there is none: rank by melody or none"),
-        (["x", "--takes", "2", "--play"], "--takes are ordered when all of them are there: leave it or --play out"),
+        (["x", "--takes", "2", "--play"], "--takes cannot be used with --play: leave one of them out"),
         (["x", "--takes", "2", "-o", "-"], "--output - is one clip, but there are 2 clips"),
         (["x", "y", "--takes", "2", "-o", "a.wav"], "a.wav is one file, but there are 2 prompts"),
     ],

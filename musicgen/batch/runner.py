@@ -172,7 +172,7 @@ def _check_same(writer: samples.Writer, clips: Sequence[BatchClip]) -> None:
             if key not in _NOT_COMPARED and wanted.get(key) != stored.get(key):
                 raise InputError(
                     f"{clip.where}: {writer.folder} has the clip {clip.id!r} with another {_difference(key, stored, wanted)}: "
-                    "choose another folder, or delete this one"
+                    f"choose another folder, or delete {sample.audio} and its line in {samples.MANIFEST}"
                 )
 
 

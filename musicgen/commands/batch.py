@@ -47,7 +47,8 @@ def check(arguments: argparse.Namespace) -> None:
             if value is not None:
                 raise InputError(f"{flag} is for a list of prompts: pass --prompts FILE, too")
         return
-    outputs.check_extension(_extension(arguments))
+    if arguments.format is not None:
+        outputs.check_named_format(arguments.format)
     if arguments.prompts:
         raise InputError(
             f"the descriptions are those of {arguments.prompts_file}: leave {arguments.prompts[0]!r} out, or add it there"

@@ -327,7 +327,7 @@ def _takes(arguments: argparse.Namespace) -> int:
     if takes > 1:
         for flag, value in (("--prompts", arguments.prompts_file), ("--play", arguments.play or None)):
             if value is not None:
-                raise InputError(f"--takes are ordered when all of them are there: leave it or {flag} out")
+                raise InputError(f"--takes cannot be used with {flag}: leave one of them out")
     return takes
 
 

@@ -15,6 +15,8 @@ from musicgen.errors import InputError, MusicGenError
 SIGNED, MARKED = "signed manifest", "inaudible mark"
 _LABEL = 18
 """Characters of a label."""
+_UNITS = {"limiter_reduction": " dB"}
+"""Of what was measured, by name."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -125,7 +127,7 @@ def text(found: dict[str, Any]) -> str:
         ]
         named = {name: found["settings"][name] for name in ("model", "duration", "seed", "precision")}
         rows.append(("settings", ", ".join(f"{name} {value}" for name, value in named.items()) + agreement))
-    rows += [(name.replace("_", " "), str(value)) for name, value in found["measured"].items()]
+    rows += [(name.replace("_", " "), f"{value}{_UNITS.get(name, '')}") for name, value in found["measured"].items()]
     rows.append((SIGNED, missing.get(SIGNED) or _signed(found["manifest"])))
     rows.append((MARKED, missing.get(MARKED) or _marked(found["watermark"])))
     return "\n".join([found["file"], *(f"  {label:{_LABEL}}{' '.join(value.split())}" for label, value in rows)])

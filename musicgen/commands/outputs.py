@@ -50,11 +50,13 @@ def is_file_name(output: Path) -> bool:
     return bool(output.suffix) and not is_folder(output)
 
 
-def check_extension(extension: str) -> None:
-    """Refuse a format that is not written. extension: ".flac"."""
+def check_named_format(name: str) -> None:
+    """Refuse a format that is not written. name: such as "flac", without the dot."""
     from musicgen import audio
 
-    audio.check_format(f"clip{extension}")
+    if f".{name}" not in audio.FORMATS:
+        known = ", ".join(extension.removeprefix(".") for extension in audio.FORMATS)
+        raise InputError(f"--format is {name!r}: one of {known}")
 
 
 def check(paths: Sequence[Path], sources: Mapping[str, Path | None]) -> None:
@@ -62,7 +64,7 @@ def check(paths: Sequence[Path], sources: Mapping[str, Path | None]) -> None:
 
     Args:
         paths: the files to come.
-        sources: flag -> the file that was given by it, which must not be overwritten.
+        sources: flag, or "" for the command's own argument -> the file that was given by it, which must not be overwritten.
 
     Raises:
         InputError: for a format that is not known, a place that cannot be written, and a file that is a source too.
@@ -73,9 +75,8 @@ def check(paths: Sequence[Path], sources: Mapping[str, Path | None]) -> None:
         audio.check_format(path)
         for flag, source in sources.items():
             if source is not None and _same(path, source):
-                raise InputError(
-                    f"--output {path} is the file given by --{flag}, which it would overwrite: choose another"
-                )
+                given = f"the file given by --{flag}" if flag else "the clip itself"
+                raise InputError(f"--output {path} is {given}, which it would overwrite: choose another")
         try:
             if path.is_dir():
                 raise InputError(f"cannot write {path}: a folder of this name is there")

@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     label = f"{arguments.file.stem}-{start:g}-{end:g}"
     (path,) = outputs.files(arguments.output, [label], seed)
-    outputs.check([path], {"melody": arguments.melody, "file": arguments.file})
+    outputs.check([path], {"melody": arguments.melody, "": arguments.file})
 
     precision = arguments.precision or (stored.precision if stored else "auto")
     decoder = arguments.decoder or (stored.decoder if stored else catalog.DECODERS[0])
@@ -136,4 +136,5 @@ def _fit(log_likelihoods: Mapping[int, float], original: float | None) -> str:
         return ""
     values = log_likelihoods.values()
     before = "" if original is None else f", before {original:.3f}"
-    return f"  fit {max(values):.3f} of {min(values):.3f} to {max(values):.3f}{before}"
+    best = f"{max(values):.3f}"
+    return f"  fit {best}{f', the worst of {len(values)} {min(values):.3f}' if len(values) > 1 else ''}{before}"

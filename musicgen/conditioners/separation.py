@@ -5,6 +5,7 @@ Low instruments dominate a chromagram; the melody is in Demucs' stems "vocals" a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -20,13 +21,24 @@ REPOSITORY = "adefossez/HTDemucs"
 SAMPLE_RATE = 44_100
 """Hz, of MODEL."""
 KEPT = ("vocals", "other")
+WITHOUT = {
+    "python": " pass separate=False for a clean or hummed melody",
+    "shell": " pass --no-separation for a clean or hummed melody",
+    "page": " tick 'Already clean' for a hummed melody or one instrument",
+}
+"""How a melody does without the separation."""
 
 
 class DemucsSeparator:
-    """Hybrid Transformer Demucs (Rouard et al. 2023), loaded on first use."""
+    """Hybrid Transformer Demucs (Rouard et al. 2023), loaded on first use.
 
-    def __init__(self, device: torch.device | str = "cpu") -> None:
-        self.device = torch.device(device)
+    Args:
+        device: Where it computes.
+        without: What the user can do without it, in Python, in the shell and on the page.
+    """
+
+    def __init__(self, device: torch.device | str = "cpu", without: Mapping[str, str] = WITHOUT) -> None:
+        self.device, self._without = torch.device(device), without
         self._model: Any = None
 
     def __call__(self, audio: Audio) -> Audio:
@@ -72,9 +84,7 @@ class DemucsSeparator:
                 raise CheckpointError(
                     f"the source separation model {MODEL} is not on this machine and the hub cannot be reached "
                     f"({type(error).__name__}): connect once, or",
-                    python=" pass separate=False for a clean or hummed melody",
-                    shell=" pass --no-separation for a clean or hummed melody",
-                    page=" tick 'Already clean' for a hummed melody or one instrument",
+                    **self._without,
                 ) from error
             self._model.to(self.device).eval()
         return self._model
