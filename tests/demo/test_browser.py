@@ -373,7 +373,8 @@ def test_takes_are_a_row_of_cards_best_first(page, service: Service) -> None:
     other = next(index for index, seed in enumerate(order) if seed != 5)
     cards.nth(other).click()
     wait_until(page, lambda: page.input_value("#clips input").endswith(f"seed {order[other]}"))
-    assert page.locator("#takes label.selected").inner_text().strip().endswith(f"seed {order[other]}")
+    chosen = page.locator("#takes label.selected")
+    wait_until(page, lambda: chosen.inner_text().strip().endswith(f"seed {order[other]}"))
     # A clip that was made alone has no row.
     set_slider(page, "variations", 1)
     generate(page, "drums", 1.0)
