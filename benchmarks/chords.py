@@ -8,7 +8,6 @@ chord are counted like all others.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,11 @@ import torch
 
 import musicgen
 from benchmarks import machine
+from benchmarks.store import publish, rounded
 from musicgen import chroma
 from musicgen.chords import ChordChart
 from musicgen.chroma import PITCH_CLASSES
-from musicgen.statistics import Interval, ratio_interval
+from musicgen.statistics import ratio_interval
 
 DEGREES = ((0, ""), (2, "m"), (4, "m"), (5, ""), (7, ""), (9, "m"))
 """Semitones above the tonic, and quality, of a major key's triads."""
@@ -72,17 +72,11 @@ def measure(name: str, count: int, seed: int) -> dict[str, Any]:
     for column, what in enumerate(("strongest", "three strongest")):
         pair = np.stack([own[:, column], other[:, column]], axis=1)
         rows[what] = {
-            "own": _stored(ratio_interval(pair[:, 0], np.ones(count), rng)),
-            "other": _stored(ratio_interval(pair[:, 1], np.ones(count), rng)),
-            "difference": _stored(ratio_interval(pair, np.ones((count, 2)), rng)),
+            "own": rounded(ratio_interval(pair[:, 0], np.ones(count), rng)),
+            "other": rounded(ratio_interval(pair[:, 1], np.ones(count), rng)),
+            "difference": rounded(ratio_interval(pair, np.ones((count, 2)), rng)),
         }
     return {"model": name, "n": count, "seconds": DURATION, "bpm": BPM, "seed": seed, "rows": rows}
-
-
-def _stored(interval: Interval | None) -> list[float] | None:
-    if interval is None:
-        return None
-    return [round(value, 4) for value in (interval.estimate, interval.low, interval.high)]
 
 
 def main() -> None:
@@ -97,10 +91,7 @@ def main() -> None:
     made["command"] = (
         f"python -m benchmarks.chords --model {options.model} --count {options.count} --seed {options.seed}"
     )
-    text = json.dumps(made, indent=1) + "\n"
-    print(text, end="")
-    if options.json:
-        options.json.write_text(text)
+    publish(made, options.json)
 
 
 if __name__ == "__main__":

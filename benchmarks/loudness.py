@@ -6,7 +6,6 @@ Clips of the embedded models, of the captions of held-out compositions. FFmpeg's
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 
 import musicgen
 from benchmarks import ebur128, machine
+from benchmarks.store import publish
 from musicgen.audio import TARGET_LUFS, Audio
 from musicgen.limiter import CEILING, reach_loudness
 from musicgen.options import LIMITERS
@@ -65,10 +65,7 @@ def main() -> None:
         "machine": machine.describe("cpu", torch.get_num_threads()),
         "command": f"python -m benchmarks.loudness --models {' '.join(options.models)} --count {options.count}",
     }
-    text = json.dumps(made, indent=1) + "\n"
-    print(text, end="")
-    if options.json:
-        options.json.write_text(text)
+    publish(made, options.json)
 
 
 if __name__ == "__main__":

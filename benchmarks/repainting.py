@@ -13,7 +13,6 @@ composition (a cut, the control that shows whether the measure sees what does no
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,13 +24,14 @@ from scipy import stats
 
 import musicgen
 from benchmarks import machine
+from benchmarks.store import publish, rounded
 from evaluation.suites.items import load_items
 from evaluation.suites.suite import load_suite
 from musicgen import audio
 from musicgen.audio import Audio
 from musicgen.repainting import join, place, repaint
 from musicgen.request import GenerationRequest
-from musicgen.statistics import Interval, ratio_interval
+from musicgen.statistics import ratio_interval
 from musicgen.tokenizers import frames_of
 
 SPAN = (4.0, 6.0)
@@ -119,19 +119,13 @@ def measure(name: str, count: int, seed: int) -> dict[str, Any]:
         pair = np.stack([np.array(fits[way]), np.array(fits[UNCUT])], axis=1)
         test = stats.ks_2samp(seams[way], uncut)
         rows[way] = {
-            "fit": _stored(ratio_interval(pair[:, 0], np.ones(len(items)), rng)),
-            "difference": None if way == UNCUT else _stored(ratio_interval(pair, np.ones((len(items), 2)), rng)),
+            "fit": rounded(ratio_interval(pair[:, 0], np.ones(len(items)), rng)),
+            "difference": None if way == UNCUT else rounded(ratio_interval(pair, np.ones((len(items), 2)), rng)),
             "flux": [round(float(value), 3) for value in np.quantile(seams[way], [0.1, 0.5, 0.9])],
             "statistic": None if way == UNCUT else round(float(test.statistic), 3),
             "p": None if way == UNCUT else float(f"{test.pvalue:.2g}"),
         }
     return {"model": name, "n": len(items), "span": list(SPAN), "seed": seed, "rows": rows}
-
-
-def _stored(interval: Interval | None) -> list[float] | None:
-    if interval is None:
-        return None
-    return [round(value, 4) for value in (interval.estimate, interval.low, interval.high)]
 
 
 def main() -> None:
@@ -146,10 +140,7 @@ def main() -> None:
     made["command"] = (
         f"python -m benchmarks.repainting --model {options.model} --count {options.count} --seed {options.seed}"
     )
-    text = json.dumps(made, indent=1) + "\n"
-    print(text, end="")
-    if options.json:
-        options.json.write_text(text)
+    publish(made, options.json)
 
 
 if __name__ == "__main__":

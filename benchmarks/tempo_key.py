@@ -7,7 +7,6 @@ same tonic and mode.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 
 from benchmarks import machine
+from benchmarks.store import publish, rounded
 from musicgen import rhythm, tonality
 from musicgen.audio import Audio
 from musicgen.statistics import ratio_interval
@@ -41,8 +41,7 @@ def measure(count: int) -> dict[str, Any]:
     rows = {}
     for name, values in right.items():
         interval = ratio_interval(np.array(values, float), np.ones(count), np.random.default_rng(0))
-        assert interval is not None
-        rows[name] = [round(value, 4) for value in (interval.estimate, interval.low, interval.high)]
+        rows[name] = rounded(interval)
     return {"n": count, "seconds": DURATION, "tolerance": TOLERANCE, "rows": rows}
 
 
@@ -54,10 +53,7 @@ def main() -> None:
     made = measure(options.count)
     made |= {"machine": machine.describe("cpu", torch.get_num_threads())}
     made["command"] = f"python -m benchmarks.tempo_key --count {options.count}"
-    text = json.dumps(made, indent=1) + "\n"
-    print(text, end="")
-    if options.json:
-        options.json.write_text(text)
+    publish(made, options.json)
 
 
 if __name__ == "__main__":
