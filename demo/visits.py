@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 
-from .stored_clip import StoredClip
+from musicgen.serving.stored_clip import StoredClip
 
 MAX_VISITS = 10_000
 """The least recently used ones are forgotten first: anybody can begin visits, and none may fill the memory."""

@@ -21,20 +21,17 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from musicgen.cancellation import Cancellation, Cancelled
 from musicgen.catalog import DECODERS
 from musicgen.errors import MusicGenError
-
-from .request import PageRequest
+from musicgen.serving.engines.base import AudioChunk, Report
+from musicgen.serving.request import ClipRequest
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    import numpy as np
-
-    Report = Callable[[float, str], None]
     Put = Callable[[Any], None]
 
 MAX_PRELOADED_BYTES = 30e9
@@ -96,7 +93,7 @@ class Estimate:
         return f"{text}; more than a visitor {insufficient[-1]} has in a day" if insufficient else text
 
 
-def estimate(request: PageRequest, model_bytes: int, measured_seconds: float | None, preloaded: bool) -> Estimate:
+def estimate(request: ClipRequest, model_bytes: int, measured_seconds: float | None, preloaded: bool) -> Estimate:
     """Estimate the GPU time of one clip.
 
     Args:
@@ -114,22 +111,6 @@ def estimate(request: PageRequest, model_bytes: int, measured_seconds: float | N
     if request.decoder != DECODERS[0]:
         generation += DIFFUSION_SECONDS_PER_AUDIO_SECOND * request.duration
     return Estimate(STARTUP_SECONDS + (0.0 if preloaded else model_bytes / LOAD_BYTES_PER_SECOND) + generation)
-
-
-class AudioChunk(NamedTuple):
-    """The next audio of a clip.
-
-    Attributes:
-        samples: float32 [C, T].
-        rate: Hz.
-        precision: in which the model computes.
-        unknown: share of the description's tokens that the model's vocabulary lacks, 0 to 1.
-    """
-
-    samples: np.ndarray
-    rate: int
-    precision: str
-    unknown: float
 
 
 def is_active() -> bool:
@@ -210,10 +191,10 @@ def _cancel_on_message(stop: Connection, cancellation: Cancellation) -> None:
 
 
 def wrap(
-    generate: Callable[[PageRequest, int, Report, Cancellation], Iterator[AudioChunk]],
+    generate: Callable[[ClipRequest, int, Report, Cancellation], Iterator[AudioChunk]],
     download: Callable[[str], Any],
-    estimate_time: Callable[[PageRequest], Estimate],
-) -> Callable[[PageRequest, int, Report, Cancellation], Iterator[AudioChunk]]:
+    estimate_time: Callable[[ClipRequest], Estimate],
+) -> Callable[[ClipRequest, int, Report, Cancellation], Iterator[AudioChunk]]:
     """Wrap a generator function so that it runs inside `spaces.GPU`.
 
     Args:
@@ -226,12 +207,12 @@ def wrap(
         example when the visitor's quota is used up.
     """
 
-    def duration(request: PageRequest, seed: int, stop: Connection) -> float:  # noqa: ARG001 (as `run_on_gpu` takes them)
+    def duration(request: ClipRequest, seed: int, stop: Connection) -> float:  # noqa: ARG001 (as `run_on_gpu` takes them)
         return estimate_time(request).requested
 
     # A generator function itself, which `spaces` detects: a function that returns a generator would have to pickle it.
     def run_on_gpu(
-        request: PageRequest, seed: int, stop: Connection
+        request: ClipRequest, seed: int, stop: Connection
     ) -> Iterator[AudioChunk | ProgressReport | MusicGenError]:
         cancellation = Cancellation()
         finished = threading.Event()
@@ -256,7 +237,7 @@ def wrap(
 
     remote = importlib.import_module("spaces").GPU(duration=duration)(run_on_gpu)
 
-    def stream(request: PageRequest, seed: int, report: Report, cancellation: Cancellation) -> Iterator[AudioChunk]:
+    def stream(request: ClipRequest, seed: int, report: Report, cancellation: Cancellation) -> Iterator[AudioChunk]:
         stop, stopper = multiprocessing.Pipe(
             duplex=False
         )  # to the fork, which unpickles `stop` as a connection of its own

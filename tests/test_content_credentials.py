@@ -131,12 +131,13 @@ def test_generate_signs_and_inspect_reads_it(files, tmp_path: Path, capsys) -> N
 
 
 def test_the_page_signs_what_it_converts(files, tmp_path: Path) -> None:
-    from demo.clip_store import ClipStore
+    from demo import derived_files
+    from musicgen.serving.clip_store import ClipStore
 
     store = ClipStore(tmp_path, hours=1, signer=Signer.of_files(*files))
     clip = store.new_path("drums-1.flac")
     store.write(clip, Audio(SOUND.wave, 32_000), TAGS)
-    for file in (clip, store.convert(clip, "mp3"), store.convert(clip, "wav"), store.video(clip)):
+    for file in (clip, store.convert(clip, "mp3"), store.convert(clip, "wav"), derived_files.video(store, clip)):
         assert content_credentials.read(file).state == "Valid", file
         assert provenance.of_tags(audio.read_tags(file)) == TAGS
     assert content_credentials.read(store.convert(clip, "ogg")) is None

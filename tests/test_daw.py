@@ -107,7 +107,8 @@ def test_without_stems_the_melody_is_that_of_the_mix(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("demucs")
 def test_the_page_packs_a_clip_with_stems_where_demucs_is(tmp_path: Path, monkeypatch) -> None:
-    from demo.clip_store import ClipStore
+    from demo import derived_files
+    from musicgen.serving.clip_store import ClipStore
 
     store = ClipStore(tmp_path, hours=1)
     for is_here in (True, False):
@@ -115,8 +116,8 @@ def test_the_page_packs_a_clip_with_stems_where_demucs_is(tmp_path: Path, monkey
             monkeypatch.setattr(DemucsSeparator, "is_here", staticmethod(lambda: False))
         clip = store.new_path("tune-1.flac")
         store.write(clip, played(), provenance.tags(Settings("0.1.0", "mini", "a tune", 3.5, 7).comment()))
-        file = store.daw(clip)
-        assert store.daw(clip) == file
+        file = derived_files.daw(store, clip)
+        assert derived_files.daw(store, clip) == file
         assert file.stat().st_mode & 0o077 == 0
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()

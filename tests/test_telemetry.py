@@ -15,14 +15,14 @@ import time
 import httpx
 from demo import ui
 from demo.configuration import Configuration
-from demo.request import PageRequest
+from musicgen.serving.request import ClipRequest
 from demo.service import Service
 service = Service(Configuration(models=("mini",)))
 page = ui.build(service)
 ui.launch(page, service, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
 assert httpx.get(page.local_url, trust_env=False).status_code == 200
 assert httpx.get(page.local_url + "config", trust_env=False).status_code == 200
-assert service.submit("me", PageRequest("drums", "mini", 0.5)).wait(120)
+assert service.submit("me", ClipRequest("drums", "mini", 0.5)).wait(120)
 time.sleep(1.0)
 service.close()
 page.close()

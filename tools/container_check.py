@@ -268,7 +268,7 @@ def serve(container: Container, port: int, folder: Path) -> list[str]:
         program.terminate()  # as a container is stopped
         if program.wait(60) != 0:
             failed.append("its end")
-        left = list((container.root / "tmp").glob("musicgen-demo-*"))
+        left = list((container.root / "tmp").glob("musicgen-clips-*"))
         return [*failed, *(["what it leaves in /tmp"] if left else [])]
     finally:
         program.kill()

@@ -100,16 +100,16 @@ def _comments() -> list[bytes]:
 
 
 def _link(file: Path) -> None:
-    from demo import clip_metadata
+    from musicgen.serving import clip_metadata
 
     clip_metadata.read_link(base64.urlsafe_b64encode(zlib.compress(file.read_bytes())).decode())
 
 
 def _links() -> list[bytes]:
-    from demo import clip_metadata
-    from demo.request import PageRequest
+    from musicgen.serving import clip_metadata
+    from musicgen.serving.request import ClipRequest
 
-    link = clip_metadata.make_link(PageRequest("drums", "mini", 3.0), 7)
+    link = clip_metadata.make_link(ClipRequest("drums", "mini", 3.0), 7)
     return [zlib.decompress(base64.urlsafe_b64decode(link + "=" * (-len(link) % 4)))]
 
 

@@ -17,12 +17,13 @@ import gradio as gr
 
 from musicgen.errors import InputError
 from musicgen.options import LIMITERS, LOOP_CUTS
+from musicgen.serving import clip_metadata
+from musicgen.serving.adapters import show
+from musicgen.serving.clip_store import FORMATS
+from musicgen.serving.service import Progress
+from musicgen.serving.stored_clip import StoredClip
 
-from .. import clip_metadata
-from ..adapters import show
-from ..clip_store import FORMATS
-from ..service import Progress, Service
-from ..stored_clip import StoredClip
+from ..service import Service
 from . import events
 from .form import make_request
 
@@ -146,7 +147,7 @@ def build(service: Service) -> None:
         try:
             if not recording:
                 raise InputError("there is no recording")
-            return list(service.extract_melody(Path(recording), separate))
+            return list(service.engine.extract_melody(Path(recording), separate))
         except Exception as error:
             raise events.to_gradio_error(error, recording) from None
 

@@ -9,7 +9,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 
-from ..stored_clip import StoredClip
+from musicgen.serving.stored_clip import StoredClip
 
 
 @dataclass(frozen=True)

@@ -22,15 +22,17 @@ from musicgen import file_warnings, midi
 from musicgen.catalog import DECODERS
 from musicgen.chords import chart_of
 from musicgen.errors import CheckpointError, InputError, MusicGenError
+from musicgen.serving import clip_metadata
+from musicgen.serving.clip_store import FORMATS
+from musicgen.serving.model_cache import LOAD_MEMORY_FACTOR
+from musicgen.serving.models import ModelInfo
+from musicgen.serving.request import FILES, ClipRequest, clean_prompt
+from musicgen.serving.service import GenerationJob, PlaybackChunk
+from musicgen.serving.shares import network_of
+from musicgen.serving.stored_clip import StoredClip
 
-from .. import clip_metadata
-from ..clip_store import FORMATS
-from ..model_cache import LOAD_MEMORY_FACTOR
-from ..models import ModelInfo
-from ..request import FILES, PageRequest, clean_prompt
-from ..service import GenerationJob, PlaybackChunk, Service
-from ..shares import network_of
-from ..stored_clip import StoredClip
+from .. import derived_files
+from ..service import Service
 from ..visits import Visit
 from . import assets, compare, live, melody_editor, memory, result, texts
 from .arrival import Arrival
@@ -116,7 +118,7 @@ def plain(text: str) -> str:
     return html.escape(visible, quote=False)
 
 
-async def stream_events(service: Service, request: gr.Request, generation: PageRequest) -> AsyncGenerator[Any]:
+async def stream_events(service: Service, request: gr.Request, generation: ClipRequest) -> AsyncGenerator[Any]:
     """Submit a request and follow its job until it is done.
 
     For API clients, which have no page that could find the job again: it is cancelled when the iterator is closed, as Gradio
@@ -257,7 +259,7 @@ class EventHandlers:
             async for updates in self._follow(job):
                 yield updates
 
-    def _span_request(self, clip: StoredClip, start: str | None, end: str | None, prompt: str | None) -> PageRequest:
+    def _span_request(self, clip: StoredClip, start: str | None, end: str | None, prompt: str | None) -> ClipRequest:
         """The request for a part of a clip. Raises InputError for a text that is no number, or none at all."""
         seconds = {
             name: optional_number(text, f"the {name} of the part") for name, text in (("start", start), ("end", end))
@@ -305,7 +307,7 @@ class EventHandlers:
                 yield {outputs.status: result.show_status("Reading the melody…", 0.0)}
                 assert generation.melody is not None
                 frames = await asyncio.to_thread(
-                    self.service.extract_melody, generation.melody, bool(generation.separate)
+                    self.service.engine.extract_melody, generation.melody, bool(generation.separate)
                 )
                 generation = dataclasses.replace(generation, frames=frames)
             # Looking for a model on the disk, and for space on it, takes a while.
@@ -407,7 +409,7 @@ class EventHandlers:
             return self.clear_melody() | self.check_midi(recording, model)
         try:
             with file_warnings.collected() as said:
-                frames = self.service.extract_melody(Path(recording), separate=not melody_is_clean)
+                frames = self.service.engine.extract_melody(Path(recording), separate=not melody_is_clean)
         except Exception as error:
             gradio_error = to_gradio_error(error, recording)
             gr.Warning(gradio_error.message, duration=15)
@@ -531,7 +533,7 @@ class EventHandlers:
             info = self.service.catalog.get(model)
             seconds = self.service.expected_seconds(model, precision, duration)
             first = self.service.measured_seconds(model, precision, duration) is None
-            downloaded = info.origin == "published" and self.service.is_downloaded(model)
+            downloaded = info.origin == "published" and self.service.engine.is_here(model)
             apart = [
                 name
                 for name, scale in (("melody", melody_guidance), ("style", style_guidance))
@@ -548,7 +550,7 @@ class EventHandlers:
         if apart:
             parts.append(f"half as long again for the {' and the '.join(apart)}'s own guidance")
         if decoder != DECODERS[0]:
-            here = "" if self.service.has_multi_band_diffusion() else ", which is downloaded first"
+            here = "" if self.service.engine.has_multi_band_diffusion() else ", which is downloaded first"
             parts.append(f"and minutes more for multi-band diffusion{here}")
         if info.origin == "published":
             memory = f"up to {info.size * LOAD_MEMORY_FACTOR / 1e9:.1f} GB of memory"
@@ -633,7 +635,7 @@ class EventHandlers:
         """Offer the selected clip as a video with its waveform."""
         clip = self._clip(request, clip_id)
         try:
-            file = self.service.clip_store.video(clip.path)
+            file = derived_files.video(self.service.clip_store, clip.path)
         except Exception as error:
             raise to_gradio_error(error) from None
         outputs = self.outputs
@@ -643,7 +645,7 @@ class EventHandlers:
         """Offer the selected clip as a ZIP for a DAW."""
         clip = self._clip(request, clip_id)
         try:
-            file = self.service.clip_store.daw(clip.path)
+            file = derived_files.daw(self.service.clip_store, clip.path)
         except Exception as error:
             raise to_gradio_error(error) from None
         outputs = self.outputs
@@ -730,7 +732,7 @@ class EventHandlers:
         message = f"Restored the settings of {name}.{_add_again(needed)}"
         return updates | {self.outputs.status: result.show_status(message)}
 
-    def _show_request(self, request: PageRequest, needed: dict[str, str]) -> Updates:
+    def _show_request(self, request: ClipRequest, needed: dict[str, str]) -> Updates:
         """Updates that show a request and the audio files that it needs. Raises InputError if its model is not offered."""
         self.service.catalog.get(request.model)
         self.service.catalog.adapters.check(request.adapters)

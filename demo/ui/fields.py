@@ -1,6 +1,6 @@
 """The inputs of the page: of each its component, how the component's value becomes part of a request, and how it shows one.
 
-A new input is a `Field` here, its place in `form.py`, and an attribute of `PageRequest`.
+A new input is a `Field` here, its place in `form.py`, and an attribute of `ClipRequest`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import gradio as gr
 from musicgen.catalog import DECODERS
 from musicgen.errors import InputError
 from musicgen.options import LIMITERS, LOOP_CUTS
+from musicgen.serving import adapters
+from musicgen.serving.limits import MIN_DURATION
+from musicgen.serving.models import ModelCatalog
+from musicgen.serving.request import PRECISIONS, ClipRequest
 from musicgen.timeline import format_timeline
 
-from .. import adapters
-from ..configuration import MIN_DURATION
-from ..models import ModelCatalog
-from ..request import PRECISIONS, PageRequest
 from ..service import Service
 from . import melody_editor, texts
 
@@ -39,7 +39,7 @@ class Field:
     """
 
     build: Callable[[Service], Any]
-    show: Callable[[PageRequest], Any]
+    show: Callable[[ClipRequest], Any]
     read: Callable[[Any, ModelCatalog], Mapping[str, Any]] | None = None
 
 
@@ -85,7 +85,7 @@ def _text(number: float | None) -> str:
 
 
 def _optional(
-    argument: str, called: str, label: str, of: Callable[[PageRequest], float | None], **properties: Any
+    argument: str, called: str, label: str, of: Callable[[ClipRequest], float | None], **properties: Any
 ) -> Field:
     """A number that may be left out. A text box, because `gr.Number` shows 0 where it has no value."""
     return Field(

@@ -14,18 +14,18 @@ from musicgen.catalog import DECODERS
 from musicgen.chords import chart_of
 from musicgen.errors import InputError
 from musicgen.options import LIMITERS, LOOP_CUTS, GenerationOptions
-
-from ..adapters import Weighted
-from ..models import ModelCatalog
-from ..request import (
+from musicgen.serving.adapters import Weighted
+from musicgen.serving.models import ModelCatalog
+from musicgen.serving.request import (
     MAX_SEED,
-    PageRequest,
+    ClipRequest,
     check_integer,
     check_number,
     clean_prompt,
     parse_conditions,
     parse_timeline,
 )
+
 from ..service import Service
 from . import melody_editor, next_clip, texts
 from .fields import FIELDS, MAX_TEXT
@@ -44,7 +44,7 @@ class Inputs(dict[str, Any]):
         """The components' values by name."""
         return dict(zip(self, values, strict=True))
 
-    def to_request(self, catalog: ModelCatalog, *values: Any) -> PageRequest:
+    def to_request(self, catalog: ModelCatalog, *values: Any) -> ClipRequest:
         """Convert the components' values to a request.
 
         Args:
@@ -62,7 +62,7 @@ class Inputs(dict[str, Any]):
             arguments |= {"bpm": None, "metre": ""}  # left from chords that are gone
         return make_request(**arguments)
 
-    def fill(self, request: PageRequest) -> dict[Any, Any]:
+    def fill(self, request: ClipRequest) -> dict[Any, Any]:
         """Component updates that show a request. Inputs of files are cleared, because settings have only the files' names."""
         return {component: FIELDS[name].show(request) for name, component in self.items()}
 
@@ -110,7 +110,7 @@ def make_request(
     temperature: float = 1.0, top_k: float = 250, top_p: float = 0.0, precision: str = "auto", loop: bool = False,
     adapters: Weighted = (), conditions: Sequence[str] = (), decoder: str = DECODERS[0],
     limit_peaks: bool = True, loop_at_bars: bool = True,
-) -> PageRequest:  # fmt: skip
+) -> ClipRequest:  # fmt: skip
     """Convert the values of components or of an API call to a request.
 
     Raises:
@@ -126,7 +126,7 @@ def make_request(
     if melody and midi:
         raise InputError("the melody is given twice, as a recording and as a MIDI file: remove one of them")
     tune = melody or midi
-    return PageRequest(
+    return ClipRequest(
         prompt=clean_prompt(prompt),
         model=model,
         duration=check_number(duration, "duration", -math.inf, math.inf),

@@ -29,10 +29,10 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 
 from musicgen.errors import InputError
+from musicgen.serving.clip_store import ClipStore
+from musicgen.serving.shares import network_of
 
-from ..clip_store import ClipStore
 from ..followers import Followers
-from ..shares import network_of
 from .failures import FailureLog
 
 if TYPE_CHECKING:

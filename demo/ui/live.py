@@ -17,7 +17,7 @@ import gradio as gr
 from . import assets
 
 if TYPE_CHECKING:
-    from ..service import PlaybackChunk
+    from musicgen.serving.service import PlaybackChunk
 
 TEMPLATE = """
 <div class="live" hidden>

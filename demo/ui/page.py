@@ -14,8 +14,8 @@ from gradio.block_function import BlockFunction
 from gradio.state_holder import SessionState
 
 from musicgen.errors import InputError, MusicGenError
+from musicgen.serving.clip_store import ClipStore
 
-from ..clip_store import ClipStore
 from . import events
 from .failures import FailureLog
 

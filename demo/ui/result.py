@@ -10,12 +10,13 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from musicgen.serving.adapters import show as show_adapters
+from musicgen.serving.clip_store import FORMATS
+from musicgen.serving.service import Progress
+from musicgen.serving.stored_clip import StoredClip
+
 from .. import clip_scores, plots
-from ..adapters import show as show_adapters
 from ..clip_scores import Score
-from ..clip_store import FORMATS
-from ..service import Progress
-from ..stored_clip import StoredClip
 from . import compare, live, texts
 
 
@@ -219,8 +220,7 @@ def show_details(clip: StoredClip) -> str:
 def show_plots(clip: StoredClip) -> str:
     """HTML of a clip's plots: the waveform of stereo clips, the spectrogram, and the chromagram with the reference melody."""
     from musicgen import audio
-
-    from .. import melody
+    from musicgen.serving import melody
 
     recording = audio.read(clip.path)
     samples = recording.wave.numpy()

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 import musicgen
-from demo import clip_metadata
-from demo.adapters import AdapterCatalog, show
 from demo.configuration import Configuration
-from demo.model_cache import ModelCache
-from demo.models import ModelCatalog
-from demo.request import PageRequest
 from demo.service import Service
 from musicgen import audio, catalog
 from musicgen.errors import InputError
+from musicgen.serving import clip_metadata
+from musicgen.serving.adapters import AdapterCatalog, show
+from musicgen.serving.model_cache import ModelCache
+from musicgen.serving.models import ModelCatalog
+from musicgen.serving.request import ClipRequest
 from musicgen.settings import Settings
 from tests.demo.conftest import serving
 from tests.demo.test_browser import generate, made, open_part, said, visit, wait_until, watch
@@ -100,7 +100,7 @@ def test_models_with_adapters_are_the_librarys(folder: Path, monkeypatch: pytest
 
 def test_links_and_files_bring_adapters_back(folder: Path, tmp_path: Path) -> None:
     service = Service(Configuration(adapter_folder=folder, models=("mini",)), tmp_path / "service")
-    request = PageRequest("x", "mini", 0.5, seed=1, precision="float32", adapters=(("dub: deep", 1.0), ("jazz", 0.5)))
+    request = ClipRequest("x", "mini", 0.5, seed=1, precision="float32", adapters=(("dub: deep", 1.0), ("jazz", 0.5)))
     job = service.submit("me", request)
     assert job.wait(60)
     assert job.error is None
@@ -109,7 +109,7 @@ def test_links_and_files_bring_adapters_back(folder: Path, tmp_path: Path) -> No
     assert clip_metadata.read_link(clip_metadata.make_link(request, 1))[0].adapters == request.adapters
     uses = Settings.of_file(clip.path).adapters
     assert [(use.name, use.weight) for use in uses] == [("dub: deep", 1.0), ("jazz", 0.5)]
-    plain = service.submit("me", PageRequest("x", "mini", 0.5, seed=1, precision="float32"))
+    plain = service.submit("me", ClipRequest("x", "mini", 0.5, seed=1, precision="float32"))
     assert plain.wait(60)
     assert not torch.equal(audio.read(clip.path).wave, audio.read(plain.events()[-1].path).wave)
     with pytest.raises(InputError, match="made with the LoRA adapter 'dub: deep', which this page does not have"):

@@ -13,10 +13,10 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 import musicgen
-from demo.clip_store import FORMATS
 from demo.service import Service
 from musicgen import audio, catalog
 from musicgen.limiter import reach_loudness
+from musicgen.serving.clip_store import FORMATS
 from musicgen.settings import Settings
 from tests.conftest import GOLDEN
 from tests.demo.conftest import MELODY, SMALL, wait_until

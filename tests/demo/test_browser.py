@@ -14,13 +14,13 @@ import av
 import httpx
 import pytest
 
-from demo import clip_metadata
-from demo.models import ModelCatalog
-from demo.request import PageRequest
 from demo.service import Service
 from musicgen import audio
 from musicgen.chords import ChordChart
 from musicgen.errors import InputError
+from musicgen.serving import clip_metadata
+from musicgen.serving.models import ModelCatalog
+from musicgen.serving.request import ClipRequest
 from tests.conftest import GOLDEN
 from tests.demo.conftest import wait_until as wait
 from tests.demo.conftest import write_midi
@@ -185,7 +185,7 @@ def test_a_melody_is_edited_and_followed(page, service: Service) -> None:
     canvas = page.locator("#melody-editor canvas")
     canvas.wait_for()
     wait_until(page, lambda: page.input_value("#model input").startswith("mini-melody"))
-    before = service.extract_melody(TUNE, separate=False)
+    before = service.engine.extract_melody(TUNE, separate=False)
     page.click("#melody-editor [data-do=up]")
     box = canvas.bounding_box()
     cell = float(canvas.get_attribute("data-cell"))
@@ -419,7 +419,7 @@ def test_a_part_of_a_clip_is_made_anew(page, service: Service) -> None:
 def test_the_place_in_the_queue_is_shown(page, service: Service) -> None:
     others = [f"other {i}" for i in range(service.configuration.workers + 1)]
     for other in others:
-        service.submit(other, PageRequest("x", "mini", 200.0))
+        service.submit(other, ClipRequest("x", "mini", 200.0))
     page.fill("#prompt textarea", "drums")
     set_slider(page, "duration", 1)
     page.click("#generate")
@@ -663,8 +663,8 @@ def test_another_visitors_clip_cannot_be_listed(address, service: Service) -> No
 
 def test_a_link_that_is_damaged_is_said(browser, address) -> None:
     tab = browser.new_page()
-    good = clip_metadata.make_link(PageRequest("drums", "mini", seed=1), 1)
-    for text in ("abc", good[:-4], clip_metadata.make_link(PageRequest("drums", "../../etc"), 1)):
+    good = clip_metadata.make_link(ClipRequest("drums", "mini", seed=1), 1)
+    for text in ("abc", good[:-4], clip_metadata.make_link(ClipRequest("drums", "../../etc"), 1)):
         tab.goto(f"{address}?s={text}")
         said(tab, "the link holds no settings", "unknown model")
     tab.close()

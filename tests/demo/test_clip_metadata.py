@@ -12,18 +12,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from demo import clip_metadata
-from demo.models import ModelCatalog
-from demo.request import PageRequest
 from musicgen import audio, catalog
 from musicgen.audio import Audio
 from musicgen.errors import InputError
 from musicgen.options import GenerationOptions
+from musicgen.serving import clip_metadata
+from musicgen.serving.models import ModelCatalog
+from musicgen.serving.request import ClipRequest
 from musicgen.settings import Settings, SourceFile
 from musicgen.timeline import TimelineEntry
 from tests.fuzz import changed, refused
 
-REQUEST = PageRequest(
+REQUEST = ClipRequest(
     prompt="drums “and” bass",
     model="mini-melody",
     duration=12.5,

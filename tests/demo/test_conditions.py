@@ -11,10 +11,7 @@ from gradio_client.exceptions import AppError
 from torch import nn
 
 import musicgen
-from demo import clip_metadata, generation
 from demo.configuration import Configuration
-from demo.models import ModelCatalog
-from demo.request import PageRequest, parse_conditions, validate
 from demo.service import Service
 from musicgen import audio
 from musicgen.chords import ChordChart
@@ -25,6 +22,9 @@ from musicgen.errors import InputError
 from musicgen.limiter import reach_loudness
 from musicgen.model import MusicGen
 from musicgen.options import GenerationOptions
+from musicgen.serving import clip_metadata, generation
+from musicgen.serving.models import ModelCatalog
+from musicgen.serving.request import ClipRequest, parse_conditions, validate
 from musicgen.settings import Settings
 from tests import standins
 from tests.conftest import GOLDEN
@@ -187,7 +187,7 @@ def test_no_condition_is_taken_for_a_path_of_the_server(client: Client, models: 
 
 def test_a_model_in_another_layout_is_asked_when_it_is_loaded(models: Path) -> None:
     """What its catalog entry does not tell is refused all the same."""
-    request = PageRequest("x", "somebody/model", conditions=(("brightness", "1"),))
+    request = ClipRequest("x", "somebody/model", conditions=(("brightness", "1"),))
     with pytest.raises(InputError, match="somebody/model follows no condition 'brightness'"):
         generation.check_conditions({}, request)
     assert musicgen.load(models / "bright").named_conditioners["brightness"].from_text
@@ -220,6 +220,6 @@ def test_conditions_that_cannot_be_read(lines: list, message: str) -> None:
     ],
 )
 def test_what_a_model_does_not_follow_is_said_before_it_is_loaded(changes: dict, message: str) -> None:
-    request = PageRequest(**({"prompt": "x", "model": "mini-melody", "options": GenerationOptions()} | changes))
+    request = ClipRequest(**({"prompt": "x", "model": "mini-melody", "options": GenerationOptions()} | changes))
     with pytest.raises(InputError, match=message):
         validate(request, Configuration().limits, ModelCatalog())

@@ -104,7 +104,7 @@ def test_the_program_runs_as_in_its_container(tmp_path: Path) -> None:
         assert subprocess.run(check, cwd=tmp_path, env=environment, check=False, timeout=60).returncode == 0
         program.terminate()  # as a container is stopped
         assert program.wait(120) == 0
-        assert not list(temporary.glob("musicgen-demo-*"))
+        assert not list(temporary.glob("musicgen-clips-*"))
     finally:
         program.kill()
         program.wait(20)

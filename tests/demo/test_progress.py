@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from demo import ui
-from demo.clip_store import ClipStore
-from demo.request import PageRequest
 from demo.service import Service
-from demo.stored_clip import StoredClip
 from demo.ui.arrival import Arrival
+from musicgen.serving.clip_store import ClipStore
+from musicgen.serving.request import ClipRequest
+from musicgen.serving.stored_clip import StoredClip
 
 
 class Visitor:
@@ -73,7 +73,7 @@ def test_an_arrival_that_the_browser_changed_is_none(value: str) -> None:
 
 def test_an_arrival_survives_its_way_through_the_browser(tmp_path: Path) -> None:
     path = ClipStore(tmp_path, 1.0, 1e9).new_path("x.flac")
-    clip = StoredClip(path, PageRequest("x", "mini", 2.0), 1, 2.0, 1, 32000, -18.0, True, (0,), 0.0)
+    clip = StoredClip(path, ClipRequest("x", "mini", 2.0), 1, 2.0, 1, 32000, -18.0, True, (0,), 0.0)
     arrival = Arrival().with_clip(clip).with_clip(clip).at_end(3.0)
     assert Arrival.load(arrival.dump()) == arrival
     assert arrival.message == "Done in 3.0 s: 2 clips to choose from; the last has 2.00 s of music."

@@ -24,18 +24,19 @@ from gradio_client.exceptions import AppError
 
 import demo.service
 from demo import ui
-from demo.clip_store import FILE_BYTES, ClipStore
 from demo.configuration import Configuration, Limits
 from demo.followers import Followers
-from demo.job_queue import JobQueue, QueueFull
-from demo.request import PageRequest
 from demo.service import Service
-from demo.shares import network_of
-from demo.stored_clip import StoredClip
 from demo.ui import events, guard
 from demo.ui.page import check_files
 from musicgen import audio
 from musicgen.errors import InputError
+from musicgen.serving import clip_metadata
+from musicgen.serving.clip_store import FILE_BYTES, ClipStore
+from musicgen.serving.job_queue import JobQueue, QueueFull
+from musicgen.serving.request import ClipRequest, validate
+from musicgen.serving.shares import network_of
+from musicgen.serving.stored_clip import StoredClip
 from tests.conftest import GOLDEN
 from tests.demo.conftest import SMALL, free_port, serving, wait_until
 from tests.demo.test_api import PLAIN, fields, post
@@ -263,7 +264,7 @@ def test_nothing_slow_runs_on_the_event_loop(address: str, service: Service, mon
 
     for owner, name in (
         (service.clip_store, "convert"), (service.clip_store, "write"), (service, "submit"),
-        (service, "extract_melody"), (demo.service.clip_metadata, "read_file"),
+        (service.engine, "extract_melody"), (clip_metadata, "read_file"),
     ):  # fmt: skip
         watch(owner, name)
     client = Client(address, verbose=False)
@@ -434,8 +435,8 @@ def test_calls_without_a_session_do_not_stop_each_other(address: str, service: S
 def test_visitors_start_no_downloads_unless_the_operator_says_so(tmp_path: Path) -> None:
     service = Service(Configuration(downloads=False), tmp_path)
     with pytest.raises(InputError, match=r"facebook/musicgen-large is not on this machine, and visitors may not start"):
-        service.submit("me", PageRequest("x", "facebook/musicgen-large", 1.0))
-    assert service.submit("me", PageRequest("x", SMALL, 1.0)).wait(60)  # it is there
+        service.submit("me", ClipRequest("x", "facebook/musicgen-large", 1.0))
+    assert service.submit("me", ClipRequest("x", SMALL, 1.0)).wait(60)  # it is there
     service.close()
 
 
@@ -616,19 +617,19 @@ def test_settings_of_strangers_are_one_line(client: Client, tmp_path: Path, comm
 def test_settings_that_are_wrong_one_level_deep_are_one_line(
     tmp_path: Path, service: Service, key: str, value: object
 ) -> None:
-    request = PageRequest("x", "mini", 1.0, seed=1, precision="float32")
-    values = json.loads(demo.service.clip_metadata.make_comment(request, 1))
+    request = ClipRequest("x", "mini", 1.0, seed=1, precision="float32")
+    values = json.loads(clip_metadata.make_comment(request, 1))
     (values if key == "demo" else values["musicgen"])[key] = value
     file = clip_with_comment(tmp_path / "clip.flac", json.dumps(values))
     try:
-        restored, _ = demo.service.clip_metadata.read_file(file, "clip.flac", service.catalog)
+        restored, _ = clip_metadata.read_file(file, "clip.flac", service.catalog)
     except InputError as refusal:
         message = str(refusal)
         assert len(message.splitlines()) == 1
         assert len(message) < 600
         return
     with contextlib.suppress(InputError):
-        demo.service.validate(restored, service.limits, service.catalog)
+        validate(restored, service.limits, service.catalog)
 
 
 def test_inputs_that_cannot_be_taken_are_one_line_and_none_of_the_log(
@@ -657,7 +658,7 @@ def test_what_one_visitor_has_is_of_no_use_to_another(address: str, service: Ser
     """The id of a clip, replayed in every event of the page under another session, and the event of another visitor."""
     path = service.clip_store.new_path("secret-1.flac")
     path.write_bytes(TUNE.read_bytes())
-    clip = StoredClip(path, PageRequest("a secret prompt", "mini", 1.0), 1, 1.0, 1, 32_000, -14.0, True, (0,))
+    clip = StoredClip(path, ClipRequest("a secret prompt", "mini", 1.0), 1, 1.0, 1, 32_000, -14.0, True, (0,))
     visit = service.visits.of("owner")
     service.visits.add(visit.token, clip)
     join, told = f"{address}gradio_api/queue/join", ""

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from demo import generation, melody
 from demo.configuration import Configuration, Limits
-from demo.request import PageRequest
 from demo.service import Service
 from musicgen import audio
 from musicgen.errors import InputError
+from musicgen.serving import generation, melody
+from musicgen.serving.request import ClipRequest
 from tests.conftest import GOLDEN
 from tests.demo.conftest import wait_until
 from tests.encoding import encode
@@ -23,8 +23,8 @@ TUNE = GOLDEN / "chroma" / "melody_a.wav"
 
 def test_the_service_knows_which_models_are_downloaded(tmp_path: Path) -> None:
     service = Service(Configuration(), tmp_path)
-    assert service.is_downloaded("facebook/musicgen-small")  # the tests' stand-in
-    assert not service.is_downloaded("facebook/musicgen-large")
+    assert service.engine.is_here("facebook/musicgen-small")  # the tests' stand-in
+    assert not service.engine.is_here("facebook/musicgen-large")
     service.close()
 
 
@@ -32,7 +32,7 @@ def test_the_warm_up_clip_is_deleted(tmp_path: Path) -> None:
     service = Service(Configuration(models=("mini",)), tmp_path)
     service.warm_up().join()
     assert service.warmed_up
-    assert service.model_cache.loaded() == [("mini", "float32")]
+    assert service.engine.model_cache.loaded() == [("mini", "float32")]
     assert (tmp_path / "clips").is_dir()  # where it was
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
     assert service.measured_seconds("mini", "float32", 1.0) is None  # it is not a measurement for later clips
@@ -60,31 +60,31 @@ def test_the_end_of_the_warm_up_wakes_all_who_wait_for_it(tmp_path: Path, monkey
 
 
 def test_closing_the_service_stops_its_warm_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("demo.service.WARM_UP_SECONDS", 300.0)
+    monkeypatch.setattr("musicgen.serving.service.WARM_UP_SECONDS", 300.0)
     service = Service(Configuration(models=("mini",)), tmp_path)
     warm_up_thread = service.warm_up()
-    wait_until(lambda: bool(service.model_cache.loaded()), 60)
+    wait_until(lambda: bool(service.engine.model_cache.loaded()), 60)
     service.close()
     assert not warm_up_thread.is_alive()
 
 
 def test_stopping_keeps_the_audio_and_cancelling_does_not(tmp_path: Path) -> None:
     service = Service(Configuration(limits=Limits(per_visitor=3)), tmp_path)
-    job = service.submit("me", PageRequest("drums", "mini", 200.0))
+    job = service.submit("me", ClipRequest("drums", "mini", 200.0))
     wait_until(lambda: len(job.events()) > 1)
     assert service.stop("me") == 1
     assert job.wait(10)
     clip = job.events()[-1]
     assert not clip.complete
     assert 1.0 < clip.seconds < 200.0
-    job = service.submit("me", PageRequest("drums", "mini", 200.0))
+    job = service.submit("me", ClipRequest("drums", "mini", 200.0))
     wait_until(lambda: bool(job.events()))
     before = len(list(tmp_path.rglob("*.flac")))
     service.cancel("me")
     assert job.wait(10)
     assert len(list(tmp_path.rglob("*.flac"))) == before
     assert service.measured_seconds("mini", "float32", 10.0) is None
-    job = service.submit("me", PageRequest("drums", "mini", 1.0))
+    job = service.submit("me", ClipRequest("drums", "mini", 1.0))
     assert job.wait(10)
     assert service.measured_seconds("mini", "float32", 10.0) > 0
     service.close()
@@ -94,9 +94,9 @@ def test_a_waiting_job_stops_at_once_and_lack_of_memory_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = Service(Configuration(), tmp_path)
-    first = service.submit("me", PageRequest("drums", "mini", 200.0))
+    first = service.submit("me", ClipRequest("drums", "mini", 200.0))
     wait_until(lambda: bool(first.events()))
-    second = service.submit("you", PageRequest("drums", "mini", 200.0))
+    second = service.submit("you", ClipRequest("drums", "mini", 200.0))
     assert service.job_queue.position(second) == 1
     assert service.stop("you") == 1
     assert second.done
@@ -108,7 +108,7 @@ def test_a_waiting_job_stops_at_once_and_lack_of_memory_is_reported(
         raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     monkeypatch.setattr(generation, "stream", exhausted)
-    job = service.submit("me", PageRequest("drums", "mini", 10.0))
+    job = service.submit("me", ClipRequest("drums", "mini", 10.0))
     assert job.wait(10)
     assert isinstance(job.error, InputError)
     assert "not enough memory for 10 s with mini" in str(job.error)
@@ -119,11 +119,11 @@ SUBMIT_DURING_IMPORT = """
 import sys
 from pathlib import Path
 from demo.configuration import Configuration
-from demo.request import PageRequest
+from musicgen.serving.request import ClipRequest
 from demo.service import Service
 service = Service(Configuration(), Path(sys.argv[1]))
 service.warm_up()
-job = service.submit("me", PageRequest("drums", "mini", 1.0))
+job = service.submit("me", ClipRequest("drums", "mini", 1.0))
 assert job.wait(120)
 print(repr(job.error))
 """
@@ -142,6 +142,6 @@ def test_recordings_of_phones_and_browsers_are_read(name: str, codec: str, tmp_p
     file = encode(tmp_path / name, tune.wave, tune.rate, codec)
     service = Service(Configuration(), tmp_path / "clips")
     assert service.duration_of(file) == pytest.approx(tune.duration, abs=0.08)
-    frames = service.extract_melody(file, separate=False)
+    frames = service.engine.extract_melody(file, separate=False)
     assert melody.similarity(melody.from_audio(tune), frames) > 0.85
     service.close()

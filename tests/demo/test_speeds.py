@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from demo import speeds
 from demo.configuration import Configuration
-from demo.request import PageRequest
 from demo.service import Service
-from demo.speeds import Speeds, StepClock
 from musicgen import catalog, checkpoint
 from musicgen.checkpoint import hub
+from musicgen.serving import speeds
+from musicgen.serving.request import ClipRequest
+from musicgen.serving.speeds import Speeds, StepClock
 
 SIZES = {("small", "int8"): 100e6, ("small", "float32"): 400e6, ("large", "int8"): 1100e6, ("small", "int4"): 60e6}
 
@@ -83,7 +83,7 @@ def test_the_warm_up_tells_what_other_models_are_going_to_take(tmp_path: Path) -
     assert 0 < mini < medium < large < 3600
     assert service.expected_seconds("mini", "float32", 20.0) == pytest.approx(2 * mini)
     assert service.measured_seconds("mini", "float32", 10.0) is None
-    job = service.submit("me", PageRequest("drums", "mini", 2.0, seed=1))
+    job = service.submit("me", ClipRequest("drums", "mini", 2.0, seed=1))
     assert job.wait(60)
     measured = service.measured_seconds("mini", "float32", 10.0)
     assert service.expected_seconds("mini", "float32", 10.0) == measured

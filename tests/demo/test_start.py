@@ -15,10 +15,10 @@ import pytest
 from gradio_client import Client, handle_file
 
 from demo import configuration, start, ui
-from demo.clip_store import ClipStore, private_folder
 from demo.configuration import Configuration
 from demo.service import Service
 from musicgen.errors import InputError
+from musicgen.serving import private_folder
 from tests import small_disk
 from tests.conftest import GOLDEN
 from tests.demo.conftest import free_port, serving
@@ -69,7 +69,7 @@ def test_all_that_is_temporary_is_private_and_goes_at_the_end(tmp_path: Path, en
             )  # fmt: skip
             assert about["seconds"] == 1.0
             assert Path(clip).stat().st_size > 1000
-        (folder,) = temporary.glob("musicgen-demo-*")
+        (folder,) = temporary.glob("musicgen-clips-*")
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         found = list(folder.rglob("*"))
         assert (
@@ -88,7 +88,7 @@ def test_all_that_is_temporary_is_private_and_goes_at_the_end(tmp_path: Path, en
 def test_a_private_folder_is_made_where_the_operator_says(tmp_path: Path) -> None:
     before = os.umask(0o777)  # which would leave the owner nothing
     try:
-        folder = private_folder(tmp_path)
+        folder = private_folder.create(tmp_path)
     finally:
         os.umask(before)
     assert Path(folder.name).parent == tmp_path
@@ -96,26 +96,27 @@ def test_a_private_folder_is_made_where_the_operator_says(tmp_path: Path) -> Non
     folder.cleanup()
     assert not list(tmp_path.iterdir())
     with pytest.raises(InputError, match=r"no folder can be created in .*: set another folder with --temporary"):
-        private_folder(tmp_path / "nowhere")
+        private_folder.create(tmp_path / "nowhere")
     assert configuration.parse(["--temporary", str(tmp_path)], {}).temporary_folder == tmp_path
     with pytest.raises(SystemExit):
         configuration.parse(["--temporary", str(tmp_path / "nowhere")], {})
 
 
 def test_the_folder_of_a_program_that_was_killed_goes_at_the_next_start(tmp_path: Path) -> None:
-    kill = "import os, sys, time; from pathlib import Path; from demo.clip_store import private_folder;"
-    kill += "folder = private_folder(Path(sys.argv[1])); Path(folder.name, 'clip').touch(); print(flush=True); time.sleep(60)"
+    kill = "import os, sys, time; from pathlib import Path; from musicgen.serving import private_folder;"
+    kill += "folder = private_folder.create(Path(sys.argv[1])); Path(folder.name, 'clip').touch(); print(flush=True);"
+    kill += "time.sleep(60)"
     program = subprocess.Popen([sys.executable, "-c", kill, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE)
     assert program.stdout is not None
     program.stdout.readline()
-    (tmp_path / "musicgen-demo-other").mkdir()  # without a lock: of another version, or about to be locked
-    running = private_folder(tmp_path)
+    (tmp_path / "musicgen-clips-other").mkdir()  # without a lock: of another version, or about to be locked
+    running = private_folder.create(tmp_path)
     assert len(list(tmp_path.iterdir())) == 3
     program.kill()
     program.wait(20)
-    after = private_folder(tmp_path)
+    after = private_folder.create(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {
-        "musicgen-demo-other", Path(running.name).name, Path(after.name).name,
+        "musicgen-clips-other", Path(running.name).name, Path(after.name).name,
     }  # fmt: skip
     running.cleanup()
     after.cleanup()
@@ -123,9 +124,9 @@ def test_the_folder_of_a_program_that_was_killed_goes_at_the_next_start(tmp_path
 
 def test_gradio_gets_its_folder_back_when_a_service_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", "before")
-    store = ClipStore(tmp_path, hours=1)
+    service = Service(folder=tmp_path)
     assert Path(os.environ["GRADIO_TEMP_DIR"]).is_relative_to(tmp_path)
-    store.close()
+    service.close()
     assert os.environ["GRADIO_TEMP_DIR"] == "before"
 
 

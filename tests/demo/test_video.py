@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from demo import clip_metadata, video
-from demo.clip_store import ClipStore
-from demo.models import ModelCatalog
+from demo import derived_files, video
 from demo.plots import ACCENT
-from demo.request import PageRequest
 from musicgen import audio, provenance
 from musicgen.audio import Audio
 from musicgen.errors import InputError
+from musicgen.serving import clip_metadata
+from musicgen.serving.clip_store import ClipStore
+from musicgen.serving.models import ModelCatalog
+from musicgen.serving.request import ClipRequest
 
 
 def burst(channels: int) -> Audio:
@@ -26,11 +27,11 @@ def burst(channels: int) -> Audio:
 
 @pytest.mark.parametrize("channels", [1, 2])
 def test_a_video_shows_and_plays_the_clip(channels: int, tmp_path: Path) -> None:
-    store, request = ClipStore(tmp_path, hours=1), PageRequest("drums “x”", "mini", 3.5, precision="float32")
+    store, request = ClipStore(tmp_path, hours=1), ClipRequest("drums “x”", "mini", 3.5, precision="float32")
     clip, sound = store.new_path("drums-1.flac"), burst(channels)
     store.write(clip, sound, provenance.tags(clip_metadata.make_comment(request, 7)))
-    file = store.video(clip)
-    assert store.video(clip) == file
+    file = derived_files.video(store, clip)
+    assert derived_files.video(store, clip) == file
     assert file.stat().st_mode & 0o077 == 0
     assert [path.name for path in sorted(clip.parent.iterdir())] == ["drums-1.flac", "drums-1.mp4"]
     restored, _ = clip_metadata.read_file(file, file.name, ModelCatalog())
@@ -65,7 +66,7 @@ def test_a_video_shows_and_plays_the_clip(channels: int, tmp_path: Path) -> None
     clip.unlink()
     file.unlink()
     with pytest.raises(InputError, match="the clip has expired"):
-        store.video(clip)
+        derived_files.video(store, clip)
     store.close()
 
 

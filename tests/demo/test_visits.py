@@ -9,11 +9,12 @@ import pytest
 
 import demo.service
 from demo.configuration import Configuration
-from demo.request import PageRequest
-from demo.service import PlaybackChunk, Service
-from demo.stored_clip import StoredClip
+from demo.service import Service
 from demo.ui import events, memory
 from demo.visits import Visits
+from musicgen.serving.request import ClipRequest
+from musicgen.serving.service import PlaybackChunk
+from musicgen.serving.stored_clip import StoredClip
 from tests.demo.conftest import wait_until
 from tests.demo.test_browser import generate, said, set_slider, visit, watch
 from tests.demo.test_browser import wait_until as wait_in_page
@@ -25,7 +26,7 @@ def stored(folder: Path, name: str) -> StoredClip:
     (folder / name).mkdir(parents=True)
     path = folder / name / "clip.flac"
     path.write_bytes(b"fLaC")
-    return StoredClip(path, PageRequest(name, "mini", 1.0), 1, 1.0, 1, 32_000, -14.0, True, (0,))
+    return StoredClip(path, ClipRequest(name, "mini", 1.0), 1, 1.0, 1, 32_000, -14.0, True, (0,))
 
 
 def test_a_visit_is_found_by_its_token_alone(tmp_path: Path) -> None:
@@ -152,7 +153,7 @@ def test_jobs_of_a_visit_end_when_its_last_page_is_gone(tmp_path: Path, monkeypa
     async def visitor() -> None:
         old, _, _ = service.visits.enter("old", "")
         with service.followers.connected("old"):
-            job = service.submit(old.token, PageRequest("x", "mini", 300.0))
+            job = service.submit(old.token, ClipRequest("x", "mini", 300.0))
         service.visits.enter("new", old.token)
         with service.followers.connected("new"):
             await asyncio.sleep(0.5)  # the old page is gone for longer than the grace

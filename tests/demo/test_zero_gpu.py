@@ -18,13 +18,13 @@ from gradio_client.exceptions import AppError
 
 import musicgen
 from demo import zero_gpu
-from demo.request import PageRequest
 from demo.zero_gpu import DAILY_QUOTAS, Estimate, estimate, run_in_thread
 from musicgen import audio, catalog
 from musicgen.audio import Audio
 from musicgen.cancellation import Cancellation, Cancelled
 from musicgen.limiter import reach_loudness
 from musicgen.options import GenerationOptions
+from musicgen.serving.request import ClipRequest
 from tests.demo.conftest import free_port, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ EMBEDDED = 20_000_000
 
 def estimate_for(model: str, seconds: float, known: float | None = None, ready: bool = True) -> Estimate:
     sizes = {entry.name: entry.download_bytes for entry in catalog.PUBLISHED}
-    return estimate(PageRequest("", model, seconds), sizes.get(model, EMBEDDED), known, ready)
+    return estimate(ClipRequest("", model, seconds), sizes.get(model, EMBEDDED), known, ready)
 
 
 def test_a_visitor_without_an_account_gets_several_clips_a_day() -> None:
@@ -69,7 +69,7 @@ def test_requests_follow_the_measured_times() -> None:
         estimate_for("facebook/musicgen-large", 10.0, ready=False).needed
         > estimate_for("facebook/musicgen-large", 10.0).needed + 20
     )
-    apart = PageRequest("", "mini", 60.0, options=GenerationOptions(melody_guidance_scale=2.0))
+    apart = ClipRequest("", "mini", 60.0, options=GenerationOptions(melody_guidance_scale=2.0))
     assert estimate(apart, EMBEDDED, None, True).needed > estimate_for("mini", 60.0).needed
 
 
@@ -237,7 +237,7 @@ def test_a_zero_gpu_space(gpu_server: GpuServer, tmp_path: Path) -> None:
         assert re.search(r"GPU", str(caught.value))
         program.terminate()
         assert program.wait(60) == 0
-        assert not list(tmp_path.glob("musicgen-demo-*"))
+        assert not list(tmp_path.glob("musicgen-clips-*"))
     finally:
         program.kill()
         program.wait(20)

@@ -5,14 +5,14 @@ the fork that need a GPU's driver are other ones here: nothing is initialised, a
 """
 
 import mmap
-import os
 import sys
 from pathlib import Path
 
 import torch
 
 import demo.__main__
-import demo.clip_store
+from demo.gradio_folders import GradioFolders
+from musicgen.serving import private_folder
 
 
 def move(callback=None) -> None:  # noqa: ARG001 (called so)
@@ -32,8 +32,8 @@ def move(callback=None) -> None:  # noqa: ARG001 (called so)
 
 def main() -> int:
     # Before Gradio is imported, which `spaces` imports: the service does the same.
-    folder = demo.clip_store.private_folder()
-    os.environ.update(dict.fromkeys(demo.clip_store.GRADIO_FOLDERS, folder.name))
+    folder = private_folder.create()
+    GradioFolders(Path(folder.name))
     import spaces.zero.torch
 
     spaces.zero.torch.init = lambda uuid: None  # noqa: ARG005

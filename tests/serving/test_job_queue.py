@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from demo.job_queue import JobQueue, QueueFull
+from musicgen.serving.job_queue import JobQueue, QueueFull
 from tests.demo.conftest import wait_until
 
 

@@ -16,11 +16,10 @@ from musicgen.chords import ChordChart
 from musicgen.errors import InputError
 from musicgen.midi import is_midi
 from musicgen.options import LIMITERS, LOOP_CUTS, GenerationOptions, check_limiter, check_loop_cut
+from musicgen.serving.adapters import Weighted
+from musicgen.serving.limits import MIN_DURATION, Limits
+from musicgen.serving.models import CONDITIONS_WITH_INPUTS, ModelCatalog
 from musicgen.timeline import TimelineEntry, check_within, parse, prompt_schedule
-
-from .adapters import Weighted
-from .configuration import MIN_DURATION, Limits
-from .models import CONDITIONS_WITH_INPUTS, ModelCatalog
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8", "int4")
 MAX_SEED = 2**31 - 1
@@ -32,7 +31,7 @@ MAX_CHROMA_FRAMES = 5_000
 
 
 @dataclass(frozen=True)
-class PageRequest:
+class ClipRequest:
     """What to generate.
 
     The request of a finished clip has the values that "auto" and None were replaced by.
@@ -175,7 +174,7 @@ def parse_conditions(lines: Sequence[str]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(found.items()))
 
 
-def validate(request: PageRequest, limits: Limits, catalog: ModelCatalog) -> None:
+def validate(request: ClipRequest, limits: Limits, catalog: ModelCatalog) -> None:
     """Check a request before a model is loaded for it.
 
     Raises:

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from musicgen.catalog import DECODERS
 from musicgen.errors import InputError, MusicGenError
-
-from .adapters import Weighted
-from .models import ModelCatalog
+from musicgen.serving.adapters import Weighted
+from musicgen.serving.models import ModelCatalog
 
 if TYPE_CHECKING:
     from musicgen.engine import Scheduler
@@ -183,8 +182,7 @@ class ModelCache:
 
     def _create_scheduler(self, model: MusicGen) -> Scheduler:
         from musicgen.engine import Scheduler
-
-        from .generation import CHUNK_SECONDS
+        from musicgen.serving.generation import CHUNK_SECONDS
 
         slots = self.slots
         while True:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from demo.request import clean_prompt, parse_timeline
 from musicgen.errors import InputError
+from musicgen.serving.request import clean_prompt, parse_timeline
 from musicgen.timeline import TimelineEntry
 
 

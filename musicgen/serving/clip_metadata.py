@@ -20,10 +20,9 @@ from musicgen.chords import ChordChart
 from musicgen.errors import InputError
 from musicgen.midi import is_midi
 from musicgen.options import LIMITERS, LOOP_CUTS, GenerationOptions, check_limiter, check_loop_cut, check_text
+from musicgen.serving.models import ModelCatalog
+from musicgen.serving.request import FILES, NUM_CHROMA, ClipRequest, parse_conditions
 from musicgen.timeline import TimelineEntry
-
-from .models import ModelCatalog
-from .request import FILES, NUM_CHROMA, PageRequest, parse_conditions
 
 KEY = "demo"
 """The key of the settings that only the page has."""
@@ -42,7 +41,7 @@ _DIGITS = "0123456789ab"
 
 
 def make_comment(
-    request: PageRequest,
+    request: ClipRequest,
     seed: int,
     *,
     local_model: bool = False,
@@ -93,7 +92,7 @@ def make_comment(
     return json.dumps(json.loads(settings.comment(measured)) | {KEY: _melody_settings(request)})
 
 
-def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest, dict[str, str]]:
+def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[ClipRequest, dict[str, str]]:
     """Read the request from a clip's file.
 
     Args:
@@ -142,7 +141,7 @@ def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[PageRequest
     needed = {kind: source.name for kind, source in sources.items() if source is not None} | files
     if page_settings.get("frames"):
         needed.pop("melody", None)
-    request = PageRequest(
+    request = ClipRequest(
         prompt=settings.prompt or "",
         model=settings.model,
         duration=settings.duration,
@@ -168,7 +167,7 @@ def _options_beyond_the_page(options: GenerationOptions) -> list[str]:
     return [name for name, value in options.as_dict().items() if name not in OPTIONS and value != plain[name]]
 
 
-def make_link(request: PageRequest, seed: int) -> str:
+def make_link(request: ClipRequest, seed: int) -> str:
     """The value of the URL parameter `s`, with which the page opens with these settings.
 
     Returns:
@@ -210,7 +209,7 @@ def make_link(request: PageRequest, seed: int) -> str:
     return text if len(text) <= MAX_LINK_LENGTH else ""
 
 
-def read_link(text: str) -> tuple[PageRequest, dict[str, str]]:
+def read_link(text: str) -> tuple[ClipRequest, dict[str, str]]:
     """The inverse of `make_link`.
 
     Returns:
@@ -228,7 +227,7 @@ def read_link(text: str) -> tuple[PageRequest, dict[str, str]]:
         if not decompressor.eof:
             raise ValueError
         values: dict[str, Any] = json.loads(plain)
-        request = PageRequest(
+        request = ClipRequest(
             prompt=check_text("the description", values["prompt"]),
             model=str(values["model"]),
             duration=float(values["duration"]),
@@ -258,12 +257,12 @@ def read_link(text: str) -> tuple[PageRequest, dict[str, str]]:
         raise InputError("the link holds no settings of this page (is it truncated?)") from error
 
 
-def _melody_settings(request: PageRequest) -> dict[str, Any]:
+def _melody_settings(request: ClipRequest) -> dict[str, Any]:
     """The melody as the page edits it."""
     return {} if request.frames is None else {"frames": "".join(_DIGITS[frame] for frame in request.frames)}
 
 
-def _page_settings(request: PageRequest) -> dict[str, Any]:
+def _page_settings(request: ClipRequest) -> dict[str, Any]:
     """What else a link holds under KEY; files of earlier versions do, too."""
     values: dict[str, Any] = {"loop": request.loop}
     if request.timeline:
@@ -275,7 +274,7 @@ def _timeline(entries: list[tuple[float, str]]) -> tuple[TimelineEntry, ...]:
     return tuple(TimelineEntry(float(start), check_text("the timeline", prompt)) for start, prompt in entries)
 
 
-def _unsupported_by_command_line(request: PageRequest, complete: bool) -> tuple[str, ...]:
+def _unsupported_by_command_line(request: ClipRequest, complete: bool) -> tuple[str, ...]:
     """What contributed to the clip and has no option on the command line."""
     contributions = {
         "the melody as the page's editor had it": request.frames is not None,
@@ -285,7 +284,7 @@ def _unsupported_by_command_line(request: PageRequest, complete: bool) -> tuple[
     return tuple(name for name, used in contributions.items() if used)
 
 
-def _span_made_anew(request: PageRequest) -> str:
+def _span_made_anew(request: ClipRequest) -> str:
     from musicgen.settings import REPAINTED
 
     if request.span is None:
@@ -294,7 +293,7 @@ def _span_made_anew(request: PageRequest) -> str:
     return f"the span {start:g}:{end:g} {REPAINTED}"
 
 
-def _with_page_settings(request: PageRequest, values: dict[str, Any], source: str) -> PageRequest:
+def _with_page_settings(request: ClipRequest, values: dict[str, Any], source: str) -> ClipRequest:
     try:
         frames = values.get("frames")
         return dataclasses.replace(

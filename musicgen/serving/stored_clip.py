@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from .request import PageRequest
+from musicgen.serving.request import ClipRequest
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class StoredClip:
     """
 
     path: Path
-    request: PageRequest
+    request: ClipRequest
     seed: int
     seconds: float
     channels: int

@@ -7,8 +7,8 @@ import weakref
 
 import pytest
 
-from demo.model_cache import ModelCache
-from demo.models import ModelCatalog
+from musicgen.serving.model_cache import ModelCache
+from musicgen.serving.models import ModelCatalog
 
 
 def test_auto_shares_the_loaded_model() -> None:

@@ -1,7 +1,6 @@
-"""The service's private folder of clips: unguessable paths, conversion between formats, and expiry.
+"""The clips of a server in its private folder: unguessable paths, conversion between formats, and expiry.
 
-The folder holds all temporary files, Gradio's uploads and cached files included. The system's temporary folder is shared by all
-users of a machine, and Gradio's default folder inside it belongs to the user who created it first.
+The folder holds all temporary files, uploads and whatever else the program keeps there for the clips' time.
 """
 
 from __future__ import annotations
@@ -11,21 +10,19 @@ import filecmp
 import glob
 import logging
 import math
-import os
 import secrets
 import shutil
-import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicgen import provenance
 from musicgen.errors import InputError
-
-from .shares import Shares
+from musicgen.serving.private_folder import LOCK
+from musicgen.serving.shares import Shares
 
 if TYPE_CHECKING:
     from musicgen.audio import Audio
@@ -34,77 +31,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FORMATS = ("flac", "wav", "mp3", "ogg")
-GRADIO_FOLDERS = {"GRADIO_TEMP_DIR": "gradio", "GRADIO_EXAMPLES_CACHE": "examples"}
-"""Gradio's environment variables, and the subfolder of the private folder that each is set to."""
-_PREFIX = "musicgen-demo-"
-_COPIES = 2
-"""Of a file that the store writes: Gradio copies what it serves."""
 SHARE = 0.5
 """Of the space, for the files of one network."""
 FILE_BYTES = 8_192
 """What a file takes on a disk besides its contents: the rest of a block, and a folder of its own."""
-_LOCK = ".lock"
-"""The file that the program holds locked, in its private folder, as long as it runs."""
-
-
-def private_folder(parent: Path | None = None) -> tempfile.TemporaryDirectory[str]:
-    """Create a folder that only its owner can read. It is deleted by `cleanup`, at the latest when the program exits.
-
-    Folders of programs that were killed, and could not delete them, are deleted first.
-
-    Args:
-        parent: where to create the folder; the system's temporary folder if None.
-
-    Raises:
-        InputError: where no folder can be created.
-    """
-    _delete_abandoned(Path(tempfile.gettempdir()) if parent is None else parent)
-    try:
-        folder = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent, ignore_cleanup_errors=True)
-    except OSError as error:
-        raise InputError(
-            f"no folder can be created in {parent or tempfile.gettempdir()} ({error.strerror}): set another folder with "
-            "--temporary"
-        ) from error
-    Path(folder.name).chmod(0o700)
-    _lock(Path(folder.name))
-    return folder
-
-
-def _lock(folder: Path) -> int | None:
-    """Lock a private folder for as long as this process runs.
-
-    Returns:
-        The lock's file descriptor, None where another process holds the lock or the system has no locks.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return None
-    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def _delete_abandoned(parent: Path) -> None:
-    """Delete this user's private folders whose lock nobody holds. One without a lock may just be being created."""
-    for folder in parent.glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):
-            if folder.is_symlink() or folder.stat().st_uid != os.getuid() or not (folder / _LOCK).is_file():
-                continue
-            descriptor = _lock(folder)
-            if descriptor is not None:
-                shutil.rmtree(folder, ignore_errors=True)
-                os.close(descriptor)
-
-
-def _check_there(clip: Path) -> None:
-    if not clip.is_file():
-        raise InputError("the clip has expired on the server: make it again from its settings")
 
 
 def _named(file: Path) -> str:
@@ -135,8 +65,8 @@ def _without_paths() -> Iterator[None]:
 class ClipStore:
     """The clips in a private folder. A background thread deletes what has expired.
 
-    Until `close`, Gradio's temporary files are in the folder too: its environment variables are set. They expire as clips do,
-    whoever wrote them and however far they came: uploads that broke off, and copies of files that no page knows any more.
+    All files in the folder expire as clips do, whoever wrote them and however far they came: uploads that broke off, and copies
+    of files that no page knows any more.
 
     The size of all files is a running total, so that no request waits for a walk through the folder: what the store writes and
     receives is added, and the thread counts anew what others (Gradio) have written and deleted. The files of one network take
@@ -147,15 +77,21 @@ class ClipStore:
         hours: the time after which a file expires.
         max_bytes: what the files may take together.
         signer: what signs the clips; None where nothing does.
+        copies: the folder inside it to which whoever serves the clips copies them, as Gradio does; None where nobody does.
     """
 
-    def __init__(self, folder: Path, hours: float, max_bytes: float = math.inf, signer: Signer | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        hours: float,
+        max_bytes: float = math.inf,
+        signer: Signer | None = None,
+        copies: Path | None = None,
+    ) -> None:
         self.folder, self.seconds, self.max_bytes, self.signer = folder, hours * 3600, max_bytes, signer
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._clips = folder / "clips"
-        # Gradio reads the variables at its import and again with each use; `close` restores them.
-        self._previous_environment = {name: os.environ.get(name) for name in GRADIO_FOLDERS}
-        os.environ.update({name: str(folder / subfolder) for name, subfolder in GRADIO_FOLDERS.items()})
+        self._copies = copies
         self._lock = threading.Lock()
         self._reserved: Counter[str] = Counter()
         """Bytes by network."""
@@ -203,7 +139,7 @@ class ClipStore:
         total = 0
         for path in self.folder.rglob("*"):
             with contextlib.suppress(OSError):
-                total += 0 if path.is_dir() or path == self.folder / _LOCK else _size(path)
+                total += 0 if path.is_dir() or path == self.folder / LOCK else _size(path)
         with self._lock:
             self._found = total - before
         return total
@@ -274,8 +210,7 @@ class ClipStore:
 
         with _without_paths():
             content_credentials.write(path, clip, tags, self.signer)
-            path.chmod(0o600)
-        self._add(self._network_of(path), _COPIES * _size(path))
+        self._keep(path)
 
     def copy(self, file: Path) -> Path:
         """A copy of a file of the program, under the same name: all visitors get the same one, which expires after its last
@@ -287,7 +222,7 @@ class ClipStore:
         path = self._shared[file] = self.new_path(file.name)
         with _without_paths():
             shutil.copyfile(file, path)
-        self._add("", _COPIES * _size(path))
+        self._keep(path)
         return path
 
     def convert(self, clip: Path, extension: str) -> Path:
@@ -303,69 +238,43 @@ class ClipStore:
         Raises:
             InputError: for an unknown format, an expired clip, and a disk without space.
         """
-        from musicgen import audio
+        from musicgen import audio, content_credentials
 
         if extension not in FORMATS:
             raise InputError(f"unknown format {extension!r}: one of {', '.join(FORMATS)}")
-        target = clip.with_suffix(f".{extension}")
-        if not target.is_file():
-            _check_there(clip)
-            self.check_space(self._network_of(clip))
-            self.write(target, audio.read(clip), provenance.of_tags(audio.read_tags(clip)))
-        return target
 
-    def video(self, clip: Path) -> Path:
-        """A clip, its tags included, as a video with its waveform.
+        def write(target: Path) -> None:
+            tags = provenance.of_tags(audio.read_tags(clip))
+            content_credentials.write(target, audio.read(clip), tags, self.signer)
+
+        return self.derive(clip, f".{extension}", write)
+
+    def derive(self, clip: Path, suffix: str, write: Callable[[Path], None]) -> Path:
+        """A file that is made from a clip.
 
         Args:
             clip: the clip's file.
+            suffix: of the file, with its dot.
+            write: writes the file to the path that it is given.
 
         Returns:
-            The video, beside the clip. An existing one is reused.
+            The file, beside the clip. An existing one is reused.
 
         Raises:
             InputError: for an expired clip, and a disk without space.
         """
-        from musicgen import audio
-
-        from . import video
-
-        target = clip.with_suffix(f".{video.EXTENSION}")
+        target = clip.with_suffix(suffix)
         if not target.is_file():
-            _check_there(clip)
+            if not clip.is_file():
+                raise InputError("the clip has expired on the server: make it again from its settings")
             self.check_space(self._network_of(clip))
-            video.write(target, audio.read(clip), provenance.of_tags(audio.read_tags(clip)), self.signer)
-            self._add(self._network_of(clip), _COPIES * _size(target))
-        return target
-
-    def daw(self, clip: Path) -> Path:
-        """A clip as a ZIP for a DAW, with stems where Demucs' weights are on this machine.
-
-        Args:
-            clip: the clip's file.
-
-        Returns:
-            The ZIP, beside the clip. An existing one is reused.
-
-        Raises:
-            InputError: for an expired clip, and a disk without space.
-        """
-        from musicgen import audio, daw
-        from musicgen.conditioners.separation import DemucsSeparator
-
-        target = clip.with_suffix(daw.EXTENSION)
-        if not target.is_file():
-            _check_there(clip)
-            self.check_space(self._network_of(clip))
-            files, _ = daw.parts(audio.read(clip), audio.read_tags(clip), stems=DemucsSeparator.is_here())
             with _without_paths():
-                audio.write_bytes(target, daw.packed(files, clip.stem))
-                target.chmod(0o600)
-            self._add(self._network_of(clip), _COPIES * _size(target))
+                write(target)
+            self._keep(target)
         return target
 
     def delete(self, clip: Path) -> None:
-        """Delete a clip in all formats, and Gradio's copies of it unless another clip is the same, byte for byte.
+        """Delete a clip in all formats, and the copies of it unless another clip is the same, byte for byte.
 
         Args:
             clip: the clip's file.
@@ -375,7 +284,7 @@ class ClipStore:
             if not any(
                 other != file and filecmp.cmp(file, other, shallow=False) for other in self._clips.glob(_named(file))
             ):
-                for copy in (self.folder / GRADIO_FOLDERS["GRADIO_TEMP_DIR"]).glob(_named(file)):
+                for copy in self._copies.glob(_named(file)) if self._copies is not None else ():
                     if filecmp.cmp(file, copy, shallow=False):
                         self._unlink(copy, network)
             self._unlink(file, network)
@@ -402,7 +311,7 @@ class ClipStore:
         oldest, deleted = (time.time() if now is None else now) - self.seconds, 0
         for path in sorted(self.folder.rglob("*"), key=lambda path: len(path.parts), reverse=True):
             try:
-                if path.name == _LOCK and path.parent == self.folder:
+                if path.name == LOCK and path.parent == self.folder:
                     continue
                 if path.is_symlink() or path.is_file():
                     if path.lstat().st_mtime < oldest:
@@ -419,6 +328,11 @@ class ClipStore:
         self.count()
         return deleted
 
+    def _keep(self, path: Path) -> None:
+        """Count a file that has been written, which only its owner may read."""
+        path.chmod(0o600)
+        self._add(self._network_of(path), _size(path) * (1 if self._copies is None else 2))
+
     def _network_of(self, clip: Path) -> str:
         return self._networks.get(clip.parent.name, "")
 
@@ -429,14 +343,8 @@ class ClipStore:
             self._add(network, -size, made)
 
     def close(self) -> None:
-        """End the background thread and restore Gradio's environment variables."""
+        """End the background thread."""
         self._closed.set()
-        for name, value in self._previous_environment.items():
-            if os.environ.get(name) == str(self.folder / GRADIO_FOLDERS[name]):
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
 
     def _delete_expired_periodically(self) -> None:
         while not self._closed.wait(min(300.0, max(1.0, self.seconds / 4))):

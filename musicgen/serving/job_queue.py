@@ -20,8 +20,7 @@ from typing import Generic, TypeVar
 
 from musicgen.cancellation import Cancellation, Cancelled
 from musicgen.errors import MusicGenError
-
-from .notifier import Notifier
+from musicgen.serving.notifier import Notifier
 
 Payload = TypeVar("Payload")
 Event = TypeVar("Event")

@@ -13,9 +13,8 @@ from musicgen.conditioners.base import Conditioner
 from musicgen.engine import Scheduler
 from musicgen.errors import InputError
 from musicgen.request import GenerationRequest
-
-from . import melody
-from .request import PageRequest
+from musicgen.serving import melody
+from musicgen.serving.request import ClipRequest
 
 CHUNK_SECONDS = 1.0
 """Length of the chunks of audio that are streamed to the page. Shorter ones cause gaps in playback."""
@@ -23,7 +22,7 @@ CANDIDATES = 8
 """Of a span that is made anew."""
 
 
-def library_request(request: PageRequest, seed: int) -> GenerationRequest:
+def library_request(request: ClipRequest, seed: int) -> GenerationRequest:
     """The request of one clip, without the loop, which is made when the clip is complete.
 
     Args:
@@ -50,7 +49,7 @@ def library_request(request: PageRequest, seed: int) -> GenerationRequest:
     )
 
 
-def check_conditions(conditioners: Mapping[str, Conditioner], request: PageRequest) -> None:
+def check_conditions(conditioners: Mapping[str, Conditioner], request: ClipRequest) -> None:
     """Check that what a visitor gives as text is no path for the model's conditioners.
 
     Args:
@@ -75,7 +74,7 @@ def check_conditions(conditioners: Mapping[str, Conditioner], request: PageReque
 
 def stream(
     scheduler: Scheduler,
-    request: PageRequest,
+    request: ClipRequest,
     seed: int,
     progress: Callable[[int, int], None],
     cancellation: Cancellation,
@@ -103,7 +102,7 @@ def stream(
 
 def _repainted(
     scheduler: Scheduler,
-    request: PageRequest,
+    request: ClipRequest,
     seed: int,
     progress: Callable[[int, int], None],
     cancellation: Cancellation,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from demo.models import ModelCatalog
 from musicgen.errors import InputError
+from musicgen.serving.models import ModelCatalog
 from tests import standins
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from demo import melody
 from demo.ui import events, melody_editor, texts
 from musicgen import audio, chroma
 from musicgen.errors import InputError
+from musicgen.serving import melody
 from tests.conftest import GOLDEN
 from tools import make_example_melodies
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from demo.clip_store import FILE_BYTES, ClipStore
 from musicgen.errors import InputError
+from musicgen.serving.clip_store import FILE_BYTES, ClipStore
 
 
 def test_clips_expire(tmp_path: Path) -> None:

@@ -15,9 +15,8 @@ from pathlib import Path
 
 from musicgen import catalog
 from musicgen.errors import InputError
+from musicgen.serving.adapters import AdapterCatalog
 from musicgen.suggestions import first_few
-
-from .adapters import AdapterCatalog
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Where a server has its clips generated: in this process, or elsewhere."""

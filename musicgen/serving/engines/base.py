@@ -1,0 +1,100 @@
+"""What a server needs of an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from musicgen.cancellation import Cancellation
+from musicgen.serving.models import ModelCatalog
+from musicgen.serving.request import ClipRequest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Report = Callable[[float, str], None]
+"""Called with the fraction done, 0 to 1, and a message."""
+
+
+class AudioChunk(NamedTuple):
+    """The next audio of a clip.
+
+    Attributes:
+        samples: float32 [C, T].
+        rate: Hz.
+        precision: in which the model computes.
+        unknown: share of the description's tokens that the model's vocabulary lacks, 0 to 1.
+    """
+
+    samples: np.ndarray
+    rate: int
+    precision: str
+    unknown: float
+
+
+Stream = Callable[[ClipRequest, int, Report, Cancellation], Iterator[AudioChunk]]
+"""As `Engine.stream`."""
+
+
+class Engine(Protocol):
+    """Generates clips. Methods are called from several threads at the same time."""
+
+    catalog: ModelCatalog
+
+    def prepare(self) -> None:
+        """Import what the first clip needs. It may take seconds."""
+
+    def stream(
+        self, request: ClipRequest, seed: int, report: Report, cancellation: Cancellation
+    ) -> Iterator[AudioChunk]:
+        """Generate a clip.
+
+        Args:
+            request: what to generate.
+            seed: of the clip.
+            report: called as the generation goes on.
+            cancellation: ends the generation.
+
+        Raises:
+            MusicGenError: for a request that the model cannot follow.
+        """
+
+    def extract_melody(self, recording: Path, separate: bool) -> tuple[int, ...]:
+        """The melody of a recording, as a model is conditioned on it.
+
+        Args:
+            recording: an audio file.
+            separate: whether to remove drums and bass with Demucs first.
+
+        Returns:
+            The pitch class of each chroma frame.
+
+        Raises:
+            InputError: for a file without a melody.
+        """
+
+    def resolve_precision(self, model: str, precision: str) -> str | None:
+        """The precision in which a model runs.
+
+        Returns:
+            For "auto" the model's precision, None where only loading the model tells; any other precision unchanged.
+
+        Raises:
+            InputError: for a precision that is not available.
+        """
+
+    def is_here(self, model: str) -> bool:
+        """Whether a model's files need not be downloaded."""
+
+    def has_multi_band_diffusion(self) -> bool:
+        """Whether the files of the decoder "mbd" need not be downloaded."""
+
+    def step_bytes(self, model: str, precision: str) -> int | None:
+        """Bytes of the weights that a step of a model reads, None where that is not known."""
+
+    def bandwidth(self) -> float | None:
+        """Bytes a second that the engine's memory gives, measured now; None where that is not known."""
+
+    def close(self) -> None:
+        """Unload the models."""

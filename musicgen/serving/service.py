@@ -1,0 +1,404 @@
+"""Generates clips for whoever serves them: a job queue, an engine, and files that contain their settings.
+
+`submit` returns a job. Its events are a `PlaybackChunk` for each chunk of the first variation's audio and a `StoredClip` for
+each variation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import secrets
+import threading
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from musicgen import provenance
+from musicgen.cancellation import Cancellation, Cancelled
+from musicgen.catalog import DECODERS
+from musicgen.errors import InputError
+from musicgen.file_names import words
+from musicgen.midi import is_midi
+from musicgen.serving import clip_metadata
+from musicgen.serving.clip_store import ClipStore
+from musicgen.serving.engines.base import AudioChunk, Engine, Stream
+from musicgen.serving.job_queue import Job, JobQueue
+from musicgen.serving.limits import Limits
+from musicgen.serving.notifier import Notifier
+from musicgen.serving.request import MAX_SEED, ClipRequest, validate
+from musicgen.serving.speeds import Speeds, StepClock
+from musicgen.serving.stored_clip import StoredClip
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from musicgen.watermark import Watermark
+
+log = logging.getLogger(__name__)
+
+WARM_UP_SECONDS = 1.0
+"""Length of the clip that the warm-up generates."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Progress of a job.
+
+    Attributes:
+        message: what is being done.
+        fraction: of all variations, 0 to 1.
+        seconds_left: an estimate, None while there is none.
+    """
+
+    message: str
+    fraction: float
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True)
+class PlaybackChunk:
+    """The next audio of the first variation, for playback during generation: int16 [T, C] at `rate` Hz."""
+
+    samples: np.ndarray
+    rate: int
+
+
+Event = PlaybackChunk | StoredClip
+GenerationJob = Job[ClipRequest, Event | Progress]
+
+
+class GenerationService:
+    """Generates clips for one server.
+
+    Args:
+        engine: generates.
+        limits: of a request and of the queue.
+        clip_store: where the clips are written.
+        workers: jobs that run at the same time.
+        downloads: whether clients may start the download of a published model.
+        watermark: the inaudible mark that is mixed into every clip; None for none.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        limits: Limits,
+        clip_store: ClipStore,
+        *,
+        workers: int,
+        downloads: bool = True,
+        watermark: Watermark | None = None,
+    ) -> None:
+        self.engine, self.limits, self.clip_store, self.downloads = engine, limits, clip_store, downloads
+        self.catalog = engine.catalog
+        self._watermark = watermark
+        self.job_queue: JobQueue[ClipRequest, Event | Progress] = JobQueue(
+            self._run_job,
+            workers=workers,
+            max_waiting=limits.queue,
+            max_per_visitor=limits.per_visitor,
+            max_per_address=limits.per_address,
+            max_seconds=limits.queue_seconds,
+        )
+        self.warmed_up = False
+        """Whether the warm-up has ended; `changes` is notified when it does."""
+        self.changes = Notifier()
+        self._warm_up_thread: threading.Thread | None = None
+        self._closing = Cancellation()
+        self.speeds = Speeds(engine.step_bytes)
+        self._stream: Stream = engine.stream
+
+    def warm_up(self) -> threading.Thread:
+        """Start a thread that imports PyTorch, loads the default model and generates a short clip, which is deleted.
+
+        The first clip compiles kernels and fills caches.
+
+        Returns:
+            The thread. `warmed_up` is true at its end.
+        """
+
+        def work() -> None:
+            try:
+                self.engine.prepare()
+                name = self._warm_up_model()
+                if name is not None:
+                    request = ClipRequest("", name, WARM_UP_SECONDS)
+                    self._generate_warm_up_clip(request)
+                    self._calibrate(request)
+            except Cancelled:
+                pass
+            except Exception as error:
+                log.warning("the warm-up failed: %s", error)
+            finally:
+                self.warmed_up = True
+                self.changes.notify()
+
+        self._warm_up_thread = threading.Thread(target=work, daemon=True, name="warm-up")
+        self._warm_up_thread.start()
+        return self._warm_up_thread
+
+    def _warm_up_model(self) -> str | None:
+        """The default model, None where it would have to be downloaded."""
+        name = self.catalog.default()
+        return None if self.catalog.get(name).origin == "published" else name
+
+    def _generate_warm_up_clip(self, request: ClipRequest) -> None:
+        chunks = list(self.engine.stream(request, 0, lambda fraction, message: None, self._closing))  # noqa: ARG005
+        clip = self._store(dataclasses.replace(request, precision=chunks[0].precision), chunks, 0, True)
+        self.clip_store.delete(clip.path)
+
+    def _calibrate(self, request: ClipRequest) -> None:
+        """Measure the model, whose first clip has compiled all that it needs, and the machine."""
+        clock = StepClock()
+        chunks = list(self.engine.stream(request, 0, lambda fraction, _: clock.report(fraction), self._closing))
+        seconds = clock.seconds_of_all()
+        if seconds is not None:
+            self.speeds.bandwidth = self.engine.bandwidth()
+            self.speeds.calibrate(request.model, chunks[0].precision, seconds / request.duration)
+
+    def submit(self, visitor: str, request: ClipRequest, network: str = "") -> GenerationJob:
+        """Append a job to the queue.
+
+        Args:
+            visitor: the token of the page's visit, or the session of an API client.
+            request: what to generate.
+            network: the visitor's, of `shares.network_of`; "" is not limited.
+
+        Raises:
+            InputError: for an invalid request, a model that would have to be downloaded where that is the operator's, and a
+                disk without space.
+            QueueFull: when the queue is full, or the visitor or the network has reached a limit.
+        """
+        validate(request, self.limits, self.catalog)
+        self.clip_store.check_space(network)
+        self._check_downloaded(request)
+        return self.job_queue.submit(visitor, request, network, request.duration * request.variations)
+
+    def _check_downloaded(self, request: ClipRequest) -> None:
+        if self.downloads:
+            return
+        model, absent = request.model, {}
+        if not self.engine.is_here(model):
+            absent[model] = "choose another model"
+        if request.decoder == "mbd" and not self.engine.has_multi_band_diffusion():
+            absent["multi-band diffusion"] = "choose the model's own decoder"
+        for name, remedy in absent.items():
+            raise InputError(
+                f"{name} is not on this machine, and visitors may not start its download: {remedy}, or ask the operator, who "
+                "starts the server with --downloads or downloads it"
+            )
+
+    def stop(self, visitor: str) -> int:
+        """Stop a visitor's jobs. Audio generated so far is kept.
+
+        Returns:
+            The number of jobs.
+        """
+        jobs = self.job_queue.jobs_of(visitor)
+        for job in jobs:
+            job.stop()
+        return len(jobs)
+
+    def cancel(self, visitor: str) -> None:
+        """Cancel a visitor's jobs. Audio generated so far is discarded."""
+        for job in self.job_queue.jobs_of(visitor):
+            job.cancel()
+
+    def measured_seconds(self, model: str, precision: str, duration: float) -> float | None:
+        """Time to generate a clip, according to the speed of earlier clips.
+
+        Args:
+            model: the model's name.
+            precision: the requested precision.
+            duration: of the clip, seconds.
+
+        Returns:
+            Seconds, None before the first clip of the model.
+        """
+        ratio = self.speeds.measured(model, self.resolve_precision(model, precision) or precision)
+        return None if ratio is None else duration * ratio
+
+    def expected_seconds(self, model: str, precision: str, duration: float) -> float | None:
+        """Time to generate a clip, before the model's first one as the speed of another model suggests.
+
+        Args:
+            model: the model's name.
+            precision: the requested precision.
+            duration: of the clip, seconds.
+
+        Returns:
+            Seconds, None where nothing is known: before the warm-up has ended, on another machine before the model's first
+            clip, for models that do not generate step by step.
+        """
+        resolved = self.resolve_precision(model, precision)
+        ratio = None if resolved is None else self.speeds.expected(model, resolved)
+        return self.measured_seconds(model, precision, duration) if ratio is None else duration * ratio
+
+    def resolve_precision(self, model: str, precision: str) -> str | None:
+        """The precision in which a model runs.
+
+        Returns:
+            For "auto" the model's precision, None where only loading the model tells and before the warm-up has ended; any
+            other precision unchanged.
+        """
+        if precision != "auto":
+            return precision
+        return self.engine.resolve_precision(model, precision) if self.warmed_up else None
+
+    @property
+    def is_warming_up(self) -> bool:
+        """Whether the warm-up's thread is still running."""
+        return self._warm_up_thread is not None and self._warm_up_thread.is_alive()
+
+    def close(self, warm_up_timeout: float = 20.0) -> None:
+        """Cancel all jobs, and unload the models.
+
+        Args:
+            warm_up_timeout: seconds to wait for the warm-up, which cannot be interrupted while libraries are being imported.
+        """
+        self._closing.cancel()
+        self.job_queue.close()
+        if self._warm_up_thread is not None:
+            self._warm_up_thread.join(warm_up_timeout)
+        self.engine.close()
+        self.clip_store.close()
+
+    def _run_job(self, job: GenerationJob) -> None:
+        try:
+            self._generate(job)
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and "out of memory" not in str(error):
+                raise
+            raise InputError(
+                f"the machine has not enough memory for {job.payload.duration:g} s with {job.payload.model}: choose a "
+                "smaller model, a shorter clip or another precision"
+            ) from error
+
+    def _generate(self, job: GenerationJob) -> None:
+        request = job.payload
+        self.engine.prepare()
+        recording = request.melody
+        if recording is not None and not is_midi(recording):
+            separate = request.separate
+            if separate is None:
+                separate = self.catalog.get(request.model).separated
+            request = dataclasses.replace(request, separate=separate)
+            if request.frames is None:
+                job.report(Progress("extracting the melody", 0.0))
+                request = dataclasses.replace(request, frames=self.engine.extract_melody(recording, separate))
+        job.report(Progress(f"loading {request.model}", 0.0))
+        seed = request.seed if request.seed is not None else secrets.randbelow(MAX_SEED - self.limits.max_variations)
+        generation = secrets.token_hex(8) if request.variations > 1 else ""
+        for index in range(request.variations):
+            job.cancellation.raise_if_cancelled()
+            self._generate_variation(job, request, seed + index, index, generation)
+
+    def _generate_variation(
+        self, job: GenerationJob, request: ClipRequest, seed: int, index: int, generation: str
+    ) -> None:
+        from musicgen.limiter import TruePeakLimiter
+
+        chunks: list[AudioChunk] = []
+        complete = False
+        live: TruePeakLimiter | None = None
+        clock = StepClock()
+        variations = request.variations
+
+        def report(fraction: float, message: str) -> None:
+            clock.report(fraction)
+            seconds_per_clip = clock.seconds_per_clip()
+            seconds_left = None
+            if seconds_per_clip is not None:
+                seconds_left = seconds_per_clip * (1 - fraction + variations - 1 - index)
+            prefix = f"variation {index + 1} of {variations}, " if variations > 1 else ""
+            job.report(Progress(f"{prefix}{message}", (index + fraction) / variations, seconds_left))
+
+        try:
+            for chunk in self._stream(request, seed, report, job.cancellation):
+                if index == 0:
+                    live = live or TruePeakLimiter(chunk.rate)
+                    job.put_event(_playback(live.push(chunk.samples), chunk.rate))
+                chunks.append(chunk)
+            complete = True
+            if live is not None:
+                job.put_event(_playback(live.push(chunks[-1].samples[:, :0], last=True), chunks[-1].rate))
+        except Cancelled:
+            pass
+        if job.discarded or not chunks:
+            raise Cancelled("stopped before there was any sound")
+        requested_precision = request.precision
+        request = dataclasses.replace(request, precision=chunks[0].precision)
+        seconds = clock.seconds_of_all()
+        if complete and seconds is not None and request.decoder == DECODERS[0] and request.span is None:
+            for precision in (requested_precision, request.precision):
+                self.speeds.measure(request.model, precision, seconds / request.duration)
+        job.report(Progress("writing", (index + 1) / variations))
+        clip = self._store(request, chunks, seed, complete, job.address)
+        clip = dataclasses.replace(clip, generation=generation)
+        self._made(job, clip)
+        job.put_event(clip)
+
+    def _made(self, job: GenerationJob, clip: StoredClip) -> None:
+        """Called with each clip before its followers hear of it."""
+
+    def _store(
+        self, request: ClipRequest, chunks: list[AudioChunk], seed: int, complete: bool, network: str = ""
+    ) -> StoredClip:
+        import numpy as np
+        import torch
+
+        from musicgen import audio
+        from musicgen.audio import Audio
+        from musicgen.finishing import finish
+        from musicgen.loops import beats_of
+        from musicgen.serving import melody
+
+        clip = Audio(torch.from_numpy(np.concatenate([chunk.samples for chunk in chunks], axis=1)), chunks[0].rate)
+        # A clip of which a part was made anew keeps its loudness: all else in it stays what it was.
+        loudness = audio.TARGET_LUFS if request.span is None else None
+        path = self.clip_store.new_path(f"{words(request.prompt)}-{seed}.flac", network)
+        local_model = self.catalog.get(request.model).origin == "folder"
+        hashes = {name: self.catalog.adapters.sha256(name) for name, _ in request.adapters}
+        comment = partial(
+            clip_metadata.make_comment, request, seed, local_model=local_model, complete=complete,
+            adapter_hashes=hashes, watermark=self._watermark is not None,
+        )  # fmt: skip
+        mark = None
+        if self._watermark is not None:
+            mark = self._watermark.marker(provenance.tags(comment())["settingssha256"])
+        finished = finish(
+            clip, loop=request.loop and complete, loudness=loudness, limiter=request.limiter, mark=mark,
+            loop_cut=request.loop_cut, beats_per_bar=beats_of(request.chords),
+        )  # fmt: skip
+        clip = finished.audio
+        self.clip_store.write(path, clip, provenance.tags(comment(measured=finished.measured)))
+        return StoredClip(
+            path=path,
+            request=request,
+            seed=seed,
+            seconds=clip.duration,
+            channels=clip.wave.shape[0],
+            rate=clip.rate,
+            loudness=audio.loudness(clip),
+            complete=complete,
+            frames=melody.from_audio(clip),
+            unknown=chunks[0].unknown,
+            limiter_reduction=finished.limited.reduction,
+            marks=self._marks(),
+            loop=finished.loop.text if finished.loop is not None else "",
+        )
+
+    def _marks(self) -> tuple[str, ...]:
+        """What marks a clip as made by a model, in words."""
+        given = {
+            "tags": True,
+            "a signed C2PA manifest": self.clip_store.signer is not None,
+            "an inaudible mark": self._watermark is not None,
+        }
+        return tuple(name for name, is_there in given.items() if is_there)
+
+
+def _playback(samples: np.ndarray, rate: int) -> PlaybackChunk:
+    """What a browser plays of float32 samples [C, T] within [-1, 1]."""
+    return PlaybackChunk((samples * 32767).round().astype("int16").T.copy(), rate)
