@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from musicgen import commandline
 from musicgen.serving.limits import Limits
 
 from . import deploy
@@ -64,8 +65,8 @@ class Configuration:
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Configuration:
-    """Parse command-line arguments. The environment has the defaults. An invalid value exits the program."""
-    parser = argparse.ArgumentParser(prog="app.py", description="The demo page.")
+    """Parse command-line arguments. The environment has the defaults. Raises InputError for an invalid value."""
+    parser = commandline.Parser(prog="app.py", description="The demo page.")
     add_arguments(parser, environment)
     return from_arguments(parser.parse_args(arguments))
 
@@ -137,7 +138,7 @@ def add_arguments(parser: argparse.ArgumentParser, environment: Mapping[str, str
 
 
 def from_arguments(arguments: argparse.Namespace) -> Configuration:
-    """Convert parsed arguments to a configuration. An invalid value exits the program."""
+    """Convert parsed arguments to a configuration. Raises InputError for an invalid value."""
     user, colon, password = arguments.auth.partition(":")
     if arguments.auth and not (user and colon and password):
         arguments.parser_error("--auth is USER:PASSWORD")

@@ -11,8 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from musicgen import audio, commandline, extras, plugins
+from musicgen import audio, commandline, extras, named_values, plugins, table_text
 from musicgen.errors import InputError
+from musicgen.folders import check_writable_file, check_writable_folder
+from musicgen.wording import counted
 
 if TYPE_CHECKING:
     from .embedders.cache import Cache
@@ -45,9 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.command(options)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m evaluation",
+def _parser() -> commandline.Parser:
+    parser = commandline.Parser(
+        prog=commandline.program("musicgen-evaluate", str(__package__)),
         description=__doc__,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -205,19 +207,21 @@ def _generate(options: argparse.Namespace) -> None:
 
     _check_positive(options, "limit", "batch")
     suite = load_suite(options.suite)
+    check_writable_folder(options.out)
     requests = generation.shard(_requests(options, suite, options.melody, options.shuffle), options.shard)
     name = options.name or default_label(options.system)
     new = generation.generate(options.out, requests, _system_factory(options, options.system, name), name)
-    print(f"{options.out}: {len(requests)} clips, {new} of them new")
+    print(f"{options.out}: {counted(len(requests), 'clip')}, {new} of them new")
 
 
 def _score(options: argparse.Namespace) -> None:
     from .suites.suite import load_suite
 
     _check_positive(options, "limit", "resamples")
+    check_writable_file(options.out)
     results = _results(options, load_suite(options.suite), options.samples)
     results.save(options.out)
-    print(f"{options.out}: {len(results.ids)} clips, {len(results.excluded)} excluded")
+    print(f"{options.out}: {counted(len(results.ids), 'clip')}, {len(results.excluded)} excluded")
 
 
 def _statistics(options: argparse.Namespace) -> None:
@@ -228,6 +232,7 @@ def _statistics(options: argparse.Namespace) -> None:
     _check_positive(options, "limit")
     suite = load_suite(options.suite)
     _check_metrics(options)
+    check_writable_folder(options.out)
     items = load_items(suite, options.data, options.subset, options.limit)
     embedders, cache, batch = _embedders(options)
     for file in write_statistics(suite, items, options.out, embedders, cache, options.metrics, batch):
@@ -242,13 +247,22 @@ def _run(options: argparse.Namespace) -> None:
 
     _check_positive(options, "limit", "batch", "resamples")
     suite = load_suite(options.suite)
-    folders = []
+    # What scoring would refuse, and where the results go, before the clips are made.
+    _check_metrics(options)
+    check_writable_folder(options.out)
+    _check_weights(options, suite)
+    has_plots = extras.is_installed(plots.PACKAGE)
+    if not has_plots:
+        commandline.warn(f'the plots are left out: they need {plots.PACKAGE}: pip install "musicgen[evaluation]"')
+    systems = []
     for entry in options.system:
         name, *variants = entry.split("+")
         unknown = sorted(set(variants) - {"melody", "shuffled"})
         if unknown:
             raise InputError(f"--system {entry}: +{unknown[0]} is neither +melody nor +shuffled")
-        label = "+".join([default_label(name), *variants])
+        systems.append((name, variants, "+".join([default_label(name), *variants])))
+    folders = []
+    for name, variants, label in systems:
         requests = _requests(options, suite, "melody" in variants, "shuffled" in variants)
         folder = options.out / "samples" / label
         generation.generate(folder, requests, _system_factory(options, name, label), label)
@@ -257,23 +271,25 @@ def _run(options: argparse.Namespace) -> None:
     results.save(options.out / "results.json")
     for kind, extension in (("markdown", "md"), ("csv", "csv"), ("latex", "tex")):
         audio.write_bytes(options.out / f"table.{extension}", table.FORMATS[kind]([results]).encode())
-    files = plots.draw_plots([results], options.out)
+    files = plots.draw_plots([results], options.out) if has_plots else []
     print(table.markdown([results]))
-    print(f"{options.out}: results.json, table.md, table.csv, table.tex, {', '.join(file.name for file in files)}")
+    written = ["results.json", "table.md", "table.csv", "table.tex", *(file.name for file in files)]
+    print(f"{options.out}: {', '.join(written)}")
 
 
 def _table(options: argparse.Namespace) -> None:
-    from .reports import table
+    from .reports import plots, table
     from .reports.results import load_results
 
     results = [load_results(file) for file in options.results]
+    if options.plots:
+        check_writable_folder(options.plots)
+        extras.load(plots.PACKAGE, "evaluation", "a plot")
     print(table.FORMATS[options.format](results), end="")
     if options.worst:
         print(table.worst_clips(results, options.worst), end="")
     if options.plots:
-        from .reports.plots import draw_plots
-
-        for file in draw_plots(results, options.plots):
+        for file in plots.draw_plots(results, options.plots):
             print(file)
 
 
@@ -281,13 +297,15 @@ def _suites(_: argparse.Namespace) -> None:
     from .metrics.registry import METRICS
     from .suites.suite import load_suite, suite_names
 
+    suites: list[tuple[str, ...]] = [("suite", "what it compares, by which metrics")]
     for name in suite_names():
         suite = load_suite(name)
-        print(f"{suite.label:<20}{suite.description}\n{'':<20}{', '.join(suite.metrics)}")
-    print("\nmetrics")
+        suites += [(suite.label, suite.description), ("", ", ".join(suite.metrics))]
+    metrics: list[tuple[str, ...]] = [("metric", "title", "")]
     for name, metric in METRICS.items():
         better = "" if metric.direction == "neither" else f"{metric.direction} is better"
-        print(f"  {name:<18}{metric.title:<28}{better}".rstrip())
+        metrics.append((name, metric.title, better))
+    print(table_text.columns(suites), table_text.columns(metrics), sep="\n\n")
 
 
 def _fetch(options: argparse.Namespace) -> None:
@@ -299,7 +317,8 @@ def _fetch(options: argparse.Namespace) -> None:
     items = load_items(suite, options.data, options.subset, options.limit)
     available, unavailable = fetching.fetch(items, suite.duration)
     manifest = items[0].file.parent / fetching.MANIFEST
-    print(f"{available} clips are here, {unavailable} are not available: {manifest} says why")
+    here = f"{counted(available, 'clip')} {'is' if available == 1 else 'are'} here"
+    print(f"{here}, {unavailable} not available: {manifest} says why")
 
 
 def _doctor(options: argparse.Namespace) -> None:
@@ -321,10 +340,10 @@ def _cache(options: argparse.Namespace) -> None:
         print(f"{cache.folder}: {total / 1e6:.1f} MB")
     elif options.action == "verify":
         damaged = cache.verify()
-        print(f"{cache.folder}: {len(damaged)} damaged entries removed")
+        print(f"{cache.folder}: {counted(len(damaged), 'damaged entry', 'damaged entries')} removed")
     else:
         count, size = cache.collect(options.days)
-        print(f"{cache.folder}: {count} entries removed, {size / 1e6:.1f} MB")
+        print(f"{cache.folder}: {counted(count, 'entry', 'entries')} removed, {size / 1e6:.1f} MB")
 
 
 def _language_model(options: argparse.Namespace) -> None:
@@ -334,6 +353,8 @@ def _language_model(options: argparse.Namespace) -> None:
 
     _check_positive(options, "limit", "batch")
     suite = load_suite(options.suite)
+    if options.out:
+        check_writable_file(options.out)
     items = load_items(suite, options.data, options.subset, options.limit)
     melody = options.melody or suite.melody
     numbers = language_model.measure(options.model, suite, items, options.device, options.batch, melody)
@@ -355,7 +376,8 @@ def _system_factory(options: argparse.Namespace, name: str, label: str) -> Syste
     from .systems.base import SystemOptions
     from .systems.registry import load_system
 
-    settings = dict(_parse_setting(text) for text in options.setting)
+    given = named_values.parse(options.setting, "--setting", "top_k=100")
+    settings = {name: _setting(value) for name, value in given.items()}
     load = partial(load_system, name, SystemOptions(options.device, options.batch, settings), label)
     if options.ray is None:
         return load
@@ -389,6 +411,15 @@ def _check_metrics(options: argparse.Namespace) -> None:
         check_metrics(options.metrics, "--metrics")
 
 
+def _check_weights(options: argparse.Namespace, suite: Suite) -> None:
+    """Fetch the networks of the metrics. On a cluster that is for its machines."""
+    from .metrics.registry import embedders_of
+
+    if options.ray is None:
+        embedders, _, _ = _embedders(options)
+        embedders.check(embedders_of(options.metrics or suite.metrics))
+
+
 def _embedders(options: argparse.Namespace) -> tuple[Embedders, Cache, int]:
     """(networks, cache of embeddings, inputs per call) that the command line names."""
     from .embedders.cache import Cache
@@ -408,23 +439,19 @@ def _embedders(options: argparse.Namespace) -> tuple[Embedders, Cache, int]:
 def _weights(options: argparse.Namespace) -> Weights:
     from .embedders.weights import Weights
 
-    files = {}
-    for entry in options.weights:
-        name, equals, file = entry.partition("=")
-        if not equals or not file:
-            raise InputError(f"--weights {entry}: must be such as passt=FILE")
-        files[name] = Path(file)
+    given = named_values.parse(options.weights, "--weights", "passt=FILE")
+    for name, file in given.items():
+        if not file:
+            raise InputError(f"--weights {name}: the file is missing: passt=FILE")
+    files = {name: Path(file) for name, file in given.items()}
     return Weights(files, download=not options.no_download)
 
 
-def _parse_setting(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise InputError(f"--setting {text}: must be such as top_k=100")
+def _setting(value: str) -> Any:
     try:
-        return name, json.loads(value)
+        return json.loads(value)
     except ValueError:
-        return name, value
+        return value
 
 
 def _check_positive(options: argparse.Namespace, *names: str) -> None:

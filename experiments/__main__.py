@@ -8,12 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from musicgen import commandline
+from musicgen import commandline, table_text
 
 
 @commandline.entry("interrupted: the same command goes on from here")
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
+    parser = commandline.Parser(prog="python -m experiments", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="train, generate and score the rows without a result")
     run.add_argument("names", nargs="+", metavar="NAME", help="experiments, or all")
@@ -75,9 +75,11 @@ def _report(_: argparse.Namespace) -> None:
 def _list(_: argparse.Namespace) -> None:
     from experiments import plan as plans
 
+    rows: list[tuple[str, ...]] = []
     for name in plans.names():
         plan = plans.load(name)
-        print(f"{name:<20}{plan.title}: {', '.join(plan.rows)}")
+        rows.append((name, f"{plan.title}: {', '.join(plan.rows)}"))
+    print(table_text.columns(rows))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib
 import os
@@ -53,9 +52,10 @@ def _private_files() -> Iterator[None]:
         os.umask(before)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m human_study", description="Listening studies, from clips to tables."
+def _parser() -> commandline.Parser:
+    parser = commandline.Parser(
+        prog=commandline.program("musicgen-study", str(__package__)),
+        description="Listening studies, from clips to tables.",
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():

@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from .wording import counted
+from musicgen.wording import counted
 
 
 def render(template: Path, **values: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import sys
 from collections.abc import Sequence
@@ -31,8 +30,8 @@ NEGATIVE = ("--span",)
 
 @commandline.entry()
 def main(arguments: Sequence[str] | None = None) -> int | None:
-    parser = argparse.ArgumentParser(
-        prog="python -m musicgen", description="Music from a description, a melody, or both."
+    parser = commandline.Parser(
+        prog=commandline.program("musicgen", "musicgen"), description="Music from a description, a melody, or both."
     )
     parser.add_argument("--version", action="version", version=musicgen.__version__)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -46,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
     options, rest = parser.parse_known_args(commandline.joined(arguments, NEGATIVE))
     # argparse takes a list of positional arguments in one piece only; `train` has them before and behind its options.
     if any(argument.startswith("-") or "=" not in argument or "overrides" not in options for argument in rest):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        parser.error(f"unknown arguments: {' '.join(rest)}")
     if rest:
         options.overrides += rest
     plugins.load_plugins(getattr(options, "plugin", []))

@@ -25,6 +25,7 @@ from musicgen import tags as file_tags
 from musicgen.byte_budget import BudgetInUse, ByteBudget, Reservation
 from musicgen.errors import InputError
 from musicgen.resampler import Resampler
+from musicgen.wording import counted
 
 FORMATS = {
     ".wav": ("WAV", "PCM_16"),
@@ -244,8 +245,8 @@ def _too_long(path: Path, longest: float, fits: float, channels: int, rate: int)
     if longest <= fits:
         return InputError(f"{path} is longer than {longest:g} s: cut it first")
     return InputError(
-        f"{path} is longer than {fits / 60:.0f} minutes, which is what {MEMORY.size >> 20} MB of memory hold of {channels} "
-        f"channels at {rate} Hz: cut it into pieces first"
+        f"{path} is longer than {fits / 60:.0f} minutes, which is what {MEMORY.size >> 20} MB of memory hold of "
+        f"{counted(channels, 'channel')} at {rate} Hz: cut it into pieces first"
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +40,31 @@ _MELODY_FRAMES = 235
 _REPOSITORY = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 
 
+class _InWords:
+    """What a model does, as lists of models say it."""
+
+    seconds: float
+    stereo: bool
+    melody: bool
+    style: bool
+    sounds: bool
+
+    @property
+    def follows(self) -> str:
+        return "text + melody" if self.melody else ("text + style" if self.style else "text")
+
+    @property
+    def makes(self) -> str:
+        """Music or sounds, and how much of it in one window."""
+        return f"{'sounds' if self.sounds else 'music'}, {self.seconds:g} s"
+
+    @property
+    def channels(self) -> str:
+        return "stereo" if self.stereo else "mono"
+
+
 @dataclass(frozen=True)
-class Entry:
+class Entry(_InWords):
     """A published model.
 
     Attributes:
@@ -122,19 +147,6 @@ class Entry:
         steps = round(self.seconds * _FRAME_RATE) + 3  # of the delay pattern; in stereo left and right share theirs
         return steps + (0 if self.cross_attention else prefix), max_tokens
 
-    @property
-    def follows(self) -> str:
-        return "text + melody" if self.melody else ("text + style" if self.style else "text")
-
-    @property
-    def makes(self) -> str:
-        """Music or sounds, and how much of it in one window."""
-        return f"{'sounds' if self.sounds else 'music'}, {self.seconds:g} s"
-
-    @property
-    def channels(self) -> str:
-        return "stereo" if self.stereo else "mono"
-
 
 def _entry(name: str) -> Entry:
     melody = "melody" in name
@@ -204,6 +216,49 @@ def check_decoder(name: str) -> str:
     if name not in DECODERS:
         raise InputError(f"unknown decoder {name[:20]!r}: one of {', '.join(DECODERS)}")
     return name
+
+
+@dataclass(frozen=True)
+class Embedded(_InWords):
+    """A model that comes with the package; attributes as of `Entry`.
+
+    Attributes:
+        name: Of its folder.
+        melody: Whether it follows a melody.
+        stereo: Whether it generates two channels.
+        seconds: Context.
+        lm_parameters: Weights of the language model and its projections.
+        bytes: Of its files.
+    """
+
+    name: str
+    melody: bool
+    stereo: bool
+    seconds: float
+    lm_parameters: int
+    bytes: int
+
+    style = sounds = False
+
+    @classmethod
+    def of(cls, name: str) -> Embedded:
+        """What its files say."""
+        from safetensors import safe_open
+
+        folder = PRETRAINED / name
+        values = json.loads((folder / "config.json").read_bytes())
+        with safe_open(folder / "model.safetensors", "np") as weights:
+            sizes = {key: math.prod(weights.get_slice(key).get_shape()) for key in weights.keys()}  # noqa: SIM118
+        return cls(
+            name,
+            melody=values["model_type"] == "musicgen_melody",
+            stereo=values["decoder"]["audio_channels"] == 2,
+            seconds=values["musicgen"]["max_duration"],
+            lm_parameters=sum(
+                size for key, size in sizes.items() if not key.startswith(("audio_encoder.", "text_encoder."))
+            ),
+            bytes=sum(file.stat().st_size for file in folder.iterdir()),
+        )
 
 
 def embedded() -> list[str]:

@@ -1,19 +1,22 @@
-"""What surrounds the work of every command: errors as one line, and the exit code.
+"""What surrounds the work of every command: its arguments, errors as one line, and the exit code.
 
 Exit codes: 0 done, 2 something that the caller can mend, 130 interrupted.
 """
 
 from __future__ import annotations
 
+import argparse
 import functools
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from typing import Any, ParamSpec, TextIO, cast
+from pathlib import Path
+from typing import Any, NoReturn, ParamSpec, TextIO, cast
 
-from musicgen.errors import MusicGenError, one_line
+from musicgen.errors import InputError, MusicGenError, one_line
+from musicgen.suggestions import closest, did_you_mean
 
 Arguments = ParamSpec("Arguments")
 
@@ -46,6 +49,65 @@ def entry(interrupted: str = "interrupted") -> Callable[[Callable[Arguments, int
         return main
 
     return decorate
+
+
+def program(script: str, module: str) -> str:
+    """How the process was started, for usage and messages: "musicgen", or "python -m musicgen" where it was no script.
+
+    Args:
+        script: name of the installed console script.
+        module: that does the same.
+    """
+    return script if Path(sys.argv[0]).stem == script else f"python -m {module}"
+
+
+class Parser(argparse.ArgumentParser):
+    """Arguments of a command. What is wrong with them is an InputError of one line, and a misspelt name is answered with the
+    one that was meant; argparse itself prints the whole usage first. Parsers of subcommands are of this class, too."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As of argparse. A name of an option that is none is said before what else it makes wrong: the option that is
+        missing, or a value that is taken for another argument."""
+        given = sys.argv[1:] if args is None else list(args)
+        own = given[: given.index("--")] if "--" in given else given
+        if self._subparsers is not None:
+            # Behind a command stand its own arguments.
+            first = next((i for i, argument in enumerate(own) if not argument.startswith("-")), None)
+            if first is None and not own:
+                self.error(f"name a command: {', '.join(self._commands())}")
+            own = own[:first]
+        for argument in own:
+            name = argument.partition("=")[0]
+            if self._looks_like_an_option(argument) and not self._is_option(name):
+                known = [option for option in self._option_string_actions if option.startswith("--")]
+                close = closest(name, known)
+                self.error(f"unknown option {name}" + (f": did you mean {close}?" if close is not None else ""))
+        return super().parse_known_args(given, namespace)
+
+    def _looks_like_an_option(self, argument: str) -> bool:
+        # As argparse sees it: "-3" is a number, "- a text" with a space is a text, and "-" alone is a file.
+        return len(argument) > 1 and argument[0] == "-" and " " not in argument and not re.match(r"-\.?\d", argument)
+
+    def _is_option(self, name: str) -> bool:
+        options = self._option_string_actions
+        if name.startswith("--"):
+            return any(option.startswith(name) for option in options)  # argparse takes beginnings of names
+        return name in options or name[:2] in options
+
+    def _commands(self) -> list[str]:
+        return [
+            name
+            for action in self._actions
+            if isinstance(action, argparse._SubParsersAction)
+            for name in action.choices
+        ]
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(action, f"unknown {value!r}: {did_you_mean(value, map(str, action.choices))}")
 
 
 def joined(arguments: Sequence[str] | None, options: Sequence[str]) -> list[str]:

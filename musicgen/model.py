@@ -38,9 +38,10 @@ from musicgen.sections import stream_sections
 from musicgen.tokenizers import Tokenizer, frame_rate, frames_of
 from musicgen.windows import Window
 from musicgen.windows import plan as plan_windows
+from musicgen.wording import counted
 
-_MODELS_FOR = {"melody": "facebook/musicgen-melody", "style": "facebook/musicgen-style"}
-"""Condition -> a published model that follows it."""
+_MODELS_FOR = {"melody": "mini-melody or facebook/musicgen-melody", "style": "facebook/musicgen-style"}
+"""Condition -> models that follow it, an embedded one first."""
 
 Progress = Callable[[int, int], None]
 """Called with (steps done, total steps) after each step; an exception it raises stops the generation."""
@@ -511,7 +512,9 @@ class MusicGen(nn.Module):
             return None
         each = list(given) if isinstance(given, (list, tuple)) and not is_pair(given) else [given]
         if len(each) not in (1, batch):
-            raise InputError(f"{len(each)} clips to continue for {batch} prompts: pass one, or one a prompt")
+            raise InputError(
+                f"{counted(len(each), 'clip')} to continue for {counted(batch, 'prompt')}: pass one, or one a prompt"
+            )
         waves = []
         for one in each:
             clip = recording(one, "the audio to continue from", self.read_given)  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from musicgen.errors import InputError
 from musicgen.options import GenerationOptions, check_duration, check_text
 from musicgen.recordings import AudioInput, is_pair
 from musicgen.timeline import Timeline, TimelineEntry, check_within, timeline_of
+from musicgen.wording import counted
 
 TEXT = "text"
 """The condition that the prompts are."""
@@ -166,7 +167,8 @@ class GenerationRequest:
         if isinstance(given, (list, tuple)) and not is_pair(given) and len(given) > 1:
             if len(given) != len(self.prompts):
                 raise InputError(
-                    f"{len(given)} clips to continue for {len(self.prompts)} prompts: pass one, or one a prompt"
+                    f"{counted(len(given), 'clip')} to continue for {counted(len(self.prompts), 'prompt')}: pass one, "
+                    "or one a prompt"
                 )
             given = [given[index]]
         return dataclasses.replace(

@@ -16,6 +16,7 @@ import torch
 
 from musicgen.errors import InputError
 from musicgen.options import GenerationOptions
+from musicgen.wording import counted
 
 MAX_SEED = 2**63 - 1
 
@@ -68,7 +69,7 @@ def clip_seeds(seed: int | Sequence[int] | None, batch: int) -> list[int]:
         each = [check_seed(seed)]
     seeds = [check_seed(one) for one in each]
     if len(seeds) != batch:
-        raise InputError(f"{len(seeds)} seeds for {batch} clips: pass one, or one a clip")
+        raise InputError(f"{counted(len(seeds), 'seed')} for {counted(batch, 'clip')}: pass one, or one a clip")
     return seeds
 
 

@@ -1,4 +1,5 @@
-"""Tables as CSV, Markdown and LaTeX, in which whatever a cell holds stays text: no formula, markup, command or further line.
+"""Tables as CSV, Markdown, LaTeX and columns of a terminal, in which whatever a cell holds stays text: no formula, markup,
+command or further line.
 
 Names of systems, prompts, answers of raters and reasons in a table were written by others. Readers of the files that this
 module writes (spreadsheets, Markdown renderers, TeX) would otherwise evaluate them.
@@ -62,6 +63,19 @@ def write_csv(header: Sequence[str], rows: Iterable[Sequence[Any]], end: str = "
 def plain_cell(text: str) -> str:
     """A cell that `write_csv` wrote, without the apostrophe that keeps it from being a formula."""
     return text[1:] if text[:1] == "'" and _is_formula(text) else text
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """A table as lines of a terminal: each column as wide as its widest cell, and two spaces between them.
+
+    Args:
+        rows: cells, as many in each row. The last column is as long as it is.
+    """
+    cells = [[one_line(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+    )
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:

@@ -1,4 +1,5 @@
-"""Certificates and keys for signed manifests, made anew: a root and a signer with the extensions that C2PA asks for."""
+"""Certificates and keys, made anew: for signed manifests a root and a signer with the extensions that C2PA asks for, and for a
+server those of its name."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,12 +31,24 @@ def make(folder: Path, kind: str = "es256") -> tuple[Path, Path]:
     chain = [one.sign(root, hashes.SHA256()).public_bytes(serialization.Encoding.PEM) for one in (leaf, issuer)]
     certificate, secret = folder / f"{kind}.pem", folder / f"{kind}.key"
     certificate.write_bytes(b"".join(chain))
-    secret.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )  # fmt: skip
+    secret.write_bytes(_pem(key))
     return certificate, secret
+
+
+def server(folder: Path, host: str) -> tuple[Path, Path, Path]:
+    """The files of an authority, and of the certificate and the key of a server that it vouches for, in PEM."""
+    root, key = KEYS["es256"](), KEYS["es256"]()
+    authority = _certificate("Root", "Root", root.public_key(), True).add_extension(
+        _usage(signs_certificates=True), True
+    )
+    leaf = _certificate(host, "Root", key.public_key(), False)
+    leaf = leaf.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), False)
+    leaf = leaf.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)
+    files = folder / "authority.pem", folder / f"{host}.pem", folder / f"{host}.key"
+    for file, one in zip(files, (authority, leaf), strict=False):
+        file.write_bytes(one.sign(root, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    files[-1].write_bytes(_pem(key))
+    return files
 
 
 def _certificate(subject, issuer, key, authority):
@@ -49,6 +62,12 @@ def _certificate(subject, issuer, key, authority):
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=30))
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), True)
+    )
+
+
+def _pem(key):
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 

@@ -113,6 +113,14 @@ def _hub_as_it_was(hub_cache: Path, tmp_path_factory: pytest.TempPathFactory):
     shutil.move(before, hub_cache)
 
 
+@pytest.fixture(scope="module")
+def published_models(hub_cache: Path, audiocraft_folder, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tiny random models under the names of a published text model and a melody model, as if fetched."""
+    small = standins.write(standins.transformers_model(), tmp_path_factory.mktemp("small"))
+    standins.publish(hub_cache, "facebook/musicgen-small", small)
+    standins.publish(hub_cache, "facebook/musicgen-melody", audiocraft_folder("melody"))
+
+
 @pytest.fixture(scope="session")
 def audiocraft_folder(hub_cache, tmp_path_factory):  # noqa: ARG001 (puts T5 into the cache)
     """kind -> folder with the golden checkpoints in audiocraft's own files."""

@@ -26,20 +26,12 @@ from musicgen.errors import InputError
 from musicgen.finishing import finish
 from musicgen.options import GenerationOptions
 from musicgen.settings import Settings
-from tests import standins
 from tests.conftest import GOLDEN
 
 SMALL = "facebook/musicgen-small"
 MELODY = GOLDEN / "chroma" / "melody_a.wav"
 RUN = Settings("1", SMALL, None, 1.0, 0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def models(hub_cache: Path, audiocraft_folder, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Tiny random models under the published names."""
-    small = standins.write(standins.transformers_model(), tmp_path_factory.mktemp("small"))
-    standins.publish(hub_cache, SMALL, small)
-    standins.publish(hub_cache, "facebook/musicgen-melody", audiocraft_folder("melody"))
+pytestmark = pytest.mark.usefixtures("published_models")
 
 
 def run(*arguments: str | Path | float) -> int:
@@ -147,8 +139,8 @@ def test_a_faulty_row_is_named(row: str, message: str, tmp_path: Path) -> None:
 
 
 def test_a_column_that_is_no_key_and_an_empty_list(tmp_path: Path) -> None:
-    _, faults = batch.read(table(tmp_path / "a.csv", ("prompt", "temprature"), ("x", "2")), RUN)
-    assert "did you mean temperature?" in str(faults[0])
+    with pytest.raises(InputError, match=r"a\.csv:1: unknown key 'temprature': did you mean temperature\?"):
+        batch.read(table(tmp_path / "a.csv", ("prompt", "temprature"), ("x", "2")), RUN)
     with pytest.raises(InputError, match="lists no prompt: it is empty"):
         batch.read(_text(tmp_path, "\n \n"), RUN)
 
@@ -370,14 +362,26 @@ def test_bad_input_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("a.txt").write_text("piano\n")
-    try:
-        code = run("generate", *arguments, "-m", SMALL)
-    except SystemExit as exit_:  # argparse
-        code = int(exit_.code or 0)
+    code = run("generate", *arguments, "-m", SMALL)
     error = capsys.readouterr().err.strip()
     assert code == 2
     assert message in error
     assert "Traceback" not in error
+
+
+def test_an_unknown_column_is_one_error(tmp_path: Path, capsys) -> None:
+    """Not one of each row, and before the model is loaded."""
+    for column, told in (
+        ("temprature", "unknown key 'temprature': did you mean temperature?"),
+        ("model", "of the whole run"),
+    ):
+        file = tmp_path / "list.csv"
+        file.write_text(f"prompt,{column}\n" + "piano,1\n" * 20)
+        assert run("generate", "--prompts", file, "-m", SMALL, "-o", tmp_path / "out") == 2
+        error = capsys.readouterr().err
+        assert f"error: {file}:1: " in error
+        assert told in error
+        assert len(error.strip().splitlines()) == 1, error
 
 
 def test_every_option_of_generation_is_a_key() -> None:

@@ -88,7 +88,7 @@ def test_chroma_frames_of_numpy(model: MusicGen) -> None:
         ({"seed": True}, "seed is True"),
         ({"seed": "7"}, "seed is '7'"),
         ({"seed": torch.tensor(1.5)}, r"seed is tensor\(1.5"),
-        ({"seed": [1, 2]}, "2 seeds for 1 clips"),
+        ({"seed": [1, 2]}, "2 seeds for 1 clip:"),
         ({"duration": "1"}, "duration is '1': it must be a number of seconds"),
         ({"duration": 10**400}, "duration is 1000.*: it must be a number of seconds"),
         ({"duration": np.array([1.0])}, r"duration is array\(\[1.\]\)"),

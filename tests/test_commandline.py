@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from demo.__main__ import main as page_main
+from evaluation.__main__ import main as evaluation_main
+from experiments.__main__ import main as experiments_main
+from human_study.__main__ import main as study_main
 from musicgen import commandline, extras
 from musicgen.__main__ import main as musicgen_main
 from musicgen.errors import InputError
@@ -98,6 +102,80 @@ def test_a_file_may_have_such_a_name(tmp_path: Path) -> None:
 
     settings = Settings.of_file(tmp_path / os.fsdecode(b"\xe9.wav"))
     assert settings.melody.name == "caf�.wav"
+
+
+MAINS = {
+    "musicgen": musicgen_main,
+    "evaluation": evaluation_main,
+    "study": study_main,
+    "page": page_main,
+    "experiments": experiments_main,
+}
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "message"),
+    [
+        ("musicgen", [], "name a command: generate, repaint, daw, inspect, models, train, export, demo"),
+        ("musicgen", ["genrate", "x"], "unknown 'genrate': did you mean generate?"),
+        ("musicgen", ["--modls"], "unknown option --modls"),
+        ("musicgen", ["generate", "x", "--duratoin", "3"], "unknown option --duratoin: did you mean --duration?"),
+        ("musicgen", ["generate", "x", "--duratoin=3"], "unknown option --duratoin: did you mean --duration?"),
+        ("musicgen", ["generate", "x", "-z"], "unknown option -z"),
+        ("musicgen", ["generate", "x", "--duration", "long"], "argument --duration/-d: invalid float value: 'long'"),
+        ("musicgen", ["generate", "x", "--seed"], "argument --seed: expected one argument"),
+        ("musicgen", ["models", "x"], "unknown arguments: x"),
+        ("evaluation", [], "name a command: generate, score, statistics, run"),
+        ("evaluation", ["run", "synth", "--systm", "mini", "--out", "x"], "unknown option --systm: did you mean --system?"),
+        ("evaluation", ["run", "synth", "--out", "x"], "the following arguments are required: --system"),
+        ("evaluation", ["table", "x.json", "--format", "markdwn"], "unknown 'markdwn': did you mean markdown?"),
+        ("study", ["serv"], "unknown 'serv': did you mean serve?"),
+        ("study", ["power", "--diference", "3"], "unknown option --diference"),
+        ("page", ["--max-duration", "x"], "argument --max-duration: invalid float value: 'x'"),
+        ("page", ["--max-duratoin", "3"], "unknown option --max-duratoin: did you mean --max-duration?"),
+        ("page", ["--auth", "nobody"], "--auth is USER:PASSWORD"),
+        ("experiments", ["lst"], "unknown 'lst': did you mean list?"),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_are_one_line(
+    program: str, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert MAINS[program](arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: ")
+    assert message in printed.err
+    assert printed.err.endswith(" --help)\n")
+    assert len(printed.err.splitlines()) == 1
+
+
+def test_values_that_begin_with_a_dash_are_no_options() -> None:
+    """As argparse takes them: numbers, texts with a space, all behind `--`, and beginnings of names."""
+    parser = commandline.Parser(prog="x")
+    parser.add_argument("texts", nargs="*")
+    parser.add_argument("--level", type=float)
+    parser.add_argument("-n", type=int)
+    for arguments, level, texts in (
+        (["--level", "-3.5"], -3.5, []),
+        (["--lev", "-.5"], -0.5, []),
+        (["--level=-1", "- a text"], -1.0, ["- a text"]),
+        (["--", "--levl"], None, ["--levl"]),
+        (["-n3", "-"], None, ["-"]),
+    ):
+        found = parser.parse_args(arguments)
+        assert (found.level, found.texts) == (level, texts)
+
+
+def test_a_script_names_itself(tmp_path: Path) -> None:
+    """The installed command is named as its user typed it."""
+    script = tmp_path / "musicgen"
+    script.write_text("import sys\nfrom musicgen.__main__ import main\nsys.exit(main())\n")
+    ran = shell(f'PYTHONPATH={ROOT} "$PYTHON" {script} generate --duratoin 3')
+    assert (ran.returncode, ran.stderr) == (
+        2,
+        "error: unknown option --duratoin: did you mean --duration? (see musicgen generate --help)\n",
+    )
+    assert "(see python -m musicgen --help)" in shell('"$PYTHON" -m musicgen').stderr
 
 
 def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:

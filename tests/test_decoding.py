@@ -492,7 +492,7 @@ def test_the_budget_holds_where_no_length_is_given(tmp_path: Path, monkeypatch: 
     path = silence(tmp_path / "x.flac", 200, 8_000, 1)
     monkeypatch.setattr(audio, "MEMORY", ByteBudget(4 << 20))
     with pytest.raises(
-        InputError, match="longer than 2 minutes, which is what 4 MB of memory hold of 1 channels at 8000 Hz"
+        InputError, match="longer than 2 minutes, which is what 4 MB of memory hold of 1 channel at 8000 Hz"
     ):
         audio.read(path)
     assert audio.read(path, rate=4_000).duration == 200.0  # the result counts

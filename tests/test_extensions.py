@@ -241,8 +241,8 @@ def test_the_command_line_has_new_conditions(model: MusicGen, folder: Path, tmp_
 
     for arguments, message in [
         (["--condition", "energy"], "--condition 'energy': it must be NAME=VALUE"),
-        (["--condition", "energy=0", "--condition", "energy=1"], "--condition energy is given twice: '0' and '1'"),
-        (["--condition", "melody=a.wav"], "the melody is given by --melody"),
+        (["--condition", "energy=0", "--condition", "energy=1"], "--condition 'energy' is given twice: '0' and '1'"),
+        (["--condition", "melody=a.wav"], "--condition 'melody' is given by --melody"),
         (["--condition", "energy=loud"], "the energy is 'loud': it must be a number from 0 to 1"),
         (["--condition", "mood=1"], "only: it has no condition 'mood'"),
     ]:

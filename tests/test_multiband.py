@@ -231,7 +231,9 @@ def test_shell_stored_settings_and_evaluation(folder: Path, tmp_path: Path, caps
 def test_what_does_not_fit_is_refused_by_name(folder: Path, audiogen: Path, hub_cache: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unknown decoder 'vocos': one of codec, mbd"):
         musicgen.load(folder, decoder="vocos")
-    message = "decodes mono EnCodec at 32000 Hz with vectors of 32 numbers, and the model's EnCodec has 1 channels at 16000 Hz"
+    message = (
+        "decodes mono EnCodec at 32000 Hz with vectors of 32 numbers, and the model's EnCodec has 1 channel at 16000 Hz"
+    )
     with pytest.raises(InputError, match=message):
         musicgen.load(audiogen, decoder="mbd")
     with pytest.raises(InputError, match="unknown decoder 'x'"):

@@ -312,10 +312,7 @@ def test_the_shell_takes_any_recording(tmp_path: Path, monkeypatch: pytest.Monke
 def test_bad_input_is_one_line(arguments: list[str], message: str, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     audio.write("clip.wav", Audio(torch.rand(1, 96_000) - 0.5, 32_000))
-    try:
-        code = run("repaint", *arguments, "-m", SMALL)
-    except SystemExit as exit_:  # argparse
-        code = int(exit_.code or 0)
+    code = run("repaint", *arguments, "-m", SMALL)
     error = capsys.readouterr().err
     assert code == 2
     assert message in error

@@ -24,19 +24,12 @@ from musicgen.ranking import RANKERS, MelodyRanker
 from musicgen.request import GenerationRequest
 from musicgen.samples import Writer
 from musicgen.settings import Settings
-from tests import standins
 from tests.conftest import GOLDEN
 
 SMALL = "facebook/musicgen-small"
 MELODY = GOLDEN / "chroma" / "melody_a.wav"
 PROMPT = "slow calm piano music"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def models(hub_cache: Path, audiocraft_folder, tmp_path_factory: pytest.TempPathFactory) -> None:
-    small = standins.write(standins.transformers_model(), tmp_path_factory.mktemp("small"))
-    standins.publish(hub_cache, SMALL, small)
-    standins.publish(hub_cache, "facebook/musicgen-melody", audiocraft_folder("melody"))
+pytestmark = pytest.mark.usefixtures("published_models")
 
 
 def run(*arguments: str | Path | float) -> int:

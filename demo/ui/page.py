@@ -37,6 +37,11 @@ class Page(gr.Blocks):
 
     async def process_api(self, block_fn: BlockFunction | int, *arguments: Any, **named: Any) -> dict[str, Any]:
         """Run an event. Raises gr.Error for all that fails: of other errors Gradio prints the traceback of each."""
+        function = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
+        if function.fn is None:
+            raise events.to_gradio_error(
+                InputError("this is done by the browser: there is nothing to call on the server")
+            )
         try:
             return await super().process_api(block_fn, *arguments, **named)
         except gr.Error:

@@ -6,6 +6,8 @@ A module of this folder lists its specs in `EMBEDDERS` and is registered by the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from musicgen.errors import InputError
 from musicgen.registry import Registry
 from musicgen.suggestions import did_you_mean
@@ -77,6 +79,19 @@ class Embedders:
         if name not in self._built:
             self._built[name] = find_embedder(name).build(self._context)
         return self._built[name]
+
+    def check(self, names: Sequence[str]) -> None:
+        """Fetch the weights of embedders where they are not here: what is missing is an error before the work.
+
+        Args:
+            names: of embedders.
+
+        Raises:
+            InputError: a name is unknown.
+            CheckpointError: weights cannot be had.
+        """
+        for name in names:
+            _ = self[name].weights
 
 
 for _module in (aesthetics, chroma, clap, encodec, mert, mini, panns, passt, vggish):

@@ -8,7 +8,6 @@ minutes on one core.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections import Counter
@@ -192,7 +191,7 @@ def _augment(mel: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
 
 @commandline.entry()
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m evaluation.embedders.train_mini", description=__doc__)
+    parser = commandline.Parser(prog="python -m evaluation.embedders.train_mini", description=__doc__)
     parser.add_argument("corpus", nargs="+", type=Path)
     parser.add_argument("--limit", type=int, help="pieces per folder")
     parser.add_argument("--epochs", type=int, default=12)

@@ -16,6 +16,7 @@ import torch
 
 from musicgen import samples
 from musicgen.errors import InputError
+from musicgen.wording import counted
 
 from ..clips import diagnostics
 from ..clips.clip import RATE, Inspection, Source
@@ -126,9 +127,7 @@ def score(
     check_metrics(names, suite.label if metrics is None else "metrics")
     systems = [read_clip_set(folder) for folder in folders]
     _check_names(systems)
-    # Weights that are missing are an error before the work, not after hours of it.
-    for name in embedders_of(names):
-        _ = embedders[name].weights
+    embedders.check(embedders_of(names))
     # References, each system's clips, the references' embeddings and those of each set, metrics.
     stages = Stages(3 + 2 * len(systems) + 2 * options.bounds, show=options.progress)
     known = read_statistics(statistics_files, embedders, names)
@@ -137,7 +136,7 @@ def score(
     excluded |= system_exclusions
     if len(common) < MIN_CLIPS:
         reasons = "; ".join(f"{name}: {why}" for name, why in list(excluded.items())[:3])
-        raise InputError(f"only {len(common)} clips can be compared, {MIN_CLIPS} are needed ({reasons})")
+        raise InputError(f"only {counted(len(common), 'clip')} can be compared, {MIN_CLIPS} are needed ({reasons})")
     sets = [_pairs(suite, items, references, system, common, inspections[system.name]) for system in systems]
     if options.bounds:
         sets = [*_bounds(suite, items, references, common), *sets]

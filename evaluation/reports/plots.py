@@ -14,6 +14,8 @@ from ..metrics.registry import METRICS
 from . import table
 from .results import Results
 
+PACKAGE = "matplotlib"
+"""What draws them. Of the extra "evaluation"."""
 COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a463f2", "#97bbf5", "#9c6b4e", "#9498a0")
 
 
@@ -75,7 +77,7 @@ def _has_values_of_clips(name: str) -> bool:
 
 
 def _figure(panels: int) -> Any:
-    figure = extras.load("matplotlib.figure", "evaluation", "the plot")
+    figure = extras.load(f"{PACKAGE}.figure", "evaluation", "the plot")
     rows = -(-panels // 2)
     return figure.Figure(figsize=(12, 3 * rows), layout="constrained")
 

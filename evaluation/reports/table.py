@@ -10,6 +10,7 @@ import numpy as np
 
 from musicgen import statistics, table_text
 from musicgen.errors import InputError, one_line
+from musicgen.wording import counted
 
 from ..metrics import set_interval
 from ..metrics.registry import METRICS
@@ -198,7 +199,9 @@ def _same_weights(results: Sequence[Results], metrics: Sequence[str]) -> None:
 def _notes(results: Sequence[Results]) -> list[str]:
     notes = []
     for each in results:
-        notes.append(f"{each.suite}: {len(each.ids)} clips, {len(each.excluded)} excluded; 95 % intervals over clips.")
+        notes.append(
+            f"{each.suite}: {counted(len(each.ids), 'clip')}, {len(each.excluded)} excluded; 95 % intervals over clips."
+        )
         notes += [f"excluded {name}: {why}" for name, why in list(each.excluded.items())[:10]]
         if len(each.excluded) > 10:
             notes.append(f"… and {len(each.excluded) - 10} more, in the results file")
@@ -208,7 +211,7 @@ def _notes(results: Sequence[Results]) -> list[str]:
                 weights |= dict(score.weights)
             notes += [f"{system.name}: {name} {why}" for name, why in list(system.flags.items())[:5]]
         notes += [f"{metric} is missing: {reason}" for metric, reason in each.missing.items()]
-        notes += [note for metric in each.metrics for note in _remarks(each, metric)]
+        notes += [*_without_intervals(each), *(note for metric in each.metrics for note in _remarks(each, metric))]
         notes += [f"weights {name}: sha256 {sha256[:16]}…" for name, sha256 in sorted(weights.items())]
         for row in each.comparisons:
             p = "" if row.adjusted is None else f", p = {row.adjusted:.4f} (Holm)"
@@ -224,8 +227,22 @@ def _notes(results: Sequence[Results]) -> list[str]:
     return notes
 
 
+def _without_intervals(results: Results) -> list[str]:
+    """The metrics whose clips are too few for an interval, those with as many clips in one note."""
+    too_few: dict[int, list[str]] = {}
+    for metric in results.metrics:
+        score = next((found for system in results.systems if (found := system.score(metric)) is not None), None)
+        if score is not None and score.low is None and score.n < set_interval.MIN_CLIPS:
+            too_few.setdefault(score.n, []).append(metric)
+    return [
+        f"{', '.join(metrics)}: {counted(n, 'clip')} {'is' if n == 1 else 'are'} too few for an interval: "
+        f"{statistics.MIN_CLIPS} are needed for a mean over clips, {set_interval.MIN_CLIPS} for a distance between sets"
+        for n, metrics in too_few.items()
+    ]
+
+
 def _remarks(results: Results, metric: str) -> list[str]:
-    """What a metric's column does not say: fewer clips than the table's, and too few for an interval."""
+    """What a metric's column does not say: fewer clips than the table's, and which are far from the others."""
     scores = [score for system in results.systems if (score := system.score(metric)) is not None]
     if not scores:
         return []
@@ -233,12 +250,7 @@ def _remarks(results: Results, metric: str) -> list[str]:
     if n < len(results.ids):
         own = {name: why for name, why in scores[0].excluded.items() if name not in results.excluded}
         first = "".join(f" ({name}: {why})" for name, why in list(own.items())[:1])
-        remarks.append(f"{metric}: n = {n}, {len(own)} more clips excluded{first}")
-    if scores[0].low is None and n < set_interval.MIN_CLIPS:
-        remarks.append(
-            f"{metric}: {n} clips are too few for an interval: {statistics.MIN_CLIPS} are needed for a mean over clips, "
-            f"{set_interval.MIN_CLIPS} for a distance between sets"
-        )
+        remarks.append(f"{metric}: n = {n}, {counted(len(own), 'more clip')} excluded{first}")
     if metric in METRICS and METRICS[metric].names_outliers:
         remarks += [
             f"{metric}: {system.name}: far from the references: {found}"

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from scipy import stats
 
 from musicgen.errors import InputError
+from musicgen.wording import counted
 
 RESIDUAL_SD = 15.0
 ITEM_SD = 6.0
@@ -93,7 +94,7 @@ def sample_size(
             return SampleSize(raters, math.ceil(raters * items * questions / trials), reached)
     best = power(difference, items, 10**9, residual, item, level)
     raise InputError(
-        f"{difference:g} points cannot be detected with {items} items: an unlimited number of raters reaches "
+        f"{difference:g} points cannot be detected with {counted(items, 'item')}: an unlimited number of raters reaches "
         f"a power of {best:.2f}, because the difference varies between items; use more items"
     )
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from musicgen.errors import InputError
 from musicgen.options import check_text
+from musicgen.wording import counted
 
 from .imported import Imported
 from .ratings import DEFAULT_SCALE, Preference, Rating, StudyData
@@ -34,7 +35,7 @@ class _Found:
     ratings: list[Rating] = field(default_factory=list)
     preferences: list[Preference] = field(default_factory=list)
     scales: dict[str, tuple[float, float]] = field(default_factory=dict)
-    left_out: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
 def read(path: Path, rater_column: str | None = None, test: str | None = None) -> Imported:
@@ -55,7 +56,7 @@ def read(path: Path, rater_column: str | None = None, test: str | None = None) -
         if not isinstance(kind, str) or not isinstance(responses, list):
             raise InputError(f"{where}: has no 'type' and list of 'responses': is it a database of pyMUSHRA?")
         if kind not in READERS:
-            found.left_out[f"trials of the type {kind[:40]!r}"] += 1
+            found.left_out["trial", f" of the type {kind[:40]!r}"] += 1
             continue
         whose = _rater(trial, rater_column, where), _text(trial, "id", where)
         for response in responses:
@@ -63,7 +64,7 @@ def read(path: Path, rater_column: str | None = None, test: str | None = None) -
                 raise InputError(f"{where}: a response is no object with a stimulus")
             READERS[kind](found, whose, response, where)
     data = StudyData(tuple(found.ratings), tuple(found.preferences), scales=found.scales)
-    left_out = tuple(f"{count} {what}" for what, count in sorted(found.left_out.items()))
+    left_out = tuple(f"{counted(count, noun)}{rest}" for (noun, rest), count in sorted(found.left_out.items()))
     apart = "the uuid of their submission" if rater_column is None else f"the field {rater_column} of the questionnaire"
     return Imported(data, apart, left_out)
 
@@ -127,9 +128,9 @@ def _bs1116(found: _Found, whose: tuple[str, str], response: Entry, where: str) 
 def _likert(found: _Found, whose: tuple[str, str], response: Entry, where: str) -> None:
     value = response.get("stimulusRating")
     if value == UNRATED:
-        found.left_out["clips that were not rated"] += 1
+        found.left_out["unrated clip", ""] += 1
     elif isinstance(value, str):
-        found.left_out["grades that are words, whose order the file does not state"] += 1
+        found.left_out["grade", " in words, whose order the file does not state"] += 1
     else:
         grade = _number(response, "stimulusRating", where)
         _add(found, whose, "likert", _text(response, "stimulus", where), grade, response, where)

@@ -16,8 +16,8 @@ import numpy as np
 
 from musicgen.errors import InputError
 from musicgen.suggestions import did_you_mean
+from musicgen.wording import counted
 
-from ..wording import counted
 from .ratings import StudyData, questions, systems
 from .screening_rules import RULES, Exclusion
 

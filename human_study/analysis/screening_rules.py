@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from musicgen.errors import InputError
+from musicgen.wording import counted
 
 from ..listening import MINIMUM_HEARD
-from ..wording import counted
 from .ratings import Rating, StudyData
 
 REFERENCE_MODES = ("any", "mean", "fraction")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from musicgen.errors import InputError
+from musicgen.wording import counted
 
 from .imported import Imported
 from .ratings import DEFAULT_SCALE, Preference, Rating, StudyData
@@ -94,7 +95,7 @@ def _told_apart_by(rows: Sequence[tuple[int, Row]], rater_column: str | None) ->
         return f"the column {SESSION}"
     if lacking == len(rows):
         return f"the answers to the questionnaire ({answers}), because there is no {SESSION}"
-    return f"the column {SESSION}, and in {lacking} rows without it the answers to the questionnaire ({answers})"
+    return f"the column {SESSION}, and in {counted(lacking, 'row')} without it the answers to the questionnaire ({answers})"
 
 
 def _questionnaire(columns: Sequence[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..wording import counted
+from musicgen.wording import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..wording import counted
+from musicgen.wording import counted
+
 from .common import whole_number
 
 STUDY = Path(__file__).parent.parent / "example" / "STUDY.yaml"

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from musicgen.errors import one_line
+from musicgen.wording import counted
 
 from ..analysis.imports import FORMATS
-from ..wording import counted
 from .common import write_private
 
 

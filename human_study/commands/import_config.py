@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from musicgen.errors import one_line
-
-from ..wording import counted
+from musicgen.wording import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

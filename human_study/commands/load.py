@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 
 from musicgen.errors import one_line
-
-from ..wording import counted
+from musicgen.wording import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

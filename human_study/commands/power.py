@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..wording import counted
+from musicgen.wording import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

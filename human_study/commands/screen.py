@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from ..wording import counted
+from musicgen.wording import counted
+
 from .common import add_study, opened
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from musicgen.errors import InputError
+from musicgen.wording import counted
 
 from . import checks, documents, study_settings
 from .methods import METHODS
@@ -260,7 +261,8 @@ def _page(entry: Any) -> StudyPage:
     pair = METHODS[page.method].compares
     if not page.stimuli or len(page.stimuli) > MAX_STIMULI or (pair and len(page.stimuli) != 2):
         raise InputError(
-            f"page {page.key[:40]}: has {len(page.stimuli)} clips: 1 to {MAX_STIMULI}, and 2 where two systems are compared"
+            f"page {page.key[:40]}: has {counted(len(page.stimuli), 'clip')}: 1 to {MAX_STIMULI}, and "
+            "2 where two systems are compared"
         )
     return page
 

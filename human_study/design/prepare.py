@@ -24,6 +24,7 @@ from musicgen import audio, samples
 from musicgen.errors import InputError
 from musicgen.limiter import true_peak
 from musicgen.options import check_text
+from musicgen.wording import counted
 
 from . import levels_report, manifest, stimuli
 from .manifest import StudyClip, StudyPage
@@ -107,7 +108,7 @@ def build(settings: StudySettings, out: str | Path) -> manifest.Study:
     items = list(dict.fromkeys(source.item for source in sources))
     if settings.trials_per_rater > len(items):
         raise InputError(
-            f"trials_per_rater is {settings.trials_per_rater}, and there are {len(items)} items: "
+            f"trials_per_rater is {settings.trials_per_rater}, and the study has {counted(len(items), 'item')}: "
             "a rater rates an item at most once"
         )
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -181,9 +182,9 @@ def gather(settings: StudySettings) -> tuple[list[Source], int]:
     size = 8 * count * channels * length
     if size > MAX_BYTES:
         raise InputError(
-            f"{count} clips (anchors included) of {seconds:g} s with {channels} channels at {rate} Hz take "
-            f"{size / 1e9:.1f} GB of memory, {MAX_BYTES / 1e9:.1f} GB at most: set 'seconds' or 'rate' lower, or take fewer "
-            "clips"
+            f"{counted(count, 'clip')} (anchors included) of {seconds:g} s with {counted(channels, 'channel')} at {rate} Hz "
+            f"take {size / 1e9:.1f} GB of memory, {MAX_BYTES / 1e9:.1f} GB at most: set 'seconds' or 'rate' lower, or take "
+            "fewer clips"
         )
     sources = []
     for role, system, sample, file in clips:
@@ -297,7 +298,8 @@ def make_pages(settings: StudySettings, clips: Iterable[StudyClip], prompts: dic
             for key, names in _rated_clips(settings, question, item, found):
                 if len(names) > manifest.MAX_STIMULI:
                     raise InputError(
-                        f"question {question.name}: a page would have {len(names)} clips: at most {manifest.MAX_STIMULI}"
+                        f"question {question.name}: a page would have {counted(len(names), 'clip')}: at most "
+                        f"{manifest.MAX_STIMULI}"
                     )
                 pages.append(
                     StudyPage(key, "rating", question.name, question.method, item, prompt, names, open_reference)

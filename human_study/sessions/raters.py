@@ -13,10 +13,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
+from musicgen.wording import counted
+
 from ..database import queries, schema
 from ..database.study_database import StudyDatabase
 from ..design.manifest import Study
-from ..wording import counted
 from .errors import RequestRefused
 
 CODE_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"

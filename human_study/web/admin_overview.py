@@ -8,18 +8,25 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from musicgen.wording import counted
+
 from ..database import schema
 from ..database.study_database import StudyDatabase
 from ..design.manifest import Study
 from ..sessions import leases, raters
-from ..wording import counted
 
 QUICK_SECONDS = 5.0
 """Raters whose median page took less are flagged."""
+MAX_IDLE = 200
+"""Raters without a stored page who are listed."""
 
 
 def study_progress(connection: Connection, database: StudyDatabase, study: Study) -> dict[str, Any]:
-    """Counts for each page and rater, flags, and the last 50 events."""
+    """Counts for each page and rater, flags, and the last 50 events.
+
+    Of the raters who have stored no page only the newest MAX_IDLE are listed, and no event tells that somebody has entered: a
+    script that opens the study again and again makes the page neither long nor slow, and hides nothing on it.
+    """
     now = time.time()
     trial, event = schema.trial, schema.event
     keys = {
@@ -37,12 +44,20 @@ def study_progress(connection: Connection, database: StudyDatabase, study: Study
     trials: dict[int, list[Any]] = {}
     for row in connection.execute(select(trial).where(trial.c.study_id == database.study_id)):
         trials.setdefault(row.rater_id, []).append(row)
-    rows = connection.execute(
-        select(schema.rater).where(schema.rater.c.study_id == database.study_id).order_by(schema.rater.c.id)
-    ).all()
+    rater = schema.rater
+    mine = select(rater).where(rater.c.study_id == database.study_id)
+    rated = select(trial.c.rater_id).where(trial.c.study_id == database.study_id)
+    idle = mine.where(rater.c.id.not_in(rated)).order_by(rater.c.id.desc()).limit(MAX_IDLE)
+    rows = sorted(
+        [*connection.execute(mine.where(rater.c.id.in_(rated))), *connection.execute(idle)], key=lambda row: int(row.id)
+    )
+    entered = connection.execute(select(func.count()).where(rater.c.study_id == database.study_id)).scalar_one()
     people = [_person(database, row, trials.get(row.id, [])) for row in rows]
     events = connection.execute(
-        select(event).where(event.c.study_id == database.study_id).order_by(event.c.id.desc()).limit(50)
+        select(event)
+        .where(event.c.study_id == database.study_id, event.c.kind != "entered")
+        .order_by(event.c.id.desc())
+        .limit(50)
     ).all()
     paused = connection.execute(
         select(schema.study.c.paused).where(schema.study.c.id == database.study_id)
@@ -51,6 +66,7 @@ def study_progress(connection: Connection, database: StudyDatabase, study: Study
         "paused": bool(paused),
         "pages": pages,
         "raters": people,
+        "entered": int(entered),
         "events": [{"at": _iso(row.at), "kind": row.kind, "detail": row.detail} for row in events],
         "trials": int(
             connection.execute(select(func.count()).where(trial.c.study_id == database.study_id)).scalar_one()

@@ -116,6 +116,10 @@ def add_routes(
             security.check_csrf(request, database, str(session))
             return change(connection, rater)
 
+    def is_paused(connection: Connection) -> bool:
+        table = schema.study
+        return bool(connection.execute(select(table.c.paused).where(table.c.id == database.study_id)).scalar_one())
+
     @app.post("/api/enter")
     def enter(request: Request, entry: EntryRequest) -> Response:
         security.check_origin(request)
@@ -157,12 +161,7 @@ def add_routes(
         session = request.cookies.get(SESSION_COOKIE)
         with database.write() as connection:
             rater = raters.find_by_session(connection, database, session)
-            paused = bool(
-                connection.execute(
-                    select(schema.study.c.paused).where(schema.study.c.id == database.study_id)
-                ).scalar_one()
-            )
-            answer = stages.current_stage(connection, database, study, rater, paused)
+            answer = stages.current_stage(connection, database, study, rater, is_paused(connection))
         return answer | {"csrf": security.csrf_token(database, str(session)), "languages": list(settings.languages)}
 
     @app.post("/api/consent")
@@ -174,9 +173,11 @@ def add_routes(
 
     @app.post("/api/headphones")
     def headphone_answers(request: Request, body: HeadphoneAnswersRequest) -> dict[str, bool]:
-        passed = with_rater(
-            request, lambda connection, rater: headphone_check.submit(connection, database, study, rater, body.answers)
-        )
+        def change(connection: Connection, rater: Rater) -> bool:
+            _check_consent(rater)
+            return headphone_check.submit(connection, database, study, rater, body.answers)
+
+        passed = with_rater(request, change)
         return {"saved": True, "passed": passed}
 
     @app.post("/api/questionnaires/{place}")
@@ -184,8 +185,11 @@ def add_routes(
         request: Request, place: Literal["before", "after"], body: QuestionnaireRequest
     ) -> dict[str, bool]:
         def change(connection: Connection, rater: Rater) -> None:
-            if rater.consented_at is None or not headphone_check.is_finished(study, rater):
-                raise RequestRefused(409, "too_early", "consent and the headphone check come first")
+            _check_headphones(study, rater)
+            if place == "after":
+                progress = leases.progress(connection, database, study, rater, is_paused(connection))
+                if not progress.complete:
+                    raise RequestRefused(409, "too_early", "the pages come first")
             questionnaires.submit(connection, study, rater, place, body.answers)
 
         with_rater(request, change)
@@ -201,8 +205,19 @@ def add_routes(
         submission = TrialSubmission(body.key, PageAnswer(body.values, body.preferred, body.confidence), body.heard)
 
         def change(connection: Connection, rater: Rater) -> str:
-            if rater.consented_at is None or not headphone_check.is_finished(study, rater):
-                raise RequestRefused(409, "too_early", "consent and the headphone check come first")
+            _check_headphones(study, rater)
             return trials.submit(connection, database, study, rater, lease, submission)
 
         return {"saved": True, "receipt": with_rater(request, change)}
+
+
+def _check_consent(rater: Rater) -> None:
+    """Nothing that a person does is stored before they agree to it."""
+    if rater.consented_at is None:
+        raise RequestRefused(409, "too_early", "consent comes first")
+
+
+def _check_headphones(study: Study, rater: Rater) -> None:
+    _check_consent(rater)
+    if not headphone_check.is_finished(study, rater):
+        raise RequestRefused(409, "too_early", "the headphone check comes first")

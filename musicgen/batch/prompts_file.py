@@ -10,7 +10,7 @@ A line that is wrong is a `Fault`, and the others are read all the same.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,7 @@ def read(
         The clips in the order of their lines, and the faulty lines.
 
     Raises:
-        InputError: The file cannot be read, or lists nothing.
+        InputError: The file cannot be read, lists nothing, or is a table with a column that is no key.
     """
     clips: list[BatchClip] = []
     faults: list[Fault] = []
@@ -152,7 +152,9 @@ def _lines(path: Path) -> Iterator[tuple[str, Mapping[str, Any] | InputError]]:
     """The place of each line, and what it says."""
     suffix = path.suffix.lower()
     if suffix in TABLES:
-        for where, cells, surplus in textfiles.rows(path):
+        for index, (where, cells, surplus) in enumerate(textfiles.rows(path)):
+            if index == 0:
+                _check_header(path, cells)
             yield where, _guarded(_of_row, cells, surplus)
     elif suffix in JSON_LINES:
         for where, line in textfiles.lines(path):
@@ -170,6 +172,15 @@ def _guarded(work: Callable[..., Mapping[str, Any]], *arguments: Any) -> Mapping
         return error
 
 
+def _check_header(path: Path, columns: Iterable[str]) -> None:
+    """A column that cannot be is one fault of the table, not one of each row."""
+    for column in columns:
+        try:
+            _check_key(column)
+        except InputError as error:
+            raise InputError(f"{path}:1: {error}") from error
+
+
 def _of_row(cells: Mapping[str, str], surplus: list[str]) -> dict[str, Any]:
     if any(surplus):
         raise InputError(
@@ -177,7 +188,6 @@ def _of_row(cells: Mapping[str, str], surplus: list[str]) -> dict[str, Any]:
         )
     found: dict[str, Any] = {}
     for key, cell in cells.items():
-        _check_key(key)
         if not cell.strip():
             continue
         reader, kind = (_READERS | _OPTION_READERS).get(key, (_number, "a number"))

@@ -116,7 +116,7 @@ def find(name: str | os.PathLike[str]) -> Path:
         return Path(name)
     if "/" not in str(name) or not catalog.is_repository(str(name)):
         raise CheckpointError(f"{name}: no such folder, and no name on the hub: a LoRA adapter is expected")
-    return hub.download(str(name), lambda names: [CONFIG, _weights_in(names, str(name))])
+    return hub.download(str(name), lambda names: [CONFIG, _weights_in(names, str(name))], hub.ADAPTER)
 
 
 def _weights_in(names: Sequence[str], source: str) -> str:

@@ -31,7 +31,7 @@ def load() -> Watermark:
     with extras.needed(EXTRA, "the inaudible mark"):
         import audioseal  # noqa: F401
     name = catalog.AUDIOSEAL.name
-    folder = Path(name) if is_folder(name) else hub.download(name, _needed)
+    folder = Path(name) if is_folder(name) else hub.download(name, _needed, "networks of the inaudible mark")
     generator, detector = (_network(folder / file, card) for file, card in CARDS.items())
     return Watermark(generator, detector)
 

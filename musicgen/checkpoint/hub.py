@@ -46,16 +46,23 @@ logger = logging.getLogger(__name__)
 Choice = Callable[[Sequence[str]], list[str]]
 """The names of a repository's files -> those that are needed."""
 
+MODEL, ADAPTER = "model", "LoRA adapter"
+"""What users name. Other repositories are named by models and by this package."""
 _TRIES = 3
 """Of a transfer that fails in a way that may pass; each finished file is kept between them."""
 
 
-def download(name: str, choose: Choice) -> Path:
+def download(name: str, choose: Choice, what: str = MODEL) -> Path:
     """The folder with the files of a repository that `choose` picks, fetched where they are not in the cache.
+
+    Args:
+        name: Of the repository.
+        choose: The files that are needed.
+        what: What it holds. Only where that is a model can a misspelt name have meant one of the published ones.
 
     Raises CheckpointError where the repository cannot be had: unknown, closed, unreachable, damaged on the way, no space.
     """
-    with _explained(name):
+    with _explained(name, what):
         try:
             revision = HfApi().resolve_revision(name)
             tree = HfApi().list_repo_tree(name, recursive=True, revision=revision.resolved)
@@ -151,21 +158,19 @@ def _verify(name: str, revision: ResolvedRevision, folder: Path, fetched: list[s
 
 
 @contextmanager
-def _explained(name: str) -> Iterator[None]:
+def _explained(name: str, what: str) -> Iterator[None]:
     """What can go wrong on the way, as a CheckpointError of one line."""
     try:
         yield
     except HFValidationError as error:
-        raise CheckpointError(f"unknown model {name!r}: {catalog.did_you_mean(name)}") from error
+        raise CheckpointError(f"unknown {what} {name!r}{_meant(name, what)}") from error
     except GatedRepoError as error:
         raise CheckpointError(
             f"the hub keeps {name!r} behind terms: accept them at {constants.ENDPOINT}/{name}, then log in with "
             "'hf auth login' (or set HF_TOKEN)"
         ) from error
     except RepositoryNotFoundError as error:
-        raise CheckpointError(
-            f"the hub has no model {name!r} that is open to you: {catalog.did_you_mean(name)}"
-        ) from error
+        raise CheckpointError(f"the hub has no {what} {name!r} that is open to you{_meant(name, what)}") from error
     except (DisabledRepoError, RevisionNotFoundError) as error:
         raise CheckpointError(f"the hub holds {name!r} no more: {_line(error)}") from error
     except (RevisionResolutionError, LocalEntryNotFoundError, OfflineModeIsEnabled, HTTPError) as error:
@@ -177,12 +182,18 @@ def _explained(name: str) -> Iterator[None]:
                 f"what answers at {constants.ENDPOINT} is no hub ({name!r}): check HF_ENDPOINT, and the network's proxy"
             ) from error
         offline = " (HF_HUB_OFFLINE is set)" if constants.is_offline_mode() else ""
-        doubt = "" if name in catalog.names() else f". If the name is wrong: {catalog.did_you_mean(name)}"
+        lacking = f"{name!r} is not on this machine and the hub cannot be reached{offline}: "
+        if what not in (MODEL, ADAPTER):
+            raise CheckpointError(
+                f"{lacking}it holds the {what}, so connect to the network once, or do without"
+            ) from error
+        doubt = "" if name in catalog.names() or what != MODEL else f". If the name is wrong{_meant(name, what)}"
         raise CheckpointError(
-            f"{name!r} is not on this machine and the hub cannot be reached{offline}: ",
-            python=f"connect to the network once, or pass the path of a folder that holds the model{doubt}",
-            shell=f"connect to the network once, or name a folder that holds the model{doubt}",
-            page="choose another model, or ask the operator, who connects the machine once or starts the page with --folder",
+            lacking,
+            python=f"connect to the network once, or pass the path of a folder that holds the {what}{doubt}",
+            shell=f"connect to the network once, or name a folder that holds the {what}{doubt}",
+            page=f"choose another {what}, or ask the operator, who connects the machine once or starts the page with "
+            + ("--folder" if what == MODEL else "--adapters"),
         ) from error
     except (OSError, XetDownloadError) as error:
         if isinstance(error, OSError) and error.errno:
@@ -190,6 +201,10 @@ def _explained(name: str) -> Iterator[None]:
                 f"cannot store {name!r} in {constants.HF_HUB_CACHE}: {error.strerror or error}"
             ) from error
         raise CheckpointError(f"{name!r} did not arrive whole ({_line(error)}): load it again") from error
+
+
+def _meant(name: str, what: str) -> str:
+    return f": {catalog.did_you_mean(name)}" if what == MODEL else ""
 
 
 def _refused(name: str, error: HfHubHTTPError) -> str:

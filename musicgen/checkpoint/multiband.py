@@ -32,7 +32,7 @@ def load() -> MultiBandDiffusion:
         CheckpointError: It is not available, damaged, or of another kind.
     """
     name = catalog.MULTI_BAND.name
-    folder = Path(name) if is_folder(name) else hub.download(name, _needed)
+    folder = Path(name) if is_folder(name) else hub.download(name, _needed, "networks of multi-band diffusion")
     return read(folder / catalog.MULTI_BAND.file)
 
 

@@ -52,7 +52,11 @@ def mert() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 
 
 def _folder(name: str) -> Path:
-    return Path(name) if is_folder(name) else hub.download(name, transformers_layout.needed)
+    return (
+        Path(name)
+        if is_folder(name)
+        else hub.download(name, transformers_layout.needed, "network that the model reads its conditions with")
+    )
 
 
 def _config(folder: Path) -> dict[str, Any]:

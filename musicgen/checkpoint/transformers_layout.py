@@ -282,7 +282,7 @@ def _load_clap(config: dict[str, Any], tensors: dict[str, torch.Tensor], dim: in
     if list(codebooks.shape) != [options.num_quantisers, options.num_entries, CLAP_DIM]:
         raise CheckpointError(f"{folder}: {_CLAP_CODEBOOKS!r} has the shape {list(codebooks.shape)}, unlike {options}")
     # CLAP's own weights (2.4 GB) are not copied into every model that uses them.
-    weights = hub.download(CLAP_REPOSITORY, lambda _: [CLAP_CHECKPOINT]) / CLAP_CHECKPOINT
+    weights = hub.download(CLAP_REPOSITORY, lambda _: [CLAP_CHECKPOINT], "weights of CLAP") / CLAP_CHECKPOINT
     projection = _projection("enc_to_dec_proj", CLAP_DIM, dim, tensors, str(folder))
     text = ClapConditioner(ClapEmbedder(weights), projection, options)
     fill(text.quantiser, {"codebooks": codebooks}, f"{folder} (CLAP's quantiser)")

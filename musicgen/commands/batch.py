@@ -12,6 +12,7 @@ from musicgen.commands import conditions, lora, marks, outputs
 from musicgen.errors import InputError
 from musicgen.folders import folder_name, is_file
 from musicgen.options import LIMITERS, LOOP_CUTS, GenerationOptions, check_duration, check_loop_bars
+from musicgen.wording import counted
 
 if TYPE_CHECKING:
     from musicgen.batch import BatchClip, BatchReport
@@ -132,7 +133,7 @@ def run(arguments: argparse.Namespace, name: str, is_folder: bool, options: Gene
         print(f"error: {fault}", file=sys.stderr)
     if faults:
         print(
-            f"{len(faults)} of {listed} lines gave no clip: mend them and run the same command",
+            f"{len(faults)} of {counted(listed, 'line')} gave no clip: mend them and run the same command",
             file=sys.stderr,
         )
     return 2 if faults else 0
@@ -169,12 +170,12 @@ def _defaults(arguments: argparse.Namespace, loudness: float) -> dict[str, Any]:
 
 def _told(report: BatchReport) -> str:
     """A run in a line."""
-    there = f"{report.there} clips were there" if report.there else ""
+    there = f"{counted(report.there, 'clip')} {'was' if report.there == 1 else 'were'} there" if report.there else ""
     if not report.made:
         return there or "no clip was made"
     made = (
-        f"{report.made} clips, {report.music:.1f} s of music in {report.seconds:.1f} s: {report.clips_an_hour:.0f} clips an "
-        f"hour, {report.speed:.1f} s of music a second, batch size {report.batch_size}"
+        f"{counted(report.made, 'clip')}, {report.music:.1f} s of music in {report.seconds:.1f} s: "
+        f"{report.clips_an_hour:.0f} clips an hour, {report.speed:.1f} s of music a second, batch size {report.batch_size}"
     )
     return f"{made}; {there}" if there else made
 
@@ -184,8 +185,8 @@ def _warn_of_unknown_words(model: MusicGen, clips: list[BatchClip]) -> None:
     strange = [prompt for prompt, share in unknown.items() if share]
     if strange:
         commandline.warn(
-            f"{len(strange)} of {len(unknown)} descriptions have words that {model.name} does not know, and are followed in "
-            f"the rest alone: the first is {strange[0]!r}"
+            f"{len(strange)} of {counted(len(unknown), 'description')} have words that {model.name} does not know, and are "
+            f"followed in the rest alone: the first is {strange[0]!r}"
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from musicgen import commandline
+from musicgen import commandline, named_values
 from musicgen.errors import InputError
 from musicgen.folders import is_file
 from musicgen.options import check_text
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from musicgen.settings import SourceFile
 
 OWN_FLAGS = {"text": "the descriptions", "melody": "--melody", "style": "--style"}
-"""Conditions that are given in another way."""
+"""Conditions that are given in another way, and which."""
 
 
 def parse(arguments: Sequence[str]) -> dict[str, str]:
@@ -24,17 +24,11 @@ def parse(arguments: Sequence[str]) -> dict[str, str]:
     Raises:
         InputError: An argument is no NAME=VALUE, or a name is given twice or has an argument of its own.
     """
-    values: dict[str, str] = {}
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if not equals or not name:
-            raise InputError(f"--condition {argument!r}: it must be NAME=VALUE")
-        if name in OWN_FLAGS:
-            raise InputError(f"--condition {argument!r}: the {name} is given by {OWN_FLAGS[name]}")
-        if name in values:
-            raise InputError(f"--condition {name} is given twice: {values[name]!r} and {value!r}")
-        values[name] = value if is_file(value) else check_text(f"--condition {name}", value)
-    return values
+    elsewhere = {name: f"is given by {flag}" for name, flag in OWN_FLAGS.items()}
+    values = named_values.parse(arguments, "--condition", elsewhere=elsewhere)
+    return {
+        name: value if is_file(value) else check_text(f"--condition {name}", value) for name, value in values.items()
+    }
 
 
 def style(path: Path | None) -> dict[str, str]:

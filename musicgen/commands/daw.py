@@ -7,6 +7,7 @@ from pathlib import Path
 
 from musicgen.errors import InputError
 from musicgen.options import MAX_DURATION
+from musicgen.wording import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,4 +31,6 @@ def run(arguments: argparse.Namespace) -> None:
     files, facts = parts(clip, tags, stems=arguments.stems, device=arguments.device)
     audio.write_bytes(path, packed(files, arguments.file.stem))
     tempo = "no beats heard" if facts["bpm"] is None else f"{facts['bpm']:.1f} bpm"
-    print(f"{path}  {tempo}  {facts['key'] or 'no key'}  {facts['notes']} notes  {len(files)} files")
+    print(
+        f"{path}  {tempo}  {facts['key'] or 'no key'}  {counted(facts['notes'], 'note')}  {counted(len(files), 'file')}"
+    )

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from musicgen import extras
+from musicgen.catalog import DECODERS
 from musicgen.errors import InputError, MusicGenError
+from musicgen.options import GenerationOptions
 
 SIGNED, MARKED = "signed manifest", "inaudible mark"
 _LABEL = 18
@@ -127,10 +129,33 @@ def text(found: dict[str, Any]) -> str:
         ]
         named = {name: found["settings"][name] for name in ("model", "duration", "seed", "precision")}
         rows.append(("settings", ", ".join(f"{name} {value}" for name, value in named.items()) + agreement))
+        rows += [(name.replace("_", " "), told) for name, told in _followed(found["settings"]).items()]
     rows += [(name.replace("_", " "), f"{value}{_UNITS.get(name, '')}") for name, value in found["measured"].items()]
     rows.append((SIGNED, missing.get(SIGNED) or _signed(found["manifest"])))
     rows.append((MARKED, missing.get(MARKED) or _marked(found["watermark"])))
     return "\n".join([found["file"], *(f"  {label:{_LABEL}}{' '.join(value.split())}" for label, value in rows)])
+
+
+def _followed(settings: dict[str, Any]) -> dict[str, str]:
+    """What a clip follows beside its description, and what else its settings say that is not the usual, in words."""
+    usual = json.loads(json.dumps(GenerationOptions().as_dict()))
+    chords, adapters = settings.get("chords"), settings.get("adapters") or []
+    conditions = {
+        name: one if isinstance(one, str) else one["name"] for name, one in settings.get("conditions", {}).items()
+    }
+    options = {name: one for name, one in settings.get("options", {}).items() if one != usual.get(name)}
+    told = {
+        "chords": chords and f"{chords['chords']}, {chords['bpm']:g} bpm, {chords['metre']}",
+        "timeline": " | ".join(f"{one['start']:g} s: {one['prompt']}" for one in settings.get("timeline") or []),
+        "conditions": ", ".join(f"{name} {one}" for name, one in conditions.items()),
+        "adapters": ", ".join(f"{one['name']} {one['weight']:g}" for one in adapters),
+        "options": ", ".join(f"{name} {one}" for name, one in options.items()),
+        "decoder": settings.get("decoder", DECODERS[0]) != DECODERS[0] and settings["decoder"],
+        "loop": "yes" if settings.get("loop") else "",
+        "further": ", ".join(settings.get("beyond") or []),
+    }
+    files = {name: one["name"] for name in ("melody", "continue_from") if (one := settings.get(name))}
+    return files | {name: str(one) for name, one in told.items() if one}
 
 
 def _origin(tags: dict[str, str]) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from musicgen import catalog
+from musicgen import catalog, table_text
 from musicgen.errors import InputError
 
 
@@ -36,19 +36,20 @@ def _list() -> None:
         ("name", "makes", "follows", "channels", "weights", "size", "licence", "on this machine")
     ]
     for name in catalog.embedded():
-        size = sum(file.stat().st_size for file in (catalog.PRETRAINED / name).iterdir())
-        rows.append((name, "", "", "", "", _megabytes(size), "MIT", "embedded"))
+        own = catalog.Embedded.of(name)
+        rows.append((*_described(own), _megabytes(own.bytes), "MIT", "embedded"))
     for entry in catalog.PUBLISHED:
         here = "yes" if hub.cached(entry.name, entry.file) else "no"
-        weights = f"{entry.lm_parameters / 1e6:.0f} M"
-        rows.append(
-            (entry.name, entry.makes, entry.follows, entry.channels, weights, _megabytes(entry.download_bytes),
-             catalog.WEIGHTS_LICENCE, here)
-        )  # fmt: skip
-    _print(rows)
+        rows.append((*_described(entry), _megabytes(entry.download_bytes), catalog.WEIGHTS_LICENCE, here))
+    print(table_text.columns(rows))
     print(
-        "weights: of the language model; size: float32 files with text encoder and tokeniser. A folder works as a name too."
+        "weights: of the language model; size: float32 files with text encoder and tokeniser, of embedded models all files. A "
+        "folder works as a name too."
     )
+
+
+def _described(model: catalog.Entry | catalog.Embedded) -> tuple[str, ...]:
+    return model.name, model.makes, model.follows, model.channels, f"{model.lm_parameters / 1e6:.0f} M"
 
 
 def _list_parts() -> None:
@@ -62,7 +63,7 @@ def _list_parts() -> None:
         memory = _megabytes(size) if size is not None else "as its file"
         rows.append((part.name, part.use, memory, part.licence, "yes" if file else "no"))
     print()
-    _print(rows)
+    print(table_text.columns(rows))
 
 
 def _list_adapters(folder: Path | None) -> None:
@@ -78,7 +79,7 @@ def _list_adapters(folder: Path | None) -> None:
     rows: list[tuple[str, ...]] = [("LoRA adapter", "for", "size", "licence")]
     rows += [(one.name, one.base or "-", _megabytes(one.bytes), "its author's") for one in adapters]
     print()
-    _print(rows)
+    print(table_text.columns(rows))
 
 
 def _memory(slots: int) -> None:
@@ -108,19 +109,13 @@ def _memory(slots: int) -> None:
             weights = memory.weight_bytes(config, precision) + memory.table_bytes(config, precision)
             cells.append(f"{_megabytes(weights)} + {_megabytes(cache)}")
         rows.append((entry.name, *cells))
-    _print(rows)
+    print(table_text.columns(rows))
     beside = sorted({entry.beside_bytes for entry in catalog.PUBLISHED})
     print(
         f"language model's weights + keys and values of {slots} clips at once, each as long as the context, preallocated; "
         f"float16 is as bfloat16. Text encoder and tokeniser add {_megabytes(beside[0])} to {_megabytes(beside[-1])} in "
         "float32."
     )
-
-
-def _print(rows: list[tuple[str, ...]]) -> None:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _megabytes(size: int) -> str:

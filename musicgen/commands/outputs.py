@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from musicgen.errors import InputError
 from musicgen.file_names import words
-from musicgen.folders import is_folder
+from musicgen.folders import check_writable_file, is_folder
 
 FOLDER = Path("outputs")
 PIPE = "-"
@@ -77,15 +76,7 @@ def check(paths: Sequence[Path], sources: Mapping[str, Path | None]) -> None:
             if source is not None and _same(path, source):
                 given = f"the file given by --{flag}" if flag else "the clip itself"
                 raise InputError(f"--output {path} is {given}, which it would overwrite: choose another")
-        try:
-            if path.is_dir():
-                raise InputError(f"cannot write {path}: a folder of this name is there")
-            # Nothing is made yet: what fails later must leave nothing behind.
-            folder = next(one for one in path.absolute().parents if one.exists())
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+        check_writable_file(path)
 
 
 def _same(path: Path, other: Path) -> bool:

@@ -21,6 +21,7 @@ from musicgen.decoders.noise_schedule import VISITED, NoiseSchedule
 from musicgen.decoders.unet import UNet
 from musicgen.errors import InputError
 from musicgen.tokenizers import EncodecTokenizer, StreamDecoder, Tokenizer, frames_of
+from musicgen.wording import counted
 
 WINDOW_SECONDS = 30.0
 """The published models' context: within it the waveform is the reference's."""
@@ -111,7 +112,7 @@ class MultiBandDiffusion(Decoder):
         width = side.model.config.codebook_dim
         if (side.channels, side.sample_rate, width) != (1, self.rate, self.condition):
             raise InputError(
-                f"decoder 'mbd' decodes {own}, and the model's EnCodec has {side.channels} channels at "
+                f"decoder 'mbd' decodes {own}, and the model's EnCodec has {counted(side.channels, 'channel')} at "
                 f"{side.sample_rate} Hz and vectors of {width}"
             )
 

@@ -21,6 +21,7 @@ from typing import Generic, TypeVar
 from musicgen.cancellation import Cancellation, Cancelled
 from musicgen.errors import MusicGenError
 from musicgen.serving.notifier import Notifier
+from musicgen.wording import counted
 
 Payload = TypeVar("Payload")
 Event = TypeVar("Event")
@@ -238,14 +239,15 @@ class JobQueue(Generic[Payload, Event]):
         present = [*self._running, *self._waiting]
         own = sum(other.visitor == job.visitor for other in present)
         if own >= self._max_per_visitor:
-            raise QueueFull(f"{own} clips of yours are being made or waiting already: wait for one, or stop it")
+            yours = counted(own, "clip of yours is", "clips of yours are")
+            raise QueueFull(f"{yours} being made or waiting already: wait for one, or stop it")
         if len(self._waiting) >= self._max_waiting:
-            raise QueueFull(f"the queue is full ({len(self._waiting)} clips wait): try again in a minute")
+            waiting = counted(len(self._waiting), "clip waits", "clips wait")
+            raise QueueFull(f"the queue is full ({waiting}): try again in a minute")
         near = [other for other in present if job.address and other.address == job.address]
         if len(near) >= self._max_per_address:
-            raise QueueFull(
-                f"{len(near)} clips of your network are being made or waiting already: try again in a minute"
-            )
+            theirs = counted(len(near), "clip of your network is", "clips of your network are")
+            raise QueueFull(f"{theirs} being made or waiting already: try again in a minute")
         for others, limit, whose in (
             (near, self._max_seconds / 2, "your network"),
             (present, self._max_seconds, "all"),

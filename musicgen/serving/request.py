@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from musicgen import named_values
 from musicgen.catalog import DECODERS, check_decoder
 from musicgen.chords import ChordChart
 from musicgen.errors import InputError
@@ -157,21 +158,12 @@ def parse_conditions(lines: Sequence[str]) -> tuple[tuple[str, str], ...]:
     Raises:
         InputError: for a line of another form, a name that is given twice, and a condition with an input of its own.
     """
-    found: dict[str, str] = {}
     for line in lines:
         if not isinstance(line, str):
             raise InputError(f"the condition {str(line)[:40]!r} is no text: it must be like 'energy=0.5'")
-        if not line.strip():
-            continue
-        name, equals, value = (part.strip() for part in line.partition("="))
-        if not equals or not name:
-            raise InputError(f"the condition {line.strip()[:40]!r} cannot be read: it must be like 'energy=0.5'")
-        if name in CONDITIONS_WITH_INPUTS:
-            raise InputError(f"the condition {name!r} has an input of its own: leave it out of the further conditions")
-        if name in found:
-            raise InputError(f"the condition {name[:40]!r} is given twice")
-        found[name] = clean_prompt(value)
-    return tuple(sorted(found.items()))
+    elsewhere = dict.fromkeys(CONDITIONS_WITH_INPUTS, "has an input of its own: leave it out of the further conditions")
+    found = named_values.parse([line for line in lines if line.strip()], "the condition", elsewhere=elsewhere)
+    return tuple(sorted((name, clean_prompt(value)) for name, value in found.items()))
 
 
 def validate(request: ClipRequest, limits: Limits, catalog: ModelCatalog) -> None:

@@ -11,7 +11,6 @@ All numbers of the card are from these files.
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import shutil
@@ -200,7 +199,7 @@ def _plot(histories: Sequence[dict[str, Any]], path: Path) -> None:
 
 @commandline.entry()
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m musicgen.training.card", description=__doc__)
+    parser = commandline.Parser(prog="python -m musicgen.training.card", description=__doc__)
     parser.add_argument("run", type=Path, help="the folder of a finished run")
     parser.add_argument("output", type=Path, help="the new folder; its name is the model's")
     parser.add_argument("--quality", type=Path, help="what musicgen.training.quality wrote with --json")

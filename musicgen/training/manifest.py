@@ -28,6 +28,7 @@ from musicgen.errors import InputError
 from musicgen.folders import is_file, is_folder
 from musicgen.options import check_text
 from musicgen.training.descriptions import described
+from musicgen.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +98,8 @@ def _of_folder(folder: Path) -> list[Entry]:
     )
     if others:
         named = ", ".join(f"{count} {name}" for name, count in others.most_common(10))
-        logger.warning("%s: %d files are no audio by their names, and not used: %s", folder, others.total(), named)
+        unused = counted(others.total(), "file is", "files are")
+        logger.warning("%s: %s no audio by the name, and not used: %s", folder, unused, named)
     return [Entry(file, fields[file]) for file in sorted(fields)]
 
 

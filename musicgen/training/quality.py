@@ -12,7 +12,6 @@ predicts genre and lead instrument of a clip.
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import math
@@ -271,7 +270,7 @@ def thresholds_table(results: dict[str, Any]) -> str:
 
 @commandline.entry()
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m musicgen.training.quality", description=__doc__)
+    parser = commandline.Parser(prog="python -m musicgen.training.quality", description=__doc__)
     parser.add_argument("model", help="embedded name, hub name or folder")
     parser.add_argument("--count", type=int, default=100, help="held-out compositions (default 100)")
     parser.add_argument(

@@ -12,18 +12,14 @@ from gradio_client import Client
 from demo import ui
 from demo.configuration import Configuration
 from demo.service import Service
-from tests import machine, standins
+from tests import machine
 
 SMALL, MELODY = "facebook/musicgen-small", "facebook/musicgen-melody"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def published(hub_cache: Path, audiocraft_folder, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Tiny random models under two published names, as if fetched."""
-    small = tmp_path_factory.mktemp("published")
-    standins.write(standins.transformers_model(), small)
-    standins.publish(hub_cache, SMALL, small)
-    standins.publish(hub_cache, MELODY, audiocraft_folder("melody"))
+def published(published_models) -> None:
+    """Every module of these tests has the published models."""
 
 
 def free_port() -> int:

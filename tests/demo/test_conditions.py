@@ -196,9 +196,9 @@ def test_a_model_in_another_layout_is_asked_when_it_is_loaded(models: Path) -> N
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["energy"], "the condition 'energy' cannot be read"),
-        (["=1"], "cannot be read"),
-        (["a=1", "a=2"], "the condition 'a' is given twice"),
+        (["energy"], "the condition 'energy': it must be NAME=VALUE, such as energy=0.5"),
+        (["=1"], "it must be NAME=VALUE"),
+        (["a=1", "a=2"], "the condition 'a' is given twice: '1' and '2'"),
         (["style=x"], "has an input of its own"),
         ([5], "is no text"),
     ],

@@ -8,6 +8,7 @@ import pytest
 from demo import configuration
 from demo.configuration import Configuration, Limits
 from demo.service import Service
+from musicgen.errors import InputError
 from tests.demo.conftest import serving
 from tests.demo.test_api import fields, post
 
@@ -24,7 +25,7 @@ def test_flags_override_the_environment() -> None:
         ["--queue", "x"],
         ["--max-duration", "nan"],
     ):
-        with pytest.raises(SystemExit):
+        with pytest.raises(InputError):
             configuration.parse(bad, {})
 
 

@@ -6,6 +6,7 @@ import gc
 import http.client
 import inspect
 import json
+import logging
 import os
 import socket
 import threading
@@ -28,6 +29,7 @@ from demo.configuration import Configuration, Limits
 from demo.followers import Followers
 from demo.service import Service
 from demo.ui import events, guard
+from demo.ui.failures import FailureLog
 from demo.ui.page import check_files
 from musicgen import audio
 from musicgen.errors import InputError
@@ -708,6 +710,31 @@ def test_events_that_fail_fill_no_log(
     failed = [record for record in caplog.records if record.levelname == "ERROR"]
     assert len([record for record in failed if record.exc_info]) <= 10
     assert all(len(record.getMessage()) < 600 for record in failed)
+    assert not any("has no backend method" in record.getMessage() for record in failed)
+
+
+def test_failures_by_the_thousand_are_some_lines_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+    failures = FailureLog(logging.getLogger("flood"), clock=lambda: now[0])
+
+    def fail(error: Exception) -> None:
+        try:
+            raise error
+        except Exception as raised:
+            failures.add("an event failed", "x" * 10_000, raised)
+
+    for minute in range(3):
+        now[0] = 60.0 * minute
+        for _ in range(1_000):
+            fail(ValueError("y" * 10_000))
+            fail(KeyError("z"))
+    records = [record for record in caplog.records if record.name == "flood"]
+    assert [record.getMessage() for record in records if "not logged" in record.getMessage()] == [
+        "1978 further failures were not logged", "1980 further failures were not logged",
+    ]  # fmt: skip
+    assert len([record for record in records if record.exc_info]) == 2  # one of a kind
+    assert len(records) == 2 + 3 * 20 + 2
+    assert all(len(record.getMessage()) < 600 for record in records)
 
 
 def test_names_of_model_folders_are_text(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_a_private_folder_is_made_where_the_operator_says(tmp_path: Path) -> Non
     with pytest.raises(InputError, match=r"no folder can be created in .*: set another folder with --temporary"):
         private_folder.create(tmp_path / "nowhere")
     assert configuration.parse(["--temporary", str(tmp_path)], {}).temporary_folder == tmp_path
-    with pytest.raises(SystemExit):
+    with pytest.raises(InputError):
         configuration.parse(["--temporary", str(tmp_path / "nowhere")], {})
 
 

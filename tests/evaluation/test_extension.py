@@ -139,7 +139,7 @@ def test_a_suite_may_name_the_metric_and_listings_show_it(place):
         "--plugin", "my_metrics",
     )  # fmt: skip
     assert scored.returncode == 0, scored.stderr
-    assert "  level             Level" in evaluation(place, "suites", "--plugin", "my_metrics").stdout
+    assert "\nlevel                   Level " in evaluation(place, "suites", "--plugin", "my_metrics").stdout
     refused = evaluation(place, "score", "suite.yaml", "samples", "--data", "references", "--out", "r.json")
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "unknown metric 'level'" in refused.stderr

@@ -32,7 +32,7 @@ from evaluation.reports.paper_results import paper_rows
 from evaluation.reports.plots import draw_plots
 from evaluation.suites.items import load_items
 from evaluation.suites.suite import load_suite, suite_names
-from musicgen import audio, samples
+from musicgen import audio, extras, samples
 from musicgen.audio import Audio
 from musicgen.errors import InputError, one_line
 from tests.encoding import encode
@@ -186,7 +186,7 @@ def test_clear_refusals(place, tmp_path):
     def scored(chosen, folders):
         return score(suite, chosen, folders, embedders, cache, QUIET)
 
-    with pytest.raises(InputError, match="only 1 clips can be compared"):
+    with pytest.raises(InputError, match="only 1 clip can be compared"):
         scored(items[:1], [folder])
     with pytest.raises(InputError, match="two samples folders are of one system"):
         scored(items, [folder, folder])
@@ -486,12 +486,53 @@ def test_the_command_line(tmp_path, capsys, monkeypatch):
         ["generate", "synth", "--system", "riffusoin", "--out", str(tmp_path / "x")],
         ["generate", "synth", "--system", "mousai", "--out", str(tmp_path / "x")],
         ["run", suite, *common, "--system", "mini+loud", "--out", str(tmp_path / "x")],
+        ["run", suite, *common, "--system", "mini", "--metrics", "chorma", "--out", str(tmp_path / "y")],
+        ["run", suite, *common, "--system", "mini", "--metrics", "kl", "--no-download", "--out", str(tmp_path / "y")],
+        ["run", suite, *common, "--system", "mini", "--out", out],
+        ["generate", suite, *common, "--system", "mini", "--out", f"{out}/x"],
+        ["score", suite, str(tmp_path / "s"), *common, "--out", str(tmp_path)],
+        ["score", suite, str(tmp_path / "s"), *common, "--out", f"{out}/r.json"],
+        ["statistics", suite, *common, "--out", out],
+        ["language-model", suite, *common, "--model", "mini", "--out", str(tmp_path)],
+        ["table", out, "--plots", out],
     ):
         assert main(wrong) == 2
         error = capsys.readouterr().err
         assert error.startswith("error: ")
-        assert error.count("\n") == 1
+        assert error.count("\n") == 1  # no progress of work before it, either
         assert "riffusoin" not in wrong or "riffusion?" in error
+    assert not (tmp_path / "y").exists()  # all that before a clip is made
+
+
+def test_without_matplotlib_a_run_has_its_table(tmp_path, capsys, monkeypatch):
+    """As the extra "demo" installs it: said first, and all but the plots is written."""
+    references = reference_folder(tmp_path / "references", 3)
+    suite_of(tmp_path, ("chroma",))
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    for number in range(3):
+        audio.write(theirs / f"{number:02d}.wav", Audio(music(2.0, seed=50 + number)[None], RATE))
+    # None in sys.modules is a package that cannot be found.
+    monkeypatch.setattr(extras, "is_installed", lambda package: package != "matplotlib")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    out = tmp_path / "out"
+    run = ["run", str(tmp_path / "suite.yaml"), "--data", str(references), "--cache", str(tmp_path / "cache"),
+           "--system", str(theirs), "--out", str(out)]  # fmt: skip
+    assert main(run) == 0
+    printed = capsys.readouterr()
+    assert printed.err.startswith(
+        'warning: the plots are left out: they need matplotlib: pip install "musicgen[evaluation]"'
+    )
+    assert "| theirs |" in printed.out
+    assert sorted(file.name for file in out.iterdir() if file.is_file()) == [
+        "results.json", "table.csv", "table.md", "table.tex",
+    ]  # fmt: skip
+    # Asked for alone, the plots are what the command is for.
+    assert main(["table", str(out / "results.json"), "--plots", str(out)]) == 2
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert 'a plot needs matplotlib, which is not installed: pip install "musicgen[evaluation]"' in printed.err
 
 
 KILLED = """

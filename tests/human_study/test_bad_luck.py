@@ -15,6 +15,7 @@ from sqlalchemy import event, func, select
 
 from human_study.database import queries, schema, study_database
 from human_study.database.study_database import StudyDatabase
+from human_study.sessions.trials import CLOCK_SLACK_SECONDS
 from human_study.web import load_test
 from human_study.web.app import create_app
 from tests import small_disk
@@ -38,6 +39,31 @@ def test_a_clock_that_jumps_loses_no_rating(build_study, open_app, monkeypatch, 
         assert queries.count_rows(connection, select(schema.trial)) == 1
     monkeypatch.setattr(time, "time", real)
     assert rater.rate_all()["stage"] == "done"
+
+
+@pytest.mark.parametrize("jump", [-20 * 24 * HOUR, -HOUR, HOUR, 20 * 24 * HOUR])
+def test_a_clock_that_jumps_locks_nobody_out(build_study, open_app, monkeypatch, jump):
+    """Where the server compares what was heard with the time that has passed: a page of a minute, and a jump amid it."""
+    database, new = open_app(build_study(clock="true", questions="[{name: OVL, method: mushra}]"))
+    rater, real, passed = new(), time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: real() + passed[0])
+    trial = rater.start()["trial"]
+    heard = sum(clip["seconds"] for clip in [*trial["clips"], *filter(None, [trial["reference"]])])
+    assert heard > CLOCK_SLACK_SECONDS
+    assert rater.submit(trial).json()["code"] == "too_fast"
+    passed[0] = 60 + jump
+    assert rater.state()["trial"]["lease"] == trial["lease"]
+    assert rater.beat(trial).status_code == 200
+    assert rater.submit(trial).status_code == 200
+    with database.read() as connection:
+        assert queries.count_rows(connection, select(schema.trial)) == 1
+    # The next page is one like any other, and so it is when the clock is right again.
+    for correction in (60 + jump, 120):
+        passed[0] = correction
+        trial = rater.state()["trial"]
+        passed[0] += 60
+        assert rater.submit(trial).status_code == 200
+    assert rater.state()["stage"] == "done"
 
 
 def test_a_full_disk_is_a_503_and_the_rating_is_stored_later(build_study):

@@ -576,3 +576,37 @@ def test_prolific_arrivals_leave_no_id_in_the_address(site, page):
     assert not re.search("PROLIFIC|abc123", page.url)
     with database.read() as connection:
         assert connection.execute(select(schema.payment.c.worker_id)).scalars().all() == ["abc123"]
+
+
+DAYS = 86_400 * SECOND
+
+
+@pytest.mark.parametrize("start", ["1999-12-31T23:59:00", None, "2038-01-19T03:00:00"])
+def test_a_browsers_clock_that_is_wrong_and_jumps_locks_nobody_out(site, page, start):
+    """Twenty days forwards in the middle of the first page and backwards in the middle of the second: what was heard and rated
+    stays, and each page is stored once. The server compares what was heard with its own clock."""
+    address, database, _ = site(questions="[REL]", trials_per_rater=2, clock="true")
+    page.clock.install(**({} if start is None else {"time": start}))
+    agree(page, address)
+    for number, jump in enumerate((20 * DAYS, -20 * DAYS)):
+        page.locator("#progress", has_text=f"{number + 1} of 2").wait_for()
+        page.locator(".trial").wait_for()
+        first = page.locator(".column").first
+        hear(first)
+        set_slider(page, page.locator(".scale input").first, 64)
+        rated = page.locator("output").first.inner_text()
+        now = page.evaluate("Date.now()")
+        if jump > 0:
+            page.clock.fast_forward(jump)  # as a laptop that slept: what was due meanwhile is done once
+        page.clock.set_system_time((now + jump) / SECOND)
+        assert abs(page.evaluate("Date.now()") - now - jump) < 60 * SECOND
+        assert "✓" in first.locator(".heard").inner_text()
+        assert page.locator("output").first.inner_text() == rated
+        page.reload()
+        page.locator(".trial").wait_for()
+        assert page.locator("output").first.inner_text() == rated
+        rate(page)
+    page.locator("#receipt").wait_for()
+    with database.read() as connection:
+        assert queries.count_rows(connection, select(schema.trial)) == 2
+        assert min(connection.execute(select(schema.listening.c.heard_share)).scalars()) > 0.9

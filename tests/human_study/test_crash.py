@@ -28,8 +28,8 @@ EVERY_KIND = """[{name: OVL, method: mushra}, REL, {name: MOS, method: likert, t
  {name: AB, method: ab, text: {en: x, de: x}}, {name: ABX, confidence: true}]""".replace("\n", "")
 
 
-def start_server(study, url, port, before=()):
-    """before: a command that runs the server in its turn."""
+def start_server(study, url, port, before=(), environment=None):
+    """before: a command that runs the server in its turn; environment: further variables."""
     command = [
         *before,
         sys.executable,
@@ -43,7 +43,12 @@ def start_server(study, url, port, before=()):
         str(port),
     ]
     process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+        command,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        env=os.environ | (environment or {}),
     )
     for _ in range(300):
         assert process.poll() is None, process.stderr.read().decode()

@@ -133,7 +133,7 @@ def test_clips_that_are_too_long_together_are_refused_before_they_are_decoded(tm
     monkeypatch.setattr(prepare, "MAX_BYTES", size)
     assert len(prepare.gather(settings)[0]) == 4
     monkeypatch.setattr(prepare, "MAX_BYTES", size - 1)
-    with pytest.raises(InputError, match=r"8 clips .anchors included. of 1 s with 1 channels at 32000 Hz take 0\.0 GB"):
+    with pytest.raises(InputError, match=r"8 clips .anchors included. of 1 s with 1 channel at 32000 Hz take 0\.0 GB"):
         prepare.gather(settings)
 
 

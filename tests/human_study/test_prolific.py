@@ -1,7 +1,9 @@
 """Prolific's API, played by a mock: what is sent, what is made of the answers."""
 
+import contextlib
 import json
 import shutil
+import sqlite3
 import threading
 import time
 
@@ -15,7 +17,9 @@ from human_study.sessions.errors import RequestRefused
 from human_study.sessions.prolific import ProlificClient, ProlificSubmission
 from human_study.web.app import create_app
 from musicgen.errors import InputError
-from tests.human_study.conftest import serving
+from tests.human_study.conftest import free_port, serving
+from tests.human_study.test_crash import start_server
+from tests.prolific_server import ProlificServer
 
 PARSED = study_settings.parse(
     {"name": "t", "systems": {"a": "x"}, "questions": ["OVL"], "title": {"en": "Listen"},
@@ -156,3 +160,73 @@ def test_made_up_submissions_occupy_few_places_while_prolific_is_slow(build_stud
 def test_a_study_without_prolific_takes_nobody_from_there(build_study, open_app):
     _, new = open_app(build_study(prolific="null"))
     assert new().enter(prolific_pid="w1", study_id="s1", session_id="t1").json()["code"] == "not_prolific"
+
+
+def test_verified_raters_from_outside(build_study, migrated_sqlite, tmp_path):
+    """The server as its operator starts it, asked by strangers, with Prolific's API at its own address, over TLS."""
+    study = build_study(prolific="{completion_code: C0DE-42, verify: true}", open_link="false")
+    file, port = study.path / manifest.DATABASE, free_port()
+    shutil.copy(migrated_sqlite, file)
+
+    def entered(**who):
+        """(the answer, its client): a browser of its own each time."""
+        browser = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False)
+        ids = {"prolific_pid": "w1", "study_id": "s1", "session_id": "t1"} | who
+        return browser.post(
+            "/api/enter", json={name: value for name, value in ids.items() if value is not None}
+        ), browser
+
+    with ProlificServer(tmp_path) as api:
+        secrets = {"PROLIFIC_TOKEN": "the-api-token"}
+        server = start_server(study, f"sqlite:///{file}", port, environment=api.environment | secrets)
+        try:
+            api.submissions["t1"] = {"participant_id": "w1", "study_id": "s1", "status": "ACTIVE"}
+            for who, code in (
+                ({"session_id": "made-up"}, "not_active"),
+                ({"prolific_pid": "w2"}, "not_active"),
+                ({"study_id": "s2"}, "not_active"),
+                ({"session_id": "../studies"}, "bad_link"),
+                ({"session_id": ""}, "bad_link"),
+                ({"session_id": None}, "bad_link"),
+                ({"prolific_pid": None}, "no_code"),
+                ({"prolific_pid": None, "code": "w1"}, "bad_code"),
+            ):
+                assert entered(**who)[0].json()["code"] == code, who
+            for fault in (
+                (500, {}, b""),
+                (429, {}, b""),
+                (401, {}, b'{"error": "the-api-token"}'),
+                (200, {}, b"<html>"),
+                (200, {}, b"[" * 100_000),
+                (302, {"location": f"http://127.0.0.1:{port}/api/state"}, b""),
+            ):
+                api.fault = fault
+                answer, _ = entered()
+                assert (answer.status_code, answer.json()["code"]) == (503, "prolific_silent"), fault
+                assert answer.headers["retry-after"]
+                assert "token" not in answer.text
+            api.fault = None
+            with contextlib.closing(sqlite3.connect(file)) as database:
+                assert database.execute("SELECT count(*) FROM rater").fetchone() == (0,)
+            answer, browser = entered()
+            assert answer.status_code == 200
+            assert browser.get("/api/state").json()["stage"] == "consent"
+            # The same submission goes on in another browser as the same person; with it the first session ends.
+            again, other = entered()
+            assert again.status_code == 200
+            assert other.get("/api/state").json()["stage"] == "consent"
+            assert browser.get("/api/state").status_code == 401
+            # One that Prolific has closed lets nobody in, and the browser that is in goes on.
+            api.submissions["t1"]["status"] = "APPROVED"
+            assert entered()[0].json()["code"] == "not_active"
+            assert other.get("/api/state").json()["stage"] == "consent"
+            with contextlib.closing(sqlite3.connect(file)) as database:
+                assert database.execute("SELECT worker_id, submission_id FROM payment").fetchall() == [("w1", "t1")]
+        finally:
+            server.terminate()
+            told = server.communicate(timeout=30)[1].decode()
+    assert {path for _, path, _ in api.requests} == {"/api/v1/submissions/t1/", "/api/v1/submissions/made-up/"}
+    assert {(method, authorization) for method, _, authorization in api.requests} == {("GET", "Token the-api-token")}
+    assert "Traceback" not in told
+    for secret in ("the-api-token", "w1", "t1"):
+        assert secret not in told

@@ -64,9 +64,9 @@ def test_every_kind_of_trial_is_read_or_named(tmp_path):
         Preference("u-1", "AB", "t5", ("reference", "C1"), None, 0.01),
     )
     assert found.left_out == (
-        "1 clips that were not rated",
-        "1 grades that are words, whose order the file does not state",
-        "1 trials of the type 'spatial'",
+        "1 grade in words, whose order the file does not state",
+        "1 trial of the type 'spatial'",
+        "1 unrated clip",
     )
     assert "x.org" not in repr(found)
 
@@ -80,7 +80,7 @@ def test_import_and_analyse(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "9 ratings by 2 raters" in printed
     assert "raters are told apart by the uuid of their submission" in printed
-    assert "left out: 1 trials of the type 'spatial'" in printed
+    assert "left out: 1 trial of the type 'spatial'" in printed
     assert "left out: 2 preferences of paired comparisons" in printed
     # The file does not state the scale of the grades; the others are declared.
     assert main(["analyse", str(tmp_path / "ours.csv"), "--no-screening"]) == 2

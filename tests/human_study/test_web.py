@@ -14,7 +14,7 @@ from human_study.analysis import interim_screening
 from human_study.database import queries, schema
 from human_study.design import manifest
 from human_study.sessions import headphone_check, leases, raters
-from human_study.web import file_padding, security
+from human_study.web import admin_overview, file_padding, security
 from tests.human_study.client import answer
 
 
@@ -572,6 +572,35 @@ def test_invitations(build_study, open_app):
     assert second.csrf == csrf
 
 
+def test_nothing_is_taken_before_its_turn(build_study, open_app):
+    """By requests of one's own, past the page: no answer is stored before consent, none about the study before its pages."""
+    asked = "{before: [age], after: [experience]}"
+    database, new = open_app(build_study(headphone_check="record", questionnaire=asked))
+    rater = new()
+    rater.enter()
+    before, after = {"answers": {"age": 30}}, {"answers": {"experience": "none"}}
+    tried = [
+        ("/api/headphones", {"answers": [1] * 6}), ("/api/questionnaires/before", before), ("/api/questionnaires/after", after),
+    ]  # fmt: skip
+
+    def codes(requests):
+        return [rater.post(path, body).json().get("code") for path, body in requests]
+
+    assert codes(tried) == ["too_early"] * 3
+    with database.read() as connection:
+        assert connection.execute(select(schema.rater.c.headphone_score)).scalar_one() is None
+    assert rater.post("/api/consent", {"agreed": True}).status_code == 200
+    assert codes(tried[1:]) == ["too_early"] * 2
+    assert codes(tried[:1]) == [None]
+    assert codes(tried[2:]) == ["too_early"]
+    assert codes(tried[1:2]) == [None]
+    assert codes(tried[2:]) == ["too_early"]
+    assert rater.state()["stage"] == "trial"
+    assert rater.rate_all()["place"] == "after"
+    assert rater.fill_in(rater.state()).status_code == 200
+    assert rater.state()["stage"] == "done"
+
+
 def test_failed_headphones(build_study, open_app):
     study = build_study(headphone_check="require")
     database, new = open_app(study)
@@ -777,3 +806,23 @@ def test_admin(build_study, open_app):
     assert len(admin.post("/admin/api/screen", {}).json()["excluded"]) == 1
     assert "rater,question,item" in admin.http.get("/admin/api/export/ratings.csv").text
     assert admin.http.get("/admin/api/export/payment.csv").status_code == 404
+
+
+def test_a_crowd_that_rates_nothing_hides_nothing_on_the_admin_page(build_study, open_app, monkeypatch):
+    """A script that opens the study: the page stays as short, and says how many there were."""
+    monkeypatch.setattr(admin_overview, "MAX_IDLE", 5)
+    study = build_study()
+    _, new = open_app(study)
+    rater, crowd, admin = new(), new(), new()
+    rater.start()
+    rater.rate_all()
+    admin.post("/admin/api/login", {"token": (study.path / manifest.ADMIN_TOKEN).read_text()})
+    admin.csrf = admin.http.get("/admin/api/progress").json()["csrf"]
+    admin.post("/admin/api/pause", {"paused": False})
+    for _ in range(60):
+        assert crowd.enter().status_code == 200
+    state = admin.http.get("/admin/api/progress").json()
+    assert (state["entered"], len(state["raters"])) == (61, 6)
+    assert [one["trials"] for one in state["raters"]] == [3, 0, 0, 0, 0, 0]
+    assert [one["kind"] for one in state["events"]] == ["resumed"]
+    assert admin.http.get("/admin/api/export/raters.csv").text.count("\n") == 62

@@ -72,6 +72,11 @@ async function screen() {
 
 const counted = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 
+function unlisted(state) {
+  const number = state.entered - state.raters.length;
+  return number > 0 ? [h("p", {}, `${number} more entered earlier and have stored no page: raters.csv lists them.`)] : [];
+}
+
 function show(state) {
   const pages = state.pages.map((page) => [
     page.page,
@@ -83,14 +88,16 @@ function show(state) {
     h("button", { onclick: () => act("exclude", { rater: rater.rater, excluded: !rater.excluded }) }, rater.excluded ? "include" : "exclude"),
   ]);
   main.replaceChildren(
-    h("p", {}, `${state.complete} of ${counted(state.pages.length, "page")} complete, ${counted(state.trials, "trial")} stored, ${counted(state.raters.length, "rater")}. `,
+    h("p", {}, `${state.complete} of ${counted(state.pages.length, "page")} complete, ${counted(state.trials, "trial")} stored, ${counted(state.entered, "rater")}. `,
       state.paused ? h("strong", {}, "Paused.") : ""),
     h("p", {},
       h("button", { id: "pause", onclick: () => act("pause", { paused: !state.paused }) }, state.paused ? "Resume" : "Pause"),
       h("button", { id: "screen", onclick: screen }, "Screen now and reopen places"),
       ...TABLES.map((name) => h("a", { href: `/admin/api/export/${name}.csv` }, `${name}.csv `))),
     h("h2", {}, "Samples"), table(["page", "", "valid raters", "under way"], pages),
-    h("h2", {}, "Raters"), table(["rater", "from", "language", "entered", "trials", "last", "flags", "excluded for", ""], raters),
+    h("h2", {}, "Raters"),
+    ...unlisted(state),
+    table(["rater", "from", "language", "entered", "trials", "last", "flags", "excluded for", ""], raters),
     h("h2", {}, "Events"), table(["at", "what", "detail"], state.events.map((event) => [when(event.at), event.kind, event.detail])),
   );
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from musicgen.training.corpus.genres import GENRES
 @commandline.entry()
 def main() -> None:
     """Compose and render what the arguments ask for."""
-    parser = argparse.ArgumentParser(
+    parser = commandline.Parser(
         prog="python -m musicgen.training.corpus", description="Compose and render captioned music."
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for FLAC, JSON and manifest.jsonl")

@@ -8,7 +8,6 @@ estimators find the tempo and the key, and the cross-validated accuracy of linea
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Iterable
@@ -134,7 +133,7 @@ def classifier() -> Pipeline:
 @commandline.entry()
 def main() -> None:
     """Print one line a figure."""
-    parser = argparse.ArgumentParser(prog="python -m musicgen.training.corpus.analysis")
+    parser = commandline.Parser(prog="python -m musicgen.training.corpus.analysis")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--workers", type=int, default=1)

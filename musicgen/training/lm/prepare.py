@@ -35,6 +35,7 @@ from musicgen.training.lm.caption_augmentation import has_text
 from musicgen.training.lm.config import Data
 from musicgen.training.lm.shards import INDEX, Index, Sample, encoded
 from musicgen.training.manifest import Entry, read
+from musicgen.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def prepare(data: Data, folder: Path, tokenizer: Tokenizer, melody: str, seed: i
             train = _write(temporary, "train", chain.from_iterable(usable), clips)
         if not train or not valid:
             raise InputError(
-                f"{data.path}: of {len(entries)} clips {len(made.failed)} cannot be used, and too few are left: "
+                f"{data.path}: of {counted(len(entries), 'clip')} {len(made.failed)} cannot be used, and too few are left: "
                 f"{made.failed[0]}"
             )
         index = Index(
@@ -131,8 +132,8 @@ def check_texts(data: Data, described: int | None, clips: int, source: str) -> N
     """
     if data.texts and described == 0:
         raise InputError(
-            f"{source}: 0 of {clips} clips have a description (in a .txt or .json beside each, in metadata.csv or .jsonl, or "
-            "in the manifest), so no text would be learnt: add them, or go on with --no-text (data.texts: false)"
+            f"{source}: 0 of {counted(clips, 'clip')} have a description (in a .txt or .json beside each, in metadata.csv or "
+            ".jsonl, or in the manifest), so no text would be learnt: add them, or go on with --no-text (data.texts: false)"
         )
 
 

@@ -22,6 +22,7 @@ import webdataset
 
 from musicgen import npy
 from musicgen.errors import InputError
+from musicgen.wording import counted
 
 INDEX = "index.json"
 
@@ -95,7 +96,9 @@ def read_shard(url: str, expected: int) -> list[Sample]:
     except (OSError, ValueError, KeyError, EOFError, RecursionError, tarfile.TarError) as error:
         raise InputError(f"{url}: a damaged shard of tokens ({error}): write the tokens again") from error
     if len(samples) != expected:
-        raise InputError(f"{url}: {len(samples)} clips where the index says {expected}: write the tokens again")
+        raise InputError(
+            f"{url}: {counted(len(samples), 'clip')} where the index says {expected}: write the tokens again"
+        )
     return samples
 
 

@@ -97,7 +97,7 @@ def _middle(wave: torch.Tensor, length: int) -> torch.Tensor:
 
 @commandline.entry()
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m musicgen.training.tokenizer.compare_with_opus", description=__doc__,
+    parser = commandline.Parser(prog="python -m musicgen.training.tokenizer.compare_with_opus", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("model")
     parser.add_argument("audio", type=Path)

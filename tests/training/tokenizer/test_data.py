@@ -128,7 +128,7 @@ def test_every_format_counts_and_what_is_no_audio_is_named(tmp_path, caplog) -> 
     (tmp_path / "cover.jpg").write_bytes(b"")
     (tmp_path / "old.json").write_text("{}")
     assert len(find(tmp_path)) == 9
-    assert "1 files are no audio by their names, and not used: 1 .jpg" in caplog.text
+    assert "1 file is no audio by the name, and not used: 1 .jpg" in caplog.text
     corpus = load(data(tmp_path), RATE, 800, seed=0)
     assert len(corpus.failed) == 1
     assert "damaged.wma: not readable as audio" in corpus.failed[0]

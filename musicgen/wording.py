@@ -1,0 +1,14 @@
+"""Words of messages."""
+
+from __future__ import annotations
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun in the singular or plural, such as "1 rater" and "2 raters".
+
+    Args:
+        number: how many.
+        noun: in the singular.
+        plural: of the noun; None for the noun with an s.
+    """
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
