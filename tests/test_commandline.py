@@ -5,17 +5,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from demo.__main__ import main as page_main
 from evaluation.__main__ import main as evaluation_main
+from evaluation.embedders import train_mini
 from experiments.__main__ import main as experiments_main
 from human_study.__main__ import main as study_main
 from musicgen import commandline, extras
 from musicgen.__main__ import main as musicgen_main
 from musicgen.errors import InputError
+from musicgen.training import quality
+from musicgen.training.tokenizer import compare_with_opus
 
 ROOT = Path(__file__).parents[1]
 TALKATIVE = [
@@ -147,6 +151,31 @@ def test_wrong_arguments_are_one_line(
     assert message in printed.err
     assert printed.err.endswith(" --help)\n")
     assert len(printed.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments"),
+    [
+        (musicgen_main, ["export", "nothing/here", "{file}/model"]),
+        (musicgen_main, ["train", "mini", "data.path=nothing", "--output", "{file}/run"]),
+        (study_main, ["analyse", "nothing.csv", "--output", "{file}/results"]),
+        (quality.main, ["nothing/here", "--json", "{file}/figures.json"]),
+        (quality.main, ["nothing/here", "--features", "{folder}"]),
+        (train_mini.main, ["nothing", "--out", "{file}/mini.safetensors"]),
+        (compare_with_opus.main, ["nothing/here", "nothing", "--output", "{folder}"]),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_the_work(
+    main: Callable[[list[str]], int], arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before what is read is looked for, even: none of it is there."""
+    (tmp_path / "file").touch()
+    places = {"file": tmp_path / "file", "folder": tmp_path}
+    assert main([argument.format(**places) for argument in arguments]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: cannot write {tmp_path}")
+    assert len(told.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_values_that_begin_with_a_dash_are_no_options() -> None:

@@ -122,3 +122,19 @@ def test_weights_of_another_kind_are_named(hub_cache: Path, tmp_path: Path) -> N
             audioseal.load()
     finally:
         standins.publish(hub_cache, catalog.AUDIOSEAL.name, kept)
+
+
+def test_missing_weights_suggest_no_model(
+    hub_cache: Path, watermark: Watermark, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are no model whose name could be wrong."""
+    kept = hub_cache / f"models--{catalog.AUDIOSEAL.name.replace('/', '--')}"
+    away = kept.rename(kept.with_name("away"))
+    try:
+        assert main(["generate", "x", "-m", "mini", "-d", "1", "--watermark", "-o", "never.wav"]) == 2
+    finally:
+        away.rename(kept)
+    told = capsys.readouterr().err
+    assert told.endswith("it holds the networks of the inaudible mark, so connect to the network once, or do without\n")
+    assert "did you mean" not in told
+    assert watermark is not None

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from musicgen import audio, commandline
 from musicgen.errors import InputError
+from musicgen.folders import check_writable_file
 
 from . import mini_network as network
 
@@ -198,6 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("mini.safetensors"))
     options = parser.parse_args(arguments)
+    check_writable_file(options.out)
     pieces = read_pieces(options.corpus, options.limit)
     genres = sorted({piece.genre for piece in pieces})
     leads = sorted({piece.lead for piece in pieces})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from musicgen.folders import check_writable_folder
+
 from .common import add_study, opened_for_reading, output_folder, whole_number
 
 
@@ -38,6 +40,8 @@ def run(arguments: argparse.Namespace) -> None:
     from ..analysis import ratings, ratings_csv, ratings_reader, report, results, tables
     from ..design import documents, manifest
 
+    if arguments.output is not None:
+        check_writable_folder(arguments.output)
     protocol = None
     scale = None if arguments.scale is None else ratings.parse_scale(arguments.scale)
     if arguments.study.suffix == ".csv":

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from musicgen.commands import lora
+from musicgen.folders import check_writable_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from musicgen import checkpoint
 
+    check_writable_folder(arguments.folder)
     model = checkpoint.load(arguments.model, "cpu", "float32", adapters=lora.parse(arguments.lora))
     checkpoint.save(model, arguments.folder, arguments.layout, text_encoder=arguments.text_encoder)
     for file in sorted(arguments.folder.iterdir()):

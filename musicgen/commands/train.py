@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from musicgen.errors import InputError
+    from musicgen.folders import check_writable_folder
     from musicgen.training import recipe as recipes
     from musicgen.training.lm.config import LMRecipe
     from musicgen.training.tokenizer.config import TokenizerRecipe
@@ -36,6 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
     path = recipes.locate(arguments.recipe)
     values = recipes.read(path, arguments.overrides + ["data.texts=false"] * arguments.no_text)
     output = arguments.output or Path("runs") / path.stem
+    check_writable_folder(output)
     kind = values.get("kind", "lm")
     if kind == "tokenizer":
         from musicgen.training.tokenizer.trainer import train as train_tokenizer

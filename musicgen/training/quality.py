@@ -31,6 +31,7 @@ from musicgen import audio, chroma, commandline
 from musicgen.audio import Audio
 from musicgen.checkpoint import load
 from musicgen.errors import InputError
+from musicgen.folders import check_writable_file
 from musicgen.model import MusicGen
 from musicgen.options import GenerationOptions
 from musicgen.training.corpus import INSTRUMENTS, Composition, compose, describe, render
@@ -284,6 +285,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path, help="write every figure here")
     options = parser.parse_args(arguments)
+    for file in filter(None, (options.json, options.features)):
+        check_writable_file(file)
     model = load(options.model, options.device, "float32")
     results = measure(model, options.count, options.tagger, options.workers, options.features, options.guidance)
     if options.json:

@@ -8,6 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from musicgen import commandline
+from musicgen.folders import check_writable_folder
 from musicgen.training.corpus.dataset import CorpusOptions, write
 from musicgen.training.corpus.genres import GENRES
 
@@ -47,6 +48,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.seed < 0 or options.count < 1 or options.workers < 1 or len(options.duration) > 2:
         parser.error("--seed must be 0 or more, --count and --workers 1 or more, --duration one or two numbers")
+    check_writable_folder(options.output)
     settings = CorpusOptions(
         output=options.output,
         durations=(options.duration[0], options.duration[-1]),

@@ -21,6 +21,7 @@ import torchaudio
 
 from musicgen import audio, commandline
 from musicgen.checkpoint.parts import audio_tokenizer
+from musicgen.folders import check_writable_file
 from musicgen.tokenizers import Tokenizer, frame_rate
 from musicgen.training.manifest import find
 from musicgen.training.tokenizer.metrics import chroma_agreement, log_mel_distance, si_sdr
@@ -105,6 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--output", type=Path, help="write the numbers as JSON")
     options = parser.parse_args(arguments)
+    if options.output:
+        check_writable_file(options.output)
     table = compare(options.model, options.audio, options.clips, options.seconds)
     for name, row in table.items():
         print(
