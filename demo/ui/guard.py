@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 
 from musicgen.errors import InputError
@@ -201,7 +202,7 @@ class Guard:
         Returns:
             The bytes of the body that were received.
         """
-        received, begun, started = 0, time.monotonic(), False
+        received, begun, started, is_event_stream = 0, time.monotonic(), False, False
         complete = False
         refusal: PlainTextResponse | None = None
 
@@ -225,19 +226,27 @@ class Guard:
             return message
 
         async def watched(message: Message) -> None:
-            nonlocal started
+            nonlocal started, is_event_stream
             if refusal is not None:
                 return
             started = True
+            if message["type"] == "http.response.start":
+                kind = Headers(raw=message["headers"]).get("content-type", "")
+                is_event_stream = kind.startswith("text/event-stream")
             await send(message)
 
         try:
             await self.app(scope, counted, watched)
         except Exception as error:
             if refusal is None:
-                if started:
+                if started and not is_event_stream:
                     raise
-                self._failures.add("a request failed", f"{scope['method']} {_path(scope)}", error)
+                # A session that another connection has ended is nobody's failure; its stream has said so.
+                if not (started and isinstance(error.__cause__, HTTPException)):
+                    self._failures.add("a request failed", f"{scope['method']} {_path(scope)}", error)
+                if started:
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+                    return received
                 full = isinstance(error, OSError) and error.errno in FULL
                 refusal = (
                     PlainTextResponse("the server's disk is full: try again later", 507)

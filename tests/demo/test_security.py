@@ -20,6 +20,9 @@ import gradio as gr
 import httpx
 import pytest
 import soundfile
+import uvicorn
+from fastapi import FastAPI, HTTPException
+from fastapi.responses import StreamingResponse
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
@@ -711,6 +714,42 @@ def test_events_that_fail_fill_no_log(
     assert len([record for record in failed if record.exc_info]) <= 10
     assert all(len(record.getMessage()) < 600 for record in failed)
     assert not any("has no backend method" in record.getMessage() for record in failed)
+
+
+def test_a_stream_whose_session_ends_is_no_traceback(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Of two event streams of one session, the one that is left fails after it has begun: as often as a stranger likes."""
+    app = FastAPI()
+
+    async def events(error: Exception):
+        yield "data: begun\n\n"
+        raise error
+
+    @app.get("/gone")
+    async def gone() -> StreamingResponse:
+        return StreamingResponse(events(HTTPException(404)), media_type="text/event-stream")
+
+    @app.get("/broken")
+    async def broken() -> StreamingResponse:
+        return StreamingResponse(events(KeyError("x")), media_type="text/event-stream")
+
+    rules = guard.Rules(("127.0.0.1",), (), 1_000)
+    followers = Followers(lambda _: None, 60.0)
+    guarded = guard.Guard(app, rules, ClipStore(tmp_path, 1.0), followers, lambda _: "", lambda _: True)
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(guarded, host="127.0.0.1", port=port, log_level="warning"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    wait_until(lambda: server.started)
+    for path in ("gone", "broken") * 30:
+        assert httpx.get(f"http://127.0.0.1:{port}/{path}").text == "data: begun\n\n"  # to its end
+    server.should_exit = True
+    thread.join(20)
+    failed = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert {record.getMessage() for record in failed} == {"a request failed: GET /broken: KeyError: 'x'"}
+    assert len([record for record in failed if record.exc_info]) == 1
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_failures_by_the_thousand_are_some_lines_a_minute(caplog: pytest.LogCaptureFixture) -> None:
