@@ -610,3 +610,52 @@ def test_a_browsers_clock_that_is_wrong_and_jumps_locks_nobody_out(site, page, s
     with database.read() as connection:
         assert queries.count_rows(connection, select(schema.trial)) == 2
         assert min(connection.execute(select(schema.listening.c.heard_share)).scalars()) > 0.9
+
+
+@pytest.mark.parametrize(
+    "draft", ["{broken", "null", "[]", "5", '{"values": 5}', '{"heard": {"x": 5}}', '{"key": "x"}']
+)
+def test_a_damaged_draft_locks_nobody_out(site, page, draft):
+    """What a browser has stored is used or ignored; the page comes, and can be rated."""
+    address, database, _ = site(questions="[REL]")
+    agree(page, address)
+    page.locator(".trial").wait_for()
+    damage = """(text) => addEventListener("pagehide", () => {
+      for (const key of Object.keys(localStorage)) localStorage.setItem(key, text);
+      localStorage.setItem("study-outbox", text);
+      localStorage.setItem("study-questionnaire", text);
+    })"""
+    page.evaluate(damage, draft)
+    page.reload()
+    rate(page)
+    until(page, "document.getElementById('saved').className === 'saved'")
+    with database.read() as connection:
+        assert queries.count_rows(connection, select(schema.trial)) == 1
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); };",
+        "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('denied', 'SecurityError'); } });",
+    ],
+    ids=["full", "denied"],
+)
+def test_a_browser_that_keeps_nothing_can_take_part(site, page, broken):
+    asked = "{before: [age], after: [experience]}"
+    address, database, _ = site(questions="[REL]", trials_per_rater=1, questionnaire=asked)
+    page.add_init_script(broken)
+    agree(page, address)
+    page.fill("#field-age", "34")
+    page.click("#next")
+    page.locator(".trial").wait_for()
+    for index in range(page.locator(".column").count()):
+        hear(page.locator(".column").nth(index))
+    for slider in page.locator(".scale input").all():
+        set_slider(page, slider, 50)
+    page.click("#next")
+    page.locator("input[name=experience]").first.check()
+    page.click("#next")
+    page.locator("#receipt").wait_for()
+    with database.read() as connection:
+        assert queries.count_rows(connection, select(schema.trial)) == 1

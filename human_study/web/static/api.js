@@ -1,6 +1,8 @@
 // Requests to the server: CSRF token, retries while the connection is down, and the outbox, which keeps a submitted
 // page in the browser until the server has acknowledged it.
 
+import { read, remove, write } from "./storage.js";
+
 let forgery = "";
 
 /** A response other than 2xx; `code` is the server's error code. */
@@ -61,20 +63,20 @@ const OUTBOX = "study-outbox";
 
 /** Submit a page. It stays in the outbox until the server has answered, so it is sent again after a reload or a crash. */
 export async function submit(lease, body, onRetry) {
-  localStorage.setItem(OUTBOX, JSON.stringify({ lease, body }));
+  write(OUTBOX, { lease, body });
   return deliver(onRetry);
 }
 
 /** Submit the page in the outbox; null if it is empty. A page that is already stored counts as delivered. */
 export async function deliver(onRetry) {
-  const waiting = JSON.parse(localStorage.getItem(OUTBOX) ?? "null");
+  const waiting = read(OUTBOX);
   if (waiting === null) return null;
   try {
     const answer = await persist("POST", `/api/trials/${waiting.lease}`, waiting.body, onRetry);
-    localStorage.removeItem(OUTBOX);
+    remove(OUTBOX);
     return answer;
   } catch (error) {
-    localStorage.removeItem(OUTBOX);
+    remove(OUTBOX);
     if (error.code === "already_rated") return { saved: true, receipt: error.body.receipt };
     throw error;
   }

@@ -1,21 +1,23 @@
 // A questionnaire: choices, numbers and texts. What is typed is kept in the browser until the server has stored it.
 
 import { fill, h } from "./dom.js";
+import { isRecord, read, remove, write } from "./storage.js";
 
 const DRAFT = "study-questionnaire";
 
 /** Delete what was typed: the server has it. */
 export function forgetAnswers() {
-  localStorage.removeItem(DRAFT);
+  remove(DRAFT);
 }
 
 /** state: the server's description; onDone(answers): called when everything that is required is answered. */
 export function questionnaire(texts, state, onDone) {
-  const stored = JSON.parse(localStorage.getItem(DRAFT) ?? "{}");
-  const answers = new Map(stored.place === state.place ? stored.answers : []);
+  const stored = read(DRAFT);
+  const kept = isRecord(stored) && stored.place === state.place && isRecord(stored.answers) ? stored.answers : {};
+  const answers = new Map(Object.entries(kept));
   const set = (name, answer) => {
     answers.set(name, answer);
-    localStorage.setItem(DRAFT, JSON.stringify({ place: state.place, answers: [...answers] }));
+    write(DRAFT, { place: state.place, answers: Object.fromEntries(answers) });
   };
   const rows = state.fields.map((field) => ROWS[field.kind](texts, field, answers.get(field.name), (answer) => set(field.name, answer)));
   const problems = h("ul", { id: "missing" });

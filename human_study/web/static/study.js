@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { fill } from "./dom.js";
 import { forgetAnswers, questionnaire } from "./questionnaire.js";
 import * as stages from "./stages.js";
+import { read, write } from "./storage.js";
 import { forgetDrafts, Trial } from "./trial.js";
 
 const main = document.getElementById("main");
@@ -27,7 +28,7 @@ function status(kind, text = texts[kind] ?? "…") {
 
 async function setLanguage(language) {
   texts = await api.texts(language, retrying);
-  localStorage.setItem(LANGUAGE, language);
+  write(LANGUAGE, language);
   document.documentElement.lang = language;
   document.title = texts.title;
   document.getElementById("study-title").textContent = texts.title;
@@ -168,7 +169,7 @@ function visitor() {
 }
 
 async function start() {
-  const wanted = new URLSearchParams(location.search).get("lang") ?? localStorage.getItem(LANGUAGE) ?? navigator.language;
+  const wanted = String(new URLSearchParams(location.search).get("lang") ?? read(LANGUAGE) ?? navigator.language);
   const who = visitor();
   picker.replaceChildren(...languages.map(option));
   picker.addEventListener("change", () => setLanguage(picker.value).then(render));

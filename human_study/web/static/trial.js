@@ -5,15 +5,28 @@ import { ANSWERS } from "./answers.js";
 import { share, tidy, total } from "./coverage.js";
 import { fill, h } from "./dom.js";
 import { load, Player } from "./player.js";
+import { isRecord, keys, read, remove, write } from "./storage.js";
 import { Waveform } from "./waveform.js";
 
 const PREFIX = "study-draft-";
+const KEY = /^[0-9a-f]{32}$/; // as makeKey makes them
 
 /** Delete the drafts of other pages. */
 export function forgetDrafts(keep) {
-  for (const key of Object.keys(localStorage)) {
-    if (key.startsWith(PREFIX) && key !== PREFIX + keep) localStorage.removeItem(key);
+  for (const key of keys()) {
+    if (key.startsWith(PREFIX) && key !== PREFIX + keep) remove(key);
   }
+}
+
+/** The draft of a page; an empty one where none is stored, or a damaged one: it must lock nobody out of the page. */
+function draftOf(lease) {
+  const draft = read(PREFIX + lease);
+  if (!isRecord(draft)) return {};
+  const { heard = {}, values = {}, key } = draft;
+  const isSpan = (span) => Array.isArray(span) && span.length === 2 && span.every(Number.isFinite);
+  const sound = isRecord(heard) && Object.values(heard).every((spans) => Array.isArray(spans) && spans.every(isSpan))
+    && isRecord(values) && Object.values(values).every(Number.isInteger) && KEY.test(key);
+  return sound ? draft : {};
 }
 
 export class Trial {
@@ -23,7 +36,7 @@ export class Trial {
     this.texts = texts;
     this.onSubmit = onSubmit;
     this.tracks = [...(trial.reference ? [{ ...trial.reference, reference: true }] : []), ...trial.clips];
-    const draft = JSON.parse(localStorage.getItem(PREFIX + trial.lease) ?? "{}");
+    const draft = draftOf(trial.lease);
     this.answer = new ANSWERS[trial.answer](trial, texts, draft, () => {
       this.saveDraft();
       this.changed();
@@ -177,7 +190,7 @@ export class Trial {
   }
 
   saveDraft() {
-    localStorage.setItem(PREFIX + this.trial.lease, JSON.stringify(this.body()));
+    write(PREFIX + this.trial.lease, this.body());
   }
 
   /** What is submitted, and kept as the draft. */
