@@ -13,13 +13,34 @@ from pathlib import Path
 from typing import Any
 
 from musicgen import commandline
-from musicgen.serving.limits import Limits
+from musicgen.serving.limits import Limits, check_positive
 
 from . import deploy
 
 PREFIX = "MUSICGEN_DEMO_"
 FALSE_VALUES = ("", "0", "false")
 """Values of an environment variable that switch a flag off."""
+
+
+@dataclass(frozen=True)
+class TrainingLimits:
+    """Limits for the training of adapters."""
+
+    clips: int = 50
+    """Of one training."""
+    audio_seconds: float = 1_800.0
+    """Seconds of sound of one training's clips together."""
+    minutes: float = 30.0
+    """Time of one training, what came before it was stopped included."""
+    mb: float = 1_000.0
+    """Megabytes that the files of one training may take, besides its clips."""
+    queue: int = 4
+    """Trainings that may wait."""
+    per_address: int = 2
+    """Trainings of one network address that may wait or run at the same time."""
+
+    def __post_init__(self) -> None:
+        check_positive(self)
 
 
 @dataclass(frozen=True)
@@ -33,6 +54,10 @@ class Configuration:
     """The operator's folder of models."""
     adapter_folder: Path | None = None
     """The operator's folder of LoRA adapters."""
+    training: TrainingLimits | None = None
+    """Limits of trainings; None where visitors may not train adapters."""
+    trained_folder: Path | None = None
+    """The operator's folder for copies of the adapters that visitors train; None to keep none."""
     plugins: tuple[str, ...] = ()
     """Modules or .py files that register conditioners, tokenisers or back ends."""
     device: str = "auto"
@@ -115,14 +140,21 @@ def add_arguments(parser: argparse.ArgumentParser, environment: Mapping[str, str
         "names under which visitors reach the page besides this machine's own: 'music.example.org'; '*': any",
     )
     flag("temporary", Path, None, "a folder for temporary files, clips and uploads included (the system's)")
+    training = TrainingLimits()
+    flag("training-clips", int, training.clips, "clips of one training of an adapter (%(default)s)")
+    flag("training-audio", float, training.audio_seconds, "seconds of sound of one training (%(default)s)")
+    flag("training-minutes", float, training.minutes, "minutes that one training may take (%(default)s)")
+    flag("training-mb", float, training.mb, "megabytes that one training's files may take (%(default)s)")
+    flag("trained", Path, None, "a folder that gets a copy of every adapter that visitors train")
     for name in ("certificate", "key"):
         flag(f"c2pa-{name}", Path, None, f"sign clips with a C2PA manifest: the {name} in PEM")
     for name, text in (
         ("share", "a public URL through Gradio's tunnel"),
         ("mcp", "serve the API to MCP clients"),
         ("watermark", "mix an inaudible mark into every clip, by AudioSeal"),
+        ("allow-training", "visitors may train LoRA adapters on clips of their own, one at a time"),
     ):
-        default = environment.get(PREFIX + name.upper(), "") not in FALSE_VALUES
+        default = environment.get(PREFIX + name.upper().replace("-", "_"), "") not in FALSE_VALUES
         parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=default, help=text)
     for name, text in (
         ("open", "open the page in a browser (without the flag: where there is a desktop)"),
@@ -142,12 +174,16 @@ def from_arguments(arguments: argparse.Namespace) -> Configuration:
     user, colon, password = arguments.auth.partition(":")
     if arguments.auth and not (user and colon and password):
         arguments.parser_error("--auth is USER:PASSWORD")
-    for name in ("folder", "adapters", "temporary"):
+    for name in ("folder", "adapters", "temporary", "trained"):
         path = getattr(arguments, name)
         if path is not None and not path.is_dir():
             arguments.parser_error(f"--{name} {path}: no such folder")
-    if arguments.temporary is not None and not os.access(arguments.temporary, os.W_OK):
-        arguments.parser_error(f"--temporary {arguments.temporary}: the folder is not writable")
+    for name in ("temporary", "trained"):
+        path = getattr(arguments, name)
+        if path is not None and not os.access(path, os.W_OK):
+            arguments.parser_error(f"--{name} {path}: the folder is not writable")
+    if arguments.trained is not None and not arguments.allow_training:
+        arguments.parser_error("--trained is for --allow-training")
     if arguments.hardware is not None and not arguments.deploy:
         arguments.parser_error("--hardware is for --deploy OWNER/NAME")
     if arguments.workers < 1 or arguments.loaded < 1:
@@ -164,10 +200,18 @@ def from_arguments(arguments: argparse.Namespace) -> Configuration:
             upload_mb=arguments.upload_mb,
             keep_hours=arguments.keep_hours,
         )
+        training = TrainingLimits(
+            clips=arguments.training_clips,
+            audio_seconds=arguments.training_audio,
+            minutes=arguments.training_minutes,
+            mb=arguments.training_mb,
+        )
     except ValueError as error:
         arguments.parser_error(str(error))
     return Configuration(
         limits=limits,
+        training=training if arguments.allow_training else None,
+        trained_folder=arguments.trained,
         models=_separated(arguments.models),
         model_folder=arguments.folder,
         adapter_folder=arguments.adapters,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,10 +19,12 @@ from musicgen.serving.request import ClipRequest
 from musicgen.serving.service import GenerationJob, GenerationService
 from musicgen.serving.stored_clip import StoredClip
 
-from . import clip_scores, zero_gpu
+from . import clip_scores, heard, zero_gpu
 from .configuration import Configuration
 from .followers import Followers
 from .gradio_folders import GradioFolders
+from .memo import Memo
+from .training.trainings import Trainings
 from .visits import Visit, Visits
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 60.0
 """Time after which the jobs of a visitor without a connection are cancelled. Until then a page that is reloaded finds them."""
-MAX_TAKE_SCORES = 10_000
-"""Scores of takes that are kept."""
+MAX_MEASURED = 10_000
+"""Clips whose scores, and whose tempo and key, are kept."""
 
 
 class Service(GenerationService):
@@ -66,7 +66,12 @@ class Service(GenerationService):
         self._gradio_folders = GradioFolders(folder)
         super().__init__(
             LocalEngine(
-                catalog, configuration.device, max_models=configuration.max_loaded_models, slots=configuration.workers
+                catalog,
+                configuration.device,
+                max_models=configuration.max_loaded_models,
+                # A job's variations leave the other jobs their slots.
+                slots=configuration.workers + limits.max_variations - 1,
+                queue=configuration.workers * limits.max_variations,
             ),
             limits,
             ClipStore(folder, limits.keep_hours, limits.disk_gb * 1e9, signer, self._gradio_folders.copies),
@@ -80,9 +85,21 @@ class Service(GenerationService):
         self.when_gone: list[Callable[[str], object]] = []
         """Called with a session that is gone."""
         self._scorer = clip_scores.ClipScorer()
-        self._take_scores: OrderedDict[str, clip_scores.Score | None] = OrderedDict()
-        self._take_scores_lock = threading.Lock()
+        self._take_scores: Memo[clip_scores.Score | None] = Memo(MAX_MEASURED)
+        self._heard: Memo[str] = Memo(MAX_MEASURED)
+        self.trainings: Trainings | None = None
+        """None where visitors may not train adapters."""
+        if configuration.training is not None:
+            self.trainings = Trainings(
+                limits,
+                configuration.training,
+                catalog,
+                self.clip_store,
+                configuration.device,
+                configuration.trained_folder,
+            )
         if zero_gpu.is_active():
+            self._at_once = False  # each variation gets a GPU for its own time
             self._stream = zero_gpu.wrap(self.engine.stream, self.engine.download, self.estimate_gpu_time)
 
     def preload(self) -> None:
@@ -160,13 +177,17 @@ class Service(GenerationService):
         """
         if not clip_scores.is_available():
             return None
-        with self._take_scores_lock:
-            if clip.id not in self._take_scores:
-                embedded = self.catalog.get(clip.request.model).origin == "embedded"
-                self._take_scores[clip.id] = clip_scores.deciding(self.score(clip), embedded)
-                while len(self._take_scores) > MAX_TAKE_SCORES:
-                    self._take_scores.popitem(last=False)
-            return self._take_scores[clip.id]
+        embedded = self.catalog.get(clip.request.model).origin == "embedded"
+        return self._take_scores.get(clip.id, lambda: clip_scores.deciding(self.score(clip), embedded))
+
+    def tempo_and_key(self, clip: StoredClip) -> str:
+        """Tempo and key of a clip as measured, as text; computed once for each clip."""
+        from musicgen import audio, rhythm
+
+        def measure() -> str:
+            return ", ".join(heard.tempo_and_key(audio.read(clip.path, channels=1, rate=rhythm.RATE), digits=1))
+
+        return self._heard.get(clip.id, measure)
 
     def duration_of(self, recording: Path) -> float:
         """Duration of an audio file in seconds.
@@ -186,6 +207,8 @@ class Service(GenerationService):
 
     def close(self, warm_up_timeout: float = 20.0) -> None:
         """As `GenerationService.close`; deletes the temporary folder, too."""
+        if self.trainings is not None:
+            self.trainings.close()
         super().close(warm_up_timeout)
         self._gradio_folders.close()
         if self._temporary_folder is not None:

@@ -17,6 +17,7 @@ from musicgen.errors import InputError
 from ..service import Service
 from . import api, events, form, guard, result, sessions, texts, theme
 from .page import Page
+from .training import panel
 
 MIN_COLUMN = 280
 """Pixels: a phone of 320 with its margins."""
@@ -36,9 +37,10 @@ def build(service: Service) -> gr.Blocks:
         with gr.Row():
             with gr.Column(scale=6, min_width=MIN_COLUMN):
                 inputs, actions, accordions, next_clip = form.build(service)
+                training = None if service.trainings is None else panel.build(service, service.trainings)
             with gr.Column(scale=5, min_width=MIN_COLUMN, elem_id="output"):
                 outputs = result.build()
-        events.connect(page, service, inputs, actions, accordions, next_clip, outputs)
+        events.connect(page, service, inputs, actions, accordions, next_clip, outputs, training)
     return page
 
 

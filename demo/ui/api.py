@@ -20,11 +20,11 @@ from musicgen.options import LIMITERS, LOOP_CUTS
 from musicgen.serving import clip_metadata
 from musicgen.serving.adapters import show
 from musicgen.serving.clip_store import FORMATS
-from musicgen.serving.service import Progress
+from musicgen.serving.progress import Progress
 from musicgen.serving.stored_clip import StoredClip
 
 from ..service import Service
-from . import events
+from . import events, messages
 from .form import make_request
 
 
@@ -118,7 +118,7 @@ def build(service: Service) -> None:
                 ))
             ]  # fmt: skip
         except Exception as error:
-            raise events.to_gradio_error(error, melody, style, continue_from) from None
+            raise messages.to_gradio_error(error, melody, style, continue_from) from None
         first = clips[0]
         return files[0], files[1:], {
             "summary": first.summary, "seed": first.seed, "seconds": first.seconds, "rate": first.rate,
@@ -140,7 +140,7 @@ def build(service: Service) -> None:
                 elif isinstance(event, Progress):
                     yield {"done": event.fraction, "left": event.seconds_left}
         except Exception as error:
-            raise events.to_gradio_error(error) from None
+            raise messages.to_gradio_error(error) from None
 
     def melody(recording: str, separate: bool) -> list[int]:
         """The melody of a recording, as a model is conditioned on it: one pitch class (0 is C) each 0.128 s."""
@@ -149,7 +149,7 @@ def build(service: Service) -> None:
                 raise InputError("there is no recording")
             return list(service.engine.extract_melody(Path(recording), separate))
         except Exception as error:
-            raise events.to_gradio_error(error, recording) from None
+            raise messages.to_gradio_error(error, recording) from None
 
     def models() -> list[dict[str, Any]]:
         """The offered models: name, size in bytes, licence, whether they follow melodies and generate stereo."""
@@ -162,7 +162,7 @@ def build(service: Service) -> None:
                 raise InputError("there is no clip")
             restored, needed = clip_metadata.read_file(Path(clip), Path(clip).name, service.catalog)
         except Exception as error:
-            raise events.to_gradio_error(error, clip) from None
+            raise messages.to_gradio_error(error, clip) from None
         return {
             "prompt": restored.prompt, "model": restored.model, "duration": restored.duration, "seed": restored.seed,
             "options": restored.options.as_dict(), "frames": restored.frames, "precision": restored.precision,
@@ -178,9 +178,9 @@ def build(service: Service) -> None:
 
     def stop(request: gr.Request) -> int:
         """Stop this client's generations and keep the audio so far. Returns their number."""
-        session = events.visitor_id(request)
+        session = messages.visitor_id(request)
         if not session:
-            raise events.to_gradio_error(
+            raise messages.to_gradio_error(
                 InputError(
                     "a call without a session_hash has nothing to stop: close the connection of the call that generates"
                 )

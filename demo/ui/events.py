@@ -8,10 +8,8 @@ import dataclasses
 import functools
 import html
 import logging
-import os
 import secrets
 import time
-import unicodedata
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,14 +19,13 @@ import gradio as gr
 from musicgen import file_warnings, midi
 from musicgen.catalog import DECODERS
 from musicgen.chords import chart_of
-from musicgen.errors import CheckpointError, InputError, MusicGenError
+from musicgen.errors import InputError, MusicGenError
 from musicgen.serving import clip_metadata
 from musicgen.serving.clip_store import FORMATS
 from musicgen.serving.model_cache import LOAD_MEMORY_FACTOR
 from musicgen.serving.models import ModelInfo
 from musicgen.serving.request import FILES, ClipRequest, clean_prompt
 from musicgen.serving.service import GenerationJob, PlaybackChunk
-from musicgen.serving.shares import network_of
 from musicgen.serving.stored_clip import StoredClip
 
 from .. import derived_files
@@ -39,27 +36,18 @@ from .arrival import Arrival
 from .fields import default_melody_is_clean, optional_number, precisions
 from .form import Accordions, Actions, Inputs
 from .memory import Memory
+from .messages import Updates, network, plain, said_of, sentence, to_gradio_error, visitor_id
 from .next_clip import ADDED_BY, DESCRIBED, NextClip, check
 from .result import Outputs
+from .training.events import connect as connect_training
+from .training.panel import TrainingPanel
 
-HIDDEN = ("Cc", "Cf", "Cs")
-"""Categories of characters that change how the text around them is shown: control characters, and marks of direction."""
 CATCH_UP_CHUNKS = 10
 """Chunks of the sound so far that a page gets when it finds its generation again: ten seconds."""
 EXAMPLE_MELODIES = Path(__file__).with_name("melodies")
 """Written by tools/make_example_melodies.py."""
 
-MAX_MESSAGE = 700
-"""Characters of an error that the page shows."""
 log = logging.getLogger(__name__)
-
-Updates = dict[Any, Any]
-"""Component -> its new value, or the `gr.update` of its properties."""
-
-
-def visitor_id(request: gr.Request) -> str:
-    """The session of a page or an API client; "" for a call without one, such as those of MCP clients."""
-    return str(getattr(request, "session_hash", None) or "")  # MCP's is Starlette's request
 
 
 def session_of(page: gr.Blocks, event_id: str) -> str:
@@ -77,45 +65,10 @@ def has_results(page: gr.Blocks, session: str) -> bool:
     return session in page._queue.pending_messages_per_session
 
 
-def network(request: gr.Request) -> str:
-    """The network of a visitor. On a Space it is the hub's, for all visitors: "", which is not limited."""
-    client = request.client
-    return "" if client is None else network_of(str(client.host), os.environ)
-
-
 async def _disconnected(request: Any) -> None:
     """Wait until the client of a request has hung up."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def to_gradio_error(error: Exception, *files: str | None) -> gr.Error:
-    """Convert an exception to the error that the page shows.
-
-    Args:
-        error: a MusicGenError, whose message is shown; any other exception is logged, and its message is not shown.
-        files: paths on the server, which are shortened to the files' names in the message.
-    """
-    if isinstance(error, gr.Error):
-        return error  # raised by `spaces`
-    if not isinstance(error, MusicGenError):
-        log.error("an event failed", exc_info=error)
-        return gr.Error("something went wrong on the server; its log says what", print_exception=False)
-    text = error.told("page")
-    if isinstance(error, CheckpointError) and not error.has_message_for("page"):
-        text = f"{text} ({texts.DAMAGED_MODEL})"
-    for file in files:
-        if file:
-            text = _without_folder(text, file)
-    if len(text) > MAX_MESSAGE:  # it quotes a stranger's input
-        text = f"{text[:MAX_MESSAGE]} …"
-    return gr.Error(plain(text), duration=15, print_exception=False)
-
-
-def plain(text: str) -> str:
-    """A text that may quote a visitor's file, for a toast, which Gradio shows as HTML."""
-    visible = "".join(char if unicodedata.category(char) not in HIDDEN else " " for char in text)
-    return html.escape(visible, quote=False)
 
 
 async def stream_events(service: Service, request: gr.Request, generation: ClipRequest) -> AsyncGenerator[Any]:
@@ -393,7 +346,7 @@ class EventHandlers:
         return updates | {outputs.shown: arrived}
 
     def _not_generated(self, error: gr.Error) -> str:
-        return result.show_status(f"Not generated: {_sentence(html.unescape(error.message))}")
+        return result.show_status(f"Not generated: {sentence(html.unescape(error.message))}")
 
     def stop(self, request: gr.Request) -> Updates:
         """Stop the visitor's jobs. `generate` shows the clip."""
@@ -413,10 +366,10 @@ class EventHandlers:
         except Exception as error:
             gradio_error = to_gradio_error(error, recording)
             gr.Warning(gradio_error.message, duration=15)
-            message = f"The melody cannot be used: {_sentence(html.unescape(gradio_error.message))}"
+            message = f"The melody cannot be used: {sentence(html.unescape(gradio_error.message))}"
             return self.clear_melody() | {self.outputs.status: result.show_status(message)}
         updates: Updates = {self.inputs["frames"]: gr.update(value=melody_editor.dump(frames), visible=True)}
-        message = f"The clip follows the melody of {Path(recording).name}.{_said(said, recording)}"
+        message = f"The clip follows the melody of {Path(recording).name}.{said_of(said, recording)}"
         return updates | {self.outputs.status: result.show_status(message)} | self._choose_melody_model(model)
 
     def check_midi(self, file: str | None, model: str) -> Updates:
@@ -428,7 +381,7 @@ class EventHandlers:
         except Exception as error:
             gradio_error = to_gradio_error(error, file)
             gr.Warning(gradio_error.message, duration=15)
-            message = f"The MIDI file cannot be used: {_sentence(html.unescape(gradio_error.message))}"
+            message = f"The MIDI file cannot be used: {sentence(html.unescape(gradio_error.message))}"
             return {self.outputs.status: result.show_status(message)}
         message = f"The MIDI file has {count} note{'s' if count > 1 else ''} without its drums."
         return {self.outputs.status: result.show_status(message)} | self._choose_melody_model(model)
@@ -441,7 +394,7 @@ class EventHandlers:
             tempo = optional_number(bpm, "the tempo of the chords")
             chart = chart_of(chords, tempo, (metre or "").strip() or None)
         except MusicGenError as error:
-            message = f"The chords cannot be used: {_sentence(error.told('page'))}"
+            message = f"The chords cannot be used: {sentence(error.told('page'))}"
             return {self.outputs.status: result.show_status(message)}
         bars = 0 if chart is None else len(chart.bars())
         message = f"The clip follows {bars} bar{'s' if bars > 1 else ''} of chords."
@@ -512,7 +465,7 @@ class EventHandlers:
             gr.Warning(f"The clip is {seconds:.1f} s long and a result {max_duration:g} s at most: cut it first.")
             return {self.inputs["duration"]: gr.skip()}
         message = f"Your clip is {seconds:.1f} s long; the duration is that of clip and continuation together."
-        message += _said(said, recording)
+        message += said_of(said, recording)
         return {
             self.inputs["duration"]: min(max_duration, round(seconds * 2 + 20) / 2),
             self.outputs.status: result.show_status(message),
@@ -531,8 +484,8 @@ class EventHandlers:
         """The time, the download and the GPU quota that a generation needs, as text."""
         try:
             info = self.service.catalog.get(model)
-            seconds = self.service.expected_seconds(model, precision, duration)
-            first = self.service.measured_seconds(model, precision, duration) is None
+            seconds = self.service.expected_seconds(model, precision, duration, round(variations))
+            first = self.service.measured_seconds(model, precision, duration, round(variations)) is None
             downloaded = info.origin == "published" and self.service.engine.is_here(model)
             apart = [
                 name
@@ -546,7 +499,7 @@ class EventHandlers:
             parts = ["How long it takes here is known after the model's first clip"]
         else:
             guess = ", a guess before the model's first clip" if first else ""
-            parts = [f"{result.show_seconds(seconds * variations).capitalize()} on this machine{guess}"]
+            parts = [f"{result.show_seconds(seconds).capitalize()} on this machine{guess}"]
         if apart:
             parts.append(f"half as long again for the {' and the '.join(apart)}'s own guidance")
         if decoder != DECODERS[0]:
@@ -622,6 +575,16 @@ class EventHandlers:
             except MusicGenError as error:
                 gr.Warning(plain(error.told("page")))
         return updates
+
+    def show_tempo_and_key(self, request: gr.Request, clip_id: str | None) -> str:
+        """Tempo and key of the selected clip, which are measured when it is shown already."""
+        clip = self._visit(request).find(clip_id)
+        if clip is None or not clip.path.is_file():
+            return ""
+        try:
+            return result.show_heard(self.service.tempo_and_key(clip))
+        except Exception as error:
+            raise to_gradio_error(error) from None
 
     def score(self, request: gr.Request, clip_id: str | None) -> str:
         """CLAP score and chroma similarity of the selected clip."""
@@ -793,20 +756,6 @@ class EventHandlers:
         }
 
 
-def _without_folder(text: str, path: str) -> str:
-    """A text with the name of a file on the server in place of its path."""
-    return text.replace(f"{Path(path).parent}/", "")
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith((".", "?", "!")) else f"{text}."
-
-
-def _said(lines: list[str], path: str) -> str:
-    """What a reader has said of a file, after a sentence."""
-    return "".join(f" {_sentence(_without_folder(line, path))}" for line in lines)
-
-
 def _add_again(needed: dict[str, str]) -> str:
     if not needed:
         return ""
@@ -838,6 +787,7 @@ def connect(
     accordions: Accordions,
     next_clip: NextClip,
     outputs: Outputs,
+    training: TrainingPanel | None = None,
 ) -> EventHandlers:
     """Attach the event handlers to the components of a page, which is the current `gr.Blocks`."""
     remembered = memory.build()
@@ -870,6 +820,10 @@ def connect(
     gr.on(
         [outputs.arrived.change, outputs.clips.change], handlers.show_takes, [outputs.clips, outputs.arrived], outputs.takes,
         trigger_mode="always_last", **(private | {"concurrency_limit": 1}),
+    )  # fmt: skip
+    outputs.clips.change(
+        handlers.show_tempo_and_key, outputs.clips, outputs.heard, trigger_mode="always_last",
+        **(private | {"concurrency_limit": 1}),
     )  # fmt: skip
     outputs.takes.input(handlers.select_clip, outputs.takes, clip_parts, **unlimited).then(*after_clip, **unlimited)
     actions.stop.click(handlers.stop, None, outputs.status, **unlimited)
@@ -974,7 +928,9 @@ def connect(
     outputs.other.input(handlers.compare, [outputs.clips, outputs.other], outputs.comparison, **unlimited)
     restored = outputs.restore.upload(handlers.restore, outputs.restore, [*settings, outputs.status], **unlimited)
     restored.then(**description)
-    _connect_memory(page, handlers, actions, [*settings, *clip_parts], progress, after_clip, description)
+    loaded = _connect_memory(page, handlers, actions, [*settings, *clip_parts], progress, after_clip, description)
+    if training is not None and service.trainings is not None:
+        connect_training(service, service.trainings, training, inputs["adapters"], loaded)
     return handlers
 
 
@@ -986,8 +942,12 @@ def _connect_memory(
     progress: list[Any],
     after_clip: list[Any],
     description: dict[str, Any],
-) -> None:
-    """Restore what the browser remembers when the page is loaded, and have it remember what changes from then on."""
+) -> Any:
+    """Restore what the browser remembers when the page is loaded, and have it remember what changes from then on.
+
+    Returns:
+        The event after which a session has its visit.
+    """
     inputs, outputs, remembered = handlers.inputs, handlers.outputs, handlers.memory
     unlimited: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
     loaded = page.load(
@@ -1008,3 +968,4 @@ def _connect_memory(
     }  # fmt: skip
     loaded.then(**remember)
     gr.on([component.change for component in (*inputs.components, outputs.clips)], **remember)
+    return loaded

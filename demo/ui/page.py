@@ -16,7 +16,7 @@ from gradio.state_holder import SessionState
 from musicgen.errors import InputError, MusicGenError
 from musicgen.serving.clip_store import ClipStore
 
-from . import events
+from . import messages
 from .failures import FailureLog
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Page(gr.Blocks):
         except gr.Error:
             raise
         except MusicGenError as error:
-            refusal = events.to_gradio_error(error)
+            refusal = messages.to_gradio_error(error)
         except Exception as error:
             self._failures.add("an event failed", str(getattr(block_fn, "api_name", block_fn)), error)
             refusal = gr.Error("something went wrong on the server; its log says what", print_exception=False)
@@ -70,7 +70,7 @@ class Page(gr.Blocks):
             reason = str(error.message)
         except Exception as error:
             reason = f"an input cannot be read: {error}"
-        raise events.to_gradio_error(InputError(reason))
+        raise messages.to_gradio_error(InputError(reason))
 
     async def postprocess_data(
         self, block_fn: BlockFunction, predictions: list | dict, state: SessionState | None
@@ -83,7 +83,7 @@ class Page(gr.Blocks):
             reason = (
                 f"the server cannot give out the result ({error.strerror or 'an error of its disk'}): try again later"
             )
-        raise events.to_gradio_error(InputError(reason))
+        raise messages.to_gradio_error(InputError(reason))
 
 
 def check_files(inputs: Any, store: ClipStore) -> None:
@@ -105,7 +105,7 @@ def check_files(inputs: Any, store: ClipStore) -> None:
             if isinstance(meta, dict) and meta.get("_type") == "gradio.FileData":
                 path = value.get("path")
                 if not (isinstance(path, str) and store.holds(path)):
-                    raise events.to_gradio_error(
+                    raise messages.to_gradio_error(
                         InputError(
                             "a file of the request is not on the server: upload it, again if that was some hours ago "
                             "(addresses are not fetched)"

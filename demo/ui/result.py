@@ -12,7 +12,7 @@ from PIL import Image
 
 from musicgen.serving.adapters import show as show_adapters
 from musicgen.serving.clip_store import FORMATS
-from musicgen.serving.service import Progress
+from musicgen.serving.progress import Progress
 from musicgen.serving.stored_clip import StoredClip
 
 from .. import clip_scores, plots
@@ -35,6 +35,7 @@ class Outputs:
     shown: gr.State
     clips: gr.Dropdown
     player: gr.Audio
+    heard: gr.HTML
     takes: gr.Radio
     plots: gr.HTML
     downloads: list[gr.DownloadButton]
@@ -74,6 +75,7 @@ def build() -> Outputs:
             label="Result", type="filepath", interactive=False, buttons=[], elem_id="result",
             waveform_options=gr.WaveformOptions(waveform_color="#9d95f0", waveform_progress_color="#6a5ae0"),
         )  # fmt: skip
+        heard = gr.HTML("", elem_id="heard", min_height=22)
         takes = gr.Radio([], label="Takes, best first", visible=False, elem_id="takes")
         clip_plots = gr.HTML("", elem_id="plots")
         with gr.Row(elem_id="downloads"):
@@ -129,7 +131,7 @@ def build() -> Outputs:
     with gr.Group(elem_id="notes-group"):
         gr.Markdown(texts.NOTES, elem_id="notes", padding=True)
     return Outputs(
-        status, live_player, arrived, shown, clips, player, takes, clip_plots, downloads, as_melody, continue_clip,
+        status, live_player, arrived, shown, clips, player, heard, takes, clip_plots, downloads, as_melody, continue_clip,
         same_seed, score, favourite, delete, make_video, video, make_daw, daw, span_start, span_end, mark_start,
         mark_end, repaint, details, scores, link, other, comparison, comparison_accordion, restore, clip_panel,
     )  # fmt: skip
@@ -179,6 +181,11 @@ def show_scores(scores: Sequence[Score]) -> str:
     return f'<table class="score-table" aria-live="polite">{rows}</table>'
 
 
+def show_heard(tempo_and_key: str) -> str:
+    """HTML of the line of what is heard in a clip."""
+    return f"<p>{html.escape(tempo_and_key or 'Neither beats nor a key')}, as measured</p>"
+
+
 def show_takes(takes: Sequence[StoredClip], scores: Sequence[Score | None], shown: str) -> Any:
     """The update of the row of takes: a card for each, best first.
 
@@ -189,12 +196,15 @@ def show_takes(takes: Sequence[StoredClip], scores: Sequence[Score | None], show
     """
     if len(takes) < 2:
         return gr.update(choices=[], value=None, visible=False)
-    pairs = sorted(zip(takes, scores, strict=True), key=lambda pair: -pair[1].value if pair[1] is not None else 0.0)
+    ranked = sorted(
+        enumerate(zip(takes, scores, strict=True), 1),
+        key=lambda one: -one[1][1].value if one[1][1] is not None else 0.0,
+    )
     names = {score.name for score in scores if score is not None}
     label = f"Takes, best first by {', '.join(sorted(names))}" if names else "Takes"
     choices = [
-        (f"{number} · {'' if score is None else f'{score.value:.2f} · '}seed {take.seed}", take.id)
-        for number, (take, score) in enumerate(pairs, 1)
+        (f"take {number}{'' if score is None else f' · {score.value:.2f}'}", take.id)
+        for number, (take, score) in ranked
     ]
     return gr.update(choices=choices, value=shown, label=label, visible=True)
 

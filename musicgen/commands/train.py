@@ -49,7 +49,8 @@ def run(arguments: argparse.Namespace) -> None:
         train_lm(LMRecipe.from_dict(values), output, arguments.device)
     else:
         raise InputError(f"{path}: kind is {kind!r}: lm or tokenizer")
-    print(f"the trained model: {output / 'model'}")
+    trained = "adapter" if values.get("export") == "adapter" else "model"
+    print(f"the trained {trained}: {output / trained}")
 
 
 class _Help(argparse.Action):

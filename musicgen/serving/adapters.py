@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 MAX_ADAPTERS = 8
 """Of one clip."""
-_CONFIG = "adapter_config.json"
+CONFIG = "adapter_config.json"
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 Weighted = tuple[tuple[str, float], ...]
@@ -32,25 +32,60 @@ class AdapterCatalog:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        found = [] if folder is None else sorted(path.parent for path in folder.glob(f"*/{_CONFIG}"))
+        found = [] if folder is None else sorted(path.parent for path in folder.glob(f"*/{CONFIG}"))
         self._bases: dict[str, str] = {}
         self._folders: dict[str, Path] = {}
+        self._owners: dict[str, str] = {}
+        """Of the adapters that visitors have trained: name -> token of the visit."""
         for path in found:
             try:
-                base = json.loads((path / _CONFIG).read_bytes()).get("base_model_name_or_path") or ""
-                if not any((path / name).is_file() for name in _WEIGHTS):
-                    raise ValueError(f"{_WEIGHTS[0]} is missing")
+                self._add(path.name, path)
             except (OSError, ValueError, AttributeError, RecursionError) as error:
                 log.warning("%s is left out, it cannot be read as a LoRA adapter: %s", path, error)
-                continue
-            self._folders[path.name], self._bases[path.name] = path, Path(str(base)).name
 
     def __len__(self) -> int:
-        return len(self._folders)
+        """Number of the operator's."""
+        return len(self._folders) - len(self._owners)
 
-    def choices(self) -> list[tuple[str, str]]:
-        """(label, name) of each adapter, as `gr.Dropdown` takes them."""
-        return [(f"{name} (for {base})" if base else name, name) for name, base in self._bases.items()]
+    def add(self, name: str, folder: Path, owner: str) -> None:
+        """Add an adapter that a visitor has trained, and that nobody else gets.
+
+        Args:
+            name: which no other adapter has.
+            folder: of its files; without them it is no longer offered.
+            owner: token of the visit.
+        """
+        self._forget_expired()
+        self._add(name, folder)
+        self._owners[name] = owner
+
+    def _add(self, name: str, folder: Path) -> None:
+        base = json.loads((folder / CONFIG).read_bytes()).get("base_model_name_or_path") or ""
+        if not any((folder / file).is_file() for file in _WEIGHTS):
+            raise ValueError(f"{_WEIGHTS[0]} is missing")
+        self._folders[name], self._bases[name] = folder, Path(str(base)).name
+
+    def _forget_expired(self) -> None:
+        for name in list(self._owners):
+            folder = self._folders[name]
+            if not any((folder / file).is_file() for file in _WEIGHTS):
+                del self._owners[name], self._folders[name], self._bases[name]
+
+    def choices(self, visitor: str = "") -> list[tuple[str, str]]:
+        """(label, name) of each adapter that a visitor may choose, as `gr.Dropdown` takes them.
+
+        Args:
+            visitor: token of the visit; "" for the operator's adapters alone.
+        """
+        self._forget_expired()
+        names = [name for name in list(self._bases) if self._owners.get(name, visitor) == visitor]
+        return [(f"{name} (for {self._bases[name]})" if self._bases[name] else name, name) for name in names]
+
+    def check_allowed(self, adapters: Weighted, visitor: str) -> None:
+        """Raises InputError for an adapter that another visitor has trained: the same as for one that is not there."""
+        for name, _ in adapters:
+            if self._owners.get(name, visitor) != visitor:
+                raise self._unknown(name)
 
     def path(self, name: str) -> Path:
         """The folder of an adapter.
@@ -58,15 +93,17 @@ class AdapterCatalog:
         Raises:
             InputError: for an unknown name.
         """
+        self._forget_expired()
         path = self._folders.get(name)
         if path is None:
-            shown, names = str(name)[:100], list(self._folders)
-            close = difflib.get_close_matches(shown, names, 1)
-            here = (
-                f"the adapters here are {', '.join(names)}" if names else "the operator offers none (--adapters FOLDER)"
-            )
-            raise InputError(f"unknown LoRA adapter {shown!r}: {f'did you mean {close[0]!r}?' if close else here}")
+            raise self._unknown(name)
         return path
+
+    def _unknown(self, name: str) -> InputError:
+        shown, names = str(name)[:100], [name for name in list(self._folders) if name not in self._owners]
+        close = difflib.get_close_matches(shown, names, 1)
+        here = f"the adapters here are {', '.join(names)}" if names else "the operator offers none (--adapters FOLDER)"
+        return InputError(f"unknown LoRA adapter {shown!r}: {f'did you mean {close[0]!r}?' if close else here}")
 
     def sha256(self, name: str) -> str:
         """Of the file of an adapter's weights."""

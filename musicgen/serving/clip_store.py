@@ -115,13 +115,17 @@ class ClipStore:
             name: of the file, under which visitors download it.
             network: for whose share the files in the folder count.
         """
+        return self.new_folder(network) / name
+
+    def new_folder(self, network: str = "") -> Path:
+        """A new folder, of the same kind."""
         folder = self._clips / secrets.token_hex(16)
         with _without_paths():
             self._clips.mkdir(mode=0o700, exist_ok=True)
             folder.mkdir(mode=0o700)
         if network:
             self._networks[folder.name] = network
-        return folder / name
+        return folder
 
     def used_bytes(self) -> int:
         """Size of all files together, as far as it is known without looking at them."""

@@ -130,6 +130,7 @@ class JobQueue(Generic[Payload, Event]):
         max_per_visitor: number of jobs of one visitor that may wait or run at the same time. Visitors name themselves, so there
             are limits for what they cannot choose, too.
         max_per_address: number of jobs of one network address.
+        thing: what a job makes, in the messages of refusals.
         max_seconds: seconds of sound of all jobs that wait or run; half of them for one address. A job that comes alone is
             always admitted.
     """
@@ -143,9 +144,10 @@ class JobQueue(Generic[Payload, Event]):
         max_per_visitor: int,
         max_per_address: float = math.inf,
         max_seconds: float = math.inf,
+        thing: str = "clip",
     ) -> None:
         self._run_job, self._max_waiting, self._max_per_visitor = run_job, max_waiting, max_per_visitor
-        self._max_per_address, self._max_seconds = max_per_address, max_seconds
+        self._max_per_address, self._max_seconds, self._thing = max_per_address, max_seconds, thing
         self._waiting: deque[Job[Payload, Event]] = deque()
         self._running: list[Job[Payload, Event]] = []
         self._changed = threading.Condition()
@@ -237,16 +239,17 @@ class JobQueue(Generic[Payload, Event]):
 
     def _check_admitted(self, job: Job[Payload, Event]) -> None:
         present = [*self._running, *self._waiting]
+        thing = self._thing
         own = sum(other.visitor == job.visitor for other in present)
         if own >= self._max_per_visitor:
-            yours = counted(own, "clip of yours is", "clips of yours are")
+            yours = counted(own, f"{thing} of yours is", f"{thing}s of yours are")
             raise QueueFull(f"{yours} being made or waiting already: wait for one, or stop it")
         if len(self._waiting) >= self._max_waiting:
-            waiting = counted(len(self._waiting), "clip waits", "clips wait")
+            waiting = counted(len(self._waiting), f"{thing} waits", f"{thing}s wait")
             raise QueueFull(f"the queue is full ({waiting}): try again in a minute")
         near = [other for other in present if job.address and other.address == job.address]
         if len(near) >= self._max_per_address:
-            theirs = counted(len(near), "clip of your network is", "clips of your network are")
+            theirs = counted(len(near), f"{thing} of your network is", f"{thing}s of your network are")
             raise QueueFull(f"{theirs} being made or waiting already: try again in a minute")
         for others, limit, whose in (
             (near, self._max_seconds / 2, "your network"),

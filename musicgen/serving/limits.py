@@ -9,6 +9,13 @@ MIN_DURATION = 0.5
 """Seconds of the shortest clip."""
 
 
+def check_positive(limits: object) -> None:
+    """Raises ValueError for an attribute that is no finite number above 0."""
+    for name, value in vars(limits).items():
+        if not math.isfinite(value) or value <= 0:
+            raise ValueError(f"{name} is {value}: it must be above 0")
+
+
 @dataclass(frozen=True)
 class Limits:
     """Limits for one visitor, and for all visitors together."""
@@ -37,9 +44,7 @@ class Limits:
     """Clips in a visitor's history."""
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not math.isfinite(value) or value <= 0:
-                raise ValueError(f"{name} is {value}: it must be above 0")
+        check_positive(self)
         if self.max_duration <= MIN_DURATION:
             raise ValueError(
                 f"max_duration is {self.max_duration}: it must be above {MIN_DURATION:g} s, the shortest clip"

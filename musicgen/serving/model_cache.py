@@ -44,6 +44,7 @@ class ModelCache:
         device: a PyTorch device, or "auto".
         max_models: number of models kept loaded.
         slots: clips that one model generates in one batch; fewer where memory is short.
+        queue: clips that may wait for a slot; as many as slots if None.
         free_memory: returns the bytes of free memory; measured if None.
     """
 
@@ -54,9 +55,11 @@ class ModelCache:
         *,
         max_models: int = 3,
         slots: int = 1,
+        queue: int | None = None,
         free_memory: Callable[[], int] | None = None,
     ) -> None:
         self.catalog, self.device, self.max_models, self.slots = catalog, device, max_models, slots
+        self._queue = slots if queue is None else queue
         self._free_memory = free_memory if free_memory is not None else self._measure_free_memory
         self._loaded: OrderedDict[Key, Scheduler] = OrderedDict()
         self._reference_counts: dict[Key, int] = {}
@@ -188,7 +191,7 @@ class ModelCache:
         while True:
             try:
                 # The job queue admits requests, so the scheduler's own queue never has to refuse one.
-                return Scheduler(model, slots=slots, queue=self.slots, chunk=min(CHUNK_SECONDS, model.max_duration))
+                return Scheduler(model, slots=slots, queue=self._queue, chunk=min(CHUNK_SECONDS, model.max_duration))
             except InputError:
                 if slots == 1:
                     raise

@@ -10,6 +10,8 @@ import dataclasses
 import logging
 import secrets
 import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -26,6 +28,7 @@ from musicgen.serving.engines.base import AudioChunk, Engine, Stream
 from musicgen.serving.job_queue import Job, JobQueue
 from musicgen.serving.limits import Limits
 from musicgen.serving.notifier import Notifier
+from musicgen.serving.progress import Progress, VariationsProgress
 from musicgen.serving.request import MAX_SEED, ClipRequest, validate
 from musicgen.serving.speeds import Speeds, StepClock
 from musicgen.serving.stored_clip import StoredClip
@@ -42,26 +45,21 @@ WARM_UP_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Progress of a job.
-
-    Attributes:
-        message: what is being done.
-        fraction: of all variations, 0 to 1.
-        seconds_left: an estimate, None while there is none.
-    """
-
-    message: str
-    fraction: float
-    seconds_left: float | None = None
-
-
-@dataclass(frozen=True)
 class PlaybackChunk:
     """The next audio of the first variation, for playback during generation: int16 [T, C] at `rate` Hz."""
 
     samples: np.ndarray
     rate: int
+
+
+@dataclass(frozen=True)
+class Variation:
+    """The sound of one variation: its chunks, and whether they are all. request: with the precision that they were made in."""
+
+    request: ClipRequest
+    seed: int
+    chunks: list[AudioChunk]
+    complete: bool
 
 
 Event = PlaybackChunk | StoredClip
@@ -108,6 +106,8 @@ class GenerationService:
         self._closing = Cancellation()
         self.speeds = Speeds(engine.step_bytes)
         self._stream: Stream = engine.stream
+        self._at_once = True
+        """Whether the variations of a job are generated at the same time, and not one after the other."""
 
     def warm_up(self) -> threading.Thread:
         """Start a thread that imports PyTorch, loads the default model and generates a short clip, which is deleted.
@@ -171,6 +171,7 @@ class GenerationService:
             QueueFull: when the queue is full, or the visitor or the network has reached a limit.
         """
         validate(request, self.limits, self.catalog)
+        self.catalog.adapters.check_allowed(request.adapters, visitor)
         self.clip_store.check_space(network)
         self._check_downloaded(request)
         return self.job_queue.submit(visitor, request, network, request.duration * request.variations)
@@ -205,27 +206,29 @@ class GenerationService:
         for job in self.job_queue.jobs_of(visitor):
             job.cancel()
 
-    def measured_seconds(self, model: str, precision: str, duration: float) -> float | None:
-        """Time to generate a clip, according to the speed of earlier clips.
+    def measured_seconds(self, model: str, precision: str, duration: float, clips: int = 1) -> float | None:
+        """Time to generate the clips of a job, according to the speed of earlier ones.
 
         Args:
             model: the model's name.
             precision: the requested precision.
-            duration: of the clip, seconds.
+            duration: of one clip, seconds.
+            clips: their number.
 
         Returns:
             Seconds, None before the first clip of the model.
         """
-        ratio = self.speeds.measured(model, self.resolve_precision(model, precision) or precision)
+        ratio = self.speeds.measured(model, self.resolve_precision(model, precision) or precision, clips)
         return None if ratio is None else duration * ratio
 
-    def expected_seconds(self, model: str, precision: str, duration: float) -> float | None:
-        """Time to generate a clip, before the model's first one as the speed of another model suggests.
+    def expected_seconds(self, model: str, precision: str, duration: float, clips: int = 1) -> float | None:
+        """Time to generate the clips of a job, before the model's first one as the speed of another model suggests.
 
         Args:
             model: the model's name.
             precision: the requested precision.
-            duration: of the clip, seconds.
+            duration: of one clip, seconds.
+            clips: their number.
 
         Returns:
             Seconds, None where nothing is known: before the warm-up has ended, on another machine before the model's first
@@ -233,7 +236,8 @@ class GenerationService:
         """
         resolved = self.resolve_precision(model, precision)
         ratio = None if resolved is None else self.speeds.expected(model, resolved)
-        return self.measured_seconds(model, precision, duration) if ratio is None else duration * ratio
+        measured = self.measured_seconds(model, precision, duration, clips)
+        return measured if measured is not None or ratio is None else duration * ratio * clips
 
     def resolve_precision(self, model: str, precision: str) -> str | None:
         """The precision in which a model runs.
@@ -289,36 +293,55 @@ class GenerationService:
                 request = dataclasses.replace(request, frames=self.engine.extract_melody(recording, separate))
         job.report(Progress(f"loading {request.model}", 0.0))
         seed = request.seed if request.seed is not None else secrets.randbelow(MAX_SEED - self.limits.max_variations)
-        generation = secrets.token_hex(8) if request.variations > 1 else ""
-        for index in range(request.variations):
-            job.cancellation.raise_if_cancelled()
-            self._generate_variation(job, request, seed + index, index, generation)
+        count, generation = request.variations, secrets.token_hex(8) if request.variations > 1 else ""
+        at_once = count > 1 and self._at_once
+        progress = VariationsProgress(job.report, count, at_once=at_once)
+        make = partial(self._generate_variation, job, request, seed, progress)
+        if not at_once:
+            self._keep_all(job, (partial(make, index) for index in range(count)), generation)
+            return
+        heard = threading.Event()
+        with ThreadPoolExecutor(count, thread_name_prefix="variation") as pool:
+            first = pool.submit(make, 0, heard)
+            first.add_done_callback(lambda _: heard.set())
+            # The others begin when there is sound of the first, which somebody waits to hear.
+            heard.wait()
+            variations = [first, *(pool.submit(make, index) for index in range(1, count))]
+            for made in variations:
+                made.add_done_callback(lambda made: job.stop() if made.exception() is not None else None)
+            self._keep_all(job, [made.result for made in variations], generation)
+
+    def _keep_all(self, job: GenerationJob, variations: Iterable[Callable[[], Variation]], generation: str) -> None:
+        """Store variations in the order of their seeds, each when it is there. Where one fails, the others end too."""
+        for made in variations:
+            try:
+                self._keep(job, made(), generation)
+            except Exception:
+                job.stop()
+                raise
 
     def _generate_variation(
-        self, job: GenerationJob, request: ClipRequest, seed: int, index: int, generation: str
-    ) -> None:
+        self,
+        job: GenerationJob,
+        request: ClipRequest,
+        seed: int,
+        progress: VariationsProgress,
+        index: int,
+        heard: threading.Event | None = None,
+    ) -> Variation:
         from musicgen.limiter import TruePeakLimiter
 
+        seed += index
         chunks: list[AudioChunk] = []
         complete = False
         live: TruePeakLimiter | None = None
-        clock = StepClock()
-        variations = request.variations
-
-        def report(fraction: float, message: str) -> None:
-            clock.report(fraction)
-            seconds_per_clip = clock.seconds_per_clip()
-            seconds_left = None
-            if seconds_per_clip is not None:
-                seconds_left = seconds_per_clip * (1 - fraction + variations - 1 - index)
-            prefix = f"variation {index + 1} of {variations}, " if variations > 1 else ""
-            job.report(Progress(f"{prefix}{message}", (index + fraction) / variations, seconds_left))
-
         try:
-            for chunk in self._stream(request, seed, report, job.cancellation):
+            for chunk in self._stream(request, seed, partial(progress.report, index), job.cancellation):
                 if index == 0:
                     live = live or TruePeakLimiter(chunk.rate)
                     job.put_event(_playback(live.push(chunk.samples), chunk.rate))
+                if heard is not None:
+                    heard.set()
                 chunks.append(chunk)
             complete = True
             if live is not None:
@@ -327,14 +350,15 @@ class GenerationService:
             pass
         if job.discarded or not chunks:
             raise Cancelled("stopped before there was any sound")
-        requested_precision = request.precision
-        request = dataclasses.replace(request, precision=chunks[0].precision)
-        seconds = clock.seconds_of_all()
+        seconds = progress.clocks[index].seconds_of_all()
         if complete and seconds is not None and request.decoder == DECODERS[0] and request.span is None:
-            for precision in (requested_precision, request.precision):
-                self.speeds.measure(request.model, precision, seconds / request.duration)
-        job.report(Progress("writing", (index + 1) / variations))
-        clip = self._store(request, chunks, seed, complete, job.address)
+            for precision in (request.precision, chunks[0].precision):
+                self.speeds.measure(request.model, precision, seconds / request.duration, progress.at_once)
+        progress.report(index, 1.0, "writing")
+        return Variation(dataclasses.replace(request, precision=chunks[0].precision), seed, chunks, complete)
+
+    def _keep(self, job: GenerationJob, made: Variation, generation: str) -> None:
+        clip = self._store(made.request, made.chunks, made.seed, made.complete, job.address)
         clip = dataclasses.replace(clip, generation=generation)
         self._made(job, clip)
         job.put_event(clip)

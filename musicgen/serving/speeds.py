@@ -55,21 +55,28 @@ class Speeds:
     def __init__(self, weight_bytes: Callable[[str, str], int | None]) -> None:
         self._weight_bytes = weight_bytes
         self._measured: dict[tuple[str, str], float] = {}
+        self._at_once: dict[tuple[str, str, int], float] = {}
+        """Of several clips at once: seconds for each second of one of them."""
         self._warm_up: dict[tuple[str, str], float] = {}
         self.bandwidth: float | None = None
         """Bytes a second that this machine reads, None while that is not known."""
 
-    def measure(self, model: str, precision: str, ratio: float) -> None:
-        """Keep the speed of a clip."""
-        self._measured[model, precision] = ratio
+    def measure(self, model: str, precision: str, ratio: float, clips: int = 1) -> None:
+        """Keep the speed of a clip, or that of several that were generated at once."""
+        if clips > 1:
+            self._at_once[model, precision, clips] = ratio
+        else:
+            self._measured[model, precision] = ratio
 
     def calibrate(self, model: str, precision: str, ratio: float) -> None:
         """Keep the speed of a clip so short that it only tells roughly what others are going to take."""
         self._warm_up[model, precision] = ratio
 
-    def measured(self, model: str, precision: str) -> float | None:
-        """Of the model's last clip, None before the first."""
-        return self._measured.get((model, precision))
+    def measured(self, model: str, precision: str, clips: int = 1) -> float | None:
+        """Of the model's last clip, or of its last ones at once, None before the first. For a number of clips that it has not
+        generated at once yet, as if it made them one after the other."""
+        ratio = self._measured.get((model, precision))
+        return self._at_once.get((model, precision, clips), None if ratio is None else ratio * clips)
 
     def expected(self, model: str, precision: str) -> float | None:
         """Of the model, inferred from the measured one whose weights are nearest in size; None where nothing is known."""

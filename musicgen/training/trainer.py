@@ -24,6 +24,7 @@ import torch
 from tqdm import tqdm
 
 from musicgen import audio
+from musicgen.cancellation import Cancellation
 from musicgen.errors import InputError
 from musicgen.training.schema import differences
 
@@ -43,6 +44,8 @@ class Intervals:
     log: int
     validate: int
     checkpoint: int
+    start: bool = False
+    """Whether to validate before the first step too."""
 
 
 class State(Protocol):
@@ -60,9 +63,19 @@ class Trainer(ABC):
     name = "train"
     """Of the progress bar."""
 
-    def __init__(self, run: State, intervals: Intervals, device: torch.device, *, is_main: bool = True) -> None:
-        """is_main: False in the processes of a distributed run that report nothing."""
+    def __init__(
+        self,
+        run: State,
+        intervals: Intervals,
+        device: torch.device,
+        *,
+        is_main: bool = True,
+        cancellation: Cancellation | None = None,
+    ) -> None:
+        """is_main: False in the processes of a distributed run that report nothing; cancellation: ends the run after a step,
+        with a validation and a checkpoint from which it goes on."""
         self._run, self._intervals, self._device, self._is_main = run, intervals, device, is_main
+        self._cancellation = Cancellation() if cancellation is None else cancellation
 
     @abstractmethod
     def finished(self) -> bool:
@@ -100,8 +113,10 @@ class Trainer(ABC):
         saved = run.step
         since, first = time.monotonic(), run.step
         disable = None if self._is_main else True
+        if every.start and not run.step and not run.validations and self.can_validate():
+            self.validate()
         with tqdm(total=every.steps, initial=run.step, desc=self.name, unit="step", disable=disable) as bar:
-            while not self.finished():
+            while not self._cancellation.cancelled and not self.finished():
                 losses = self.train_step()
                 run.step += 1
                 finite = torch.stack([loss.float() for loss in losses.values()]).isfinite().all()

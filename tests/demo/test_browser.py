@@ -366,15 +366,19 @@ def test_takes_are_a_row_of_cards_best_first(page, service: Service) -> None:
     scores = {clip.seed: service.score(clip)[0].value for clip in visit.clips}
     order = sorted(scores, key=lambda seed: -scores[seed])
     texts = [cards.nth(index).inner_text().strip() for index in range(3)]
-    assert texts == [f"{number} · {scores[seed]:.2f} · seed {seed}" for number, seed in enumerate(order, 1)]
-    assert (
-        page.locator("#takes label.selected").inner_text().strip().endswith("seed 5")
-    )  # the visitor goes on listening to it
+    assert texts == [f"take {seed - 4} · {scores[seed]:.2f}" for seed in order]
+    # The visitor goes on listening to the first.
+    assert page.locator("#takes label.selected").inner_text().strip().startswith("take 1 ·")
+    # A card is a line, on a phone too.
+    heights = [cards.nth(index).bounding_box()["height"] for index in range(3)]
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert [cards.nth(index).bounding_box()["height"] for index in range(3)] == heights
+    page.set_viewport_size({"width": 1240, "height": 900})
     other = next(index for index, seed in enumerate(order) if seed != 5)
     cards.nth(other).click()
     wait_until(page, lambda: page.input_value("#clips input").endswith(f"seed {order[other]}"))
     chosen = page.locator("#takes label.selected")
-    wait_until(page, lambda: chosen.inner_text().strip().endswith(f"seed {order[other]}"))
+    wait_until(page, lambda: chosen.inner_text().strip().startswith(f"take {order[other] - 4} ·"))
     # A clip that was made alone has no row.
     set_slider(page, "variations", 1)
     generate(page, "drums", 1.0)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.ui import events, texts
+from demo.ui import messages, texts
 from musicgen import checkpoint, commandline
 from musicgen.__main__ import main
 from musicgen.conditioners.separation import DemucsSeparator
@@ -47,7 +47,7 @@ def test_separation_that_is_not_here(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     no_separator(monkeypatch)
     error = raised(DemucsSeparator()._loaded)
     assert "pass separate=False" in str(error)
-    page = events.to_gradio_error(error).message
+    page = messages.to_gradio_error(error).message
     assert "tick 'Already clean'" in page
     assert texts.MELODY_IS_CLEAN.startswith("Already clean")
     assert not CODE.search(page)
@@ -72,7 +72,7 @@ def test_separation_that_is_not_here(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def test_a_model_that_is_not_here() -> None:
     error = raised(lambda: checkpoint.find("facebook/musicgen-large"))
     assert "pass the path of a folder" in str(error)
-    page = events.to_gradio_error(error).message
+    page = messages.to_gradio_error(error).message
     assert "choose another model, or ask the operator" in page
     assert "path" not in page
     assert "name a folder" in error.told("shell")
@@ -146,6 +146,6 @@ def test_every_message_speaks_of_what_can_be_done_where_it_is_read() -> None:
 def test_a_model_with_damaged_files_is_the_operators_at_the_page() -> None:
     damaged = CheckpointError("model.safetensors: damaged")
     assert str(damaged) == damaged.told("shell") == "model.safetensors: damaged"
-    assert "choose another model, or tell the operator" in events.to_gradio_error(damaged).message
-    missing = events.to_gradio_error(raised(lambda: checkpoint.find("facebook/musicgen-large"))).message
+    assert "choose another model, or tell the operator" in messages.to_gradio_error(damaged).message
+    missing = messages.to_gradio_error(raised(lambda: checkpoint.find("facebook/musicgen-large"))).message
     assert missing.count("choose another model") == 1

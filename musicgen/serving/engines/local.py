@@ -28,11 +28,20 @@ class LocalEngine:
         device: a PyTorch device, or "auto".
         max_models: number of models kept loaded.
         slots: clips that one model generates in one batch; fewer where memory is short.
+        queue: clips that may wait for a slot; as many as slots if None.
     """
 
-    def __init__(self, catalog: ModelCatalog, device: str = "auto", *, max_models: int = 3, slots: int = 1) -> None:
+    def __init__(
+        self,
+        catalog: ModelCatalog,
+        device: str = "auto",
+        *,
+        max_models: int = 3,
+        slots: int = 1,
+        queue: int | None = None,
+    ) -> None:
         self.catalog, self.device = catalog, device
-        self.model_cache = ModelCache(catalog, device, max_models=max_models, slots=slots)
+        self.model_cache = ModelCache(catalog, device, max_models=max_models, slots=slots, queue=queue)
         self._import_lock = threading.Lock()
         self._separator: Any = None
         self._separator_lock = threading.Lock()

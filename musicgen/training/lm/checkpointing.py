@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
+_TRAINED = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+"""Frozen weights come from the recipe's model: a checkpoint of adapters holds adapters alone."""
 
 
 @dataclass
@@ -82,13 +84,13 @@ def new_state(recipe: LMRecipe, model: MusicGen, accelerator: Accelerator) -> Tr
 def save_checkpoint(run: TrainingState, output: Path) -> None:
     """Write the state atomically and delete the oldest checkpoints. All processes call this."""
     with run.average:
-        averaged = get_model_state_dict(run.network, options=_FULL)
+        averaged = get_model_state_dict(run.network, options=_TRAINED)
     state = {
         "recipe": run.recipe.as_dict(),
         "step": run.step,
         "losses": run.losses,
         "validations": run.validations,
-        "network": get_model_state_dict(run.network, options=_FULL),
+        "network": get_model_state_dict(run.network, options=_TRAINED),
         "average": averaged,
         "optimiser": get_optimizer_state_dict(run.network, run.optimiser.optimizer, options=_FULL),
         "scaler": None if run.accelerator.scaler is None else run.accelerator.scaler.state_dict(),
@@ -126,15 +128,27 @@ def latest_recipe(output: Path) -> LMRecipe:
 
 
 def _load(run: TrainingState, state: dict[str, Any]) -> None:
-    shared = StateDictOptions(full_state_dict=True, broadcast_from_rank0=run.accelerator.num_processes > 1)
-    set_model_state_dict(run.network, state["average"], options=shared)
+    processes = run.accelerator.num_processes
+    shared = StateDictOptions(full_state_dict=True, broadcast_from_rank0=processes > 1)
+    _set_trained(run, state["average"])
     run.average.values = [parameter.detach().clone() for parameter in run.average.parameters]
-    set_model_state_dict(run.network, state["network"], options=shared)
+    _set_trained(run, state["network"])
     set_optimizer_state_dict(run.network, run.optimiser.optimizer, state["optimiser"], options=shared)
     if run.accelerator.scaler is not None and state["scaler"] is not None:
         run.accelerator.scaler.load_state_dict(state["scaler"])
     run.step, run.validations = state["step"], state["validations"]
     run.losses = [(int(step), float(loss)) for step, loss in state["losses"]]
+
+
+def _set_trained(run: TrainingState, values: dict[str, Any]) -> None:
+    """Load the weights of a checkpoint. Raises CheckpointError where one that is trained is missing."""
+    several = run.accelerator.num_processes > 1
+    options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=several, strict=False)
+    missing = set_model_state_dict(run.network, values, options=options).missing_keys
+    trained = {name for name, parameter in run.network.named_parameters() if parameter.requires_grad}
+    lacking = sorted(trained.intersection(missing))
+    if lacking:
+        raise CheckpointError(f"the checkpoint lacks {lacking[0]!r}: it is of another training")
 
 
 def gather_model(run: TrainingState) -> MusicGen | None:

@@ -278,9 +278,11 @@ class Every:
     log: PositiveInt = 50
     """Between two readings of the losses, the only points where the host waits for the device."""
     validate: PositiveInt = 1000
+    start: Flag = False
+    """Validate before the first step too: what the training changes is seen against that."""
     checkpoint: PositiveInt = 1000
     samples: PositiveInt = 10_000
-    """Between two validations that write audio of a few held-out captions to TensorBoard."""
+    """Between two validations that write audio of a few held-out captions to TensorBoard and OUTPUT/samples."""
     keep: PositiveInt = 2
     """How many of the newest checkpoints are kept."""
 
@@ -301,8 +303,8 @@ class LMRecipe:
     auxiliary_losses: AuxiliaryLosses = field(default_factory=AuxiliaryLosses)
     every: Every = field(default_factory=Every)
     seed: NonNegativeInt = 0
-    export: Literal["float32", "float16"] = "float32"
-    """Type of the exported weights."""
+    export: Literal["float32", "float16", "adapter"] = "float32"
+    """Type of the exported weights; "adapter" exports no model, but the adapter of `start.lora_rank` alone."""
 
     def __post_init__(self) -> None:
         batch, lanes = self.optimisation.batch, self.data.lanes
@@ -314,6 +316,11 @@ class LMRecipe:
             raise InputError("text.new makes a text encoder, and start.model brings its own: leave one of them out")
         if not self.data.texts and self.text.new is not None:
             raise InputError("text.new makes a text encoder of the clips' texts, which data.texts: false leaves out")
+        if self.export == "adapter" and (not self.start.lora_rank or self.start.text or self.conditioners):
+            raise InputError(
+                "export is 'adapter': that needs start.lora_rank, and neither start.text nor conditioners, which adapters "
+                "cannot hold"
+            )
         if self.start.model and self.shape != Shape():
             raise InputError("start.model brings its shape with it: leave the section shape out")
         if self.text.length and not (self.shape.melody or self.start.melody):

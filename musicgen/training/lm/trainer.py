@@ -2,7 +2,9 @@
 
     OUTPUT/tokens/         the token shards, unless the recipe names others
     OUTPUT/checkpoints/    step-NNNNNNNN.pt, the newest `every.keep`
-    and what `musicgen.training.trainer` writes; TensorBoard also has audio of held-out captions
+    OUTPUT/samples/        step-NNNNNNNN-1.flac, …: clips of held-out captions, which TensorBoard has too
+    OUTPUT/adapter/        with `start.lora_rank`: the adapter alone, in PEFT's files
+    and what `musicgen.training.trainer` writes
 
 With `accelerate launch`, every process runs this.
 """
@@ -25,7 +27,9 @@ from accelerate import Accelerator
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from musicgen import checkpoint
+from musicgen import audio, checkpoint, provenance
+from musicgen.audio import Audio
+from musicgen.cancellation import Cancellation
 from musicgen.checkpoint import adapters as lora
 from musicgen.checkpoint import parts
 from musicgen.checkpoint.conditioners import others
@@ -55,16 +59,27 @@ logger = logging.getLogger(__name__)
 
 SAMPLES = 3
 SAMPLE_SECONDS = 10.0
+SAMPLE_FOLDER = "samples"
 _MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 
-def train(recipe: LMRecipe, output: str | os.PathLike[str], device: str = "auto") -> dict[str, Any]:
+def train(
+    recipe: LMRecipe,
+    output: str | os.PathLike[str],
+    device: str = "auto",
+    *,
+    observer: Callable[[TrainingState], object] | None = None,
+    cancellation: Cancellation | None = None,
+) -> dict[str, Any]:
     """Train a language model, or resume the run in `output`.
 
     Args:
         recipe: What to train on what.
         output: The run's folder.
         device: "auto" for a GPU where there is one, or "cpu".
+        observer: Called in the main process with the state, when the steps begin and after each reading of the losses and each
+            validation.
+        cancellation: Ends the run after a step, as its last step would; it goes on from there when it is resumed.
 
     Returns:
         The last validation.
@@ -93,7 +108,9 @@ def train(recipe: LMRecipe, output: str | os.PathLike[str], device: str = "auto"
         writer = SummaryWriter(str(output / TENSORBOARD), purge_step=run.step)
     try:
         with contextlib.closing(data.batches(run.step, recipe.optimisation.steps)) as batches:
-            LMTrainer(run, batches, cropper, folder, index, output, writer).fit()
+            trainer = LMTrainer(run, batches, cropper, folder, index, output, writer, observer, cancellation)
+            trainer.observe()
+            trainer.fit()
     finally:
         if writer is not None:
             writer.close()
@@ -173,13 +190,24 @@ class LMTrainer(Trainer):
         index: Index,
         output: Path,
         writer: SummaryWriter | None,
+        observer: Callable[[TrainingState], object] | None = None,
+        cancellation: Cancellation | None = None,
     ) -> None:
         """batches: of the steps that remain; folder, index: the token shards; writer: in the main process."""
         options, every = run.recipe.optimisation, run.recipe.every
-        intervals = Intervals(options.steps, every.log, every.validate, every.checkpoint)
-        super().__init__(run, intervals, run.accelerator.device, is_main=run.accelerator.is_main_process)
+        intervals = Intervals(options.steps, every.log, every.validate, every.checkpoint, every.start)
+        super().__init__(
+            run, intervals, run.accelerator.device,
+            is_main=run.accelerator.is_main_process, cancellation=cancellation,
+        )  # fmt: skip
+        self.observer = observer
         self.run, self.batches, self.cropper = run, batches, cropper
         self.folder, self.index, self.output, self.writer = folder, index, output, writer
+
+    def observe(self) -> None:
+        """Show the state to the observer."""
+        if self.observer is not None and self.run.accelerator.is_main_process:
+            self.observer(self.run)
 
     def finished(self) -> bool:
         return self.run.step >= self.run.recipe.optimisation.steps
@@ -226,6 +254,7 @@ class LMTrainer(Trainer):
             self.writer.add_scalar("train/loss", loss, run.step)
             self.writer.add_scalar("train/learning_rate", run.optimiser.param_groups[0]["lr"], run.step)
             self.writer.add_scalar("train/codes_per_second", speed, run.step)
+        self.observe()
         left = (run.recipe.optimisation.steps - run.step) * seconds_per_step
         return f"loss {loss:.4f}, {speed:,.0f} codes/s, {clock(left)} left"
 
@@ -240,6 +269,7 @@ class LMTrainer(Trainer):
         run.validations.append(record)
         if model is not None and self.writer is not None:
             self._write_validation(record, model, self.writer)
+        self.observe()
         accelerator.wait_for_everyone()
 
     def _held_out_losses(self) -> dict[str, Any]:
@@ -284,7 +314,9 @@ class LMTrainer(Trainer):
         writer.flush()
         history = {"losses": run.losses, "validations": run.validations, "not_used": self.index.not_used}
         write_history(self.output, history)
-        _export(self.output / MODEL, lambda folder: checkpoint.save(model, folder, stored=run.recipe.export))
+        stored = run.recipe.export
+        if stored != "adapter":
+            _export(self.output / MODEL, lambda folder: checkpoint.save(model, folder, stored=stored))
         if run.recipe.start.lora_rank:
             self._export_adapter()
         terms = {f"{name} {term}": value for name, loss in record.get("auxiliary_losses", {}).items()
@@ -322,7 +354,11 @@ class LMTrainer(Trainer):
         model.to(run.accelerator.device)
         waves = model.generate(texts, seconds, seed=run.recipe.seed)
         model.to("cpu")
+        (self.output / SAMPLE_FOLDER).mkdir(exist_ok=True)
         for number, (text, wave) in enumerate(zip(texts, waves, strict=True)):
+            file = self.output / SAMPLE_FOLDER / f"step-{run.step:08d}-{number + 1}.flac"
+            clip = audio.normalise_loudness(Audio(wave, model.sample_rate))
+            audio.write(file, clip, provenance.system_tags(f"MusicGen {model.name}", text))
             mono = wave.mean(dim=0).cpu()  # TensorBoard plays one channel
             writer.add_audio(f"samples/{number + 1}", mono, run.step, sample_rate=model.sample_rate)
             writer.add_text(f"samples/{number + 1}", text, run.step)

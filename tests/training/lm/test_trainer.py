@@ -20,6 +20,7 @@ from transformers import MusicgenForConditionalGeneration, MusicgenMelodyForCond
 import musicgen
 from musicgen import audio, patterns
 from musicgen.__main__ import main
+from musicgen.cancellation import Cancellation
 from musicgen.errors import InputError
 from musicgen.training.lm.config import LMRecipe
 from musicgen.training.lm.optimiser import learning_rate
@@ -366,3 +367,48 @@ def test_help_documents_every_field(capsys: pytest.CaptureFixture[str]) -> None:
         "mini",
     ):
         assert field in text
+
+
+def test_a_training_of_adapters_alone_stops_and_goes_on(
+    music: Path, tokenizer_folder: Path, tmp_path: Path, trained: Path
+) -> None:
+    """Stopped from outside it has an adapter already, and goes on from its checkpoint as if it had not been stopped."""
+    start = {"model": str(trained / "model"), "lora_rank": 2}
+    every = {"start": True, "samples": 4, "validate": 4, "log": 1, "checkpoint": 4}
+    values = recipe_values(music, tokenizer_folder, start=start, optimisation={"steps": 8, "warmup": 0}, every=every)
+    recipe = LMRecipe.from_dict(values | {"shape": {}, "text": {}, "export": "adapter"})
+    seen: list[tuple[int, int, int]] = []
+    train(
+        recipe, tmp_path / "whole", "cpu",
+        observer=lambda run: seen.append((run.step, len(run.losses), len(run.validations))),
+    )  # fmt: skip
+    assert seen[:3] == [(0, 0, 0), (0, 0, 1), (1, 1, 1)]
+    assert seen[-1] == (8, 8, 3)
+    history = json.loads((tmp_path / "whole" / "history.json").read_text())
+    assert [validation["step"] for validation in history["validations"]] == [0, 4, 8]
+    base = musicgen.load(trained / "model")
+    adapted = musicgen.load(trained / "model", adapters=[tmp_path / "whole" / "adapter"])
+    assert any(not torch.equal(a, b) for a, b in zip(base.lm.parameters(), adapted.lm.parameters(), strict=True))
+    assert not (tmp_path / "whole" / "model").exists()
+    samples = sorted(file.name for file in (tmp_path / "whole" / "samples").iterdir())
+    assert samples[0] == "step-00000000-1.flac"
+    assert {name[:13] for name in samples} == {"step-00000000", "step-00000004", "step-00000008"}
+    assert "digitalsourcetype" in audio.read_tags(tmp_path / "whole" / "samples" / samples[0])
+    checkpoint = torch.load(tmp_path / "whole" / "checkpoints" / "step-00000008.pt", weights_only=True)
+    frozen = sum(parameter.numel() for parameter in base.lm.parameters())
+    assert sum(tensor.numel() for tensor in checkpoint["network"].values()) < frozen / 2
+
+    stopping = Cancellation()
+    stopped = train(
+        recipe, tmp_path / "parts", "cpu", cancellation=stopping,
+        observer=lambda run: stopping.cancel() if run.step == 3 else None,
+    )  # fmt: skip
+    assert stopped["step"] == 3
+    assert (tmp_path / "parts" / "adapter" / "adapter_model.safetensors").is_file()
+    train(recipe, tmp_path / "parts", "cpu")
+    assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "whole"), abs=1e-4)
+
+
+def test_adapters_alone_are_of_adapters(music: Path, tokenizer_folder: Path) -> None:
+    with pytest.raises(InputError, match=r"export is 'adapter': that needs start\.lora_rank"):
+        LMRecipe.from_dict(recipe_values(music, tokenizer_folder) | {"export": "adapter"})
