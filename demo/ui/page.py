@@ -39,7 +39,7 @@ class Page(gr.Blocks):
         """Run an event. Raises gr.Error for all that fails: of other errors Gradio prints the traceback of each."""
         function = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
         if function.fn is None:
-            raise events.to_gradio_error(
+            raise messages.to_gradio_error(
                 InputError("this is done by the browser: there is nothing to call on the server")
             )
         try:
