@@ -5,7 +5,7 @@ and on the same random weights, without attention and norms; so every back end d
 it. Passes of all back ends take turns; figures are medians. The error is of the result, against float32 weights.
 
 Back ends: PyTorch's own kernels (also compiled), torchao, ONNX Runtime (MatMul, MatMulInteger, MatMulNBits), OpenVINO
-(`engine/backends/openvino/lm.py`), and our AVX-512 kernels (`engine/backends/avx512/`). None of torchao, onnx and
+(`engine/backends/openvino/lm.py`), and our own kernels (`engine/backends/x86/`). None of torchao, onnx and
 onnxruntime is in the requirements: install them to see them here.
 """
 
@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from benchmarks import machine
 from benchmarks.systems import SHAPES
-from musicgen.engine.backends import avx512
+from musicgen.engine.backends import x86
 from musicgen.engine.backends.openvino import lm as openvino_lm
 from musicgen.engine.backends.openvino.runtime import compile_graph
 from musicgen.engine.linear import INT4_GROUP, Int4Linear, Int8Linear
@@ -222,17 +222,17 @@ def openvino_int4(products: Products) -> Pass:
     return _openvino(products.map(Int4Linear), group=INT4_GROUP)
 
 
-def avx512_float32(products: Products) -> Pass:
+def x86_float32(products: Products) -> Pass:
     """Weights that are exact in float16 as float16, products in float32."""
-    return _avx512(products)
+    return _x86(products)
 
 
-def avx512_int8(products: Products) -> Pass:
-    return _avx512(products.map(Int8Linear))
+def x86_int8(products: Products) -> Pass:
+    return _x86(products.map(Int8Linear))
 
 
-def avx512_int4(products: Products) -> Pass:
-    return _avx512(products.map(Int4Linear))
+def x86_int4(products: Products) -> Pass:
+    return _x86(products.map(Int4Linear))
 
 
 BACKENDS = (
@@ -240,7 +240,7 @@ BACKENDS = (
     torchao_int8, torchao_int8_dynamic, torchao_int4, torchao_int4_dynamic,
     onnx_float32, onnx_int8, onnx_int8_dynamic, onnx_int4,
     openvino_float32, openvino_bfloat16, openvino_int8, openvino_int4,
-    avx512_float32, avx512_int8, avx512_int4,
+    x86_float32, x86_int8, x86_int4,
 )  # fmt: skip
 
 
@@ -355,13 +355,13 @@ def _openvino(products: Products, hint: str = "f32", group: int = 0) -> Pass:
     return run
 
 
-def _avx512(products: Products) -> Pass:
-    if not avx512.supports(LMConfig(products.dim, products.dim // avx512.HEAD_DIM, 1, 4), "int8"):
+def _x86(products: Products) -> Pass:
+    if not x86.supports(LMConfig(products.dim, products.dim // x86.HEAD_DIM, 1, 4), "int8"):
         raise RuntimeError("not of this width, or not on this processor")
     # Here, as Numba is loaded with them.
-    from musicgen.engine.backends.avx512.gemv import OUT_FEATURES
-    from musicgen.engine.backends.avx512.step import linear
-    from musicgen.engine.backends.avx512.weights import table_entry
+    from musicgen.engine.backends.x86.gemv import OUT_FEATURES
+    from musicgen.engine.backends.x86.step import linear
+    from musicgen.engine.backends.x86.weights import table_entry
 
     held: list[torch.Tensor] = []
     entries = {

@@ -1,6 +1,6 @@
 """How far a precision moves the engine's logits from the readable path's, on codes that the model drew itself in float32.
 
-The AVX-512 kernels quantise the KV cache to int4, its last positions to int8. The KL divergence that this alone causes
+The x86-64 kernels quantise the KV cache to int4, its last positions to int8. The KL divergence that this alone causes
 is measured with the PyTorch modules, so that it is known for models whose shape the kernels do not support as well.
 """
 
@@ -13,7 +13,7 @@ import torch
 
 import musicgen
 from benchmarks.systems import PROMPT
-from musicgen.engine.backends.avx512 import PAGE_SIZE, RECENT_PAGES
+from musicgen.engine.backends.x86 import PAGE_SIZE, RECENT_PAGES
 from musicgen.lm import Conditions
 from musicgen.request import GenerationRequest
 from musicgen.transformer import KVCache
@@ -54,7 +54,7 @@ def measure(source: str | Path, device: str, precisions: list[str], duration: fl
 
 
 def _round(cache: KVCache) -> KVCache:
-    """The same, but new keys and values are quantised as in `avx512.kv_cache`, and requantised when their page is."""
+    """The same, but new keys and values are quantised as in `x86.kv_cache`, and requantised when their page is."""
     keep, int4_pages = cache.update, [0] * len(cache.keys)
 
     def update(layer: int, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -100,7 +100,7 @@ def backends(name: str) -> str:
         "torchao": "torchao",
         "onnx": "ONNX Runtime",
         "openvino": "OpenVINO",
-        "avx512": "AVX-512",
+        "x86": "this project",
     }
     precisions = ("float32", "bfloat16", "int8", "int4")
     fastest: dict[tuple[str, str], float] = {}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 LIBROSA = "from musicgen.chroma import _filters; print(tuple(_filters().shape))"
-AVX512 = "import numba; import musicgen.engine.backends.avx512.gemv; print(numba.config.CACHE_DIR)"
+KERNELS = "import numba; import musicgen.engine.backends.x86.gemv; print(numba.config.CACHE_DIR)"
 
 
 def run(code: str, tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -22,7 +22,7 @@ def run(code: str, tmp_path: Path, **environment: str) -> subprocess.CompletedPr
     ("code", "environment"),
     [
         pytest.param(LIBROSA, {"XDG_CACHE_HOME": "/proc/nothing"}, id="librosa", marks=pytest.mark.slow),
-        pytest.param(AVX512, {"HOME": "/proc/nothing"}, id="avx512"),
+        pytest.param(KERNELS, {"HOME": "/proc/nothing"}, id="x86"),
     ],
 )
 def test_compiles_where_no_cache_can_be_written_and_leaves_nothing(code, environment, tmp_path):
@@ -40,14 +40,14 @@ def test_numba_alone_refuses(tmp_path):
 
 
 def test_a_home_that_can_be_written_is_used(tmp_path):
-    result = run(AVX512, tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    result = run(KERNELS, tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert result.returncode == 0, result.stderr
     assert not result.stdout.strip()
     assert list((tmp_path / "cache" / "musicgen").glob("compiled-*"))
 
 
 def test_a_folder_that_was_named_stays(tmp_path):
-    result = run(AVX512, tmp_path, XDG_CACHE_HOME="/proc/nothing", NUMBA_CACHE_DIR=str(tmp_path / "named"))
+    result = run(KERNELS, tmp_path, XDG_CACHE_HOME="/proc/nothing", NUMBA_CACHE_DIR=str(tmp_path / "named"))
     assert result.stdout.strip() == str(tmp_path / "named")
 
 

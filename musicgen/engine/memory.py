@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from musicgen.engine.backends import avx512
+from musicgen.engine.backends import x86
 from musicgen.engine.backends.openvino.pool import BLOCK_SIZE
 from musicgen.engine.backends.openvino.runtime import has_bfloat16
 from musicgen.engine.cpu_support import is_supported
@@ -84,12 +84,12 @@ def weight_bytes(config: LMConfig, precision: str) -> int:
 
 
 def table_bytes(config: LMConfig, precision: str) -> int:
-    """Returns an upper bound of what the AVX-512 kernels allocate beside a model's weights, in bytes.
+    """Returns an upper bound of what the x86-64 kernels allocate beside a model's weights, in bytes.
 
     That is the norms in float32; in int4 the shift of each group; in float32 a float16 copy of the weights, which is
     made only if all of them are exact in float16.
     """
-    if not avx512.supports(config, precision):
+    if not x86.supports(config, precision):
         return 0
     c = config
     layer = [(3 * c.dim, c.dim), (c.dim, c.dim), (c.ffn_dim, c.dim), (c.dim, c.ffn_dim)]
@@ -99,7 +99,7 @@ def table_bytes(config: LMConfig, precision: str) -> int:
         norms = 3
     size = 4 * (norms * c.num_layers + 1) * 2 * c.dim
     if precision == "int4":
-        shifts = sum(outputs * round_up(inputs // INT4_GROUP, avx512.GROUP_MULTIPLE) for outputs, inputs in layer)
+        shifts = sum(outputs * round_up(inputs // INT4_GROUP, x86.GROUP_MULTIPLE) for outputs, inputs in layer)
         size += 4 * c.num_layers * shifts
     if precision == "float32":
         size += 2 * (
@@ -122,8 +122,8 @@ def cache_bytes(config: LMConfig, precision: str, rows: int, capacity: int, devi
     head_dim, element = config.dim // config.num_heads, _kv_element_size(precision, device)
     if not is_supported(device):
         key = value = capacity * head_dim * element
-    elif avx512.supports(config, precision):
-        key = value = (avx512.float32_bytes if precision == "float32" else avx512.quantized_bytes)(capacity)
+    elif x86.supports(config, precision):
+        key = value = (x86.float32_bytes if precision == "float32" else x86.quantized_bytes)(capacity)
     else:
         blocks = -(-capacity // BLOCK_SIZE)
         key = value = blocks * BLOCK_SIZE * head_dim * element
@@ -144,8 +144,8 @@ def cache_bytes_read(config: LMConfig, precision: str, rows: int, positions: int
         positions: Positions per row that the step attends to.
         device: Where the model runs.
     """
-    if is_supported(device) and precision in avx512.QUANTIZED and avx512.supports(config, precision):
-        return 2 * config.num_layers * rows * config.num_heads * avx512.quantized_bytes_read(positions)
+    if is_supported(device) and precision in x86.QUANTIZED and x86.supports(config, precision):
+        return 2 * config.num_layers * rows * config.num_heads * x86.quantized_bytes_read(positions)
     return cache_bytes(config, precision, rows, positions, device)
 
 

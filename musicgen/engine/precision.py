@@ -1,6 +1,6 @@
 """The precisions of a language model, and converting a model to one of them.
 
-    float32              the reference; where all weights are exact in float16, the AVX-512 kernels read them as float16
+    float32              the reference; where all weights are exact in float16, the x86-64 kernels read them as float16
     bfloat16, float16    half the bytes per step
     int8, int4           quantised weights (`linear`); on a CPU activations (int8) and KV cache (int8 and int4) are
                          quantised as well, on CUDA the KV cache is bfloat16
@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from musicgen.engine.backends import avx512
+from musicgen.engine.backends import x86
 from musicgen.engine.linear import Int4Linear, Int8Linear, fits_int4
 from musicgen.errors import InputError
 from musicgen.lm import LanguageModel, LMConfig
@@ -62,7 +62,7 @@ def resolve(precision: str, device: torch.device, config: LMConfig, *, autoregre
         return "float32"
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
-    return "int8" if autoregressive and device.type == "cpu" and avx512.supports(config, "int8") else "float32"
+    return "int8" if autoregressive and device.type == "cpu" and x86.supports(config, "int8") else "float32"
 
 
 def apply(lm: LanguageModel, precision: str, device: torch.device) -> None:

@@ -1,8 +1,8 @@
 """Selection of a back end for a loaded language model.
 
     CUDA                                  Triton kernels in a CUDA graph; plain PyTorch if the self-check fails
-    x86-64, int8 or int4, AVX-512 VNNI    Numba kernels
-    x86-64, float32 exact in float16      Numba kernels up to FLOAT32_MAX_ROWS rows
+    x86-64 with AVX2, int8 or int4        Numba kernels
+    the same, float32 exact in float16    Numba kernels up to FLOAT32_MAX_ROWS rows
     other x86-64                          OpenVINO graph with paged attention
     all else (MPS, ARM, forks)            plain PyTorch
 
@@ -16,19 +16,19 @@ from typing import Any, TypeVar
 
 import torch
 
-from musicgen.engine.backends.avx512.backend import Avx512Backend
 from musicgen.engine.backends.base import Backend
 from musicgen.engine.backends.openvino import encodec
 from musicgen.engine.backends.openvino.backend import OpenVinoBackend
 from musicgen.engine.backends.torch.backend import TorchBackend
 from musicgen.engine.backends.triton.backend import TritonBackend
+from musicgen.engine.backends.x86.backend import X86Backend
 from musicgen.engine.slot_pool import SlotPool
 from musicgen.lm import Conditions, LanguageModel
 from musicgen.model import MusicGen
 
 BackendClass = TypeVar("BackendClass", bound=type[Backend])
 
-_BACKENDS: list[type[Backend]] = [TritonBackend, Avx512Backend, OpenVinoBackend, TorchBackend]
+_BACKENDS: list[type[Backend]] = [TritonBackend, X86Backend, OpenVinoBackend, TorchBackend]
 """In the order of preference: the first that supports a model runs it."""
 _DECODER_COMPILERS: dict[str, Callable[[Any], None]] = {"encodec": encodec.accelerate}
 """Kind of an audio tokeniser -> what lets it decode with compiled code, in place, where that is supported."""

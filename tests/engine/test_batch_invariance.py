@@ -123,12 +123,12 @@ def logits(backend: Backend, arrivals: dict[int, int], steps: int = 45) -> dict[
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8", "int4"])
-@pytest.mark.parametrize("name", ["avx512", "openvino", "torch"])
+@pytest.mark.parametrize("name", ["x86", "openvino", "torch"])
 def test_logits_of_a_row_do_not_depend_on_the_other_rows(name: str, precision: str) -> None:
     """Also not on when the others came, and how long they are."""
     model = load("mini", precision)
     backend = model.engine.backends[name]
-    if not backend.supports(ROWS if name != "avx512" else 16) or not backend.batch_invariant:
+    if not backend.supports(ROWS if name != "x86" else 16) or not backend.batch_invariant:
         pytest.skip("not on this machine, or not promised")
     torch.set_num_threads(1)
     alone = [logits(backend, {index: 0})[index] for index in range(len(PROMPTS))]

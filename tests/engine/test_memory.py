@@ -12,7 +12,7 @@ import musicgen
 from musicgen import catalog, patterns
 from musicgen.__main__ import main
 from musicgen.engine import Scheduler, memory, precision
-from musicgen.engine.backends import avx512
+from musicgen.engine.backends import x86
 from musicgen.lm import LanguageModel, LMConfig
 from tests import standins
 
@@ -60,10 +60,10 @@ def test_the_command_lists_every_model(capsys: pytest.CaptureFixture[str]) -> No
     assert main(["models", "--memory", "--slots", "8"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:-1]] == [entry.name for entry in catalog.PUBLISHED]
-    # small in float32: 24 layers of 16 x 1024^2 weights, for the AVX-512 kernels with a float16 copy; and 16 rows of KV
+    # small in float32: 24 layers of 16 x 1024^2 weights, for the x86-64 kernels with a float16 copy; and 16 rows of KV
     # cache, in whole pages of 32 positions, with the keys and values of cross-attention twice.
     cache = 2 * 24 * 16 * (1504 + 2 * 256) * 1024 * 4
-    weights = "2.5 GB" if avx512.supports(LMConfig(1024, 16, 24, 4), "float32") else "1.7 GB"
+    weights = "2.5 GB" if x86.supports(LMConfig(1024, 16, 24, 4), "float32") else "1.7 GB"
     assert f"{weights} + {cache / 1e9:.1f} GB" in lines[1]
     assert main(["models", "--memory", "--slots", "0"]) == 2
 

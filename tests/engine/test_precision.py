@@ -10,7 +10,7 @@ from torch import nn
 import musicgen
 from musicgen import catalog, checkpoint
 from musicgen.engine import precision
-from musicgen.engine.backends import avx512
+from musicgen.engine.backends import x86
 from musicgen.engine.linear import INT4_GROUP, Int4Linear, Int8Linear, fits_int4
 from musicgen.engine.selection import Engine
 from musicgen.errors import InputError
@@ -188,7 +188,7 @@ def test_auto_suits_model_and_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """bfloat16 on CUDA from Ampere (8.0) on, float16 before; int8 on a CPU with the instructions; small models exact."""
     capability = (8, 0)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-    monkeypatch.setattr(avx512, "_has_instructions", lambda: True)
+    monkeypatch.setattr(x86, "instruction_set", lambda: "avx2")
     cuda, mps = torch.device("cuda"), torch.device("mps")
 
     def auto(config: LMConfig) -> list[str]:
@@ -197,7 +197,7 @@ def test_auto_suits_model_and_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert auto(PUBLISHED) == ["bfloat16", "int8", "float32"]
     assert auto(SMALL) == ["float32"] * 3
     capability = (7, 5)
-    monkeypatch.setattr(avx512, "_has_instructions", lambda: False)
+    monkeypatch.setattr(x86, "instruction_set", lambda: None)
     assert auto(PUBLISHED) == ["float16", "float32", "float32"]
     for entry in catalog.PUBLISHED:
         assert entry.dim >= precision.PUBLISHED_WIDTH
@@ -208,9 +208,7 @@ def test_auto_suits_model_and_device(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_model_tells_what_auto_became(tmp_path) -> None:
     """Of a published width here: 8 bits where this processor has the steps for them. Told before the weights are read, too."""
     folder = standins.write(standins.transformers_model(width=1024, heads=16, layers=1), tmp_path / "wide")
-    expected = (
-        "int8" if avx512.supports(LMConfig(1024, 16, 1, 4, codebook_size=64, ffn_dim=3072), "int8") else "float32"
-    )
+    expected = "int8" if x86.supports(LMConfig(1024, 16, 1, 4, codebook_size=64, ffn_dim=3072), "int8") else "float32"
     model = musicgen.load(folder, "cpu")
     assert model.precision == precision.precision_of(model.lm) == expected
     assert checkpoint.resolve_precision(folder, "cpu") == expected

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING
 
-from musicgen.engine.backends.avx512 import QUANTIZED
 from musicgen.engine.backends.base import Backend
 from musicgen.engine.backends.openvino.lm import build_graph
 from musicgen.engine.backends.openvino.pool import OpenVinoPool
 from musicgen.engine.backends.openvino.runtime import compile_graph, has_bfloat16
+from musicgen.engine.backends.x86 import QUANTIZED
 from musicgen.engine.cpu_support import is_usable
 from musicgen.engine.precision import precision_of
 from musicgen.engine.slot_pool import SlotPool

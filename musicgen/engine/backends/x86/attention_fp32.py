@@ -13,11 +13,11 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from musicgen.engine.backends.avx512 import HEAD_DIM, LANES
-from musicgen.engine.backends.avx512.attention import SCORE_SCALE, softmax
-from musicgen.engine.backends.avx512.gemv import PREFETCH_DISTANCE
-from musicgen.engine.backends.avx512.jit import inline_jit, jit
-from musicgen.engine.backends.avx512.simd import (
+from musicgen.engine.backends.x86 import HEAD_DIM, LANES
+from musicgen.engine.backends.x86.attention import SCORE_SCALE, softmax
+from musicgen.engine.backends.x86.gemv import PREFETCH_DISTANCE
+from musicgen.engine.backends.x86.jit import inline_jit, jit
+from musicgen.engine.backends.x86.simd import (
     add_f32,
     address_of,
     fma,

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from musicgen.engine.backends.avx512.gemv import CODES, IN_FEATURES, OUT_FEATURES, OUTPUTS_PER_TASK, PREFETCH_DISTANCE
-from musicgen.engine.backends.avx512.jit import inline_jit, jit
-from musicgen.engine.backends.avx512.simd import (
+from musicgen.engine.backends.x86.gemv import CODES, IN_FEATURES, OUT_FEATURES, OUTPUTS_PER_TASK, PREFETCH_DISTANCE
+from musicgen.engine.backends.x86.jit import inline_jit, jit
+from musicgen.engine.backends.x86.simd import (
     address_of,
     fma,
     load_f16x16,

@@ -12,9 +12,9 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from musicgen.engine.backends.avx512 import HEAD_DIM, LANES, PAGE_SIZE, RECENT_PAGES
-from musicgen.engine.backends.avx512.jit import inline_jit, jit
-from musicgen.engine.backends.avx512.kv_cache import (
+from musicgen.engine.backends.x86 import HEAD_DIM, LANES, PAGE_SIZE, RECENT_PAGES
+from musicgen.engine.backends.x86.jit import inline_jit, jit
+from musicgen.engine.backends.x86.kv_cache import (
     BLOCK_BYTES,
     FACTORS,
     MIN_ABSMAX,
@@ -25,13 +25,13 @@ from musicgen.engine.backends.avx512.kv_cache import (
     int8_page,
     page_qparams,
 )
-from musicgen.engine.backends.avx512.simd import (
+from musicgen.engine.backends.x86.simd import (
     absolute,
     add_f32,
     add_i32,
     address_of,
     broadcast_u8x4,
-    dpbusd,
+    dot,
     exp2,
     fma,
     high_nibbles_in_place,
@@ -188,8 +188,8 @@ def _score_int4(keys, values, size, query, pages, scores):
             word = broadcast_u8x4(target + 64 + vector * 4)
             next_word = broadcast_u8x4(target + 64 + vector * 4 + 4)
             # Whole bytes are low + 16 high: the products of the high nibbles (times 16) are subtracted at the end.
-            a, b = dpbusd(a, p, word), dpbusd(b, high_nibbles_in_place(p), word)
-            c, d = dpbusd(c, q, next_word), dpbusd(d, high_nibbles_in_place(q), next_word)
+            a, b = dot(a, p, word), dot(b, high_nibbles_in_place(p), word)
+            c, d = dot(c, q, next_word), dot(d, high_nibbles_in_place(q), next_word)
         both, high = add_i32(a, c), add_i32(b, d)
         store_f32x16(target, fma(to_f32(sub_i32(both, high)), splat_f32(factor), score))
         store_f32x16(target + 64, fma(to_f32(high), splat_f32(factor * sixteenth), score))
@@ -260,7 +260,7 @@ def _load_block(source, ahead):
 @inline_jit()
 def _add_products(high, low, codes, high_word, low_word):
     """high and low + the products of codes with four bytes at either address."""
-    return dpbusd(high, codes, broadcast_u8x4(high_word)), dpbusd(low, codes, broadcast_u8x4(low_word))
+    return dot(high, codes, broadcast_u8x4(high_word)), dot(low, codes, broadcast_u8x4(low_word))
 
 
 @inline_jit()
@@ -323,8 +323,8 @@ def _weighted_sum_int4(values, following, size, weights, pages, result):
             prefetch(ahead + index * 128)
             prefetch(ahead + index * 128 + 64)
             word = broadcast_u8x4(words + index * 4)
-            a, b = dpbusd(a, p, word), dpbusd(b, high_nibbles_in_place(p), word)
-            c, d = dpbusd(c, q, word), dpbusd(d, high_nibbles_in_place(q), word)
+            a, b = dot(a, p, word), dot(b, high_nibbles_in_place(p), word)
+            c, d = dot(c, q, word), dot(d, high_nibbles_in_place(q), word)
         factor = load_f32(qparams + FACTORS)
         scale, rest = factor * load_f32(words + 32), splat_f32(factor * load_f32(words + 40) * _MEAN_CODE)
         low, high = splat_f32(scale), splat_f32(scale * np.float32(1 / 16))

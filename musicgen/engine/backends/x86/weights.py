@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from musicgen.engine.backends.avx512 import GROUP_MULTIPLE
-from musicgen.engine.backends.avx512.step import StepWeights
+from musicgen.engine.backends.x86 import GROUP_MULTIPLE
+from musicgen.engine.backends.x86.step import StepWeights
 from musicgen.engine.linear import Int4Linear, Int8Linear
 from musicgen.lm import LanguageModel
 from musicgen.transformer import Block, CrossAttention

@@ -1,10 +1,10 @@
-"""Numba kernels on CPUs with AVX-512 VNNI."""
+"""Numba kernels on x86-64 CPUs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from musicgen.engine.backends import avx512
+from musicgen.engine.backends import x86
 from musicgen.engine.backends.base import Backend
 from musicgen.engine.cpu_support import claim_process, is_usable
 from musicgen.engine.precision import precision_of
@@ -13,13 +13,13 @@ from musicgen.lm import LanguageModel
 from musicgen.weight_cache import WeightCache
 
 if TYPE_CHECKING:
-    from musicgen.engine.backends.avx512.weights import WeightTable
+    from musicgen.engine.backends.x86.weights import WeightTable
 
 
-class Avx512Backend(Backend):
+class X86Backend(Backend):
     """See `Backend`. Float32 models must be exact in float16, and are run up to FLOAT32_MAX_ROWS rows."""
 
-    name = "avx512"
+    name = "x86"
 
     def __init__(self, lm: LanguageModel) -> None:
         super().__init__(lm)
@@ -33,22 +33,22 @@ class Avx512Backend(Backend):
 
     def supports(self, rows: int) -> bool:
         precision = precision_of(self.lm)
-        if not is_usable(self.lm.embedding.weight.device) or not avx512.supports(self.lm.config, precision):
+        if not is_usable(self.lm.embedding.weight.device) or not x86.supports(self.lm.config, precision):
             return False
-        faster = precision != "float32" or rows <= avx512.FLOAT32_MAX_ROWS
+        faster = precision != "float32" or rows <= x86.FLOAT32_MAX_ROWS
         return faster and self.weights.get() is not None
 
     def pool(self, rows: int, capacity: int, text_capacity: int) -> SlotPool:
-        from musicgen.engine.backends.avx512.pool import Avx512Pool
+        from musicgen.engine.backends.x86.pool import X86Pool
 
         table = self.weights.get()
         assert table is not None  # as `supports` says
-        return Avx512Pool(table, self.lm, rows, capacity, text_capacity)
+        return X86Pool(table, self.lm, rows, capacity, text_capacity)
 
 
 def build_weight_table(lm: LanguageModel) -> WeightTable | None:
     """The weights of a language model for the kernels; None for a float32 model that is not exact in float16."""
-    from musicgen.engine.backends.avx512.weights import WeightTable, fp16_lossless
+    from musicgen.engine.backends.x86.weights import WeightTable, fp16_lossless
 
     if precision_of(lm) == "float32" and not fp16_lossless(lm):
         return None

@@ -1,12 +1,12 @@
-"""512-bit vectors as Numba values, and the instructions on them that Numba's own loops over packed weights do not use.
+"""Vectors of 64 bytes as Numba values, and the instructions on them that Numba's own loops over packed weights do not use.
 
     U8x64     64 x 8 bits, signed or unsigned
     I32x16    16 x int32
     F32x16    16 x float32
 
-Memory is given as an address (int64): the caller keeps the array alive and stays within its bounds. Each function is
-one or a few LLVM instructions and can be called from compiled code only. Vectors need no alignment, except in
-`store_every_fourth_byte`.
+A vector is one register on processors with AVX-512, two on those with AVX2 (`instructions`). Memory is given as an address
+(int64): the caller keeps the array alive and stays within its bounds. Each function is one or a few LLVM instructions and can
+be called from compiled code only. Vectors need no alignment, except in `store_every_fourth_byte`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-from musicgen.engine.backends.avx512.jit import inline_jit
+from musicgen.engine.backends.x86 import instruction_set
+from musicgen.engine.backends.x86.instructions import INSTRUCTION_SETS, InstructionSet
+from musicgen.engine.backends.x86.jit import inline_jit
 
 _BYTE, _WORD, _INT, _LONG, _FLOAT = *(ir.IntType(bits) for bits in (8, 16, 32, 64)), ir.FloatType()
 _BYTES, _INTS, _FLOATS = ir.VectorType(_BYTE, 64), ir.VectorType(_INT, 16), ir.VectorType(_FLOAT, 16)
@@ -318,12 +320,6 @@ def high_nibbles_in_place(_, codes):
 
 
 @intrinsic
-def to_unsigned(_, codes):
-    """int8 -> uint8 by adding 128."""
-    return _define(U8x64, U8x64)(lambda builder, codes: builder.xor(codes, _constant(_BYTES, 128)))
-
-
-@intrinsic
 def broadcast_u8x4(_, address):
     """Load 4 bytes and repeat them 16 times."""
 
@@ -334,14 +330,33 @@ def broadcast_u8x4(_, address):
 
 
 @intrinsic
-def dpbusd(_, accumulator, unsigned, signed):
-    """VPDPBUSD: accumulator[i] + the sum over j = 0 ... 3 of unsigned[4 i + j] * signed[4 i + j]."""
+def dot(_, accumulator, unsigned, signed):
+    """accumulator[i] + the sum over j = 0 ... 3 of unsigned[4 i + j] * signed[4 i + j]."""
+    return _define(I32x16, I32x16, U8x64, U8x64)(_set().dot)
 
-    def build(builder: ir.IRBuilder, *values: Any) -> Any:
-        instruction = _function(builder, "llvm.x86.avx512.vpdpbusd.512", _INTS, [_INTS, _BYTES, _BYTES])
-        return builder.call(instruction, values)
 
-    return _define(I32x16, I32x16, U8x64, U8x64)(build)
+@intrinsic
+def dot_nibbles(_, accumulator, unsigned, signed, next_unsigned, next_signed):
+    """accumulator + the products of two pairs of vectors, where no unsigned byte is above 15, and no signed one is -128."""
+    return _define(I32x16, I32x16, U8x64, U8x64, U8x64, U8x64)(_set().dot_nibbles)
+
+
+@intrinsic
+def dot_int8(_, accumulator, codes, signed):
+    """As `dot`, for codes from `offset_int8`, and signed bytes above -128."""
+    return _define(I32x16, I32x16, U8x64, U8x64)(_set().dot_int8)
+
+
+@intrinsic
+def offset_int8(_, codes):
+    """int8 codes plus `int8_offset`."""
+    return _define(U8x64, U8x64)(_set().offset_int8)
+
+
+@intrinsic
+def int8_offset(_):
+    """What `offset_int8` adds, a float32: the zero point of int8 codes, in `dot_int8`."""
+    return _define(types.float32)(lambda _: _FLOAT(_set().int8_offset))
 
 
 @intrinsic
@@ -394,15 +409,8 @@ def pack_nibbles(_, a, b):
 
 @intrinsic
 def round_to_i32(_, value):
-    """VCVTPS2DQ: float32 -> the nearest int32."""
-
-    def build(builder: ir.IRBuilder, value: Any) -> Any:
-        mask = ir.IntType(16)
-        convert = _function(builder, "llvm.x86.avx512.mask.cvtps2dq.512", _INTS, [_FLOATS, _INTS, mask, _INT])
-        current_direction = _INT(4)  # the processor's rounding mode, which is to nearest
-        return builder.call(convert, [value, _constant(_INTS, 0), mask(0xFFFF), current_direction])
-
-    return _define(I32x16, F32x16)(build)
+    """float32 -> the nearest int32."""
+    return _define(I32x16, F32x16)(_set().round)
 
 
 @intrinsic
@@ -509,6 +517,13 @@ def reduce_max(_, value):
 
 _LN2 = 0.6931471805599453
 _TAYLOR = [1.0, _LN2, _LN2**2 / 2, _LN2**3 / 6, _LN2**4 / 24, _LN2**5 / 120, _LN2**6 / 720, _LN2**7 / 5040]
+
+
+def _set() -> InstructionSet:
+    """That of this processor."""
+    name = instruction_set()
+    assert name is not None  # as `supports` says
+    return INSTRUCTION_SETS[name]
 
 
 def _load(builder: ir.IRBuilder, at: Any, kind: ir.Type) -> Any:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from musicgen.engine.backends.avx512 import HEAD_DIM, PAGE_SIZE, RECENT_PAGES
-from musicgen.engine.backends.avx512.jit import inline_jit, jit
-from musicgen.engine.backends.avx512.kv_cache import (
+from musicgen.engine.backends.x86 import HEAD_DIM, PAGE_SIZE, RECENT_PAGES
+from musicgen.engine.backends.x86.jit import inline_jit, jit
+from musicgen.engine.backends.x86.kv_cache import (
     BLOCK_BYTES,
     FACTORS,
     MIN_ABSMAX,
@@ -18,7 +18,7 @@ from musicgen.engine.backends.avx512.kv_cache import (
     int8_page,
     page_qparams,
 )
-from musicgen.engine.backends.avx512.simd import (
+from musicgen.engine.backends.x86.simd import (
     absolute,
     add_f32,
     address_of,

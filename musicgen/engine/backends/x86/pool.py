@@ -1,4 +1,4 @@
-"""A slot pool on the CPU that runs the AVX-512 kernels (`step`).
+"""A slot pool on the CPU that runs the x86-64 kernels (`step`).
 
 Every row of the KV cache is allocated once. Prefill uses the same code as decoding, up to `MAX_BATCHED_TOKENS` tokens per call.
 """
@@ -14,7 +14,7 @@ import numba
 import numpy as np
 import torch
 
-from musicgen.engine.backends.avx512 import (
+from musicgen.engine.backends.x86 import (
     GROUP_MULTIPLE,
     GROUP_SIZE,
     HEAD_DIM,
@@ -23,10 +23,10 @@ from musicgen.engine.backends.avx512 import (
     float32_bytes,
     quantized_bytes,
 )
-from musicgen.engine.backends.avx512.gemm import GEMM_MIN_TOKENS
-from musicgen.engine.backends.avx512.kv_cache import allocate
-from musicgen.engine.backends.avx512.step import CacheBuffers, Workspace, linear, step
-from musicgen.engine.backends.avx512.weights import WeightTable
+from musicgen.engine.backends.x86.gemm import GEMM_MIN_TOKENS
+from musicgen.engine.backends.x86.kv_cache import allocate
+from musicgen.engine.backends.x86.step import CacheBuffers, Workspace, linear, step
+from musicgen.engine.backends.x86.weights import WeightTable
 from musicgen.engine.precision import precision_of
 from musicgen.engine.slot_pool import MASKED_SCORE, CpuPool, CrossKeyValues, round_up
 from musicgen.lm import LanguageModel
@@ -34,8 +34,8 @@ from musicgen.lm import LanguageModel
 _numba_lock = threading.Lock()
 
 
-class Avx512Pool(CpuPool):
-    """A `SlotPool` on the AVX-512 kernels.
+class X86Pool(CpuPool):
+    """A `SlotPool` on the x86-64 kernels.
 
     Args:
         table: The weights of `lm`.

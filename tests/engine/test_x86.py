@@ -1,4 +1,4 @@
-"""The AVX-512 kernels against NumPy and PyTorch on the same rounded numbers, and the pool against the other back ends."""
+"""The x86-64 kernels against NumPy and PyTorch on the same rounded numbers, and the pool against the other back ends."""
 
 import copy
 import math
@@ -16,8 +16,10 @@ from torch.nn import functional as F
 
 import musicgen
 from musicgen.engine import memory, precision
-from musicgen.engine.backends import avx512
-from musicgen.engine.backends.avx512 import (
+from musicgen.engine.backends import x86
+from musicgen.engine.backends.openvino.pool import OpenVinoPool
+from musicgen.engine.backends.torch.pool import TorchPool
+from musicgen.engine.backends.x86 import (
     HEAD_DIM,
     MAX_BATCHED_TOKENS,
     PAGE_SIZE,
@@ -33,11 +35,9 @@ from musicgen.engine.backends.avx512 import (
     simd,
     step,
 )
-from musicgen.engine.backends.avx512.gemm import GEMM_MIN_TOKENS
-from musicgen.engine.backends.avx512.pool import Avx512Pool
-from musicgen.engine.backends.avx512.weights import WeightTable, fp16_lossless, table_entry
-from musicgen.engine.backends.openvino.pool import OpenVinoPool
-from musicgen.engine.backends.torch.pool import TorchPool
+from musicgen.engine.backends.x86.gemm import GEMM_MIN_TOKENS
+from musicgen.engine.backends.x86.pool import X86Pool
+from musicgen.engine.backends.x86.weights import WeightTable, fp16_lossless, table_entry
 from musicgen.engine.linear import Int4Linear, Int8Linear
 from musicgen.engine.selection import Engine
 from musicgen.lm import Conditions, LanguageModel, LMConfig
@@ -46,7 +46,7 @@ from musicgen.sampling import ClipStream, sample
 
 CPU = torch.device("cpu")
 CONFIG = LMConfig(dim=256, num_heads=4, num_layers=3, num_codebooks=4, codebook_size=128)
-pytestmark = pytest.mark.skipif(not avx512.supports(CONFIG, "int8"), reason="this processor lacks AVX-512 VNNI")
+pytestmark = pytest.mark.skipif(not x86.supports(CONFIG, "int8"), reason="this processor lacks AVX2")
 
 
 def random(*shape: int, seed: int = 0) -> np.ndarray:
@@ -242,7 +242,7 @@ def test_cross_attention() -> None:
     counts = np.array([5, 4, 1])
     query, cache_rows = random(2, heads * HEAD_DIM, seed=2), np.array([1, 2])
     result = np.empty_like(query)
-    scores = np.full((2, heads, avx512.LANES), np.nan, dtype=np.float32)
+    scores = np.full((2, heads, x86.LANES), np.nan, dtype=np.float32)
     masks = torch.where(mask, 0.0, -1e9).numpy()
     attention.cross_attention(query, cache_rows, keys, values, masks, counts, scores, result)
     for token, cache_row in enumerate(cache_rows):
@@ -277,9 +277,9 @@ def text(seed: int, length: int = 6) -> Conditions:
     return Conditions(cross=vectors, cross_mask=torch.arange(length) < torch.tensor([[length], [2]]))
 
 
-def pool(lm: LanguageModel, rows: int = 6, capacity: int = 200) -> Avx512Pool:
+def pool(lm: LanguageModel, rows: int = 6, capacity: int = 200) -> X86Pool:
     made = Engine(lm).pool(rows, capacity, 9)
-    assert isinstance(made, Avx512Pool)
+    assert isinstance(made, X86Pool)
     return made
 
 
@@ -287,7 +287,7 @@ def codes_of(rows: int, steps: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, 129, (rows, 4, steps), generator=torch.Generator().manual_seed(seed))
 
 
-def run(pool: Avx512Pool, codes: torch.Tensor, conditions: Conditions, first: int) -> torch.Tensor:
+def run(pool: X86Pool, codes: torch.Tensor, conditions: Conditions, first: int) -> torch.Tensor:
     """Logits [rows, K, N, steps - first + 1] of a clip alone, `first` steps at once and then one by one."""
     slot, logits = pool.admit(codes[..., :first], conditions)
     made = [logits]
@@ -374,7 +374,7 @@ def test_clips_prefilled_together_are_those_prefilled_alone(lm: LanguageModel, k
 
     def logits(rows: slice, steps: int) -> torch.Tensor:
         made = Engine(lm).pool(4, 50, 30)
-        assert isinstance(made, Avx512Pool)
+        assert isinstance(made, X86Pool)
         return made.admit(both[rows, :, :steps], given(rows))[1]
 
     for steps in (1, GEMM_MIN_TOKENS // 2, GEMM_MIN_TOKENS, 12):
@@ -394,13 +394,13 @@ def test_float32_samples_the_codes_of_the_modules() -> None:
         return torch.cat(codes, dim=2)
 
     engine = Engine(lm)
-    assert isinstance(engine.pool(2, 200, 9), Avx512Pool)
+    assert isinstance(engine.pool(2, 200, 9), X86Pool)
     assert torch.equal(draw(engine.start(text(0), 2, 200)), draw(lm.start(text(0), 2, 200)))
 
 
 def test_float32_uses_openvino_for_many_rows_or_weights_not_exact_in_float16() -> None:
     lm = model("float32", cross_attention=True)
-    assert isinstance(Engine(lm).pool(avx512.FLOAT32_MAX_ROWS + 1, 20, 9), OpenVinoPool)
+    assert isinstance(Engine(lm).pool(x86.FLOAT32_MAX_ROWS + 1, 20, 9), OpenVinoPool)
     lm.blocks[1].ffn_in.weight[3, 5] += 2.0**-24  # type: ignore[union-attr, index]
     assert isinstance(Engine(lm).pool(2, 20, 9), OpenVinoPool)
 
@@ -458,8 +458,8 @@ def test_inputs_beyond_the_capacity_are_refused(lm: LanguageModel) -> None:
 
 def test_unsupported_shapes() -> None:
     for changes in ({"num_heads": 8}, {"dim": 192, "num_heads": 3}, {"codebook_size": 96}, {"ffn_dim": 384}):
-        assert not avx512.supports(LMConfig(**{**vars(CONFIG), **changes}), "int8")
-    assert not avx512.supports(CONFIG, "bfloat16")
+        assert not x86.supports(LMConfig(**{**vars(CONFIG), **changes}), "int8")
+    assert not x86.supports(CONFIG, "bfloat16")
 
 
 @pytest.mark.parametrize("name", ["int8", "int4", "float32"])

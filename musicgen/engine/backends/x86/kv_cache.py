@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from musicgen.engine.backends.avx512 import (
+from musicgen.engine.backends.x86 import (
     HEAD_DIM,
     INT4_PAGE_BYTES,
     INT8_PAGE_BYTES,
@@ -34,8 +34,8 @@ from musicgen.engine.backends.avx512 import (
     QPARAMS_BYTES,
     RING_PAGES,
 )
-from musicgen.engine.backends.avx512.jit import inline_jit, jit
-from musicgen.engine.backends.avx512.simd import (
+from musicgen.engine.backends.x86.jit import inline_jit, jit
+from musicgen.engine.backends.x86.simd import (
     absolute,
     add_i32,
     address_of,

@@ -3,7 +3,7 @@ loaded once for all rows.
 
 A row of activations is quantised in groups of 128, each with its own scale: x = scale * q, q in [-127, 127]. The dot
 product of a group is exact in integers and scaled once. With the codes c, scales s and zero points z of the weights (of
-int8 weights s is one per output, and z = 128 after the conversion to unsigned):
+int8 weights s is one per output, and z is `simd.int8_offset`, which `offset_int8` has added):
 
     y[o] = sum over groups g of s[o, g] scale[g] (sum c q - z[o, g] sum q)
 
@@ -16,15 +16,17 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from musicgen.engine.backends.avx512 import GROUP_MULTIPLE, GROUP_SIZE
-from musicgen.engine.backends.avx512.jit import inline_jit, jit
-from musicgen.engine.backends.avx512.simd import (
+from musicgen.engine.backends.x86 import GROUP_MULTIPLE, GROUP_SIZE, WIDE, instruction_set
+from musicgen.engine.backends.x86.jit import inline_jit, jit
+from musicgen.engine.backends.x86.simd import (
     absolute,
     add_i32,
     address_of,
-    dpbusd,
+    dot_int8,
+    dot_nibbles,
     fma,
     high_nibbles,
+    int8_offset,
     load_even_f32,
     load_f32,
     load_f32x8,
@@ -34,6 +36,7 @@ from musicgen.engine.backends.avx512.simd import (
     low_nibbles,
     maximum,
     mul,
+    offset_int8,
     prefetch,
     reduce_add,
     reduce_max,
@@ -42,13 +45,14 @@ from musicgen.engine.backends.avx512.simd import (
     splat_i32,
     store_as_i8x16,
     to_f32,
-    to_unsigned,
 )
 
 PREFETCH_DISTANCE = 8192
 """Bytes between what is loaded and what is prefetched: enough to hide the latency of memory."""
 OUTPUTS_PER_TASK = 16
 """Fewest outputs that one thread computes at a time."""
+_INT8_ROWS, _INT4_ROWS = (4, 4) if instruction_set() == WIDE else (2, 4)
+"""Rows that share the weights of an output: as many as there are registers for."""
 _MIN_ABSMAX = np.float32(1e-20)
 CODES, SCALES, SHIFTS, IN_FEATURES, OUT_FEATURES, BITS = range(6)
 """Columns of a weight table: addresses of codes, scales and shifts; sizes; bits per weight."""
@@ -103,18 +107,19 @@ def gemv(weight, codes, scales, sums, y):
         y: Output [R, >= O] float32.
     """
     rows, groups = codes.shape[0], weight[IN_FEATURES] // GROUP_SIZE
+    at_once = _INT4_ROWS if weight[BITS] == 4 else _INT8_ROWS
     for block in prange(weight[OUT_FEATURES] // OUTPUTS_PER_TASK):
-        for row in range(0, rows, 4):  # the outer loop, so that a block's weights and four rows stay in L1
+        for row in range(0, rows, at_once):  # the outer loop, so that a block's weights and these rows stay in cache
             for output in range(block * OUTPUTS_PER_TASK, (block + 1) * OUTPUTS_PER_TASK):
                 if weight[BITS] == 4:
-                    _output(weight, 4, groups, output, codes, scales, sums, row, rows, y)
+                    _output(weight, 4, _INT4_ROWS, groups, output, codes, scales, sums, row, rows, y)
                 else:
-                    _output(weight, 8, groups, output, codes, scales, sums, row, rows, y)
+                    _output(weight, 8, _INT8_ROWS, groups, output, codes, scales, sums, row, rows, y)
 
 
 @inline_jit()
-def _output(weight, bits, groups, output, codes, scales, sums, row, rows, y):
-    """One output of up to four rows, which share the unpacked weights."""
+def _output(weight, bits, at_once, groups, output, codes, scales, sums, row, rows, y):
+    """One output of up to `at_once` rows, two or four, which share the unpacked weights."""
     weight_codes, weight_scales = weight[CODES] + output * groups * (16 * bits), weight[SCALES]
     weight_scales += output * groups * 4 if bits == 4 else output * 4
     weight_shifts = weight[SHIFTS] + output * padded_groups(groups) * 4
@@ -122,24 +127,24 @@ def _output(weight, bits, groups, output, codes, scales, sums, row, rows, y):
     q_r, q_s, f_r, f_s = address_of(codes[r]), address_of(codes[s]), address_of(scales[r]), address_of(scales[s])
     zero = splat_f32(np.float32(0))
     a, b = zero, zero
-    if rows - row > 2:
+    if at_once > 2 and rows - row > 2:
         t, u = row + 2, min(row + 3, rows - 1)
         q_t, q_u, f_t, f_u = address_of(codes[t]), address_of(codes[u]), address_of(scales[t]), address_of(scales[u])
         c, d = zero, zero
         for group in range(groups):
             first, second, weight_scale = _unpack(weight_codes, weight_scales, bits, group)
             code_offset, scale_offset = group * GROUP_SIZE, group * 4
-            a = _add_group(a, first, second, q_r + code_offset, weight_scale, f_r + scale_offset)
-            b = _add_group(b, first, second, q_s + code_offset, weight_scale, f_s + scale_offset)
-            c = _add_group(c, first, second, q_t + code_offset, weight_scale, f_t + scale_offset)
-            d = _add_group(d, first, second, q_u + code_offset, weight_scale, f_u + scale_offset)
+            a = _add_group(bits, a, first, second, q_r + code_offset, weight_scale, f_r + scale_offset)
+            b = _add_group(bits, b, first, second, q_s + code_offset, weight_scale, f_s + scale_offset)
+            c = _add_group(bits, c, first, second, q_t + code_offset, weight_scale, f_t + scale_offset)
+            d = _add_group(bits, d, first, second, q_u + code_offset, weight_scale, f_u + scale_offset)
         y[t, output] = _finish(weight_scales, weight_shifts, bits, groups, c, address_of(sums[t]))
         y[u, output] = _finish(weight_scales, weight_shifts, bits, groups, d, address_of(sums[u]))
     else:
         for group in range(groups):
             first, second, weight_scale = _unpack(weight_codes, weight_scales, bits, group)
-            a = _add_group(a, first, second, q_r + group * GROUP_SIZE, weight_scale, f_r + group * 4)
-            b = _add_group(b, first, second, q_s + group * GROUP_SIZE, weight_scale, f_s + group * 4)
+            a = _add_group(bits, a, first, second, q_r + group * GROUP_SIZE, weight_scale, f_r + group * 4)
+            b = _add_group(bits, b, first, second, q_s + group * GROUP_SIZE, weight_scale, f_s + group * 4)
     y[r, output] = _finish(weight_scales, weight_shifts, bits, groups, a, address_of(sums[r]))
     y[s, output] = _finish(weight_scales, weight_shifts, bits, groups, b, address_of(sums[s]))
 
@@ -153,21 +158,24 @@ def _unpack(codes, scales, bits, group):
         packed = load_u8x64(address)
         return low_nibbles(packed), high_nibbles(packed), load_f32(scales + group * 4)
     prefetch(address + 64 + PREFETCH_DISTANCE)
-    return to_unsigned(load_u8x64(address)), to_unsigned(load_u8x64(address + 64)), np.float32(1)
+    return offset_int8(load_u8x64(address)), offset_int8(load_u8x64(address + 64)), np.float32(1)
 
 
 @inline_jit()
-def _add_group(a, first, second, codes, weight_scale, scale):
+def _add_group(bits, a, first, second, codes, weight_scale, scale):
     """a + the scaled products of a group with a row, whose codes and scale are given by address."""
-    products = dpbusd(splat_i32(np.int32(0)), first, load_u8x64(codes))
-    products = dpbusd(products, second, load_u8x64(codes + 64))
-    return fma(to_f32(products), splat_f32(weight_scale * load_f32(scale)), a)
+    zero = splat_i32(np.int32(0))
+    if bits == 4:
+        products = dot_nibbles(zero, first, load_u8x64(codes), second, load_u8x64(codes + 64))
+    else:
+        products = dot_int8(dot_int8(zero, first, load_u8x64(codes)), second, load_u8x64(codes + 64))
+    return fma(to_f32(products), mul(splat_f32(weight_scale), splat_f32(load_f32(scale))), a)
 
 
 @inline_jit()
 def _finish(weight_scale, weight_shifts, bits, groups, a, sums):
-    """The sum over the lanes of a, less the contribution of the zero points, which is 128 for all int8 weights."""
-    shift, factor = splat_f32(np.float32(-128)), np.float32(1)
+    """The sum over the lanes of a, less the contribution of the zero points, which is `int8_offset` for all int8 weights."""
+    shift, factor = splat_f32(-int8_offset()), np.float32(1)
     if bits == 8:
         factor = load_f32(weight_scale)
     for group in range(0, groups, GROUP_MULTIPLE):

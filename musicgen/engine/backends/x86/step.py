@@ -11,15 +11,15 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from musicgen.engine.backends.avx512.attention import cross_attention, self_attention
-from musicgen.engine.backends.avx512.attention_fp32 import self_attention_fp32, write_kv_fp32
-from musicgen.engine.backends.avx512.gemm import gemm
-from musicgen.engine.backends.avx512.gemv import BITS, IN_FEATURES, OUT_FEATURES, gemv, quantize_rows
-from musicgen.engine.backends.avx512.gemv_fp16 import gemv_fp16
-from musicgen.engine.backends.avx512.jit import inline_jit, jit
-from musicgen.engine.backends.avx512.kv_cache import write_kv
-from musicgen.engine.backends.avx512.kv_requantize import requantize
-from musicgen.engine.backends.avx512.simd import (
+from musicgen.engine.backends.x86.attention import cross_attention, self_attention
+from musicgen.engine.backends.x86.attention_fp32 import self_attention_fp32, write_kv_fp32
+from musicgen.engine.backends.x86.gemm import gemm
+from musicgen.engine.backends.x86.gemv import BITS, IN_FEATURES, OUT_FEATURES, gemv, quantize_rows
+from musicgen.engine.backends.x86.gemv_fp16 import gemv_fp16
+from musicgen.engine.backends.x86.jit import inline_jit, jit
+from musicgen.engine.backends.x86.kv_cache import write_kv
+from musicgen.engine.backends.x86.kv_requantize import requantize
+from musicgen.engine.backends.x86.simd import (
     absolute,
     address_of,
     exp2,

@@ -1,4 +1,4 @@
-"""Decoding steps and prefill on CPUs with AVX-512 VNNI (8-bit dot products), as Numba kernels.
+"""Decoding steps and prefill on x86-64 CPUs with AVX2 or AVX-512 VNNI, as Numba kernels.
 
 Supported are int8 and int4 models, and float32 models whose weights are all exact in float16.
 """
@@ -17,11 +17,11 @@ QUANTIZED = ("int8", "int4")
 GROUP_SIZE = INT4_GROUP
 """Numbers of an activation that share a scale: the same groups as those of int4 weights."""
 HEAD_DIM = 64
-"""Supported head size: the bytes of a vector register."""
+"""Supported head size: the bytes of a vector."""
 GROUP_MULTIPLE = 8
 """The shifts and sums of groups are read this many at a time; their arrays are padded to a multiple of it."""
 LANES = 16
-"""float32 or int32 lanes of a vector register: positions that are scored at once."""
+"""float32 or int32 lanes of a vector: positions that are scored at once."""
 PAGE_SIZE = 2 * LANES
 """Positions per page of the KV cache."""
 MAX_BATCHED_TOKENS = 128
@@ -39,6 +39,11 @@ QPARAMS_BYTES = 2 * HEAD_DIM + 2 * 4
 factors."""
 _CACHE_LINE = 64
 """Bytes."""
+_AVX2 = "avx2", "fma", "f16c"
+FEATURES = {"avx512": ("avx512f", "avx512bw", "avx512vnni"), "avxvnni": (*_AVX2, "avxvnni"), "avx2": _AVX2}
+"""Instruction set -> LLVM's names of what a processor needs for it; the fastest first."""
+WIDE = "avx512"
+"""Of these the one with 32 registers that hold a whole vector; the others have 16 that hold half of one."""
 FLOAT32_MAX_ROWS = 16
 """Most rows for which the float32 kernels are faster than OpenVINO; above that, decoding is compute-bound."""
 
@@ -70,13 +75,15 @@ def supports(config: LMConfig, precision: str) -> bool:
     widths = (config.dim, config.ffn_dim, config.num_codebooks * config.codebook_size)
     whole = all(width % (2 * GROUP_SIZE) == 0 for width in widths)
     known = precision in (*QUANTIZED, "float32")
-    return known and whole and config.dim == HEAD_DIM * config.num_heads and _has_instructions()
+    return known and whole and config.dim == HEAD_DIM * config.num_heads and instruction_set() is not None
 
 
 @functools.cache
-def _has_instructions() -> bool:
+def instruction_set() -> str | None:
+    """The fastest instruction set that this processor has, a key of `FEATURES`; None for none, or without Numba."""
     if platform.machine() not in ("x86_64", "AMD64") or importlib.util.find_spec("numba") is None:
-        return False
+        return None
     from llvmlite.binding import get_host_cpu_features
 
-    return bool(get_host_cpu_features().get("avx512vnni", False))
+    has = get_host_cpu_features()
+    return next((name for name, needed in FEATURES.items() if all(has.get(one) for one in needed)), None)
