@@ -24,6 +24,7 @@ from musicgen import decoding
 from musicgen import tags as file_tags
 from musicgen.byte_budget import BudgetInUse, ByteBudget, Reservation
 from musicgen.errors import InputError
+from musicgen.loudness import BLOCK_SECONDS, MAX_CHANNELS, integrated
 from musicgen.resampler import Resampler
 from musicgen.wording import counted
 
@@ -41,7 +42,7 @@ TARGET_LUFS = -14.0
 MEMORY = ByteBudget(2 << 30)
 """What all recordings take that this process is reading, each until it is returned: and so the most that one may take."""
 
-MIN_LOUDNESS_SECONDS = 0.4
+MIN_LOUDNESS_SECONDS = BLOCK_SECONDS
 """One BS.1770 gating block: shorter audio has no integrated loudness."""
 
 QUIET_RMS = 2e-3
@@ -50,8 +51,6 @@ QUIET_RMS = 2e-3
 _PEAK_CEILING = 10 ** (-1 / 20)
 _MAX_DENSITY = 2 * 192_000
 """Samples a second of a file whose length is limited."""
-_MAX_LOUDNESS_CHANNELS = 5
-"""BS.1770 has weights for so many."""
 _WORKING_BYTES = 96 << 20
 """What reading takes besides its result: blocks, as they are decoded, mixed and resampled."""
 _GROWING = 2.5
@@ -340,15 +339,11 @@ def loudness(audio: Audio) -> float:
     """Integrated loudness in LUFS (BS.1770-4); -inf for silence and for audio shorter than one gating block."""
     if audio.duration < MIN_LOUDNESS_SECONDS or not bool(audio.wave.any()):
         return -math.inf
-    if audio.wave.shape[0] > _MAX_LOUDNESS_CHANNELS:
+    if audio.wave.shape[0] > MAX_CHANNELS:
         raise InputError(
-            f"{audio.wave.shape[0]} channels: loudness (BS.1770) is defined for {_MAX_LOUDNESS_CHANNELS} at most, so mix them "
-            "down first"
+            f"{audio.wave.shape[0]} channels: loudness (BS.1770) is defined for {MAX_CHANNELS} at most, so mix them down first"
         )
-    import pyloudnorm  # scipy.signal takes as long to import as a short clip to generate
-
-    with np.errstate(divide="ignore"):
-        return float(pyloudnorm.Meter(audio.rate).integrated_loudness(audio.wave.detach().cpu().double().numpy().T))
+    return integrated(audio.wave, audio.rate)
 
 
 def loudness_gain(audio: Audio, target: float = TARGET_LUFS) -> float:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyloudnorm
 import pytest
 import soundfile
 import torch
@@ -63,6 +64,22 @@ def test_loudness_of_the_standards_reference_tone() -> None:
         t = torch.arange(20 * 48_000) / 48_000
         wave = (10 ** (level / 20) * torch.sin(2 * torch.pi * 1000 * t)).expand(2, -1)
         assert audio.loudness(Audio(wave, 48_000)) == pytest.approx(level, abs=0.1)
+
+
+@pytest.mark.parametrize("rate", [16_000, 32_000, 44_100, 48_000])
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_loudness_is_that_of_pyloudnorm(channels: int, rate: int) -> None:
+    """Of bursts, silence and a quiet end, which the gates leave out, with peaks beyond full scale."""
+    generator = torch.Generator().manual_seed(channels)
+    wave = 0.5 * torch.randn(channels, 12 * rate, generator=generator)
+    wave[:, 3 * rate : 5 * rate] = 0
+    wave[:, 7 * rate :] *= 0.01
+    wave[:, 10 * rate :] *= 1e-3
+    expected = pyloudnorm.Meter(rate).integrated_loudness(wave.double().numpy().T)
+    assert audio.loudness(Audio(wave, rate)) == pytest.approx(expected, abs=1e-6)
+    part = wave[:, : 8 * rate + 333]  # what is left of the last block counts in pyloudnorm, and not in the standard
+    expected = pyloudnorm.Meter(rate).integrated_loudness(part.double().numpy().T)
+    assert audio.loudness(Audio(part, rate)) == pytest.approx(expected, abs=0.05)
 
 
 def test_normalised_loudness() -> None:
