@@ -50,9 +50,14 @@ def provenance(stored: dict[str, Any], n: str | None = None) -> str:
     command = f", `{stored['command'].split(' --json')[0]}`" if "command" in stored else ""
     count = n or (f"medians of n = {stored['n']}" if "n" in stored else "")
     return (
-        f"{machine['device']}, {threads}, PyTorch {machine['torch']}, a plain read reaches "
+        f"{_processor(machine)}, {threads}, PyTorch {machine['torch']}, a plain read reaches "
         f"{machine['bandwidth_gb_s']:g} GB/s{f', {count}' if count else ''}{command}.\n"
     )
+
+
+def _processor(machine: dict[str, Any]) -> str:
+    """Its name, and the instructions that PyTorch uses on it: two processors may have one name."""
+    return f"{machine['device']} ({machine['instructions']})" if "instructions" in machine else str(machine["device"])
 
 
 def generation(name: str) -> str:
@@ -112,6 +117,27 @@ def backends(name: str) -> str:
         for family, label in families.items()
     ]
     return table(["back end, ms", *precisions], rows) + "\n" + provenance(stored, f"n = {stored['n']} passes in turns")
+
+
+def shapes(name: str) -> str:
+    stored = result(name)
+    rows = []
+    for one in stored["results"]:
+        figures = [f"{one[key]:{form}}" for key, form in _SHAPES.items()] if "rtf" in one else ["–"] * len(_SHAPES)
+        rows.append([one["model"].removeprefix("facebook/"), one["precision"], *figures])
+    header = ["model", "precision", "real-time factor", "first sound, s", "most memory, GB", "loading, s"]
+    return table(header, rows) + "\n" + provenance(stored, f"clips of {stored['duration']:g} s, n = {stored['n']}")
+
+
+_SHAPES = {"rtf": ".2f", "first_sound": ".1f", "peak_gb": ".1f", "load_seconds": ".1f"}
+"""Columns of `shapes`, and how they are written."""
+
+
+def startup(name: str) -> str:
+    stored = result(name)
+    made = stored["results"]
+    row = [f"`{stored['measured']}`", f"{made['seconds']:.1f}", f"{made['processor_seconds']:.1f}"]
+    return table(["command", "seconds", "of processor time"], [row]) + "\n" + provenance(stored)
 
 
 def listeners(name: str) -> str:
@@ -324,7 +350,7 @@ def summary(_: str) -> str:
         best = min(one["seconds"] for one in stored["results"] if one["system"].startswith("transformers"))
         ours = {one["precision"]: one["seconds"] for one in stored["results"] if one["system"] == "ours"}
         ratios = ", ".join(f"{precision} {best / seconds:.1f}" for precision, seconds in ours.items())
-        rows.append([f"generation, {stored['machine']['device']}, 2 cores", f"{ratios} times transformers' best"])
+        rows.append([f"generation, {_processor(stored['machine'])}, 2 cores", f"{ratios} times transformers' best"])
     scored, trained = result("evaluation-cpu"), result("training-mini-cpu")
     rows.append(["evaluation (FAD, KL, CLAP)", f"{scored['ratio']:.1f} times the libraries that define the metrics"])
     ratios = ", ".join(f"{ratio:.2f} times {system}" for system, ratio in trained["ratios"].items())
@@ -342,6 +368,12 @@ TABLES: dict[str, tuple[Callable[[str], str], str]] = {
     "steps-amd": (steps, "steps-small-cpu-amd"),
     "backends": (backends, "backends-small-cpu"),
     "backends-amd": (backends, "backends-small-cpu-amd"),
+    "generation-avx2": (generation, "generation-small-cpu-avx2"),
+    "steps-avx2": (steps, "steps-small-cpu-avx2"),
+    "backends-avx2": (backends, "backends-small-cpu-avx2"),
+    "startup-avx2": (startup, "startup-mini-cpu-avx2"),
+    "shapes-avx2": (shapes, "shapes-cpu-avx2"),
+    "throughput-avx2": (throughput, "throughput-small-cpu-avx2"),
     "listeners": (listeners, "listeners-mini-cpu"),
     "precision-error": (precision_error, "precision-error-mini"),
     "evaluation": (evaluation, "evaluation-cpu"),

@@ -48,24 +48,21 @@ def bytes_of_a_step(config: LMConfig, precision: str, device: str) -> float:
     return config.dim * (config.num_layers * layer + heads) * BYTES[precision]
 
 
-def write_weights(shape: str, folder: Path, *, half: bool = False) -> Path:
-    """A random text model of a published shape, in the transformers layout. Its language model has float32 numbers that 16 bits
-    hold, as the published ones, which were stored in half precision before. half: store them all in float16."""
-    dim, layers, heads = SHAPES[shape]
-    torch.manual_seed(0)
-    encodec = EncodecConfig(
+def encodec_config() -> EncodecConfig:
+    """The published EnCodec at 32 kHz."""
+    return EncodecConfig(
         target_bandwidths=[2.2], sampling_rate=32_000, num_filters=64, upsampling_ratios=[8, 5, 4, 4],
         codebook_size=2048, use_causal_conv=False, use_conv_shortcut=False, pad_mode="constant",
     )  # fmt: skip
-    decoder = MusicgenDecoderConfig(
-        hidden_size=dim, num_hidden_layers=layers, num_attention_heads=heads, ffn_dim=4 * dim
-    )
-    t5 = T5Config(d_model=768, d_ff=3072, num_layers=12, num_heads=12, d_kv=64)
-    config = MusicgenConfig(text_encoder=t5.to_dict(), audio_encoder=encodec.to_dict(), decoder=decoder.to_dict())
-    model = MusicgenForConditionalGeneration(config)
-    model.decoder.half().float()
-    model.generation_config.decoder_start_token_id = model.generation_config.pad_token_id = 2048
-    (model.half() if half else model).save_pretrained(folder)
+
+
+def t5_config() -> T5Config:
+    """T5-base."""
+    return T5Config(d_model=768, d_ff=3072, num_layers=12, num_heads=12, d_kv=64)
+
+
+def write_tokenizer(folder: Path) -> None:
+    """A tokeniser of the prompt's words."""
     words = {word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", *sorted(set(PROMPT.split()))])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -73,6 +70,23 @@ def write_weights(shape: str, folder: Path, *, half: bool = False) -> Path:
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
     ).save_pretrained(folder)
+
+
+def write_weights(shape: str, folder: Path, *, half: bool = False) -> Path:
+    """A random text model of a published shape, in the transformers layout. Its language model has float32 numbers that 16 bits
+    hold, as the published ones, which were stored in half precision before. half: store them all in float16."""
+    dim, layers, heads = SHAPES[shape]
+    torch.manual_seed(0)
+    decoder = MusicgenDecoderConfig(
+        hidden_size=dim, num_hidden_layers=layers, num_attention_heads=heads, ffn_dim=4 * dim
+    )
+    parts = {"text_encoder": t5_config().to_dict(), "audio_encoder": encodec_config().to_dict()}
+    config = MusicgenConfig(**parts, decoder=decoder.to_dict())
+    model = MusicgenForConditionalGeneration(config)
+    model.decoder.half().float()
+    model.generation_config.decoder_start_token_id = model.generation_config.pad_token_id = 2048
+    (model.half() if half else model).save_pretrained(folder)
+    write_tokenizer(folder)
     return folder
 
 

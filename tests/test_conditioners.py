@@ -21,6 +21,7 @@ from musicgen.conditioners.melody import Melody, MelodyConditioner
 from musicgen.conditioners.prepared import PreparedCondition
 from musicgen.conditioners.separation import DemucsSeparator
 from musicgen.conditioners.text import CACHED_TEXTS, T5Conditioner
+from musicgen.content_cache import ContentCache
 from musicgen.errors import CheckpointError, InputError
 from musicgen.quantiser import ResidualQuantiser
 from tests import standins
@@ -230,6 +231,44 @@ def test_separation_keeps_vocals_and_other(hub_cache: Path, tmp_path: Path) -> N
     conditioner = melody_conditioner()
     assert torch.equal(conditioner.prepare(recording).wave, separated.resampled(32_000).wave[0])
     assert torch.equal(conditioner.prepare(recording, separate=False).wave, recording.mono().resampled(32_000).wave[0])
+
+
+def test_a_recording_is_separated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For another request of the same samples, wherever they lie; not for other samples, another rate or another layout."""
+    separator, separated = DemucsSeparator(), []
+
+    def stems(audio: Audio) -> dict[str, Audio]:
+        separated.append(audio)
+        return {name: Audio(audio.wave * len(separated), 44_100) for name in ("vocals", "other")}
+
+    monkeypatch.setattr(separator, "stems", stems)
+    wave = torch.randn(2, 5000, generator=torch.Generator().manual_seed(0))
+    first = separator(Audio(wave, 48_000))
+    assert torch.equal(separator(Audio(wave.clone(), 48_000)).wave, first.wave)
+    assert len(separated) == 1
+    changed = wave.clone()
+    changed[1, 4999] += 1e-6
+    for other in (Audio(changed, 48_000), Audio(wave, 44_100), Audio(wave.reshape(1, -1), 48_000)):
+        assert not torch.equal(separator(other).wave, first.wave)
+    assert len(separated) == 4
+
+
+def test_what_is_kept_of_sounds_is_bounded() -> None:
+    """In bytes: the sound that was not asked for the longest goes, and one that is larger than all may be is not kept."""
+    cache, computed = ContentCache(3 * 400), []
+
+    def ask(value: int, size: int = 100) -> None:
+        sound = Audio(torch.full((1, size), float(value)), 8_000)
+        assert cache.get(sound, lambda: computed.append(value) or sound).wave.equal(sound.wave)  # type: ignore[func-returns-value]
+
+    for value in (1, 2, 3, 1, 4, 1, 3, 2):
+        ask(value)
+    assert computed == [1, 2, 3, 4, 2]
+    ask(9, 301)
+    ask(9, 301)
+    assert computed[-2:] == [9, 9]
+    ask(2)
+    assert computed[-2:] == [9, 9]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,155 @@
+"""python -m benchmarks.shapes: the published MusicGen models in each precision: loading, memory, first sound, real-time factor.
+
+Speed does not depend on the values of the weights, so random ones stand for the published: float16, as those were stored, in a
+file of transformers' layout that is written without building the model. Each model runs in each precision in a process of its
+own; what does not fit into the memory that is free is left out, and the results say so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from tqdm import tqdm
+from transformers import (
+    MusicgenConfig,
+    MusicgenForConditionalGeneration,
+    MusicgenMelodyConfig,
+    MusicgenMelodyForConditionalGeneration,
+)
+
+import musicgen
+from benchmarks import machine, store
+from benchmarks.systems import PROMPT, encodec_config, t5_config, write_tokenizer
+from musicgen import catalog
+from musicgen.engine import memory
+from musicgen.lm import LMConfig
+
+PRECISIONS = "float32,bfloat16,int8,int4"
+MODELS = [
+    entry
+    for entry in catalog.PUBLISHED
+    if entry.name.startswith("facebook/musicgen-") and not entry.style
+]  # fmt: skip
+SPREAD = 0.02
+"""Standard deviation of the weights."""
+
+
+def write(entry: catalog.Entry, folder: Path) -> Path:
+    """Random weights of a published model's shape, one tensor at a time, and its configuration and tokeniser."""
+    decoder = {
+        "hidden_size": entry.dim, "num_hidden_layers": entry.num_layers, "num_attention_heads": entry.num_heads,
+        "ffn_dim": 4 * entry.dim, "num_codebooks": entry.num_codebooks, "audio_channels": 2 if entry.stereo else 1,
+    }  # fmt: skip
+    parts = {"text_encoder": t5_config().to_dict(), "audio_encoder": encodec_config().to_dict(), "decoder": decoder}
+    with torch.device("meta"):  # names and sizes alone
+        if entry.melody:
+            model = MusicgenMelodyForConditionalGeneration(MusicgenMelodyConfig(**parts))
+        else:
+            model = MusicgenForConditionalGeneration(MusicgenConfig(**parts))
+    model.config.save_pretrained(folder)
+    model.generation_config.decoder_start_token_id = model.generation_config.pad_token_id = 2048
+    model.generation_config.save_pretrained(folder)
+    pool = torch.randn(1 << 22, generator=torch.Generator().manual_seed(0)).mul_(SPREAD).half()
+    tensors = {}
+    for index, (name, tensor) in enumerate(model.state_dict().items()):
+        if tensor.is_floating_point():
+            drawn = pool.roll(1009 * index).repeat(-(-tensor.numel() // len(pool)))[: tensor.numel()]
+            tensors[name] = (drawn.abs() + 0.5 if "norm" in name else drawn).reshape(tensor.shape).clone()
+        else:
+            tensors[name] = torch.ones(tensor.shape, dtype=tensor.dtype)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    write_tokenizer(folder)
+    return folder
+
+
+def needed(entry: catalog.Entry, precision: str) -> int:
+    """Bytes of a loaded model with what the back ends keep beside it."""
+    config = LMConfig(
+        entry.dim, entry.num_heads, entry.num_layers, entry.num_codebooks, cross_attention=entry.cross_attention
+    )
+    return memory.weight_bytes(config, precision) + memory.table_bytes(config, precision) + entry.beside_bytes
+
+
+def run(folder: Path, precision: str, duration: float, threads: int) -> dict[str, float]:
+    """In this process: load, then make a short clip, which compiles, and one that counts."""
+    torch.set_num_threads(threads)
+    start = time.perf_counter()
+    model = musicgen.load(folder, "cpu", precision)
+    loaded = time.perf_counter()
+    model.generate([PROMPT], 0.5, seed=0)
+    begun = time.perf_counter()
+    first = None
+    for _ in model.stream(PROMPT, duration, chunk=0.5, seed=1):
+        first = first or time.perf_counter()
+    ended = time.perf_counter()
+    assert first is not None
+    return {
+        "load_seconds": round(loaded - start, 2),
+        "first_sound": round(first - begun, 2),
+        "rtf": round((ended - begun) / duration, 3),
+        "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 2),
+    }
+
+
+def measure(names: list[str], precisions: list[str], duration: float, threads: int) -> Iterator[dict[str, Any]]:
+    """A row for each model and precision."""
+    for entry in tqdm([one for one in MODELS if one.name in names], desc="models", file=sys.stderr):
+        with tempfile.TemporaryDirectory() as place:
+            write(entry, Path(place))
+            for precision in precisions:
+                row: dict[str, Any] = {"model": entry.name, "precision": precision}
+                size, free = needed(entry, precision), memory.free(torch.device("cpu"))
+                if size > free:
+                    yield row | {"failure": f"needs {size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"}
+                    continue
+                command = [sys.executable, "-m", "benchmarks.shapes", "--run", place, precision,
+                           "--duration", str(duration), "--threads", str(threads)]  # fmt: skip
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+                lines = done.stdout.splitlines() if done.returncode == 0 else done.stderr.splitlines()
+                last = lines[-1] if lines else f"ended with {done.returncode}"
+                yield row | (json.loads(last) if done.returncode == 0 else {"failure": last})
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.shapes", description=__doc__)
+    names = ",".join(one.name for one in MODELS)
+    parser.add_argument("--models", default=names, help="names with commas (default: all ten)")
+    parser.add_argument("--precision", default=PRECISIONS, help=f"one or several with commas (default: {PRECISIONS})")
+    parser.add_argument("--duration", type=float, default=3.0, help="seconds of music (default: 3)")
+    parser.add_argument("--threads", type=int, default=2, help="processor cores (default: 2)")
+    parser.add_argument("--json", type=Path, help="write the results here, after each row")
+    parser.add_argument("--run", nargs=2, metavar=("FOLDER", "PRECISION"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.run:
+        print(json.dumps(run(Path(options.run[0]), options.run[1], options.duration, options.threads)))
+        return 0
+    facts = machine.describe("cpu", options.threads)
+    command = "python -m " + " ".join(["benchmarks.shapes", *sys.argv[1:]])
+    results: dict[str, Any] = {
+        "command": command,
+        "duration": options.duration,
+        "n": 1,
+        "machine": facts,
+        "results": [],
+    }
+    for row in measure(options.models.split(","), options.precision.split(","), options.duration, options.threads):
+        results["results"].append(row)
+        if options.json:  # after each row: the next one may take minutes
+            options.json.write_text(json.dumps(results, indent=1) + "\n")
+    store.publish(results, options.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
