@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from musicgen import extras
 from musicgen.catalog import DECODERS
 from musicgen.commands import marks
 from musicgen.errors import MusicGenError
 from musicgen.options import MAX_DURATION, GenerationOptions
 from musicgen.serving import private_folder
 from musicgen.serving.clip_store import ClipStore
+from musicgen.serving.engines.base import Engine
 from musicgen.serving.engines.local import LocalEngine
 from musicgen.serving.models import ModelCatalog
+from musicgen.serving.observer import Observer
 from musicgen.serving.request import ClipRequest
 from musicgen.serving.service import GenerationJob, GenerationService
 from musicgen.serving.stored_clip import StoredClip
@@ -32,10 +36,39 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+KEY_VARIABLE = "MUSICGEN_ENGINE_KEY"
+"""The environment variable with the key for `--engine`."""
 GRACE_SECONDS = 60.0
 """Time after which the jobs of a visitor without a connection are cancelled. Until then a page that is reloaded finds them."""
 MAX_MEASURED = 10_000
 """Clips whose scores, and whose tempo and key, are kept."""
+
+
+class _ClipsOfVisits(Observer):
+    """Adds the clips of a job to the visit of whoever submitted it."""
+
+    def __init__(self, visits: Visits) -> None:
+        self._visits = visits
+
+    def made(self, job: GenerationJob, clip: StoredClip) -> None:
+        self._visits.add(job.visitor, clip)
+
+
+def _engine(configuration: Configuration) -> Engine:
+    if configuration.engine:
+        with extras.needed("serve", "--engine"):
+            from musicgen.serving.engines.remote import RemoteEngine
+        return RemoteEngine(configuration.engine, os.environ.get(KEY_VARIABLE, ""))
+    catalog = ModelCatalog(configuration.model_folder, configuration.models, configuration.adapter_folder)
+    most = configuration.limits.max_variations
+    return LocalEngine(
+        catalog,
+        configuration.device,
+        max_models=configuration.max_loaded_models,
+        # A job's variations leave the other jobs their slots.
+        slots=configuration.workers + most - 1,
+        queue=configuration.workers * most,
+    )
 
 
 class Service(GenerationService):
@@ -46,12 +79,9 @@ class Service(GenerationService):
         folder: the folder of clips; if None, a temporary one, which `close` deletes.
     """
 
-    engine: LocalEngine
-
     def __init__(self, configuration: Configuration | None = None, folder: Path | None = None) -> None:
         self.configuration = configuration = configuration if configuration is not None else Configuration()
         limits = configuration.limits
-        catalog = ModelCatalog(configuration.model_folder, configuration.models, configuration.adapter_folder)
         self._temporary_folder: TemporaryDirectory[str] | None = None
         if folder is None:
             self._temporary_folder = private_folder.create(configuration.temporary_folder)
@@ -65,14 +95,7 @@ class Service(GenerationService):
             watermark = audioseal.load()
         self._gradio_folders = GradioFolders(folder)
         super().__init__(
-            LocalEngine(
-                catalog,
-                configuration.device,
-                max_models=configuration.max_loaded_models,
-                # A job's variations leave the other jobs their slots.
-                slots=configuration.workers + limits.max_variations - 1,
-                queue=configuration.workers * limits.max_variations,
-            ),
+            _engine(configuration),
             limits,
             ClipStore(folder, limits.keep_hours, limits.disk_gb * 1e9, signer, self._gradio_folders.copies),
             workers=configuration.workers,
@@ -81,6 +104,7 @@ class Service(GenerationService):
             watermark=watermark,
         )
         self.visits = Visits(limits.history, limits.keep_hours * 3600)
+        self.observers.append(_ClipsOfVisits(self.visits))
         self.followers = Followers(self.leave, GRACE_SECONDS)
         self.when_gone: list[Callable[[str], object]] = []
         """Called with a session that is gone."""
@@ -93,12 +117,12 @@ class Service(GenerationService):
             self.trainings = Trainings(
                 limits,
                 configuration.training,
-                catalog,
+                self.catalog,
                 self.clip_store,
                 configuration.device,
                 configuration.trained_folder,
             )
-        if zero_gpu.is_active():
+        if zero_gpu.is_active() and isinstance(self.engine, LocalEngine):
             self._at_once = False  # each variation gets a GPU for its own time
             self._stream = zero_gpu.wrap(self.engine.stream, self.engine.download, self.estimate_gpu_time)
 
@@ -107,6 +131,7 @@ class Service(GenerationService):
 
         `spaces` requires that this is done in the main thread before the page is served.
         """
+        assert isinstance(self.engine, LocalEngine)
         self.engine.prepare()
         free_bytes = zero_gpu.MAX_PRELOADED_BYTES
         for info in self.catalog:
@@ -138,6 +163,7 @@ class Service(GenerationService):
         info = self.catalog.get(request.model)
         measured = self.measured_seconds(request.model, request.precision, request.duration)
         plain = not request.adapters and request.decoder == DECODERS[0]
+        assert isinstance(self.engine, LocalEngine)
         preloaded = plain and self.engine.model_cache.is_preloaded(request.model, request.precision)
         return zero_gpu.estimate(request, info.size, measured, preloaded)
 
@@ -216,6 +242,3 @@ class Service(GenerationService):
 
     def _warm_up_model(self) -> str | None:
         return None if zero_gpu.is_active() else super()._warm_up_model()
-
-    def _made(self, job: GenerationJob, clip: StoredClip) -> None:
-        self.visits.add(job.visitor, clip)  # before the event, whose follower looks there

@@ -18,8 +18,9 @@ COMMANDS = {
     "train": "train a model or an audio tokeniser from a recipe",
     "export": "write a model as a folder in the transformers or the audiocraft layout",
     "demo": "serve the page in the browser",
+    "serve": "serve generations to programs over HTTP, on one machine or many",
 }
-EXTRAS = {"train": "training", "demo": "demo"}
+EXTRAS = {"train": "training", "demo": "demo", "serve": "serve"}
 """Command -> the extra with the packages that it needs beside the package's own."""
 PLUGGABLE = ("generate", "repaint", "train", "export")
 """Commands that load a model, and so take plug-ins."""

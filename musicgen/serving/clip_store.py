@@ -48,7 +48,7 @@ def _size(file: Path) -> int:
 
 
 @contextlib.contextmanager
-def _without_paths() -> Iterator[None]:
+def writing() -> Iterator[None]:
     """What a full disk is to a visitor: its message names no folder of the server."""
     try:
         yield
@@ -90,7 +90,7 @@ class ClipStore:
     ) -> None:
         self.folder, self.seconds, self.max_bytes, self.signer = folder, hours * 3600, max_bytes, signer
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._clips = folder / "clips"
+        self.clips_folder = folder / "clips"
         self._copies = copies
         self._lock = threading.Lock()
         self._reserved: Counter[str] = Counter()
@@ -119,9 +119,9 @@ class ClipStore:
 
     def new_folder(self, network: str = "") -> Path:
         """A new folder, of the same kind."""
-        folder = self._clips / secrets.token_hex(16)
-        with _without_paths():
-            self._clips.mkdir(mode=0o700, exist_ok=True)
+        folder = self.clips_folder / secrets.token_hex(16)
+        with writing():
+            self.clips_folder.mkdir(mode=0o700, exist_ok=True)
             folder.mkdir(mode=0o700)
         if network:
             self._networks[folder.name] = network
@@ -212,7 +212,7 @@ class ClipStore:
         """
         from musicgen import content_credentials
 
-        with _without_paths():
+        with writing():
             content_credentials.write(path, clip, tags, self.signer)
         self._keep(path)
 
@@ -224,7 +224,7 @@ class ClipStore:
             path.touch()
             return path
         path = self._shared[file] = self.new_path(file.name)
-        with _without_paths():
+        with writing():
             shutil.copyfile(file, path)
         self._keep(path)
         return path
@@ -272,7 +272,7 @@ class ClipStore:
             if not clip.is_file():
                 raise InputError("the clip has expired on the server: make it again from its settings")
             self.check_space(self._network_of(clip))
-            with _without_paths():
+            with writing():
                 write(target)
             self._keep(target)
         return target
@@ -286,7 +286,8 @@ class ClipStore:
         network = self._network_of(clip)
         for file in list(clip.parent.iterdir()) if clip.parent.is_dir() else []:
             if not any(
-                other != file and filecmp.cmp(file, other, shallow=False) for other in self._clips.glob(_named(file))
+                other != file and filecmp.cmp(file, other, shallow=False)
+                for other in self.clips_folder.glob(_named(file))
             ):
                 for copy in self._copies.glob(_named(file)) if self._copies is not None else ():
                     if filecmp.cmp(file, copy, shallow=False):
@@ -325,7 +326,7 @@ class ClipStore:
                     path.rmdir()  # fails unless it is empty
             except OSError:
                 pass
-        for name in [name for name in list(self._networks) if not (self._clips / name).exists()]:
+        for name in [name for name in list(self._networks) if not (self.clips_folder / name).exists()]:
             self._networks.pop(name, None)
         with self._lock:
             self._shares.forget_expired(time.time() if now is None else now)

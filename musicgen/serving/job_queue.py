@@ -101,6 +101,10 @@ class Job(Generic[Payload, Event]):
         self.discarded = True
         self.cancellation.cancel()
 
+    def forget(self) -> None:
+        """Free the events of a job that is done, also for followers that do not read them."""
+        self._events = []
+
     # Called by the worker thread.
 
     def put_event(self, event: Event) -> None:
@@ -125,7 +129,7 @@ class JobQueue(Generic[Payload, Event]):
 
     Args:
         run_job: runs one job; called in a worker thread.
-        workers: number of worker threads, and so of jobs that run at the same time.
+        workers: number of worker threads, and so of jobs that run at the same time. The attribute of that name has it.
         max_waiting: number of jobs that may wait.
         max_per_visitor: number of jobs of one visitor that may wait or run at the same time. Visitors name themselves, so there
             are limits for what they cannot choose, too.
@@ -133,6 +137,7 @@ class JobQueue(Generic[Payload, Event]):
         thing: what a job makes, in the messages of refusals.
         max_seconds: seconds of sound of all jobs that wait or run; half of them for one address. A job that comes alone is
             always admitted.
+        on_end: called with each job that ends, before its followers know.
     """
 
     def __init__(
@@ -145,7 +150,9 @@ class JobQueue(Generic[Payload, Event]):
         max_per_address: float = math.inf,
         max_seconds: float = math.inf,
         thing: str = "clip",
+        on_end: Callable[[Job[Payload, Event]], object] = lambda job: None,  # noqa: ARG005
     ) -> None:
+        self._on_end, self.workers = on_end, workers
         self._run_job, self._max_waiting, self._max_per_visitor = run_job, max_waiting, max_per_visitor
         self._max_per_address, self._max_seconds, self._thing = max_per_address, max_seconds, thing
         self._waiting: deque[Job[Payload, Event]] = deque()
@@ -158,7 +165,9 @@ class JobQueue(Generic[Payload, Event]):
         for thread in self._threads:
             thread.start()
 
-    def submit(self, visitor: str, payload: Payload, address: str = "", seconds: float = 0.0) -> Job[Payload, Event]:
+    def submit(
+        self, visitor: str, payload: Payload, address: str = "", seconds: float = 0.0, *, admitted: bool = False
+    ) -> Job[Payload, Event]:
         """Append a job to the queue. It leaves the queue when it is stopped or cancelled before its turn.
 
         Args:
@@ -166,15 +175,17 @@ class JobQueue(Generic[Payload, Event]):
             payload: the input of the job.
             address: the visitor's network address; "" is not limited.
             seconds: of sound that the job makes.
+            admitted: whether the limits have been checked before, by a queue that has ended.
 
         Raises:
             QueueFull: when the queue is full, or the visitor or the address has reached a limit.
         """
         job: Job[Payload, Event] = Job(visitor, payload, address, seconds)
         with self._changed:
-            self._check_admitted(job)
+            if not admitted:
+                self._check_admitted(job)
             self._waiting.append(job)
-            self._changed.notify()
+            self._changed.notify_all()
         job.cancellation.on_cancel(lambda: self._drop_waiting(job))
         return job
 
@@ -221,6 +232,18 @@ class JobQueue(Generic[Payload, Event]):
         with self._changed:
             return [job for job in (*self._running, *self._waiting) if job.visitor == visitor]
 
+    def wait_until_empty(self, timeout: float) -> bool:
+        """Block until no job waits or runs.
+
+        Args:
+            timeout: seconds.
+
+        Returns:
+            Whether there is none.
+        """
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._waiting and not self._running, timeout)
+
     def close(self) -> None:
         """Cancel all jobs and end the worker threads."""
         with self._changed:
@@ -236,6 +259,12 @@ class JobQueue(Generic[Payload, Event]):
         """Number of jobs that wait or run."""
         with self._changed:
             return len(self._waiting) + len(self._running)
+
+    def load(self) -> tuple[int, int, float]:
+        """Number of jobs that wait, number of those that run, and the seconds of sound of all of them."""
+        with self._changed:
+            seconds = sum(job.seconds for job in (*self._waiting, *self._running))
+            return len(self._waiting), len(self._running), seconds
 
     def _check_admitted(self, job: Job[Payload, Event]) -> None:
         present = [*self._running, *self._waiting]
@@ -268,8 +297,9 @@ class JobQueue(Generic[Payload, Event]):
             if job not in self._waiting:
                 return
             self._waiting.remove(job)
+            self._changed.notify_all()
             behind = list(self._waiting)
-        job.finish()
+        self._finish(job, None)
         for other in behind:
             other.changes.notify()
 
@@ -295,6 +325,14 @@ class JobQueue(Generic[Payload, Event]):
                     log.exception("a job failed")
                 error = exception
             finally:
+                self._finish(job, error)
                 with self._changed:
                     self._running.remove(job)
-                job.finish(error)
+                    self._changed.notify_all()
+
+    def _finish(self, job: Job[Payload, Event], error: Exception | None) -> None:
+        job.error = error
+        try:
+            self._on_end(job)
+        finally:
+            job.finish(error)

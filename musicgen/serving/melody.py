@@ -6,6 +6,7 @@ result -------------------------> frames, which are compared with those of the r
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,21 @@ from musicgen.conditioners.melody import MelodyConditioner
 from musicgen.conditioners.separation import DemucsSeparator
 
 SECONDS_PER_FRAME = chroma.HOP / chroma.SAMPLE_RATE
+
+
+class MelodyExtractor:
+    """Extracts melodies, one at a time: Demucs takes much memory. It is loaded at the first use. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._separator: DemucsSeparator | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self, recording: Path, separate: bool) -> tuple[int, ...]:
+        """The melody of a recording; arguments, value and errors as of `extract`."""
+        with self._lock:
+            if self._separator is None:
+                self._separator = DemucsSeparator()
+            return extract(recording, separate, self._separator)
 
 
 def extract(recording: Path, separate: bool, separator: DemucsSeparator | None = None) -> tuple[int, ...]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import fnmatch
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from musicgen import catalog
 from musicgen.errors import InputError
@@ -126,6 +127,14 @@ class ModelCatalog:
             raise InputError(
                 f"no model's name matches {', '.join(allowed)}: the models are {first_few(catalog.names())}"
             )
+
+    @classmethod
+    def of(cls, infos: Iterable[ModelInfo]) -> Self:
+        """The catalog of models that are elsewhere, in this order."""
+        made = cls.__new__(cls)
+        made.adapters = AdapterCatalog()
+        made._models = {info.name: info for info in infos}
+        return made
 
     def __iter__(self) -> Iterator[ModelInfo]:
         return iter(self._models.values())

@@ -38,12 +38,12 @@ def create(parent: Path | None = None) -> tempfile.TemporaryDirectory[str]:
             "--temporary"
         ) from error
     Path(folder.name).chmod(0o700)
-    _lock(Path(folder.name))
+    lock(Path(folder.name) / LOCK)
     return folder
 
 
-def _lock(folder: Path) -> int | None:
-    """Lock a private folder for as long as this process runs.
+def lock(file: Path) -> int | None:
+    """Lock a file, which is created if necessary, for as long as this process runs.
 
     Returns:
         The lock's file descriptor, None where another process holds the lock or the system has no locks.
@@ -52,7 +52,7 @@ def _lock(folder: Path) -> int | None:
         import fcntl
     except ImportError:  # Windows
         return None
-    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -67,7 +67,7 @@ def _delete_abandoned(parent: Path) -> None:
         with contextlib.suppress(OSError):
             if folder.is_symlink() or folder.stat().st_uid != os.getuid() or not (folder / LOCK).is_file():
                 continue
-            descriptor = _lock(folder)
+            descriptor = lock(folder / LOCK)
             if descriptor is not None:
                 shutil.rmtree(folder, ignore_errors=True)
                 os.close(descriptor)

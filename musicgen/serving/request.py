@@ -5,9 +5,10 @@ The module does not import PyTorch.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,6 +88,12 @@ class ClipRequest:
     def files(self) -> dict[str, Path]:
         """Name of the attribute -> the file of each recording that the clip is made from."""
         return {name: file for name in FILES if (file := getattr(self, name)) is not None}
+
+    def with_files(self, files: Mapping[str, Path]) -> ClipRequest:
+        """The request with these files, by the names of their attributes, and no others."""
+        return dataclasses.replace(
+            self, melody=files.get("melody"), style=files.get("style"), continue_from=files.get("continue_from")
+        )
 
     @property
     def needs_frames(self) -> bool:

@@ -10,11 +10,11 @@ import dataclasses
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from musicgen import provenance
 from musicgen.cancellation import Cancellation, Cancelled
@@ -28,6 +28,7 @@ from musicgen.serving.engines.base import AudioChunk, Engine, Stream
 from musicgen.serving.job_queue import Job, JobQueue
 from musicgen.serving.limits import Limits
 from musicgen.serving.notifier import Notifier
+from musicgen.serving.observer import Observer
 from musicgen.serving.progress import Progress, VariationsProgress
 from musicgen.serving.request import MAX_SEED, ClipRequest, validate
 from musicgen.serving.speeds import Speeds, StepClock
@@ -46,10 +47,18 @@ WARM_UP_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class PlaybackChunk:
-    """The next audio of the first variation, for playback during generation: int16 [T, C] at `rate` Hz."""
+    """The next audio of the first variation.
+
+    Attributes:
+        samples: int16 [T, C], for playback during the generation: their peaks are limited, with a delay of the limiter's
+            look-ahead.
+        rate: Hz.
+        chunk: as the engine made it.
+    """
 
     samples: np.ndarray
     rate: int
+    chunk: AudioChunk
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,9 @@ class GenerationService:
             max_per_visitor=limits.per_visitor,
             max_per_address=limits.per_address,
             max_seconds=limits.queue_seconds,
+            on_end=self._ended,
         )
+        self.observers: list[Observer] = []
         self.warmed_up = False
         """Whether the warm-up has ended; `changes` is notified when it does."""
         self.changes = Notifier()
@@ -157,24 +168,39 @@ class GenerationService:
             self.speeds.bandwidth = self.engine.bandwidth()
             self.speeds.calibrate(request.model, chunks[0].precision, seconds / request.duration)
 
-    def submit(self, visitor: str, request: ClipRequest, network: str = "") -> GenerationJob:
+    def submit(self, visitor: str, request: ClipRequest, network: str = "", *, admitted: bool = False) -> GenerationJob:
         """Append a job to the queue.
 
         Args:
-            visitor: the token of the page's visit, or the session of an API client.
+            visitor: the token of the page's visit, or whoever an API client is.
             request: what to generate.
             network: the visitor's, of `shares.network_of`; "" is not limited.
+            admitted: whether the queue has admitted the job before, in a server that has ended.
+
+        Raises:
+            InputError: as of `check`.
+            QueueFull: when the queue is full, or the visitor or the network has reached a limit.
+        """
+        self.check(visitor, request, network)
+        seconds = request.duration * request.variations
+        return self.job_queue.submit(visitor, request, network, seconds, admitted=admitted)
+
+    def check(self, visitor: str, request: ClipRequest, network: str = "") -> None:
+        """Check a request before it is queued.
 
         Raises:
             InputError: for an invalid request, a model that would have to be downloaded where that is the operator's, and a
                 disk without space.
-            QueueFull: when the queue is full, or the visitor or the network has reached a limit.
         """
         validate(request, self.limits, self.catalog)
         self.catalog.adapters.check_allowed(request.adapters, visitor)
         self.clip_store.check_space(network)
         self._check_downloaded(request)
-        return self.job_queue.submit(visitor, request, network, request.duration * request.variations)
+
+    @property
+    def closing(self) -> bool:
+        """Whether `close` has been called: jobs that end now are cut off by it."""
+        return self._closing.cancelled
 
     def _check_downloaded(self, request: ClipRequest) -> None:
         if self.downloads:
@@ -338,14 +364,18 @@ class GenerationService:
         try:
             for chunk in self._stream(request, seed, partial(progress.report, index), job.cancellation):
                 if index == 0:
-                    live = live or TruePeakLimiter(chunk.rate)
-                    job.put_event(_playback(live.push(chunk.samples), chunk.rate))
+                    if live is None:
+                        live = TruePeakLimiter(chunk.rate)
+                        for observer in self.observers:
+                            observer.sounded(job)
+                    job.put_event(_playback(live.push(chunk.samples), chunk))
                 if heard is not None:
                     heard.set()
                 chunks.append(chunk)
             complete = True
             if live is not None:
-                job.put_event(_playback(live.push(chunks[-1].samples[:, :0], last=True), chunks[-1].rate))
+                rest = chunks[-1]._replace(samples=chunks[-1].samples[:, :0])
+                job.put_event(_playback(live.push(rest.samples, last=True), rest))
         except Cancelled:
             pass
         if job.discarded or not chunks:
@@ -360,11 +390,13 @@ class GenerationService:
     def _keep(self, job: GenerationJob, made: Variation, generation: str) -> None:
         clip = self._store(made.request, made.chunks, made.seed, made.complete, job.address)
         clip = dataclasses.replace(clip, generation=generation)
-        self._made(job, clip)
+        for observer in self.observers:
+            observer.made(job, clip)
         job.put_event(clip)
 
-    def _made(self, job: GenerationJob, clip: StoredClip) -> None:
-        """Called with each clip before its followers hear of it."""
+    def _ended(self, job: GenerationJob) -> None:
+        for observer in self.observers:
+            observer.ended(job)
 
     def _store(
         self, request: ClipRequest, chunks: list[AudioChunk], seed: int, complete: bool, network: str = ""
@@ -382,12 +414,7 @@ class GenerationService:
         # A clip of which a part was made anew keeps its loudness: all else in it stays what it was.
         loudness = audio.TARGET_LUFS if request.span is None else None
         path = self.clip_store.new_path(f"{words(request.prompt)}-{seed}.flac", network)
-        local_model = self.catalog.get(request.model).origin == "folder"
-        hashes = {name: self.catalog.adapters.sha256(name) for name, _ in request.adapters}
-        comment = partial(
-            clip_metadata.make_comment, request, seed, local_model=local_model, complete=complete,
-            adapter_hashes=hashes, watermark=self._watermark is not None,
-        )  # fmt: skip
+        comment = partial(self.comment, request, seed, complete=complete)
         mark = None
         if self._watermark is not None:
             mark = self._watermark.marker(provenance.tags(comment())["settingssha256"])
@@ -413,6 +440,27 @@ class GenerationService:
             loop=finished.loop.text if finished.loop is not None else "",
         )
 
+    def comment(
+        self, request: ClipRequest, seed: int, *, complete: bool, measured: Mapping[str, Any] | None = None
+    ) -> str:
+        """The text of a clip's comment tag: its settings.
+
+        Args:
+            request: of the clip; its precision is not "auto".
+            seed: of the clip.
+            complete: whether the generation was not stopped early.
+            measured: as of `Settings.comment`.
+        """
+        return clip_metadata.make_comment(
+            request,
+            seed,
+            local_model=self.catalog.get(request.model).origin == "folder",
+            complete=complete,
+            adapter_hashes={name: self.catalog.adapters.sha256(name) for name, _ in request.adapters},
+            watermark=self._watermark is not None,
+            measured=measured,
+        )
+
     def _marks(self) -> tuple[str, ...]:
         """What marks a clip as made by a model, in words."""
         given = {
@@ -423,6 +471,6 @@ class GenerationService:
         return tuple(name for name, is_there in given.items() if is_there)
 
 
-def _playback(samples: np.ndarray, rate: int) -> PlaybackChunk:
-    """What a browser plays of float32 samples [C, T] within [-1, 1]."""
-    return PlaybackChunk((samples * 32767).round().astype("int16").T.copy(), rate)
+def _playback(samples: np.ndarray, chunk: AudioChunk) -> PlaybackChunk:
+    """What a browser plays of float32 samples [C, T] within [-1, 1], the limited ones of a chunk."""
+    return PlaybackChunk((samples * 32767).round().astype("int16").T.copy(), chunk.rate, chunk)

@@ -41,6 +41,8 @@ class Engine(Protocol):
     """Generates clips. Methods are called from several threads at the same time."""
 
     catalog: ModelCatalog
+    max_replicas: int
+    """The most engines that generate at the same time."""
 
     def prepare(self) -> None:
         """Import what the first clip needs. It may take seconds."""
@@ -95,6 +97,12 @@ class Engine(Protocol):
 
     def bandwidth(self) -> float | None:
         """Bytes a second that the engine's memory gives, measured now; None where that is not known."""
+
+    def replicas(self) -> int:
+        """Number of engines that answer; 0 while there is none."""
+
+    def loaded(self) -> list[tuple[str, str]]:
+        """Name and precision of the models in memory, on any replica."""
 
     def close(self) -> None:
         """Unload the models."""

@@ -9,13 +9,16 @@ import importlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from musicgen.cancellation import Cancellation
 from musicgen.serving.engines.base import AudioChunk, Report
 from musicgen.serving.model_cache import ModelCache
 from musicgen.serving.models import ModelCatalog
 from musicgen.serving.request import ClipRequest
+
+if TYPE_CHECKING:
+    from musicgen.serving.melody import MelodyExtractor
 
 _MODULES = ("musicgen.checkpoint.loading", "musicgen.serving.generation")
 
@@ -40,11 +43,10 @@ class LocalEngine:
         slots: int = 1,
         queue: int | None = None,
     ) -> None:
-        self.catalog, self.device = catalog, device
+        self.catalog, self.device, self.max_replicas = catalog, device, 1
         self.model_cache = ModelCache(catalog, device, max_models=max_models, slots=slots, queue=queue)
         self._import_lock = threading.Lock()
-        self._separator: Any = None
-        self._separator_lock = threading.Lock()
+        self._melody: MelodyExtractor | None = None
 
     def prepare(self) -> None:
         """Import the modules that depend on PyTorch, one thread at a time.
@@ -73,13 +75,12 @@ class LocalEngine:
 
     def extract_melody(self, recording: Path, separate: bool) -> tuple[int, ...]:
         """The melody of a recording, as `Engine.extract_melody` says."""
-        from musicgen.conditioners.separation import DemucsSeparator
-        from musicgen.serving import melody
+        from musicgen.serving.melody import MelodyExtractor
 
-        with self._separator_lock:  # one Demucs at a time: it takes much memory
-            if self._separator is None:
-                self._separator = DemucsSeparator()
-            return melody.extract(recording, separate, self._separator)
+        with self._import_lock:
+            if self._melody is None:
+                self._melody = MelodyExtractor()
+        return self._melody(recording, separate)
 
     def resolve_precision(self, model: str, precision: str) -> str | None:
         """The precision in which a model runs on this machine, as `Engine.resolve_precision` says."""
@@ -121,6 +122,14 @@ class LocalEngine:
         from musicgen import checkpoint
 
         checkpoint.find(self.catalog.get(model).source)
+
+    def replicas(self) -> int:
+        """One."""
+        return 1
+
+    def loaded(self) -> list[tuple[str, str]]:
+        """Name and precision of the models in memory."""
+        return self.model_cache.loaded()
 
     def close(self) -> None:
         """Unload the models."""

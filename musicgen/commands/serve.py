@@ -1,0 +1,188 @@
+"""Serve generations to programs over HTTP: create, follow, listen while it is made, fetch. On 127.0.0.1 by default."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from musicgen import extras, logs, open_files, plugins
+from musicgen.commands import marks
+from musicgen.errors import InputError
+from musicgen.serving import flags
+from musicgen.serving.limits import Limits
+
+if TYPE_CHECKING:
+    from musicgen.serving.engines.base import Engine
+
+PREFIX = "MUSICGEN_SERVE_"
+LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
+DEFAULTS = Limits(per_visitor=36)
+"""A client of the API is a program, which asks for many clips: as many as may wait and run."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_flags(parser, os.environ)
+
+
+def add_flags(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
+    """Add the flags, with the environment's values as their defaults."""
+    flag = flags.flag_adder(parser, environment, PREFIX)
+    flag("host", str, "127.0.0.1", "address to listen on (%(default)s)")
+    flag("port", int, 8650, "port to listen on; 0 for any that is free (%(default)s)")
+    flag("hosts", str, "", "names under which clients reach the server besides this machine's: 'music.example.org'")
+    flag(
+        "state",
+        Path,
+        None,
+        "a folder for clips, uploads and accepted requests, which the next server takes up; servers may share it. Without it "
+        "they are gone at the end",
+    )
+    flag("drain-seconds", float, 600.0, "seconds that accepted generations have to end after SIGTERM (%(default)s)")
+    flags.add_limits(flag, DEFAULTS)
+    flags.add_models(flag)
+    flags.add_marks(flag)
+    flag(
+        "replicas",
+        str,
+        "",
+        "engines in processes of their own, placed by Ray Serve: auto (one for each GPU, or for --cores "
+        "cores), a number, or a range such as 1:4. Without it, this process is the engine",
+    )
+    flag("address", str, "", "Ray's address of a cluster: auto, or HOST:PORT (without it: this machine)")
+    flag("cores", int, 0, "cores of a replica without a GPU (4, or all of fewer)")
+    flags.add_switch(
+        parser, environment, PREFIX, "watermark", False, "mix an inaudible mark into every clip, by AudioSeal"
+    )
+    flags.add_switch(
+        parser, environment, PREFIX, "downloads", None, "clients may start downloads of models (without the flag: where only "
+        "this machine reaches the server)",
+    )  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from musicgen.serving.web import keys
+
+    flags.check(arguments)
+    known = keys.read(os.environ)
+    local = arguments.host in LOOPBACK
+    if not local and not known:
+        raise InputError(
+            f"--host is {arguments.host}: others reach the server then, and it has no keys. Set {keys.VARIABLE}='NAME:KEY', "
+            "a key of 16 characters or more for each client"
+        )
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    logs.keep_lines_apart()
+    open_files.allow_many()
+    plugins.load_plugins(flags.separated(arguments.plugin))
+    os.umask(0o077)
+    serve(arguments, known, local)
+
+
+def serve(arguments: argparse.Namespace, known: object, local: bool) -> None:
+    """Serve until a signal ends it.
+
+    Args:
+        arguments: parsed.
+        known: the API's `Keys`.
+        local: whether only this machine reaches the server.
+    """
+    from musicgen.serving.clip_store import ClipStore
+    from musicgen.serving.service import GenerationService
+    from musicgen.serving.web import server
+    from musicgen.serving.web.app import create_app
+    from musicgen.serving.web.generations import Generations
+    from musicgen.serving.web.keys import Keys
+    from musicgen.serving.web.metrics import Metrics
+    from musicgen.serving.web.servers import Servers
+
+    assert isinstance(known, Keys)
+    limits = flags.limits_of(arguments)
+    signer = marks.signer(arguments.c2pa_certificate, arguments.c2pa_key)
+    watermark = None
+    if arguments.watermark:
+        from musicgen.checkpoint import audioseal
+
+        watermark = audioseal.load()
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(_state_folder(arguments.state))
+        listening = stack.enter_context(server.listen(arguments.host, arguments.port))
+        store = ClipStore(folder / "store", limits.keep_hours, limits.disk_gb * 1e9, signer)
+        engine = build_engine(arguments)
+        service = GenerationService(
+            engine,
+            limits,
+            store,
+            workers=arguments.workers * engine.max_replicas,
+            downloads=local if arguments.downloads is None else arguments.downloads,
+            watermark=watermark,
+        )
+        stack.callback(service.close, warm_up_timeout=2)
+        metrics = Metrics(service)
+        generations = Generations(service, Servers(folder / "servers"))
+        hosts = (*LOOPBACK, arguments.host, *flags.separated(arguments.hosts.lower()))
+        app = create_app(generations, metrics, known, hosts)
+        service.warm_up()
+        taken_up = generations.take_up()
+        print(f"MusicGen API: {server.address_of(listening)}/v1  (description: /openapi.json)", flush=True)
+        if taken_up:
+            print(f"{taken_up} generations of a server that has ended are taken up", flush=True)
+        server.Server(app, generations, arguments.drain_seconds).run(sockets=[listening])
+    if service.is_warming_up:
+        # Libraries are being imported in its thread. The interpreter's own end would wait for that, or crash in it.
+        sys.stdout.flush()
+        os._exit(0)
+
+
+def build_engine(arguments: argparse.Namespace) -> Engine:
+    """The engine that the flags ask for."""
+    from musicgen.serving.engines.local import LocalEngine
+    from musicgen.serving.models import ModelCatalog
+
+    if arguments.replicas:
+        with extras.needed("cluster", "--replicas"):
+            from musicgen.serving.engines.ray_serve import CORES, RayEngine, Replicas
+            from musicgen.serving.engines.replica import ReplicaSettings
+        settings = ReplicaSettings(
+            models=flags.separated(arguments.models),
+            model_folder=arguments.folder,
+            adapter_folder=arguments.adapters,
+            device=arguments.device,
+            max_models=arguments.loaded,
+            slots=arguments.workers,
+            threads=arguments.cores or min(CORES, os.cpu_count() or 1),
+            plugins=flags.separated(arguments.plugin),
+        )
+        return RayEngine(settings, Replicas.parse(arguments.replicas), arguments.address)
+    for name in ("address", "cores"):
+        if getattr(arguments, name):
+            raise InputError(f"--{name} is for --replicas: without it, clips are generated in this process")
+    catalog = ModelCatalog(arguments.folder, flags.separated(arguments.models), arguments.adapters)
+    variations = arguments.max_variations
+    return LocalEngine(
+        catalog,
+        arguments.device,
+        max_models=arguments.loaded,
+        # A generation's variations leave the others their slots.
+        slots=arguments.workers + variations - 1,
+        queue=arguments.workers * variations,
+    )
+
+
+@contextlib.contextmanager
+def _state_folder(given: Path | None) -> Iterator[Path]:
+    from musicgen.serving import private_folder
+
+    if given is not None:
+        yield given
+        return
+    temporary = private_folder.create()
+    try:
+        yield Path(temporary.name)
+    finally:
+        temporary.cleanup()

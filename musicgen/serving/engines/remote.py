@@ -1,0 +1,250 @@
+"""An engine that another server is: `musicgen serve`, by its HTTP API.
+
+Clips depend on request and seed alone. So a generation whose server is lost is asked for again, and goes on where it was.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+
+from musicgen.cancellation import Cancellation
+from musicgen.errors import InputError
+from musicgen.midi import is_midi
+from musicgen.serving.api_schema import body_of
+from musicgen.serving.engines.base import AudioChunk, Report
+from musicgen.serving.engines.resuming import PATIENCE_SECONDS, WAITING, EngineLost, resumed
+from musicgen.serving.models import ModelCatalog, ModelInfo
+from musicgen.serving.request import ClipRequest
+
+if TYPE_CHECKING:
+    from musicgen.serving.melody import MelodyExtractor
+
+SILENCE_SECONDS = 45.0
+"""Three times the longest silence of a server that lives."""
+_PAUSE_SECONDS = 1.0
+_INFO = ("name", "licence", "size", "stereo", "melody", "origin", "separated", "style", "sounds", "longest")
+
+
+class RemoteEngine:
+    """Generates on another server; the methods are those of `Engine`.
+
+    Args:
+        url: of the server.
+        key: for it; "" for a server without keys.
+
+    Raises:
+        InputError: the URL is none, or the server does not answer.
+    """
+
+    def __init__(self, url: str, key: str = "") -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise InputError(f"the engine's address {url[:100]!r} is no URL: it must be like http://127.0.0.1:8650")
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        self._client = httpx.Client(
+            base_url=url, headers=headers, timeout=httpx.Timeout(30.0, read=SILENCE_SECONDS), follow_redirects=False,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=20), trust_env=False,
+        )  # fmt: skip
+        self._url, self.max_replicas = url, 1
+        self._melody: MelodyExtractor | None = None
+        try:
+            infos = self._asked("GET", "/v1/models").json()
+        except EngineLost as error:
+            raise InputError(f"{error}: start it (musicgen serve), or correct the address") from error
+        self.catalog = ModelCatalog.of(_info(one) for one in infos)
+        self._here = {one["name"]: bool(one["here"]) for one in infos}
+
+    def prepare(self) -> None:
+        """Import what finishes clips."""
+        import musicgen.finishing  # noqa: F401
+
+    def stream(
+        self, request: ClipRequest, seed: int, report: Report, cancellation: Cancellation
+    ) -> Iterator[AudioChunk]:
+        """Generate a clip, as `Engine.stream` says. A lost server's generation is asked for again."""
+        return resumed(lambda: self._attempt(request, seed, report, cancellation), report, cancellation)
+
+    def extract_melody(self, recording: Path, separate: bool) -> tuple[int, ...]:
+        """The melody of a recording, as `Engine.extract_melody` says; computed in this process."""
+        from musicgen.serving.melody import MelodyExtractor
+
+        if self._melody is None:
+            self._melody = MelodyExtractor()
+        return self._melody(recording, separate)
+
+    def resolve_precision(self, model: str, precision: str) -> str | None:  # noqa: ARG002
+        """Any precision but "auto" unchanged."""
+        return None if precision == "auto" else precision
+
+    def is_here(self, model: str) -> bool:
+        """Whether the server need not download a model's files."""
+        return self._here.get(model, False)
+
+    def has_multi_band_diffusion(self) -> bool:
+        """Whether the server may be asked for it: it says no itself where it does not have it."""
+        return True
+
+    def step_bytes(self, model: str, precision: str) -> None:
+        """Not known."""
+
+    def bandwidth(self) -> None:
+        """Not known."""
+
+    def replicas(self) -> int:
+        """1 while the server takes requests."""
+        try:
+            return int(self._client.get("/ready", timeout=2.0).status_code == 200)
+        except httpx.HTTPError:
+            return 0
+
+    def loaded(self) -> list[tuple[str, str]]:
+        """Not known: the server's own metrics say it."""
+        return []
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _attempt(
+        self, request: ClipRequest, seed: int, report: Report, cancellation: Cancellation
+    ) -> Generator[AudioChunk]:
+        """Ask for a clip."""
+        uploads: dict[str, str] = {}
+        identifier = ""
+        try:
+            for field, path in request.files.items():
+                # The page has extracted the melody of a recording already.
+                if field != "melody" or is_midi(path) or request.frames is None:
+                    uploads[field] = self._upload(path)
+            body = body_of(request, uploads).model_copy(update={"seed": seed, "variations": 1, "loop": False})
+            identifier = self._asked("POST", "/v1/generations", cancellation, json=body.model_dump(mode="json")).json()[
+                "id"
+            ]
+            withdraw = cancellation.on_cancel(lambda: self._delete(f"/v1/generations/{identifier}"))
+            try:
+                yield from self._follow(identifier, report, cancellation)
+            finally:
+                withdraw()
+        finally:
+            if identifier:
+                self._delete(f"/v1/generations/{identifier}")
+            for upload in uploads.values():
+                self._delete(f"/v1/files/{upload}")
+
+    def _follow(self, identifier: str, report: Report, cancellation: Cancellation) -> Iterator[AudioChunk]:
+        last, ended = -1, False
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not ended:
+            headers = {"last-event-id": str(last)} if last >= 0 else {}
+            try:
+                with self._client.stream(
+                    "GET", f"/v1/generations/{identifier}/events", params={"audio": "pcm_f32le"}, headers=headers
+                ) as answer:
+                    if answer.status_code != 200:
+                        answer.read()
+                        cancellation.raise_if_cancelled()
+                        raise EngineLost(f"the engine {self._url} does not know the generation any more")
+                    for name, data, number in _events(answer.iter_lines()):
+                        deadline = time.monotonic() + PATIENCE_SECONDS
+                        last = last if number is None else number
+                        if name == "audio":
+                            samples = (
+                                np.frombuffer(base64.b64decode(data["samples"]), "<f4").reshape(-1, data["channels"]).T
+                            )
+                            yield AudioChunk(samples, data["rate"], data["precision"], data["unknown"])
+                        elif name == "progress":
+                            report(data["fraction"], data["message"])
+                        elif name == "position":
+                            report(0.0, f"waiting for the engine, {data['position']} in its queue")
+                        elif name == "error":
+                            cancellation.raise_if_cancelled()
+                            raise InputError(data["message"])
+                        elif name == "done":
+                            ended = True
+            except httpx.HTTPError as error:
+                cancellation.raise_if_cancelled()
+                if time.monotonic() > deadline:
+                    raise EngineLost(f"the engine {self._url} does not answer ({_reason(error)})") from error
+                report(0.0, WAITING)
+                time.sleep(_PAUSE_SECONDS)
+        cancellation.raise_if_cancelled()
+
+    def _upload(self, path: Path) -> str:
+        answer = self._asked("POST", "/v1/files", params={"name": path.name}, content=path.read_bytes())
+        return str(answer.json()["id"])
+
+    def _asked(
+        self, method: str, path: str, cancellation: Cancellation | None = None, **arguments: Any
+    ) -> httpx.Response:
+        """The answer to a request, which is repeated for a while where the server has no room.
+
+        Raises:
+            EngineLost: the server does not answer.
+            InputError: it refuses.
+        """
+        end = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            if cancellation is not None:
+                cancellation.raise_if_cancelled()
+            try:
+                answer = self._client.request(method, path, **arguments)
+            except httpx.HTTPError as error:
+                raise EngineLost(f"the engine {self._url} does not answer ({_reason(error)})") from error
+            if answer.is_success:
+                return answer
+            if answer.status_code in (429, 503) and time.monotonic() < end:
+                time.sleep(_PAUSE_SECONDS)
+                continue
+            if answer.status_code in (404, 502, 503, 504):
+                raise EngineLost(f"the engine {self._url} answers {answer.status_code}")
+            raise InputError(_refusal(answer))
+
+    def _delete(self, path: str) -> None:
+        with contextlib.suppress(httpx.HTTPError):
+            self._client.delete(path)
+
+
+def _info(values: dict[str, Any]) -> ModelInfo:
+    conditions = values["conditions"]
+    return ModelInfo(
+        **{name: values[name] for name in _INFO},
+        source="",
+        conditions=None if conditions is None else tuple(conditions),
+    )
+
+
+def _events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any], int | None]]:
+    """(name, data, id) of server-sent events, of which each datum is one line."""
+    name, data, number = "", "", None
+    for line in lines:
+        field, _, value = line.partition(": ")
+        if field == "event":
+            name = value
+        elif field == "data":
+            data = value
+        elif field == "id":
+            number = int(value)
+        elif not line and name:
+            yield name, json.loads(data), number
+            name, data, number = "", "", None
+
+
+def _refusal(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"the engine answers {answer.status_code}"
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__

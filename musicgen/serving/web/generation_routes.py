@@ -1,0 +1,126 @@
+"""Generations: create, follow, listen while it is made, fetch, stop, delete."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import anyio.to_thread
+from fastapi import FastAPI, Header, Query, Request, Response
+from fastapi.responses import FileResponse, StreamingResponse
+
+from musicgen.serving.api_schema import GenerationBody, GenerationState, Identifier, Refusal
+from musicgen.serving.clip_store import FORMATS
+from musicgen.serving.service import GenerationJob
+from musicgen.serving.web import server_sent_events, sound
+from musicgen.serving.web.errors import Refused
+from musicgen.serving.web.generations import Generations
+from musicgen.serving.web.keys import Keys
+
+PATH = "/v1/generations"
+_ONE = f"{PATH}/{{identifier}}"
+_NO_STORE = {"cache-control": "no-store", "x-accel-buffering": "no"}
+"""A proxy must not keep the parts of a stream to itself."""
+_REFUSALS: dict[int | str, dict[str, Any]] = {404: {"model": Refusal}, 401: {"model": Refusal}}
+_MEDIA_TYPES = {"flac": "audio/flac", "wav": "audio/wav", "mp3": "audio/mpeg", "ogg": "audio/ogg"}
+
+
+def add_routes(app: FastAPI, generations: Generations, keys: Keys) -> None:
+    """Add the routes to the application."""
+    service = generations.service
+
+    @app.post(
+        PATH, status_code=202, tags=["generations"],
+        responses={401: {"model": Refusal}, 422: {"model": Refusal}, 429: {"model": Refusal}, 503: {"model": Refusal}},
+    )  # fmt: skip
+    def create_generation(request: Request, body: GenerationBody, response: Response) -> GenerationState:
+        """Ask for a generation. It waits in the queue; the answer says where to follow it."""
+        owner = keys.owner(request)
+        identifier = generations.submit(owner, body)
+        response.headers["location"] = f"{PATH}/{identifier}"
+        return generations.state(owner, identifier)
+
+    @app.get(_ONE, tags=["generations"], responses=_REFUSALS)
+    def read_generation(request: Request, identifier: Identifier) -> GenerationState:
+        """The state of a generation."""
+        return generations.state(keys.owner(request), identifier)
+
+    @app.post(f"{_ONE}/stop", tags=["generations"], responses=_REFUSALS)
+    def stop_generation(request: Request, identifier: Identifier) -> GenerationState:
+        """End a generation early; the audio so far becomes its clip."""
+        owner = keys.owner(request)
+        generations.stop(owner, identifier)
+        return generations.state(owner, identifier)
+
+    @app.delete(_ONE, status_code=204, tags=["generations"], responses=_REFUSALS)
+    def delete_generation(request: Request, identifier: Identifier) -> Response:
+        """Cancel a generation, and delete its clips."""
+        generations.delete(keys.owner(request), identifier)
+        return Response(status_code=204)
+
+    @app.get(
+        f"{_ONE}/audio",
+        tags=["generations"],
+        response_class=FileResponse,
+        responses=_REFUSALS | {409: {"model": Refusal}},
+    )
+    def fetch_audio(
+        request: Request, identifier: Identifier, clip: int = Query(0, ge=0, le=1000),
+        format: Literal["flac", "wav", "mp3", "ogg"] = Query(FORMATS[0]),
+    ) -> FileResponse:  # fmt: skip
+        """The file of a finished clip, whose tags have its settings."""
+        path = generations.sound(keys.owner(request), identifier, clip)
+        file = service.clip_store.convert(path, format)
+        return FileResponse(file, media_type=_MEDIA_TYPES[format], filename=file.name)
+
+    @app.get(f"{_ONE}/events", tags=["generations"], response_class=StreamingResponse, responses=_REFUSALS)
+    async def follow_events(
+        request: Request, identifier: Identifier,
+        audio: Literal["none", "pcm_s16le", "pcm_f32le"] = Query("none"),
+        last_event_id: str | None = Header(None),
+    ) -> StreamingResponse:  # fmt: skip
+        """Follow a generation by server-sent events: position, progress, audio (base64, where it is asked for), clip, and at
+        the end done or error. `Last-Event-ID` goes on after that event."""
+        owner = keys.owner(request)
+        job = await _job(generations, owner, identifier)
+        after = int(last_event_id) if last_event_id and last_event_id.isascii() and last_event_id.isdigit() else -1
+        if job is None:
+            state = await anyio.to_thread.run_sync(generations.state, owner, identifier)
+            if state.status in ("queued", "running"):
+                raise Refused(
+                    409, "elsewhere", "another server generates it: follow it there, or ask for its state again", 2
+                )
+            end = {"id": identifier} if state.error is None else {"id": identifier, "message": state.error.message}
+            frame = server_sent_events.frame("done" if state.error is None else "error", end)
+            return StreamingResponse(iter([frame]), media_type="text/event-stream", headers=_NO_STORE)
+        events = server_sent_events.stream(
+            service, job, form=None if audio == "none" else audio, after=after, end={"id": identifier}
+        )
+        return StreamingResponse(events, media_type="text/event-stream", headers=_NO_STORE)
+
+    @app.get(
+        f"{_ONE}/stream", tags=["generations"], response_class=StreamingResponse,
+        responses=_REFUSALS | {409: {"model": Refusal}},
+    )  # fmt: skip
+    async def listen(
+        request: Request, identifier: Identifier,
+        format: Literal["wav", "pcm_s16le", "pcm_f32le"] = Query("wav"),
+    ) -> Response:  # fmt: skip
+        """The sound of the first clip while it is generated, from its beginning. The connection breaks off where the generation
+        fails. Some time after the generation the sound is that of the finished file."""
+        owner = keys.owner(request)
+        job = await _job(generations, owner, identifier)
+        if job is None:
+            path = await anyio.to_thread.run_sync(generations.sound, owner, identifier, 0)
+            file = await anyio.to_thread.run_sync(service.clip_store.convert, path, "wav")
+            return FileResponse(file, media_type="audio/wav")
+        return StreamingResponse(
+            sound.stream(service, job, format), media_type=sound.FORMATS[format], headers=_NO_STORE
+        )
+
+
+async def _job(generations: Generations, owner: str, identifier: str) -> GenerationJob | None:
+    """The job of a generation, None for one that has ended a while ago."""
+    active = await anyio.to_thread.run_sync(generations.active, identifier)
+    if active is None or active.record.owner != owner:
+        return None
+    return active.job

@@ -1,0 +1,318 @@
+"""The generations of an API: accepted, followed, fetched, cancelled; and taken up again by a server that starts.
+
+A generation is stored before it is acknowledged, with the seed that it will have. Whatever ends the server before the clip is
+there, the next one with the same folder makes the same clip.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import math
+import secrets
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from musicgen.cancellation import Cancelled
+from musicgen.errors import InputError, MusicGenError
+from musicgen.serving.api_schema import (
+    ClipState,
+    Failure,
+    FileState,
+    GenerationBody,
+    GenerationState,
+    ProgressState,
+    Status,
+)
+from musicgen.serving.job_queue import QueueFull
+from musicgen.serving.observer import Observer
+from musicgen.serving.progress import Progress
+from musicgen.serving.request import MAX_SEED, ClipRequest
+from musicgen.serving.service import GenerationJob, GenerationService
+from musicgen.serving.stored_clip import StoredClip
+from musicgen.serving.web.errors import RETRY_SECONDS, Refused, not_found
+from musicgen.serving.web.records import FileRecord, GenerationRecord, Records, StoredSound
+from musicgen.serving.web.servers import Servers
+
+log = logging.getLogger(__name__)
+
+FOLLOWED_SECONDS = 60.0
+"""Time after its end in which a generation can still be followed event by event. After that its file is what is streamed."""
+MAX_TAKEN_UP = 3
+"""A generation that ends its server this often is not taken up again."""
+
+
+@dataclass
+class Active:
+    """A generation that waits, runs, or has just ended.
+
+    Attributes:
+        record: what is stored of it.
+        job: its job.
+        ended: when it ended (`time.monotonic`), None before.
+    """
+
+    record: GenerationRecord
+    job: GenerationJob
+    ended: float | None = None
+
+
+class Generations(Observer):
+    """The generations of a service. Methods block on the disk; they are called outside of the event loop.
+
+    Args:
+        service: generates; its clips and the records are in its store.
+        servers: that share the store.
+    """
+
+    def __init__(self, service: GenerationService, servers: Servers) -> None:
+        self.service, self.records, self._servers = service, Records(service.clip_store), servers
+        self.draining = False
+        """Whether new generations are refused because the server is about to end."""
+        self._active: dict[str, Active] = {}
+        self._of_jobs: dict[int, str] = {}
+        self._lock = threading.Lock()
+        service.observers.append(self)
+
+    def submit(self, owner: str, body: GenerationBody) -> str:
+        """Accept a generation: it is stored, and waits.
+
+        Args:
+            owner: whose it is.
+            body: what to generate.
+
+        Returns:
+            Its identifier.
+
+        Raises:
+            InputError: for a request that cannot be served, and a disk without space.
+            Refused: where the queue is full, a file is not there, or the server is about to end.
+        """
+        if self.draining:
+            raise Refused(503, "draining", "the server is about to end: try again", RETRY_SECONDS)
+        seed = secrets.randbelow(MAX_SEED - self.service.limits.max_variations) if body.seed is None else body.seed
+        files = {field: self.file(owner, identifier) for field, identifier in body.files.items()}
+        request = dataclasses.replace(body.request(self.service.catalog, files), seed=seed)
+        self.service.check(owner, request)
+        body = body.model_copy(update={"model": request.model})
+        record = GenerationRecord(owner=owner, server=self._servers.own, created=time.time(), body=body, seed=seed)
+        identifier = self.records.create(record)
+        try:
+            self._start(identifier, record, request)
+        except QueueFull as error:
+            self.records.delete(identifier)
+            raise Refused(429, "queue_full", str(error), RETRY_SECONDS) from error
+        except BaseException:
+            self.records.delete(identifier)
+            raise
+        return identifier
+
+    def take_up(self) -> int:
+        """Queue the generations that a server before this one accepted and did not end.
+
+        Returns:
+            Their number.
+        """
+        count = 0
+        for identifier, record in self.records.generations():
+            if record.status not in ("queued", "running") or self._servers.is_running(record.server):
+                continue
+            record.server = self._servers.own
+            try:
+                files = {field: self.file(record.owner, one) for field, one in record.body.files.items()}
+                request = dataclasses.replace(record.body.request(self.service.catalog, files), seed=record.seed)
+                if record.taken_up >= MAX_TAKEN_UP:
+                    raise InputError("it ended the server several times")
+                record.taken_up += 1
+                record.clips = []
+                self.records.update(identifier, record)
+                self._start(identifier, record, request, admitted=True)
+                count += 1
+            except MusicGenError as error:
+                record.status, record.error = "failed", Failure(code="failed", message=error.told("page"))
+                self.records.update(identifier, record)
+        return count
+
+    def _start(
+        self, identifier: str, record: GenerationRecord, request: ClipRequest, *, admitted: bool = False
+    ) -> None:
+        with self._lock:  # the job may end before it is known here
+            job = self.service.submit(record.owner, request, admitted=admitted)
+            self._active[identifier] = Active(record, job)
+            self._of_jobs[id(job)] = identifier
+
+    def state(self, owner: str, identifier: str) -> GenerationState:
+        """What is known of a generation.
+
+        Raises:
+            Refused: it is not there.
+        """
+        active = self.active(identifier)
+        record = self._record(owner, identifier) if active is None else active.record
+        if record.owner != owner:
+            raise not_found("generation", identifier)
+        status, position, progress = record.status, 0, None
+        if active is not None and active.ended is None:
+            position = self.service.job_queue.position(active.job)
+            status = "queued" if position else "running"
+            if isinstance(active.job.progress, Progress):
+                progress = ProgressState(**dataclasses.asdict(active.job.progress))
+        return GenerationState(
+            id=identifier,
+            status=status,
+            model=record.body.model or "",
+            seed=record.seed,
+            precision=record.precision or record.body.precision,
+            duration=record.body.duration,
+            position=position,
+            progress=progress,
+            clips=[sound.state for sound in record.clips],
+            error=record.error,
+            events=f"/v1/generations/{identifier}/events",
+            stream=f"/v1/generations/{identifier}/stream",
+        )
+
+    def active(self, identifier: str) -> Active | None:
+        """A generation that can be followed, None for one that ended a while ago."""
+        with self._lock:
+            self._forget_ended()
+            return self._active.get(identifier)
+
+    def sound(self, owner: str, identifier: str, index: int) -> Path:
+        """The file of a clip.
+
+        Raises:
+            Refused: it is not there, or not yet.
+        """
+        record = self._record(owner, identifier)
+        if index >= len(record.clips):
+            if record.status in ("queued", "running"):
+                raise Refused(409, "not_ready", f"the generation is {record.status}: its clip is not there yet")
+            raise not_found("clip", f"{index} of the generation {identifier}")
+        path = self.service.clip_store.folder / record.clips[index].path
+        if not path.is_file():
+            raise not_found("generation", identifier)
+        return path
+
+    def delete(self, owner: str, identifier: str) -> None:
+        """Cancel a generation, and delete its clips.
+
+        Raises:
+            Refused: it is not there.
+        """
+        record = self._record(owner, identifier)
+        active = self.active(identifier)
+        if active is not None:
+            active.job.cancel()
+            active.job.wait()  # within one step, or the decoding of a chunk
+        with self._lock:
+            self._active.pop(identifier, None)
+        record = self.records.read(identifier) or record  # type: ignore[assignment]
+        for sound in record.clips:
+            self.service.clip_store.delete(self.service.clip_store.folder / sound.path)
+        self.records.delete(identifier)
+
+    def stop(self, owner: str, identifier: str) -> None:
+        """End a generation early. The audio generated so far is its clip.
+
+        Raises:
+            Refused: it is not there.
+        """
+        self._record(owner, identifier)
+        active = self.active(identifier)
+        if active is not None:
+            active.job.stop()
+
+    def file(self, owner: str, identifier: str) -> Path:
+        """A file that a client has sent.
+
+        Raises:
+            Refused: it is not there.
+        """
+        record = self.records.read(identifier)
+        if not isinstance(record, FileRecord) or record.owner != owner:
+            raise not_found("file", identifier)
+        path = self.records.folder(identifier) / record.name
+        if not path.is_file():
+            raise not_found("file", identifier)
+        return path
+
+    def describe_file(self, owner: str, identifier: str) -> FileState:
+        """What is known of a file. Raises Refused where it is not there."""
+        self.file(owner, identifier)
+        record = self.records.read(identifier)
+        assert isinstance(record, FileRecord)
+        return FileState(id=identifier, name=record.name, seconds=record.seconds)
+
+    def made(self, job: GenerationJob, clip: StoredClip) -> None:
+        """Note a clip of a job."""
+        identifier, active = self._of_job(job)
+        if active is None:
+            return
+        record = active.record
+        index = len(record.clips)
+        state = ClipState(
+            index=index,
+            seed=clip.seed,
+            seconds=clip.seconds,
+            sample_rate=clip.rate,
+            channels=clip.channels,
+            loudness=clip.loudness if math.isfinite(clip.loudness) else None,
+            complete=clip.complete,
+            unknown=clip.unknown,
+            audio=f"/v1/generations/{identifier}/audio?clip={index}",
+        )
+        path = clip.path.relative_to(self.service.clip_store.folder)
+        record.clips = [*record.clips, StoredSound(path=str(path), state=state)]
+        record.precision, record.status = clip.request.precision, "running"
+        self._store(identifier, record)
+
+    def ended(self, job: GenerationJob) -> None:
+        """Note the end of a job, unless the server ends it: then it is taken up by the next one."""
+        identifier, active = self._of_job(job)
+        if active is None:
+            return
+        with self._lock:
+            self._of_jobs.pop(id(job), None)
+            active.ended = time.monotonic()
+        if self.service.closing:
+            return
+        record = active.record
+        record.status, record.error = _end(job, bool(record.clips))
+        self._store(identifier, record)
+
+    def _store(self, identifier: str, record: GenerationRecord) -> None:
+        with contextlib.suppress(InputError):  # a full disk: the state is right in memory, and the log says so
+            self.records.update(identifier, record)
+
+    def _of_job(self, job: GenerationJob) -> tuple[str, Active | None]:
+        with self._lock:
+            identifier = self._of_jobs.get(id(job), "")
+            return identifier, self._active.get(identifier)
+
+    def _record(self, owner: str, identifier: str) -> GenerationRecord:
+        record = self.records.read(identifier)
+        if not isinstance(record, GenerationRecord) or record.owner != owner:
+            raise not_found("generation", identifier)
+        return record
+
+    def _forget_ended(self) -> None:
+        oldest = time.monotonic() - FOLLOWED_SECONDS
+        for identifier in [one for one, active in self._active.items() if (active.ended or math.inf) < oldest]:
+            self._active.pop(identifier).job.forget()
+
+
+def _end(job: GenerationJob, has_clips: bool) -> tuple[Status, Failure | None]:
+    if job.error is not None:
+        message = (
+            job.error.told("page")
+            if isinstance(job.error, MusicGenError)
+            else "the generation failed: an error of the server"
+        )
+        return "failed", Failure(code="failed", message=message)
+    if job.discarded or not has_clips:
+        return "cancelled", Failure(code="cancelled", message=str(Cancelled("stopped before there was any sound")))
+    return "done", None
