@@ -631,15 +631,33 @@ def test_axe_finds_nothing_serious_in_light_and_dark(page, axe: str) -> None:
     page.locator("#melody-editor canvas").wait_for()
     generate(page, "drums", 1)
     generate(page, "bass", 1)
+    set_slider(page, "variations", 2)
+    generate(page, "calm piano", 1)
+    wait_until(page, lambda: page.locator("#takes label").count() == 2)
+    wait_until(page, lambda: "as measured" in page.locator("#heard").inner_text())
     open_part(page, "Compare with another clip")
-    page.evaluate(axe)
+    open_part_of_clip(page)
+    page.click("#make-daw")
+    page.locator("#download-zip").wait_for(timeout=PATIENCE * SECOND)
+    assert_accessible(page, axe)
+
+
+def open_part_of_clip(tab) -> None:
+    """Open "More" of the clip, with its buttons, Repaint and its details."""
+    tab.locator("#more-of-clip").get_by_role("button", name="More").click()
+    tab.locator("#details summary").click()
+
+
+def assert_accessible(tab, axe: str) -> None:
+    """axe finds nothing serious, in light and in dark."""
+    tab.evaluate(axe)
     ground = "getComputedStyle(document.querySelector('#status p')).color"
-    light = page.evaluate(ground)
+    light = tab.evaluate(ground)
     for scheme in ("light", "dark"):
-        page.evaluate(f"document.body.classList.toggle('dark', {str(scheme == 'dark').lower()})")
-        page.wait_for_timeout(0.5 * SECOND)
-        assert (page.evaluate(ground) == light) == (scheme == "light")
-        found = page.evaluate(
+        tab.evaluate(f"document.body.classList.toggle('dark', {str(scheme == 'dark').lower()})")
+        tab.wait_for_timeout(0.5 * SECOND)
+        assert (tab.evaluate(ground) == light) == (scheme == "light")
+        found = tab.evaluate(
             """axe.run(document, { resultTypes: ['violations'] }).then((result) => result.violations.map(
                  (one) => [one.impact, one.id, one.nodes.map((node) => node.html.slice(0, 160))]))"""
         )

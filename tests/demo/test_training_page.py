@@ -7,7 +7,18 @@ import pytest
 from demo.configuration import Configuration, TrainingLimits
 from demo.service import Service
 from tests.demo.conftest import wait_until as wait
-from tests.demo.test_browser import SECOND, axe, generate, open_part, said, set_slider, visit, wait_until, watch  # noqa: F401
+from tests.demo.test_browser import (  # noqa: F401
+    SECOND,
+    assert_accessible,
+    axe,
+    generate,
+    open_part,
+    said,
+    set_slider,
+    visit,
+    wait_until,
+    watch,
+)
 from tests.demo.test_training import PATIENCE, clip
 
 pytestmark = pytest.mark.timeout(600)
@@ -89,7 +100,13 @@ def test_an_adapter_is_trained_on_the_page(browser, address: str, service: Servi
     assert problems == []
 
 
-def test_it_is_stopped_and_goes_on_with_buttons(browser, address: str, service: Service, files: list[str]) -> None:
+def test_it_is_stopped_and_goes_on_with_buttons(
+    browser,
+    address: str,
+    service: Service,
+    files: list[str],
+    axe: str,  # noqa: F811
+) -> None:
     tab = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True).new_page()
     tab.set_default_timeout(20 * SECOND)
     visit(tab, address)
@@ -111,6 +128,16 @@ def test_it_is_stopped_and_goes_on_with_buttons(browser, address: str, service: 
             && one.getBoundingClientRect().right > innerWidth + 1).map((one) => one.outerHTML.slice(0, 120))"""
     )
     assert beyond == []
-    tab.locator("#training-go-on").click()
+    tab.emulate_media(reduced_motion="reduce")
+    assert_accessible(tab, axe)
+    # All of it can be reached with the keyboard.
+    tab.focus("#training-captions textarea")
+    reached = set()
+    for _ in range(16):
+        tab.keyboard.press("Tab")
+        reached.add(tab.evaluate("document.activeElement.closest('[id^=training-]')?.id"))
+    assert {f"training-{name}" for name in ("name", "model", "steps", "sample-every", "train", "go-on")} <= reached
+    tab.focus("#training-go-on")
+    tab.keyboard.press("Enter")
     wait_until(tab, lambda: "Trained: step 20 of 20" in status(tab), seconds=PATIENCE)
     tab.context.close()
