@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from musicgen import audio, provenance
+from musicgen import audio, provenance, textfiles
 from musicgen.errors import InputError
 
 MANIFEST = "manifest.jsonl"
@@ -181,7 +181,7 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
 
 def _parse(manifest: Path) -> tuple[list[Sample], bool]:
     """The samples, and whether a last line was left out that a killed run had not finished: its clip does not count."""
-    lines = manifest.read_bytes().split(b"\n")
+    lines = textfiles.contents(manifest).split(b"\n")
     torn = bool(lines[-1].strip()) and not _is_complete(lines[-1])
     if torn:
         del lines[-1]
@@ -229,7 +229,7 @@ def _mend_last_line(manifest: Path) -> None:
     """Give a whole last line its newline, and remove a torn one, so that lines can be appended."""
     if not manifest.is_file():
         return
-    data = manifest.read_bytes()
+    data = textfiles.contents(manifest)
     whole = data.rfind(b"\n") + 1
     if whole != len(data):
         audio.write_bytes(manifest, data + b"\n" if _is_complete(data[whole:]) else data[:whole])

@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +16,25 @@ from typing import Any
 from musicgen.errors import InputError
 
 MOST_BYTES = 1 << 29
-"""What a packed file may unpack to: ten megabytes of gzip can hold ten gigabytes."""
+"""What a file that is read as a whole may hold, and a packed one unpack to: ten megabytes of gzip can hold ten gigabytes, and a
+file with holes any number on no disk at all."""
 _GZIP = b"\x1f\x8b"
 _DELIMITERS = ",;\t"
 """A comma, first choice; what spreadsheets write where the comma is in numbers; a tab."""
+
+
+def contents(path: Path) -> bytes:
+    """What a file holds that is read as a whole.
+
+    Raises:
+        InputError: it holds more than MOST_BYTES.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        # The size first: reading would take the memory. A device or a pipe has none.
+        if os.fstat(file.fileno()).st_size > MOST_BYTES or len(data := file.read(MOST_BYTES + 1)) > MOST_BYTES:
+            raise InputError(f"{path}: holds more than {MOST_BYTES / 1e6:.0f} MB: is it the right file?")
+    return data
 
 
 def read(path: Path) -> str:
@@ -27,10 +43,10 @@ def read(path: Path) -> str:
     Never the locale's encoding: a file means the same on every machine.
 
     Raises:
-        InputError: it cannot be read, unpacks to more than MOST_BYTES, or is in another encoding.
+        InputError: it cannot be read, holds or unpacks to more than MOST_BYTES, or is in another encoding.
     """
     try:
-        data = path.read_bytes()
+        data = contents(path)
         if data.startswith(_GZIP):
             with gzip.open(io.BytesIO(data)) as packed:
                 data = packed.read(MOST_BYTES + 1)

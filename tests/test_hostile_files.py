@@ -10,6 +10,7 @@ import struct
 import sys
 import tarfile
 import time
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -23,9 +24,10 @@ from hypothesis import strategies as st
 import musicgen
 from evaluation.metrics import reference_statistics
 from evaluation.suites import suite
-from human_study.design import study_settings
-from musicgen import npy, samples, yaml_text
+from human_study.design import documents, study_settings
+from musicgen import npy, samples, textfiles, yaml_text
 from musicgen.audio import Audio
+from musicgen.checkpoint import adapters
 from musicgen.errors import CheckpointError, InputError
 from musicgen.training import recipe
 from musicgen.training.lm import shards
@@ -359,3 +361,49 @@ def test_names_of_samples_are_files_names_and_nothing_else(tmp_path: Path, name:
     assert set(sample.audio) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
     assert not sample.audio.startswith((".", "/"))
     assert samples.read(tmp_path / "s").samples[0].prompt == name
+
+
+# Files with holes
+
+
+def _model(folder: Path) -> None:
+    standins.write(standins.transformers_model(), folder)
+    _hole(folder / "config.json")
+    musicgen.load(folder)
+
+
+def _adapter(folder: Path) -> None:
+    (folder / adapters.WEIGHTS[0]).touch()
+    _hole(folder / adapters.CONFIG)
+    adapters.read(folder)
+
+
+def _hole(file: Path) -> Path:
+    """A file of 20 GB that takes no room on a disk: as an archive unpacks it."""
+    with file.open("wb") as hole:
+        hole.write(b"{")
+        hole.truncate(20 << 30)
+    return file
+
+
+HOLES = {
+    "text": lambda folder: textfiles.read(_hole(folder / "list.csv")),
+    "manifest": lambda folder: samples.read(_hole(folder / samples.MANIFEST).parent),
+    "yaml": lambda folder: documents.read_yaml(_hole(folder / "STUDY.yaml")),
+    "json": lambda folder: documents.read_json(_hole(folder / "manifest.json")),
+    "model": _model,
+    "adapter": _adapter,
+}
+
+
+@pytest.mark.parametrize("kind", HOLES)
+def test_a_file_with_holes_is_refused_before_memory_is_taken(kind: str, tmp_path: Path) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises((InputError, CheckpointError), match=r"(holds|has) more than \d+ (MB|bytes)") as refusal:
+            HOLES[kind](tmp_path)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(str(refusal.value).splitlines()) == 1
+    assert most < 150_000_000

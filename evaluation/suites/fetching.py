@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from musicgen import textfiles
 from musicgen.errors import InputError
 
 from .items import Item
@@ -149,7 +150,7 @@ def _unavailable(manifest: Path) -> set[str]:
     if not manifest.is_file():
         return set()
     last: dict[str, str] = {}
-    for line in manifest.read_bytes().split(b"\n"):
+    for line in textfiles.contents(manifest).split(b"\n"):
         try:
             entry = json.loads(line)
             last[str(entry["id"])] = "" if entry.get("available") else str(entry.get("reason", ""))

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from musicgen import textfiles
+
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 """PEFT's names of the weights, the preferred one first."""
@@ -33,7 +35,7 @@ def found(folders: Mapping[str, Path]) -> list[AdapterFolder]:
     for name, folder in folders.items():
         weights = next((folder / file for file in WEIGHTS if (folder / file).is_file()), None)
         try:
-            config = json.loads((folder / CONFIG).read_bytes())
+            config = json.loads(textfiles.contents(folder / CONFIG))
             size = 0 if weights is None else weights.stat().st_size
         except (OSError, ValueError, RecursionError):
             continue

@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from musicgen import catalog
+from musicgen import catalog, textfiles
 from musicgen.checkpoint import hub
 from musicgen.checkpoint.adapter_folders import CONFIG, WEIGHTS
 from musicgen.checkpoint.tensors import is_finite, read_tensors
@@ -148,7 +148,7 @@ def read(name: str | os.PathLike[str]) -> Adapter:
 
 def _config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(textfiles.contents(path))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not JSON ({error})") from error
     kind = config.get("peft_type") if isinstance(config, dict) else None

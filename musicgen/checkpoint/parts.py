@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from musicgen import catalog
+from musicgen import catalog, textfiles
 from musicgen.checkpoint import hub, tokenizers, transformers_layout
 from musicgen.checkpoint.tensors import below, read_weights
 from musicgen.conditioners.t5 import T5Encoder
@@ -62,7 +62,7 @@ def _folder(name: str) -> Path:
 def _config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
-        values = json.loads(path.read_bytes())
+        values = json.loads(textfiles.contents(path))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a readable configuration ({error})") from error
     if not isinstance(values, dict):

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from musicgen import pickles
+from musicgen import pickles, textfiles
 from musicgen.checkpoint import foreign
 from musicgen.errors import CheckpointError
 from musicgen.pickles import again, check_kind, first_line
@@ -77,7 +77,7 @@ def unwrapped(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def _shards(index: Path) -> list[Path]:
     try:
-        names = sorted({str(name) for name in json.loads(index.read_bytes())["weight_map"].values()})
+        names = sorted({str(name) for name in json.loads(textfiles.contents(index))["weight_map"].values()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{index}: no list of shards ({first_line(error)}): {again(index)}") from error
     # A name from the index must not lead out of the folder.

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.torch import save_file
 from torch import nn
 
-from musicgen import checks, generators, patterns
+from musicgen import checks, generators, patterns, textfiles
 from musicgen.checkpoint import conditioners, hub, tokenizers
 from musicgen.checkpoint.checks import build, outline
 from musicgen.checkpoint.tensors import Names, below, fill, fill_parts, read_weights, scatter, weight_files
@@ -215,7 +215,7 @@ def load_t5(config: dict[str, Any], tensors: dict[str, torch.Tensor], source: st
 def _read_config(folder: Path) -> dict[str, Any]:
     check_kind(folder / CONFIG)
     try:
-        config = json.loads((folder / CONFIG).read_bytes())
+        config = json.loads(textfiles.contents(folder / CONFIG))
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{folder / CONFIG}: not JSON ({error})") from error
     kind = config.get("model_type") if isinstance(config, dict) else None

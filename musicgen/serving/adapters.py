@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from musicgen import textfiles
 from musicgen.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class AdapterCatalog:
         self._owners[name] = owner
 
     def _add(self, name: str, folder: Path) -> None:
-        base = json.loads((folder / CONFIG).read_bytes()).get("base_model_name_or_path") or ""
+        base = json.loads(textfiles.contents(folder / CONFIG)).get("base_model_name_or_path") or ""
         if not any((folder / file).is_file() for file in _WEIGHTS):
             raise ValueError(f"{_WEIGHTS[0]} is missing")
         self._folders[name], self._bases[name] = folder, Path(str(base)).name

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from musicgen import catalog
+from musicgen import catalog, textfiles
 from musicgen.errors import InputError
 from musicgen.serving.adapters import AdapterCatalog
 from musicgen.suggestions import first_few
@@ -194,7 +194,7 @@ def _inspect(path: Path, name: str, origin: str, licence: str) -> ModelInfo:
     stereo = melody = style = conditions = None
     separated = True
     if any(file.name == _CONFIG for file in path.iterdir()):  # other checkpoint formats are known once loaded
-        values = json.loads((path / _CONFIG).read_bytes())
+        values = json.loads(textfiles.contents(path / _CONFIG))
         if values["model_type"] not in _MODEL_TYPES:
             raise ValueError(f"it is a checkpoint of the type {values['model_type']!r}")
         melody = values["model_type"] == "musicgen_melody"
