@@ -24,7 +24,8 @@ PYTHON = re.compile(r"(?<![-\w'\"(\[.])[a-z_]\w*=|\b[a-z_.]+\([a-z_]+=")
 EXAMPLES_OF_VALUES = ("top_k=100", "passt=FILE", "NAME=VALUE", "checkpoint=FOLDER", "energy=0.5")
 """What options of the shell and fields of the page take."""
 OTHERS_THAN_VISITORS = (
-    "musicgen/commands", "musicgen/playback.py", "musicgen/training", "musicgen/plugins.py", "demo/deploy.py", "demo/start.py",
+    "musicgen/commandline.py", "musicgen/commands", "musicgen/playback.py", "musicgen/training", "musicgen/plugins.py",
+    "musicgen/serving/engines/ray_serve.py", "musicgen/serving/web/server.py", "demo/deploy.py", "demo/start.py",
     "evaluation", "human_study",
 )  # fmt: skip
 """Modules that nothing at the page calls."""
