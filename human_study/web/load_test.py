@@ -50,7 +50,9 @@ class LoadTestResult:
         return float(np.quantile(self.seconds, share)) if self.seconds else float("nan")
 
 
-async def run(url: str, raters: int, seconds: float, every: float, retry: bool = False) -> LoadTestResult:
+async def run(
+    url: str, raters: int, seconds: float, every: float, retry: bool = False, *, keep_alive: bool = True
+) -> LoadTestResult:
     """Run a load test.
 
     Args:
@@ -59,6 +61,7 @@ async def run(url: str, raters: int, seconds: float, every: float, retry: bool =
         seconds: duration.
         every: seconds between two pages of a rater.
         retry: repeat requests while the server is unreachable, as the rating page does.
+        keep_alive: whether a rater keeps the connection; without it, a proxy may pass each request to another server.
 
     Raises:
         InputError: the server is not on 127.0.0.1, or a bound is exceeded.
@@ -77,15 +80,25 @@ async def run(url: str, raters: int, seconds: float, every: float, retry: bool =
         raise InputError(f"{every:g} s between two pages: from 0 to {MAX_SECONDS} s")
     tally = LoadTestResult()
     start = time.monotonic()
-    await asyncio.gather(*(_rater(url, tally, start, seconds, every, n / raters, retry) for n in range(raters)))
+    await asyncio.gather(
+        *(_rater(url, tally, start, seconds, every, n / raters, retry, keep_alive) for n in range(raters))
+    )
     return tally
 
 
 async def _rater(
-    url: str, tally: LoadTestResult, start: float, seconds: float, every: float, phase: float, retry: bool
+    url: str,
+    tally: LoadTestResult,
+    start: float,
+    seconds: float,
+    every: float,
+    phase: float,
+    retry: bool,
+    keep_alive: bool,
 ) -> None:
     await asyncio.sleep(phase * every)
-    async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client:
+    limits = httpx.Limits(max_keepalive_connections=None if keep_alive else 0)
+    async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False, limits=limits) as client:
         try:
             entered = await _call(client, tally, retry, "POST", "/api/enter", {"language": "en"})
             headers = {"X-CSRF-Token": entered["csrf"]}

@@ -18,7 +18,10 @@ from musicgen.serving import flags
 from musicgen.serving.limits import Limits
 
 if TYPE_CHECKING:
+    import socket
+
     from musicgen.serving.engines.base import Engine
+    from musicgen.serving.web.keys import Keys
 
 PREFIX = "MUSICGEN_SERVE_"
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
@@ -56,6 +59,26 @@ def add_flags(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -
     )
     flag("address", str, "", "Ray's address of a cluster: auto, or HOST:PORT (without it: this machine)")
     flag("cores", int, 0, "cores of a replica without a GPU (4, or all of fewer)")
+    parser.add_argument(
+        "--plan", type=float, metavar="RATE",
+        help="print how long listeners wait for the first sound where RATE clips a second are asked for, and how many replicas "
+        "are enough, and end",
+    )  # fmt: skip
+    parser.add_argument(
+        "--plan-durations", default="10", metavar="SECONDS", help="of the clips, separated by commas (10)"
+    )
+    parser.add_argument(
+        "--plan-first-sound",
+        type=float,
+        default=2.0,
+        metavar="SECONDS",
+        help="in which 95 %% of the clips must sound (2)",
+    )
+    parser.add_argument(
+        "--plan-speed",
+        metavar="MS:MS",
+        help="milliseconds of a step, and of each further clip, in place of a measurement",
+    )
     flags.add_switch(
         parser, environment, PREFIX, "watermark", False, "mix an inaudible mark into every clip, by AudioSeal"
     )
@@ -65,8 +88,8 @@ def add_flags(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -
     )  # fmt: skip
 
 
-def run(arguments: argparse.Namespace) -> None:
-    from musicgen.serving.web import keys
+def run(arguments: argparse.Namespace) -> int:
+    from musicgen.serving.web import keys, server, supervisor
 
     flags.check(arguments)
     known = keys.read(os.environ)
@@ -81,15 +104,45 @@ def run(arguments: argparse.Namespace) -> None:
     open_files.allow_many()
     plugins.load_plugins(flags.separated(arguments.plugin))
     os.umask(0o077)
-    serve(arguments, known, local)
+    if arguments.plan is not None:
+        print("\n".join(plan(arguments)))
+        return 0
+    inherited = supervisor.inherited()
+    if inherited is not None:
+        serve(arguments, arguments.state, inherited, known, local)
+        return 0
+    with _state_folder(arguments.state) as folder, server.listen(arguments.host, arguments.port) as listening:
+        if arguments.replicas:
+            return supervisor.supervise([sys.executable, *sys.orig_argv[1:], "--state", str(folder)], listening)
+        serve(arguments, folder, listening, known, local)
+    return 0
 
 
-def serve(arguments: argparse.Namespace, known: object, local: bool) -> None:
+def plan(arguments: argparse.Namespace) -> list[str]:
+    """The lines of the plan that the flags ask for; the speed is measured in this process unless it is given."""
+    from musicgen.serving import capacity
+    from musicgen.serving import plan as plans
+
+    load = capacity.Load(arguments.plan, plans.parse_durations(arguments.plan_durations))
+    if arguments.plan_speed is not None:
+        speed = plans.parse_speed(arguments.plan_speed)
+    else:
+        engine = build_engine(arguments)
+        engine.prepare()
+        speed = plans.measure(engine, engine.catalog.default(), arguments.workers)
+        engine.close()
+    count = int(arguments.replicas) if arguments.replicas.isdigit() else 1
+    return plans.table(load, speed, arguments.workers, sorted({1, 2, 4, 8, count}), arguments.plan_first_sound)
+
+
+def serve(arguments: argparse.Namespace, folder: Path, listening: socket.socket, known: Keys, local: bool) -> None:
     """Serve until a signal ends it.
 
     Args:
         arguments: parsed.
-        known: the API's `Keys`.
+        folder: of clips, uploads and accepted requests.
+        listening: the socket.
+        known: the keys of the clients.
         local: whether only this machine reaches the server.
     """
     from musicgen.serving.clip_store import ClipStore
@@ -97,11 +150,9 @@ def serve(arguments: argparse.Namespace, known: object, local: bool) -> None:
     from musicgen.serving.web import server
     from musicgen.serving.web.app import create_app
     from musicgen.serving.web.generations import Generations
-    from musicgen.serving.web.keys import Keys
     from musicgen.serving.web.metrics import Metrics
     from musicgen.serving.web.servers import Servers
 
-    assert isinstance(known, Keys)
     limits = flags.limits_of(arguments)
     signer = marks.signer(arguments.c2pa_certificate, arguments.c2pa_key)
     watermark = None
@@ -110,8 +161,6 @@ def serve(arguments: argparse.Namespace, known: object, local: bool) -> None:
 
         watermark = audioseal.load()
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(_state_folder(arguments.state))
-        listening = stack.enter_context(server.listen(arguments.host, arguments.port))
         store = ClipStore(folder / "store", limits.keep_hours, limits.disk_gb * 1e9, signer)
         engine = build_engine(arguments)
         service = GenerationService(

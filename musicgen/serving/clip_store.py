@@ -47,6 +47,10 @@ def _size(file: Path) -> int:
     return file.lstat().st_size + FILE_BYTES
 
 
+class NoSpace(InputError):
+    """The server has no room for a file."""
+
+
 @contextlib.contextmanager
 def writing() -> Iterator[None]:
     """What a full disk is to a visitor: its message names no folder of the server."""
@@ -57,7 +61,7 @@ def writing() -> Iterator[None]:
         if not isinstance(cause, OSError):
             raise
         log.error("a file of a visitor cannot be stored: %s", error)
-        raise InputError(
+        raise NoSpace(
             f"the server cannot store the clip ({cause.strerror or 'an error of its disk'}): try again later"
         ) from error
 
@@ -156,10 +160,10 @@ class ClipStore:
     def _check_room(self, size: int, network: str, what: str) -> None:
         size += FILE_BYTES
         if self._found + self._added + self._reserved.total() + size > self.max_bytes:
-            raise InputError(f"the disk space for {what} is used up on the server: try again in an hour")
+            raise NoSpace(f"the disk space for {what} is used up on the server: try again in an hour")
         own = self._shares.used(network, time.time()) + self._reserved[network] + size
         if network and own > SHARE * self.max_bytes:
-            raise InputError(
+            raise NoSpace(
                 f"the files of your network take the {SHARE * self.max_bytes / 1e6:.0f} MB that one network may have on the "
                 f"server: delete clips, or try again in {self.seconds / 3600:.3g} hours"
             )

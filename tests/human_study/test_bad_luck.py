@@ -21,6 +21,7 @@ from human_study.web.app import create_app
 from tests import small_disk
 from tests.human_study import conftest
 from tests.human_study.client import Rater
+from tests.human_study.round_robin import round_robin
 from tests.human_study.test_crash import start_server
 
 HOUR = 3600.0
@@ -221,3 +222,53 @@ def test_three_servers_of_one_study(build_study, database_url):
     assert acknowledged == kept
     assert len(kept) == 90
     assert most <= 12
+
+
+@pytest.mark.parametrize(
+    ("raters", "pages_each"), [(24, 12), pytest.param(200, 80, marks=pytest.mark.slow)], ids=["24", "200"]
+)
+def test_three_servers_behind_a_proxy_one_killed_every_few_seconds(
+    build_study, new_postgresql, raters: int, pages_each: int
+) -> None:
+    """Nothing is sticky: each request of a rater goes to the next server. Leases and ratings hold across processes."""
+    url = new_postgresql()
+    study = build_study(raters_per_sample=pages_each)
+    proxy, ports = conftest.free_port(), [conftest.free_port() for _ in range(3)]
+    servers = [start_server(study, url, port) for port in ports]
+    kills = 0
+    tallies = []
+    try:
+        with round_robin(proxy, ports) as counts:
+            work = threading.Thread(
+                target=lambda: tallies.append(asyncio.run(load_test.run(
+                    f"http://127.0.0.1:{proxy}", raters, seconds=200, every=raters / 25, retry=True, keep_alive=False
+                )))
+            )  # fmt: skip
+            work.start()
+            while work.is_alive() and kills < 30:
+                time.sleep(2.0)
+                victim = kills % 3
+                servers[victim].kill()
+                servers[victim].wait(20)
+                servers[victim].stderr.close()
+                servers[victim] = start_server(study, url, ports[victim])
+                kills += 1
+            work.join(250)
+            assert not work.is_alive()
+    finally:
+        for server in servers:
+            server.kill()
+            server.wait(20)
+            server.stderr.close()
+    kept, most = stored(url)
+    (tally,) = tallies
+    print(
+        f"{len(kept)} ratings of {raters} raters, {kills} kills, {tally.retries} requests sent again, connections {counts}"
+    )
+    assert kills > 0
+    assert tally.errors == []
+    assert tally.retries > 0
+    assert tally.acknowledged == kept
+    assert len(kept) == 3 * raters
+    assert most <= pages_each
+    assert all(counts)

@@ -118,7 +118,10 @@ def ended(client: httpx.Client, identifier: str, seconds: float = 60.0) -> dict:
 
     def done() -> bool:
         nonlocal state
-        state = client.get(f"/v1/generations/{identifier}").raise_for_status().json()
+        try:
+            state = client.get(f"/v1/generations/{identifier}").raise_for_status().json()
+        except httpx.TransportError:  # the server's process has just died; the next one answers
+            return False
         return state["status"] in END
 
     wait_until(done, seconds)

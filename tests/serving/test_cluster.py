@@ -39,9 +39,14 @@ def local():
     engine.close()
 
 
+def family(program: Program) -> list[psutil.Process]:
+    """All processes of a server."""
+    return psutil.Process(program.process.pid).children(recursive=True)
+
+
 def replicas(program: Program) -> list[psutil.Process]:
     """The processes of the replicas."""
-    found = psutil.Process(program.process.pid).children(recursive=True)
+    found = family(program)
     return [one for one in found if one.is_running() and "ServeReplica" in "".join(one.cmdline())]
 
 
@@ -92,19 +97,20 @@ def test_a_lost_cluster_is_connected_to_again(cluster) -> None:
     program, client = cluster
     identifiers = [asked(client, prompt="lofi", duration=30.0, seed=seed) for seed in (1, 2)]
     wait_until(lambda: client.get(f"/v1/generations/{identifiers[0]}").json()["status"] == "running", 60)
-    for process in psutil.Process(program.process.pid).children(recursive=True):
+    for process in family(program):
         if process.name() in ("gcs_server", "raylet"):
             process.kill()
     states = [ended(client, identifier, 240) for identifier in identifiers]
     assert [state["status"] for state in states] == ["done", "done"], "".join(program.lines[-20:])
+    assert any("ended unexpectedly" in line for line in program.lines)
     wait_until(lambda: client.get("/ready").status_code == 200, 60)
 
 
 def test_a_signal_ends_the_server_and_its_cluster(cluster) -> None:
     program, client = cluster
     identifier = asked(client, prompt="lofi", duration=20.0)
-    family = psutil.Process(program.process.pid).children(recursive=True)
-    assert family
+    processes = family(program)
+    assert processes
     heard: list[bytes] = []
     listener = threading.Thread(
         target=lambda: heard.append(
@@ -117,7 +123,7 @@ def test_a_signal_ends_the_server_and_its_cluster(cluster) -> None:
     assert program.process.wait(120) == 0
     listener.join(10)
     assert len(heard[0]) == 20 * 32_000 * 2
-    _, alive = psutil.wait_procs(family, 60)
+    _, alive = psutil.wait_procs(processes, 60)
     assert not alive, [one.cmdline() for one in alive]
 
 

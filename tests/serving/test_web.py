@@ -1,6 +1,8 @@
 """The HTTP API, by a real server: what it answers, to whom, and that nothing that it accepted is lost."""
 
+import errno
 import json
+import os
 import re
 import signal
 import socket
@@ -263,6 +265,34 @@ def test_a_full_queue_is_said_with_when_to_come_again(tmp_path: Path) -> None:
         assert client.get(f"/v1/generations/{accepted[2]}").json()["position"] == 1
         for one in (accepted[0], accepted[2]):
             client.delete(f"/v1/generations/{one}")
+
+
+def test_a_full_disk_loses_nothing_that_was_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither acknowledged nor stored; what was accepted before fails with a line of its own."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with api(tmp_path) as (url, generations), httpx.Client(base_url=url, timeout=60) as client:
+        accepted = asked(client, prompt="x", duration=1.0)
+        monkeypatch.setattr("musicgen.content_credentials.write", full)
+        failed = asked(client, prompt="x", duration=1.0)
+        state = ended(client, failed)
+        assert state["status"] == "failed"
+        assert (
+            state["error"]["message"] == "the server cannot store the clip (No space left on device): try again later"
+        )
+        monkeypatch.setattr("os.fsync", full)
+        before = set(generations.service.clip_store.clips_folder.glob("*/record.json"))
+        for answer in (
+            client.post("/v1/generations", json={"prompt": "x"}),
+            client.post("/v1/files", params={"name": "x.wav"}, content=TUNE.read_bytes()),
+        ):
+            assert (answer.status_code, answer.headers["retry-after"]) == (507, "600"), answer.text
+        assert set(generations.service.clip_store.clips_folder.glob("*/record.json")) == before
+        monkeypatch.undo()
+        assert ended(client, accepted)["status"] in ("done", "failed")
+        assert ended(client, asked(client, prompt="x", duration=1.0))["status"] == "done"
 
 
 def test_prometheus_reads_the_metrics(client: httpx.Client) -> None:

@@ -13,6 +13,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import musicgen
 from musicgen.errors import MusicGenError, one_line
+from musicgen.serving.clip_store import NoSpace
 from musicgen.serving.web import file_routes, generation_routes, operation_routes
 from musicgen.serving.web.bodies import BodyLimits
 from musicgen.serving.web.errors import Refused
@@ -21,6 +22,9 @@ from musicgen.serving.web.keys import Keys
 from musicgen.serving.web.metrics import Metrics
 
 log = logging.getLogger(__name__)
+
+NO_SPACE_SECONDS = 600
+"""When to try again where the disk is full: clips expire."""
 
 
 def create_app(generations: Generations, metrics: Metrics, keys: Keys, hosts: Sequence[str]) -> FastAPI:
@@ -59,6 +63,8 @@ def _refused(_request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, Refused):
         return _answer(error.status, error.code, str(error), error.retry)
     assert isinstance(error, MusicGenError)
+    if isinstance(error, NoSpace):
+        return _answer(507, "no_space", error.told("page"), NO_SPACE_SECONDS)
     return _answer(422, "invalid", error.told("page"))
 
 

@@ -1,0 +1,281 @@
+"""python -m benchmarks.load: listeners who come at random to `musicgen serve` on this machine, and how long they wait.
+
+Clips are asked for at random times (Poisson) with durations from a list; some listeners leave before the end. A listener keeps
+up who, having begun at the first sound, never waits again. Each run is compared with what the capacity model
+(`musicgen.serving.capacity`) predicts from a measured speed and the same arrivals. Bounded in time and number, on 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from benchmarks import machine
+from benchmarks.store import publish
+from musicgen.errors import InputError
+from musicgen.serving.capacity import Load, Outcome, Speed, simulate
+
+RESULT = Path(__file__).parent / "results" / "load.json"
+MAX_CLIPS, MAX_SECONDS = 2000, 600.0
+PROMPT = "90s rock song with a steady beat"
+SHARES = (0.5, 0.95, 0.99)
+
+
+@dataclass
+class Listener:
+    """What a listener got.
+
+    Attributes:
+        arrival: seconds from the beginning.
+        duration: of the clip, seconds.
+        leaves: share of the clip after which the listener leaves; 1 for one who stays.
+        parts: (seconds from the beginning, seconds of sound) of what arrived.
+        error: "" for none.
+    """
+
+    arrival: float
+    duration: float
+    leaves: float
+    parts: list[tuple[float, float]] = field(default_factory=list)
+    error: str = ""
+
+    @property
+    def heard(self) -> float:
+        """Seconds of sound."""
+        return sum(length for _, length in self.parts)
+
+    @property
+    def first_sound(self) -> float:
+        """Seconds from the request to the first sound."""
+        return self.parts[0][0] - self.arrival
+
+    @property
+    def kept_up(self) -> bool:
+        """Whether the listener never waited after the first sound."""
+        if self.error or not self.parts:
+            return False
+        begun, heard = self.parts[0]
+        for time_, length in self.parts[1:]:
+            if time_ - begun > heard:
+                return False
+            heard += length
+        return True
+
+
+def arrivals(rate: float, durations: tuple[float, ...], seconds: float, leave: float, seed: int) -> list[Listener]:
+    """Listeners who come within some seconds.
+
+    Args:
+        rate: clips a second.
+        durations: of the clips, each as likely as the others.
+        seconds: in which they come.
+        leave: share of the listeners who leave before the end.
+        seed: of the random numbers.
+    """
+    numbers, now, found = random.Random(seed), 0.0, []
+    while True:
+        now += numbers.expovariate(rate)
+        if now > seconds or len(found) == MAX_CLIPS:
+            return found
+        leaves = numbers.random() if numbers.random() < leave else 1.0
+        found.append(Listener(now, numbers.choice(durations), leaves))
+
+
+async def listen(url: str, listeners: list[Listener], model: str) -> None:
+    """Ask for the clips at their times, and hear them.
+
+    Args:
+        url: of the server.
+        listeners: are filled in.
+        model: the model's name.
+    """
+    begun = time.monotonic()
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(base_url=url, timeout=MAX_SECONDS, limits=limits, trust_env=False) as client:
+
+        async def one(index: int, listener: Listener) -> None:
+            await asyncio.sleep(max(0.0, begun + listener.arrival - time.monotonic()))
+            body = {"prompt": PROMPT, "model": model, "duration": listener.duration, "seed": index}
+            answer = await client.post("/v1/generations", json=body)
+            if answer.status_code != 202:
+                listener.error = f"{answer.status_code}"
+                return
+            made = answer.json()
+            try:
+                async with client.stream("GET", made["stream"], params={"format": "pcm_s16le"}) as sound:
+                    async for part in sound.aiter_bytes():
+                        listener.parts.append((time.monotonic() - begun, len(part) / 2 / 32_000))
+                        if listener.heard >= listener.leaves * listener.duration:
+                            break
+            except httpx.HTTPError as error:
+                listener.error = type(error).__name__
+            if listener.leaves < 1:
+                await client.delete(f"/v1/generations/{made['id']}")
+            elif not listener.error and listener.heard < listener.duration - 0.1:
+                listener.error = "cut short"
+
+        await asyncio.gather(*(one(index, listener) for index, listener in enumerate(listeners)))
+
+
+def row(listeners: list[Listener], seconds: float) -> dict[str, Any]:
+    """The figures of a run."""
+    times = sorted(one.first_sound for one in listeners if one.parts)
+    good = sum(one.heard for one in listeners if one.kept_up)
+    end = max((one.parts[-1][0] for one in listeners if one.parts), default=seconds)
+    errors = sorted({one.error for one in listeners if one.error})
+    return {
+        "clips": len(listeners),
+        "left early": sum(one.leaves < 1 for one in listeners),
+        "first sound": {f"p{round(100 * share)}": round(_quantile(times, share), 3) for share in SHARES},
+        "mean first sound": round(statistics.fmean(times), 3),
+        "kept up": round(sum(one.kept_up for one in listeners) / len(listeners), 4),
+        "goodput, seconds of sound a second": round(good / end, 3),
+        "errors": {error: sum(one.error == error for one in listeners) for error in errors},
+    }
+
+
+def prediction(outcome: Outcome) -> dict[str, Any]:
+    """The figures that the capacity model predicts."""
+    return {
+        "first sound": {f"p{round(100 * share)}": round(outcome.quantile(share), 3) for share in SHARES},
+        "mean first sound": round(outcome.mean, 3),
+        "kept up": round(outcome.kept_up, 4),
+    }
+
+
+def _quantile(ordered: list[float], share: float) -> float:
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+class Server:
+    """`musicgen serve` on this machine.
+
+    Args:
+        arguments: of the command.
+    """
+
+    def __init__(self, *arguments: str) -> None:
+        command = [sys.executable, "-m", "musicgen", "serve", "--port", "0", "--queue", str(MAX_CLIPS), *arguments]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.url = ""
+        threading.Thread(target=self._read, daemon=True).start()
+        end = time.monotonic() + 240
+        while time.monotonic() < end and self.process.poll() is None:
+            time.sleep(0.2)
+            if self.url and httpx.get(f"{self.url}/ready", timeout=30).status_code == 200:
+                return
+        raise InputError("the server did not start: run musicgen serve by itself")
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            found = re.match(r"MusicGen API: (\S+)/v1", line)
+            if found:
+                self.url = found[1]
+
+    def close(self) -> None:
+        """End it."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(120)
+
+
+def measure_speed(url: str, model: str, slots: int) -> Speed:
+    """The speed of a server, by clips one after the other and as many as it has slots: what listeners see, HTTP included."""
+
+    def timed(count: int, seconds: float) -> tuple[float, float]:
+        listeners = [Listener(0.0, seconds, 1.0) for _ in range(count)]
+        asyncio.run(listen(url, listeners, model))
+        steps = [
+            (one.parts[-1][0] - one.parts[0][0]) / (50 * (one.heard - one.parts[0][1]))
+            for one in listeners
+            if one.parts
+        ]
+        return min(one.first_sound for one in listeners), statistics.fmean(steps)
+
+    timed(slots, 2.0)
+    alone = [timed(1, 8.0) for _ in range(3)]
+    first, step = (statistics.median(values) for values in zip(*alone, strict=True))
+    together = statistics.median(timed(slots, 8.0)[1] for _ in range(3)) if slots > 1 else step
+    return Speed(step, max(0.0, (together - step) / max(1, slots - 1)), begin=max(0.0, first - 50 * step))
+
+
+def measure(
+    replicas: int, slots: int, load: Load, seconds: float, leave: float, seed: int, model: str
+) -> dict[str, Any]:
+    """A run with some number of replicas of one core each, and what is predicted for it."""
+    server = Server(
+        "--replicas", str(replicas), "--cores", "1", "--workers", str(slots), "--per-visitor", str(MAX_CLIPS)
+    )
+    try:
+        speed = measure_speed(server.url, model, slots)
+        listeners = arrivals(load.rate, load.durations, seconds, leave, seed)
+        asyncio.run(listen(server.url, listeners, model))
+    finally:
+        server.close()
+    times = [(one.arrival, one.duration * one.leaves) for one in listeners]
+    outcome = simulate(load, speed, replicas, slots, arrivals=times)
+    return {
+        "replicas": replicas,
+        "slots": slots,
+        "rate": load.rate,
+        "speed": {
+            "step": round(speed.step, 5),
+            "step per clip": round(speed.step_per_clip, 5),
+            "begin": round(speed.begin, 3),
+        },
+        "measured": row(listeners, seconds),
+        "predicted": prediction(outcome),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--replicas", default="1,2", help="numbers of replicas, of one core each (%(default)s)")
+    parser.add_argument("--slots", type=int, default=4, help="clips that a replica generates together (%(default)s)")
+    parser.add_argument(
+        "--rate", default="0.3", help="clips a second for each replica, several separated by commas (%(default)s)"
+    )
+    parser.add_argument("--durations", default="4,8,12", help="seconds of the clips (%(default)s)")
+    parser.add_argument("--leave", type=float, default=0.1, help="share of the listeners who leave early (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=90.0, help="in which listeners come (%(default)s)")
+    parser.add_argument("--model", default="mini")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, default=RESULT, help="where the result is stored (%(default)s)")
+    options = parser.parse_args()
+    if not 0 < options.seconds <= MAX_SECONDS:
+        raise InputError(f"--seconds is {options.seconds:g}: above 0, {MAX_SECONDS:g} at most")
+    durations = tuple(float(part) for part in options.durations.split(","))
+    rows = [
+        measure(
+            count,
+            options.slots,
+            Load(float(rate) * count, durations),
+            options.seconds,
+            options.leave,
+            options.seed,
+            options.model,
+        )
+        for count in map(int, options.replicas.split(","))
+        for rate in options.rate.split(",")
+    ]
+    publish(
+        {"machine": machine.describe("cpu", 1), "model": options.model, "durations": durations, "rows": rows},
+        options.json,
+    )
+
+
+if __name__ == "__main__":
+    main()

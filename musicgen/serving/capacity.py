@@ -1,0 +1,255 @@
+"""How many replicas a number of listeners needs: a simulation of the queue and of the batches that clips share.
+
+The clips of a replica advance together, one frame with each step, and a step takes longer the more of them there are. So a
+clip's speed changes whenever another one comes or goes (a processor-sharing queue whose rate depends on its state); no formula
+gives its waiting times, but a simulation takes seconds.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from musicgen.errors import InputError
+
+FRAME_RATE = 50.0
+"""Hz: frames of a second of sound, of all published and embedded models."""
+MAX_CLIPS = 200_000
+"""Of one simulation."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast a replica is.
+
+    Attributes:
+        step: seconds of a step with one clip.
+        step_per_clip: seconds that each further clip adds to a step.
+        begin: seconds from the admission of a clip until its first step is done, besides that step: its conditions, and its
+            prefill, in which the other clips wait.
+        first: seconds of sound in the first chunk, after which there is sound.
+        decode: seconds from the last frame of a chunk to its sound.
+    """
+
+    step: float
+    step_per_clip: float
+    begin: float = 0.0
+    first: float = 1.0
+    decode: float = 0.0
+
+    def of(self, clips: int) -> float:
+        """Seconds of a step with a number of clips."""
+        return self.step + self.step_per_clip * (clips - 1)
+
+    def real_time_slots(self) -> int:
+        """The most clips that a replica generates together in real time; 0 where one is too slow."""
+        if self.of(1) * FRAME_RATE > 1:
+            return 0
+        if self.step_per_clip <= 0:
+            return MAX_CLIPS
+        return int((1 / FRAME_RATE - self.step) / self.step_per_clip) + 1
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is asked for.
+
+    Attributes:
+        rate: clips a second, arriving independently of each other (Poisson).
+        durations: seconds of the clips; each is as likely as the others.
+    """
+
+    rate: float
+    durations: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate < 1e5:
+            raise InputError(f"the rate is {self.rate:g} clips a second: it must be above 0 and below 100000")
+        if not self.durations or not all(0 < duration <= 600 for duration in self.durations):
+            raise InputError(f"the durations are {list(self.durations)}: seconds above 0, 600 at most")
+
+
+@dataclass
+class _Clip:
+    arrival: float
+    frames: float
+    """That it still needs."""
+    until_sound: float
+    """Frames until its first chunk is complete."""
+    listened: float = -1.0
+    """When there was sound; -1 before."""
+    ready: float = 0.0
+    """When its conditions and prefill are done."""
+    duration: float = 0.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a simulation finds.
+
+    Attributes:
+        first_sound: seconds from the request to the first sound, of each clip, in the order of arrival.
+        kept_up: share of the clips whose listener never waited after the first sound.
+        busy: share of the slots in use, on average.
+    """
+
+    first_sound: tuple[float, ...]
+    kept_up: float
+    busy: float
+
+    def quantile(self, share: float) -> float:
+        """Quantile of the time to the first sound."""
+        ordered = sorted(self.first_sound)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+    @property
+    def mean(self) -> float:
+        """Mean time to the first sound."""
+        return statistics.fmean(self.first_sound)
+
+
+class _Replica:
+    """Clips that advance together. Time is that of the last event."""
+
+    def __init__(self, speed: Speed, slots: int) -> None:
+        self.speed, self.slots = speed, slots
+        self.clips: list[_Clip] = []
+        self.now = 0.0
+        self.used = 0.0
+
+    @property
+    def has_room(self) -> bool:
+        return len(self.clips) < self.slots
+
+    def advance(self, now: float) -> None:
+        """Let the time pass. Nothing ends and nothing sounds in between: the caller stops at `next_event`."""
+        span = now - self.now
+        self.used += span * len(self.clips)
+        running = [clip for clip in self.clips if clip.ready <= self.now]
+        if running:
+            frames = span / self.speed.of(len(running))
+            for clip in running:
+                clip.frames -= frames
+                clip.until_sound -= frames
+        self.now = now
+
+    def next_event(self) -> float:
+        """When a clip sounds, ends, or begins to run, if nothing comes before."""
+        running = [clip for clip in self.clips if clip.ready <= self.now]
+        times = [clip.ready for clip in self.clips if clip.ready > self.now]
+        step = self.speed.of(len(running)) if running else 0.0
+        for clip in running:
+            left = clip.frames if clip.listened >= 0 else min(clip.until_sound, clip.frames)
+            times.append(self.now + max(0.0, left) * step)
+        return min(times, default=float("inf"))
+
+
+def simulate(
+    load: Load, speed: Speed, replicas: int, slots: int, *, clips: int = 2000, seed: int = 0,
+    arrivals: Sequence[tuple[float, float]] | None = None,
+) -> Outcome:  # fmt: skip
+    """Simulate a service.
+
+    Args:
+        load: what is asked for.
+        speed: of each replica.
+        replicas: their number.
+        slots: clips that a replica generates together.
+        clips: number of clips that arrive.
+        seed: of the arrivals.
+        arrivals: (seconds, duration) of each clip in place of `load`'s, in order: those of a measurement.
+
+    Raises:
+        InputError: an argument is out of range.
+    """
+    if replicas < 1 or slots < 1 or not 0 < clips <= MAX_CLIPS:
+        raise InputError(
+            f"{replicas} replicas, {slots} slots, {clips} clips: each must be 1 or more, clips {MAX_CLIPS} at most"
+        )
+    coming = deque(arrivals if arrivals is not None else _arrivals(load, clips, random.Random(seed)))
+    engines = [_Replica(speed, slots) for _ in range(replicas)]
+    waiting: deque[_Clip] = deque()
+    everyone: list[_Clip] = []
+    kept_up = 0
+    while coming or waiting or any(engine.clips for engine in engines):
+        now = min([engine.next_event() for engine in engines] + [coming[0][0] if coming else float("inf")])
+        for engine in engines:
+            engine.advance(now)
+            kept_up += _settle(engine, now)
+        while coming and coming[0][0] <= now:
+            arrival, duration = coming.popleft()
+            frames = duration * FRAME_RATE
+            clip = _Clip(arrival, frames, min(speed.first * FRAME_RATE, frames), duration=duration)
+            waiting.append(clip)
+            everyone.append(clip)
+        while waiting and any(engine.has_room for engine in engines):
+            engine = min((one for one in engines if one.has_room), key=lambda one: len(one.clips))
+            clip = waiting.popleft()
+            clip.ready = now + speed.begin
+            engine.clips.append(clip)
+    total = max(engine.now for engine in engines) or 1.0
+    return Outcome(
+        first_sound=tuple(clip.listened - clip.arrival + speed.decode for clip in everyone),
+        kept_up=kept_up / len(everyone),
+        busy=sum(engine.used for engine in engines) / (total * replicas * slots),
+    )
+
+
+_EPSILON = 1e-9
+
+
+def _settle(engine: _Replica, now: float) -> int:
+    """Note sound and ends. Returns the number of clips that ended in time for their listeners."""
+    kept_up = 0
+    for clip in list(engine.clips):
+        if clip.listened < 0 and clip.ready <= now and min(clip.until_sound, clip.frames) <= _EPSILON:
+            clip.listened = now
+        if clip.frames <= _EPSILON:
+            engine.clips.remove(clip)
+            kept_up += now - clip.listened <= clip.duration
+    return kept_up
+
+
+def _arrivals(load: Load, clips: int, random_numbers: random.Random) -> list[tuple[float, float]]:
+    now, found = 0.0, []
+    for _ in range(clips):
+        now += random_numbers.expovariate(load.rate)
+        found.append((now, random_numbers.choice(load.durations)))
+    return found
+
+
+def needed(
+    load: Load, speed: Speed, slots: int, *, first_sound: float, share: float = 0.95, most: int = 10_000
+) -> int | None:
+    """The fewest replicas with which a share of the clips sounds in time.
+
+    Args:
+        load: what is asked for.
+        speed: of each replica.
+        slots: clips that a replica generates together.
+        first_sound: seconds in which they must sound.
+        share: of the clips.
+        most: replicas to try.
+
+    Returns:
+        Their number; None where no number is enough, because one clip alone takes longer.
+    """
+    alone = speed.begin + speed.of(1) * speed.first * FRAME_RATE + speed.decode
+    if alone > first_sound:
+        return None
+    fewest = max(1, int(load.rate * statistics.fmean(load.durations) * FRAME_RATE * speed.of(slots) / slots))
+    low, high = 0, fewest
+    while simulate(load, speed, high, slots).quantile(share) > first_sound:
+        low, high = high, high * 2
+        if high > most:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        if simulate(load, speed, middle, slots).quantile(share) > first_sound:
+            low = middle
+        else:
+            high = middle
+    return high
