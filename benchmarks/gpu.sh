@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Everything that is measured on a GPU, in one go, the most important first: results as JSON and logs in OUT.
 #
-#   benchmarks/gpu.sh OUT                 on the GPU, about half an hour on an H100
+#   benchmarks/gpu.sh OUT                 on the GPU, in BUDGET seconds at most (1,500)
 #   DEVICE=cpu benchmarks/gpu.sh OUT      a rehearsal at toy size on the processor
 #
-# A part that fails or takes longer than LIMIT seconds does not end the others; the last lines say which did. Copy what is good
-# to benchmarks/results and run `python -m benchmarks.report`.
+# A part that fails or takes longer than LIMIT seconds (600) does not end the others, and what begins after BUDGET does not run;
+# the last lines say which. Copy what is good to benchmarks/results and run `python -m benchmarks.report`.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 OUT=$(mkdir -p "${1:?usage: benchmarks/gpu.sh OUT}" && cd "$1" && pwd)
@@ -15,18 +15,25 @@ PYTHON=${PYTHON:-.venv/bin/python}
 export HF_HUB_OFFLINE=1
 if [ "$DEVICE" = cpu ]; then
     SHAPES=mini PRECISIONS=float32,int8 PEERS=transformers/float32 DURATION=1 RUNS=1
+    BUDGET=${BUDGET:-86400}
     LISTENERS=1,2 BATCHES=1,2 SCORES="--clips 2 --systems 1 --seconds 2" STEP="--shape mini --batch 1 --seconds 1 --rounds 1"
 else
     SHAPES=${SHAPES:-small medium large} PRECISIONS=bfloat16,int8,int4
     PEERS=transformers/bfloat16,transformers-compiled/bfloat16 DURATION=10 RUNS=3
+    BUDGET=${BUDGET:-1500}
     LISTENERS=1,16,64,128 BATCHES=1,8,32,64,128 SCORES="--clips 60 --systems 3" STEP="--shape small --batch 16"
 fi
 results=()
 
 part() { # NAME COMMAND...: run it with a limit, its output in OUT/NAME.log
-    local name=$1 begun=$SECONDS status
+    local name=$1 begun=$SECONDS limit=$((BUDGET - SECONDS)) status
     shift
-    timeout "$LIMIT" "$@" >"$OUT/$name.log" 2>&1
+    if [ "$limit" -le 0 ]; then
+        results+=("$name: FAILED (no time left)")
+        echo "${results[-1]}"
+        return
+    fi
+    timeout "$((limit < LIMIT ? limit : LIMIT))" "$@" >"$OUT/$name.log" 2>&1
     status=$?
     results+=("$name: $([ $status = 0 ] && echo ok || echo "FAILED ($status)"), $((SECONDS - begun)) s")
     echo "${results[-1]}"

@@ -125,11 +125,11 @@ def shapes(name: str) -> str:
     for one in stored["results"]:
         figures = [f"{one[key]:{form}}" for key, form in _SHAPES.items()] if "rtf" in one else ["–"] * len(_SHAPES)
         rows.append([one["model"].removeprefix("facebook/"), one["precision"], *figures])
-    header = ["model", "precision", "real-time factor", "first sound, s", "most memory, GB", "loading, s"]
+    header = ["model", "precision", "real-time factor", "first sound, s", "memory, GB", "loading, s"]
     return table(header, rows) + "\n" + provenance(stored, f"clips of {stored['duration']:g} s, n = {stored['n']}")
 
 
-_SHAPES = {"rtf": ".2f", "first_sound": ".1f", "peak_gb": ".1f", "load_seconds": ".1f"}
+_SHAPES = {"rtf": ".2f", "first_sound": ".1f", "memory_gb": ".1f", "load_seconds": ".1f"}
 """Columns of `shapes`, and how they are written."""
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from transformers import (
 
 import musicgen
 from benchmarks import machine, store
+from benchmarks.loading import anonymous_bytes
 from benchmarks.systems import PROMPT, encodec_config, t5_config, write_tokenizer
 from musicgen import catalog
 from musicgen.engine import memory
@@ -82,7 +82,7 @@ def needed(entry: catalog.Entry, precision: str) -> int:
 
 
 def run(folder: Path, precision: str, duration: float, threads: int) -> dict[str, float]:
-    """In this process: load, then make a short clip, which compiles, and one that counts."""
+    """In this process: load, then make a short clip, which compiles, and one that counts. Memory without the mapped file."""
     torch.set_num_threads(threads)
     start = time.perf_counter()
     model = musicgen.load(folder, "cpu", precision)
@@ -98,7 +98,7 @@ def run(folder: Path, precision: str, duration: float, threads: int) -> dict[str
         "load_seconds": round(loaded - start, 2),
         "first_sound": round(first - begun, 2),
         "rtf": round((ended - begun) / duration, 3),
-        "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 2),
+        "memory_gb": round(anonymous_bytes() / 1e9, 2),
     }
 
 
@@ -106,19 +106,30 @@ def measure(names: list[str], precisions: list[str], duration: float, threads: i
     """A row for each model and precision."""
     for entry in tqdm([one for one in MODELS if one.name in names], desc="models", file=sys.stderr):
         with tempfile.TemporaryDirectory() as place:
-            write(entry, Path(place))
+            _child("--write", entry.name, place)  # of its own, so that the weights it makes leave the memory
             for precision in precisions:
                 row: dict[str, Any] = {"model": entry.name, "precision": precision}
                 size, free = needed(entry, precision), memory.free(torch.device("cpu"))
                 if size > free:
                     yield row | {"failure": f"needs {size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"}
                     continue
-                command = [sys.executable, "-m", "benchmarks.shapes", "--run", place, precision,
-                           "--duration", str(duration), "--threads", str(threads)]  # fmt: skip
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-                lines = done.stdout.splitlines() if done.returncode == 0 else done.stderr.splitlines()
-                last = lines[-1] if lines else f"ended with {done.returncode}"
-                yield row | (json.loads(last) if done.returncode == 0 else {"failure": last})
+                try:
+                    yield row | json.loads(
+                        _child("--run", place, precision, "--duration", str(duration), "--threads", str(threads))
+                    )
+                except RuntimeError as error:
+                    yield row | {"failure": str(error)}
+
+
+def _child(*arguments: str) -> str:
+    """The last line that this program prints in a process of its own; raises RuntimeError with that of its errors."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.shapes", *arguments], capture_output=True, text=True, check=False
+    )
+    lines = (done.stderr if done.returncode else done.stdout).splitlines() or [""]
+    if done.returncode:
+        raise RuntimeError(f"ended with {done.returncode}: {lines[-1]}")
+    return lines[-1]
 
 
 def main() -> int:
@@ -130,7 +141,11 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2, help="processor cores (default: 2)")
     parser.add_argument("--json", type=Path, help="write the results here, after each row")
     parser.add_argument("--run", nargs=2, metavar=("FOLDER", "PRECISION"), help=argparse.SUPPRESS)
+    parser.add_argument("--write", nargs=2, metavar=("MODEL", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.write:
+        write(next(one for one in MODELS if one.name == options.write[0]), Path(options.write[1]))
+        return 0
     if options.run:
         print(json.dumps(run(Path(options.run[0]), options.run[1], options.duration, options.threads)))
         return 0
