@@ -140,6 +140,16 @@ def startup(name: str) -> str:
     return table(["command", "seconds", "of processor time"], [row]) + "\n" + provenance(stored)
 
 
+def early_exit(name: str) -> str:
+    stored = result(name)
+    rows = [
+        [f"{one['layers']} of {len(stored['results'])}", f"{one['codes']:.3f}", f"{one['steps']:.3f}"]
+        for one in stored["results"]
+    ]
+    header = ["layers", "equal codes", "steps with all codes equal"]
+    return table(header, rows) + "\n" + provenance(stored, f"n = {stored['results'][0]['n']:,} steps")
+
+
 def listeners(name: str) -> str:
     stored = result(name)
     rows = [
@@ -374,6 +384,7 @@ TABLES: dict[str, tuple[Callable[[str], str], str]] = {
     "startup-avx2": (startup, "startup-mini-cpu-avx2"),
     "shapes-avx2": (shapes, "shapes-cpu-avx2"),
     "throughput-avx2": (throughput, "throughput-small-cpu-avx2"),
+    "early-exit": (early_exit, "early-exit-mini"),
     "listeners": (listeners, "listeners-mini-cpu"),
     "precision-error": (precision_error, "precision-error-mini"),
     "evaluation": (evaluation, "evaluation-cpu"),
