@@ -11,6 +11,7 @@ import gradio as gr
 import httpx
 from gradio.http_server import INITIAL_PORT_VALUE
 from starlette.middleware import Middleware
+from uvicorn.config import HTTP_PROTOCOLS
 
 from musicgen.errors import InputError
 
@@ -75,6 +76,9 @@ def launch(page: gr.Blocks, service: Service, *, server_port: int | None = None,
         session_of=lambda event_id: events.session_of(page, event_id),
         has_results=lambda session: events.has_results(page, session),
     )
+    # Gradio leaves the parser of HTTP to uvicorn, which takes httptools wherever that is installed; h11 bounds the headers of a
+    # request, and httptools does not.
+    HTTP_PROTOCOLS["auto"] = HTTP_PROTOCOLS["h11"]
     page.queue(max_size=None, default_concurrency_limit=8)
     sessions.bound_queue(page, service.followers)
     service.when_gone.append(lambda session: sessions.forget(page, session, service.followers))

@@ -18,7 +18,7 @@ from demo.configuration import Configuration, Limits
 from demo.service import Service
 from demo.ui import guard
 from musicgen import open_files
-from tests import slow_clients
+from tests import endless_headers, slow_clients
 from tests.demo.conftest import serving, wait_until
 from tests.demo.test_api import fields, post
 from tests.demo.test_security import upload
@@ -39,6 +39,12 @@ def test_the_programs_may_open_as_many_files_as_the_system_allows() -> None:
     )  # fmt: skip
     wanted = min(hard, open_files.MOST) if hard != resource.RLIM_INFINITY else open_files.MOST
     assert done.stdout.splitlines() == [str(wanted), str((wanted, hard))]
+
+
+def test_headers_without_end_are_refused(address: str) -> None:
+    """Also where httptools is installed, which would take them all: the tests' environment has it."""
+    pytest.importorskip("httptools")
+    assert endless_headers.bytes_taken(address) < 5_000_000  # buffers of the kernel included
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from musicgen.serving.request import ClipRequest
 from musicgen.serving.web import keys
 from musicgen.serving.web.file_routes import safe_name
 from musicgen.timeline import TimelineEntry
-from tests import openapi
+from tests import endless_headers, openapi
 from tests.conftest import GOLDEN
 from tests.serving.api_server import Program, api, asked, ended, wait_until
 
@@ -347,6 +347,10 @@ def test_slow_readers_and_idle_connections_hold_nobody_up(server) -> None:
     finally:
         for one in idle:
             one.close()
+
+
+def test_headers_without_end_are_refused(server) -> None:
+    assert endless_headers.bytes_taken(server[0]) < 5_000_000  # buffers of the kernel included
 
 
 def test_a_killed_server_loses_nothing(tmp_path: Path) -> None:
