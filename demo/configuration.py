@@ -146,6 +146,13 @@ def from_arguments(arguments: argparse.Namespace) -> Configuration:
     flags.check(arguments)
     if arguments.trained is not None and not arguments.allow_training:
         arguments.parser_error("--trained is for --allow-training")
+    if arguments.engine:
+        for name, given in (
+            ("allow-training", arguments.allow_training), ("models", arguments.models), ("folder", arguments.folder),
+            ("adapters", arguments.adapters), ("plugin", arguments.plugin),
+        ):  # fmt: skip
+            if given:
+                arguments.parser_error(f"--{name} is for a page that generates itself: give it to the engine's server")
     if arguments.hardware is not None and not arguments.deploy:
         arguments.parser_error("--hardware is for --deploy OWNER/NAME")
     try:

@@ -24,6 +24,8 @@ def test_flags_override_the_environment() -> None:
         ["--queue", "0"],
         ["--queue", "x"],
         ["--max-duration", "nan"],
+        ["--engine", "http://127.0.0.1:8650", "--allow-training"],
+        ["--engine", "http://127.0.0.1:8650", "--models", "mini"],
     ):
         with pytest.raises(InputError):
             configuration.parse(bad, {})

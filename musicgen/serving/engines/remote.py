@@ -159,7 +159,9 @@ class RemoteEngine:
                         last = last if number is None else number
                         if name == "audio":
                             samples = (
-                                np.frombuffer(base64.b64decode(data["samples"]), "<f4").reshape(-1, data["channels"]).T
+                                np.frombuffer(base64.b64decode(data["samples"]), "<f4")
+                                .reshape(-1, data["channels"])
+                                .T.copy()
                             )
                             yield AudioChunk(samples, data["rate"], data["precision"], data["unknown"])
                         elif name == "progress":
