@@ -40,7 +40,7 @@ def build(service: Service) -> gr.Blocks:
                 inputs, actions, accordions, next_clip = form.build(service)
                 training = None if service.trainings is None else panel.build(service, service.trainings)
             with gr.Column(scale=5, min_width=MIN_COLUMN, elem_id="output"):
-                outputs = result.build()
+                outputs = result.build(elsewhere=bool(service.configuration.engine))
         events.connect(page, service, inputs, actions, accordions, next_clip, outputs, training)
     return page
 

@@ -64,8 +64,13 @@ class Outputs:
     clip_panel: gr.Column
 
 
-def build() -> Outputs:
-    """Add the components to the current `gr.Column`."""
+def build(*, elsewhere: bool) -> Outputs:
+    """Add the components to the current `gr.Column`.
+
+    Args:
+        elsewhere: whether another server generates.
+    """
+    where = texts.COMPUTED_ELSEWHERE if elsewhere else texts.COMPUTED_HERE
     status = gr.HTML(show_status(texts.OPENING), elem_id="status")
     live_player = live.build()
     arrived, shown = gr.Textbox("", elem_id="arrived", label="Arrived", visible="hidden"), gr.State("")
@@ -129,7 +134,7 @@ def build() -> Outputs:
         elem_id="restore",
     )
     with gr.Group(elem_id="notes-group"):
-        gr.Markdown(texts.NOTES, elem_id="notes", padding=True)
+        gr.Markdown(texts.NOTES.format(where=where), elem_id="notes", padding=True)
     return Outputs(
         status, live_player, arrived, shown, clips, player, heard, takes, clip_plots, downloads, as_melody, continue_clip,
         same_seed, score, favourite, delete, make_video, video, make_daw, daw, span_start, span_end, mark_start,

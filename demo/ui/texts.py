@@ -23,12 +23,14 @@ PROMPT_PLACEHOLDER = "Describe the music, or leave this empty and let the model 
 TIMELINE_EXAMPLE = "0:10 the drums come in\n0:20 strings only, calm"
 MELODY_IS_CLEAN = "Already clean (hummed, one instrument): skip the separation of drums and bass"
 NOTES = f"""
-Everything is computed on the machine that serves this page: nothing you enter goes anywhere else, and the
-clips are deleted after some hours. The models make instrumental music, and audiogen and audio-magnet make sounds; they
-cannot sing. The published `facebook/` weights are
-licensed {catalog.WEIGHTS_LICENCE}, not for commercial use, and are fetched from the hub when first chosen. A downloaded clip
-holds its settings: drop it on this page to get them back.
+{{where}}, and the clips are deleted after some hours. The models make instrumental music, and audiogen and audio-magnet make
+sounds; they cannot sing. The published `facebook/` weights are licensed {catalog.WEIGHTS_LICENCE}, not for commercial use, and are
+fetched from the hub when first chosen. A downloaded clip holds its settings: drop it on this page to get them back.
 """
+COMPUTED_HERE = "Everything is computed on the machine that serves this page: nothing you enter goes anywhere else"
+COMPUTED_ELSEWHERE = (
+    "The music is made by a server that this page's operator chose: your descriptions and recordings go there"
+)
 REPAINT = (
     "Make a part of the clip anew: play it, press *Starts here* and *Ends here*, or type the seconds (a start below 0 adds "
     "to the beginning). The description on the left says what goes there."

@@ -1,5 +1,6 @@
 """The page on another server's engine: the same clips, also where that server is lost in the middle."""
 
+import json
 import signal
 import threading
 from pathlib import Path
@@ -9,8 +10,10 @@ import mido
 import numpy as np
 import pytest
 
+from demo import ui
 from demo.configuration import Configuration, parse
 from demo.service import Service
+from demo.ui import texts
 from musicgen.cancellation import Cancellation, Cancelled
 from musicgen.errors import InputError
 from musicgen.serving.engines.local import LocalEngine
@@ -108,6 +111,7 @@ def test_the_page_is_served_by_another_servers_engine(tmp_path: Path, monkeypatc
             assert job.wait(120)
             assert job.error is None
             clips.append([event for event in job.events() if isinstance(event, StoredClip)])
+        assert texts.COMPUTED_ELSEWHERE in json.dumps(ui.build(page).get_config_file(), default=str)
         for ours, theirs in zip(*clips, strict=True):
             assert ours.path.read_bytes()[-20_000:] == theirs.path.read_bytes()[-20_000:]
             assert (ours.seed, ours.request.precision, ours.frames) == (theirs.seed, "float32", theirs.frames)
