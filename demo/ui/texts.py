@@ -24,8 +24,8 @@ TIMELINE_EXAMPLE = "0:10 the drums come in\n0:20 strings only, calm"
 MELODY_IS_CLEAN = "Already clean (hummed, one instrument): skip the separation of drums and bass"
 NOTES = f"""
 {{where}}, and the clips are deleted after some hours. The models make instrumental music, and audiogen and audio-magnet make
-sounds; they cannot sing. The published `facebook/` weights are licensed {catalog.WEIGHTS_LICENCE}, not for commercial use, and are
-fetched from the hub when first chosen. A downloaded clip holds its settings: drop it on this page to get them back.
+sounds; they cannot sing. The published `facebook/` weights are licensed {catalog.WEIGHTS_LICENCE}, not for commercial use, and
+are fetched from the hub when first chosen. A downloaded clip holds its settings: drop it on this page to get them back.
 """
 COMPUTED_HERE = "Everything is computed on the machine that serves this page: nothing you enter goes anywhere else"
 COMPUTED_ELSEWHERE = (
