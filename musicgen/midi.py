@@ -10,6 +10,8 @@ from musicgen.errors import InputError
 
 EXTENSIONS = (".mid", ".midi")
 MAX_SECONDS = 600.0
+MAX_BYTES = 256_000
+"""Of a file. Parsing takes time for each byte, in which a server does nothing else; songs have a tenth of that."""
 _DRUMS = 9
 """The channel of percussion in General MIDI, whose numbers are instruments and no pitches."""
 
@@ -27,6 +29,9 @@ def notes(file: str | os.PathLike[str]) -> list[tuple[float, float, int]]:
     """
     import mido
 
+    size = Path(file).stat().st_size if Path(file).is_file() else 0
+    if size > MAX_BYTES:
+        raise InputError(f"{file} has {size} bytes: a MIDI file may have {MAX_BYTES}. Remove tracks that are no melody")
     found: list[tuple[float, float, int]] = []
     sounding: dict[tuple[int, int], list[float]] = {}
     now = 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import logging
 import os
 import sys
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
     import socket
 
     from musicgen.serving.engines.base import Engine
+    from musicgen.serving.engines.ray_serve import Replicas
+    from musicgen.serving.engines.replica import ReplicaSettings
     from musicgen.serving.web.keys import Keys
 
 PREFIX = "MUSICGEN_SERVE_"
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
-DEFAULTS = Limits(per_visitor=36)
+DEFAULTS = Limits(per_visitor=36, per_address=36)
 """A client of the API is a program, which asks for many clips: as many as may wait and run."""
 
 
@@ -92,6 +95,8 @@ def run(arguments: argparse.Namespace) -> int:
     from musicgen.serving.web import keys, server, supervisor
 
     flags.check(arguments)
+    if not 0 <= arguments.port < 65_536:
+        raise InputError(f"--port is {arguments.port}: it must be a port, from 1 to 65535, or 0")
     known = keys.read(os.environ)
     local = arguments.host in LOOPBACK
     if not local and not known:
@@ -113,6 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     with _state_folder(arguments.state) as folder, server.listen(arguments.host, arguments.port) as listening:
         if arguments.replicas:
+            _ray_options(arguments)  # what is wrong with them is said before another process is started
             return supervisor.supervise([sys.executable, *sys.orig_argv[1:], "--state", str(folder)], listening)
         serve(arguments, folder, listening, known, local)
     return 0
@@ -194,20 +200,9 @@ def build_engine(arguments: argparse.Namespace) -> Engine:
     from musicgen.serving.models import ModelCatalog
 
     if arguments.replicas:
-        with extras.needed("cluster", "--replicas"):
-            from musicgen.serving.engines.ray_serve import CORES, RayEngine, Replicas
-            from musicgen.serving.engines.replica import ReplicaSettings
-        settings = ReplicaSettings(
-            models=flags.separated(arguments.models),
-            model_folder=arguments.folder,
-            adapter_folder=arguments.adapters,
-            device=arguments.device,
-            max_models=arguments.loaded,
-            slots=arguments.workers,
-            threads=arguments.cores or min(CORES, os.cpu_count() or 1),
-            plugins=flags.separated(arguments.plugin),
-        )
-        return RayEngine(settings, Replicas.parse(arguments.replicas), arguments.address)
+        from musicgen.serving.engines.ray_serve import RayEngine
+
+        return RayEngine(*_ray_options(arguments), arguments.address)
     for name in ("address", "cores"):
         if getattr(arguments, name):
             raise InputError(f"--{name} is for --replicas: without it, clips are generated in this process")
@@ -223,11 +218,37 @@ def build_engine(arguments: argparse.Namespace) -> Engine:
     )
 
 
+def _ray_options(arguments: argparse.Namespace) -> tuple[ReplicaSettings, Replicas]:
+    from musicgen.serving.engines.ray_serve import CORES, Replicas
+    from musicgen.serving.engines.replica import ReplicaSettings
+
+    for package in ("ray", "ray.serve"):
+        extras.load(package, "cluster", "--replicas")
+    settings = ReplicaSettings(
+        models=flags.separated(arguments.models),
+        model_folder=arguments.folder,
+        adapter_folder=arguments.adapters,
+        device=arguments.device,
+        max_models=arguments.loaded,
+        slots=arguments.workers,
+        threads=arguments.cores or min(CORES, os.cpu_count() or 1),
+        plugins=flags.separated(arguments.plugin),
+    )
+    return settings, Replicas.parse(arguments.replicas)
+
+
 @contextlib.contextmanager
 def _state_folder(given: Path | None) -> Iterator[Path]:
     from musicgen.serving import private_folder
 
     if given is not None:
+        try:
+            (given / "servers").mkdir(mode=0o700, parents=True, exist_ok=True)
+            (given / "store").mkdir(mode=0o700, exist_ok=True)
+            if not os.access(given / "store", os.W_OK):
+                raise PermissionError(errno.EACCES, "it is not writable")
+        except OSError as error:
+            raise InputError(f"--state {given}: no folder for the server ({error.strerror})") from error
         yield given
         return
     temporary = private_folder.create()

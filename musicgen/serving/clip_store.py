@@ -47,8 +47,15 @@ def _size(file: Path) -> int:
     return file.lstat().st_size + FILE_BYTES
 
 
+_EXPIRED = "the clip has expired on the server: make it again from its settings"
+
+
 class NoSpace(InputError):
     """The server has no room for a file."""
+
+
+class Expired(InputError):
+    """A clip is not there any more."""
 
 
 @contextlib.contextmanager
@@ -60,6 +67,8 @@ def writing() -> Iterator[None]:
         cause = error if isinstance(error, OSError) else error.__cause__
         if not isinstance(cause, OSError):
             raise
+        if isinstance(cause, FileNotFoundError):
+            raise Expired(_EXPIRED) from error
         log.error("a file of a visitor cannot be stored: %s", error)
         raise NoSpace(
             f"the server cannot store the clip ({cause.strerror or 'an error of its disk'}): try again later"
@@ -274,7 +283,7 @@ class ClipStore:
         target = clip.with_suffix(suffix)
         if not target.is_file():
             if not clip.is_file():
-                raise InputError("the clip has expired on the server: make it again from its settings")
+                raise Expired(_EXPIRED)
             self.check_space(self._network_of(clip))
             with writing():
                 write(target)
@@ -288,17 +297,21 @@ class ClipStore:
             clip: the clip's file.
         """
         network = self._network_of(clip)
-        for file in list(clip.parent.iterdir()) if clip.parent.is_dir() else []:
-            if not any(
-                other != file and filecmp.cmp(file, other, shallow=False)
-                for other in self.clips_folder.glob(_named(file))
-            ):
-                for copy in self._copies.glob(_named(file)) if self._copies is not None else ():
-                    if filecmp.cmp(file, copy, shallow=False):
-                        self._unlink(copy, network)
-            self._unlink(file, network)
+        with contextlib.suppress(FileNotFoundError):  # somebody else deletes it at the same time
+            for file in list(clip.parent.iterdir()):
+                self._delete_copies(file, network)
+                self._unlink(file, network)
         shutil.rmtree(clip.parent, ignore_errors=True)
         self._networks.pop(clip.parent.name, None)
+
+    def _delete_copies(self, file: Path, network: str) -> None:
+        if self._copies is None or any(
+            other != file and filecmp.cmp(file, other, shallow=False) for other in self.clips_folder.glob(_named(file))
+        ):
+            return
+        for copy in self._copies.glob(_named(file)):
+            if filecmp.cmp(file, copy, shallow=False):
+                self._unlink(copy, network)
 
     def holds(self, path: str) -> bool:
         """Whether a path that a browser remembers is a file of this store: an upload or a clip, and not a link out of it."""

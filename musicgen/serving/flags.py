@@ -13,7 +13,7 @@ from musicgen.serving.limits import Limits
 Flag = Callable[[str, Any, Any, str], None]
 FALSE_VALUES = ("", "0", "false")
 """Values of an environment variable that switch a flag off."""
-_FOLDERS = ("folder", "adapters", "temporary", "state", "trained")
+_FOLDERS = ("folder", "adapters", "temporary", "trained")
 
 
 def flag_adder(parser: argparse.ArgumentParser, environment: Mapping[str, str], prefix: str) -> Flag:
@@ -78,7 +78,7 @@ def limits_of(arguments: argparse.Namespace) -> Limits:
             max_variations=arguments.max_variations,
             queue=arguments.queue,
             per_visitor=arguments.per_visitor,
-            per_address=getattr(arguments, "per_address", Limits().per_address),
+            per_address=getattr(arguments, "per_address", arguments.per_visitor),
             queue_seconds=arguments.queue_seconds,
             disk_gb=arguments.disk_gb,
             upload_mb=arguments.upload_mb,
@@ -117,7 +117,7 @@ def check(arguments: argparse.Namespace) -> None:
         path = getattr(arguments, name, None)
         if path is not None and not path.is_dir():
             arguments.parser_error(f"--{name} {path}: no such folder")
-    for name in ("temporary", "state", "trained"):
+    for name in ("temporary", "trained"):
         path = getattr(arguments, name, None)
         if path is not None and not os.access(path, os.W_OK):
             arguments.parser_error(f"--{name} {path}: the folder is not writable")

@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -160,8 +161,9 @@ def test_all_fields_of_a_request_arrive(client: httpx.Client) -> None:
         ({"prompt": "x" * 3000}, "3000 characters: 2000 at most"),
         ({"adapters": {"jazz": 1}}, "unknown LoRA adapter 'jazz'"),
         ({"variations": 99}, "variations is 99"),
+        ([], "the body is no JSON object: send one"),
     ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+    ids=lambda value: next(iter(value), "") if isinstance(value, dict | list) else "",
 )
 def test_what_cannot_be_read_is_one_line(client: httpx.Client, body: dict, message: str) -> None:
     answer = client.post("/v1/generations", json=body)
@@ -181,10 +183,136 @@ def test_bad_files_are_one_line_and_leave_nothing(client: httpx.Client, server) 
         assert len(answer.json()["error"]["message"].splitlines()) == 1
     assert client.post("/v1/files", params={"name": "x"}, content=b"0" * 51_000_000).status_code == 413
     assert client.post("/v1/generations", content=b"[" * 2_000_000).status_code == 413
+    chunked = (b"[" * 50_000 for _ in range(40))
+    assert (
+        client.post("/v1/generations", content=chunked, headers={"content-type": "application/json"}).status_code == 413
+    )
+    for content in (b"{", b"[" * 100_000, b'{"duration": ' + b"1" * 6000 + b"}"):
+        answer = client.post("/v1/generations", content=content, headers={"content-type": "application/json"})
+        assert answer.status_code == 422
+        assert answer.json()["error"]["code"] == "invalid"
     assert set(store.clips_folder.glob("*")) == before
     assert [safe_name(name) for name in ("../../x.wav", "record.json", "…", "a b.mp3", ".ssh")] == [
         "x.wav", "record_.json", "file", "a_b.mp3", "ssh"
     ]  # fmt: skip
+
+
+def test_a_prompt_of_any_characters_is_stored(client: httpx.Client) -> None:
+    """Half a character of UTF-16 cannot be stored as UTF-8."""
+    content = b'{"prompt": "lofi \\ud800 slow", "duration": 1}'
+    answer = client.post("/v1/generations", content=content, headers={"content-type": "application/json"})
+    assert answer.status_code == 202
+    assert ended(client, answer.json()["id"])["status"] == "done"
+
+
+def test_what_is_late_is_told(client: httpx.Client, server) -> None:
+    """A minute after the end: the finished file's sound, the clips, and numbers of events that no client has."""
+    identifier = asked(client, prompt="x", duration=1.0, seed=1)
+    ended(client, identifier)
+    path = f"/v1/generations/{identifier}"
+    odd = client.get(f"{path}/events", headers={"last-event-id": "9" * 5000})
+    assert odd.status_code == 200
+    active = server[1].active(identifier)
+    assert active is not None
+    active.ended -= 3600
+    wav = client.get(f"{path}/stream").content
+    assert wav[:4] == b"RIFF"
+    assert client.get(f"{path}/stream", params={"format": "pcm_s16le"}).content in wav
+    assert client.get(f"{path}/stream", params={"format": "pcm_f32le"}).status_code == 410
+    assert [name for name, _, _ in events(client.get(f"{path}/events"))] == ["clip", "done"]
+    assert client.head(f"{path}/audio").status_code == 200
+    assert client.head("/health").status_code == 200
+
+
+def test_records_that_lie_reach_no_other_files(client: httpx.Client, server, tmp_path: Path) -> None:
+    store = server[1].service.clip_store
+    secret = tmp_path / "secret" / "secret.flac"
+    secret.parent.mkdir()
+    secret.write_bytes(b"secret")
+    identifier = asked(client, prompt="x", duration=1.0)
+    ended(client, identifier)
+    active = server[1].active(identifier)
+    active.ended -= 3600
+    server[1].active(identifier)
+    record = store.clips_folder / identifier / "record.json"
+    values = json.loads(record.read_text())
+    for path in (
+        str(secret),
+        os.path.relpath(secret, store.folder),
+        "clips/../../x",
+        f"clips/{identifier}/../{identifier}/record.json",
+    ):
+        values["clips"][0]["path"] = path
+        record.write_text(json.dumps(values))
+        assert client.get(f"/v1/generations/{identifier}/audio").status_code == 404
+    values["clips"][0]["path"] = str(secret)
+    record.write_text(json.dumps(values))
+    assert client.delete(f"/v1/generations/{identifier}").status_code == 204
+    assert secret.read_bytes() == b"secret"
+
+
+def test_a_record_that_cannot_be_read_stops_no_server(tmp_path: Path) -> None:
+    with api(tmp_path) as (url, _), httpx.Client(base_url=url, timeout=60) as client:
+        identifier = asked(client, prompt="x", duration=1.0)
+        ended(client, identifier)
+    record = tmp_path / "store" / "clips" / identifier / "record.json"
+    values = json.loads(record.read_text())
+    values.update(status="queued", server="0" * 32)
+    values["body"]["prompt"] = "\ud800"
+    record.write_text(json.dumps(values))
+    with api(tmp_path) as (url, _), httpx.Client(base_url=url, timeout=60) as client:
+        assert client.get("/health").status_code == 200
+
+
+def test_clips_are_deleted_by_many_at_once(client: httpx.Client) -> None:
+    identifier = asked(client, prompt="x", duration=1.0)
+    ended(client, identifier)
+    with ThreadPoolExecutor(16) as pool:
+        codes = list(pool.map(lambda _: client.delete(f"/v1/generations/{identifier}").status_code, range(32)))
+    assert set(codes) <= {204, 404}
+    assert 204 in codes
+
+
+def test_a_damaged_clip_is_the_servers_fault(client: httpx.Client, server) -> None:
+    identifier = asked(client, prompt="x", duration=1.0)
+    ended(client, identifier)
+    path = server[1].sound("anybody", identifier, 0)
+    path.write_bytes(path.read_bytes()[:100])
+    answer = client.get(f"/v1/generations/{identifier}/audio", params={"format": "mp3"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "damaged")
+    assert str(path.parent) not in answer.text
+
+
+def test_web_pages_of_other_origins_change_nothing(client: httpx.Client) -> None:
+    for origin, code in (("http://evil.example", 403), ("null", 403), (str(client.base_url).rstrip("/"), 201)):
+        answer = client.post(
+            "/v1/files", params={"name": "x.wav"}, content=TUNE.read_bytes(), headers={"origin": origin}
+        )
+        assert answer.status_code == code
+
+
+def test_long_midi_files_are_refused_before_they_are_parsed(client: httpx.Client) -> None:
+    track = b"\x00\x90\x3c\x40" * 400_000 + b"\x00\xff\x2f\x00"
+    song = b"MThd\x00\x00\x00\x06\x00\x00\x00\x01\x01\xe0MTrk" + len(track).to_bytes(4, "big") + track
+    begun = time.monotonic()
+    answer = client.post("/v1/files", params={"name": "b.mid"}, content=song)
+    assert answer.status_code == 422
+    assert "bytes: a MIDI file may have 256000" in answer.json()["error"]["message"]
+    assert time.monotonic() - begun < 3
+
+
+def test_one_key_takes_half_of_the_disk_at_most(tmp_path: Path) -> None:
+    limits = Limits(per_visitor=36, disk_gb=0.004, upload_mb=1)
+    with api(tmp_path, keys=KEYS, limits=limits) as (url, _):
+        studio, label = (
+            httpx.Client(base_url=url, timeout=60, headers={"authorization": f"Bearer {key}"}) for key in KEYS.values()
+        )
+        sent = [
+            studio.post("/v1/files", params={"name": "t.wav"}, content=TUNE.read_bytes()).status_code for _ in range(10)
+        ]
+        assert sent[0] == 201
+        assert sent[-1] == 507
+        assert label.post("/v1/files", params={"name": "t.wav"}, content=TUNE.read_bytes()).status_code == 201
 
 
 def test_strangers_reach_nothing(tmp_path: Path) -> None:
@@ -209,6 +337,7 @@ def test_strangers_reach_nothing(tmp_path: Path) -> None:
             assert one.get("/metrics").status_code == 401
             assert one.get("/v1/models").status_code == 401
             assert one.get("/health").status_code == 200
+            assert one.post("/v1/generations", content=b"{").status_code == 401  # before the body is read
         stolen = label.post("/v1/generations", json={"model": "mini-melody", "melody": file})
         assert stolen.status_code == 404
         assert label.delete(f"/v1/generations/{identifier}").status_code == 404
@@ -288,7 +417,7 @@ def test_a_full_disk_loses_nothing_that_was_accepted(tmp_path: Path, monkeypatch
             client.post("/v1/generations", json={"prompt": "x"}),
             client.post("/v1/files", params={"name": "x.wav"}, content=TUNE.read_bytes()),
         ):
-            assert (answer.status_code, answer.headers["retry-after"]) == (507, "600"), answer.text
+            assert (answer.status_code, answer.headers["retry-after"]) == (507, "3600"), answer.text
         assert set(generations.service.clip_store.clips_folder.glob("*/record.json")) == before
         monkeypatch.undo()
         assert ended(client, accepted)["status"] in ("done", "failed")
@@ -385,8 +514,11 @@ def test_a_killed_server_loses_nothing(tmp_path: Path) -> None:
             assert not any("taken up" in line for line in other.lines)
             assert second.get(states[0]["clips"][0]["audio"]).status_code == 200
             assert second.get(f"/v1/generations/{long}").json()["status"] in ("queued", "running")
-            refused = second.get(f"/v1/generations/{long}/events")
-            assert refused.status_code in (200, 409)
+            for refused in (
+                second.get(f"/v1/generations/{long}/events"), second.get(f"/v1/generations/{long}/stream"),
+                second.delete(f"/v1/generations/{long}"), second.post(f"/v1/generations/{long}/stop"),
+            ):  # fmt: skip
+                assert (refused.status_code, refused.json()["error"]["code"]) == (409, "elsewhere")
         client.delete(f"/v1/generations/{long}")
 
 
@@ -416,7 +548,8 @@ def test_a_signal_lets_accepted_generations_end(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--host", "0.0.0.0"], "others reach the server then, and it has no keys"),
-        (["--state", "/nowhere"], "--state /nowhere: no such folder"),
+        (["--state", "/dev/null/x"], "--state /dev/null/x: no folder for the server"),
+        (["--port", "99999"], "--port is 99999: it must be a port"),
         (["--cores", "2"], "--cores is for --replicas"),
         (["--replicas", "many"], "--replicas is 'many': it must be 'auto', a number such as 2, or a range such as 1:4"),
         (["--queue", "0"], "queue is 0: it must be above 0"),

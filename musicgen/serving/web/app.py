@@ -5,25 +5,28 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import musicgen
 from musicgen.errors import MusicGenError, one_line
-from musicgen.serving.clip_store import NoSpace
+from musicgen.serving.api_schema import Refusal
+from musicgen.serving.clip_store import Expired, NoSpace
 from musicgen.serving.web import file_routes, generation_routes, operation_routes
 from musicgen.serving.web.bodies import BodyLimits
 from musicgen.serving.web.errors import Refused
+from musicgen.serving.web.gate import Gate
 from musicgen.serving.web.generations import Generations
 from musicgen.serving.web.keys import Keys
 from musicgen.serving.web.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-NO_SPACE_SECONDS = 600
+NO_SPACE_SECONDS = 3600
 """When to try again where the disk is full: clips expire."""
 
 
@@ -40,15 +43,19 @@ def create_app(generations: Generations, metrics: Metrics, keys: Keys, hosts: Se
     app = FastAPI(
         title="MusicGen", version=musicgen.__version__, docs_url=None, redoc_url=None, redirect_slashes=False,
         summary="Music from descriptions, melodies, chords and styles.",
+        responses={401: {"model": Refusal}, 422: {"model": Refusal}, 507: {"model": Refusal}},
+        dependencies=[Depends(HTTPBearer(auto_error=False))] if keys else [],  # for the description: `Gate` checks keys
     )  # fmt: skip
     operation_routes.add_routes(app, generations, metrics, keys)
     generation_routes.add_routes(app, generations, keys)
     file_routes.add_routes(app, generations, keys)
     app.add_middleware(BodyLimits, upload_path=file_routes.PATH, upload_bytes=int(limits.upload_mb * 1e6))
+    app.add_middleware(Gate, keys=keys)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     app.add_exception_handler(MusicGenError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _failed)
     return app
 
 
@@ -63,6 +70,8 @@ def _refused(_request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, Refused):
         return _answer(error.status, error.code, str(error), error.retry)
     assert isinstance(error, MusicGenError)
+    if isinstance(error, Expired):
+        return _answer(404, "not_found", str(error))
     if isinstance(error, NoSpace):
         return _answer(507, "no_space", error.told("page"), NO_SPACE_SECONDS)
     return _answer(422, "invalid", error.told("page"))
@@ -71,8 +80,12 @@ def _refused(_request: Request, error: Exception) -> JSONResponse:
 def _invalid(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"][1:4])
+    where = ".".join(str(part) for part in first["loc"][1:4]) or "the body"
     message = str(first["msg"]).removeprefix("Value error, ")
+    if first["type"] == "json_invalid":
+        return _answer(422, "invalid", f"the body is no JSON (at character {first['loc'][-1]})")
+    if first["type"] in ("model_attributes_type", "dict_type") and len(first["loc"]) == 1:
+        return _answer(422, "invalid", "the body is no JSON object: send one, with content-type: application/json")
     # The place may be a key that somebody made up.
     text = one_line(f"{where}: {message}"[:300].encode("ascii", "backslashreplace").decode())
     return _answer(422, "invalid", text)
@@ -80,4 +93,11 @@ def _invalid(_request: Request, error: Exception) -> JSONResponse:
 
 def _http_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return _answer(error.status_code, "http", str(error.detail))
+    if error.status_code == 400 and "parsing the body" in str(error.detail):  # too deeply nested, too long a number
+        return _answer(422, "invalid", "the body cannot be read as JSON")
+    codes = {404: "not_found", 405: "method"}
+    return _answer(error.status_code, codes.get(error.status_code, "http"), str(error.detail))
+
+
+def _failed(_request: Request, _error: Exception) -> JSONResponse:
+    return _answer(500, "internal", "an error of the server, which its log describes")

@@ -1,4 +1,4 @@
-"""Limits of the bodies of requests, before anything reads them."""
+"""Limits of the bodies of requests, before anything reads them, and streams that break off without a traceback in the log."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ BODY_SECONDS = 30.0
 MIN_BYTES_PER_SECOND = 20_000
 
 
-class BodyTooLong(Exception):
+class BodyRefused(Exception):
     """A body that is longer than it may be, or comes too slowly."""
+
+
+class StreamBroken(Exception):
+    """A stream whose end is not there: its connection breaks off, so that nobody takes it for whole."""
 
 
 class BodyLimits:
@@ -38,41 +42,49 @@ class BodyLimits:
         headers = dict(scope["headers"])
         length = headers.get(b"content-length", b"0")
         if b"content-length" in headers and b"transfer-encoding" in headers:
-            await _refuse(scope, receive, send, 400, "a body has a length or is chunked, not both")
+            await refuse(scope, receive, send, 400, "body", "a body has a length or is chunked, not both")
             return
-        if not length.isdigit() or int(length) > limit:
-            await _refuse(scope, receive, send, 413, f"the body is too long: {limit} bytes at most")
+        if not length.isdigit() or int(length[:20]) > limit:
+            await refuse(scope, receive, send, 413, "body", f"the body is too long: {limit} bytes at most")
             return
         received, begun = 0, asyncio.get_running_loop().time()
         complete = started = False
+        problem: tuple[int, str] | None = None
 
         async def counted() -> Message:
-            nonlocal received, complete
+            nonlocal received, complete, problem
             if complete:
                 return await receive()
             try:
                 async with asyncio.timeout_at(begun + BODY_SECONDS + received / MIN_BYTES_PER_SECOND):
                     message = await receive()
             except TimeoutError:
-                raise BodyTooLong("the body came too slowly") from None
+                problem = (408, "the body came too slowly")
+                raise BodyRefused(problem[1]) from None
             received += len(message.get("body", b""))
             complete = not message.get("more_body", False)
             if received > limit:
-                raise BodyTooLong(f"the body is too long: {limit} bytes at most")
+                problem = (413, f"the body is too long: {limit} bytes at most")
+                raise BodyRefused(problem[1])
             return message
 
         async def watched(message: Message) -> None:
             nonlocal started
-            started = started or message["type"] == "http.response.start"
-            await send(message)
+            if problem is None or started:  # else FastAPI's own answer to a body that cannot be read
+                started = started or message["type"] == "http.response.start"
+                await send(message)
 
         try:
             await self._app(scope, counted, watched)
-        except BodyTooLong as error:
-            if not started:
-                await _refuse(scope, receive, send, 413, str(error))
+        except StreamBroken:
+            return
+        except BodyRefused:
+            pass
+        if problem is not None and not started:
+            await refuse(scope, receive, send, problem[0], "body", problem[1])
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, text: str) -> None:
-    answer = JSONResponse({"error": {"code": "body", "message": text}}, status, {"connection": "close"})
-    await answer(scope, receive, send)
+async def refuse(scope: Scope, receive: Receive, send: Send, status: int, code: str, message: str) -> None:
+    """Answer a request whose body is not read to its end."""
+    headers = {"connection": "close"} | ({"www-authenticate": "Bearer"} if status == 401 else {})
+    await JSONResponse({"error": {"code": code, "message": message}}, status, headers)(scope, receive, send)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import anyio.to_thread
 from fastapi import FastAPI, Query, Request, Response
+from starlette.requests import ClientDisconnect
 
 from musicgen import audio, midi
 from musicgen.errors import InputError, MusicGenError
 from musicgen.options import MAX_DURATION
 from musicgen.serving.api_schema import FileState, Identifier, Refusal
 from musicgen.serving.clip_store import writing
+from musicgen.serving.web.errors import Refused
 from musicgen.serving.web.generations import Generations
 from musicgen.serving.web.keys import Keys
 from musicgen.serving.web.records import FileRecord
@@ -44,12 +46,15 @@ def add_routes(app: FastAPI, generations: Generations, keys: Keys) -> None:
         It is deleted as clips are, some hours after it was sent.
         """
         owner = keys.owner(request)
-        limit = int(generations.service.limits.upload_mb * 1e6)
-        await anyio.to_thread.run_sync(store.reserve, limit)
+        generations.check_open()
+        network = generations.network(owner)
+        declared = request.headers.get("content-length", "")
+        limit = int(declared) if declared.isdigit() else int(generations.service.limits.upload_mb * 1e6)
+        await anyio.to_thread.run_sync(store.reserve, limit, network)
         written, identifier = 0, ""
         try:
             record = FileRecord(owner=owner, name=safe_name(name))
-            identifier = await anyio.to_thread.run_sync(records.create, record)
+            identifier = await anyio.to_thread.run_sync(records.create, record, network)
             path = records.folder(identifier) / record.name
             path.touch(0o600)
             async for part in request.stream():
@@ -57,13 +62,17 @@ def add_routes(app: FastAPI, generations: Generations, keys: Keys) -> None:
                 await anyio.to_thread.run_sync(_append, path, part)
             record.seconds = await anyio.to_thread.run_sync(_seconds, path)
             await anyio.to_thread.run_sync(records.update, identifier, record)
+        except ClientDisconnect:
+            written = 0
+            records.delete(identifier)
+            raise Refused(400, "disconnected", "the client left before the end of the file") from None
         except BaseException:
             written = 0
             if identifier:
                 records.delete(identifier)
             raise
         finally:
-            store.release(limit, written)
+            store.release(limit, written, network=network)
         return FileState(id=identifier, name=record.name, seconds=record.seconds)
 
     @app.get(f"{PATH}/{{identifier}}", tags=["files"], responses={404: {"model": Refusal}})

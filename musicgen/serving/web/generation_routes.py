@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+import re
+from pathlib import Path
 from typing import Any, Literal
 
 import anyio.to_thread
 from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
+from musicgen.errors import InputError
 from musicgen.serving.api_schema import GenerationBody, GenerationState, Identifier, Refusal
-from musicgen.serving.clip_store import FORMATS
-from musicgen.serving.service import GenerationJob
+from musicgen.serving.clip_store import FORMATS, Expired, NoSpace
+from musicgen.serving.service import GenerationJob, GenerationService
 from musicgen.serving.web import server_sent_events, sound
 from musicgen.serving.web.errors import Refused
 from musicgen.serving.web.generations import Generations
 from musicgen.serving.web.keys import Keys
+
+log = logging.getLogger(__name__)
 
 PATH = "/v1/generations"
 _ONE = f"{PATH}/{{identifier}}"
@@ -57,6 +63,7 @@ def add_routes(app: FastAPI, generations: Generations, keys: Keys) -> None:
         generations.delete(keys.owner(request), identifier)
         return Response(status_code=204)
 
+    @app.head(f"{_ONE}/audio", include_in_schema=False)
     @app.get(
         f"{_ONE}/audio",
         tags=["generations"],
@@ -69,7 +76,7 @@ def add_routes(app: FastAPI, generations: Generations, keys: Keys) -> None:
     ) -> FileResponse:  # fmt: skip
         """The file of a finished clip, whose tags have its settings."""
         path = generations.sound(keys.owner(request), identifier, clip)
-        file = service.clip_store.convert(path, format)
+        file = _converted(service, path, format)
         return FileResponse(file, media_type=_MEDIA_TYPES[format], filename=file.name)
 
     @app.get(f"{_ONE}/events", tags=["generations"], response_class=StreamingResponse, responses=_REFUSALS)
@@ -82,16 +89,14 @@ def add_routes(app: FastAPI, generations: Generations, keys: Keys) -> None:
         the end done or error. `Last-Event-ID` goes on after that event."""
         owner = keys.owner(request)
         job = await _job(generations, owner, identifier)
-        after = int(last_event_id) if last_event_id and last_event_id.isascii() and last_event_id.isdigit() else -1
+        after = int(last_event_id) if last_event_id and re.fullmatch("[0-9]{1,9}", last_event_id) else -1
         if job is None:
+            await anyio.to_thread.run_sync(generations.check_here, owner, identifier)
             state = await anyio.to_thread.run_sync(generations.state, owner, identifier)
-            if state.status in ("queued", "running"):
-                raise Refused(
-                    409, "elsewhere", "another server generates it: follow it there, or ask for its state again", 2
-                )
+            frames = [server_sent_events.frame("clip", {"index": clip.index}) for clip in state.clips]
             end = {"id": identifier} if state.error is None else {"id": identifier, "message": state.error.message}
-            frame = server_sent_events.frame("done" if state.error is None else "error", end)
-            return StreamingResponse(iter([frame]), media_type="text/event-stream", headers=_NO_STORE)
+            frames.append(server_sent_events.frame("done" if state.error is None else "error", end))
+            return StreamingResponse(iter(frames), media_type="text/event-stream", headers=_NO_STORE)
         events = server_sent_events.stream(
             service, job, form=None if audio == "none" else audio, after=after, end={"id": identifier}
         )
@@ -106,16 +111,32 @@ def add_routes(app: FastAPI, generations: Generations, keys: Keys) -> None:
         format: Literal["wav", "pcm_s16le", "pcm_f32le"] = Query("wav"),
     ) -> Response:  # fmt: skip
         """The sound of the first clip while it is generated, from its beginning. The connection breaks off where the generation
-        fails. Some time after the generation the sound is that of the finished file."""
+        fails. A minute after the generation the sound is that of the finished file, and pcm_f32le is gone."""
         owner = keys.owner(request)
         job = await _job(generations, owner, identifier)
         if job is None:
+            await anyio.to_thread.run_sync(generations.check_here, owner, identifier)
             path = await anyio.to_thread.run_sync(generations.sound, owner, identifier, 0)
-            file = await anyio.to_thread.run_sync(service.clip_store.convert, path, "wav")
-            return FileResponse(file, media_type="audio/wav")
+            if format == "pcm_f32le":
+                raise Refused(410, "gone", "the sound as the model made it is gone: fetch the file of the clip")
+            file = await anyio.to_thread.run_sync(_converted, service, path, "wav")
+            if format == "wav":
+                return FileResponse(file, media_type="audio/wav")
+            return Response(await anyio.to_thread.run_sync(sound.samples_of, file), media_type=sound.FORMATS[format])
         return StreamingResponse(
             sound.stream(service, job, format), media_type=sound.FORMATS[format], headers=_NO_STORE
         )
+
+
+def _converted(service: GenerationService, clip: Path, extension: str) -> Path:
+    """The file of a clip in a format. Raises Refused where the clip's own file is damaged."""
+    try:
+        return service.clip_store.convert(clip, extension)
+    except (NoSpace, Expired):
+        raise
+    except InputError as error:
+        log.error("a stored clip is damaged: %s", error)
+        raise Refused(500, "damaged", "the stored clip is damaged: generate it again with its seed") from error
 
 
 async def _job(generations: Generations, owner: str, identifier: str) -> GenerationJob | None:

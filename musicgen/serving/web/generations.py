@@ -26,6 +26,7 @@ from musicgen.serving.api_schema import (
     GenerationState,
     ProgressState,
     Status,
+    body_of,
 )
 from musicgen.serving.job_queue import QueueFull
 from musicgen.serving.observer import Observer
@@ -34,7 +35,8 @@ from musicgen.serving.request import MAX_SEED, ClipRequest
 from musicgen.serving.service import GenerationJob, GenerationService
 from musicgen.serving.stored_clip import StoredClip
 from musicgen.serving.web.errors import RETRY_SECONDS, Refused, not_found
-from musicgen.serving.web.records import FileRecord, GenerationRecord, Records, StoredSound
+from musicgen.serving.web.keys import ANYBODY
+from musicgen.serving.web.records import FileRecord, GenerationRecord, Records, StoredSound, is_identifier
 from musicgen.serving.web.servers import Servers
 
 log = logging.getLogger(__name__)
@@ -91,15 +93,15 @@ class Generations(Observer):
             InputError: for a request that cannot be served, and a disk without space.
             Refused: where the queue is full, a file is not there, or the server is about to end.
         """
-        if self.draining:
-            raise Refused(503, "draining", "the server is about to end: try again", RETRY_SECONDS)
+        self.check_open()
         seed = secrets.randbelow(MAX_SEED - self.service.limits.max_variations) if body.seed is None else body.seed
         files = {field: self.file(owner, identifier) for field, identifier in body.files.items()}
         request = dataclasses.replace(body.request(self.service.catalog, files), seed=seed)
-        self.service.check(owner, request)
-        body = body.model_copy(update={"model": request.model})
-        record = GenerationRecord(owner=owner, server=self._servers.own, created=time.time(), body=body, seed=seed)
-        identifier = self.records.create(record)
+        self.service.check(owner, request, self.network(owner))
+        record = GenerationRecord(
+            owner=owner, server=self._servers.own, created=time.time(), body=body_of(request, body.files), seed=seed
+        )
+        identifier = self.records.create(record, self.network(owner))
         try:
             self._start(identifier, record, request)
         except QueueFull as error:
@@ -109,6 +111,11 @@ class Generations(Observer):
             self.records.delete(identifier)
             raise
         return identifier
+
+    def check_open(self) -> None:
+        """Raises Refused where the server is about to end."""
+        if self.draining:
+            raise Refused(503, "draining", "the server is about to end: try again", RETRY_SECONDS)
 
     def take_up(self) -> int:
         """Queue the generations that a server before this one accepted and did not end.
@@ -133,14 +140,20 @@ class Generations(Observer):
                 count += 1
             except MusicGenError as error:
                 record.status, record.error = "failed", Failure(code="failed", message=error.told("page"))
-                self.records.update(identifier, record)
+                self._store(identifier, record)
+            except Exception:  # whatever is in the folder, the server starts
+                log.exception("the generation %s cannot be taken up", identifier)
         return count
+
+    def network(self, owner: str) -> str:
+        """Whose share of the queue and the disk an owner's requests count for; "" where all clients are one."""
+        return "" if owner == ANYBODY else owner
 
     def _start(
         self, identifier: str, record: GenerationRecord, request: ClipRequest, *, admitted: bool = False
     ) -> None:
         with self._lock:  # the job may end before it is known here
-            job = self.service.submit(record.owner, request, admitted=admitted)
+            job = self.service.submit(record.owner, request, self.network(record.owner), admitted=admitted)
             self._active[identifier] = Active(record, job)
             self._of_jobs[id(job)] = identifier
 
@@ -190,12 +203,30 @@ class Generations(Observer):
         record = self._record(owner, identifier)
         if index >= len(record.clips):
             if record.status in ("queued", "running"):
-                raise Refused(409, "not_ready", f"the generation is {record.status}: its clip is not there yet")
+                raise Refused(409, "not_ready", "the clip is not there yet", RETRY_SECONDS)
+            if record.error is not None:
+                raise Refused(409, record.error.code, record.error.message)
             raise not_found("clip", f"{index} of the generation {identifier}")
-        path = self.service.clip_store.folder / record.clips[index].path
-        if not path.is_file():
+        path = self._path(record.clips[index])
+        if path is None or not path.is_file():
             raise not_found("generation", identifier)
         return path
+
+    def _path(self, sound: StoredSound) -> Path | None:
+        """The file of a clip; None for what somebody has written into a record that is no clip of the store."""
+        path = self.service.clip_store.folder / sound.path
+        fits = path.parent.parent == self.service.clip_store.clips_folder and is_identifier(path.parent.name)
+        return path if fits and ".." not in Path(sound.path).parts and not path.is_symlink() else None
+
+    def check_here(self, owner: str, identifier: str) -> None:
+        """Check that this server generates what it is asked to follow or to end.
+
+        Raises:
+            Refused: the generation is not there, or another server generates it.
+        """
+        record = self._record(owner, identifier)
+        if record.status in ("queued", "running") and self.active(identifier) is None:
+            raise Refused(409, "elsewhere", "another server generates it: ask there", RETRY_SECONDS)
 
     def delete(self, owner: str, identifier: str) -> None:
         """Cancel a generation, and delete its clips.
@@ -203,6 +234,7 @@ class Generations(Observer):
         Raises:
             Refused: it is not there.
         """
+        self.check_here(owner, identifier)
         record = self._record(owner, identifier)
         active = self.active(identifier)
         if active is not None:
@@ -212,7 +244,9 @@ class Generations(Observer):
             self._active.pop(identifier, None)
         record = self.records.read(identifier) or record  # type: ignore[assignment]
         for sound in record.clips:
-            self.service.clip_store.delete(self.service.clip_store.folder / sound.path)
+            path = self._path(sound)
+            if path is not None:
+                self.service.clip_store.delete(path)
         self.records.delete(identifier)
 
     def stop(self, owner: str, identifier: str) -> None:
@@ -221,7 +255,7 @@ class Generations(Observer):
         Raises:
             Refused: it is not there.
         """
-        self._record(owner, identifier)
+        self.check_here(owner, identifier)
         active = self.active(identifier)
         if active is not None:
             active.job.stop()

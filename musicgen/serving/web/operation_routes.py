@@ -15,11 +15,13 @@ def add_routes(app: FastAPI, generations: Generations, metrics: Metrics, keys: K
     """Add the routes to the application."""
     service = generations.service
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health", tags=["operation"])
     async def health() -> dict[str, str]:
         """The server lives."""
         return {"status": "alive"}
 
+    @app.head("/ready", include_in_schema=False)
     @app.get("/ready", tags=["operation"], responses={503: {"model": Refusal}})
     async def ready() -> dict[str, str]:
         """The server takes requests: its model is warm, an engine answers, and it is not about to end."""

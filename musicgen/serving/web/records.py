@@ -23,6 +23,11 @@ _NAME = "record.json"
 _IDENTIFIER = re.compile(r"[0-9a-f]{32}")
 
 
+def is_identifier(text: str) -> bool:
+    """Whether a text has the form of an identifier."""
+    return _IDENTIFIER.fullmatch(text) is not None
+
+
 class FileRecord(BaseModel):
     """A file that a client has sent; it lies beside its record."""
 
@@ -97,7 +102,7 @@ class Records:
 
     def read(self, identifier: str) -> Record | None:
         """The record of that identifier, None where there is none."""
-        if not _IDENTIFIER.fullmatch(identifier):
+        if not is_identifier(identifier):
             return None
         try:
             values: Any = json.loads(self._path(identifier).read_bytes())
@@ -131,8 +136,11 @@ class Records:
         with writing():
             temporary = path.with_name(f".{secrets.token_hex(4)}")
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(record.model_dump_json().encode())
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(record.model_dump_json().encode())
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)

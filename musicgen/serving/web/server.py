@@ -57,6 +57,8 @@ class Server(uvicorn.Server):
         log.warning("ending: %d generations run and %d wait, at most %g s", running, waiting, self._drain_seconds)
         if not queue.wait_until_empty(self._drain_seconds):
             log.warning("%d generations are not finished", len(queue))
+        # Their listeners are sent away now: the connections would else keep the server for CONNECTIONS_SECONDS.
+        self._generations.service.close(warm_up_timeout=2)
         self.should_exit = True
 
 

@@ -6,9 +6,14 @@ import dataclasses
 import io
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from pathlib import Path
+
+import soundfile
 
 from musicgen import provenance
+from musicgen.errors import MusicGenError
 from musicgen.serving.service import GenerationJob, GenerationService, PlaybackChunk
+from musicgen.serving.web.bodies import StreamBroken
 from musicgen.wav_stream import WavStream
 
 FORMATS = {"wav": "audio/wav", "pcm_s16le": "application/octet-stream", "pcm_f32le": "application/octet-stream"}
@@ -28,6 +33,12 @@ def encode(event: PlaybackChunk, form: str) -> bytes:
     return event.samples.astype("<i2").tobytes()
 
 
+def samples_of(file: Path) -> bytes:
+    """The samples of a WAV file of 16 bits, as of `encode`."""
+    samples, _ = soundfile.read(file, dtype="int16", always_2d=True)
+    return bytes(samples.astype("<i2").tobytes())
+
+
 async def stream(service: GenerationService, job: GenerationJob, form: str) -> AsyncIterator[bytes]:
     """The sound of a job's first clip from its beginning.
 
@@ -37,16 +48,21 @@ async def stream(service: GenerationService, job: GenerationJob, form: str) -> A
         form: of FORMATS.
     """
     begun = False
-    async with aclosing(service.job_queue.follow(job)) as events:
-        async for event in events:
-            if not isinstance(event, PlaybackChunk):
-                continue
-            if not begun and form == "wav":
-                yield _header(service, job, event)
-            begun = True
-            samples = encode(event, form)
-            if samples:
-                yield samples
+    try:
+        async with aclosing(service.job_queue.follow(job)) as events:
+            async for event in events:
+                if not isinstance(event, PlaybackChunk):
+                    continue
+                if not begun and form == "wav":
+                    yield _header(service, job, event)
+                begun = True
+                samples = encode(event, form)
+                if samples:
+                    yield samples
+    except MusicGenError as error:
+        raise StreamBroken(str(error)) from error
+    if job.discarded:
+        raise StreamBroken("the generation was cancelled")
 
 
 def _header(service: GenerationService, job: GenerationJob, event: PlaybackChunk) -> bytes:

@@ -1,0 +1,51 @@
+"""What is checked of a request before its body is read: the key, and that no web page of another origin sends it."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from musicgen.serving.web.bodies import refuse
+from musicgen.serving.web.errors import Refused
+from musicgen.serving.web.keys import Keys
+
+_WITH_KEYS = ("/v1/", "/metrics")
+"""Beginnings of the paths that need a key."""
+
+
+class Gate:
+    """ASGI middleware.
+
+    Args:
+        app: the application.
+        keys: of the clients.
+    """
+
+    def __init__(self, app: ASGIApp, *, keys: Keys) -> None:
+        self._app, self._keys = app, keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            request = Request(scope)
+            if scope["path"].startswith(_WITH_KEYS):
+                try:
+                    self._keys.owner(request)
+                except Refused as error:
+                    await refuse(scope, receive, send, error.status, error.code, str(error))
+                    return
+            if scope["method"] not in ("GET", "HEAD", "OPTIONS") and not _same_origin(request):
+                await refuse(scope, receive, send, 403, "origin", "a web page of another origin may not ask for this")
+                return
+        await self._app(scope, receive, send)
+
+
+def _same_origin(request: Request) -> bool:
+    origin = request.headers.get("origin")
+    if origin is None:
+        return True
+    try:
+        return urlsplit(origin).netloc == request.headers.get("host", "")
+    except ValueError:
+        return False
