@@ -8,12 +8,14 @@ ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "security.md"
 FOLDERS = {
     "## The page": "tests/demo",
+    "## The API": "tests/serving",
     "## The study server": "tests/human_study",
     "## Attacks and their tests": "tests",
 }
 """Heading -> where the files are that its section names without a folder."""
 FILES = {
     "## The page": "test_security.py",
+    "## The API": "test_web.py",
     "## The study server": "test_security.py",
     "## Files that others wrote": "tests/test_hostile_files.py",
 }
