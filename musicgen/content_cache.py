@@ -13,15 +13,27 @@ from musicgen.audio import Audio
 class ContentCache:
     """Sounds by the sound that they were computed from; the ones not asked for the longest go first. Safe for threads.
 
+    What is kept is neither copied nor pickled with its owner.
+
     Args:
         size: Bytes that all kept sounds may have together. A larger one is not kept.
     """
 
     def __init__(self, size: int) -> None:
         self.size = size
+        self._reset()
+
+    def _reset(self) -> None:
         self._kept: OrderedDict[bytes, Audio] = OrderedDict()
         self._used = 0
         self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, int]:
+        return {"size": self.size}
+
+    def __setstate__(self, state: dict[str, int]) -> None:
+        self.size = state["size"]
+        self._reset()
 
     def get(self, source: Audio, compute: Callable[[], Audio]) -> Audio:
         """The kept result for a sound, else the one of `compute`, which is kept. Callers do not write into it.

@@ -41,9 +41,12 @@ def server(folder: Path, host: str) -> tuple[Path, Path, Path]:
     authority = _certificate("Root", "Root", root.public_key(), True).add_extension(
         _usage(signs_certificates=True), True
     )
+    # Python 3.13 and newer ask for these identifiers (RFC 5280, sections 4.2.1.1 and 4.2.1.2).
+    authority = authority.add_extension(x509.SubjectKeyIdentifier.from_public_key(root.public_key()), False)
     leaf = _certificate(host, "Root", key.public_key(), False)
     leaf = leaf.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), False)
     leaf = leaf.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)
+    leaf = leaf.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root.public_key()), False)
     files = folder / "authority.pem", folder / f"{host}.pem", folder / f"{host}.key"
     for file, one in zip(files, (authority, leaf), strict=False):
         file.write_bytes(one.sign(root, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))

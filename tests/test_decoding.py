@@ -460,7 +460,7 @@ print(audio.read(sys.argv[1], 600.0, channels=2, rate=32_000).wave.shape)
 """
     text, used = peak(program, path)
     assert text.splitlines() == ["90.0", "torch.Size([2, 2880000])"]
-    assert used < 23 + 96
+    assert used < 23 + 115  # less than the sound at its own rate
 
 
 def test_bombs_are_refused_before_memory_grows(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ def test_the_beats_of_clicks_are_measured(bpm: float) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.usefixtures("renderer")
 def test_a_loop_of_sequenced_music_is_whole_bars_long(seed: int) -> None:
     """A bar of the corpus is a whole number of the tokeniser's frames, its downbeats are stored exactly."""
     composition = compose(seed, duration=15.0, sequenced=True)

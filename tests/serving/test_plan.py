@@ -12,7 +12,7 @@ from musicgen.serving import plan
 from musicgen.serving.capacity import Load, Speed
 from musicgen.serving.engines.local import LocalEngine
 from musicgen.serving.models import ModelCatalog
-from tests.serving.api_server import api
+from tests.serving.api_server import api, wait_until
 
 
 def test_a_plan_of_a_given_speed(capsys: pytest.CaptureFixture) -> None:
@@ -56,7 +56,7 @@ def test_listeners_hear_their_clips(tmp_path: Path) -> None:
     assert 2 <= len(listeners) <= 20
     with api(tmp_path) as (url, generations):
         asyncio.run(load.listen(url, listeners, "mini"))
-        assert len(generations.service.job_queue) == 0
+        wait_until(lambda: len(generations.service.job_queue) == 0)
     for one in listeners:
         assert one.error == ""
         assert one.heard >= one.leaves * one.duration - 0.1

@@ -194,7 +194,7 @@ def test_what_is_not_used_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFi
     (tmp_path / "metadata.csv").write_text("file_name\n", encoding="utf-8")
     with caplog.at_level(logging.WARNING):
         assert [file.name for file in find(tmp_path)] == sorted(used)
-    assert "5 files are no audio by their names, and not used" in caplog.text
+    assert "5 files are no audio by the name, and not used" in caplog.text
     for part in ("2 .mid", "1 .jpg", "1 .txt", "1 README"):
         assert part in caplog.text
 
