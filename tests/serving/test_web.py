@@ -27,7 +27,7 @@ from musicgen.serving.request import ClipRequest
 from musicgen.serving.web import keys
 from musicgen.serving.web.file_routes import safe_name
 from musicgen.timeline import TimelineEntry
-from tests import endless_headers, openapi
+from tests import endless_headers, openapi, slow_clients
 from tests.conftest import GOLDEN
 from tests.serving.api_server import Program, api, asked, ended, wait_until
 
@@ -454,6 +454,7 @@ def test_whatever_is_sent_is_answered(server) -> None:
 
 
 def test_slow_readers_and_idle_connections_hold_nobody_up(server) -> None:
+    slow_clients.need_many_files(4_000)
     url, generations = server
     port = int(url.rsplit(":", 1)[1])
     idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(1000)]
