@@ -52,14 +52,15 @@ def _listen(scheduler: Scheduler, count: int, duration: float) -> dict[str, Any]
         listener.join()
     seconds = max(parts[-1][0] for parts in arrivals)
     return {
-        "keep_up": sum(_keeps_up(parts) for parts in arrivals),
+        "keep_up": sum(keeps_up(parts) for parts in arrivals),
         "first_sound": round(statistics.median(parts[0][0] for parts in arrivals), 3),
         "seconds": round(seconds, 2),
         "rtf": round(seconds / duration / count, 4),
     }
 
 
-def _keeps_up(parts: list[tuple[float, float]]) -> bool:
+def keeps_up(parts: list[tuple[float, float]]) -> bool:
+    """Whether a listener who begins at the first of these (arrival, seconds of sound) never waits again."""
     first, heard = parts[0]
     for arrival, length in parts[1:]:
         if arrival - first > heard:

@@ -24,13 +24,14 @@ from typing import Any
 import httpx
 
 from benchmarks import machine
+from benchmarks.listeners import keeps_up
 from benchmarks.store import publish
+from benchmarks.systems import PROMPT
 from musicgen.errors import InputError
-from musicgen.serving.capacity import Load, Outcome, Speed, simulate
+from musicgen.serving.capacity import FRAME_RATE, Load, Outcome, Speed, simulate
 
 RESULT = Path(__file__).parent / "results" / "load.json"
 MAX_CLIPS, MAX_SECONDS = 2000, 600.0
-PROMPT = "90s rock song with a steady beat"
 SHARES = (0.5, 0.95, 0.99)
 
 
@@ -65,14 +66,7 @@ class Listener:
     @property
     def kept_up(self) -> bool:
         """Whether the listener never waited after the first sound."""
-        if self.error or not self.parts:
-            return False
-        begun, heard = self.parts[0]
-        for time_, length in self.parts[1:]:
-            if time_ - begun > heard:
-                return False
-            heard += length
-        return True
+        return not self.error and bool(self.parts) and keeps_up(self.parts)
 
 
 def arrivals(rate: float, durations: tuple[float, ...], seconds: float, leave: float, seed: int) -> list[Listener]:
@@ -199,7 +193,7 @@ def measure_speed(url: str, model: str, slots: int) -> Speed:
         listeners = [Listener(0.0, seconds, 1.0) for _ in range(count)]
         asyncio.run(listen(url, listeners, model))
         steps = [
-            (one.parts[-1][0] - one.parts[0][0]) / (50 * (one.heard - one.parts[0][1]))
+            (one.parts[-1][0] - one.parts[0][0]) / (FRAME_RATE * (one.heard - one.parts[0][1]))
             for one in listeners
             if one.parts
         ]
@@ -209,7 +203,7 @@ def measure_speed(url: str, model: str, slots: int) -> Speed:
     alone = [timed(1, 8.0) for _ in range(3)]
     first, step = (statistics.median(values) for values in zip(*alone, strict=True))
     together = statistics.median(timed(slots, 8.0)[1] for _ in range(3)) if slots > 1 else step
-    return Speed(step, max(0.0, (together - step) / max(1, slots - 1)), begin=max(0.0, first - 50 * step))
+    return Speed.measured(first, step, together, slots)
 
 
 def measure(

@@ -40,6 +40,19 @@ class Speed:
     first: float = 1.0
     decode: float = 0.0
 
+    @classmethod
+    def measured(cls, first_sound: float, alone: float, together: float, slots: int) -> Speed:
+        """The speed that measurements show.
+
+        Args:
+            first_sound: seconds to the first sound of a clip that is generated alone, in chunks of a second.
+            alone: seconds of its steps.
+            together: seconds of a step with all slots in use.
+            slots: their number.
+        """
+        per_clip = max(0.0, (together - alone) / max(1, slots - 1))
+        return cls(alone, per_clip, begin=max(0.0, first_sound - FRAME_RATE * alone))
+
     def of(self, clips: int) -> float:
         """Seconds of a step with a number of clips."""
         return self.step + self.step_per_clip * (clips - 1)

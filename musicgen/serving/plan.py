@@ -28,8 +28,7 @@ def measure(engine: Engine, model: str, slots: int) -> Speed:
     _timed(engine, model, 1, 1.0)
     first, one = _timed(engine, model, 1, MEASURED_SECONDS)
     _, all_of_them = _timed(engine, model, slots, MEASURED_SECONDS) if slots > 1 else (first, one)
-    per_clip = max(0.0, (all_of_them - one) / max(1, slots - 1))
-    return Speed(one, per_clip, begin=max(0.0, first - FRAME_RATE * one))
+    return Speed.measured(first, one, all_of_them, slots)
 
 
 def _timed(engine: Engine, model: str, clips: int, seconds: float) -> tuple[float, float]:

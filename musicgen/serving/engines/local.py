@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicgen.cancellation import Cancellation
+from musicgen.serving import downloads
 from musicgen.serving.engines.base import AudioChunk, Report
 from musicgen.serving.model_cache import ModelCache
 from musicgen.serving.models import ModelCatalog
@@ -91,17 +92,11 @@ class LocalEngine:
 
     def is_here(self, model: str) -> bool:
         """Whether a model's files are on this machine: in the hub's cache, for a published one."""
-        from musicgen.checkpoint import hub
-
-        info = self.catalog.get(model)
-        return info.origin != "published" or hub.cached(info.source, "config.json") is not None
+        return downloads.is_here(self.catalog.get(model))
 
     def has_multi_band_diffusion(self) -> bool:
         """Whether the decoder's file is in the hub's cache."""
-        from musicgen import catalog
-        from musicgen.checkpoint import hub
-
-        return hub.cached(catalog.MULTI_BAND.name, catalog.MULTI_BAND.file) is not None
+        return downloads.has_multi_band_diffusion()
 
     def step_bytes(self, model: str, precision: str) -> int | None:
         """Bytes of the weights that a step of a model reads."""

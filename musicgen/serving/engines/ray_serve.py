@@ -20,6 +20,7 @@ from typing import Any
 from musicgen import extras
 from musicgen.cancellation import Cancellation, Cancelled
 from musicgen.errors import InputError
+from musicgen.serving import downloads
 from musicgen.serving.engines.base import AudioChunk, Report
 from musicgen.serving.engines.replica import FailureMessage, Replica, ReplicaSettings, ReportMessage, SentFile
 from musicgen.serving.engines.resuming import EngineLost, resumed
@@ -121,17 +122,11 @@ class RayEngine:
 
     def is_here(self, model: str) -> bool:
         """Whether a model is no published one, whose weights each machine downloads; the hub's cache is taken for shared."""
-        from musicgen.checkpoint import hub
-
-        info = self.catalog.get(model)
-        return info.origin != "published" or hub.cached(info.source, "config.json") is not None
+        return downloads.is_here(self.catalog.get(model))
 
     def has_multi_band_diffusion(self) -> bool:
         """Whether the decoder's file is in the hub's cache, which is taken for shared."""
-        from musicgen import catalog
-        from musicgen.checkpoint import hub
-
-        return hub.cached(catalog.MULTI_BAND.name, catalog.MULTI_BAND.file) is not None
+        return downloads.has_multi_band_diffusion()
 
     def step_bytes(self, model: str, precision: str) -> None:
         """Not known."""
