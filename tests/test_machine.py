@@ -41,6 +41,19 @@ def test_other_machines_are_refused_and_named(tmp_path: Path) -> None:
     assert (tmp_path / "reached").read_text().splitlines() == CALLED
 
 
+def test_only_rays_head_process_may_ask_for_its_cloud(tmp_path: Path) -> None:
+    environment = os.environ | {"MUSICGEN_TESTS_REACHED": str(tmp_path / "reached")}
+    call = "import socket\ntry: socket.create_connection(('169.254.169.254', 80))\nexcept PermissionError: print('refused')\n"
+    for folder in ("ray/dashboard", "other"):
+        (tmp_path / folder).mkdir(parents=True)
+        program = tmp_path / folder / "dashboard.py"
+        program.write_text(call)
+        done = subprocess.run([sys.executable, program], env=environment, check=True, capture_output=True, text=True)
+        assert done.stdout == "refused\n"
+        noted = (tmp_path / "reached").read_text() if (tmp_path / "reached").exists() else ""
+        assert noted == ("" if folder == "ray/dashboard" else "connect to 169.254.169.254 port 80\n")
+
+
 CONFTEST = """
 from pathlib import Path
 from tests.machine import *

@@ -123,6 +123,7 @@ def test_it_is_stopped_and_goes_on_with_buttons(
     wait_until(tab, lambda: "Stopped at step" in status(tab), seconds=PATIENCE)
     assert service.trainings is not None
     wait(lambda: len(service.trainings.job_queue) == 0)
+    tab.locator("#training-go-on").wait_for()
     beyond = tab.evaluate(
         """[...document.querySelectorAll('body *')].filter((one) => one.offsetParent && !one.closest('.scroll')
             && one.getBoundingClientRect().right > innerWidth + 1).map((one) => one.outerHTML.slice(0, 120))"""

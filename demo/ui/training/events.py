@@ -15,7 +15,7 @@ from musicgen.serving.request import clean_prompt
 
 from ...service import Service
 from ...training.request import TrainingClip, TrainingRequest, captions_of
-from ...training.run import Run, State
+from ...training.run import Run
 from ...training.trainings import TrainingJob, Trainings
 from .. import result
 from ..fields import MAX_TEXT
@@ -74,7 +74,7 @@ class TrainingHandlers:
     async def rejoin(self, request: gr.Request) -> AsyncIterator[Updates]:
         """Show the newest training of the visit, and follow it where it runs."""
         run = self.trainings.newest(self._visitor(request))
-        yield {self.panel.status: "" if run is None else status.show(run), self.panel.news: _news(run)}
+        yield {self.panel.status: "" if run is None else status.show(run), self.panel.news: _news(run, self._busy(request))}
         for job in self.trainings.job_queue.jobs_of(self._visitor(request)):
             async for updates in self._follow(job):
                 yield updates
@@ -88,7 +88,7 @@ class TrainingHandlers:
         visitor, panel = self._visitor(request), self.panel
         run = self.trainings.newest(visitor)
         choices = self.service.catalog.adapters.choices(visitor)
-        busy = bool(self.trainings.job_queue.jobs_of(visitor))
+        busy = self._busy(request)
         sample = None if run is None else run.snapshot.sample
         label = f"Sample after {int(sample.stem.split('-')[1])} steps" if sample is not None else "Sample"
         return {
@@ -122,8 +122,8 @@ class TrainingHandlers:
                         if isinstance(event, int)
                         else status.show(run)
                     )
-                    yield {panel.status: line, panel.news: _news(run)}
-        yield {panel.status: status.show(run), panel.news: _news(run)}
+                    yield {panel.status: line, panel.news: _news(run, busy=not job.done)}
+        yield {panel.status: status.show(run), panel.news: _news(run, busy=False)}
 
     def _request(
         self, files: list[str] | None, captions: str | None, name: str | None, model: str | None, steps: int, every: int
@@ -140,6 +140,10 @@ class TrainingHandlers:
         if captions is not None and len(captions) > MAX_TEXT:
             raise InputError(f"the captions have {len(captions)} characters together: far too many")
 
+    def _busy(self, request: gr.Request) -> bool:
+        """Whether a training of the visitor waits or runs. A done job is in the queue for a moment more."""
+        return not all(job.done for job in self.trainings.job_queue.jobs_of(self._visitor(request)))
+
     def _visitor(self, request: gr.Request) -> str:
         return self.service.visits.of(visitor_id(request)).token
 
@@ -148,12 +152,14 @@ class TrainingHandlers:
         return result.show_status(f"Not trained: {reason(error, *files)}")
 
 
-def _news(run: Run | None) -> str:
-    """What is new of a training besides its progress, as text that changes with it."""
+def _news(run: Run | None, busy: bool) -> str:
+    """What is new of a training besides its progress, as text that changes with it.
+
+    Whether it is busy is asked of its job: the run's snapshot says that it has stopped before the job is done.
+    """
     if run is None:
         return "none"
     snapshot = run.snapshot
-    busy = snapshot.state in (State.WAITING, State.PREPARING, State.RUNNING)
     sample = "" if snapshot.sample is None else snapshot.sample.name
     return f"{run.id[:8]} {'busy' if busy else snapshot.state} {sample} {snapshot.adapter}"
 
