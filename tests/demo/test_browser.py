@@ -466,7 +466,8 @@ def test_a_dropped_clip_restores_its_settings(page, service: Service) -> None:
     page.fill("#seed input, #seed textarea", "77")
     generate(page, "drums <b>and</b> bass", 3.0)
     clip, link = newest(service), page.input_value("#link input, #link textarea")
-    page.add_init_script("localStorage.clear()")  # when the page is loaded: what still goes on in this one may store settings
+    # When the page is loaded: what still goes on in this one may store settings.
+    page.add_init_script("localStorage.clear()")
     page.reload()
     said(page, "Ready")
     assert page.input_value("#prompt textarea") == ""

@@ -263,7 +263,8 @@ def test_three_servers_behind_a_proxy_one_killed_every_few_seconds(
     kept, most = stored(url)
     (tally,) = tallies
     print(
-        f"{len(kept)} ratings of {raters} raters, {kills} kills, {tally.retries} requests sent again, connections {traffic.counts}"
+        f"{len(kept)} ratings of {raters} raters, {kills} kills, {tally.retries} requests sent again, "
+        f"connections {traffic.counts}"
     )
     assert kills > 0
     assert tally.errors == []

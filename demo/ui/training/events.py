@@ -74,7 +74,10 @@ class TrainingHandlers:
     async def rejoin(self, request: gr.Request) -> AsyncIterator[Updates]:
         """Show the newest training of the visit, and follow it where it runs."""
         run = self.trainings.newest(self._visitor(request))
-        yield {self.panel.status: "" if run is None else status.show(run), self.panel.news: _news(run, self._busy(request))}
+        yield {
+            self.panel.status: "" if run is None else status.show(run),
+            self.panel.news: _news(run, self._busy(request)),
+        }
         for job in self.trainings.job_queue.jobs_of(self._visitor(request)):
             async for updates in self._follow(job):
                 yield updates
