@@ -42,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if config.pluginmanager.hasplugin("randomly"):
         seed = config.option.randomly_seed
-        terminalreporter.write_line(f"For this order of the tests again: pytest -p randomly -p randomly_seed={seed}")
+        terminalreporter.write_line(f'For this order of the tests again: make test ARGS="--randomly-seed={seed}"')
 
 
 def watch(folder: Path) -> None:

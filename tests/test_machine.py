@@ -1,6 +1,8 @@
 """What every other test relies on: nothing leaves this machine unnoticed, and a complete run skips nothing."""
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -76,19 +78,35 @@ def test_passes():
 """
 
 
-def test_a_test_that_calls_or_lacks_something_fails_by_name(tmp_path: Path) -> None:
+def run_inner(folder: Path, tests: str, *arguments: str) -> str:
+    """What pytest prints of these tests, in a process of its own."""
     root = Path(__file__).parents[1]
-    (tmp_path / "conftest.py").write_text(CONFTEST)
-    (tmp_path / "test_inner.py").write_text(INNER)
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", "-rfesE", "--rootdir",
-               str(tmp_path), "-c", os.devnull, "--complete", str(tmp_path)]  # fmt: skip
+    (folder / "conftest.py").write_text(CONFTEST)
+    (folder / "test_inner.py").write_text(tests)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(folder), "-c", os.devnull,
+               *arguments, str(folder)]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{os.environ['PYTHONPATH']}"}
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "the test reaches beyond this machine: connect to 192.0.2.1 port 80" in done.stdout, (
-        done.stdout + done.stderr
-    )
-    assert "a complete run skips nothing: there is no such thing" in done.stdout
-    assert "1 failed, 2 passed, 1 error" in done.stdout  # the call is found as its test is taken down
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False).stdout
+
+
+def test_a_test_that_calls_or_lacks_something_fails_by_name(tmp_path: Path) -> None:
+    printed = run_inner(tmp_path, INNER, "-p", "no:randomly", "-rfesE", "--complete")
+    assert "the test reaches beyond this machine: connect to 192.0.2.1 port 80" in printed, printed
+    assert "a complete run skips nothing: there is no such thing" in printed
+    assert "1 failed, 2 passed, 1 error" in printed  # the call is found as its test is taken down
+
+
+def test_an_order_is_had_again_by_the_arguments_that_are_printed(tmp_path: Path) -> None:
+    pytest.importorskip("pytest_randomly")
+    tests = "\n".join(f"def test_{number}(): pass" for number in range(50))
+
+    def order(printed: str) -> list[str]:
+        return re.findall(r"::(test_\d+) PASSED", printed)
+
+    first = run_inner(tmp_path, tests, "-v")
+    (arguments,) = re.findall(r'order of the tests again: make test ARGS="(.+)"', first)
+    assert len(order(first)) == 50
+    assert order(run_inner(tmp_path, tests, "-v", *shlex.split(arguments))) == order(first)
 
 
 def test_without_that_what_is_lacking_is_a_skip() -> None:

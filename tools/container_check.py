@@ -27,7 +27,7 @@ import tempfile
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -163,55 +163,44 @@ def upload(api: str, file: Path) -> str:
     return str(json.loads(ask(f"{api}/upload", body, f"multipart/form-data; boundary={mark}"))[0])
 
 
-def call(api: str, name: str, values: list[object]) -> str:
-    """The last event of a named endpoint: its kind and its data."""
-    event = json.loads(ask(f"{api}/call/{name}", json.dumps({"data": values}).encode()))["event_id"]
-    return ask(f"{api}/call/{name}/{event}").decode().strip().split("\n\n")[-1]
+def call(api: str, name: str, **values: object) -> str:
+    """The last event of a named endpoint: its kind and its data. Fields that are not given keep the endpoint's defaults."""
+    event = json.loads(ask(f"{api}/call/v2/{name}", json.dumps(values).encode()))["event_id"]
+    return ask(f"{api}/call/v2/{name}/{event}").decode().strip().split("\n\n")[-1]
+
+
+def make_clip(api: str) -> str:
+    """The last event of a generation of two seconds."""
+    return call(
+        api, "generate", prompt="calm piano", model="mini", duration=2.0, seed=1, precision="float32", format="mp3"
+    )
+
+
+def follow(api: str, recording: Path) -> str:
+    """The last event of reading an uploaded recording's melody."""
+    uploaded = {"path": upload(api, recording), "meta": {"_type": "gradio.FileData"}}
+    return call(api, "melody", recording=uploaded, separate=False)
 
 
 def visit(api: str, folder: Path) -> list[str]:
     """Make a clip, follow uploads; what failed."""
     failed = []
 
-    def tell(what: str, start: float, answer: str) -> None:
-        good = answer.startswith("event: complete")
-        print(
-            f"{'ok' if good else 'FAILED'}: {what} ({time.monotonic() - start:.1f} s)",
-            "" if good else answer,
-            flush=True,
-        )
+    def tell(what: str, answer: Callable[..., str], *arguments: object) -> None:
+        start = time.monotonic()
+        event = answer(*arguments)
+        good = event.startswith("event: complete")
+        took = f"({time.monotonic() - start:.1f} s)"
+        print(f"{'ok' if good else 'FAILED'}: {what} {took}", "" if good else event, flush=True)
         if not good:
             failed.append(what)
 
-    start = time.monotonic()
-    values = [
-        "calm piano",
-        "mini",
-        2.0,
-        1,
-        1,
-        None,
-        False,
-        None,
-        None,
-        "",
-        3.0,
-        None,
-        "",
-        1.0,
-        250,
-        0.0,
-        "float32",
-        False,
-    ]
-    tell("a clip over the API", start, call(api, "generate", [*values, "mp3"]))
+    tell("a clip over the API", make_clip, api)
     for extension, codec in MELODIES.items():
         file = folder / f"melody.{extension}"
         tune = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "sine=frequency=440:duration=3", "-ar", "48000", *codec]
         subprocess.run([*tune, "-y", str(file)], check=True)
-        start = time.monotonic()
-        melody = {"path": upload(api, file), "meta": {"_type": "gradio.FileData"}}
-        tell(f"a melody as {extension}", start, call(api, "melody", [melody, False]))
+        tell(f"a melody as {extension}", follow, api, file)
     return failed
 
 

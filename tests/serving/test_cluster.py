@@ -1,5 +1,6 @@
 """Replicas on two cores by the real Ray Serve: the same clips, also where a replica or the cluster is lost. Some minutes."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -24,12 +25,29 @@ pytest.importorskip("ray.serve")
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory):
-    state = tmp_path_factory.mktemp("state")
-    flags = ("--replicas", "2", "--cores", "1", "--workers", "2", "--state", str(state))
-    with Program(*flags, seconds=240) as program, httpx.Client(base_url=program.url, timeout=120) as client:
-        wait_until(lambda: client.get("/ready").status_code == 200, 120)
-        yield program, client
+def servers(tmp_path_factory: pytest.TempPathFactory):
+    """Call it for the server that the tests share. A test may end it, in any order: the next call starts another one."""
+    flags = ("--replicas", "2", "--cores", "1", "--workers", "2")
+    running: list[tuple[Program, httpx.Client]] = []
+    with contextlib.ExitStack() as ending:
+
+        def current() -> tuple[Program, httpx.Client]:
+            if not running or running[-1][0].process.poll() is not None:
+                state = tmp_path_factory.mktemp("state")
+                program = ending.enter_context(Program(*flags, "--state", str(state), seconds=240))
+                client = ending.enter_context(httpx.Client(base_url=program.url, timeout=120))
+                running.append((program, client))
+            return running[-1]
+
+        yield current
+
+
+@pytest.fixture
+def cluster(servers) -> tuple[Program, httpx.Client]:
+    """A server that is ready, with both replicas."""
+    program, client = servers()
+    wait_until(lambda: client.get("/ready").status_code == 200 and len(replicas(program)) == 2, 120)
+    return program, client
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +64,12 @@ def family(program: Program) -> list[psutil.Process]:
 
 def replicas(program: Program) -> list[psutil.Process]:
     """The processes of the replicas."""
-    found = family(program)
-    return [one for one in found if one.is_running() and "ServeReplica" in "".join(one.cmdline())]
+    found = []
+    for one in family(program):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended since it was listed
+            if "ServeReplica" in "".join(one.cmdline()):
+                found.append(one)
+    return found
 
 
 def test_replicas_make_the_same_clips(cluster, local: LocalEngine) -> None:
@@ -65,7 +87,6 @@ def test_replicas_make_the_same_clips(cluster, local: LocalEngine) -> None:
 def test_both_replicas_work_at_the_same_time(cluster) -> None:
     program, client = cluster
     before = {one.pid: one.cpu_times().user for one in replicas(program)}
-    assert len(before) == 2
     for identifier in [asked(client, prompt="lofi", duration=20.0) for _ in range(6)]:
         assert ended(client, identifier, 180)["status"] == "done"
     spent = [one.cpu_times().user - before[one.pid] for one in replicas(program) if one.pid in before]
