@@ -18,6 +18,7 @@ from musicgen.options import GenerationOptions
 if TYPE_CHECKING:
     from musicgen.audio import Audio
     from musicgen.checkpoint import load, save
+    from musicgen.clip_repainting import repaint_clip
     from musicgen.model import MusicGen
     from musicgen.request import GenerationRequest
     from musicgen.takes import generate_takes
@@ -34,6 +35,7 @@ __all__ = [
     "MusicGenError",
     "generate_takes",
     "load",
+    "repaint_clip",
     "save",
 ]
 
@@ -45,6 +47,7 @@ __getattr__ = attributes(
         "MusicGen": "musicgen.model",
         "generate_takes": "musicgen.takes",
         "load": "musicgen.checkpoint",
+        "repaint_clip": "musicgen.clip_repainting",
         "save": "musicgen.checkpoint",
     },
 )

@@ -123,6 +123,11 @@ class ChordChart:
         count, unit = self.metre.split("/")
         return Fraction(int(count) * 4, int(unit)) * 60 / Fraction(str(self.bpm))
 
+    @property
+    def seconds(self) -> Fraction:
+        """Length of the progression, after which it is repeated."""
+        return self.bar_seconds * len(self.bars())
+
     def at(self, times: list[Fraction]) -> list[frozenset[int]]:
         """The pitch classes that sound at some times, in seconds from the beginning of the clip."""
         bars = self.bars()

@@ -180,8 +180,8 @@ def repaint(
         clip: A recording; or codes, int64 [K, T], of this model's tokeniser.
         start: Seconds from the clip's beginning; below 0 extends it to the left.
         end: Seconds.
-        request: Of one clip: the description, options, conditions and seed of what is in the span. Its conditions are those of
-            the whole new clip; its duration is not used.
+        request: Of one clip: the description, options, conditions and seed of what is in the span. Its conditions begin with
+            the clip as it is, also where the span is before that; its duration is not used.
         draw: Generates candidates.
         candidates: How many are drawn; candidate i has seed + i.
 
@@ -261,7 +261,7 @@ def _clip(model: Model, clip: AudioInput | torch.Tensor) -> tuple[torch.Tensor, 
 
 def _of_window(model: Model, request: GenerationRequest, where: Place, seeds: list[int]) -> GenerationRequest:
     """The request for the candidates: of the window up to the end of the span."""
-    begin = where.first / model.frame_rate
+    begin = (where.first - where.added) / model.frame_rate
     conditions = {
         name: model.named_conditioners[name].shift(value, begin)
         if value is not None and name in model.named_conditioners

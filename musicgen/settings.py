@@ -49,6 +49,8 @@ MAX_COMMENT = 1_000_000
 """Characters of a comment that is read: JSON takes a hundred times its length as Python's objects."""
 REPAINTED = "made anew"
 """The end of what `Settings.beyond` says of a span that was made anew: such a clip is not made from its settings alone."""
+STOPPED_EARLY = "an early stop"
+"""What `Settings.beyond` says of a clip whose generation was stopped: it is shorter than its settings say."""
 LOUDNESS = (-70.0, 0.0)
 """LUFS that a clip can be brought to."""
 

@@ -102,6 +102,11 @@ def prompt_schedule(
     return (TimelineEntry(0.0, at_start[-1] if at_start else prompt or ""), *later)
 
 
+def prompt_at(schedule: Sequence[TimelineEntry], seconds: float) -> str:
+    """The prompt of a schedule (`prompt_schedule`) at a time; before 0 s that of 0 s."""
+    return [entry.prompt for entry in schedule if entry.start <= max(seconds, 0.0)][-1]
+
+
 def check_within(timeline: Sequence[TimelineEntry], duration: float) -> None:
     """Raises InputError for an entry that a clip of `duration` seconds does not reach."""
     late = next((entry.start for entry in timeline if entry.start >= duration), None)

@@ -262,6 +262,11 @@ def test_another_option_for_a_clip_that_is_there_is_refused(tmp_path: Path, caps
     ):
         assert run(*command, *changed) == 2
         assert f"{file}:1: {tmp_path / 'out'} has the clip '0001-drums' with {message}" in capsys.readouterr().err
+    assert run(*command, "-d", 0.5, "--format", "wav") == 2
+    assert (
+        f"{file}:1: {tmp_path / 'out'} has the clip '0001-drums' as .flac, now .wav: choose another folder, or go on with "
+        "--format flac\n"
+    ) in capsys.readouterr().err
     assert (tmp_path / "out" / samples.MANIFEST).read_bytes() == manifest
     (gone,) = (tmp_path / "out").glob("0001*.flac")
     gone.unlink()

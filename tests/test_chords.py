@@ -100,7 +100,7 @@ def test_python_shell_and_stored_settings(tmp_path: Path, capsys: pytest.Capture
     capsys.readouterr()
     assert main([*arguments, "--melody", str(out)]) == 2
     assert "--chords takes the place of --melody" in capsys.readouterr().err
-    assert main(["generate", "x", "-m", "mini", "-d", "0.6", "--chords", "C", "-o", str(again)]) == 2
+    assert main(["generate", "x", "-m", "mini", "-d", "0.6", "--chords", "C", "-o", str(tmp_path / "c.wav")]) == 2
     assert "a melody needs a melody model" in capsys.readouterr().err
 
 

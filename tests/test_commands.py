@@ -138,6 +138,35 @@ def test_files_that_were_given_are_not_overwritten(tmp_path: Path, monkeypatch: 
             assert Path("tune.wav").read_bytes() == given
 
 
+def test_a_file_that_is_there_is_replaced_with_force_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sound = audio.read(MELODY)
+    audio.write("source.wav", audio.Audio(sound.wave[:, : 2 * sound.rate], sound.rate))
+    commands = {
+        "clip.wav": ["generate", "x", "-m", "mini", "-d", 0.5, "-o", "clip.wav"],
+        "best.wav": ["generate", "x", "-m", "mini", "-d", 0.5, "--takes", 2, "--rank", "none", "-o", "best.wav"],
+        "new.wav": ["repaint", "source.wav", "-m", "mini", "--span", "1:1.2", "--candidates", 1, "-o", "new.wav"],
+        "source.zip": ["daw", "source.wav", "--no-stems"],
+    }
+    for name, command in commands.items():
+        Path(name).write_text("mine")
+        assert run(*command) == 2
+        assert (
+            capsys.readouterr().err
+            == f"error: {name} is there already: choose another --output, or pass --force to replace it\n"
+        )
+        assert Path(name).read_text() == "mine"
+        assert run(*command, "--force") == 0
+        assert name in capsys.readouterr().out
+        assert Path(name).stat().st_size > 4
+    before = Path("source.wav").read_bytes()
+    assert run(*commands["new.wav"][:-1], "source.wav", "--force") == 2
+    assert "is the clip itself, which it would overwrite" in capsys.readouterr().err
+    assert Path("source.wav").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("output", "reason"),
     [

@@ -175,5 +175,5 @@ def test_settings_say_what_the_limiter_did_and_old_ones_give_the_old_loudness(tm
     assert main(["generate", "--from-file", str(old), "-o", str(again)]) == 0
     assert torch.equal(audio.read(again).wave, audio.read(old).wave)
     assert "peaks limited" not in capsys.readouterr().out
-    assert main(["generate", "--from-file", str(old), "--limiter", "-o", str(again)]) == 0
+    assert main(["generate", "--from-file", str(old), "--limiter", "-o", str(again), "--force"]) == 0
     assert torch.equal(audio.read(again).wave, audio.read(new).wave)

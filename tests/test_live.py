@@ -113,7 +113,10 @@ def test_a_pipe_with_a_loudness_or_a_loop_carries_the_finished_clip(tmp_path: Pa
             assert process.stdout is not None
             (tmp_path / "piped.wav").write_bytes(process.stdout.read())
         assert process.returncode == 0
-        assert run("generate", "drums", "-d", 2, "--seed", 3, "-m", SMALL, *option, "-o", tmp_path / "file.wav") == 0
+        assert (
+            run("generate", "drums", "-d", 2, "--seed", 3, "-m", SMALL, *option, "-o", tmp_path / "file.wav", "--force")
+            == 0
+        )
         found, expected = (audio.read(tmp_path / f"{name}.wav").wave for name in ("piped", "file"))
         torch.testing.assert_close(found, expected, atol=2 / 32_768, rtol=0)
 

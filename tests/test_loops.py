@@ -113,6 +113,6 @@ def test_generate_says_bars_and_tempo_and_old_settings_give_their_loop(tmp_path,
     assert Settings.from_comment(json.dumps({"musicgen": values}), "x").loop_cut == "end"
     before = audio.read(old).wave
     audio.write(old, Audio(before, RATE), json.dumps({"musicgen": values}))
-    assert main(["generate", "--from-file", str(old), "-o", str(again)]) == 0
+    assert main(["generate", "--from-file", str(old), "-o", str(again), "--force"]) == 0
     assert torch.equal(audio.read(again).wave, before)
     assert audio.read(old).duration == 5.0

@@ -1,6 +1,7 @@
 """A span made anew: what is outside stays, the candidates are the model's own, and the one is taken that fits what follows."""
 
 import re
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,14 @@ from musicgen import audio
 from musicgen.__main__ import main
 from musicgen.audio import Audio
 from musicgen.cancellation import Cancellation, Cancelled
+from musicgen.chords import ChordChart
+from musicgen.clip_repainting import span_request
 from musicgen.engine import Scheduler
 from musicgen.errors import InputError
 from musicgen.model import MusicGen
 from musicgen.repainting import Repainted, place, repaint
 from musicgen.request import GenerationRequest
-from musicgen.settings import Settings
+from musicgen.settings import REPAINTED, STOPPED_EARLY, Settings, SourceFile
 from tests import standins
 from tests.conftest import GOLDEN
 
@@ -348,3 +351,110 @@ def test_models_in_passes_are_refused(model: MusicGen, codes: torch.Tensor) -> N
             model.repaint(codes, 1.0, 2.0, "x")
     finally:
         model.generator = kept
+
+
+CHORDS = "C G,E7 Am F"
+
+
+@pytest.fixture(scope="module")
+def melody_model(models) -> MusicGen:  # noqa: ARG001
+    return musicgen.load("facebook/musicgen-melody")
+
+
+def test_the_shell_and_python_keep_the_chords_of_a_clip(melody_model: MusicGen, tmp_path: Path, capsys) -> None:
+    """The same codes as with the chords given, other ones than without them; and a span made anew twice keeps them."""
+    file, out, again = (tmp_path / f"{name}.wav" for name in ("clip", "new", "again"))
+    made = ("-m", "facebook/musicgen-melody", "--seed", 1)
+    assert run("generate", "drums", *made, "-d", 3, "--chords", CHORDS, "--bpm", 200, "-o", file) == 0
+    assert run("repaint", file, "--span", "1:2", "--seed", 7, "--candidates", 2, "-o", out) == 0
+    assert "warning" not in capsys.readouterr().err
+    arguments = {"candidates": 2, "seed": 7}
+    given = melody_model.repaint(file, 1.0, 2.0, "drums", chords=CHORDS, bpm=200, **arguments)
+    own = musicgen.repaint_clip(melody_model, file, 1.0, 2.0, **arguments)
+    torch.testing.assert_close(own.codes, given.codes, rtol=0, atol=0)
+    assert own.log_likelihoods == given.log_likelihoods
+    assert melody_model.repaint(file, 1.0, 2.0, "drums", **arguments).log_likelihoods != own.log_likelihoods
+    torch.testing.assert_close(audio.read(out).wave, own.wave.clamp(-1, 1), atol=2 / 32_768, rtol=0)
+    stored = Settings.of_file(out)
+    assert stored.chords == ChordChart(CHORDS, 200)
+    assert run("repaint", out, "--span", "0:1", "--bpm", 100, "--candidates", 1, "-o", again) == 0
+    assert Settings.of_file(again).chords == ChordChart(CHORDS, 100)
+    # What is given comes first.
+    other = musicgen.repaint_clip(melody_model, file, 1.0, 2.0, "piano", chords="D", options={"top_k": 3}, **arguments)
+    expected = melody_model.repaint(file, 1.0, 2.0, "piano", chords="D", options={"top_k": 3}, **arguments)
+    assert other.log_likelihoods == expected.log_likelihoods
+
+
+def test_what_a_clip_was_made_with_and_is_not_given_is_a_warning(
+    melody_model: MusicGen, tmp_path: Path, capsys
+) -> None:
+    file, out = tmp_path / "clip.wav", tmp_path / "new.wav"
+    made = ("-m", "facebook/musicgen-melody", "--seed", 1, "--no-separation")
+    assert run("generate", "drums", *made, "-d", 2, "--melody", MELODY, "-o", file) == 0
+    said = f"{file} was made with the melody 'melody_a.wav', which is not given: the span follows the rest alone"
+    command = ("repaint", file, "--span", "1:1.5", "--seed", 7, "--candidates", 2)
+    capsys.readouterr()
+    assert run(*command, "-o", out) == 0
+    assert capsys.readouterr().err.splitlines()[0] == f"warning: {said}"
+    assert Settings.of_file(out).melody is None
+    with pytest.warns(UserWarning, match=re.escape(said)):
+        alone = musicgen.repaint_clip(melody_model, file, 1.0, 1.5, seed=7, candidates=2)
+    expected = melody_model.repaint(file, 1.0, 1.5, "drums", seed=7, candidates=2)
+    assert alone.log_likelihoods == expected.log_likelihoods
+    assert run(*command, "--melody", MELODY, "-o", out, "--force") == 0
+    assert "warning" not in capsys.readouterr().err
+    stored = Settings.of_file(out)
+    assert (stored.melody.name, stored.separate) == ("melody_a.wav", False)
+    followed = melody_model.repaint(file, 1.0, 1.5, "drums", seed=7, candidates=2, melody=str(MELODY), separate=False)
+    torch.testing.assert_close(audio.read(out).wave, followed.wave.clamp(-1, 1), atol=2 / 32_768, rtol=0)
+    # An error is said alone: what is missing matters to a span that is made.
+    assert run(*command, "-o", out) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: {out} is there already: choose another --output, or pass --force to replace it"
+    ]
+
+
+def test_chords_are_in_time_before_the_beginning(melody_model: MusicGen) -> None:
+    """A clip that is made longer at its beginning by a progression has the chords that a clip of that length has."""
+    clip = (torch.rand(1, 3 * 32_000, generator=torch.Generator().manual_seed(1)) - 0.5, 32_000)
+    chart = ChordChart("C F", bpm=240)  # a progression of 2 s
+    assert chart.seconds == 2
+    seen: list[torch.Tensor] = []
+
+    def draw(request: GenerationRequest, left: torch.Tensor | None) -> torch.Tensor:
+        assert left is None
+        seen.append(request.conditions["melody"].chroma(40))
+        return torch.zeros(1, 4, round(request.duration * RATE), dtype=torch.int64)
+
+    for start in (-2.0, -1.0):
+        repaint(melody_model, clip, start, 0.0, GenerationRequest.of_one("x", seed=0, melody=chart), draw, candidates=1)
+    step = 4096 / 32_000
+    for before, found in zip((2.0, 1.0), seen, strict=True):
+        times = [Fraction(index) * Fraction(step) - Fraction(before) for index in range(40)]
+        wanted = [sorted(classes) for classes in chart.at(times)]
+        heard = [frame.nonzero()[:, 0].tolist() for frame in found]
+        # A chord begins within a frame of its time.
+        late = [index for index in range(40) if heard[index] not in wanted[max(0, index - 1) : index + 2]]
+        assert not late
+        assert sum(one == two for one, two in zip(heard, wanted, strict=True)) >= 35
+
+
+@pytest.mark.parametrize(("start", "expected"), [(-1.0, "drums"), (0.0, "drums"), (1.9, "drums"), (2.0, "strings")])
+def test_a_span_follows_the_description_of_its_time(start: float, expected: str) -> None:
+    stored = Settings("0", SMALL, "drums", 3.0, 1, timeline="0:02 strings", conditions={"energy": "0.5"})
+    wanted = span_request(stored, start)
+    assert (wanted.request.prompts, wanted.request.conditions, wanted.missing) == ((expected,), {"energy": "0.5"}, ())
+    assert not wanted.request.timeline
+    other = span_request(stored, start, "piano", conditions={"energy": "1"})
+    assert (other.request.prompts, other.request.conditions) == (("piano",), {"energy": "1"})
+
+
+def test_files_and_edits_that_made_a_clip_are_missing() -> None:
+    stored = Settings(
+        "0", SMALL, "drums", 3.0, 1, conditions={"style": SourceFile("song.mp3", "0" * 64)},
+        beyond=("the melody as the page's editor had it", STOPPED_EARLY, f"the span 1:2 {REPAINTED}"),
+    )  # fmt: skip
+    wanted = span_request(stored, 0.0)
+    assert wanted.missing == ("the melody as the page's editor had it", "the style 'song.mp3'")
+    assert span_request(stored, 0.0, style="other.mp3").missing == ("the melody as the page's editor had it",)
+    assert span_request(None, 0.0, "x").missing == ()

@@ -67,7 +67,7 @@ OPTIONS: dict[str, list[str]] = {
 """Option -> arguments that use it."""
 NOT_STORED = {
     "--help", "--output", "--from-file", "--device", "--c2pa-certificate", "--c2pa-key",
-    "--play", "--rank", "--format", "--takes", "--prompts", "--batch-size",
+    "--play", "--rank", "--format", "--takes", "--prompts", "--batch-size", "--force",
 }  # fmt: skip
 """Of the call, not of the clip."""
 AS_WITHOUT = {"PROMPT", "--no-loop", "--no-separation", "--no-greedy", "--limiter", "--no-limiter", "--no-watermark"}
@@ -158,7 +158,7 @@ def test_all_at_once_in_every_format(extension: str, tmp_path: Path) -> None:
 def test_a_clip_of_a_batch_is_made_again_alone(tmp_path: Path) -> None:
     assert run("a", "slow piano, calm, in C", "", "-m", "mini", "-d", "0.6", "--seed", "3", "-o", tmp_path) == 0
     for file in sorted(tmp_path.iterdir()):
-        assert run("--from-file", file, "-o", tmp_path / "again.wav") == 0
+        assert run("--from-file", file, "-o", tmp_path / "again.wav", "--force") == 0
         assert (tmp_path / "again.wav").read_bytes() == file.read_bytes()
 
 

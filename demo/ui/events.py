@@ -203,7 +203,7 @@ class EventHandlers:
         with self._as_generating(session):
             yield {outputs.status: result.show_status("Submitting the request…", 0.0)}
             try:
-                wanted = self._span_request(self._clip(request, clip_id), start, end, prompt)
+                wanted = span_request(self._clip(request, clip_id), start, end, prompt)
                 job = await asyncio.to_thread(self.service.submit, visit.token, wanted, network(request))
             except Exception as error:
                 yield {outputs.status: self._not_generated(to_gradio_error(error))}
@@ -211,27 +211,6 @@ class EventHandlers:
             self.service.followers.expect(session)
             async for updates in self._follow(job):
                 yield updates
-
-    def _span_request(self, clip: StoredClip, start: str | None, end: str | None, prompt: str | None) -> ClipRequest:
-        """The request for a part of a clip. Raises InputError for a text that is no number, or none at all."""
-        seconds = {
-            name: optional_number(text, f"the {name} of the part") for name, text in (("start", start), ("end", end))
-        }
-        if seconds["start"] is None or seconds["end"] is None:
-            raise InputError("which part is to be made anew? Type its start and its end in seconds, or mark them")
-        span = float(seconds["start"]), float(seconds["end"])
-        return dataclasses.replace(
-            clip.request,
-            prompt=clean_prompt(prompt) or clip.request.prompt,
-            duration=clip.seconds + max(0.0, -span[0]),
-            seed=None,
-            variations=1,
-            timeline=(),
-            loop=False,
-            melody=None,
-            continue_from=clip.path,
-            span=span,
-        )
 
     @contextlib.contextmanager
     def _as_generating(self, session: str) -> Iterator[None]:
@@ -754,6 +733,33 @@ class EventHandlers:
             # The buttons have the files of the previous clip until `update_downloads_and_comparison` is done.
             **{button: gr.update(interactive=False) for button in outputs.downloads},
         }
+
+
+def span_request(clip: StoredClip, start: str | None, end: str | None, prompt: str | None) -> ClipRequest:
+    """The request for a part of a clip. Raises InputError for a text that is no number, or none at all."""
+    seconds = {
+        name: optional_number(text, f"the {name} of the part") for name, text in (("start", start), ("end", end))
+    }
+    if seconds["start"] is None or seconds["end"] is None:
+        raise InputError("which part is to be made anew? Type its start and its end in seconds, or mark them")
+    span = float(seconds["start"]), float(seconds["end"])
+    made = clip.request
+    if made.span is not None and made.span[0] < 0:
+        # It was made longer at its beginning: chords and melody are no longer at the times of its request.
+        made = dataclasses.replace(made, melody=None, frames=None, chords=None)
+    return dataclasses.replace(
+        made,
+        prompt=clean_prompt(prompt) or made.prompt_at(span[0]),
+        duration=clip.seconds + max(0.0, -span[0]),
+        seed=None,
+        variations=1,
+        timeline=(),
+        loop=False,
+        # The frames of a recording are there already, and the recording may have expired.
+        melody=made.melody if made.frames is None else None,
+        continue_from=clip.path,
+        span=span,
+    )
 
 
 def _add_again(needed: dict[str, str]) -> str:

@@ -100,7 +100,7 @@ def generate(
     audio.check_format(f"clip{extension}")
     clips = [dataclasses.replace(clip, settings=_made_by(model, clip.settings, adapters)) for clip in clips]
     writer = samples.Writer(folder, system, sign)
-    _check_same(writer, clips)
+    _check_same(writer, clips, extension)
     missing = [clip for clip in clips if clip.id not in writer]
     there = len(clips) - len(missing)
     if not missing:
@@ -156,8 +156,8 @@ def _made_by(model: MusicGen, settings: Settings, adapters: Sequence[AdapterUse]
     )
 
 
-def _check_same(writer: samples.Writer, clips: Sequence[BatchClip]) -> None:
-    """Refuse to go on in a folder where a clip of the list was made with other settings."""
+def _check_same(writer: samples.Writer, clips: Sequence[BatchClip], extension: str) -> None:
+    """Refuse to go on in a folder where a clip of the list was made with other settings, or in another format."""
     for clip in clips:
         sample = writer.samples.get(clip.id)
         if sample is None:
@@ -166,6 +166,14 @@ def _check_same(writer: samples.Writer, clips: Sequence[BatchClip]) -> None:
             raise InputError(
                 f"{writer.folder}: {sample.audio} is missing, which {samples.MANIFEST} lists: delete its line as well, and it "
                 "is made again"
+            )
+        format_there = Path(sample.audio).suffix
+        if format_there != extension:
+            raise InputError(
+                f"{clip.where}: {writer.folder} has the clip {clip.id!r} as {format_there}, now {extension}: choose another "
+                f"folder, or go on with ",
+                python=f'extension="{format_there}"',
+                shell=f"--format {format_there.removeprefix('.')}",
             )
         wanted, stored = values(clip.settings), sample.settings
         for key in wanted.keys() | stored.keys():

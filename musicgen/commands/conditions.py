@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +13,66 @@ from musicgen.folders import is_file
 from musicgen.options import check_text
 
 if TYPE_CHECKING:
-    from musicgen.settings import SourceFile
+    from musicgen.chords import ChordChart
+    from musicgen.settings import Settings, SourceFile
 
 OWN_FLAGS = {"text": "the descriptions", "melody": "--melody", "style": "--style"}
 """Conditions that are given in another way, and which."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what a clip can follow beside its description to a command."""
+    parser.add_argument(
+        "--melody", type=Path, metavar="FILE", help="audio, or a MIDI file, whose melody the clips follow"
+    )
+    parser.add_argument(
+        "--chords", metavar="TEXT", help="a progression in place of a melody, one chord a bar: 'C G,E7 Am F'"
+    )
+    parser.add_argument("--bpm", type=float, help="tempo of the chords in quarter notes a minute (default: 120)")
+    parser.add_argument("--metre", metavar="N/N", help="bars of the chords (default: 4/4)")
+    parser.add_argument("--separation", action=argparse.BooleanOptionalAction, help="drop drums and bass from the melody by "
+                        "Demucs; a clean or hummed one needs none (default: as in the model's training)")  # fmt: skip
+    parser.add_argument(
+        "--style", type=Path, metavar="FILE", help="audio whose style the clips follow, for MusicGen-Style"
+    )
+    parser.add_argument("--condition", action="append", default=[], metavar="NAME=VALUE", help="a text or a file for a further "
+                        "condition of the model; may be repeated")  # fmt: skip
+
+
+def chart(arguments: argparse.Namespace, stored: Settings | None) -> ChordChart | None:
+    """The chords of the arguments, over those of the stored clip."""
+    from musicgen.chords import chart_of
+
+    if arguments.chords is not None and arguments.melody is not None:
+        raise InputError("--chords takes the place of --melody: pass one of them")
+    known = stored.chords if stored is not None and arguments.melody is None else None
+    if known is None:
+        return chart_of(arguments.chords, arguments.bpm, arguments.metre)
+    chosen = {
+        name: getattr(known, name) if getattr(arguments, name) is None else getattr(arguments, name)
+        for name in ("chords", "bpm", "metre")
+    }
+    return chart_of(**chosen)
+
+
+def check_recordings(arguments: argparse.Namespace) -> None:
+    """Refuse the files of a melody, a style or audio to continue that cannot be read, before the model is loaded."""
+    from musicgen import audio, decoding, midi
+    from musicgen.conditioners.melody import MAX_CHANNELS
+    from musicgen.options import MAX_DURATION
+
+    recordings: tuple[tuple[Path | None, int], ...] = (
+        (arguments.melody, MAX_CHANNELS),
+        (arguments.style, decoding.MAX_CHANNELS),
+        (getattr(arguments, "continue_from", None), decoding.MAX_CHANNELS),
+    )
+    for source, channels in recordings:
+        if source is None:
+            continue
+        if midi.is_midi(source):
+            midi.notes(source)
+        else:
+            audio.measure(source, MAX_DURATION, most_channels=channels)
 
 
 def parse(arguments: Sequence[str]) -> dict[str, str]:

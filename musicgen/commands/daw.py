@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from musicgen.commands import outputs
 from musicgen.errors import InputError
 from musicgen.options import MAX_DURATION
 from musicgen.wording import counted
@@ -15,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", "-o", type=Path, metavar="FILE.zip", help="(default: beside the clip, with its name)"
     )
+    outputs.add_force(parser)
     parser.add_argument("--stems", action=argparse.BooleanOptionalAction, default=True, help="drums, bass, other and vocals "
                         "by Demucs (default: on)")  # fmt: skip
     parser.add_argument("--device", default="cpu", help="of Demucs: cpu, cuda, mps (default: cpu)")
@@ -27,6 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
     path = arguments.output if arguments.output is not None else arguments.file.with_suffix(EXTENSION)
     if path.suffix.lower() != EXTENSION:
         raise InputError(f"--output {path}: it must end in {EXTENSION}")
+    outputs.check([path], {"": arguments.file}, force=arguments.force)
     clip, tags = audio.read(arguments.file, MAX_DURATION), audio.read_tags(arguments.file)
     files, facts = parts(clip, tags, stems=arguments.stems, device=arguments.device)
     audio.write_bytes(path, packed(files, arguments.file.stem))

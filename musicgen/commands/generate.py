@@ -15,13 +15,12 @@ from musicgen import __version__, catalog, commandline
 from musicgen.commands import batch, conditions, live, lora, marks, outputs
 from musicgen.errors import InputError
 from musicgen.folders import folder_name, is_folder
-from musicgen.options import LIMITERS, LOOP_CUTS, MAX_DURATION, GenerationOptions, check_duration, check_loop_bars
+from musicgen.options import LIMITERS, LOOP_CUTS, GenerationOptions, check_duration, check_loop_bars
 
 if TYPE_CHECKING:
     import torch
 
     from musicgen.audio import Audio
-    from musicgen.chords import ChordChart
     from musicgen.finishing import Finished
     from musicgen.model import MusicGen
     from musicgen.ranking import Ranker
@@ -94,25 +93,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", "-o", type=Path, default=None, metavar="FILE|FOLDER",
                         help="a file for one clip (.wav .flac .mp3 .ogg) or a folder (default: outputs/); - writes WAV to a "
                         "pipe while it is generated, as loud as the model makes it unless --loudness is given")  # fmt: skip
+    outputs.add_force(parser)
     parser.add_argument("--play", action="store_true", help="play each clip while it is generated (needs sounddevice)")
     parser.add_argument("--model", "-m", help=f"hub name, embedded name or folder (default: {default_model()})")
     parser.add_argument("--duration", "-d", type=float, help=f"seconds (default: {DEFAULT_DURATION:g})")
-    parser.add_argument(
-        "--melody", type=Path, metavar="FILE", help="audio, or a MIDI file, whose melody the clips follow"
-    )
-    parser.add_argument(
-        "--chords", metavar="TEXT", help="a progression in place of a melody, one chord a bar: 'C G,E7 Am F'"
-    )
-    parser.add_argument("--bpm", type=float, help="tempo of the chords in quarter notes a minute (default: 120)")
-    parser.add_argument("--metre", metavar="N/N", help="bars of the chords (default: 4/4)")
-    parser.add_argument("--separation", action=argparse.BooleanOptionalAction, help="drop drums and bass from the melody by "
-                        "Demucs; a clean or hummed one needs none (default: as in the model's training)")  # fmt: skip
-    parser.add_argument(
-        "--style", type=Path, metavar="FILE", help="audio whose style the clips follow, for MusicGen-Style"
-    )
+    conditions.add_arguments(parser)
     parser.add_argument("--continue-from", type=Path, metavar="FILE", help="audio that the clips start with")
-    parser.add_argument("--condition", action="append", default=[], metavar="NAME=VALUE", help="a text or a file for a further "
-                        "condition of the model; may be repeated")  # fmt: skip
     lora.add_argument(parser)
     parser.add_argument("--timeline", metavar="TEXT", help="changes of the prompt: '0:10 drums come in|0:20 strings' "
                         "(minutes:seconds or seconds)")  # fmt: skip
@@ -167,9 +153,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.prompts_file is not None:
         duration = DEFAULT_DURATION if arguments.duration is None else arguments.duration
         return batch.run(arguments, *model_of(arguments, None), options_of(arguments, GenerationOptions()), duration)
-    from musicgen import audio, checkpoint, content_credentials, decoding, midi, provenance
+    from musicgen import audio, checkpoint, content_credentials, provenance
     from musicgen.checkpoint import audioseal
-    from musicgen.conditioners.melody import MAX_CHANNELS
     from musicgen.ranking import ranker
     from musicgen.request import GenerationRequest, check_prompts
     from musicgen.sampling import clip_seeds
@@ -203,22 +188,14 @@ def run(arguments: argparse.Namespace) -> int:
     watermark = bool(_first(arguments.watermark, stored and stored.watermark, False))
     signer = marks.signer(arguments.c2pa_certificate, arguments.c2pa_key)
     melody = _source("melody", arguments.melody, stored.melody if stored and arguments.chords is None else None)
-    chart = _chart(arguments, stored)
+    chart = conditions.chart(arguments, stored)
     given = _source("continue-from", arguments.continue_from, stored.continue_from if stored else None)
     known = stored.conditions if stored else {}
     further = conditions.completed(conditions.parse(arguments.condition) | conditions.style(arguments.style), known)
     described = conditions.described(further, known)
     adapters = lora.parse(arguments.lora)
     lora.require(adapters, stored.adapters if stored else ())
-    for source, channels in (
-        (arguments.melody, MAX_CHANNELS),
-        (arguments.style, decoding.MAX_CHANNELS),
-        (arguments.continue_from, decoding.MAX_CHANNELS),
-    ):
-        if midi.is_midi(source):
-            midi.notes(source)
-        elif source is not None:
-            audio.measure(source, MAX_DURATION, most_channels=channels)
+    conditions.check_recordings(arguments)
     separate = arguments.separation
     if separate is None and stored is not None and stored.melody is not None:
         separate = stored.separate
@@ -232,7 +209,7 @@ def run(arguments: argparse.Namespace) -> int:
     paths = [] if pipe else outputs.files(arguments.output, prompts, seed, takes)
     sources = {"melody": arguments.melody, "continue-from": arguments.continue_from, "from-file": arguments.from_file}
     sources |= {f"condition {name}": path for name, path in conditions.files(further).items()}
-    outputs.check(paths, sources)
+    outputs.check_clips(paths, sources, force=arguments.force)
     if signer is not None:
         for path in paths or [Path(outputs.PIPE)]:
             content_credentials.check_format(path)
@@ -458,20 +435,6 @@ def model_of(arguments: argparse.Namespace, stored: Settings | None) -> tuple[st
             f"the clip was made with {stored.model!r}, which is no model's name: pass its folder as --model"
         )
     return stored.model, False
-
-
-def _chart(arguments: argparse.Namespace, stored: Settings | None) -> ChordChart | None:
-    """The chords of the arguments, over those of the stored clip."""
-    from musicgen.chords import chart_of
-
-    if arguments.chords is not None and arguments.melody is not None:
-        raise InputError("--chords takes the place of --melody: pass one of them")
-    known = stored.chords if stored is not None and arguments.melody is None else None
-    if known is None:
-        return chart_of(arguments.chords, arguments.bpm, arguments.metre)
-    return chart_of(
-        _first(arguments.chords, known.chords), _first(arguments.bpm, known.bpm), _first(arguments.metre, known.metre)
-    )
 
 
 def options_of(arguments: argparse.Namespace, base: GenerationOptions) -> GenerationOptions:

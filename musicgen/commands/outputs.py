@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from musicgen.errors import InputError
 from musicgen.file_names import words
-from musicgen.folders import check_writable_file, is_folder
+from musicgen.folders import check_writable_file, is_file, is_folder
 
 FOLDER = Path("outputs")
 PIPE = "-"
 """The output that is standard output."""
+
+
+def add_force(parser: argparse.ArgumentParser) -> None:
+    """Add `--force` to a command that writes files with names that the user chooses."""
+    parser.add_argument("--force", action="store_true", help="replace a file that is there already")
 
 
 def files(output: Path | None, prompts: Sequence[str | None], seed: int, takes: int = 1) -> list[Path]:
@@ -58,25 +64,34 @@ def check_named_format(name: str) -> None:
         raise InputError(f"--format is {name!r}: one of {known}")
 
 
-def check(paths: Sequence[Path], sources: Mapping[str, Path | None]) -> None:
+def check_clips(paths: Sequence[Path], sources: Mapping[str, Path | None], *, force: bool) -> None:
+    """Refuse clips that cannot be written: as `check`, and a format that is not known."""
+    from musicgen import audio
+
+    for path in paths:
+        audio.check_format(path)
+    check(paths, sources, force=force)
+
+
+def check(paths: Sequence[Path], sources: Mapping[str, Path | None], *, force: bool) -> None:
     """Refuse files that cannot be written.
 
     Args:
         paths: the files to come.
         sources: flag, or "" for the command's own argument -> the file that was given by it, which must not be overwritten.
+        force: whether files that are there may be replaced; sources may not.
 
     Raises:
-        InputError: for a format that is not known, a place that cannot be written, and a file that is a source too.
+        InputError: for a place that cannot be written, a file that is a source too, and one that is there already.
     """
-    from musicgen import audio
-
     for path in paths:
-        audio.check_format(path)
         for flag, source in sources.items():
             if source is not None and _same(path, source):
                 given = f"the file given by --{flag}" if flag else "the clip itself"
                 raise InputError(f"--output {path} is {given}, which it would overwrite: choose another")
         check_writable_file(path)
+        if is_file(path) and not force:
+            raise InputError(f"{path} is there already: choose another --output, or pass --force to replace it")
 
 
 def _same(path: Path, other: Path) -> bool:

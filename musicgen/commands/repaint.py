@@ -6,15 +6,11 @@ import argparse
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from musicgen import __version__, catalog, commandline
-from musicgen.commands import generate, lora, outputs
+from musicgen.commands import conditions, generate, lora, outputs
 from musicgen.folders import folder_name
 from musicgen.options import MAX_DURATION, GenerationOptions
-
-if TYPE_CHECKING:
-    from musicgen.settings import Settings
 
 DEFAULT_CANDIDATES = 8
 
@@ -39,10 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--candidates", type=int, default=DEFAULT_CANDIDATES, metavar="N", help="how many are drawn; the one "
                         f"is taken that fits what follows best (default: {DEFAULT_CANDIDATES})")  # fmt: skip
     parser.add_argument("--output", "-o", type=Path, metavar="FILE|FOLDER", help="default: outputs/")
-    parser.add_argument("--melody", type=Path, metavar="FILE", help="audio, or a MIDI file, whose melody the clip "
-                        "follows")  # fmt: skip
-    parser.add_argument("--separation", action=argparse.BooleanOptionalAction, help="drop drums and bass from the melody by "
-                        "Demucs (default: as in the model's training)")  # fmt: skip
+    outputs.add_force(parser)
+    conditions.add_arguments(parser)
     parser.add_argument("--model", "-m", help="hub name, embedded name or folder (default: that of the clip, else "
                         f"{generate.default_model()})")  # fmt: skip
     parser.add_argument("--seed", type=int, help="candidate i uses seed + i (default: a new one, printed)")
@@ -58,29 +52,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from musicgen import audio, checkpoint, provenance
     from musicgen.audio import Audio
+    from musicgen.clip_repainting import left_out, span_request, stored_settings
     from musicgen.engine.batch_size import automatic
-    from musicgen.request import GenerationRequest
     from musicgen.settings import REPAINTED, Settings, SourceFile
 
     start, end = arguments.span
     audio.measure(arguments.file, MAX_DURATION)
-    stored = _stored(arguments.file)
-    prompt = arguments.prompt if arguments.prompt is not None else stored.prompt if stored else None
+    stored = stored_settings(arguments.file)
     options = generate.options_of(arguments, stored.options if stored else GenerationOptions())
-    if arguments.melody is None and stored is not None and (stored.melody or stored.chords):
-        commandline.warn(
-            f"{arguments.file} was made with a melody or chords: without --melody the span follows the description alone"
-        )
+    chart = conditions.chart(arguments, stored)
+    further = conditions.parse(arguments.condition) | conditions.style(arguments.style)
+    conditions.check_recordings(arguments)
     adapters = lora.parse(arguments.lora)
     lora.require(adapters, stored.adapters if stored else ())
     name, is_folder = generate.model_of(arguments, stored)
     seed = arguments.seed if arguments.seed is not None else secrets.randbelow(2**31)
-    request = GenerationRequest.of_one(
-        prompt, seed=seed, melody=arguments.melody, separate=arguments.separation, options=options
+    wanted = span_request(
+        stored,
+        start,
+        arguments.prompt,
+        seed=seed,
+        melody=arguments.melody if chart is None else chart,
+        conditions=further,
+        separate=arguments.separation,
+        options=options,
     )
+    request = wanted.request
+    (prompt,) = request.prompts
     label = f"{arguments.file.stem}-{start:g}-{end:g}"
     (path,) = outputs.files(arguments.output, [label], seed)
-    outputs.check([path], {"melody": arguments.melody, "": arguments.file})
+    sources = {"melody": arguments.melody, "": arguments.file}
+    sources |= {f"condition {name}": source for name, source in conditions.files(further).items()}
+    outputs.check_clips([path], sources, force=arguments.force)
+    for one in wanted.missing:
+        commandline.warn(left_out(arguments.file, one))
 
     precision = arguments.precision or (stored.precision if stored else "auto")
     decoder = arguments.decoder or (stored.decoder if stored else catalog.DECODERS[0])
@@ -100,6 +105,12 @@ def run(arguments: argparse.Namespace) -> int:
     # As loud as the rest of the clip, which stays what it is.
     clip = Audio(made.wave, model.sample_rate)
     source = SourceFile.of(arguments.file)
+    # Where the clip begins earlier now, chords and a melody are no longer at the times that settings give them.
+    in_time = start >= 0
+    followed = {name: value for name, value in request.conditions.items() if name != "melody"}
+    separate = request.separate
+    if separate is None and arguments.melody is not None and model.melody is not None:
+        separate = model.melody.separated
     settings = Settings(
         version=__version__,
         model=folder_name(name) if is_folder else name,
@@ -111,6 +122,10 @@ def run(arguments: argparse.Namespace) -> int:
         seed=made.seed,
         options=options,
         loudness=None,
+        melody=SourceFile.of(arguments.melody) if arguments.melody is not None and in_time else None,
+        chords=chart if in_time else None,
+        separate=separate if arguments.melody is not None and in_time else None,
+        conditions=conditions.described(followed, {}),
         continue_from=source,
         adapters=lora.described(model, None),
         beyond=(f"the span {start:g}:{end:g} of {source.name} {REPAINTED}",),
@@ -119,15 +134,6 @@ def run(arguments: argparse.Namespace) -> int:
     fit = _fit(made.log_likelihoods, made.original)
     print(f"{path}  seed {made.seed}  {clip.duration:.2f} s  {clip.rate} Hz  {model.precision}{fit}")
     return 0
-
-
-def _stored(file: Path) -> Settings | None:
-    """The settings in a clip, None for a recording without any."""
-    from musicgen import audio
-    from musicgen.settings import KEY, Settings
-
-    comment = audio.read_comment(file)
-    return Settings.from_comment(comment, str(file)) if f'"{KEY}"' in comment else None
 
 
 def _fit(log_likelihoods: Mapping[int, float], original: float | None) -> str:

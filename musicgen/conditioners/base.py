@@ -87,7 +87,7 @@ class Conditioner(nn.Module, ABC):
 
         Args:
             prepared: From `prepare`.
-            start: Seconds from the beginning of the clip.
+            start: Seconds from the beginning of the clip; below 0 for a clip that is made longer at its beginning.
 
         Returns:
             What conditions a clip that begins there, and what `prepare` takes as well; `prepared` itself where it does not

@@ -63,7 +63,7 @@ class Melody:
         return chroma.fit(frames, length)
 
     def shift(self, start: float) -> Melody:
-        """The melody rotated so that it begins at `start` seconds."""
+        """The melody rotated so that it begins at `start` seconds; below 0 with its end."""
         if self.wave is not None:
             return Melody(wave=self.wave.roll(-round(start * chroma.SAMPLE_RATE)))
         assert self.frames is not None
@@ -142,8 +142,9 @@ class MelodyConditioner(Conditioner):
         if isinstance(value, Melody):
             return value
         if isinstance(value, ChordChart):
-            times = [index * STEP for index in range(round(MAX_DURATION / STEP) + 1)]
-            return Melody(frames=_multi_hot(value.at(times)))
+            # Whole progressions, so that what is repeated behind them, or stands before the beginning, is in time.
+            whole = value.seconds * max(1, int(MAX_DURATION / value.seconds))
+            return Melody(frames=_multi_hot(value.at([index * STEP for index in range(max(1, round(whole / STEP)))])))
         if midi.is_midi(value):
             return Melody(frames=_multi_hot(midi.pitch_classes_at(value, STEP)))  # type: ignore[arg-type]
         if isinstance(value, (torch.Tensor, np.ndarray)):

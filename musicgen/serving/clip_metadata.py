@@ -66,6 +66,9 @@ def make_comment(
     conditions: dict[str, str | SourceFile] = dict(request.conditions)
     if request.style is not None:
         conditions["style"] = SourceFile.of(request.style)
+    # Of a clip that begins earlier now, chords and melody are no longer at the times that settings give them.
+    in_time = request.span is None or request.span[0] >= 0
+    melody = request.melody if in_time else None
     settings = Settings(
         version=__version__,
         model=request.model,
@@ -73,9 +76,9 @@ def make_comment(
         duration=request.duration,
         seed=seed,
         options=request.options,
-        melody=SourceFile.of(request.melody) if request.melody else None,
-        chords=request.chords,
-        separate=request.separate if request.melody and not is_midi(request.melody) else None,
+        melody=SourceFile.of(melody) if melody else None,
+        chords=request.chords if in_time else None,
+        separate=request.separate if melody and not is_midi(melody) else None,
         continue_from=SourceFile.of(request.continue_from) if request.continue_from else None,
         precision=request.precision,
         model_folder=local_model,
@@ -276,10 +279,12 @@ def _timeline(entries: list[tuple[float, str]]) -> tuple[TimelineEntry, ...]:
 
 def _unsupported_by_command_line(request: ClipRequest, complete: bool) -> tuple[str, ...]:
     """What contributed to the clip and has no option on the command line."""
+    from musicgen.settings import STOPPED_EARLY
+
     contributions = {
         "the melody as the page's editor had it": request.frames is not None,
         _span_made_anew(request): request.span is not None,
-        "an early stop": not complete,
+        STOPPED_EARLY: not complete,
     }
     return tuple(name for name, used in contributions.items() if used)
 

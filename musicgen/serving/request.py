@@ -21,7 +21,7 @@ from musicgen.options import LIMITERS, LOOP_CUTS, GenerationOptions, check_limit
 from musicgen.serving.adapters import Weighted
 from musicgen.serving.limits import MIN_DURATION, Limits
 from musicgen.serving.models import CONDITIONS_WITH_INPUTS, ModelCatalog
-from musicgen.timeline import TimelineEntry, check_within, parse, prompt_schedule
+from musicgen.timeline import TimelineEntry, check_within, parse, prompt_at, prompt_schedule
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8", "int4")
 MAX_SEED = 2**31 - 1
@@ -60,6 +60,7 @@ class ClipRequest:
         conditions: of the model's further conditioners, (name, value) as text.
         decoder: of `musicgen.catalog.DECODERS`: what turns codes into sound.
         span: the seconds (start, end) of `continue_from` that are made anew in place of a continuation; start may be below 0.
+            Chords and melody begin with `continue_from`, also where the span is before that.
     """
 
     prompt: str
@@ -104,6 +105,10 @@ class ClipRequest:
     def prompt_schedule(self) -> tuple[TimelineEntry, ...]:
         """The prompts of the clip in order. The first one starts at 0 s."""
         return prompt_schedule(self.prompt, self.timeline, self.duration)
+
+    def prompt_at(self, seconds: float) -> str:
+        """The description that the clip follows at a time; before its beginning, that of its beginning."""
+        return prompt_at(self.prompt_schedule, seconds)
 
 
 def clean_prompt(text: str | None) -> str:

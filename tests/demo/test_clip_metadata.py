@@ -118,3 +118,47 @@ def test_a_local_model_is_not_confused_with_an_embedded_one_of_its_name(tmp_path
         stored = Settings.of_file(clip)
         assert (stored.timeline, stored.loop) == (REQUEST.timeline, True)
         assert stored.beyond == ("the melody as the page's editor had it",)
+
+
+def test_a_part_keeps_what_the_clip_was_made_with(tmp_path: Path) -> None:
+    """Chords, style, conditions and the description of the time; a clip that begins earlier now has lost its times."""
+    from demo.ui.events import span_request
+    from musicgen.chords import ChordChart
+    from musicgen.serving.stored_clip import StoredClip
+
+    path, style = tmp_path / "c" / "clip.flac", tmp_path / "song.mp3"
+    path.parent.mkdir()
+    style.write_bytes(b"x")
+    chart = ChordChart("C G", bpm=90)
+    request = ClipRequest(
+        "drums", "mini-melody", 4.0, 1, chords=chart, style=style, conditions=(("energy", "0.5"),),
+        timeline=(TimelineEntry(2.0, "strings"),), loop=True,
+    )  # fmt: skip
+    clip = StoredClip(path, request, 1, 4.0, 1, 32_000, -14.0, True, (0,))
+    path.write_bytes(b"x")
+    part = span_request(clip, "2.5", "3", "")
+    assert (part.chords, part.style, part.conditions) == (chart, style, request.conditions)
+    assert (part.prompt, part.span, part.continue_from, part.timeline, part.loop) == (
+        "strings", (2.5, 3.0), path, (), False
+    )  # fmt: skip
+    assert span_request(clip, "-1", "0", "").prompt == "drums"
+    assert span_request(clip, "1", "2", "piano").prompt == "piano"
+    stored = Settings.from_comment(clip_metadata.make_comment(dataclasses.replace(part, precision="float32"), 1), "x")
+    assert (stored.chords, stored.repainted) == (chart, True)
+
+    longer = span_request(clip, "-1", "0", "")
+    assert (longer.chords, longer.duration) == (chart, 5.0)
+    assert (
+        Settings.from_comment(
+            clip_metadata.make_comment(dataclasses.replace(longer, precision="float32"), 1), "x"
+        ).chords
+        is None
+    )
+    later = span_request(StoredClip(path, longer, 1, 5.0, 1, 32_000, -14.0, True, (0,)), "1", "2", "")
+    assert (later.chords, later.style) == (None, style)
+
+    tune = tmp_path / "tune.mid"
+    for frames, kept in ((None, tune), ((1, 2), None)):
+        made = ClipRequest("drums", "mini-melody", 4.0, 1, melody=tune, frames=frames)
+        part = span_request(StoredClip(path, made, 1, 4.0, 1, 32_000, -14.0, True, (0,)), "1", "2", "")
+        assert (part.melody, part.frames) == (kept, frames)

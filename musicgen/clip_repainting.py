@@ -1,0 +1,128 @@
+"""A span of a clip's file made anew with what the clip was made with: its stored settings, and what is given in their place.
+
+    settings in the file ──┐
+    arguments ─────────────┴► `span_request` ► GenerationRequest ► MusicGen.repaint
+
+Settings name the files that a clip was made from (a melody, the recording of a style) and do not hold them. Where such a file
+is not given again, the span follows the rest alone, and the caller is told.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Unpack
+
+from musicgen import audio
+from musicgen.errors import InputError
+from musicgen.model import MusicGen
+from musicgen.repainting import Repainted
+from musicgen.request import GenerationRequest, RequestArguments
+from musicgen.settings import KEY, REPAINTED, STOPPED_EARLY, Settings
+from musicgen.timeline import prompt_at, prompt_schedule
+
+
+@dataclass(frozen=True)
+class SpanRequest:
+    """What is asked for in a span.
+
+    Attributes:
+        request: Of one clip; its conditions begin with the clip.
+        missing: What the clip was made with and the request lacks, in words.
+    """
+
+    request: GenerationRequest
+    missing: tuple[str, ...]
+
+
+def stored_settings(file: str | os.PathLike[str]) -> Settings | None:
+    """The settings in a clip's file, None for a recording without any.
+
+    Raises:
+        InputError: The file cannot be read, or its settings are damaged.
+    """
+    comment = audio.read_comment(file)
+    return Settings.from_comment(comment, str(file)) if f'"{KEY}"' in comment else None
+
+
+def span_request(
+    stored: Settings | None, start: float, prompt: str | None = None, **given: Unpack[RequestArguments]
+) -> SpanRequest:
+    """The request for a span: what is given, and else what the clip was made with.
+
+    Args:
+        stored: The clip's settings, None for a recording without any.
+        start: Of the span, seconds from the clip's beginning.
+        prompt: None takes the description that the clip followed there.
+        **given: Of `GenerationRequest.of`, for one clip.
+
+    Raises:
+        InputError: An argument is invalid for every model.
+    """
+    if stored is None:
+        return SpanRequest(GenerationRequest.of_one(prompt, **given), ())
+    values: dict[str, Any] = {"options": stored.options, **given}
+    missing = [one for one in stored.beyond if one != STOPPED_EARLY and not one.endswith(REPAINTED)]
+    if prompt is None:
+        prompt = prompt_at(prompt_schedule(stored.prompt, stored.timeline, stored.duration), start)
+    conditions = dict(values.pop("conditions", None) or {})
+    follows = {name for name in ("melody", "style") if values.get(name) is not None} | conditions.keys()
+    if "melody" not in follows and values.get("chords") is None:
+        if stored.chords is not None:
+            conditions["melody"] = stored.chords
+        elif stored.melody is not None:
+            missing.append(f"the melody {stored.melody.name!r}")
+    if values.get("separate") is None and stored.melody is not None:
+        values["separate"] = stored.separate
+    for name, value in stored.conditions.items():
+        if name in follows:
+            continue
+        if isinstance(value, str):
+            conditions[name] = value
+        else:
+            missing.append(f"the {name} {value.name!r}")
+    return SpanRequest(GenerationRequest.of_one(prompt, conditions=conditions, **values), tuple(missing))
+
+
+def repaint_clip(
+    model: MusicGen,
+    file: str | os.PathLike[str],
+    start: float,
+    end: float,
+    prompt: str | None = None,
+    *,
+    candidates: int = 8,
+    batch_size: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **arguments: Unpack[RequestArguments],
+) -> Repainted:
+    """Make a span of a clip's file anew with the description, options and conditions that the file says it was made with.
+
+    Args:
+        model: The loaded model; which one the clip was made with is not looked at.
+        file: The clip, or any recording.
+        start, end, candidates, batch_size, progress: As of `MusicGen.repaint`.
+        prompt: Description in place of the clip's.
+        **arguments: Of `GenerationRequest.of`, for one clip, in place of what the clip was made with.
+
+    Returns:
+        As `MusicGen.repaint`. What the clip was made with and is not here, such as the file of a melody, is a warning.
+
+    Raises:
+        InputError: An argument is invalid, or the file's settings are damaged; raised before the first step.
+    """
+    if isinstance(prompt, GenerationRequest):
+        raise InputError("a whole request holds its conditions itself: pass it to MusicGen.repaint")
+    wanted = span_request(stored_settings(file), start, prompt, **arguments)
+    for one in wanted.missing:
+        warnings.warn(left_out(file, one), stacklevel=2)
+    return model.repaint(
+        file, start, end, wanted.request, candidates=candidates, batch_size=batch_size, progress=progress
+    )
+
+
+def left_out(file: str | os.PathLike[str], what: str) -> str:
+    """The warning for one of `SpanRequest.missing`."""
+    return f"{os.fspath(file)} was made with {what}, which is not given: the span follows the rest alone"
