@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks import machine, store
 
-ARGUMENTS = ["generate", "lofi", "--model", "mini", "--duration", "1"]
+ARGUMENTS = ["generate", "lofi", "--model", "mini", "--duration", "1", "--force"]
 
 
 def once(folder: Path) -> tuple[float, float]:
