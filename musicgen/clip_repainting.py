@@ -19,7 +19,7 @@ from musicgen import audio
 from musicgen.errors import InputError
 from musicgen.model import MusicGen
 from musicgen.repainting import Repainted
-from musicgen.request import GenerationRequest, RequestArguments
+from musicgen.request import SHORT, GenerationRequest, RequestArguments
 from musicgen.settings import KEY, REPAINTED, STOPPED_EARLY, Settings
 from musicgen.timeline import prompt_at, prompt_schedule
 
@@ -68,7 +68,7 @@ def span_request(
     if prompt is None:
         prompt = prompt_at(prompt_schedule(stored.prompt, stored.timeline, stored.duration), start)
     conditions = dict(values.pop("conditions", None) or {})
-    follows = {name for name in ("melody", "style") if values.get(name) is not None} | conditions.keys()
+    follows = {name for name in SHORT if values.get(name) is not None} | conditions.keys()
     if "melody" not in follows and values.get("chords") is None:
         if stored.chords is not None:
             conditions["melody"] = stored.chords
@@ -79,10 +79,10 @@ def span_request(
     for name, value in stored.conditions.items():
         if name in follows:
             continue
-        if isinstance(value, str):
-            conditions[name] = value
-        else:
+        if not isinstance(value, str):
             missing.append(f"the {name} {value.name!r}")
+        elif name not in SHORT:  # those are recordings: what a stranger's clip says of one is not taken for a path
+            conditions[name] = value
     return SpanRequest(GenerationRequest.of_one(prompt, conditions=conditions, **values), tuple(missing))
 
 

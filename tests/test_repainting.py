@@ -458,3 +458,5 @@ def test_files_and_edits_that_made_a_clip_are_missing() -> None:
     assert wanted.missing == ("the melody as the page's editor had it", "the style 'song.mp3'")
     assert span_request(stored, 0.0, style="other.mp3").missing == ("the melody as the page's editor had it",)
     assert span_request(None, 0.0, "x").missing == ()
+    stranger = Settings("0", SMALL, "drums", 3.0, 1, conditions={"style": str(MELODY), "energy": "1"})
+    assert span_request(stranger, 0.0).request.conditions == {"energy": "1"}

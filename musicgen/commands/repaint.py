@@ -107,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
     source = SourceFile.of(arguments.file)
     # Where the clip begins earlier now, chords and a melody are no longer at the times that settings give them.
     in_time = start >= 0
-    followed = {name: value for name, value in request.conditions.items() if name != "melody"}
+    kept = {name: value for name, value in request.conditions.items() if name != "melody" and name not in further}
     separate = request.separate
     if separate is None and arguments.melody is not None and model.melody is not None:
         separate = model.melody.separated
@@ -125,7 +125,7 @@ def run(arguments: argparse.Namespace) -> int:
         melody=SourceFile.of(arguments.melody) if arguments.melody is not None and in_time else None,
         chords=chart if in_time else None,
         separate=separate if arguments.melody is not None and in_time else None,
-        conditions=conditions.described(followed, {}),
+        conditions=kept | conditions.described(further, {}),
         continue_from=source,
         adapters=lora.described(model, None),
         beyond=(f"the span {start:g}:{end:g} of {source.name} {REPAINTED}",),
