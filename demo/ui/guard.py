@@ -31,7 +31,7 @@ from starlette.responses import PlainTextResponse
 
 from musicgen.errors import InputError
 from musicgen.serving.clip_store import ClipStore
-from musicgen.serving.shares import network_of
+from musicgen.serving.networks import network_of
 
 from ..followers import Followers
 from .failures import FailureLog

@@ -152,12 +152,12 @@ def serve(arguments: argparse.Namespace, folder: Path, listening: socket.socket,
         local: whether only this machine reaches the server.
     """
     from musicgen.serving.clip_store import ClipStore
+    from musicgen.serving.servers import Servers
     from musicgen.serving.service import GenerationService
     from musicgen.serving.web import server
     from musicgen.serving.web.app import create_app
     from musicgen.serving.web.generations import Generations
     from musicgen.serving.web.metrics import Metrics
-    from musicgen.serving.web.servers import Servers
 
     limits = flags.limits_of(arguments)
     signer = marks.signer(arguments.c2pa_certificate, arguments.c2pa_key)

@@ -174,7 +174,7 @@ class GenerationService:
         Args:
             visitor: the token of the page's visit, or whoever an API client is.
             request: what to generate.
-            network: the visitor's, of `shares.network_of`; "" is not limited.
+            network: the visitor's, of `networks.network_of`; "" is not limited.
             admitted: whether the queue has admitted the job before, in a server that has ended.
 
         Raises:

@@ -40,7 +40,7 @@ from musicgen.serving import clip_metadata
 from musicgen.serving.clip_store import FILE_BYTES, ClipStore
 from musicgen.serving.job_queue import JobQueue, QueueFull
 from musicgen.serving.request import ClipRequest, validate
-from musicgen.serving.shares import network_of
+from musicgen.serving.networks import network_of
 from musicgen.serving.stored_clip import StoredClip
 from tests.conftest import GOLDEN
 from tests.demo.conftest import SMALL, free_port, serving, wait_until
@@ -479,8 +479,7 @@ def test_one_network_fills_half_of_the_disk_at_most(tmp_path: Path) -> None:
         assert "the files of your network take the 2 MB that one network may have on the server: delete clips" in answer
         assert upload(address, b"x", came_from="2001:db8:1::1").status_code == 200
         assert "event: complete" in post(address, "generate", fields(duration=0.5), came_from="192.0.2.7")
-        with service.clip_store._lock:
-            assert service.clip_store._shares.used("192.0.2.7", time.time()) > 10_000
+        assert service.clip_store.usage.of_network("192.0.2.7", time.time()) > 10_000
         service.clip_store.delete_expired(time.time() + 7 * 3600)
         assert upload(address, b"y", came_from="2001:db8::1").status_code == 200
 

@@ -25,7 +25,7 @@ from musicgen.serving.web.app import create_app
 from musicgen.serving.web.generations import Generations
 from musicgen.serving.web.keys import Keys
 from musicgen.serving.web.metrics import Metrics
-from musicgen.serving.web.servers import Servers
+from musicgen.serving.servers import Servers
 
 ROOT = Path(__file__).parents[2]
 END = ("done", "failed", "cancelled")

@@ -32,12 +32,12 @@ from musicgen.serving.job_queue import QueueFull
 from musicgen.serving.observer import Observer
 from musicgen.serving.progress import Progress
 from musicgen.serving.request import MAX_SEED, ClipRequest
+from musicgen.serving.servers import Servers
 from musicgen.serving.service import GenerationJob, GenerationService
 from musicgen.serving.stored_clip import StoredClip
 from musicgen.serving.web.errors import RETRY_SECONDS, Refused, not_found
 from musicgen.serving.web.keys import ANYBODY
 from musicgen.serving.web.records import FileRecord, GenerationRecord, Records, StoredSound, is_identifier
-from musicgen.serving.web.servers import Servers
 
 log = logging.getLogger(__name__)
 
