@@ -544,9 +544,11 @@ class EventHandlers:
         """
         visit = self._visit(request)
         clip = visit.find(clip_id)
-        if clip is None or not clip.generation:
+        if clip is None:
             return result.show_takes((), (), "")
         takes = [one for one in visit.clips if one.generation == clip.generation and one.path.is_file()]
+        if len(takes) < 2:  # there is nothing to compare
+            return result.show_takes((), (), "")
         arrival = Arrival.load(arrived)
         if any(take.id == arrival.first for take in takes) and not arrival.message:
             return result.show_takes((), (), "")

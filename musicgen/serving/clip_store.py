@@ -111,7 +111,8 @@ class ClipStore:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.clips_folder = folder / "clips"
         self._copies = copies
-        self.usage = DiskUsage(index or Index(), servers or Servers(), self.seconds)
+        self.index, self.servers = index or Index(), servers or Servers()
+        self.usage = DiskUsage(self.index, self.servers, self.seconds)
         self._shared: dict[Path, Path] = {}
         """File of the program -> the copy of it that visitors get."""
         self.count()

@@ -39,8 +39,8 @@ from musicgen.errors import InputError
 from musicgen.serving import clip_metadata
 from musicgen.serving.clip_store import FILE_BYTES, ClipStore
 from musicgen.serving.job_queue import JobQueue, QueueFull
-from musicgen.serving.request import ClipRequest, validate
 from musicgen.serving.networks import network_of
+from musicgen.serving.request import ClipRequest, validate
 from musicgen.serving.stored_clip import StoredClip
 from tests.conftest import GOLDEN
 from tests.demo.conftest import SMALL, free_port, serving, wait_until
