@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class Index:
             self._connection.execute(
                 "PRAGMA journal_mode = DELETE" if file is not None else "PRAGMA journal_mode = OFF"
             )
+            weakref.finalize(self, self._connection.close)
         except sqlite3.Error as error:
             raise InputError(f"the index {file} cannot be opened ({error}): is it a file of this program?") from error
 
@@ -85,11 +87,6 @@ class Index:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
-
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._connection.close()
 
 
 @contextlib.contextmanager

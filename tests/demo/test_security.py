@@ -734,8 +734,7 @@ def test_a_stream_whose_session_ends_is_no_traceback(
         return StreamingResponse(events(KeyError("x")), media_type="text/event-stream")
 
     rules = guard.Rules(("127.0.0.1",), (), 1_000)
-    followers = Followers(lambda _: None, 60.0)
-    guarded = guard.Guard(app, rules, ClipStore(tmp_path, 1.0), followers, lambda _: "", lambda _: True)
+    guarded = guard.Guard(app, rules, ClipStore(tmp_path, 1.0))
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(guarded, host="127.0.0.1", port=port, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
