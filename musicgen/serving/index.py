@@ -44,7 +44,8 @@ class Index:
             self._connection.execute(
                 "PRAGMA journal_mode = DELETE" if file is not None else "PRAGMA journal_mode = OFF"
             )
-            weakref.finalize(self, self._connection.close)
+            # Not at the end of the program, at which a thread may still be using it.
+            weakref.finalize(self, self._connection.close).atexit = False
         except sqlite3.Error as error:
             raise InputError(f"the index {file} cannot be opened ({error}): is it a file of this program?") from error
 

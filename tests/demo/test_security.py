@@ -690,7 +690,7 @@ def test_what_one_visitor_has_is_of_no_use_to_another(address: str, service: Ser
         for session in ("other", "", event):
             client.post(f"{address}gradio_api/cancel", json={"session_hash": session, "fn_index": 0, "event_id": event})
         assert client.get(f"{address}gradio_api/queue/data?session_hash=other").status_code == 404
-    assert visit.find(clip.id) is clip
+    assert visit.find(clip.id) == clip
     assert clip.path.is_file()
     for secret in ("a secret prompt", path.name):
         assert secret not in told

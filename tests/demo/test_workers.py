@@ -1,5 +1,6 @@
 """Several processes of the page that share a folder: any of them answers, and what one that is killed had begun goes on."""
 
+import contextlib
 import json
 import signal
 import sqlite3
@@ -25,7 +26,7 @@ from musicgen.serving.servers import Servers
 from tests.conftest import GOLDEN
 from tests.demo.conftest import wait_until
 from tests.demo.page_workers import Page, page_behind_a_proxy
-from tests.demo.test_browser import generate, said, set_slider, visit
+from tests.demo.test_browser import downloadable, generate, said, set_slider, visit
 from tests.demo.test_browser import wait_until as wait_in_page
 from tests.demo.test_visits import stored
 from tests.serving.api_server import Program
@@ -44,6 +45,19 @@ def page(engine: Program, tmp_path_factory: pytest.TempPathFactory):
     state = tmp_path_factory.mktemp("page")
     with page_behind_a_proxy(state, 3, "--engine", engine.url, "--per-address", "3", "--disk-gb", "0.1") as page:
         yield page
+
+
+@contextlib.contextmanager
+def opened(browser, url: str, **stored: object):
+    """The page in a browser that has stored something."""
+    context = browser.new_context(locale="en-GB")
+    if stored:
+        text = json.dumps(json.dumps(stored))
+        context.add_init_script(f"if (!localStorage.getItem('musicgen')) localStorage.setItem('musicgen', {text})")
+    tab = context.new_page()
+    tab.goto(url)
+    yield tab
+    context.close()
 
 
 def memory_of(tab) -> dict:
@@ -66,36 +80,27 @@ def test_any_worker_answers_and_none_shows_strangers_what_a_visitor_has(page: Pa
         wait_in_page(tab, lambda: tab.input_value("#clips input").startswith("★ 2 · second"))
     assert min(page.counts.values()) > 10, page.counts
     # The file, a download of it and the link are the same at each worker.
-    source = tab.get_attribute("#result audio[src]", "src")
     link = tab.input_value("#link input, #link textarea")
-    assert clip in source
-    wait_in_page(tab, lambda: tab.locator("#download-wav a, a#download-wav").count() > 0)
-    path = source.removeprefix(page.address)
+    wait_in_page(tab, lambda: downloadable(tab, "wav"))
+    with tab.expect_download() as download:
+        tab.click("#download-wav")
+    path = download.value.url.removeprefix(page.address)
+    assert path.startswith("gradio_api/file=")
     sounds = {httpx.get(f"{worker.url}{path}").content for worker in page.workers}
     assert len(sounds) == 1
     assert audio.read_tags(next((page.state / "clips" / "clips" / clip).glob("*.flac")))
     for worker in page.workers:
-        other = browser.new_context(locale="en-GB")
-        stranger = other.new_page()
-        visit(stranger, f"{worker.url}{link[link.index('?') :]}")
-        assert stranger.input_value("#prompt textarea") == "second"
-        assert not stranger.locator("#clip-panel").is_visible()
+        with opened(browser, f"{worker.url}{link[link.index('?') :]}") as stranger:
+            said(stranger, "settings of your link")
+            assert stranger.input_value("#prompt textarea") == "second"
+            assert not stranger.locator("#clip-panel").is_visible()
         # A stranger who knows the id of a clip, though not the visit's token, gets nothing at any worker.
-        stranger.evaluate(
-            "(value) => localStorage.setItem('musicgen', value)",
-            json.dumps({"visit": "0" * 32, "clip": clip, "settings": {}}),
-        )
-        stranger.goto(worker.url)
-        said(stranger, "gone")
-        assert not stranger.locator("#clip-panel").is_visible()
+        with opened(browser, worker.url, visit="0" * 32, clip=clip, settings={}) as stranger:
+            said(stranger, "gone")
+            assert not stranger.locator("#clip-panel").is_visible()
         # The visitor finds their clips there.
-        stranger.evaluate(
-            "(value) => localStorage.setItem('musicgen', value)",
-            json.dumps({"visit": token, "clip": clip, "settings": {}}),
-        )
-        stranger.reload()
-        wait_in_page(stranger, lambda: stranger.input_value("#clips input").startswith("★ 2"))  # noqa: B023
-        other.close()
+        with opened(browser, worker.url, visit=token, clip=clip, settings={}) as again:
+            wait_in_page(again, lambda: again.input_value("#clips input").startswith("★ 2"))
     # What is deleted is gone everywhere.
     tab.click("#more-of-clip button")
     tab.once("dialog", lambda dialog: dialog.accept())
