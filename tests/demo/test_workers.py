@@ -100,7 +100,8 @@ def test_any_worker_answers_and_none_shows_strangers_what_a_visitor_has(page: Pa
             assert not stranger.locator("#clip-panel").is_visible()
         # The visitor finds their clips there.
         with opened(browser, worker.url, visit=token, clip=clip, settings={}) as again:
-            wait_in_page(again, lambda: again.input_value("#clips input").startswith("★ 2"))
+            said(again, "Ready")
+            wait_in_page(again, lambda: again.input_value("#clips input").startswith("★ 2"), 30)
     # What is deleted is gone everywhere.
     tab.click("#more-of-clip button")
     tab.once("dialog", lambda dialog: dialog.accept())
