@@ -59,6 +59,10 @@ class Configuration:
     """Modules or .py files that register conditioners, tokenisers or back ends."""
     engine: str = ""
     """The URL of the server that generates, `musicgen serve`; "" generates in this process."""
+    state_folder: Path | None = None
+    """The folder that the workers of a page share; None: one process, whose clips are gone at its end."""
+    worker_url: str = ""
+    """Where the other workers reach this one; "" where all of them are on this machine."""
     device: str = "auto"
     workers: int = 4
     """Jobs that run at the same time; those of the same model are one batch."""
@@ -107,6 +111,19 @@ def add_arguments(parser: argparse.ArgumentParser, environment: Mapping[str, str
         "",
         "URL of a server that generates in place of this process (musicgen serve); its key is in MUSICGEN_ENGINE_KEY",
     )
+    flag(
+        "state",
+        Path,
+        None,
+        "a folder for clips, visits and accepted jobs, which several processes of the page may share and the next one finds "
+        "again. Without it they are gone at the end",
+    )
+    flag(
+        "worker-url",
+        str,
+        "",
+        "URL at which the other processes that share --state reach this one, if not on this machine",
+    )
     flag("auth", str, "", "USER:PASSWORD that visitors must enter")
     flag(
         "hosts",
@@ -146,6 +163,10 @@ def from_arguments(arguments: argparse.Namespace) -> Configuration:
     flags.check(arguments)
     if arguments.trained is not None and not arguments.allow_training:
         arguments.parser_error("--trained is for --allow-training")
+    if arguments.worker_url and arguments.state is None:
+        arguments.parser_error("--worker-url is for --state")
+    if arguments.state is not None and arguments.allow_training:
+        arguments.parser_error("--allow-training is for a page without --state: trainings are in one process")
     if arguments.engine:
         for name, given in (
             ("allow-training", arguments.allow_training), ("models", arguments.models), ("folder", arguments.folder),
@@ -173,6 +194,8 @@ def from_arguments(arguments: argparse.Namespace) -> Configuration:
         adapter_folder=arguments.adapters,
         plugins=flags.separated(arguments.plugin),
         engine=arguments.engine,
+        state_folder=arguments.state,
+        worker_url=arguments.worker_url,
         device=arguments.device,
         workers=arguments.workers,
         max_loaded_models=arguments.loaded,

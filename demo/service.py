@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import logging
 import os
+import secrets
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,25 +15,29 @@ from typing import TYPE_CHECKING
 from musicgen import extras
 from musicgen.catalog import DECODERS
 from musicgen.commands import marks
-from musicgen.errors import MusicGenError
+from musicgen.errors import InputError, MusicGenError
 from musicgen.options import MAX_DURATION, GenerationOptions
 from musicgen.serving import private_folder
 from musicgen.serving.clip_store import ClipStore
 from musicgen.serving.engines.base import Engine
 from musicgen.serving.engines.local import LocalEngine
+from musicgen.serving.index import Index
+from musicgen.serving.job_queue import Check
 from musicgen.serving.models import ModelCatalog
-from musicgen.serving.observer import Observer
-from musicgen.serving.request import ClipRequest
+from musicgen.serving.request import MAX_SEED, ClipRequest
+from musicgen.serving.servers import Servers
 from musicgen.serving.service import GenerationJob, GenerationService
 from musicgen.serving.stored_clip import StoredClip
 
 from . import clip_scores, heard, zero_gpu
+from .accepted_jobs import AcceptedJobs
 from .configuration import Configuration
 from .followers import Followers
 from .gradio_folders import GradioFolders
 from .memo import Memo
 from .training.trainings import Trainings
 from .visits import Visit, Visits
+from .workers import Workers
 
 if TYPE_CHECKING:
     from tempfile import TemporaryDirectory
@@ -42,16 +50,6 @@ GRACE_SECONDS = 60.0
 """Time after which the jobs of a visitor without a connection are cancelled. Until then a page that is reloaded finds them."""
 MAX_MEASURED = 10_000
 """Clips whose scores, and whose tempo and key, are kept."""
-
-
-class _ClipsOfVisits(Observer):
-    """Adds the clips of a job to the visit of whoever submitted it."""
-
-    def __init__(self, visits: Visits) -> None:
-        self._visits = visits
-
-    def made(self, job: GenerationJob, clip: StoredClip) -> None:
-        self._visits.add(job.visitor, clip)
 
 
 def _engine(configuration: Configuration) -> Engine:
@@ -71,19 +69,33 @@ def _engine(configuration: Configuration) -> Engine:
     )
 
 
+def _shared(folder: Path) -> tuple[Index, Servers]:
+    """What the workers of a folder share besides the clips. Raises InputError for a folder that cannot be used."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        servers = Servers(folder / "workers")
+    except OSError as error:
+        raise InputError(f"--state {folder}: no folder for the page ({error.strerror})") from error
+    return Index(folder / "index.sqlite3"), servers
+
+
 class Service(GenerationService):
     """Serves one page.
 
     Args:
         configuration: the operator's configuration; the defaults if None.
-        folder: the folder of clips; if None, a temporary one, which `close` deletes.
+        folder: the folder of clips; if None, that of `--state`, which workers share, or a temporary one, which `close` deletes.
     """
 
     def __init__(self, configuration: Configuration | None = None, folder: Path | None = None) -> None:
         self.configuration = configuration = configuration if configuration is not None else Configuration()
         limits = configuration.limits
         self._temporary_folder: TemporaryDirectory[str] | None = None
-        if folder is None:
+        shared = configuration.state_folder if folder is None else None
+        index, servers = (Index(), Servers()) if shared is None else _shared(shared)
+        if shared is not None:
+            folder = shared / "clips"
+        elif folder is None:
             self._temporary_folder = private_folder.create(configuration.temporary_folder)
             folder = Path(self._temporary_folder.name)
         # What the operator asks for and cannot be had is said before the page is served.
@@ -97,14 +109,20 @@ class Service(GenerationService):
         super().__init__(
             _engine(configuration),
             limits,
-            ClipStore(folder, limits.keep_hours, limits.disk_gb * 1e9, signer, self._gradio_folders.copies),
+            ClipStore(
+                folder, limits.keep_hours, limits.disk_gb * 1e9, signer, self._gradio_folders.copies, index, servers
+            ),
             workers=configuration.workers,
             # The page that is launched decides where the operator has not.
             downloads=configuration.downloads is not False,
             watermark=watermark,
         )
-        self.visits = Visits(limits.history, limits.keep_hours * 3600)
-        self.observers.append(_ClipsOfVisits(self.visits))
+        self.visits = Visits(index, limits.history, limits.keep_hours * 3600)
+        self._accepted = AcceptedJobs(index, servers, limits.keep_hours * 3600, lambda: self.closing, self.visits.add)
+        self.observers.append(self._accepted)
+        self._taking_up = threading.Lock()
+        self.workers = None if shared is None else Workers(index, servers, limits.keep_hours * 3600)
+        """The workers that share the folder; None for a page that shares nothing."""
         self.followers = Followers(self.leave, GRACE_SECONDS)
         self.when_gone: list[Callable[[str], object]] = []
         """Called with a session that is gone."""
@@ -143,10 +161,46 @@ class Service(GenerationService):
             except MusicGenError as error:
                 log.warning("%s could not be preloaded: %s", info.name, error)
 
+    def submit(
+        self,
+        visitor: str,
+        request: ClipRequest,
+        network: str = "",
+        *,
+        admitted: bool = False,
+        identifier: str | None = None,
+    ) -> GenerationJob:
+        """As `GenerationService.submit`; the seed is drawn here, so that another worker makes the same clip."""
+        if request.seed is None:
+            request = dataclasses.replace(request, seed=secrets.randbelow(MAX_SEED - self.limits.max_variations))
+        return super().submit(visitor, request, network, admitted=admitted, identifier=identifier)
+
+    def _admit(self, job: GenerationJob, check: Check) -> None:
+        self._accepted.admit(job, check)
+
+    def jobs_of(self, visit: Visit) -> list[GenerationJob]:
+        """A visit's jobs, the running ones first. Those of a worker that has ended are taken up by this one.
+
+        Raises:
+            MusicGenError: a job cannot be taken up, because its model or its files are not there any more.
+        """
+        with self._taking_up:
+            for one in self._accepted.take_up(visit.token):
+                try:
+                    self.submit(one.visitor, one.request, one.address, admitted=True, identifier=one.identifier)
+                except MusicGenError:
+                    self._accepted.forget(one.identifier)
+                    raise
+        return self.job_queue.jobs_of(visit.token)
+
     def leave(self, session: str) -> None:
-        """Cancel the jobs that nobody follows any more when a session is gone: an API client's, or those of its visit."""
+        """Cancel the jobs that nobody follows any more when a session is gone: an API client's, or those of its visit. Called
+        in the event loop."""
         for call in self.when_gone:
             call(session)
+        asyncio.get_running_loop().run_in_executor(None, self._cancel_jobs_of, session)
+
+    def _cancel_jobs_of(self, session: str) -> None:
         visit = self.visits.find(session)
         if visit is None:
             self.cancel(session)
@@ -237,6 +291,7 @@ class Service(GenerationService):
             self.trainings.close()
         super().close(warm_up_timeout)
         self._gradio_folders.close()
+        self.clip_store.servers.close()
         if self._temporary_folder is not None:
             self._temporary_folder.cleanup()
 

@@ -1,63 +1,101 @@
 """Visits: what a browser finds again after it has reloaded the page, or after a phone has discarded the tab.
 
 A session is one load of the page; a visit is what a browser keeps across them, under a token that only the browser and the
-server know. The visit has the clips and, through the job queue, whose visitors are tokens, the running generations.
+server know. The visit has the clips and, through the job queue, whose visitors are tokens, the running generations. Visits are
+in the index, so that every worker that shares it knows them.
 """
 
 from __future__ import annotations
 
+import functools
+import json
 import secrets
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from sqlite3 import Connection
 
+from musicgen.serving.index import Index
 from musicgen.serving.stored_clip import StoredClip
+
+from . import stored
 
 MAX_VISITS = 10_000
 """The least recently used ones are forgotten first: anybody can begin visits, and none may fill the memory."""
 MAX_SESSIONS = 20
 """Of one visit. The oldest are forgotten first."""
+REFRESH_SECONDS = 10.0
+"""How exactly the last use of a visit is known: not each click writes to the disk."""
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS visits (token TEXT PRIMARY KEY, used REAL NOT NULL, needed TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS visits_by_use ON visits (used);
+CREATE TABLE IF NOT EXISTS visit_sessions (number INTEGER PRIMARY KEY, session TEXT NOT NULL UNIQUE, token TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS sessions_of_visit ON visit_sessions (token);
+CREATE TABLE IF NOT EXISTS visit_clips (
+    number INTEGER PRIMARY KEY, token TEXT NOT NULL, id TEXT NOT NULL, favourite INTEGER NOT NULL DEFAULT 0, clip TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS clips_of_visit ON visit_clips (token)
+"""
 
 
+@functools.lru_cache(4_096)
+def _clip(text: str) -> StoredClip:
+    return stored.load(StoredClip, text)
+
+
+@dataclass(frozen=True)
 class Visit:
-    """One browser's clips. Changed by `Visits` alone.
+    """One browser's clips, as the index has them now. Changed by `Visits` alone.
 
     Attributes:
         token: 128 random bits, as text.
-        clips: the oldest first.
-        favourites: ids of clips that the visitor has marked.
-        needed: files that the settings on the page were made with and lack: input of audio -> the file's name.
-        sessions: the loads of the page.
     """
 
-    def __init__(self, token: str) -> None:
-        self.token = token
-        self.clips: tuple[StoredClip, ...] = ()
-        self.favourites: frozenset[str] = frozenset()
-        self.needed: Mapping[str, str] = {}
-        self.sessions: tuple[str, ...] = ()
-        self.last_used = time.monotonic()
+    token: str
+    _index: Index = field(repr=False, compare=False)
+
+    @property
+    def clips(self) -> tuple[StoredClip, ...]:
+        """The oldest first."""
+        rows = self._index.read("SELECT clip FROM visit_clips WHERE token = ? ORDER BY number", (self.token,))
+        return tuple(_clip(text) for (text,) in rows)
+
+    @property
+    def favourites(self) -> frozenset[str]:
+        """Ids of clips that the visitor has marked."""
+        rows = self._index.read("SELECT id FROM visit_clips WHERE token = ? AND favourite", (self.token,))
+        return frozenset(str(one) for (one,) in rows)
+
+    @property
+    def needed(self) -> Mapping[str, str]:
+        """Files that the settings on the page were made with and lack: input of audio -> the file's name."""
+        rows = self._index.read("SELECT needed FROM visits WHERE token = ?", (self.token,))
+        return dict(json.loads(rows[0][0])) if rows else {}
+
+    @property
+    def sessions(self) -> tuple[str, ...]:
+        """The loads of the page, the oldest first."""
+        rows = self._index.read("SELECT session FROM visit_sessions WHERE token = ? ORDER BY number", (self.token,))
+        return tuple(str(one) for (one,) in rows)
 
     def find(self, clip_id: str | None) -> StoredClip | None:
         """The clip of that id, None for a clip that is not this visit's."""
-        return next((clip for clip in self.clips if clip.id == clip_id), None)
+        rows = self._index.read("SELECT clip FROM visit_clips WHERE token = ? AND id = ?", (self.token, clip_id))
+        return _clip(rows[0][0]) if rows else None
 
 
 class Visits:
     """The visits, by token and by session. Thread-safe.
 
     Args:
+        index: where they are kept.
         max_clips: of one visit; the oldest that is no favourite is forgotten first.
         keep_seconds: time after its last use in which a visit is kept.
     """
 
-    def __init__(self, max_clips: int, keep_seconds: float) -> None:
-        self._max_clips, self._keep_seconds = max_clips, keep_seconds
-        self._visits: OrderedDict[str, Visit] = OrderedDict()
-        self._tokens: dict[str, str] = {}
-        """Session -> token."""
-        self._lock = threading.Lock()
+    def __init__(self, index: Index, max_clips: int, keep_seconds: float) -> None:
+        self._index, self._max_clips, self._keep_seconds = index, max_clips, keep_seconds
+        index.create(_SCHEMA)
 
     def enter(self, session: str, token: str) -> tuple[Visit, bool, int]:
         """Connect a session with the visit that its browser remembers, or with a new one.
@@ -69,85 +107,96 @@ class Visits:
         Returns:
             The visit, whether the token was known, and the number of its clips that have expired since.
         """
-        with self._lock:
-            visit = self._fresh(token)
-            known = visit is not None
-            visit = self._begin() if visit is None else visit
-            self._connect(session, visit)
-            kept = tuple(clip for clip in visit.clips if clip.path.is_file())
-            expired, visit.clips = len(visit.clips) - len(kept), kept
-            return visit, known, expired
+        with self._index.transaction() as database:
+            known = self._refresh(database, token)
+            visit = Visit(token if known else self._begin(database), self._index)
+            self._connect(database, session, visit.token)
+            gone = [clip.id for clip in visit.clips if not clip.path.is_file()]
+            for clip_id in gone:
+                _remove(database, visit.token, clip_id)
+            return visit, known, len(gone)
 
     def find(self, session: str) -> Visit | None:
         """The visit of a session, None where the session has entered none."""
-        with self._lock:
-            return self._of(session)
+        rows = self._index.read("SELECT token FROM visit_sessions WHERE session = ?", (session,))
+        return Visit(str(rows[0][0]), self._index) if rows else None
 
     def of(self, session: str) -> Visit:
         """The visit of a session; a new one where the session has entered none, or its visit was forgotten."""
-        with self._lock:
-            visit = self._of(session)
+        rows = self._index.read(
+            "SELECT token, used FROM visits JOIN visit_sessions USING (token) WHERE session = ?", (session,)
+        )
+        if rows and rows[0][1] > time.time() - REFRESH_SECONDS:
+            return Visit(str(rows[0][0]), self._index)
+        with self._index.transaction() as database:
+            visit = self.find(session)
             if visit is None:
-                visit = self._begin()
-                self._connect(session, visit)
-            self._fresh(visit.token)
+                visit = Visit(self._begin(database), self._index)
+                self._connect(database, session, visit.token)
+            self._refresh(database, visit.token)
             return visit
 
     def add(self, token: str, clip: StoredClip) -> None:
         """Append a clip to a visit. Nothing happens for a token that is not known, such as the session of an API client."""
-        with self._lock:
-            visit = self._fresh(token)
-            if visit is None:
+        with self._index.transaction() as database:
+            if not self._refresh(database, token):
                 return
-            clips = [*visit.clips, clip]
-            while len(clips) > self._max_clips:
-                clips.remove(next((one for one in clips if one.id not in visit.favourites), clips[0]))
-            visit.clips = tuple(clips)
+            database.execute(
+                "INSERT INTO visit_clips (token, id, clip) VALUES (?, ?, ?)", (token, clip.id, stored.dump(clip))
+            )
+            database.execute(
+                "DELETE FROM visit_clips WHERE number IN (SELECT number FROM visit_clips WHERE token = :token "
+                "ORDER BY favourite, number LIMIT MAX(0, (SELECT COUNT(*) FROM visit_clips WHERE token = :token) - :most))",
+                {"token": token, "most": self._max_clips},
+            )
 
     def remove(self, visit: Visit, clip_id: str) -> None:
         """Take a clip out of a visit."""
-        with self._lock:
-            visit.clips = tuple(clip for clip in visit.clips if clip.id != clip_id)
-            visit.favourites -= {clip_id}
+        with self._index.transaction() as database:
+            _remove(database, visit.token, clip_id)
 
     def toggle_favourite(self, visit: Visit, clip_id: str) -> None:
         """Mark a clip as a favourite, or no longer."""
-        with self._lock:
-            visit.favourites ^= {clip_id}
+        with self._index.transaction() as database:
+            database.execute(
+                "UPDATE visit_clips SET favourite = NOT favourite WHERE token = ? AND id = ?", (visit.token, clip_id)
+            )
 
     def keep_needed(self, visit: Visit, needed: Mapping[str, str]) -> None:
         """Keep which files the settings on the page lack."""
-        with self._lock:
-            visit.needed = dict(needed)
+        if visit.needed != needed:
+            with self._index.transaction() as database:
+                database.execute("UPDATE visits SET needed = ? WHERE token = ?", (json.dumps(needed), visit.token))
 
-    def _of(self, session: str) -> Visit | None:
-        return self._visits.get(self._tokens.get(session, ""))
+    def _connect(self, database: Connection, session: str, token: str) -> None:
+        database.execute("INSERT OR REPLACE INTO visit_sessions (session, token) VALUES (?, ?)", (session, token))
+        database.execute(
+            "DELETE FROM visit_sessions WHERE number IN (SELECT number FROM visit_sessions WHERE token = ? "
+            "ORDER BY number DESC LIMIT -1 OFFSET ?)",
+            (token, MAX_SESSIONS),
+        )
 
-    def _connect(self, session: str, visit: Visit) -> None:
-        sessions = [*(one for one in visit.sessions if one != session), session]
-        for old in sessions[:-MAX_SESSIONS]:
-            self._tokens.pop(old, None)
-        visit.sessions = tuple(sessions[-MAX_SESSIONS:])
-        self._tokens[session] = visit.token
+    def _begin(self, database: Connection) -> str:
+        """A new visit; those that are old, or too many, are forgotten."""
+        token = secrets.token_hex(16)
+        database.execute("INSERT INTO visits VALUES (?, ?, '{}')", (token, time.time()))
+        forgotten = database.execute(
+            "SELECT token FROM visits WHERE used < ? UNION SELECT token FROM (SELECT token FROM visits ORDER BY used DESC "
+            "LIMIT -1 OFFSET ?)",
+            (time.time() - self._keep_seconds, MAX_VISITS),
+        ).fetchall()
+        for table in ("visits", "visit_sessions", "visit_clips"):
+            database.executemany(f"DELETE FROM {table} WHERE token = ?", forgotten)
+        return token
 
-    def _forget(self, token: str) -> None:
-        for session in self._visits.pop(token).sessions:
-            self._tokens.pop(session, None)
+    def _refresh(self, database: Connection, token: str) -> bool:
+        """Make a visit the most recently used one.
 
-    def _begin(self) -> Visit:
-        visit = Visit(secrets.token_hex(16))
-        self._visits[visit.token] = visit
-        oldest = time.monotonic() - self._keep_seconds
-        for token in [token for token, one in self._visits.items() if one.last_used < oldest]:
-            self._forget(token)
-        while len(self._visits) > MAX_VISITS:
-            self._forget(next(iter(self._visits)))
-        return visit
+        Returns:
+            Whether it is known.
+        """
+        return database.execute("UPDATE visits SET used = ? WHERE token = ?", (time.time(), token)).rowcount > 0
 
-    def _fresh(self, token: str) -> Visit | None:
-        """The visit of a token, which is now the most recently used one."""
-        visit = self._visits.get(token)
-        if visit is not None:
-            visit.last_used = time.monotonic()
-            self._visits.move_to_end(token)
-        return visit
+
+def _remove(database: Connection, token: str, clip_id: str) -> None:
+    database.execute("DELETE FROM visit_clips WHERE token = ? AND id = ?", (token, clip_id))

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from musicgen.cancellation import Cancellation, Cancelled
 from musicgen.catalog import DECODERS
 from musicgen.errors import MusicGenError
-from musicgen.serving.engines.base import AudioChunk, Report
+from musicgen.serving.engines.base import AudioChunk, Report, Stream
 from musicgen.serving.request import ClipRequest
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def wrap(
     generate: Callable[[ClipRequest, int, Report, Cancellation], Iterator[AudioChunk]],
     download: Callable[[str], Any],
     estimate_time: Callable[[ClipRequest], Estimate],
-) -> Callable[[ClipRequest, int, Report, Cancellation], Iterator[AudioChunk]]:
+) -> Stream:
     """Wrap a generator function so that it runs inside `spaces.GPU`.
 
     Args:
@@ -237,7 +237,13 @@ def wrap(
 
     remote = importlib.import_module("spaces").GPU(duration=duration)(run_on_gpu)
 
-    def stream(request: ClipRequest, seed: int, report: Report, cancellation: Cancellation) -> Iterator[AudioChunk]:
+    def stream(
+        request: ClipRequest,
+        seed: int,
+        report: Report,
+        cancellation: Cancellation,
+        key: str = "",  # noqa: ARG001
+    ) -> Iterator[AudioChunk]:
         stop, stopper = multiprocessing.Pipe(
             duplex=False
         )  # to the fork, which unpickles `stop` as a connection of its own

@@ -115,7 +115,7 @@ class Trainings:
         Args:
             visitor: the token of the page's visit.
             request: what to train on what.
-            network: the visitor's, of `shares.network_of`; "" is not limited.
+            network: the visitor's, of `networks.network_of`; "" is not limited.
 
         Raises:
             InputError: for an invalid request, a clip that cannot be read, too much sound, and a disk without space.

@@ -16,8 +16,10 @@ from uvicorn.config import HTTP_PROTOCOLS
 from musicgen.errors import InputError
 
 from ..service import Service
-from . import api, events, form, guard, result, sessions, texts, theme
+from . import api, events, form, guard, logins, result, sessions, texts, theme
+from .following import Following
 from .page import Page
+from .relay import Relay
 from .training import panel
 
 MIN_COLUMN = 280
@@ -26,13 +28,8 @@ MIN_COLUMN = 280
 
 def build(service: Service) -> gr.Blocks:
     """Build the page for a service."""
-    keep_seconds = round(service.limits.keep_hours * 3600)
-    with Page(
-        service.clip_store,
-        title=texts.TITLE,
-        analytics_enabled=False,
-        delete_cache=(min(600, keep_seconds), keep_seconds),
-    ) as page:
+    # The store deletes what is old. Gradio, asked to, would at its end delete what other workers still give out.
+    with Page(service.clip_store, title=texts.TITLE, analytics_enabled=False) as page:
         api.build(service)  # first, because Gradio numbers endpoints whose name is already in use
         gr.Markdown(texts.INTRODUCTION, elem_id="heading")
         with gr.Row():
@@ -68,13 +65,16 @@ def launch(page: gr.Blocks, service: Service, *, server_port: int | None = None,
         upload_bytes=configuration.limits.upload_mb * 1_000_000,
         auth=configuration.auth,
     )
-    checked = Middleware(
-        guard.Guard,
-        rules=rules,
-        store=service.clip_store,
-        followers=service.followers,
-        session_of=lambda event_id: events.session_of(page, event_id),
-        has_results=lambda session: events.has_results(page, session),
+    middleware = [Middleware(guard.Guard, rules=rules, store=service.clip_store)]
+    if service.workers is not None:
+        middleware.append(Middleware(Relay, workers=service.workers))
+    middleware.append(
+        Middleware(
+            Following,
+            followers=service.followers,
+            session_of=lambda event_id: events.session_of(page, event_id),
+            has_results=lambda session: events.has_results(page, session),
+        )
     )
     # Gradio leaves the parser of HTTP to uvicorn, which takes httptools wherever that is installed; h11 bounds the headers of a
     # request, and httptools does not.
@@ -92,7 +92,7 @@ def launch(page: gr.Blocks, service: Service, *, server_port: int | None = None,
             auth=configuration.auth,
             share=configuration.share,
             mcp_server=configuration.mcp or None,
-            app_kwargs={"middleware": [checked]},
+            app_kwargs={"middleware": middleware},
             show_error=True,
             footer_links=["api", "settings"],
             ssr_mode=False,
@@ -113,7 +113,16 @@ def launch(page: gr.Blocks, service: Service, *, server_port: int | None = None,
             "(start again)"
         ) from error
     page.app.state_holder = sessions.States(page.app.state_holder)
+    if service.workers is not None:
+        logins.share(page.app, service.workers)
+        service.workers.register(configuration.worker_url or _own_url(name, page.server_port))
     if server_port is None and page.server_port != INITIAL_PORT_VALUE:
         print(
             f"Port {INITIAL_PORT_VALUE} is taken by another program: the page is at {page.local_url}", file=sys.stderr
         )
+
+
+def _own_url(name: str, port: int) -> str:
+    """Where other workers on this machine reach the page."""
+    host = "127.0.0.1" if name in ("0.0.0.0", "::", "[::]", "localhost") else name
+    return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{port}"

@@ -140,7 +140,9 @@ class EventHandlers:
         past = memory.read(remembered)
         visit, known, expired = self.service.visits.enter(visitor_id(request), past.visit)
         updates: Updates = {self.memory.visit: visit.token}
-        gone = memory.describe_gone(past, known, expired, self.service.limits.keep_hours)
+        gone = memory.describe_gone(
+            past, known, expired, self.service.limits.keep_hours, self.service.workers is not None
+        )
         message = f"Ready. {gone}".rstrip()
         text = (request.query_params or {}).get("s", "")
         if text:
@@ -166,10 +168,15 @@ class EventHandlers:
 
     async def rejoin(self, request: gr.Request) -> AsyncIterator[Updates]:
         """Follow the generation that the visit has begun before the page was loaded."""
-        visit = self.service.visits.of(visitor_id(request))
         yield {self.outputs.status: gr.skip()}  # for an iterator without items Gradio empties all components
+        visit = await asyncio.to_thread(self.service.visits.of, visitor_id(request))
         with self._as_generating(visitor_id(request)):
-            for job in self.service.job_queue.jobs_of(visit.token):
+            try:
+                jobs = await asyncio.to_thread(self.service.jobs_of, visit)
+            except MusicGenError as error:
+                yield {self.outputs.status: self._not_generated(to_gradio_error(error))}
+                return
+            for job in jobs:
                 async for updates in self._follow(job):
                     yield updates
 
@@ -181,7 +188,7 @@ class EventHandlers:
         inputs, outputs = self.inputs, self.outputs
         named = inputs.named(*values)
         session = visitor_id(request)
-        visit = self.service.visits.of(session)
+        visit = await asyncio.to_thread(self.service.visits.of, session)
         if session in self._generating:
             gr.Info("This page is making a clip: wait for it, or press Stop.")
             yield {outputs.status: gr.skip()}  # for an iterator without items Gradio empties all components
@@ -195,7 +202,7 @@ class EventHandlers:
     ) -> AsyncIterator[Updates]:
         """Make a part of the selected clip anew, with the description of the form; as `generate`."""
         outputs, session = self.outputs, visitor_id(request)
-        visit = self.service.visits.of(session)
+        visit = await asyncio.to_thread(self.service.visits.of, session)
         if session in self._generating:
             gr.Info("This page is making a clip: wait for it, or press Stop.")
             yield {outputs.status: gr.skip()}
@@ -523,9 +530,11 @@ class EventHandlers:
         """
         visit = self._visit(request)
         clip = visit.find(clip_id)
-        if clip is None or not clip.generation:
+        if clip is None:
             return result.show_takes((), (), "")
         takes = [one for one in visit.clips if one.generation == clip.generation and one.path.is_file()]
+        if len(takes) < 2:  # there is nothing to compare
+            return result.show_takes((), (), "")
         arrival = Arrival.load(arrived)
         if any(take.id == arrival.first for take in takes) and not arrival.message:
             return result.show_takes((), (), "")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import contextlib
 import errno
 import json
 import logging
@@ -18,12 +17,12 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -31,9 +30,8 @@ from starlette.responses import PlainTextResponse
 
 from musicgen.errors import InputError
 from musicgen.serving.clip_store import ClipStore
-from musicgen.serving.shares import network_of
+from musicgen.serving.networks import network_of
 
-from ..followers import Followers
 from .failures import FailureLog
 
 if TYPE_CHECKING:
@@ -64,7 +62,6 @@ _CLOSED = re.compile(
 """Parts of Gradio that the page does not use: they let visitors write files, keep the server busy, call the hub, or see what
 others do."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-_FOLLOWING = re.compile(rf"{API}/(?:heartbeat/(?P<session>[^/]+)|call/(?:v2/)?[^/]+/(?P<event>[^/]+))")
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 
 
@@ -94,17 +91,10 @@ class Guard:
         app: what answers the requests that are admitted.
         rules: what is admitted.
         store: holds the uploads.
-        followers: is told of the connections by which visitors follow what they have started.
-        session_of: the session of an event that was started by its id alone.
-        has_results: whether a session has events under way, or results that nobody has fetched.
     """
 
-    def __init__(
-        self, app: ASGIApp, rules: Rules, store: ClipStore, followers: Followers, session_of: Callable[[str], str],
-        has_results: Callable[[str], bool],
-    ) -> None:  # fmt: skip
-        self.app, self.rules, self.store, self.followers = app, rules, store, followers
-        self.session_of, self.has_results = session_of, has_results
+    def __init__(self, app: ASGIApp, rules: Rules, store: ClipStore) -> None:
+        self.app, self.rules, self.store = app, rules, store
         self._failures = FailureLog(log)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -116,7 +106,7 @@ class Guard:
         if refusal is not None:
             await refusal(scope, receive, send)
             return
-        upload = _path(scope).rstrip("/") == UPLOAD
+        upload = path_of(scope).rstrip("/") == UPLOAD
         limit = self.rules.upload_bytes + MULTIPART_OVERHEAD if upload else MAX_JSON
         declared = headers.get("content-length", "")
         expected = int(declared) if declared.isascii() and declared.isdecimal() and len(declared) < 20 else None
@@ -124,13 +114,7 @@ class Guard:
             await _too_long(limit)(scope, receive, send)
             return
         if not upload:
-            session = self._followed(scope)
-            if session is not None and not _path(scope).startswith(HEARTBEAT) and not self.has_results(session):
-                # Gradio begins an answer, and breaks it off with an exception in the log.
-                await PlainTextResponse("there are no such events", 404)(scope, receive, send)
-                return
-            with contextlib.nullcontext() if session is None else self.followers.connected(session):
-                await self._limited(scope, receive, send, limit)
+            await self._limited(scope, receive, send, limit)
             return
         size = limit if expected is None else expected
         network = network_of(scope["client"][0], os.environ) if scope.get("client") else ""
@@ -157,13 +141,13 @@ class Guard:
             return _refused("a body has one length", 400)
         if not host_admitted(host, self.rules.hosts):
             return PlainTextResponse("this host name is not served here: the operator can add it with --hosts", 421)
-        if _CLOSED.fullmatch(_path(scope)):
+        if _CLOSED.fullmatch(path_of(scope)):
             return PlainTextResponse("the page has no such part", 404)
         if origin is not None and scope["method"] not in SAFE_METHODS and not self._same_origin(origin, host):
             return PlainTextResponse("requests of another origin are refused", 403)
         if (
             self.rules.auth is not None
-            and _path(scope).startswith(MCP)
+            and path_of(scope).startswith(MCP)
             and not _password_fits(headers, self.rules.auth)
         ):
             return PlainTextResponse(
@@ -172,19 +156,6 @@ class Guard:
                 {"www-authenticate": 'Basic realm="MusicGen", charset="UTF-8"'},
             )
         return None
-
-    def _followed(self, scope: Scope) -> str | None:
-        """The session that a request follows: a page or a client that waits for results, or says that it is there."""
-        if scope["method"] != "GET":
-            return None
-        path = _path(scope)
-        if path == f"{API}/queue/data":
-            query = parse_qs(scope["query_string"].decode("latin-1"))
-            return query.get("session_hash", [None])[0]
-        match = _FOLLOWING.fullmatch(path)
-        if match is None:
-            return None
-        return match["session"] or self.session_of(match["event"])
 
     def _same_origin(self, origin: str, host: str) -> bool:
         if ANY in self.rules.hosts:
@@ -243,7 +214,7 @@ class Guard:
                     raise
                 # A session that another connection has ended is nobody's failure; its stream has said so.
                 if not (started and isinstance(error.__cause__, HTTPException)):
-                    self._failures.add("a request failed", f"{scope['method']} {_path(scope)}", error)
+                    self._failures.add("a request failed", f"{scope['method']} {path_of(scope)}", error)
                 if started:
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
                     return received
@@ -309,7 +280,7 @@ def _named(name: str, hosts: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in hosts)
 
 
-def _path(scope: Scope) -> str:
+def path_of(scope: Scope) -> str:
     """The path of a request, behind the root path that a proxy adds."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))

@@ -80,7 +80,7 @@ def file_name(path: object) -> str:
     return Path(path).name if isinstance(path, str) and "\0" not in path else ""
 
 
-def describe_gone(past: Remembered, known: bool, expired: int, keep_hours: float) -> str:
+def describe_gone(past: Remembered, known: bool, expired: int, keep_hours: float, lasts: bool) -> str:
     """What of a visit is gone, as a sentence; "" for nothing.
 
     Args:
@@ -88,12 +88,11 @@ def describe_gone(past: Remembered, known: bool, expired: int, keep_hours: float
         known: whether the server knows the visit.
         expired: number of its clips that were deleted.
         keep_hours: time after which clips are deleted.
+        lasts: whether the server finds its clips again when it is restarted.
     """
     if past.clip is not None and not known:
-        return (
-            f"The clips of your last visit are gone: they are kept for {keep_hours:g} hours, as long as the server is not "
-            "restarted."
-        )
+        while_running = "" if lasts else ", as long as the server is not restarted"
+        return f"The clips of your last visit are gone: they are kept for {keep_hours:g} hours{while_running}."
     if expired:
         clips = "One clip was" if expired == 1 else f"{expired} clips were"
         return f"{clips} deleted after {keep_hours:g} hours."

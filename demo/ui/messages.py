@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from musicgen.errors import CheckpointError, MusicGenError
-from musicgen.serving.shares import network_of
+from musicgen.serving.networks import network_of
 
 from . import texts
 

@@ -152,12 +152,13 @@ def serve(arguments: argparse.Namespace, folder: Path, listening: socket.socket,
         local: whether only this machine reaches the server.
     """
     from musicgen.serving.clip_store import ClipStore
+    from musicgen.serving.index import Index
+    from musicgen.serving.servers import Servers
     from musicgen.serving.service import GenerationService
     from musicgen.serving.web import server
     from musicgen.serving.web.app import create_app
     from musicgen.serving.web.generations import Generations
     from musicgen.serving.web.metrics import Metrics
-    from musicgen.serving.web.servers import Servers
 
     limits = flags.limits_of(arguments)
     signer = marks.signer(arguments.c2pa_certificate, arguments.c2pa_key)
@@ -167,7 +168,14 @@ def serve(arguments: argparse.Namespace, folder: Path, listening: socket.socket,
 
         watermark = audioseal.load()
     with contextlib.ExitStack() as stack:
-        store = ClipStore(folder / "store", limits.keep_hours, limits.disk_gb * 1e9, signer)
+        store = ClipStore(
+            folder / "store",
+            limits.keep_hours,
+            limits.disk_gb * 1e9,
+            signer,
+            index=Index(folder / "index.sqlite3"),
+            servers=Servers(folder / "servers"),
+        )
         engine = build_engine(arguments)
         service = GenerationService(
             engine,
@@ -179,7 +187,7 @@ def serve(arguments: argparse.Namespace, folder: Path, listening: socket.socket,
         )
         stack.callback(service.close, warm_up_timeout=2)
         metrics = Metrics(service)
-        generations = Generations(service, Servers(folder / "servers"))
+        generations = Generations(service)
         hosts = (*LOOPBACK, arguments.host, *flags.separated(arguments.hosts.lower()))
         app = create_app(generations, metrics, known, hosts)
         service.warm_up()

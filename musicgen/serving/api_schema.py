@@ -237,6 +237,17 @@ class GenerationState(BaseModel):
     """Path of the first clip's sound while it is generated."""
 
 
+class GenerationPage(BaseModel):
+    """A part of a client's generations."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    generations: list[GenerationState]
+    """The newest first."""
+    next: str | None
+    """What `before` is for the next part; null where there is none."""
+
+
 class FileState(BaseModel):
     """A file that was sent."""
 

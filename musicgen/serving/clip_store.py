@@ -14,15 +14,17 @@ import secrets
 import shutil
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicgen import provenance
 from musicgen.errors import InputError
+from musicgen.serving.disk_usage import DiskUsage
+from musicgen.serving.index import Index
 from musicgen.serving.private_folder import LOCK
-from musicgen.serving.shares import Shares
+from musicgen.serving.servers import Servers
 
 if TYPE_CHECKING:
     from musicgen.audio import Audio
@@ -81,9 +83,9 @@ class ClipStore:
     All files in the folder expire as clips do, whoever wrote them and however far they came: uploads that broke off, and copies
     of files that no page knows any more.
 
-    The size of all files is a running total, so that no request waits for a walk through the folder: what the store writes and
-    receives is added, and the thread counts anew what others (Gradio) have written and deleted. The files of one network take
-    at most SHARE of the space; "" is a network without a limit of its own.
+    The size of all files is a running total (`disk_usage`): what the store writes and receives is added, and the thread counts
+    anew what others (Gradio) have written and deleted. The files of one network take at most SHARE of the space; "" is a
+    network without a limit of its own. Servers that share the folder share its index, and so the limits.
 
     Args:
         folder: the private folder, which is created if necessary.
@@ -91,6 +93,8 @@ class ClipStore:
         max_bytes: what the files may take together.
         signer: what signs the clips; None where nothing does.
         copies: the folder inside it to which whoever serves the clips copies them, as Gradio does; None where nobody does.
+        index: where the sizes are kept; None for a store of this process alone.
+        servers: that share the folder and its index; None for this process alone.
     """
 
     def __init__(
@@ -100,23 +104,17 @@ class ClipStore:
         max_bytes: float = math.inf,
         signer: Signer | None = None,
         copies: Path | None = None,
+        index: Index | None = None,
+        servers: Servers | None = None,
     ) -> None:
         self.folder, self.seconds, self.max_bytes, self.signer = folder, hours * 3600, max_bytes, signer
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.clips_folder = folder / "clips"
         self._copies = copies
-        self._lock = threading.Lock()
-        self._reserved: Counter[str] = Counter()
-        """Bytes by network."""
-        self._shares = Shares(self.seconds)
-        self._networks: dict[str, str] = {}
-        """Folder of a clip -> network that it was made for."""
+        self.index, self.servers = index or Index(), servers or Servers()
+        self.usage = DiskUsage(self.index, self.servers, self.seconds)
         self._shared: dict[Path, Path] = {}
         """File of the program -> the copy of it that visitors get."""
-        self._added = 0
-        """Bytes that the store has written and deleted since it was made."""
-        self._found = 0
-        """Bytes of the folder at the last count, less what had been added by then."""
         self.count()
         self._closed = threading.Event()
         threading.Thread(target=self._delete_expired_periodically, daemon=True, name="clip-expiry").start()
@@ -137,13 +135,12 @@ class ClipStore:
             self.clips_folder.mkdir(mode=0o700, exist_ok=True)
             folder.mkdir(mode=0o700)
         if network:
-            self._networks[folder.name] = network
+            self.usage.set_owner(folder.name, network)
         return folder
 
     def used_bytes(self) -> int:
         """Size of all files together, as far as it is known without looking at them."""
-        with self._lock:
-            return self._found + self._added
+        return self.usage.used()
 
     def count(self) -> int:
         """Count the size of all files together anew: a walk through the folder.
@@ -151,27 +148,20 @@ class ClipStore:
         Returns:
             Bytes.
         """
-        with self._lock:
-            before = self._added  # what is added during the walk counts, whether the walk has met it or not
+        return self.usage.counted(self._count)
+
+    def _count(self) -> int:
         total = 0
         for path in self.folder.rglob("*"):
             with contextlib.suppress(OSError):
                 total += 0 if path.is_dir() or path == self.folder / LOCK else _size(path)
-        with self._lock:
-            self._found = total - before
         return total
 
-    def _add(self, network: str, size: int, made: float | None = None) -> None:
-        with self._lock:
-            self._added += size
-            self._shares.add(network, size, time.time() if made is None else made)
-
-    def _check_room(self, size: int, network: str, what: str) -> None:
+    def _check_room(self, size: int, network: str, what: str, used: int, own: int) -> None:
         size += FILE_BYTES
-        if self._found + self._added + self._reserved.total() + size > self.max_bytes:
+        if used + size > self.max_bytes:
             raise NoSpace(f"the disk space for {what} is used up on the server: try again in an hour")
-        own = self._shares.used(network, time.time()) + self._reserved[network] + size
-        if network and own > SHARE * self.max_bytes:
+        if network and own + size > SHARE * self.max_bytes:
             raise NoSpace(
                 f"the files of your network take the {SHARE * self.max_bytes / 1e6:.0f} MB that one network may have on the "
                 f"server: delete clips, or try again in {self.seconds / 3600:.3g} hours"
@@ -187,9 +177,7 @@ class ClipStore:
         Raises:
             InputError: there is no room for it.
         """
-        with self._lock:
-            self._check_room(size, network, "uploads")
-            self._reserved[network] += size
+        self.usage.reserve(network, size, partial(self._check_room, size, network, "uploads"))
 
     def release(self, size: int, written: int, files: int = 1, network: str = "") -> None:
         """End a reservation: the files are written, or will not be.
@@ -200,17 +188,11 @@ class ClipStore:
             files: their number.
             network: whose files they are.
         """
-        with self._lock:
-            self._reserved[network] -= size
-            if not self._reserved[network]:
-                del self._reserved[network]
-        if written:
-            self._add(network, written + files * FILE_BYTES)
+        self.usage.release(network, size, written + files * FILE_BYTES if written else 0, time.time())
 
     def check_space(self, network: str = "") -> None:
         """Raises InputError where the files of all, or of one network, take all that they may."""
-        with self._lock:
-            self._check_room(0, network, "clips")
+        self.usage.check(network, partial(self._check_room, 0, network, "clips"))
 
     def write(self, path: Path, clip: Audio, tags: Mapping[str, str]) -> None:
         """Write a clip to a file that only its owner can read.
@@ -302,7 +284,6 @@ class ClipStore:
                 self._delete_copies(file, network)
                 self._unlink(file, network)
         shutil.rmtree(clip.parent, ignore_errors=True)
-        self._networks.pop(clip.parent.name, None)
 
     def _delete_copies(self, file: Path, network: str) -> None:
         if self._copies is None or any(
@@ -343,26 +324,23 @@ class ClipStore:
                     path.rmdir()  # fails unless it is empty
             except OSError:
                 pass
-        for name in [name for name in list(self._networks) if not (self.clips_folder / name).exists()]:
-            self._networks.pop(name, None)
-        with self._lock:
-            self._shares.forget_expired(time.time() if now is None else now)
+        self.usage.forget(lambda name: (self.clips_folder / name).exists(), time.time() if now is None else now)
         self.count()
         return deleted
 
     def _keep(self, path: Path) -> None:
         """Count a file that has been written, which only its owner may read."""
         path.chmod(0o600)
-        self._add(self._network_of(path), _size(path) * (1 if self._copies is None else 2))
+        self.usage.add(self._network_of(path), _size(path) * (1 if self._copies is None else 2), time.time())
 
     def _network_of(self, clip: Path) -> str:
-        return self._networks.get(clip.parent.name, "")
+        return self.usage.owner(clip.parent.name)
 
     def _unlink(self, file: Path, network: str) -> None:
         with contextlib.suppress(OSError):  # it has just expired
             size, made = _size(file), file.lstat().st_mtime
             file.unlink()
-            self._add(network, -size, made)
+            self.usage.add(network, -size, made)
 
     def close(self) -> None:
         """End the background thread."""

@@ -12,11 +12,12 @@ import contextlib
 import contextvars
 import logging
 import math
+import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
-from typing import Generic, TypeVar
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Generic, NamedTuple, TypeVar
 
 from musicgen.cancellation import Cancellation, Cancelled
 from musicgen.errors import MusicGenError
@@ -36,10 +37,25 @@ class QueueFull(MusicGenError):
     """The queue is full, or the visitor has reached the limit of jobs."""
 
 
+class Demand(NamedTuple):
+    """What a job takes of the limits.
+
+    Attributes:
+        visitor, address, seconds: as of `Job`.
+        waits: whether it waits for its turn.
+    """
+
+    visitor: str
+    address: str
+    seconds: float
+    waits: bool
+
+
 class Job(Generic[Payload, Event]):
     """One job: its input, its events and its state.
 
     Attributes:
+        identifier: 128 random bits, as text.
         visitor: the session that submitted the job.
         address: the network address that it came from, or the network of an IPv6 address, "" where it came from none.
         seconds: of sound that the job makes.
@@ -54,7 +70,10 @@ class Job(Generic[Payload, Event]):
         submitted: when the job was submitted (`time.monotonic`).
     """
 
-    def __init__(self, visitor: str, payload: Payload, address: str, seconds: float) -> None:
+    def __init__(
+        self, visitor: str, payload: Payload, address: str, seconds: float, identifier: str | None = None
+    ) -> None:
+        self.identifier = secrets.token_hex(16) if identifier is None else identifier
         self.visitor, self.payload, self.address, self.seconds = visitor, payload, address, seconds
         self.context = contextvars.copy_context()
         self.cancellation = Cancellation()
@@ -124,6 +143,15 @@ class Job(Generic[Payload, Event]):
         self.changes.notify()
 
 
+Check = Callable[[Sequence[Demand]], None]
+"""Called with the jobs of other queues that share the limits. Raises QueueFull."""
+
+
+def _admit(job: Job[Payload, Event], check: Check) -> None:  # noqa: ARG001
+    """Admit a job to a queue that shares its limits with no other."""
+    check(())
+
+
 class JobQueue(Generic[Payload, Event]):
     """Jobs in the order of submission, and the worker threads that run them.
 
@@ -138,6 +166,7 @@ class JobQueue(Generic[Payload, Event]):
         max_seconds: seconds of sound of all jobs that wait or run; half of them for one address. A job that comes alone is
             always admitted.
         on_end: called with each job that ends, before its followers know.
+        admit: checks a job together with those of other queues, and lets these know of it.
     """
 
     def __init__(
@@ -151,8 +180,9 @@ class JobQueue(Generic[Payload, Event]):
         max_seconds: float = math.inf,
         thing: str = "clip",
         on_end: Callable[[Job[Payload, Event]], object] = lambda job: None,  # noqa: ARG005
+        admit: Callable[[Job[Payload, Event], Check], None] = _admit,
     ) -> None:
-        self._on_end, self.workers = on_end, workers
+        self._on_end, self._admit, self.workers = on_end, admit, workers
         self._run_job, self._max_waiting, self._max_per_visitor = run_job, max_waiting, max_per_visitor
         self._max_per_address, self._max_seconds, self._thing = max_per_address, max_seconds, thing
         self._waiting: deque[Job[Payload, Event]] = deque()
@@ -166,7 +196,14 @@ class JobQueue(Generic[Payload, Event]):
             thread.start()
 
     def submit(
-        self, visitor: str, payload: Payload, address: str = "", seconds: float = 0.0, *, admitted: bool = False
+        self,
+        visitor: str,
+        payload: Payload,
+        address: str = "",
+        seconds: float = 0.0,
+        *,
+        admitted: bool = False,
+        identifier: str | None = None,
     ) -> Job[Payload, Event]:
         """Append a job to the queue. It leaves the queue when it is stopped or cancelled before its turn.
 
@@ -176,14 +213,14 @@ class JobQueue(Generic[Payload, Event]):
             address: the visitor's network address; "" is not limited.
             seconds: of sound that the job makes.
             admitted: whether the limits have been checked before, by a queue that has ended.
+            identifier: the job's in that queue; None for a new job.
 
         Raises:
             QueueFull: when the queue is full, or the visitor or the address has reached a limit.
         """
-        job: Job[Payload, Event] = Job(visitor, payload, address, seconds)
+        job: Job[Payload, Event] = Job(visitor, payload, address, seconds, identifier)
         with self._changed:
-            if not admitted:
-                self._check_admitted(job)
+            self._admit(job, lambda others: None if admitted else self._check_admitted(job, others))
             self._waiting.append(job)
             self._changed.notify_all()
         job.cancellation.on_cancel(lambda: self._drop_waiting(job))
@@ -266,26 +303,28 @@ class JobQueue(Generic[Payload, Event]):
             seconds = sum(job.seconds for job in (*self._waiting, *self._running))
             return len(self._waiting), len(self._running), seconds
 
-    def _check_admitted(self, job: Job[Payload, Event]) -> None:
-        present = [*self._running, *self._waiting]
+    def _check_admitted(self, job: Job[Payload, Event], others: Sequence[Demand]) -> None:
+        here = [*((one, False) for one in self._running), *((one, True) for one in self._waiting)]
+        present = [*(Demand(one.visitor, one.address, one.seconds, waits) for one, waits in here), *others]
         thing = self._thing
         own = sum(other.visitor == job.visitor for other in present)
         if own >= self._max_per_visitor:
             yours = counted(own, f"{thing} of yours is", f"{thing}s of yours are")
             raise QueueFull(f"{yours} being made or waiting already: wait for one, or stop it")
-        if len(self._waiting) >= self._max_waiting:
-            waiting = counted(len(self._waiting), f"{thing} waits", f"{thing}s wait")
+        num_waiting = sum(other.waits for other in present)
+        if num_waiting >= self._max_waiting:
+            waiting = counted(num_waiting, f"{thing} waits", f"{thing}s wait")
             raise QueueFull(f"the queue is full ({waiting}): try again in a minute")
         near = [other for other in present if job.address and other.address == job.address]
         if len(near) >= self._max_per_address:
             theirs = counted(len(near), f"{thing} of your network is", f"{thing}s of your network are")
             raise QueueFull(f"{theirs} being made or waiting already: try again in a minute")
-        for others, limit, whose in (
+        for those, limit, whose in (
             (near, self._max_seconds / 2, "your network"),
             (present, self._max_seconds, "all"),
         ):
-            seconds = sum(other.seconds for other in others)
-            if others and seconds + job.seconds > limit:
+            seconds = sum(other.seconds for other in those)
+            if those and seconds + job.seconds > limit:
                 raise QueueFull(
                     f"the queue is full: {seconds:.0f} s of sound of {whose} are waiting or being made, {limit:.0f} s at most "
                     "with yours: try again later, or a shorter clip"

@@ -13,6 +13,9 @@ class Observer:
     """Does nothing; a subclass overrides what it wants to hear of. Methods are called in the threads of the workers, and of
     whoever stops a job, and must not block."""
 
+    def started(self, job: GenerationJob) -> None:
+        """A job has had its turn in the queue."""
+
     def sounded(self, job: GenerationJob) -> None:
         """The first sound of a job is there, and about to be heard."""
 

@@ -25,7 +25,7 @@ from musicgen.midi import is_midi
 from musicgen.serving import clip_metadata
 from musicgen.serving.clip_store import ClipStore
 from musicgen.serving.engines.base import AudioChunk, Engine, Stream
-from musicgen.serving.job_queue import Job, JobQueue
+from musicgen.serving.job_queue import Check, Job, JobQueue
 from musicgen.serving.limits import Limits
 from musicgen.serving.notifier import Notifier
 from musicgen.serving.observer import Observer
@@ -108,6 +108,7 @@ class GenerationService:
             max_per_address=limits.per_address,
             max_seconds=limits.queue_seconds,
             on_end=self._ended,
+            admit=self._admit,
         )
         self.observers: list[Observer] = []
         self.warmed_up = False
@@ -168,14 +169,23 @@ class GenerationService:
             self.speeds.bandwidth = self.engine.bandwidth()
             self.speeds.calibrate(request.model, chunks[0].precision, seconds / request.duration)
 
-    def submit(self, visitor: str, request: ClipRequest, network: str = "", *, admitted: bool = False) -> GenerationJob:
+    def submit(
+        self,
+        visitor: str,
+        request: ClipRequest,
+        network: str = "",
+        *,
+        admitted: bool = False,
+        identifier: str | None = None,
+    ) -> GenerationJob:
         """Append a job to the queue.
 
         Args:
             visitor: the token of the page's visit, or whoever an API client is.
             request: what to generate.
-            network: the visitor's, of `shares.network_of`; "" is not limited.
+            network: the visitor's, of `networks.network_of`; "" is not limited.
             admitted: whether the queue has admitted the job before, in a server that has ended.
+            identifier: the job's in that server; None for a new job.
 
         Raises:
             InputError: as of `check`.
@@ -183,7 +193,11 @@ class GenerationService:
         """
         self.check(visitor, request, network)
         seconds = request.duration * request.variations
-        return self.job_queue.submit(visitor, request, network, seconds, admitted=admitted)
+        return self.job_queue.submit(visitor, request, network, seconds, admitted=admitted, identifier=identifier)
+
+    def _admit(self, job: GenerationJob, check: Check) -> None:  # noqa: ARG002
+        """Check a job, as of `JobQueue`. A server that shares its limits with others overrides it."""
+        check(())
 
     def check(self, visitor: str, request: ClipRequest, network: str = "") -> None:
         """Check a request before it is queued.
@@ -295,6 +309,8 @@ class GenerationService:
         self.clip_store.close()
 
     def _run_job(self, job: GenerationJob) -> None:
+        for observer in self.observers:
+            observer.started(job)
         try:
             self._generate(job)
         except (MemoryError, RuntimeError) as error:
@@ -319,7 +335,7 @@ class GenerationService:
                 request = dataclasses.replace(request, frames=self.engine.extract_melody(recording, separate))
         job.report(Progress(f"loading {request.model}", 0.0))
         seed = request.seed if request.seed is not None else secrets.randbelow(MAX_SEED - self.limits.max_variations)
-        count, generation = request.variations, secrets.token_hex(8) if request.variations > 1 else ""
+        count, generation = request.variations, job.identifier
         at_once = count > 1 and self._at_once
         progress = VariationsProgress(job.report, count, at_once=at_once)
         make = partial(self._generate_variation, job, request, seed, progress)
@@ -362,7 +378,8 @@ class GenerationService:
         complete = False
         live: TruePeakLimiter | None = None
         try:
-            for chunk in self._stream(request, seed, partial(progress.report, index), job.cancellation):
+            key = f"{job.identifier}-{seed}"
+            for chunk in self._stream(request, seed, partial(progress.report, index), job.cancellation, key):
                 if index == 0:
                     if live is None:
                         live = TruePeakLimiter(chunk.rate)

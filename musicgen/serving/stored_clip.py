@@ -27,7 +27,7 @@ class StoredClip:
         complete: whether the generation was not stopped early.
         frames: the pitch class of each chroma frame, for the comparison with `request.frames`, the reference melody.
         unknown: share of the description's tokens that the model's vocabulary lacks, 0 to 1.
-        generation: the same for all variations of one job, "" for a clip without others.
+        generation: the job that made it, the same for all of its variations.
     """
 
     path: Path

@@ -12,6 +12,7 @@ from gradio_client import Client
 from demo import ui
 from demo.configuration import Configuration
 from demo.service import Service
+from demo.visits import Visit
 from tests import machine
 
 SMALL, MELODY = "facebook/musicgen-small", "facebook/musicgen-melody"
@@ -70,6 +71,12 @@ def browser():
     """Not for the session: while Playwright runs, the thread has an event loop that makes other tests fail."""
     with machine.chromium("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream") as chromium:
         yield chromium
+
+
+def visits_of(service: Service) -> list[Visit]:
+    """All visits of a page."""
+    index = service.clip_store.index
+    return [Visit(token, index) for (token,) in index.read("SELECT token FROM visits")]
 
 
 def write_midi(path: Path, *numbers: int) -> Path:

@@ -22,8 +22,8 @@ from musicgen.serving import clip_metadata
 from musicgen.serving.models import ModelCatalog
 from musicgen.serving.request import ClipRequest
 from tests.conftest import GOLDEN
+from tests.demo.conftest import visits_of, write_midi
 from tests.demo.conftest import wait_until as wait
-from tests.demo.conftest import write_midi
 
 SECOND = 1000  # ms
 PATIENCE = 60.0
@@ -360,9 +360,7 @@ def test_takes_are_a_row_of_cards_best_first(page, service: Service) -> None:
     assert "3 clips to choose from" in generate(page, "slow calm piano", 1.0)
     cards = page.locator("#takes label")
     wait_until(page, lambda: cards.count() == 3)
-    visit = next(
-        one for one in service.visits._visits.values() if len(one.clips) == 3 and "calm" in one.clips[0].request.prompt
-    )
+    visit = next(one for one in visits_of(service) if len(one.clips) == 3 and "calm" in one.clips[0].request.prompt)
     scores = {clip.seed: service.score(clip)[0].value for clip in visit.clips}
     order = sorted(scores, key=lambda seed: -scores[seed])
     texts = [cards.nth(index).inner_text().strip() for index in range(3)]
@@ -388,7 +386,7 @@ def test_takes_are_a_row_of_cards_best_first(page, service: Service) -> None:
 def test_a_part_of_a_clip_is_made_anew(page, service: Service) -> None:
     generate(page, "drums", 3.0)
     page.locator("#more-of-clip").get_by_role("button", name="More").click()
-    visit = next(one for one in service.visits._visits.values() if [clip.seconds for clip in one.clips] == [3.0])
+    visit = next(one for one in visits_of(service) if [clip.seconds for clip in one.clips] == [3.0])
     page.click("#repaint")
     assert "Type its start and its end in seconds, or mark them" in said(page, "Not generated")
     # The player stands at the beginning; then the end is typed.

@@ -39,8 +39,8 @@ from musicgen.errors import InputError
 from musicgen.serving import clip_metadata
 from musicgen.serving.clip_store import FILE_BYTES, ClipStore
 from musicgen.serving.job_queue import JobQueue, QueueFull
+from musicgen.serving.networks import network_of
 from musicgen.serving.request import ClipRequest, validate
-from musicgen.serving.shares import network_of
 from musicgen.serving.stored_clip import StoredClip
 from tests.conftest import GOLDEN
 from tests.demo.conftest import SMALL, free_port, serving, wait_until
@@ -479,8 +479,7 @@ def test_one_network_fills_half_of_the_disk_at_most(tmp_path: Path) -> None:
         assert "the files of your network take the 2 MB that one network may have on the server: delete clips" in answer
         assert upload(address, b"x", came_from="2001:db8:1::1").status_code == 200
         assert "event: complete" in post(address, "generate", fields(duration=0.5), came_from="192.0.2.7")
-        with service.clip_store._lock:
-            assert service.clip_store._shares.used("192.0.2.7", time.time()) > 10_000
+        assert service.clip_store.usage.of_network("192.0.2.7", time.time()) > 10_000
         service.clip_store.delete_expired(time.time() + 7 * 3600)
         assert upload(address, b"y", came_from="2001:db8::1").status_code == 200
 
@@ -691,7 +690,7 @@ def test_what_one_visitor_has_is_of_no_use_to_another(address: str, service: Ser
         for session in ("other", "", event):
             client.post(f"{address}gradio_api/cancel", json={"session_hash": session, "fn_index": 0, "event_id": event})
         assert client.get(f"{address}gradio_api/queue/data?session_hash=other").status_code == 404
-    assert visit.find(clip.id) is clip
+    assert visit.find(clip.id) == clip
     assert clip.path.is_file()
     for secret in ("a secret prompt", path.name):
         assert secret not in told
@@ -735,8 +734,7 @@ def test_a_stream_whose_session_ends_is_no_traceback(
         return StreamingResponse(events(KeyError("x")), media_type="text/event-stream")
 
     rules = guard.Rules(("127.0.0.1",), (), 1_000)
-    followers = Followers(lambda _: None, 60.0)
-    guarded = guard.Guard(app, rules, ClipStore(tmp_path, 1.0), followers, lambda _: "", lambda _: True)
+    guarded = guard.Guard(app, rules, ClipStore(tmp_path, 1.0))
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(guarded, host="127.0.0.1", port=port, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)

@@ -6,6 +6,7 @@ import pytest
 
 from demo.configuration import Configuration, TrainingLimits
 from demo.service import Service
+from tests.demo.conftest import visits_of
 from tests.demo.conftest import wait_until as wait
 from tests.demo.test_browser import (  # noqa: F401
     SECOND,
@@ -92,7 +93,7 @@ def test_an_adapter_is_trained_on_the_page(browser, address: str, service: Servi
     wait_until(tab, lambda: option.count() == 1)
     option.click()
     assert "Done" in generate(tab, "plucked", 1.0)
-    visitor = next(one for one in service.visits._visits.values() if len(one.clips) == 2)
+    visitor = next(one for one in visits_of(service) if len(one.clips) == 2)
     assert [name[:8] for name, _ in visitor.clips[-1].request.adapters] == ["plucked-"]
     assert not stranger.locator("#adapters").is_visible()
     for one in (tab, stranger):

@@ -48,11 +48,11 @@ def test_variations_share_a_batch_and_are_the_clips_of_their_seeds(
     running, most = set(), 0
     stream = service._stream
 
-    def counted(request, seed, report, cancellation):
+    def counted(request, seed, report, cancellation, key):
         nonlocal most
         running.add(seed)
         try:
-            for chunk in stream(request, seed, report, cancellation):
+            for chunk in stream(request, seed, report, cancellation, key):
                 most = max(most, len(running))
                 yield chunk
         finally:
@@ -84,8 +84,8 @@ def test_variations_share_a_batch_and_are_the_clips_of_their_seeds(
 def test_one_that_fails_ends_the_others(service: GenerationService, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = service._stream
 
-    def failing(request, seed, report, cancellation):
-        for number, chunk in enumerate(stream(request, seed, report, cancellation)):
+    def failing(request, seed, report, cancellation, key):
+        for number, chunk in enumerate(stream(request, seed, report, cancellation, key)):
             if seed == 6 and number == 1:
                 raise InputError("broken")
             yield chunk

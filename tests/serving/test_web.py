@@ -566,3 +566,39 @@ def test_wrong_flags_are_one_line(arguments: list[str], message: str, capsys: py
         code = exit_.code
     assert code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_client_lists_its_own_generations_and_a_repeated_request_is_the_same_one(tmp_path: Path) -> None:
+    with api(tmp_path, keys=KEYS) as (url, _):
+        one, other = (
+            httpx.Client(base_url=url, timeout=60, headers={"authorization": f"Bearer {key}"}) for key in KEYS.values()
+        )
+        with one, other:
+            made = [asked(one, prompt=f"{number}", duration=0.5, seed=number) for number in range(5)]
+            asked(other, prompt="of another client", duration=0.5)
+            listed, before = [], None
+            while True:
+                part = one.get("/v1/generations", params={"limit": 2} | ({"before": before} if before else {})).json()
+                listed += [state["id"] for state in part["generations"]]
+                before = part["next"]
+                if before is None:
+                    break
+            assert listed == made[::-1]
+            assert one.get("/v1/generations", params={"before": "0" * 32}).json()["generations"] == []
+            for identifier in made:
+                ended(one, identifier)
+            one.delete(f"/v1/generations/{made[2]}")
+            states = one.get("/v1/generations").json()["generations"]
+            assert [state["id"] for state in states] == [made[4], made[3], made[1], made[0]]
+            # A request that is repeated with its key, at the same time too, is one generation.
+            body, header = {"prompt": "again", "duration": 0.5}, {"idempotency-key": "a key"}
+            with ThreadPoolExecutor(6) as pool:
+                answers = list(
+                    pool.map(lambda _: one.post("/v1/generations", json=body, headers=header).json(), range(6))
+                )
+            assert len({answer["id"] for answer in answers}) == 1
+            assert other.post("/v1/generations", json=body, headers=header).json()["id"] != answers[0]["id"]
+            refused = one.post("/v1/generations", json=body | {"duration": 1.0}, headers=header)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (422, "key_reused")
+            wrong = one.put("/v1/models", json={})
+            assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET")

@@ -33,7 +33,7 @@ class AudioChunk(NamedTuple):
     unknown: float
 
 
-Stream = Callable[[ClipRequest, int, Report, Cancellation], Iterator[AudioChunk]]
+Stream = Callable[[ClipRequest, int, Report, Cancellation, str], Iterator[AudioChunk]]
 """As `Engine.stream`."""
 
 
@@ -48,7 +48,7 @@ class Engine(Protocol):
         """Import what the first clip needs. It may take seconds."""
 
     def stream(
-        self, request: ClipRequest, seed: int, report: Report, cancellation: Cancellation
+        self, request: ClipRequest, seed: int, report: Report, cancellation: Cancellation, key: str = ""
     ) -> Iterator[AudioChunk]:
         """Generate a clip.
 
@@ -57,6 +57,8 @@ class Engine(Protocol):
             seed: of the clip.
             report: called as the generation goes on.
             cancellation: ends the generation.
+            key: names the generation. An engine outside of this process that generates it already, because a process that was
+                killed has asked for it, goes on with it. "" for one that is asked for once.
 
         Raises:
             MusicGenError: for a request that the model cannot follow.

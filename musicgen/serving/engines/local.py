@@ -59,7 +59,12 @@ class LocalEngine:
                 importlib.import_module(name)
 
     def stream(
-        self, request: ClipRequest, seed: int, report: Report, cancellation: Cancellation
+        self,
+        request: ClipRequest,
+        seed: int,
+        report: Report,
+        cancellation: Cancellation,
+        key: str = "",  # noqa: ARG002
     ) -> Iterator[AudioChunk]:
         """Generate a clip, as `Engine.stream` says."""
         from musicgen.serving import generation

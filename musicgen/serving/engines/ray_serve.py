@@ -98,7 +98,12 @@ class RayEngine:
         import musicgen.finishing  # noqa: F401
 
     def stream(
-        self, request: ClipRequest, seed: int, report: Report, cancellation: Cancellation
+        self,
+        request: ClipRequest,
+        seed: int,
+        report: Report,
+        cancellation: Cancellation,
+        key: str = "",  # noqa: ARG002
     ) -> Iterator[AudioChunk]:
         """Generate a clip, as `Engine.stream` says. A lost replica's clip is begun anew."""
         files = {name: SentFile(path.name, path.read_bytes()) for name, path in request.files.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import secrets
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -33,6 +34,10 @@ SILENCE_SECONDS = 45.0
 """Three times the longest silence of a server that lives."""
 _PAUSE_SECONDS = 1.0
 _INFO = ("name", "licence", "size", "stereo", "melody", "origin", "separated", "style", "sounds", "longest")
+
+
+class EngineUnreachable(EngineLost):
+    """The engine does not answer."""
 
 
 class RemoteEngine:
@@ -69,10 +74,12 @@ class RemoteEngine:
         import musicgen.finishing  # noqa: F401
 
     def stream(
-        self, request: ClipRequest, seed: int, report: Report, cancellation: Cancellation
+        self, request: ClipRequest, seed: int, report: Report, cancellation: Cancellation, key: str = ""
     ) -> Iterator[AudioChunk]:
-        """Generate a clip, as `Engine.stream` says. A lost server's generation is asked for again."""
-        return resumed(lambda: self._attempt(request, seed, report, cancellation), report, cancellation)
+        """Generate a clip, as `Engine.stream` says. A lost server's generation is asked for again by its key, so that a server
+        that has it goes on with it."""
+        known = key or secrets.token_hex(16)
+        return resumed(lambda: self._attempt(request, seed, report, cancellation, known), report, cancellation)
 
     def extract_melody(self, recording: Path, separate: bool) -> tuple[int, ...]:
         """The melody of a recording, as `Engine.extract_melody` says; computed in this process."""
@@ -116,7 +123,7 @@ class RemoteEngine:
         self._client.close()
 
     def _attempt(
-        self, request: ClipRequest, seed: int, report: Report, cancellation: Cancellation
+        self, request: ClipRequest, seed: int, report: Report, cancellation: Cancellation, key: str
     ) -> Generator[AudioChunk]:
         """Ask for a clip."""
         uploads: dict[str, str] = {}
@@ -127,14 +134,21 @@ class RemoteEngine:
                 if field != "melody" or is_midi(path) or request.frames is None:
                     uploads[field] = self._upload(path)
             body = body_of(request, uploads).model_copy(update={"seed": seed, "variations": 1, "loop": False})
-            identifier = self._asked("POST", "/v1/generations", cancellation, json=body.model_dump(mode="json")).json()[
-                "id"
-            ]
+            identifier = self._asked(
+                "POST",
+                "/v1/generations",
+                cancellation,
+                json=body.model_dump(mode="json"),
+                headers={"idempotency-key": key},
+            ).json()["id"]
             withdraw = cancellation.on_cancel(lambda: self._delete(f"/v1/generations/{identifier}"))
             try:
                 yield from self._follow(identifier, report, cancellation)
             finally:
                 withdraw()
+        except EngineUnreachable:
+            identifier = ""  # it may have the generation, with which it goes on
+            raise
         finally:
             if identifier:
                 self._delete(f"/v1/generations/{identifier}")
@@ -176,10 +190,14 @@ class RemoteEngine:
             except httpx.HTTPError as error:
                 cancellation.raise_if_cancelled()
                 if time.monotonic() > deadline:
-                    raise EngineLost(f"the engine {self._url} does not answer ({_reason(error)})") from error
+                    raise EngineUnreachable(f"the engine {self._url} does not answer ({_reason(error)})") from error
                 report(0.0, WAITING)
                 time.sleep(_PAUSE_SECONDS)
         cancellation.raise_if_cancelled()
+        if last < 0:
+            raise EngineLost(
+                f"the engine {self._url} has made the generation so long ago that its sound is only in a file"
+            )
 
     def _upload(self, path: Path) -> str:
         answer = self._asked("POST", "/v1/files", params={"name": path.name}, content=path.read_bytes())
@@ -201,7 +219,7 @@ class RemoteEngine:
             try:
                 answer = self._client.request(method, path, **arguments)
             except httpx.HTTPError as error:
-                raise EngineLost(f"the engine {self._url} does not answer ({_reason(error)})") from error
+                raise EngineUnreachable(f"the engine {self._url} does not answer ({_reason(error)})") from error
             if answer.is_success:
                 return answer
             if answer.status_code in (429, 503) and time.monotonic() < end:

@@ -96,7 +96,9 @@ def _http_error(_request: Request, error: Exception) -> JSONResponse:
     if error.status_code == 400 and "parsing the body" in str(error.detail):  # too deeply nested, too long a number
         return _answer(422, "invalid", "the body cannot be read as JSON")
     codes = {404: "not_found", 405: "method"}
-    return _answer(error.status_code, codes.get(error.status_code, "http"), str(error.detail))
+    answer = _answer(error.status_code, codes.get(error.status_code, "http"), str(error.detail))
+    answer.headers.update(error.headers or {})  # such as Allow, of 405
+    return answer
 
 
 def _failed(_request: Request, _error: Exception) -> JSONResponse:

@@ -12,7 +12,7 @@ from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
 from musicgen.errors import InputError
-from musicgen.serving.api_schema import GenerationBody, GenerationState, Identifier, Refusal
+from musicgen.serving.api_schema import GenerationBody, GenerationPage, GenerationState, Identifier, Refusal
 from musicgen.serving.clip_store import FORMATS, Expired, NoSpace
 from musicgen.serving.service import GenerationJob, GenerationService
 from musicgen.serving.web import server_sent_events, sound
@@ -38,12 +38,24 @@ def add_routes(app: FastAPI, generations: Generations, keys: Keys) -> None:
         PATH, status_code=202, tags=["generations"],
         responses={401: {"model": Refusal}, 422: {"model": Refusal}, 429: {"model": Refusal}, 503: {"model": Refusal}},
     )  # fmt: skip
-    def create_generation(request: Request, body: GenerationBody, response: Response) -> GenerationState:
-        """Ask for a generation. It waits in the queue; the answer says where to follow it."""
+    def create_generation(
+        request: Request, body: GenerationBody, response: Response,
+        idempotency_key: str | None = Header(None, min_length=1, max_length=200),
+    ) -> GenerationState:  # fmt: skip
+        """Ask for a generation. It waits in the queue; the answer says where to follow it.
+
+        A request that is repeated with its `Idempotency-Key`, because the answer to it was lost, is the same generation."""
         owner = keys.owner(request)
-        identifier = generations.submit(owner, body)
+        identifier = generations.submit(owner, body, idempotency_key)
         response.headers["location"] = f"{PATH}/{identifier}"
         return generations.state(owner, identifier)
+
+    @app.get(PATH, tags=["generations"], responses={401: {"model": Refusal}})
+    def list_generations(
+        request: Request, limit: int = Query(20, ge=1, le=100), before: Identifier | None = None
+    ) -> GenerationPage:
+        """The generations of this client, the newest first. `before` is the `next` of the page before."""
+        return generations.page(keys.owner(request), limit, before)
 
     @app.get(_ONE, tags=["generations"], responses=_REFUSALS)
     def read_generation(request: Request, identifier: Identifier) -> GenerationState:

@@ -23,6 +23,7 @@ from musicgen.serving.api_schema import (
     Failure,
     FileState,
     GenerationBody,
+    GenerationPage,
     GenerationState,
     ProgressState,
     Status,
@@ -34,10 +35,10 @@ from musicgen.serving.progress import Progress
 from musicgen.serving.request import MAX_SEED, ClipRequest
 from musicgen.serving.service import GenerationJob, GenerationService
 from musicgen.serving.stored_clip import StoredClip
+from musicgen.serving.web.accepted import Accepted
 from musicgen.serving.web.errors import RETRY_SECONDS, Refused, not_found
 from musicgen.serving.web.keys import ANYBODY
 from musicgen.serving.web.records import FileRecord, GenerationRecord, Records, StoredSound, is_identifier
-from musicgen.serving.web.servers import Servers
 
 log = logging.getLogger(__name__)
 
@@ -66,12 +67,13 @@ class Generations(Observer):
     """The generations of a service. Methods block on the disk; they are called outside of the event loop.
 
     Args:
-        service: generates; its clips and the records are in its store.
-        servers: that share the store.
+        service: generates; its clips and the records are in its store, which other servers may share.
     """
 
-    def __init__(self, service: GenerationService, servers: Servers) -> None:
-        self.service, self.records, self._servers = service, Records(service.clip_store), servers
+    def __init__(self, service: GenerationService) -> None:
+        store = service.clip_store
+        self.service, self.records, self._servers = service, Records(store), store.servers
+        self._index, self._accepted = store.index, Accepted(store.index)
         self.draining = False
         """Whether new generations are refused because the server is about to end."""
         self._active: dict[str, Active] = {}
@@ -79,12 +81,13 @@ class Generations(Observer):
         self._lock = threading.Lock()
         service.observers.append(self)
 
-    def submit(self, owner: str, body: GenerationBody) -> str:
+    def submit(self, owner: str, body: GenerationBody, key: str | None = None) -> str:
         """Accept a generation: it is stored, and waits.
 
         Args:
             owner: whose it is.
             body: what to generate.
+            key: of the owner's choice: a request with the key of an earlier one is that one again; None for a new one.
 
         Returns:
             Its identifier.
@@ -94,6 +97,9 @@ class Generations(Observer):
             Refused: where the queue is full, a file is not there, or the server is about to end.
         """
         self.check_open()
+        known = None if key is None else self._known(owner, key, body)
+        if known is not None:
+            return known
         seed = secrets.randbelow(MAX_SEED - self.service.limits.max_variations) if body.seed is None else body.seed
         files = {field: self.file(owner, identifier) for field, identifier in body.files.items()}
         request = dataclasses.replace(body.request(self.service.catalog, files), seed=seed)
@@ -101,16 +107,62 @@ class Generations(Observer):
         record = GenerationRecord(
             owner=owner, server=self._servers.own, created=time.time(), body=body_of(request, body.files), seed=seed
         )
-        identifier = self.records.create(record, self.network(owner))
+        with self._index.transaction():  # of requests with one key at the same time one is the first
+            known = None if key is None else self._known(owner, key, body)
+            if known is not None:
+                return known
+            identifier = self.records.create(record, self.network(owner))
+            self._accepted.add(identifier, owner, record.created, key)
         try:
             self._start(identifier, record, request)
         except QueueFull as error:
-            self.records.delete(identifier)
+            self._forget(identifier)
             raise Refused(429, "queue_full", str(error), RETRY_SECONDS) from error
         except BaseException:
-            self.records.delete(identifier)
+            self._forget(identifier)
             raise
         return identifier
+
+    def _known(self, owner: str, key: str, body: GenerationBody) -> str | None:
+        """The generation that an owner has asked for with a key, None for none.
+
+        Raises:
+            Refused: it is for another request. Files count by their place: a client may have sent them again.
+        """
+        identifier = self._accepted.by_key(owner, key)
+        record = None if identifier is None else self.records.read(identifier)
+        if identifier is None or not isinstance(record, GenerationRecord):
+            if identifier is not None:  # it has expired
+                self._accepted.remove(identifier)
+            return None
+        same = body_of(body.request(self.service.catalog, {}), dict.fromkeys(body.files, "0" * 32))
+        there = record.body.model_copy(update=dict.fromkeys(record.body.files, "0" * 32))
+        if same.seed is None:
+            there = there.model_copy(update={"seed": None})
+        if same != there:
+            raise Refused(422, "key_reused", "the idempotency key belongs to another request: send a new one")
+        return identifier
+
+    def _forget(self, identifier: str) -> None:
+        self.records.delete(identifier)
+        self._accepted.remove(identifier)
+
+    def page(self, owner: str, count: int, before: str | None) -> GenerationPage:
+        """A part of an owner's generations, the newest first.
+
+        Args:
+            owner: whose.
+            count: how many at most.
+            before: the generation after which the part begins, None for the newest.
+        """
+        identifiers = self._accepted.of(owner, count, before)
+        states = []
+        for identifier in identifiers:
+            try:
+                states.append(self.state(owner, identifier))
+            except Refused:  # it has expired
+                self._accepted.remove(identifier)
+        return GenerationPage(generations=states, next=identifiers[-1] if len(identifiers) == count else None)
 
     def check_open(self) -> None:
         """Raises Refused where the server is about to end."""
@@ -125,6 +177,7 @@ class Generations(Observer):
         """
         count = 0
         for identifier, record in self.records.generations():
+            self._accepted.add(identifier, record.owner, record.created)
             if record.status not in ("queued", "running") or self._servers.is_running(record.server):
                 continue
             record.server = self._servers.own
@@ -247,7 +300,7 @@ class Generations(Observer):
             path = self._path(sound)
             if path is not None:
                 self.service.clip_store.delete(path)
-        self.records.delete(identifier)
+        self._forget(identifier)
 
     def stop(self, owner: str, identifier: str) -> None:
         """End a generation early. The audio generated so far is its clip.
