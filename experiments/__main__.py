@@ -10,6 +10,8 @@ from pathlib import Path
 
 from musicgen import commandline, table_text
 
+OUTPUT = Path("outputs/experiments")
+
 
 @commandline.entry("interrupted: the same command goes on from here")
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -20,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     run.add_argument("--scale", default="cpu", help="toy, core, cpu (default) or gpu")
     run.add_argument("--row", action="append", default=[], help="only this row; may be given again")
     run.add_argument("--seeds", type=int, help="number of seeds, instead of the scale's")
-    run.add_argument("--output", type=Path, default=Path("outputs/experiments"), help="folder of the runs")
+    run.add_argument("--output", type=Path, default=OUTPUT, help="folder of the runs")
     run.add_argument("--corpus", type=Path, help="an existing corpus")
     run.add_argument("--tokens", type=Path, help="its existing tokens, by the embedded tokeniser")
     run.add_argument("--results", type=Path, help="folder of the results (default experiments/results)")
@@ -28,6 +30,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     run.set_defaults(command=_run)
     report = commands.add_parser("report", help="write docs/experiments.md from the stored results")
     report.set_defaults(command=_report)
+    study = commands.add_parser("study", help="build the listening study of an experiment that was run")
+    study.add_argument("name", metavar="NAME", help="an experiment, or the beginning of its name: table-3")
+    study.add_argument("--scale", default="cpu", help="at which it was run (default cpu)")
+    study.add_argument("--seed", type=int, default=0, help="the runs whose clips are rated (default 0)")
+    study.add_argument(
+        "--items", type=int, default=40, help="captions, with a clip of every row (default 40, the paper's)"
+    )
+    study.add_argument("--output", type=Path, default=OUTPUT, help="folder of the runs")
+    study.set_defaults(command=_study)
     listing = commands.add_parser("list", help="list the experiments")
     listing.set_defaults(command=_list)
     options = parser.parse_args(arguments)
@@ -70,6 +81,20 @@ def _report(_: argparse.Namespace) -> None:
     from experiments import report, runner
 
     print(f"docs/experiments.md: {report.write(runner.RESULTS)} runs")
+
+
+def _study(options: argparse.Namespace) -> None:
+    from experiments import plan as plans
+
+    name, scale = plans.find(options.name), plans.scale(options.scale)
+    plan = plans.load(name)
+    from experiments.study import build_study
+
+    study = build_study(options.output, name, plan, scale, options.seed, options.items)
+    pages = sum(page.kind == "rating" for page in study.pages.values())
+    print(
+        f"{study.path}: {len(study.clips)} clips on {pages} pages; `python -m human_study serve {study.path}` opens it"
+    )
 
 
 def _list(_: argparse.Namespace) -> None:

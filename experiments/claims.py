@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
-from evaluation.metrics.registry import METRICS
+from experiments.metric_names import is_of_set
 from musicgen.errors import InputError
 from musicgen.statistics import paired_permutation
 
@@ -77,6 +77,11 @@ def direction(result: dict[str, Any], metric: str) -> str:
     return "lower" if metric == "perplexity" else str(result["scores"][metric]["direction"])
 
 
+def has(results: Sequence[dict[str, Any]], metric: str) -> bool:
+    """Whether every run has the metric: FAD of the side is missing where there is no side."""
+    return metric == "perplexity" or all(metric in one["scores"] for one in results)
+
+
 def values(results: Sequence[dict[str, Any]], metric: str) -> list[float]:
     """The value of the metric in each run."""
     return [one["perplexity"]["value"] if metric == "perplexity" else one["scores"][metric]["value"] for one in results]
@@ -101,7 +106,7 @@ def _clips(result: dict[str, Any], metric: str) -> dict[str, float]:
     """Clip → its value; empty for metrics of sets, which have no values of clips."""
     if metric == "perplexity":
         return dict(result["perplexity"]["nats"])
-    return {} if metric in METRICS and METRICS[metric].kind == "set" else dict(result["scores"][metric]["clips"])
+    return {} if is_of_set(metric) else dict(result["scores"][metric]["clips"])
 
 
 def _difference(better: dict[str, Any], than: dict[str, Any], metric: str) -> tuple[float, float]:

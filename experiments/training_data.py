@@ -57,6 +57,11 @@ class Paths:
     tokenizer: str = ""
 
 
+def run_folder(output: Path, experiment: str, scale: Scale, row: str, seed: int) -> Path:
+    """The folder of a run: its checkpoints, its model and its clips."""
+    return output / experiment / scale.name / f"{row.replace(' ', '-')}-{seed}"
+
+
 def row_paths(paths: Paths, plan: Plan, row: Row, scale: Scale) -> Paths:
     """The folders of a row, which may have its own corpus, tokens and tokeniser."""
     if plan.planted is not None:
