@@ -39,6 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     study.add_argument("--output", type=Path, default=OUTPUT, help="folder of the runs")
     study.set_defaults(command=_study)
+    power = commands.add_parser("power", help="how many seeds and steps decide the claims, from the stored results")
+    power.add_argument("name", metavar="NAME", help="an experiment, or the beginning of its name")
+    power.add_argument("--scale", default="core", help="of the stored results (default core)")
+    power.add_argument("--seeds", type=int, default=3, help="for which the smallest difference is given (default 3)")
+    power.add_argument("--power", type=float, default=0.8, help="chance to decide a true difference (default 0.8)")
+    power.add_argument("--results", type=Path, help="folder of the results (default experiments/results)")
+    power.set_defaults(command=_power)
     listing = commands.add_parser("list", help="list the experiments")
     listing.set_defaults(command=_list)
     options = parser.parse_args(arguments)
@@ -95,6 +102,21 @@ def _study(options: argparse.Namespace) -> None:
     print(
         f"{study.path}: {len(study.clips)} clips on {pages} pages; `python -m human_study serve {study.path}` opens it"
     )
+
+
+def _power(options: argparse.Namespace) -> None:
+    from experiments import plan as plans
+    from musicgen.errors import InputError
+
+    name, scale = plans.find(options.name), plans.scale(options.scale)
+    if options.seeds < 2 or not 0 < options.power < 1:
+        raise InputError(
+            f"--seeds is {options.seeds} and --power {options.power:g}: at least 2 seeds, and a chance between 0 and 1"
+        )
+    from experiments import power_report, runner
+
+    folder = (options.results or runner.RESULTS) / name / scale.name
+    print(power_report.text(plans.load(name), folder, options.seeds, options.power))
 
 
 def _list(_: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from experiments.metric_names import is_of_set
+from experiments.plan import Claim
 from musicgen.errors import InputError
 from musicgen.statistics import paired_permutation
 
@@ -70,6 +71,19 @@ def clip_p_value(
         ours += [first[clip] for clip in common]
         theirs += [second[clip] for clip in common]
     return (paired_permutation(ours, theirs, np.random.default_rng(0)), len(ours)) if ours else None
+
+
+def matched(
+    rows: Mapping[str, Sequence[dict[str, Any]]], claim: Claim
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The runs of seeds that have both rows and the claim's metric."""
+
+    def measured(row: str) -> list[dict[str, Any]]:
+        return [run for run in rows.get(row, []) if has([run], claim.metric)]
+
+    one, other = measured(claim.better), measured(claim.than)
+    seeds = {run["seed"] for run in one} & {run["seed"] for run in other}
+    return [run for run in one if run["seed"] in seeds], [run for run in other if run["seed"] in seeds]
 
 
 def direction(result: dict[str, Any], metric: str) -> str:

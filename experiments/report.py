@@ -171,7 +171,7 @@ def _summary(plan: Plan, rows: Rows, scale: str) -> list[str]:
     """A line for each claim."""
     lines = []
     for claim in plan.claims:
-        better, than = _matched(rows, claim)
+        better, than = claims.matched(rows, claim)
         words, where = NOT_RUN, f"`{scale}`" if scale else "–"
         if better:
             found = claims.evaluate_claim(better, than, claim.metric)
@@ -184,7 +184,7 @@ def _summary(plan: Plan, rows: Rows, scale: str) -> list[str]:
 def _verdicts(plan: Plan, rows: Rows) -> str:
     lines = []
     for claim in plan.claims:
-        better, than = _matched(rows, claim)
+        better, than = claims.matched(rows, claim)
         if not better:
             lines.append(f"- {claim.text} ({title(claim.metric)}): {NOT_RUN}")
             continue
@@ -212,17 +212,6 @@ def _clipwise(better: list[dict[str, Any]], than: list[dict[str, Any]], metric: 
 
 def _times(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _matched(rows: Rows, claim: Claim) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The runs of seeds that have both rows and the claim's metric."""
-
-    def measured(row: str) -> list[dict[str, Any]]:
-        return [run for run in rows.get(row, []) if claims.has([run], claim.metric)]
-
-    one, other = measured(claim.better), measured(claim.than)
-    seeds = {run["seed"] for run in one} & {run["seed"] for run in other}
-    return [run for run in one if run["seed"] in seeds], [run for run in other if run["seed"] in seeds]
 
 
 def _paper(plan: Plan) -> str:

@@ -81,6 +81,8 @@ def row_recipe(paths: Paths, plan: Plan, name: str, seed: int, scale: Scale) -> 
     fields = scale.recipe | shared | steps | plan.recipe | plan.at.get(scale.name, {}) | row.recipe
     if "start.model" in row.recipe:  # it has its own shape and text encoder
         fields = {name: value for name, value in fields.items() if name != "text.new" and not name.startswith("shape.")}
+    if "text.clap" in fields:  # in the place of T5
+        fields = {name: value for name, value in fields.items() if name != "text.new"}
     if fields.get("text.encoder") in catalog.embedded():
         fields["text.encoder"] = str(catalog.PRETRAINED / fields["text.encoder"])
     for field, value in fields.items():
