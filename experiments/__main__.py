@@ -10,6 +10,8 @@ from pathlib import Path
 
 from musicgen import commandline, table_text
 
+OUTPUT = Path("outputs/experiments")
+
 
 @commandline.entry("interrupted: the same command goes on from here")
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -20,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     run.add_argument("--scale", default="cpu", help="toy, core, cpu (default) or gpu")
     run.add_argument("--row", action="append", default=[], help="only this row; may be given again")
     run.add_argument("--seeds", type=int, help="number of seeds, instead of the scale's")
-    run.add_argument("--output", type=Path, default=Path("outputs/experiments"), help="folder of the runs")
+    run.add_argument("--output", type=Path, default=OUTPUT, help="folder of the runs")
     run.add_argument("--corpus", type=Path, help="an existing corpus")
     run.add_argument("--tokens", type=Path, help="its existing tokens, by the embedded tokeniser")
     run.add_argument("--results", type=Path, help="folder of the results (default experiments/results)")
@@ -28,6 +30,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     run.set_defaults(command=_run)
     report = commands.add_parser("report", help="write docs/experiments.md from the stored results")
     report.set_defaults(command=_report)
+    study = commands.add_parser("study", help="build the listening study of an experiment that was run")
+    study.add_argument("name", metavar="NAME", help="an experiment, or the beginning of its name: table-3")
+    study.add_argument("--scale", default="cpu", help="at which it was run (default cpu)")
+    study.add_argument("--seed", type=int, default=0, help="the runs whose clips are rated (default 0)")
+    study.add_argument(
+        "--items", type=int, default=40, help="captions, with a clip of every row (default 40, the paper's)"
+    )
+    study.add_argument("--output", type=Path, default=OUTPUT, help="folder of the runs")
+    study.set_defaults(command=_study)
+    power = commands.add_parser("power", help="how many seeds and steps decide the claims, from the stored results")
+    power.add_argument("name", metavar="NAME", help="an experiment, or the beginning of its name")
+    power.add_argument("--scale", default="core", help="of the stored results (default core)")
+    power.add_argument("--seeds", type=int, default=3, help="for which the smallest difference is given (default 3)")
+    power.add_argument("--power", type=float, default=0.8, help="chance to decide a true difference (default 0.8)")
+    power.add_argument("--results", type=Path, help="folder of the results (default experiments/results)")
+    power.set_defaults(command=_power)
     listing = commands.add_parser("list", help="list the experiments")
     listing.set_defaults(command=_list)
     options = parser.parse_args(arguments)
@@ -70,6 +88,35 @@ def _report(_: argparse.Namespace) -> None:
     from experiments import report, runner
 
     print(f"docs/experiments.md: {report.write(runner.RESULTS)} runs")
+
+
+def _study(options: argparse.Namespace) -> None:
+    from experiments import plan as plans
+
+    name, scale = plans.find(options.name), plans.scale(options.scale)
+    plan = plans.load(name)
+    from experiments.study import build_study
+
+    study = build_study(options.output, name, plan, scale, options.seed, options.items)
+    pages = sum(page.kind == "rating" for page in study.pages.values())
+    print(
+        f"{study.path}: {len(study.clips)} clips on {pages} pages; `python -m human_study serve {study.path}` opens it"
+    )
+
+
+def _power(options: argparse.Namespace) -> None:
+    from experiments import plan as plans
+    from musicgen.errors import InputError
+
+    name, scale = plans.find(options.name), plans.scale(options.scale)
+    if options.seeds < 2 or not 0 < options.power < 1:
+        raise InputError(
+            f"--seeds is {options.seeds} and --power {options.power:g}: at least 2 seeds, and a chance between 0 and 1"
+        )
+    from experiments import power_report, runner
+
+    folder = (options.results or runner.RESULTS) / name / scale.name
+    print(power_report.text(plans.load(name), folder, options.seeds, options.power))
 
 
 def _list(_: argparse.Namespace) -> None:

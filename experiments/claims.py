@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.stats import t as student
 
-from evaluation.metrics.registry import METRICS
+from experiments.metric_names import is_of_set
+from experiments.plan import Claim
 from musicgen.errors import InputError
 from musicgen.statistics import paired_permutation
 
@@ -72,9 +73,27 @@ def clip_p_value(
     return (paired_permutation(ours, theirs, np.random.default_rng(0)), len(ours)) if ours else None
 
 
+def matched(
+    rows: Mapping[str, Sequence[dict[str, Any]]], claim: Claim
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The runs of seeds that have both rows and the claim's metric."""
+
+    def measured(row: str) -> list[dict[str, Any]]:
+        return [run for run in rows.get(row, []) if has([run], claim.metric)]
+
+    one, other = measured(claim.better), measured(claim.than)
+    seeds = {run["seed"] for run in one} & {run["seed"] for run in other}
+    return [run for run in one if run["seed"] in seeds], [run for run in other if run["seed"] in seeds]
+
+
 def direction(result: dict[str, Any], metric: str) -> str:
     """ "lower" or "higher": which values are better."""
     return "lower" if metric == "perplexity" else str(result["scores"][metric]["direction"])
+
+
+def has(results: Sequence[dict[str, Any]], metric: str) -> bool:
+    """Whether every run has the metric: FAD of the side is missing where there is no side."""
+    return metric == "perplexity" or all(metric in one["scores"] for one in results)
 
 
 def values(results: Sequence[dict[str, Any]], metric: str) -> list[float]:
@@ -101,7 +120,7 @@ def _clips(result: dict[str, Any], metric: str) -> dict[str, float]:
     """Clip → its value; empty for metrics of sets, which have no values of clips."""
     if metric == "perplexity":
         return dict(result["perplexity"]["nats"])
-    return {} if metric in METRICS and METRICS[metric].kind == "set" else dict(result["scores"][metric]["clips"])
+    return {} if is_of_set(metric) else dict(result["scores"][metric]["clips"])
 
 
 def _difference(better: dict[str, Any], than: dict[str, Any], metric: str) -> tuple[float, float]:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from evaluation.clips.window import Window
@@ -26,8 +25,9 @@ from evaluation.systems.musicgen_model import MusicGenSystem
 from experiments import references, stereo
 from experiments.plan import Plan, Row, Scale
 from experiments.rewording import composed, reworded
+from experiments.stereo_scores import score_stereo
 from experiments.training_data import Paths
-from musicgen import audio, samples
+from musicgen import audio
 from musicgen.training.lm.caption_augmentation import normalise
 from musicgen.training.lm.config import LMRecipe
 
@@ -47,26 +47,31 @@ def measure(
     items = [
         dataclasses.replace(item, caption=_caption(item, plan, recipe)) for item in load_items(suite, limit=scale.clips)
     ]
-    kind = f"{2 if plan.stereo else 1}-{suite.duration:g}"
-    originals = references.originals(paths.output / f"references-{kind}", items, suite.duration, stereo=plan.stereo)
+    rendered = references.folder(paths.output, plan, scale)
+    originals = references.originals(rendered, items, suite.duration, stereo=plan.stereo)
     entropies = _entropies(system.model, suite.duration, originals, row)
     compared = originals
     if plan.references == references.TOKENISED:
-        kept = paths.output / f"references-{kind}-tokenised-{system.model.channels}"
+        kept = rendered.with_name(f"{rendered.name}-tokenised-{system.model.channels}")
         compared = references.tokenised(kept, originals, system.model)
     started = time.monotonic()
     requests = generation.make_requests(suite, compared, melody=row.melody)
-    clips = folder / f"samples-{name.replace(' ', '-')}"
+    clips = clips_folder(folder, name)
     new = generation.generate(clips, requests, lambda: system, "ours")
     seconds = time.monotonic() - started
     if row.mono:
-        clips = stereo.mixed_down(clips, clips.with_name(f"{clips.name}-mixed-down"))
+        clips = stereo.write_part(clips, mixed_down(clips), "mid")
     embedders = Embedders(Weights({}, download=False), "cpu")
     shown = [metric for metric in suite.metrics if metric in plan.metrics]
-    results = scoring.score(suite, compared, [clips], embedders, Cache(paths.output / "cache"), metrics=shown)
+    cache = Cache(paths.output / "cache")
+    results = scoring.score(suite, compared, [clips], embedders, cache, metrics=shown)
     scores = _scores(results)
     if plan.stereo:
-        scores["coherence"] = _coherence(clips, originals, results.ids)
+
+        def score(items: Sequence[Item], folder: Path, metrics: Sequence[str]) -> dict[str, Any]:
+            return _scores(scoring.score(suite, items, [folder], embedders, cache, metrics=metrics))
+
+        scores |= score_stereo(clips, originals, compared, results.ids, plan.metrics, score)
     figures = perplexity.perplexity(list(entropies.values()))
     return {
         "clips": len(results.ids),
@@ -80,6 +85,16 @@ def measure(
         },
         "scores": scores,
     }
+
+
+def clips_folder(folder: Path, row: str) -> Path:
+    """The samples folder of a row whose model lies in `folder`."""
+    return folder / f"samples-{row.replace(' ', '-')}"
+
+
+def mixed_down(clips: Path) -> Path:
+    """The samples folder of the same clips, mixed down to mono."""
+    return clips.with_name(f"{clips.name}-mixed-down")
 
 
 def test_conditions(plan: Plan, row: Row, scale: Scale) -> dict[str, Any]:
@@ -113,14 +128,3 @@ def _scores(results: Results) -> dict[str, Any]:
                        "clips": {name: round(value, DIGITS) for name, value in score.clips.items()}}
         for score in results.systems[0].scores
     }  # fmt: skip
-
-
-def _coherence(clips: Path, originals: Sequence[Item], ids: Sequence[str]) -> dict[str, Any]:
-    """The distance between the inter-channel coherence of clips and of their references, as a score."""
-    found = samples.read(clips)
-    files = {name: found.file(sample) for name, sample in found.by_id().items() if name in ids}
-    values = stereo.distances(files, {item.id: item.file for item in originals})
-    mean = float(np.mean(list(values.values())))
-    half = 1.96 * float(np.std(list(values.values()), ddof=1)) / len(values) ** 0.5
-    return {"value": mean, "low": mean - half, "high": mean + half, "n": len(values), "direction": "lower",
-            "version": "1", "clips": {name: round(value, DIGITS) for name, value in values.items()}}  # fmt: skip

@@ -128,6 +128,17 @@ def names() -> list[str]:
     return sorted(file.stem for file in PLANS.glob("*.yaml"))
 
 
+def find(beginning: str) -> str:
+    """The name of the one experiment whose name begins like this: "table-3" for table-3-stereo."""
+    found = [beginning] if beginning in names() else [name for name in names() if name.startswith(beginning)]
+    if len(found) != 1:
+        which = ", ".join(found or names())
+        raise InputError(
+            f"{'several experiments begin with' if found else 'no experiment'} {beginning!r}: one of {which}"
+        )
+    return found[0]
+
+
 def load(name: str) -> Plan:
     """An experiment by its name."""
     if name not in names():

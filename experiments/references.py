@@ -16,6 +16,8 @@ import torch
 from tqdm import tqdm
 
 from evaluation.suites.items import Item
+from experiments import stereo as stereo_parts
+from experiments.plan import Plan, Scale
 from experiments.rewording import composed
 from musicgen import audio
 from musicgen.audio import Audio
@@ -25,6 +27,11 @@ TOKENISED = "through the tokeniser"
 ORIGINAL = "original"
 SUITE_RATE = 32_000
 """Hz."""
+
+
+def folder(output: Path, plan: Plan, scale: Scale) -> Path:
+    """Where an experiment's references are stored as they were rendered."""
+    return output / f"references-{2 if plan.stereo else 1}-{scale.clip_seconds:g}"
 
 
 def originals(folder: Path, items: Sequence[Item], seconds: float, *, stereo: bool) -> list[Item]:
@@ -47,6 +54,16 @@ def tokenised(folder: Path, items: Sequence[Item], model: Any) -> list[Item]:
         return Audio(decoded[0, :, : wave.shape[1]].cpu(), model.sample_rate)
 
     return _kept(folder, items, sound)
+
+
+def sides(items: Sequence[Item]) -> list[Item]:
+    """The items with the side of their stereo references, stored in a folder beside theirs."""
+
+    def sound(item: Item) -> Audio:
+        return stereo_parts.part_of(audio.read(item.file), "side")
+
+    folder = items[0].file.parent
+    return _kept(folder.with_name(f"{folder.name}-side"), items, sound)
 
 
 def _kept(folder: Path, items: Sequence[Item], sound: Any) -> list[Item]:

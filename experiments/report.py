@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +9,14 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from evaluation.metrics.registry import METRICS
 from experiments import claims
 from experiments import plan as plans
+from experiments.metric_names import title
 from experiments.plan import Claim, Plan
+from experiments.plots import Rows, plot, plot_memorisation, shares
 from musicgen import audio
 
+NOT_RUN = "not run"
 DOCS = plans.FOLDER.parent / "docs"
 WORDS = {
     "yes": "holds here",
@@ -28,15 +29,14 @@ DENIED = {
     "unclear": "no significant difference here either",
 }
 """For claims that there is no such difference."""
-COLOURS = ("#4f46e5", "#f59e0b", "#059669", "#dc2626", "#0891b2", "#7c3aed")
-_OWN = {"perplexity": "PPL ↓", "coherence": "Coherence, distance ↓"}
-"""Titles of metrics that the evaluation does not have."""
-Rows = dict[str, list[dict[str, Any]]]
 
 
 def write(results: Path, page: Path = DOCS / "experiments.md", pictures: Path = DOCS / "images") -> int:
     """Write the page and its plots. Returns the number of runs."""
-    parts, summary, missing, total = [], [], [], 0
+    parts: list[str] = []
+    summary: list[str] = []
+    missing: list[str] = []
+    total = 0
     for name in plans.names():
         plan = plans.load(name)
         found = False
@@ -52,9 +52,9 @@ def write(results: Path, page: Path = DOCS / "experiments.md", pictures: Path = 
             summary += _summary(plan, rows, folder.name)
             parts.append(section(plan, rows, folder.name, f"images/{picture.name}"))
         if not found:
-            missing.append(f"- {plan.title}: `python -m experiments run {name}`. {plan.question}")
-    if missing:
-        parts.append("## Not run\n\n" + _NOT_RUN + "\n\n" + "\n".join(missing))
+            summary += _summary(plan, {}, "")
+            missing.append(section_not_run(plan, name))
+    parts += missing
     if summary:
         table = "\n".join(["| claim of the paper | metric | result | scale |", "|---|---|---|---|", *summary])
         parts.insert(0, f"## Summary\n\n{table}")
@@ -101,76 +101,27 @@ def section(plan: Plan, rows: Rows, scale: str, picture: str) -> str:
             plan.note,
             _paper(plan),
             _provenance(rows, scale),
+            _left_to_run(plan, rows, scale),
         )
         if part
     )
 
 
-def plot(plan: Plan, rows: Rows) -> bytes:
-    """PNG with a panel for each metric: rows with their intervals, every seed as a mark."""
-    from matplotlib.figure import Figure
-
-    names, width = list(rows), 3.2 * len(plan.metrics)
-    height = 0.45 * len(rows) + 1.4
-    whole = Figure(figsize=(width, height + (3.2 if plan.curves else 0)), layout="constrained")
-    figure: Any = whole
-    if plan.curves:
-        halves: Any = whole.subfigures(2, 1, height_ratios=[height, 3.2])
-        figure, below = halves
-        _curves(below, rows)
-    for axes, metric in zip(figure.subplots(1, len(plan.metrics), squeeze=False)[0], plan.metrics, strict=True):
-        for place, name in enumerate(names):
-            mean, low, high = claims.mean_and_interval(rows[name], metric)
-            axes.errorbar(mean, place, xerr=[[mean - low], [high - mean]], fmt="o", color="#4f46e5", capsize=3)
-            each = claims.values(rows[name], metric)
-            axes.plot(each, [place] * len(each), "|", color="#94a3b8", markersize=9)
-        axes.set_yticks(range(len(names)), names if axes.get_subplotspec().is_first_col() else [""] * len(names))
-        axes.invert_yaxis()
-        axes.set_title(title(metric), fontsize=9)
-        axes.grid(axis="x", alpha=0.3)
-    buffer = io.BytesIO()
-    whole.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
-
-
-def _curves(figure: Any, rows: Rows) -> None:
-    """Training and held-out losses over steps, a line for each seed."""
-    left, right = figure.subplots(1, 2)
-    for number, (name, runs) in enumerate(rows.items()):
-        for run in runs:
-            style = {"color": COLOURS[number % len(COLOURS)], "linewidth": 1.2}
-            label = name if run is runs[0] else None
-            left.plot(*zip(*run["losses"], strict=True), label=label, **style)
-            held_out = [(one["step"], one["loss"]) for one in run["validations"]]
-            right.plot(*zip(*held_out, strict=True), marker="o", markersize=3, label=label, **style)
-    for axes, text in ((left, "training"), (right, "held out")):
-        axes.set_title(text, fontsize=9)
-        axes.set_xlabel("step")
-        axes.set_ylabel("cross-entropy (nats)")
-        axes.grid(alpha=0.3)
-    right.legend(frameon=False, fontsize=8)
-
-
-def plot_memorisation(rows: Rows) -> bytes:
-    """PNG with a panel for each number of repetitions: exact (lines) and partial (dashes) matches over prompt length."""
-    from matplotlib.figure import Figure
-
-    groups = list(next(iter(rows.values()))[0]["memorisation"])
-    figure = Figure(figsize=(3.4 * len(groups), 3.2), layout="constrained")
-    for axes, times in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, strict=True):
-        for number, (name, runs) in enumerate(rows.items()):
-            for kind, style in (("exact", "-"), ("partial", "--")):
-                shares = [(float(prompt), share) for prompt, share, _ in _shares(runs, times, kind)]
-                axes.plot(*zip(*shares, strict=True), style, color=COLOURS[number], label=f"{name}, {kind}")
-        axes.set_title(f"planted {times} time{'' if times == '1' else 's'}", fontsize=9)
-        axes.set_xlabel("prompt (s)")
-        axes.set_ylabel("share of examples")
-        axes.set_ylim(-0.03, 1.03)
-        axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=7)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+def section_not_run(plan: Plan, name: str) -> str:
+    """An experiment that has a plan and no results yet."""
+    return "\n\n".join(
+        part
+        for part in (
+            f"## {plan.title}, {NOT_RUN}",
+            plan.question,
+            _table(plan, {}),
+            _verdicts(plan, {}),
+            plan.note,
+            _paper(plan),
+            f"`python -m experiments run {name}` runs it; `--scale core` takes the least time.",
+        )
+        if part
+    )
 
 
 def _memorised(rows: Rows) -> str:
@@ -179,21 +130,11 @@ def _memorised(rows: Rows) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for name, runs in rows.items():
         for times in runs[0]["memorisation"]:
-            exact, partial = _shares(runs, times, "exact"), _shares(runs, times, "partial")
+            exact, partial = shares(runs, times, "exact"), shares(runs, times, "partial")
             for (prompt, one, n), (_, other, _) in zip(exact, partial, strict=True):
                 cells = [name, f"{times} ×", f"{prompt} s", _wilson(one, n), _wilson(other, n), str(n)]
                 lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def _shares(runs: Sequence[dict[str, Any]], times: str, kind: str) -> list[tuple[str, float, int]]:
-    """(prompt, share, examples) over all seeds."""
-    found = []
-    for prompt in runs[0]["memorisation"][times]:
-        cells = [run["memorisation"][times][prompt] for run in runs]
-        examples = sum(cell["examples"] for cell in cells)
-        found.append((prompt, sum(cell[kind] for cell in cells) / examples, examples))
-    return found
 
 
 def _wilson(share: float, n: int) -> str:
@@ -201,21 +142,19 @@ def _wilson(share: float, n: int) -> str:
     return f"{share:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
 
 
-def title(metric: str) -> str:
-    """Heading of a column, with an arrow to better values."""
-    if metric in _OWN:
-        return _OWN[metric]
-    if metric.startswith("exact "):
-        return f"{metric.replace('exact', 'Exact, planted')} ↑"
-    return f"{METRICS[metric].title} {'↓' if METRICS[metric].direction == 'lower' else '↑'}"
-
-
 def _table(plan: Plan, rows: Rows) -> str:
     head = ["", *(title(metric) for metric in plan.metrics), "steps", "s to generate, at best", "seeds × clips"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for name, runs in rows.items():
+    for name in plan.rows:
+        if name not in rows:
+            lines.append("| " + " | ".join([name, *[NOT_RUN] * (len(head) - 1)]) + " |")
+            continue
+        runs = rows[name]
         cells = [name]
         for metric in plan.metrics:
+            if not claims.has(runs, metric):
+                cells.append("–")
+                continue
             mean, low, high = claims.mean_and_interval(runs, metric)
             cells.append(f"{mean:.3g} [{low:.3g}, {high:.3g}]")
         times = [run["generate_seconds"] for run in runs if run["generate_seconds"] is not None]
@@ -229,24 +168,25 @@ def _table(plan: Plan, rows: Rows) -> str:
 
 
 def _summary(plan: Plan, rows: Rows, scale: str) -> list[str]:
-    """A line for each claim that could be tested."""
+    """A line for each claim."""
     lines = []
     for claim in plan.claims:
-        better, than = _matched(rows, claim)
+        better, than = claims.matched(rows, claim)
+        words, where = NOT_RUN, f"`{scale}`" if scale else "–"
         if better:
-            words = _words(claim, claims.evaluate_claim(better, than, claim.metric))
-            seeds = _times(len(better), "seed")
-            name = plan.title.split(":")[0]
-            lines.append(f"| {name}: {claim.text} | {title(claim.metric)} | {words} ({seeds}) | `{scale}` |")
+            found = claims.evaluate_claim(better, than, claim.metric)
+            words = f"{_words(claim, found)} ({_times(len(better), 'seed')})"
+        name = plan.title.split(":")[0]
+        lines.append(f"| {name}: {claim.text} | {title(claim.metric)} | {words} | {where} |")
     return lines
 
 
 def _verdicts(plan: Plan, rows: Rows) -> str:
     lines = []
     for claim in plan.claims:
-        better, than = _matched(rows, claim)
+        better, than = claims.matched(rows, claim)
         if not better:
-            lines.append(f"- {claim.text} ({title(claim.metric)}): not run yet")
+            lines.append(f"- {claim.text} ({title(claim.metric)}): {NOT_RUN}")
             continue
         found = claims.evaluate_claim(better, than, claim.metric)
         unit = " nats" if claim.metric == "perplexity" else ""
@@ -272,17 +212,6 @@ def _clipwise(better: list[dict[str, Any]], than: list[dict[str, Any]], metric: 
 
 def _times(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _matched(rows: Rows, claim: Claim) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The runs of seeds that have both rows and the claim's metric."""
-
-    def measured(row: str) -> list[dict[str, Any]]:
-        return [run for run in rows.get(row, []) if claim.metric == "perplexity" or claim.metric in run["scores"]]
-
-    one, other = measured(claim.better), measured(claim.than)
-    seeds = {run["seed"] for run in one} & {run["seed"] for run in other}
-    return [run for run in one if run["seed"] in seeds], [run for run in other if run["seed"] in seeds]
 
 
 def _paper(plan: Plan) -> str:
@@ -313,6 +242,17 @@ def _provenance(rows: Rows, scale: str) -> str:
     )
 
 
+def _left_to_run(plan: Plan, rows: Rows, scale: str) -> str:
+    """The command for the rows without a result."""
+    experiment = next(iter(rows.values()))[0]["experiment"]
+    left = [name for name in plan.rows if name not in rows]
+    return (
+        f"Not run: {'; '.join(left)}. `python -m experiments run {experiment} --scale {scale}` runs them."
+        if left
+        else ""
+    )
+
+
 def _music(run: dict[str, Any]) -> str:
     corpus = run.get("corpus")
     return f" from {corpus['clips']} clips, {corpus['hours']:.1f} hours" if corpus else ""
@@ -327,7 +267,6 @@ def _compared(run: dict[str, Any]) -> str:
 
 
 _REFERENCES = {"original": "as rendered", "through the tokeniser": "reconstructed by the tokeniser"}
-_NOT_RUN = "These have plans and no results yet. `--scale core` takes the least time."
 _HEAD = """# The paper's experiments at small scale
 
 `python -m experiments report` writes this page from the stored results of `python -m experiments run NAME`. Models are trained

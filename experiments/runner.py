@@ -19,7 +19,7 @@ import musicgen
 from experiments import memorisation
 from experiments.evaluate import measure, test_conditions
 from experiments.plan import FOLDER, Plan, Row, Scale
-from experiments.training_data import Paths, data_size, prepare_data, row_paths, tokenizer_recipe
+from experiments.training_data import Paths, data_size, prepare_data, row_paths, run_folder, tokenizer_recipe
 from musicgen import audio, catalog
 from musicgen.training.lm.config import LMRecipe
 from musicgen.training.lm.trainer import train
@@ -47,7 +47,7 @@ def run_row(paths: Paths, experiment: str, plan: Plan, name: str, seed: int, sca
     if plan.planted is None and (same := _same(paths, made)):
         _write(file, same | made)
         return True
-    folder = paths.output / experiment / scale.name / f"{trained.replace(' ', '-')}-{seed}"
+    folder = run_folder(paths.output, experiment, scale, trained, seed)
     recipe = prepare_data(paths, plan, plan.rows[trained], recipe, scale)
     started = time.monotonic()
     validation = train(recipe, folder, paths.device)
@@ -81,6 +81,8 @@ def row_recipe(paths: Paths, plan: Plan, name: str, seed: int, scale: Scale) -> 
     fields = scale.recipe | shared | steps | plan.recipe | plan.at.get(scale.name, {}) | row.recipe
     if "start.model" in row.recipe:  # it has its own shape and text encoder
         fields = {name: value for name, value in fields.items() if name != "text.new" and not name.startswith("shape.")}
+    if "text.clap" in fields:  # in the place of T5
+        fields = {name: value for name, value in fields.items() if name != "text.new"}
     if fields.get("text.encoder") in catalog.embedded():
         fields["text.encoder"] = str(catalog.PRETRAINED / fields["text.encoder"])
     for field, value in fields.items():

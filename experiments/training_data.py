@@ -2,6 +2,7 @@
 
 OUTPUT/corpus, OUTPUT/tokens        the synthetic corpus, and its tokens by the embedded tokeniser
 OUTPUT/tokens-stereo                the same with both channels
+OUTPUT/tokens-CLAP-SECONDS          the same with embeddings of windows
 OUTPUT/tokenizers/NAME, tokens-NAME a tokeniser trained for an experiment, and its tokens
 OUTPUT/planted, tokens-planted      a corpus with repeated examples (memorisation.py)
 """
@@ -18,13 +19,15 @@ from typing import Any
 
 import torch
 
-from experiments import memorisation
+from experiments import memorisation, mini_clap  # noqa: F401 (registers its kind)
 from experiments.plan import Plan, Row, Scale
 from musicgen import catalog
 from musicgen.checkpoint.parts import audio_tokenizer
 from musicgen.errors import InputError
 from musicgen.tokenizers import StereoTokenizer
 from musicgen.training import recipe as recipes
+from musicgen.training.lm.clap_text import ClapText
+from musicgen.training.lm.clap_windows import ClapWindows
 from musicgen.training.lm.config import LMRecipe
 from musicgen.training.lm.prepare import prepare
 from musicgen.training.lm.shards import read_index
@@ -57,6 +60,11 @@ class Paths:
     tokenizer: str = ""
 
 
+def run_folder(output: Path, experiment: str, scale: Scale, row: str, seed: int) -> Path:
+    """The folder of a run: its checkpoints, its model and its clips."""
+    return output / experiment / scale.name / f"{row.replace(' ', '-')}-{seed}"
+
+
 def row_paths(paths: Paths, plan: Plan, row: Row, scale: Scale) -> Paths:
     """The folders of a row, which may have its own corpus, tokens and tokeniser."""
     if plan.planted is not None:
@@ -65,6 +73,10 @@ def row_paths(paths: Paths, plan: Plan, row: Row, scale: Scale) -> Paths:
         name = f"{row.tokenizer['family']}-{scale.name}"
         trained = paths.output / "tokenizers" / name / MODEL
         return dataclasses.replace(paths, tokens=paths.output / f"tokens-{name}", tokenizer=str(trained))
+    if (clap := row.recipe.get("text.clap")) is not None:
+        # The windows of the embeddings are as long as the crops.
+        name = f"tokens-{clap['embedder']}-{scale.recipe['data.seconds']:g}"
+        return dataclasses.replace(paths, tokens=paths.output / name, tokenizer=str(catalog.PRETRAINED / "mini"))
     if row.recipe.get("start.stereo"):
         return dataclasses.replace(paths, tokens=paths.output / "tokens-stereo")
     return dataclasses.replace(paths, tokenizer=str(catalog.PRETRAINED / "mini"))
@@ -88,7 +100,10 @@ def prepare_data(paths: Paths, plan: Plan, row: Row, recipe: LMRecipe, scale: Sc
     _compose(paths, scale)
     if row.tokenizer and not Path(paths.tokenizer).is_dir():
         train_tokenizer(tokenizer_recipe(row, scale, str(paths.corpus)), Path(paths.tokenizer).parent, paths.device)
-    _write_tokens(paths.tokens, recipe)
+    windows = None
+    if recipe.text.clap is not None:
+        windows = ClapWindows(ClapText.load(recipe.text.clap).embedder, recipe.data.seconds)
+    _write_tokens(paths.tokens, recipe, windows)
     return recipe
 
 
@@ -106,12 +121,12 @@ def data_size(paths: Paths) -> dict[str, Any]:
     return {"clips": sum(index.train.values()), "hours": round(index.frames / float(Fraction(index.rate)) / 3600, 3)}
 
 
-def _write_tokens(folder: Path, recipe: LMRecipe) -> None:
-    """Encode the corpus, with melodies, because all runs share the tokens."""
+def _write_tokens(folder: Path, recipe: LMRecipe, windows: ClapWindows | None = None) -> None:
+    """Encode the corpus, with melodies, because all runs share the tokens. windows: of CLAP models."""
     if read_index(str(folder)) is None:
         mono = audio_tokenizer(recipe.data.tokenizer)
         tokenizer = StereoTokenizer(mono) if recipe.start.stereo else mono
-        prepare(recipe.data, folder, tokenizer, recipe.data.melody, recipe.seed, torch.device("cpu"))
+        prepare(recipe.data, folder, tokenizer, recipe.data.melody, recipe.seed, torch.device("cpu"), windows)
 
 
 def _compose(paths: Paths, scale: Scale) -> None:

@@ -1,7 +1,8 @@
 """Plug-ins: a user's own Python modules, which register what they define when they are imported.
 
-A plug-in of `musicgen` registers conditioners (`musicgen.conditioners.registry`), tokenisers (`musicgen.tokenizers`) or back
-ends (`musicgen.engine.selection`); docs/architecture.md has an example. A plug-in of the evaluation registers metrics,
+A plug-in of `musicgen` registers conditioners (`musicgen.conditioners.registry`), joint embeddings
+(`musicgen.conditioners.joint_embedding`), tokenisers (`musicgen.tokenizers`) or back ends (`musicgen.engine.selection`);
+docs/architecture.md has an example. A plug-in of the evaluation registers metrics,
 embedders or systems; docs/evaluation.md has an example. Both are chosen with `--plugin my_module` or
 `--plugin path/to/my_module.py`.
 

@@ -1,7 +1,6 @@
 """Text, melody, CLAP and separation: batch independence, null conditions, and the libraries' own numbers."""
 
 import copy
-import json
 import shutil
 from pathlib import Path
 
@@ -9,13 +8,13 @@ import pytest
 import soundfile
 import torch
 from torch import nn
-from transformers import RobertaConfig, RobertaModel, T5Config, T5EncoderModel
+from transformers import T5Config, T5EncoderModel
 
 import musicgen
 from musicgen import chroma
 from musicgen.audio import Audio
 from musicgen.conditioners.base import Conditioner
-from musicgen.conditioners.clap import CHECKPOINT, ClapConditioner, ClapEmbedder, ClapOptions, read_weights
+from musicgen.conditioners.clap import ClapConditioner, ClapEmbedder, ClapOptions, read_weights
 from musicgen.conditioners.condition import Condition
 from musicgen.conditioners.melody import Melody, MelodyConditioner
 from musicgen.conditioners.prepared import PreparedCondition
@@ -24,7 +23,7 @@ from musicgen.conditioners.text import CACHED_TEXTS, T5Conditioner
 from musicgen.content_cache import ContentCache
 from musicgen.errors import CheckpointError, InputError
 from musicgen.quantiser import ResidualQuantiser
-from tests import standins
+from tests import clap_standin, standins
 from tests.conftest import TEXTS
 
 
@@ -273,38 +272,8 @@ def test_what_is_kept_of_sounds_is_bounded() -> None:
 
 @pytest.fixture(scope="module")
 def clap(hub_cache: Path, tmp_path_factory: pytest.TempPathFactory):
-    """(laion_clap's own module at random weights, our embedder reading them from a file in the published form). The audio
-    branch has HTSAT-base's widths with one block a stage."""
-    folder = tmp_path_factory.mktemp("clap")
-    letters = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "Ġ", *(chr(code) for code in range(33, 127))]
-    roberta = RobertaConfig(
-        vocab_size=len(letters), num_hidden_layers=1, intermediate_size=64, hidden_size=768, max_position_embeddings=514,
-        type_vocab_size=1,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    RobertaModel(roberta).save_pretrained(folder / "roberta")
-    (folder / "roberta" / "vocab.json").write_text(json.dumps({letter: i for i, letter in enumerate(letters)}))
-    (folder / "roberta" / "merges.txt").write_text("#version: 0.2\n")
-    standins.publish(hub_cache, "roberta-base", folder / "roberta")
-
-    import laion_clap  # puts its folder on the path, which the next line needs
-    from clap_module import htsat, model
-
-    def shallow(audio_cfg, enable_fusion: bool, fusion_type: str):
-        return htsat.HTSAT_Swin_Transformer(
-            spec_size=256, patch_size=4, patch_stride=(4, 4), num_classes=audio_cfg.class_num, embed_dim=128,
-            depths=[1] * 4, num_heads=[4, 8, 16, 32], window_size=8, config=audio_cfg, enable_fusion=enable_fusion,
-            fusion_type=fusion_type,
-        )  # fmt: skip
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model, "create_htsat_model", shallow)
-        patch.setattr(ClapEmbedder, "vocabulary", len(letters))
-        reference = laion_clap.CLAP_Module(enable_fusion=False, amodel="HTSAT-base", device="cpu").eval()
-        state = {f"module.{name}": tensor for name, tensor in reference.model.state_dict().items()}
-        state["module.text_branch.embeddings.position_ids"] = torch.arange(514)[None]
-        weights = standins.publish(hub_cache, "lukewys/laion_clap", folder / "roberta") / CHECKPOINT
-        torch.save({"epoch": 15, "name": "standin", "state_dict": state}, weights)
+    """(laion_clap's own module at random weights, our embedder reading them, the file of the weights)."""
+    with clap_standin.published(hub_cache, tmp_path_factory.mktemp("clap")) as (reference, weights):
         yield reference, ClapEmbedder(weights), weights
 
 

@@ -71,12 +71,23 @@ class Mini(nn.Module):
         features = self.ears(mel)
         embedding = self.embedding(features)
         pooled = embedding.mean(dim=2)
-        joint = self.sound(torch.cat([features.mean(dim=2), features.amax(dim=2)], dim=1))
-        return embedding, self.genre(pooled), self.lead(pooled), nn.functional.normalize(joint, dim=-1)
+        joint = nn.functional.normalize(self._joint(features), dim=-1)
+        return embedding, self.genre(pooled), self.lead(pooled), joint
 
     def encode_text(self, tokens: torch.Tensor) -> torch.Tensor:
         """Tokens [B, length], 0 for padding -> joint [B, 64]."""
-        return nn.functional.normalize(self.text(self.words(tokens)), dim=-1)
+        return nn.functional.normalize(self.project_text(tokens), dim=-1)
+
+    def project_audio(self, mel: torch.Tensor) -> torch.Tensor:
+        """Log-mel [B, 80, T] -> joint [B, 64] before normalisation."""
+        return self._joint(self.ears(mel))
+
+    def project_text(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Tokens [B, length], 0 for padding -> joint [B, 64] before normalisation."""
+        return self.text(self.words(tokens))
+
+    def _joint(self, features: torch.Tensor) -> torch.Tensor:
+        return self.sound(torch.cat([features.mean(dim=2), features.amax(dim=2)], dim=1))
 
 
 def log_mel(wave: torch.Tensor) -> torch.Tensor:

@@ -23,6 +23,7 @@ ITEM_SD = 6.0
 """Defaults in points of the sliders' scale from 1 to 100, for want of a pilot: residuals of crowds are between 12 and 20."""
 
 MAX_RATERS = 1000
+LARGEST_SHIFT = 30.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def power(difference: float, items: int, raters: int, residual: float, item: flo
     spread = math.sqrt((item**2 + 2 * residual**2 / raters) / items)
     if spread == 0:
         return 1.0
-    shift, limit = difference / spread, stats.t.ppf(1 - alpha / 2, items - 1)
+    # SciPy's noncentral t is NaN for shifts from 37 on; at 30 even two items have a power of 0.98.
+    shift, limit = min(difference / spread, LARGEST_SHIFT), stats.t.ppf(1 - alpha / 2, items - 1)
     return float(stats.nct.sf(limit, items - 1, shift) + stats.nct.cdf(-limit, items - 1, shift))
 
 

@@ -19,16 +19,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from musicgen import checks, generators, patterns, textfiles
-from musicgen.checkpoint import conditioners, hub, tokenizers
+from musicgen.checkpoint import conditioners, joint_embeddings, tokenizers
 from musicgen.checkpoint.checks import build, outline
 from musicgen.checkpoint.tensors import Names, below, fill, fill_parts, read_weights, scatter, weight_files
 from musicgen.chroma import NUM_CHROMA
 from musicgen.conditioners import text_tokenizer
 from musicgen.conditioners.base import Conditioner
-from musicgen.conditioners.clap import CHECKPOINT as CLAP_CHECKPOINT
-from musicgen.conditioners.clap import DIM as CLAP_DIM
-from musicgen.conditioners.clap import REPOSITORY as CLAP_REPOSITORY
-from musicgen.conditioners.clap import ClapConditioner, ClapEmbedder, ClapOptions
+from musicgen.conditioners.clap import ClapConditioner, ClapOptions
 from musicgen.conditioners.melody import MelodyConditioner
 from musicgen.conditioners.t5 import T5Config, T5Encoder
 from musicgen.conditioners.text import NoText, T5Conditioner
@@ -279,12 +276,17 @@ def _load_clap(config: dict[str, Any], tensors: dict[str, torch.Tensor], dim: in
     if codebooks is None:
         raise CheckpointError(f"{folder}: the tensor {_CLAP_CODEBOOKS!r} is missing")
     options = checks.follow(lambda: ClapOptions(**config["musicgen"]["clap"]), str(folder))
-    if list(codebooks.shape) != [options.num_quantisers, options.num_entries, CLAP_DIM]:
+    kind = joint_embeddings.find(options.embedder, str(folder))
+    if list(codebooks.shape[:2]) != [options.num_quantisers, options.num_entries]:
         raise CheckpointError(f"{folder}: {_CLAP_CODEBOOKS!r} has the shape {list(codebooks.shape)}, unlike {options}")
-    # CLAP's own weights (2.4 GB) are not copied into every model that uses them.
-    weights = hub.download(CLAP_REPOSITORY, lambda _: [CLAP_CHECKPOINT], "weights of CLAP") / CLAP_CHECKPOINT
-    projection = _projection("enc_to_dec_proj", CLAP_DIM, dim, tensors, str(folder))
-    text = ClapConditioner(ClapEmbedder(weights), projection, options)
+    embedder = kind.load()
+    if codebooks.shape[2:] != (embedder.dim,):
+        raise CheckpointError(
+            f"{folder}: {_CLAP_CODEBOOKS!r} has the shape {list(codebooks.shape)}, and {options.embedder} has "
+            f"{embedder.dim} dimensions: the model was trained with another network"
+        )
+    projection = _projection("enc_to_dec_proj", embedder.dim, dim, tensors, str(folder))
+    text = ClapConditioner(embedder, projection, options)
     fill(text.quantiser, {"codebooks": codebooks}, f"{folder} (CLAP's quantiser)")
     return text
 

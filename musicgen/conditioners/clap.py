@@ -1,8 +1,8 @@
 """The CLAP conditioner: text or audio -> one vector of CLAP's joint embedding space (paper sections 2.3 and A.2).
 
 Training conditions on the embedding of the audio, inference on that of the text; normalisation and RVQ (12 codebooks of 1024
-entries) reduce the difference between them. The network is laion_clap's; importing it downloads tokenisers, so it is imported
-only when a CLAP model is used.
+entries) reduce the difference between them. The published network is laion_clap's; importing it downloads tokenisers, so it is
+imported only when a CLAP model is used.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from musicgen import pickles
 from musicgen.audio import Audio
 from musicgen.conditioners.base import Conditioner
 from musicgen.conditioners.condition import Condition
+from musicgen.conditioners.joint_embedding import JointEmbedder
 from musicgen.errors import CheckpointError
 from musicgen.options import check_text
 from musicgen.quantiser import ResidualQuantiser
@@ -38,19 +39,26 @@ CHECKPOINT = "music_audioset_epoch_15_esc_90.14.pt"
 
 @dataclass(frozen=True)
 class ClapOptions:
-    """The steps between an embedding and the condition, which the paper's table A.1 ablates."""
+    """The steps between an embedding and the condition, which the paper's table A.1 ablates.
+
+    Attributes:
+        embedder: Name of the network (`joint_embedding`).
+    """
 
     normalise: bool = True
     quantise: bool = True
     num_quantisers: int = 12
     num_entries: int = 1024
+    embedder: str = "laion_clap"
 
 
-class ClapEmbedder:
+class ClapEmbedder(JointEmbedder):
     """laion_clap's HTSAT-base with RoBERTa, without feature fusion (Wu et al. 2023). `weights`: a published checkpoint file."""
 
     vocabulary = 50_265
     """Size of RoBERTa's vocabulary."""
+    dim = DIM
+    seconds = WINDOW / SAMPLE_RATE
 
     def __init__(self, weights: str | os.PathLike[str], device: torch.device | str = "cpu") -> None:
         # Offline, the import succeeds with a vocabulary of five tokens, which would give wrong embeddings without an error.
@@ -101,11 +109,11 @@ class ClapEmbedder:
 class ClapConditioner(Conditioner):
     """CLAP's embedding as a condition of one vector (L = 1)."""
 
-    def __init__(self, embedder: ClapEmbedder, projection: nn.Module, options: ClapOptions | None = None) -> None:
+    def __init__(self, embedder: JointEmbedder, projection: nn.Module, options: ClapOptions | None = None) -> None:
         super().__init__()
         self.embedder = embedder
         self.options = options if options is not None else ClapOptions()
-        self.quantiser = ResidualQuantiser(self.options.num_quantisers, self.options.num_entries, DIM)
+        self.quantiser = ResidualQuantiser(self.options.num_quantisers, self.options.num_entries, embedder.dim)
         self.projection = projection
 
     @property
@@ -121,7 +129,7 @@ class ClapConditioner(Conditioner):
         return like.zeroed()
 
     def condition(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """Embeddings [B, 512] -> [B, 1, D]: normalised, quantised and projected, as the options say."""
+        """Embeddings [B, dim] -> [B, 1, D]: normalised, quantised and projected, as the options say."""
         if self.options.normalise:
             embeddings = nn.functional.normalize(embeddings, dim=-1)
         if self.options.quantise:
@@ -131,7 +139,12 @@ class ClapConditioner(Conditioner):
     def forward(self, texts: Sequence[str | None]) -> Condition:
         """The condition of B texts. None and "" give the null text: a zero vector."""
         absent = torch.tensor([not text for text in texts])
-        values = self.condition(self.embedder.texts([text or "" for text in texts]))
+        # The network need not be on the device of the projection.
+        embeddings = self.embedder.texts([text or "" for text in texts]).to(self.quantiser.codebooks.device)
+        return self.masked(self.condition(embeddings), absent)
+
+    def masked(self, values: torch.Tensor, absent: torch.Tensor) -> Condition:
+        """The condition of vectors [B, 1, D]; absent: bool [B], the rows that get the null text, a zero vector."""
         values = values.masked_fill(absent.to(values.device)[:, None, None], 0.0)
         return Condition(values, torch.ones(values.shape[:2], dtype=torch.bool, device=values.device))
 

@@ -15,7 +15,6 @@ from evaluation.suites.suite import load_suite
 from experiments import __main__ as command
 from experiments import claims, references, report, rewording, runner, training_data
 from experiments import plan as plans
-from experiments import stereo as stereo_of
 from musicgen import audio, catalog
 from musicgen.errors import InputError
 from musicgen.training.corpus import INSTRUMENTS, descriptions
@@ -24,11 +23,8 @@ from tests import standins
 
 
 @pytest.fixture(scope="module")
-def results(renderer, tmp_path_factory: pytest.TempPathFactory):  # noqa: ARG001
+def results(root: Path):
     """The folder of results of table 2 at toy size: two rows trained, one tested again with the melody."""
-    root = tmp_path_factory.mktemp("experiments")
-    (root / "pretrained" / "mini").mkdir(parents=True)
-    standins.write(standins.transformers_model(), root / "pretrained" / "mini")
     arguments = ["run", "table-2-melody", "--scale", "toy", "--output", str(root / "work"), "--results",
                  str(root / "results"), "--device", "cpu"]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
@@ -92,7 +88,7 @@ def test_a_run_tells_all_about_itself(results: Path) -> None:
     assert {one["row"] for one in found} == set(plans.load("table-2-melody").rows)
     for one in found:
         assert one["clips"] == 3
-        assert one["steps"] == 503
+        assert one["steps"] == 103
         assert len(one["perplexity"]["nats"]) == 3
         assert one["perplexity"]["value"] > 1
         assert set(one["scores"]) == {"fad_mini", "kl_mini", "clap_mini", "chroma"}
@@ -120,28 +116,10 @@ def test_the_report_shows_every_row_and_claim(results: Path, tmp_path: Path) -> 
         assert f"| {row} | " in text
     assert text.count(", 1 seed; these models' own clips: p = ") == len(plan.claims)
     assert "0.66" in text
-    assert "## Not run\n" in text
+    assert ", not run\n" in text
     assert next(pictures.iterdir()).read_bytes()[:4] == b"\x89PNG"
     curves = report.plot(dataclasses.replace(plan, curves=True), report.read(results / "table-2-melody" / "toy", plan))
     assert curves[:4] == b"\x89PNG"
-
-
-def test_left_and_right_are_as_alike_as_they_are(tmp_path: Path) -> None:
-    random = np.random.default_rng(0)
-    left, right = random.normal(0, 0.1, (2, 160_000))
-
-    def similarity(*channels: np.ndarray) -> float:
-        file = tmp_path / "clip.flac"
-        sound = torch.from_numpy(np.stack(channels)).float()
-        audio.write(file, audio.Audio(sound, 32_000))
-        return stereo_of.similarity(file)
-
-    assert similarity(left) == 1
-    assert similarity(left, left) == pytest.approx(1, abs=1e-3)
-    # Of independent noise: the bias of Welch's estimate, 1 over the number of windows that count.
-    assert similarity(left, right) < 0.02
-    # Noise of equal power in both: a half of each channel is common, so coherence is (1/2)^2.
-    assert similarity(left + right, left + random.normal(0, 0.1, 160_000)) == pytest.approx(0.25, abs=0.03)
 
 
 def test_captions_in_other_words_say_the_same_of_the_same_piece() -> None:
@@ -162,17 +140,6 @@ def test_references_go_through_the_tokeniser(tmp_path: Path) -> None:
     assert torch.allclose(short, whole[:, :64_000], atol=1e-4)
     expected = model.tokenizer.decode(model.tokenizer.encode(short[None]))[0]
     assert torch.allclose(codec, expected.clamp(-1, 1), atol=1e-3)
-
-
-@pytest.mark.usefixtures("real_soundfont")
-def test_stereo_references_are_rendered_anew(tmp_path: Path) -> None:
-    (item,) = load_items(load_suite("synth"), limit=1)
-    (short,) = audio.read(item.file).wave[:, :64_000]
-    (wide,) = references.originals(tmp_path / "wide", [item], 2.0, stereo=True)
-    left, right = audio.read(wide.file).wave
-    # The suite's file is the same rendering, mixed down and compressed.
-    mixed = (left + right) / 2
-    assert float(torch.corrcoef(torch.stack([mixed, short]))[0, 1]) > 0.95
 
 
 def standins_model(folder: Path) -> musicgen.MusicGen:

@@ -29,6 +29,7 @@ from musicgen.training.lm.config import Every, LMRecipe
 from musicgen.training.lm.initialization import merge_adapters
 from musicgen.training.lm.network import Network
 from musicgen.training.lm.optimiser import optimiser
+from musicgen.training.lm.text_inputs import learns
 from musicgen.training.moving_average import MovingAverage
 from musicgen.training.trainer import check_same_recipe, write_checkpoint
 
@@ -72,9 +73,8 @@ def new_state(recipe: LMRecipe, model: MusicGen, accelerator: Accelerator) -> Tr
             f"optimisation.codebooks has {len(recipe.optimisation.codebooks)} weights: the model has "
             f"{model.lm.config.num_codebooks} codebooks"
         )
-    train_text = any(parameter.requires_grad for parameter in model.text.encoder.parameters())
     shell = copy.deepcopy(model) if accelerator.is_main_process else None
-    plain = Network(model, train_text=train_text, auxiliary=recipe.auxiliary_losses)
+    plain = Network(model, train_text=learns(model.text), auxiliary=recipe.auxiliary_losses)
     plain.to_device(accelerator.device)
     wrapped, optimise = accelerator.prepare(plain, optimiser(plain, recipe.optimisation))
     average = MovingAverage(list(wrapped.parameters()), recipe.optimisation.average)

@@ -109,12 +109,27 @@ class NewText:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Clap:
+    """CLAP's embedding in the place of T5: of the audio of each crop in training, of the text afterwards (table A.1)."""
+
+    embedder: str = "laion_clap"
+    """The network, by the name that it is registered by (`musicgen.conditioners.joint_embedding`)."""
+    normalise: Flag = True
+    quantise: Flag = True
+    """Residual vector quantisation, whose codebooks are fitted to the embeddings of the training music (k-means)."""
+    num_quantisers: PositiveInt = 12
+    num_entries: PositiveInt = 1024
+
+
+@dataclass(frozen=True, config=STRICT)
 class Text:
     """The text encoder and the augmentation of descriptions (section 3.1, table A.2)."""
 
     encoder: str = "t5-base"
     """A frozen T5 or FLAN-T5 encoder: hub name or folder. Not used with `start.model` or `text.new`."""
     new: NewText | None = None
+    clap: Clap | None = None
+    """Condition on CLAP instead; texts are not needed in training then, and all that concerns them is not used."""
     learn: Flag = True
     """Whether the encoder of `new` is trained; otherwise it keeps its random weights."""
     merge: Probability = 0.25
@@ -137,6 +152,8 @@ class Text:
     and melody does not depend on the text, which is learnt much sooner. 0: no padding, as in the published models."""
 
     def __post_init__(self) -> None:
+        if self.clap is not None and (self.new is not None or self.length):
+            raise InputError("text.clap takes the place of T5: leave text.new and text.length out")
         if self.length > self.max_tokens:
             raise InputError(f"text.length is {self.length}: it may be text.max_tokens ({self.max_tokens}) at most")
         if self.merge == 0 and self.drop_description not in (0, 0.5):
@@ -312,6 +329,10 @@ class LMRecipe:
             raise InputError(f"optimisation.batch is {batch}: data.lanes ({lanes}) must divide it")
         if not (self.data.path or self.data.tokens):
             raise InputError("data.path and data.tokens are both empty: name the music to train on")
+        if self.start.model and self.text.clap is not None:
+            raise InputError(
+                "text.clap is for new models, and start.model brings its own text encoder: leave one of them out"
+            )
         if self.start.model and self.text.new is not None:
             raise InputError("text.new makes a text encoder, and start.model brings its own: leave one of them out")
         if not self.data.texts and self.text.new is not None:

@@ -22,6 +22,7 @@ from musicgen import chroma
 from musicgen.errors import InputError
 from musicgen.training.lm.auxiliary_losses import REGISTRY
 from musicgen.training.lm.caption_augmentation import augment_caption, pick_description
+from musicgen.training.lm.clap_windows import of_crop
 from musicgen.training.lm.config import LMRecipe, NewConditioner
 from musicgen.training.lm.shards import Index, Sample, iterate, read_shard
 
@@ -42,6 +43,7 @@ class Batch:
         auxiliary_targets: name of an auxiliary loss -> float32 [B, T, width].
         conditions: name of a further conditioner -> its value in the metadata of each row, None in rows without.
         starts: seconds of each row's crop in its clip.
+        embeddings: float32 [B, D], CLAP's of each crop's audio, zeros in rows without; None for models without CLAP.
     """
 
     codes: torch.Tensor
@@ -51,6 +53,7 @@ class Batch:
     auxiliary_targets: dict[str, torch.Tensor] = field(default_factory=dict)
     conditions: dict[str, list[Any]] = field(default_factory=dict)
     starts: list[float] = field(default_factory=list)
+    embeddings: torch.Tensor | None = None
 
     def split(self, size: int) -> list[Batch]:
         """Micro-batches of at most `size` rows."""
@@ -64,6 +67,7 @@ class Batch:
                 {name: targets[i : i + size] for name, targets in self.auxiliary_targets.items()},
                 {name: values[i : i + size] for name, values in self.conditions.items()},
                 self.starts[i : i + size],
+                None if self.embeddings is None else self.embeddings[i : i + size],
             )
             for i in rows
         ]
@@ -72,7 +76,7 @@ class Batch:
 @dataclass(frozen=True)
 class Row:
     """A row of a batch. codes: [K, up to T]; melody: [chroma frames, 12]; auxiliary_targets: name -> [T, width]; conditions:
-    name -> value; start: seconds of the crop in its clip."""
+    name -> value; start: seconds of the crop in its clip; embedding: [D], CLAP's, zeros for none; None without CLAP."""
 
     codes: np.ndarray
     text: str
@@ -80,20 +84,28 @@ class Row:
     auxiliary_targets: dict[str, np.ndarray]
     conditions: dict[str, Any]
     start: float
+    embedding: np.ndarray | None = None
 
 
 class Cropper:
     """Crops clips and chooses their conditions: clips -> rows of a batch."""
 
     def __init__(
-        self, recipe: LMRecipe, rate: Fraction, seconds: float, melody_frames: int, conditions: Iterable[str] = ()
+        self,
+        recipe: LMRecipe,
+        rate: Fraction,
+        seconds: float,
+        melody_frames: int,
+        conditions: Iterable[str] = (),
+        window: float = 0.0,
     ) -> None:
         """melody_frames: chroma frames of the model's context, 0 for models without melody; conditions: the names of further
-        conditioners."""
+        conditioners; window: seconds of music behind an embedding of CLAP, 0 for models without CLAP."""
         self.recipe = recipe
         self.frames = max(1, round(Fraction(str(seconds)) * rate))
         self.rate = rate
         self.melody_frames = melody_frames
+        self.window = window
         self._conditions = {name: recipe.conditioners.get(name, NewConditioner(name)) for name in conditions}
         self._step = Fraction(chroma.HOP, chroma.SAMPLE_RATE) * rate
         """Token frames between two chroma frames."""
@@ -113,6 +125,7 @@ class Cropper:
             "" if drop_all else text,
             melody="none" if drop_all or drop_melody else "chords" if chords else "strongest",
             conditions=() if drop_all else kept,
+            embedded=not drop_all,
         )
 
     def validation(self, sample: Sample, random: np.random.Generator) -> Row:
@@ -121,7 +134,7 @@ class Cropper:
         if self.recipe.data.begin != "anywhere":
             start = min(self._boundaries(sample), key=lambda frame: abs(frame - start))
         text = self.description(sample, random)
-        return self._row(sample, start, text, melody="strongest", conditions=self._conditions)
+        return self._row(sample, start, text, melody="strongest", conditions=self._conditions, embedded=True)
 
     def batch(self, rows: list[Row]) -> Batch:
         codes = np.zeros((len(rows), rows[0].codes.shape[0], self.frames), np.int64)
@@ -140,7 +153,13 @@ class Cropper:
             },
             {name: [row.conditions[name] for row in rows] for name in self._conditions},
             [row.start for row in rows],
+            self._embeddings(rows),
         )
+
+    @staticmethod
+    def _embeddings(rows: list[Row]) -> torch.Tensor | None:
+        found = [row.embedding for row in rows if row.embedding is not None]
+        return torch.from_numpy(np.stack(found)).float() if found else None
 
     def description(self, sample: Sample, random: np.random.Generator) -> str:
         """A clip's description as it is, "" for none."""
@@ -171,8 +190,10 @@ class Cropper:
         first, *others = [round((time - times[0]) * float(self.rate)) for time in times]
         return [first, *(frame for frame in others if frame + self.frames <= sample.codes.shape[1])]
 
-    def _row(self, sample: Sample, start: int, text: str, *, melody: Melody, conditions: Collection[str]) -> Row:
-        """conditions: the further conditions that are not dropped."""
+    def _row(
+        self, sample: Sample, start: int, text: str, *, melody: Melody, conditions: Collection[str], embedded: bool
+    ) -> Row:
+        """conditions: the further conditions that are not dropped; embedded: whether CLAP's embedding is not dropped."""
         values = {
             name: sample.metadata.get(new.metadata or name) if name in conditions else None
             for name, new in self._conditions.items()
@@ -187,7 +208,15 @@ class Cropper:
             },
             values,
             start / float(self.rate),
+            self._embedding(sample, start, kept=embedded),
         )
+
+    def _embedding(self, sample: Sample, start: int, *, kept: bool) -> np.ndarray | None:
+        if not self.window or sample.embeddings is None:
+            return None
+        if not kept:
+            return np.zeros_like(sample.embeddings[0])
+        return of_crop(sample.embeddings, start / float(self.rate), float(self.frames / self.rate), self.window)
 
     def _crop(self, sample: Sample, start: int) -> np.ndarray:
         return sample.codes[:, start : start + self.frames]

@@ -29,6 +29,7 @@ from musicgen.model import MusicGen
 from musicgen.tokenizers import StereoTokenizer, Tokenizer
 from musicgen.training.lm.attention_initialization import initialize_melody_attention
 from musicgen.training.lm.caption_augmentation import spoken_fields
+from musicgen.training.lm.clap_text import ClapText
 from musicgen.training.lm.config import LMRecipe, NewText
 
 ADAPTED = ("qkv", "out", "query", "key_value", "ffn_in", "ffn_out")
@@ -44,14 +45,14 @@ def audio_tokenizer(recipe: LMRecipe) -> Tokenizer:
 def new_model(
     recipe: LMRecipe,
     tokenizer: Tokenizer,
-    text: tuple[T5Encoder, TextTokenizer],
+    text: tuple[T5Encoder, TextTokenizer] | ClapText,
 ) -> MusicGen:
     """A model with new weights.
 
     Args:
         recipe: Its shape, and the seed of the weights.
         tokenizer: The audio tokeniser.
-        text: T5's encoder and tokeniser.
+        text: T5's encoder and tokeniser, or CLAP's network and codebooks.
     """
     shape = recipe.shape
     generator = torch.Generator().manual_seed(recipe.seed)
@@ -69,14 +70,16 @@ def new_model(
     _initialise(lm, generator)
     if recipe.start.tables:
         _copy_code_tables(lm, recipe.start.tables)
-    encoder, text_tokenizer = text
-    width = encoder.config.d_model
+    width = text.embedder.dim if isinstance(text, ClapText) else text[0].config.d_model
     # transformers has no projection where the widths agree.
     projection = nn.Identity() if width == shape.dim else _linear(width, shape.dim, generator)
     conditioners: dict[str, Conditioner] = {}
     if shape.melody:
         conditioners["melody"] = _melody(shape.dim, recipe.data.seconds, generator)
-    conditioners["text"] = T5Conditioner(encoder, text_tokenizer, projection, recipe.text.length)
+    if isinstance(text, ClapText):
+        conditioners["text"] = text.conditioner(projection)
+    else:
+        conditioners["text"] = T5Conditioner(*text, projection, recipe.text.length)
     return MusicGen(
         lm,
         patterns.named(shape.pattern, tokenizer.num_codebooks),

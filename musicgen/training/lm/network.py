@@ -14,11 +14,11 @@ from torch.nn import functional as F
 from musicgen import chroma
 from musicgen.checkpoint.conditioners import others
 from musicgen.conditioners.condition import Condition
-from musicgen.conditioners.text import T5Conditioner
 from musicgen.model import MusicGen
 from musicgen.training.lm.auxiliary_losses import REGISTRY, AuxiliaryLoss
 from musicgen.training.lm.config import AuxiliaryLosses
 from musicgen.training.lm.dataloader import Batch
+from musicgen.training.lm.text_inputs import text_inputs
 
 _IGNORED = -100
 
@@ -30,9 +30,7 @@ class Inputs:
     Attributes:
         sequence: int64 [B, K, S + 1] of pattern steps, the special token where there is no code.
         steps: int64 [K, T], the step in which each code is predicted.
-        ids: int64 [B, L], text tokens.
-        real: bool [B, L], False at padding.
-        absent: bool [B], rows without text.
+        text: the inputs of the text conditioner (`text_inputs`); "absent" are the rows without text.
         melody: uint8 [B, chroma frames, 12], as in `Batch`, or None.
         auxiliary_targets: name of an auxiliary loss -> float32 [B, T, width].
         conditions: name of a further conditioner -> its prepared input for each row, None in rows without.
@@ -42,9 +40,7 @@ class Inputs:
 
     sequence: torch.Tensor
     steps: torch.Tensor
-    ids: torch.Tensor
-    real: torch.Tensor
-    absent: torch.Tensor
+    text: dict[str, torch.Tensor]
     melody: torch.Tensor | None
     auxiliary_targets: dict[str, torch.Tensor]
     known: torch.Tensor
@@ -55,7 +51,8 @@ class Inputs:
             name: value.to(device) for name, value in vars(self).items() if isinstance(value, torch.Tensor)
         }
         targets = {name: value.to(device) for name, value in self.auxiliary_targets.items()}
-        return replace(self, **moved, auxiliary_targets=targets)
+        text = {name: value.to(device) for name, value in self.text.items()}
+        return replace(self, **moved, text=text, auxiliary_targets=targets)
 
     def counts(self, special: int) -> torch.Tensor:
         """int64 [K]: how many codes of each codebook are predicted."""
@@ -75,7 +72,6 @@ class Network(nn.Module):
     def __init__(self, model: MusicGen, *, train_text: bool, auxiliary: AuxiliaryLosses | None = None) -> None:
         """auxiliary: those of the recipe; None for none."""
         super().__init__()
-        assert isinstance(model.text, T5Conditioner)
         self.lm = model.lm
         self.text_projection = model.text.projection
         self.melody_projection = None if model.melody is None else model.melody.projection
@@ -84,27 +80,22 @@ class Network(nn.Module):
         active = {} if auxiliary is None else auxiliary.active()
         self.auxiliary = nn.ModuleDict({name: REGISTRY[name](model.lm.config.dim) for name in active})
         self._layers = {name: options.layer for name, options in active.items()}
-        # In tuples, so that they are not submodules.
-        self._model = (model,)
-        self._text = (model.text,)
+        self._model = (model,)  # in a tuple, so that it is no submodule
+        self._text = text_inputs(model.text)
         self.special = model.lm.config.special_token
 
     def inputs(self, batch: Batch, max_tokens: int) -> Inputs:
         """A batch as the inputs of `forward`, on the CPU; texts are cut at `max_tokens`."""
-        text = self._text[0]
+        text = self._text.inputs(batch, max_tokens)
         frames = torch.arange(batch.codes.shape[2])
         codes = batch.codes.masked_fill(frames >= batch.lengths[:, None, None], self.special)
         layout = self._model[0].pattern.layout(codes.shape[2])
         sequence = layout.build(codes, self.special)
-        ids, real = text.tokens(batch.texts, max_tokens)
-        absent = torch.tensor([not one for one in batch.texts])
-        known = (frames < batch.lengths[:, None]) & ~absent[:, None]
+        known = (frames < batch.lengths[:, None]) & ~text["absent"][:, None]
         return Inputs(
             sequence,
             layout.steps,
-            ids,
-            real,
-            absent,
+            text,
             batch.melody,
             batch.auxiliary_targets,
             known,
@@ -122,13 +113,10 @@ class Network(nn.Module):
 
     def to_device(self, device: torch.device) -> None:
         """Move the frozen text encoder, which is not a submodule."""
-        self._text[0].encoder.to(device)
+        self._text.to(device)
 
     def forward(self, inputs: Inputs) -> Losses:
-        text = self._text[0]
-        with torch.autocast(inputs.ids.device.type, enabled=False):  # T5 overflows in float16
-            states = text.hidden(inputs.ids, inputs.real)
-        condition = text.condition(states, inputs.real, inputs.absent)
+        condition = self._text.condition(inputs.text)
         melody = None if inputs.melody is None else self._melody(inputs.melody)
         named = {"text": condition} if melody is None else {"text": condition, "melody": melody}
         named |= {name: self.conditioners[name](values) for name, values in inputs.conditions.items()}

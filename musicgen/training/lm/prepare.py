@@ -27,11 +27,13 @@ from tqdm import tqdm
 from musicgen import audio, chroma
 from musicgen.audio import Audio
 from musicgen.checkpoint.tokenizers import load_tokenizer
+from musicgen.conditioners.joint_embedding import JointEmbedder
 from musicgen.conditioners.separation import DemucsSeparator
 from musicgen.errors import InputError
 from musicgen.folders import name_text
 from musicgen.tokenizers import StereoTokenizer, Tokenizer, frame_rate
 from musicgen.training.lm.caption_augmentation import has_text
+from musicgen.training.lm.clap_windows import ClapWindows
 from musicgen.training.lm.config import Data
 from musicgen.training.lm.shards import INDEX, Index, Sample, encoded
 from musicgen.training.manifest import Entry, read
@@ -45,7 +47,15 @@ VALIDATION_SHARE = 10
 """At most one clip in this many is held out."""
 
 
-def prepare(data: Data, folder: Path, tokenizer: Tokenizer, melody: str, seed: int, device: torch.device) -> Index:
+def prepare(
+    data: Data,
+    folder: Path,
+    tokenizer: Tokenizer,
+    melody: str,
+    seed: int,
+    device: torch.device,
+    windows: ClapWindows | None = None,
+) -> Index:
     """Write the token shards of `data.path`.
 
     Args:
@@ -55,6 +65,7 @@ def prepare(data: Data, folder: Path, tokenizer: Tokenizer, melody: str, seed: i
         melody: "none", "mix" or "separated": what the pitch classes are computed from.
         seed: Shuffles the clips and chooses those held out.
         device: Of the tokeniser and the source separation.
+        windows: Embeds the windows of every clip, for CLAP models.
 
     Returns:
         The index of the shards.
@@ -78,7 +89,7 @@ def prepare(data: Data, folder: Path, tokenizer: Tokenizer, melody: str, seed: i
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        made = _SampleSource(_SampleMaker(tokenizer, melody, device), data.workers)
+        made = _SampleSource(_SampleMaker(tokenizer, melody, device, windows), data.workers)
         # Every lane needs a shard, also with few clips.
         clips = max(1, min(SHARD_CLIPS, (len(entries) - held_out) // data.lanes))
         with tqdm(total=len(entries), desc="tokens", unit="clip", disable=None) as bar:
@@ -104,6 +115,8 @@ def prepare(data: Data, folder: Path, tokenizer: Tokenizer, melody: str, seed: i
             frames=made.frames - frames_held_out,
             described=made.described,
             not_used=made.failed,
+            embedder="" if windows is None else windows.embedder.kind,
+            window=0.0 if windows is None else windows.seconds,
         )
         (temporary / INDEX).write_text(index.text(), encoding="utf-8")
         temporary.replace(folder)
@@ -180,11 +193,19 @@ _worker: list[_SampleMaker] = []
 """In a worker process, its sample maker."""
 
 
-def _start_worker(config: dict[str, Any], state: dict[str, Any], stereo: bool, melody: str, device: str) -> None:
+def _start_worker(
+    config: dict[str, Any],
+    state: dict[str, Any],
+    stereo: bool,
+    melody: str,
+    device: str,
+    embedding: tuple[type[JointEmbedder], float] | None,
+) -> None:
     torch.set_num_threads(1)
     mono = load_tokenizer(config, {name: torch.from_numpy(array) for name, array in state.items()}, "the tokeniser")
     tokenizer = (StereoTokenizer(mono) if stereo else mono).to(device)
-    _worker.append(_SampleMaker(tokenizer, melody, torch.device(device)))
+    windows = None if embedding is None else ClapWindows(embedding[0].load(), embedding[1])
+    _worker.append(_SampleMaker(tokenizer, melody, torch.device(device), windows))
 
 
 def _in_worker(entry: Entry) -> list[tuple[str, Sample]] | InputError:
@@ -194,16 +215,23 @@ def _in_worker(entry: Entry) -> list[tuple[str, Sample]] | InputError:
 class _SampleMaker:
     """Reads and encodes one entry."""
 
-    def __init__(self, tokenizer: Tokenizer, melody: str, device: torch.device) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, melody: str, device: torch.device, windows: ClapWindows | None = None
+    ) -> None:
+        self.windows = windows
         self.tokenizer = tokenizer
         self.melody = melody
         self.device = device
         self.separator = DemucsSeparator(device) if melody == "separated" else None
 
-    def portable(self) -> tuple[dict[str, Any], dict[str, Any], bool, str, str]:
+    def portable(
+        self,
+    ) -> tuple[dict[str, Any], dict[str, Any], bool, str, str, tuple[type[JointEmbedder], float] | None]:
         """Arguments of `_start_worker`, because networks with weight norm cannot be pickled."""
         state = {name: tensor.cpu().numpy() for name, tensor in self.tokenizer.network.state_dict().items()}
-        return self.tokenizer.config(), state, len(self.tokenizer.sides) == 2, self.melody, str(self.device)
+        # A class is found again by the name of its module, so a worker needs no registry.
+        embedding = None if self.windows is None else (type(self.windows.embedder), self.windows.crop)
+        return self.tokenizer.config(), state, len(self.tokenizer.sides) == 2, self.melody, str(self.device), embedding
 
     def make(self, entry: Entry) -> list[tuple[str, Sample]] | InputError:
         """The segments of one file with their keys, or the error if it cannot be used."""
@@ -231,7 +259,8 @@ class _SampleMaker:
             codes = self.tokenizer.encode(part[None].to(self.device))[0].cpu().numpy().astype(np.int16)
             first = number * (length // self.tokenizer.hop)
             cut = None if classes is None else classes[first : first + codes.shape[1]]
-            yield f"{name}-{number}", Sample(codes, cut, metadata)
+            heard = None if self.windows is None else self.windows(Audio(part, self.tokenizer.sample_rate))
+            yield f"{name}-{number}", Sample(codes, cut, metadata, heard)
 
     def _classes(self, recording: Audio, num_frames: int) -> np.ndarray | None:
         """uint8 [num_frames], the strongest pitch class around every frame; None without melody."""

@@ -2,7 +2,8 @@
 
 index.json          the tokeniser; clips in each shard; the files that could not be used, with reasons
 train-00000.tar     KEY.codes.npy int16 [K, T]; KEY.chroma.npy uint8 [T], the strongest pitch class around each frame
-                    (for melody models); KEY.json, the clip's metadata
+                    (for melody models); KEY.embeddings.npy float32 [W, D], CLAP's of windows of the clip (for CLAP models);
+                    KEY.json, the clip's metadata
 valid-00000.tar     the same, of the clips held out
 """
 
@@ -29,11 +30,13 @@ INDEX = "index.json"
 
 @dataclass(frozen=True)
 class Sample:
-    """One clip. codes: int16 [K, T]; chroma: uint8 [T] pitch classes, or None; metadata: its JSON."""
+    """One clip. codes: int16 [K, T]; chroma: uint8 [T] pitch classes, or None; metadata: its JSON; embeddings: float32 [W, D],
+    CLAP's of windows (`clap_windows`), or None."""
 
     codes: np.ndarray
     chroma: np.ndarray | None
     metadata: dict[str, Any]
+    embeddings: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,10 @@ class Index:
     described: int | None = None
     """Clips with a text; None where the shards were written before it was counted."""
     not_used: list[str] = field(default_factory=list)
+    embedder: str = ""
+    """The network of the embeddings; empty where there are none."""
+    window: float = 0.0
+    """Seconds of music behind each embedding."""
 
     def __post_init__(self) -> None:
         for part in (self.train, self.valid):
@@ -117,22 +124,23 @@ def encoded(key: str, sample: Sample) -> dict[str, Any]:
     """A clip in the form that webdataset's TarWriter writes."""
     values: dict[str, Any] = {
         "__key__": key,
-        "codes.npy": _npy(sample.codes),
+        "codes.npy": npy_bytes(sample.codes),
         "json": json.dumps(sample.metadata).encode(),
     }
     if sample.chroma is not None:
-        values["chroma.npy"] = _npy(sample.chroma)
+        values["chroma.npy"] = npy_bytes(sample.chroma)
+    if sample.embeddings is not None:
+        values["embeddings.npy"] = npy_bytes(sample.embeddings)
     return values
 
 
 def _decoded(group: dict[str, Any]) -> Sample:
-    chroma = group.get("chroma.npy")
-    return Sample(
-        npy.read(group["codes.npy"]), None if chroma is None else npy.read(chroma), json.loads(group["json"].decode())
-    )
+    chroma, embeddings = (npy.read(group[name]) if name in group else None for name in ("chroma.npy", "embeddings.npy"))
+    return Sample(npy.read(group["codes.npy"]), chroma, json.loads(group["json"].decode()), embeddings)
 
 
-def _npy(array: np.ndarray) -> bytes:
+def npy_bytes(array: np.ndarray) -> bytes:
+    """An array as the contents of a .npy file."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()

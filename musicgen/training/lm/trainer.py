@@ -17,6 +17,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,14 @@ from musicgen.cancellation import Cancellation
 from musicgen.checkpoint import adapters as lora
 from musicgen.checkpoint import parts
 from musicgen.checkpoint.conditioners import others
+from musicgen.conditioners.t5 import T5Encoder
+from musicgen.conditioners.text_tokenizer import TextTokenizer
 from musicgen.errors import InputError
 from musicgen.model import MusicGen
 from musicgen.training.lm.auxiliary_losses import REGISTRY
 from musicgen.training.lm.checkpointing import TrainingState, gather_model, new_state, resume, save_checkpoint
+from musicgen.training.lm.clap_text import CODEBOOKS, ClapText
+from musicgen.training.lm.clap_windows import ClapWindows
 from musicgen.training.lm.config import LMRecipe
 from musicgen.training.lm.dataloader import Batch, Cropper, TrainingData, validation_batches
 from musicgen.training.lm.initialization import (
@@ -92,7 +97,8 @@ def train(
     accelerator = Accelerator(mixed_precision=_MIXED_PRECISION[precision], cpu=device == "cpu")
     model, folder, index = _prepare(recipe, output, accelerator)
     melody_frames = 0 if model.melody is None else model.melody.length
-    cropper = Cropper(recipe, Fraction(index.rate), recipe.data.seconds, melody_frames, others(model))
+    window = 0.0 if recipe.text.clap is None else index.window
+    cropper = Cropper(recipe, Fraction(index.rate), recipe.data.seconds, melody_frames, others(model), window)
     data = TrainingData(folder, index, recipe, cropper, accelerator.process_index, accelerator.num_processes)
     run = new_state(recipe, model, accelerator)
     if resume(run, output):
@@ -124,25 +130,34 @@ def _prepare(recipe: LMRecipe, output: Path, accelerator: Accelerator) -> tuple[
     tokenizer = audio_tokenizer(recipe) if fine_tuned is None else fine_tuned.tokenizer
     follows_melody = recipe.shape.melody if fine_tuned is None else fine_tuned.melody is not None
     heard = "mix" if fine_tuned is not None and fine_tuned.melody and not fine_tuned.melody.separated else "separated"
+    clap = None if recipe.text.clap is None else ClapText.load(recipe.text.clap)
+    windows = None if clap is None else ClapWindows(clap.embedder, recipe.data.seconds)
+    # CLAP hears the music instead: no texts are needed.
+    texts = recipe.data if clap is None else replace(recipe.data, texts=False)
     folder = os.path.expanduser(recipe.data.tokens) or str(output / "tokens")  # noqa: PTH111 (it may be a URL)
     with accelerator.main_process_first():
         index = read_index(folder)
         if index is None:
             tokenizer.to(accelerator.device)
             melody = (recipe.data.melody or heard) if follows_melody else "none"
-            index = prepare(recipe.data, Path(folder), tokenizer, melody, recipe.seed, accelerator.device)
+            index = prepare(texts, Path(folder), tokenizer, melody, recipe.seed, accelerator.device, windows)
             tokenizer.to("cpu")
     _check(index, folder, tokenizer, follows_melody)
-    check_texts(recipe.data, index.described, index.clips, folder)
+    _check_embeddings(index, folder, windows)
+    check_texts(texts, index.described, index.clips, folder)
     model = fine_tuned
     if model is None:
         # On the CPU, in every process: the same weights from the same seed.
-        if recipe.text.new is None:
+        text: tuple[T5Encoder, TextTokenizer] | ClapText
+        if clap is not None:
+            with accelerator.main_process_first():
+                text = clap.fitted(iterate(folder, index.train), output / CODEBOOKS, recipe.seed)
+        elif recipe.text.new is None:
             text = parts.text_encoder(recipe.text.encoder)
         else:
             with accelerator.main_process_first():
-                texts = captions(sample.metadata for sample in iterate(folder, index.train))
-                text = new_text_encoder(recipe.text.new, texts, output / "text", recipe.seed)
+                spoken = captions(sample.metadata for sample in iterate(folder, index.train))
+                text = new_text_encoder(recipe.text.new, spoken, output / "text", recipe.seed)
         model = new_model(recipe, tokenizer, text)
     model = with_conditioners(model, recipe)
     if model.melody is not None:
@@ -176,6 +191,16 @@ def _check(index: Index, folder: str, tokenizer: Any, melody: bool) -> None:
         )
     if melody and index.melody == "none":
         raise InputError(f"{folder} holds tokens without melodies: a melody model needs them written anew")
+
+
+def _check_embeddings(index: Index, folder: str, windows: ClapWindows | None) -> None:
+    """Refuse tokens without the embeddings of the recipe's CLAP."""
+    if windows is not None and (index.embedder, index.window) != (windows.embedder.kind, windows.seconds):
+        has = f"{index.embedder}'s of {index.window:g} s" if index.embedder else "none"
+        raise InputError(
+            f"{folder} holds tokens with other embeddings ({has}) than text.clap needs ({windows.embedder.kind}'s of "
+            f"{windows.seconds:g} s): name an empty folder in data.tokens, and they are written anew"
+        )
 
 
 class LMTrainer(Trainer):

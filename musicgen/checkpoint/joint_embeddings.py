@@ -1,0 +1,21 @@
+"""The published CLAP as a joint embedding: its weights come from the hub."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from musicgen.checkpoint import hub
+from musicgen.conditioners.clap import CHECKPOINT, REPOSITORY, ClapEmbedder
+from musicgen.conditioners.joint_embedding import find, register
+
+__all__ = ["PublishedClap", "find"]
+
+
+@register("laion_clap")
+class PublishedClap(ClapEmbedder):
+    """The paper's CLAP (Wu et al. 2023)."""
+
+    @classmethod
+    def load(cls) -> Self:
+        """The network; its weights (2.4 GB) are downloaded once, and not copied into the models that use them."""
+        return cls(hub.download(REPOSITORY, lambda _: [CHECKPOINT], "weights of CLAP") / CHECKPOINT)
