@@ -151,14 +151,7 @@ def serve(arguments: argparse.Namespace, folder: Path, listening: socket.socket,
         known: the keys of the clients.
         local: whether only this machine reaches the server.
     """
-    from musicgen.serving.clip_store import ClipStore
-    from musicgen.serving.index import Index
-    from musicgen.serving.servers import Servers
-    from musicgen.serving.service import GenerationService
-    from musicgen.serving.web import server
-    from musicgen.serving.web.app import create_app
-    from musicgen.serving.web.generations import Generations
-    from musicgen.serving.web.metrics import Metrics
+    from musicgen.serving.web import assembly, server
 
     limits = flags.limits_of(arguments)
     signer = marks.signer(arguments.c2pa_certificate, arguments.c2pa_key)
@@ -168,34 +161,26 @@ def serve(arguments: argparse.Namespace, folder: Path, listening: socket.socket,
 
         watermark = audioseal.load()
     with contextlib.ExitStack() as stack:
-        store = ClipStore(
-            folder / "store",
-            limits.keep_hours,
-            limits.disk_gb * 1e9,
-            signer,
-            index=Index(folder / "index.sqlite3"),
-            servers=Servers(folder / "servers"),
-        )
         engine = build_engine(arguments)
-        service = GenerationService(
+        api = assembly.assemble(
             engine,
+            folder,
             limits,
-            store,
+            known,
+            (*LOOPBACK, arguments.host, *flags.separated(arguments.hosts.lower())),
             workers=arguments.workers * engine.max_replicas,
             downloads=local if arguments.downloads is None else arguments.downloads,
+            signer=signer,
             watermark=watermark,
         )
+        service = api.service
         stack.callback(service.close, warm_up_timeout=2)
-        metrics = Metrics(service)
-        generations = Generations(service)
-        hosts = (*LOOPBACK, arguments.host, *flags.separated(arguments.hosts.lower()))
-        app = create_app(generations, metrics, known, hosts)
         service.warm_up()
-        taken_up = generations.take_up()
+        taken_up = api.generations.take_up()
         print(f"MusicGen API: {server.address_of(listening)}/v1  (description: /openapi.json)", flush=True)
         if taken_up:
             print(f"{taken_up} generations of a server that has ended are taken up", flush=True)
-        server.Server(app, generations, arguments.drain_seconds).run(sockets=[listening])
+        server.Server(api.app, api.generations, arguments.drain_seconds).run(sockets=[listening])
     if service.is_warming_up:
         # Libraries are being imported in its thread. The interpreter's own end would wait for that, or crash in it.
         sys.stdout.flush()

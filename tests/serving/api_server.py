@@ -14,19 +14,13 @@ from pathlib import Path
 
 import httpx
 
-from musicgen.serving.clip_store import ClipStore
 from musicgen.serving.engines.base import Engine
 from musicgen.serving.engines.local import LocalEngine
-from musicgen.serving.index import Index
 from musicgen.serving.limits import Limits
 from musicgen.serving.models import ModelCatalog
-from musicgen.serving.servers import Servers
-from musicgen.serving.service import GenerationService
-from musicgen.serving.web import server
-from musicgen.serving.web.app import create_app
+from musicgen.serving.web import assembly, server
 from musicgen.serving.web.generations import Generations
 from musicgen.serving.web.keys import Keys
-from musicgen.serving.web.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 END = ("done", "failed", "cancelled")
@@ -40,19 +34,15 @@ def api(
     """Serve the API inside this process. Yields its URL and its generations."""
     folder.mkdir(parents=True, exist_ok=True)
     limits = limits or Limits(per_visitor=36)
-    store = ClipStore(
-        folder / "store", limits.keep_hours, limits.disk_gb * 1e9, index=Index(folder / "index.sqlite3"),
-        servers=Servers(folder / "servers"),
-    )  # fmt: skip
     engine = engine or LocalEngine(ModelCatalog(), "cpu", slots=workers)
-    service = GenerationService(engine, limits, store, workers=workers)
+    assembled = assembly.assemble(
+        engine, folder, limits, Keys(keys or {}), ["127.0.0.1", "localhost"], workers=workers
+    )  # fmt: skip
+    service, generations = assembled.service, assembled.generations
     service.warmed_up = True
-    metrics = Metrics(service)
-    generations = Generations(service)
     generations.take_up()
-    app = create_app(generations, metrics, Keys(keys or {}), ["127.0.0.1", "localhost"])
     with server.listen("127.0.0.1", 0) as listening:
-        running = server.Server(app, generations, 60.0)
+        running = server.Server(assembled.app, generations, 60.0)
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         try:
