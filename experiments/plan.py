@@ -9,10 +9,12 @@ A plan, plans/NAME.yaml, is one table or figure of the paper:
     references                   "through the tokeniser" (default) or "original" (references.py)
     rows.NAME.recipe             fields that differ further: {shape.pattern: parallel}; with start.model the row continues
                                  training that model, in its shape
+    rows.NAME.steps              factor on the plan's number of steps
     rows.NAME.trained_as         use the model of this row: only the test differs
     rows.NAME.melody             give the reference as the melody in the test
     rows.NAME.mono               mix the clips down before scoring
     rows.NAME.tokenizer          train a tokeniser for the row: fields that differ from the recipe tokenizer/mini
+    scale                        that the plan is meant for (default core)
     stereo                       the references have two channels
     reworded                     test on captions with another wording than the training captions (rewording.py)
     note, reading.SCALE          remarks on the table; interpretation of the results at a scale
@@ -46,6 +48,7 @@ class Row:
     """One line of the table."""
 
     recipe: dict[str, Any] = field(default_factory=dict)
+    steps: Annotated[Number, Field(gt=0)] = 1.0
     trained_as: str = ""
     melody: Flag = False
     mono: Flag = False
@@ -96,6 +99,8 @@ class Plan:
     references: Literal["through the tokeniser", "original"] = "through the tokeniser"
     stereo: Flag = False
     reworded: Flag = False
+    scale: str = "core"
+    """The scale that the report's command names while nothing is run: the one that the plan is meant for."""
     curves: Flag = False
     """Show the losses over steps too."""
     planted: Planted | None = None
@@ -156,6 +161,8 @@ def load(name: str) -> Plan:
             raise InputError(
                 f"{name}: the claim {claim.text!r} names unknown rows or metrics: {', '.join(sorted(unknown))}"
             )
+    if plan.scale not in scales():
+        raise InputError(f"{name}: scale is {plan.scale!r}: one of {', '.join(scales())}")
     for section, given in (("at", plan.at), ("reading", plan.reading)):
         for unknown_scale in given.keys() - set(scales()):
             raise InputError(f"{name}: {section}.{unknown_scale} is not a scale: one of {', '.join(scales())}")

@@ -118,7 +118,7 @@ def section_not_run(plan: Plan, name: str) -> str:
             _verdicts(plan, {}),
             plan.note,
             _paper(plan),
-            f"`python -m experiments run {name}` runs it; `--scale core` takes the least time.",
+            f"`python -m experiments run {name} --scale {plan.scale}` runs it.",
         )
         if part
     )

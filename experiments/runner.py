@@ -77,7 +77,7 @@ def row_recipe(paths: Paths, plan: Plan, name: str, seed: int, scale: Scale) -> 
         "data.tokens": str(paths.tokens),
         "data.tokenizer": paths.tokenizer or str(catalog.PRETRAINED / "mini"),
     }
-    steps = {"optimisation.steps": round(plan.steps * scale.recipe["optimisation.steps"])}
+    steps = {"optimisation.steps": round(plan.steps * row.steps * scale.recipe["optimisation.steps"])}
     fields = scale.recipe | shared | steps | plan.recipe | plan.at.get(scale.name, {}) | row.recipe
     if "start.model" in row.recipe:  # it has its own shape and text encoder
         fields = {name: value for name, value in fields.items() if name != "text.new" and not name.startswith("shape.")}

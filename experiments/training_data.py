@@ -26,6 +26,7 @@ from musicgen.checkpoint.parts import audio_tokenizer
 from musicgen.errors import InputError
 from musicgen.tokenizers import StereoTokenizer
 from musicgen.training import recipe as recipes
+from musicgen.training.corpus.dataset import MANIFEST
 from musicgen.training.lm.clap_text import ClapText
 from musicgen.training.lm.clap_windows import ClapWindows
 from musicgen.training.lm.config import LMRecipe
@@ -130,8 +131,10 @@ def _write_tokens(folder: Path, recipe: LMRecipe, windows: ClapWindows | None = 
 
 
 def _compose(paths: Paths, scale: Scale) -> None:
-    """Make the corpus unless it or its tokens exist."""
-    if any(paths.corpus.glob("**/*.flac")) or (paths.tokens / "index.json").is_file():
+    """Make the corpus unless it or its tokens exist. One whose making was interrupted has no manifest yet, and goes on."""
+    made_here = paths.corpus == paths.output / "corpus"
+    whole = (paths.corpus / MANIFEST).is_file() if made_here else any(paths.corpus.glob("**/*.flac"))
+    if whole or (paths.tokens / "index.json").is_file():
         return
     low, high = scale.piece_seconds
     command = [sys.executable, "-m", "musicgen.training.corpus", "--output", str(paths.corpus), "--captions", "16",

@@ -235,12 +235,13 @@ def test_every_plan_is_whole(name: str, tmp_path: Path) -> None:
         assert set(plan.paper["rows"]) == set(plan.rows)
         assert all(len(cells) == len(plan.paper["columns"]) for cells in plan.paper["rows"].values())
     paths = training_data.Paths(tmp_path, tmp_path, tmp_path, tmp_path)
-    for scale in map(plans.scale, ("toy", "core", "cpu", "gpu")):
+    for scale in map(plans.scale, plans.scales()):
         for name, row in plan.rows.items():
             runner.row_recipe(paths, plan, name, 0, scale)
             if row.tokenizer:
-                bits = training_data.tokenizer_recipe(row, scale).shape
-                assert (bits.codebooks, bits.codebook_size, bits.hop) == (4, 1024, 640)
+                trained = training_data.tokenizer_recipe(row, scale)
+                assert (trained.shape.codebooks, trained.shape.codebook_size) == (4, 1024)
+                assert trained.shape.hop == {"encodec": 640, "dac": 384}[trained.family]
 
 
 def test_what_there_is_not_is_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -259,7 +260,7 @@ def test_what_there_is_not_is_named(capsys: pytest.CaptureFixture[str]) -> None:
         ({"rows": {"a": {"melodi": True}}}, "test has no rows.a.melodi: did you mean rows.a.melody"),
         ({"rows": {"a": {"melody": "yes"}}}, "rows.a.melody is 'yes': it must be true or false"),
         ({"references": "originals"}, "references is 'originals': one of through the tokeniser, original"),
-        ({"at": {"cor": {}}}, "at.cor is not a scale: one of core, cpu, gpu, toy"),
+        ({"at": {"cor": {}}}, "at.cor is not a scale: one of core, core-10s, cpu, gpu, toy"),
         (
             {"claims": [{"text": "t", "better": "a", "than": "b", "metric": "chroma"}]},
             "unknown rows or metrics: b, chroma",

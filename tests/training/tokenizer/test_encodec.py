@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 from transformers import DacModel, EncodecConfig, EncodecModel
@@ -132,3 +133,26 @@ def test_dac_trains_and_its_folder_loads(tmp_path) -> None:
     codes = theirs.encode(waves)
     assert codes.shape == (2, 3, 50)
     torch.testing.assert_close(theirs.decode(codes), made.detach(), atol=1e-5, rtol=0)
+
+
+def test_dac_looks_codes_up_by_cosine_similarity() -> None:
+    """The quantiser by its definition (Kumar et al. 2023, section 3.1), in NumPy: project, normalise, nearest, project back."""
+    shape = Shape(ratios=(4, 2), filters=4, decoder_filters=16, codebooks=3, codebook_size=16, codebook_dim=4)
+    model = DacTrainer(shape, Quantisation())
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(1, model.network.config.hidden_size, 11, generator=generator)
+    residual, total, codes = latents[0].numpy(), np.zeros_like(latents[0].numpy()), []
+    for one in model.network.quantizer.quantizers:
+        weights = {
+            name: value.detach().numpy() for name, value in one.state_dict().items() if "parametrizations" not in name
+        }
+        inner, outer = (getattr(one, name).weight.detach().numpy()[..., 0] for name in ("in_proj", "out_proj"))
+        low = inner @ residual + weights["in_proj.bias"][:, None]
+        book = weights["codebook.weight"]
+        unit = book / np.linalg.norm(book, axis=1, keepdims=True)
+        codes.append((unit @ low / np.linalg.norm(low, axis=0)).argmax(axis=0))
+        part = outer @ book[codes[-1]].T + weights["out_proj.bias"][:, None]
+        residual, total = residual - part, total + part
+    quantised, found, *_ = model.network.quantizer(latents)
+    assert np.array_equal(found[0].numpy(), np.stack(codes))
+    np.testing.assert_allclose(quantised[0].detach().numpy(), total, atol=1e-4)
