@@ -75,7 +75,7 @@ def _shared(folder: Path) -> tuple[Index, Servers]:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         servers = Servers(folder / "workers")
     except OSError as error:
-        raise InputError(f"--state {folder}: no folder for the page ({error.strerror})") from error
+        raise InputError(f"the folder of the state, {folder}, cannot be used ({error.strerror})") from error
     return Index(folder / "index.sqlite3"), servers
 
 

@@ -27,5 +27,5 @@ def load(kind: type[Value], text: str) -> Value:
     Raises:
         ValueError: for a text of another version of this program.
     """
-    value: Value = _ADAPTERS[kind].validate_python(json.loads(text))
+    value: Value = _ADAPTERS[kind].validate_json(text)
     return value

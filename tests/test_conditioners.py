@@ -13,6 +13,7 @@ from transformers import T5Config, T5EncoderModel
 import musicgen
 from musicgen import chroma
 from musicgen.audio import Audio
+from musicgen.checkpoint.joint_embeddings import PublishedClap
 from musicgen.conditioners.base import Conditioner
 from musicgen.conditioners.clap import ClapConditioner, ClapEmbedder, ClapOptions, read_weights
 from musicgen.conditioners.condition import Condition
@@ -274,7 +275,7 @@ def test_what_is_kept_of_sounds_is_bounded() -> None:
 def clap(hub_cache: Path, tmp_path_factory: pytest.TempPathFactory):
     """(laion_clap's own module at random weights, our embedder reading them, the file of the weights)."""
     with clap_standin.published(hub_cache, tmp_path_factory.mktemp("clap")) as (reference, weights):
-        yield reference, ClapEmbedder(weights), weights
+        yield reference, PublishedClap(weights), weights
 
 
 def test_clap_embeddings_are_laion_claps(clap) -> None:
@@ -342,7 +343,7 @@ def test_clap_without_its_tokeniser_is_an_error_not_a_wrong_embedding(clap) -> N
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ClapEmbedder, "vocabulary", 50_265)
         with pytest.raises(CheckpointError, match="100 tokens in place of 50265"):
-            ClapEmbedder(weights)
+            PublishedClap(weights)
 
 
 def test_residual_quantiser_is_exact_on_its_own_sums() -> None:

@@ -13,7 +13,7 @@ HEAD = f"""
 @media (width <= 640px) {{ footer .divider {{ display: none !important; }} }}
 </style>
 <script>
-{assets.read("event_stream.js")}{assets.read("page.js")}</script>
+{assets.read("page.js")}</script>
 """
 
 

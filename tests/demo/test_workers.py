@@ -70,7 +70,6 @@ def test_any_worker_answers_and_none_shows_strangers_what_a_visitor_has(page: Pa
     visit(tab, page.address)
     assert "Done" in generate(tab, "first", 1.0)
     assert "Done" in generate(tab, "second", 1.0)
-    token, clip = (memory_of(tab)[name] for name in ("visit", "clip"))
     tab.click("#more-of-clip button")
     tab.click("#favourite")
     wait_in_page(tab, lambda: tab.input_value("#clips input").startswith("★ 2 · second"))
@@ -79,6 +78,7 @@ def test_any_worker_answers_and_none_shows_strangers_what_a_visitor_has(page: Pa
         said(tab, "Ready")
         wait_in_page(tab, lambda: tab.input_value("#clips input").startswith("★ 2 · second"))
     assert min(page.counts.values()) > 10, page.counts
+    token, clip = (memory_of(tab)[name] for name in ("visit", "clip"))
     # The file, a download of it and the link are the same at each worker.
     link = tab.input_value("#link input, #link textarea")
     wait_in_page(tab, lambda: downloadable(tab, "wav"))

@@ -98,14 +98,14 @@ def test_the_command_speaks_of_the_stored_results(tmp_path: Path, capsys: pytest
         for seed in range(3):
             one = run(seed, value + 0.1 * seed * (row == "delay")) | {"row": row}
             (folder / f"{row}-{seed}.json").write_text(json.dumps(one))
-    assert command.main(["power", "table-4", "--results", str(tmp_path)]) == 0
+    assert command.main(["power", "table-4-patterns", "--results", str(tmp_path)]) == 0
     told = capsys.readouterr().out
     (line,) = (line for line in told.splitlines() if line.startswith("delay beats parallel"))
     assert line.split()[6:10] == ["-4.9", "0.1", "0.212", "2"]
     assert "flattening" not in told
     assert command.main(["power", "table-3", "--results", str(tmp_path)]) == 2
     assert "no claim of 'Table 3: stereo' has results of two seeds" in capsys.readouterr().err
-    assert command.main(["power", "table-4", "--seeds", "1"]) == 2
+    assert command.main(["power", "table-4-patterns", "--seeds", "1"]) == 2
     assert "--seeds is 1" in capsys.readouterr().err
     assert command.main(["power", "table"]) == 2
     assert "several experiments begin with 'table'" in capsys.readouterr().err
