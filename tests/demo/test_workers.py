@@ -197,6 +197,7 @@ def test_a_clip_goes_on_at_the_engine_when_its_worker_is_killed(engine: Program,
         np.testing.assert_allclose(there, here, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_variations_that_a_killed_worker_has_not_made_are_made_by_another(tmp_path: Path, browser) -> None:
     """With an engine in each worker. None is made twice, and none is missing."""
     with page_behind_a_proxy(tmp_path, 2) as page:
