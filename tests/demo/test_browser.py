@@ -464,6 +464,7 @@ def test_a_dropped_clip_restores_its_settings(page, service: Service) -> None:
     page.fill("#seed input, #seed textarea", "77")
     generate(page, "drums <b>and</b> bass", 3.0)
     clip, link = newest(service), page.input_value("#link input, #link textarea")
+    page.wait_for_function("(id) => (localStorage.getItem('musicgen') || '').includes(id)", arg=clip.parent.name)
     # When the page is loaded: what still goes on in this one may store settings.
     page.add_init_script("localStorage.clear()")
     page.reload()
