@@ -244,9 +244,8 @@ def wrap(
         cancellation: Cancellation,
         key: str = "",  # noqa: ARG001
     ) -> Iterator[AudioChunk]:
-        stop, stopper = multiprocessing.Pipe(
-            duplex=False
-        )  # to the fork, which unpickles `stop` as a connection of its own
+        # To the fork, which unpickles `stop` as a connection of its own.
+        stop, stopper = multiprocessing.Pipe(duplex=False)
 
         def send() -> None:
             stopper.send_bytes(b"stop")
