@@ -1,11 +1,16 @@
 """The instructions of each instruction set: compiled for processors that have it, and run where this one has, against NumPy."""
 
 import ctypes
+import os
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from llvmlite import binding, ir
 
+from benchmarks import instructions
 from musicgen.engine.backends import x86
 from musicgen.engine.backends.x86.instructions import INSTRUCTION_SETS, InstructionSet
 
@@ -112,3 +117,43 @@ def test_integers_are_exact(compiled: tuple[InstructionSet, binding.ExecutionEng
 def test_rounding_is_to_nearest_even(compiled: tuple[InstructionSet, binding.ExecutionEngine]) -> None:
     numbers = np.linspace(-4, 3.5, 16, dtype=np.float32)
     np.testing.assert_array_equal(call(compiled[1], "round", numbers), np.round(numbers))
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"NUMBA_CPU_FEATURES": "+avx2,+fma,+f16c,-avx512f"}, "avx2"),
+        ({"NUMBA_CPU_FEATURES": "+avx2,+fma,+f16c,+avxvnni,-avx512f"}, "avxvnni"),
+        ({"NUMBA_CPU_FEATURES": "+avx512f,+avx512bw,+avx512vnni"}, "avx512"),
+        ({"NUMBA_CPU_FEATURES": "+sse4.2"}, None),
+        ({"NUMBA_CPU_FEATURES": ""}, None),
+        ({"NUMBA_CPU_NAME": "generic"}, None),
+    ],
+)
+def test_the_features_that_numba_is_told_of_decide(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: str | None
+) -> None:
+    for name in ("NUMBA_CPU_FEATURES", "NUMBA_CPU_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert x86.instruction_set.__wrapped__() == expected
+
+
+@pytest.mark.parametrize("name", sorted(instructions.ONEDNN))
+def test_masked_instructions_are_used_by_no_library(name: str) -> None:
+    """What PyTorch, Numba and the kernels say that they use, in a process with the variables of `--instructions`."""
+    if not all(binding.get_host_cpu_features().get(feature) for feature in x86.FEATURES[name]):
+        pytest.skip("this processor lacks the instructions")
+    program = (
+        "import torch, numba; from numba.core.registry import cpu_target;"
+        "from musicgen.engine.backends import x86;"
+        "print(torch.backends.cpu.get_cpu_capability(), x86.instruction_set());"
+        "print(cpu_target.target_context.codegen().magic_tuple()[2])"
+    )
+    environment = os.environ | instructions.variables(name)
+    said = subprocess.run([sys.executable, "-c", program], env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    used, features = said.stdout.splitlines()
+    assert used == f"AVX2 {name}"
+    assert "+avx2" in features.split(",")
+    assert not re.search(r"\+(avx512|amx)", features)

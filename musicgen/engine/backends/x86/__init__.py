@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
 import platform
 
 from musicgen.engine.linear import INT4_GROUP
@@ -80,10 +81,16 @@ def supports(config: LMConfig, precision: str) -> bool:
 
 @functools.cache
 def instruction_set() -> str | None:
-    """The fastest instruction set that this processor has, a key of `FEATURES`; None for none, or without Numba."""
+    """The fastest instruction set that Numba compiles for, a key of `FEATURES`; None for none, or without Numba.
+
+    That is the fastest of this processor, unless Numba's own variables name other features.
+    """
     if platform.machine() not in ("x86_64", "AMD64") or importlib.util.find_spec("numba") is None:
         return None
     from llvmlite.binding import get_host_cpu_features
 
-    has = get_host_cpu_features()
-    return next((name for name, needed in FEATURES.items() if all(has.get(one) for one in needed)), None)
+    generic = "" if os.environ.get("NUMBA_CPU_NAME", "").lower() == "generic" else None
+    named = os.environ.get("NUMBA_CPU_FEATURES", generic)
+    host = (name for name, present in get_host_cpu_features().items() if present)
+    has = set(host if named is None else (one[1:] for one in named.split(",") if one.startswith("+")))
+    return next((name for name, needed in FEATURES.items() if has.issuperset(needed)), None)
