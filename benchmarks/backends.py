@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import statistics
 import sys
 import time
@@ -26,7 +25,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from benchmarks import machine
+from benchmarks import instructions, machine, store
 from benchmarks.systems import SHAPES
 from musicgen.engine.backends import x86
 from musicgen.engine.backends.openvino import lm as openvino_lm
@@ -301,19 +300,19 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=20, help="counted passes (default: 20)")
     parser.add_argument("--threads", type=int, default=2, help="processor cores (default: 2)")
     parser.add_argument("--json", type=Path, help="write the results here")
+    instructions.add_option(parser)
     options = parser.parse_args()
+    instructions.apply(options)
     torch.set_num_threads(options.threads)
     dim, num_layers, _ = SHAPES[options.shape]
     with torch.inference_mode():
         rows, failures = measure(dim, num_layers, options.rows, options.runs)
     results = {
-        "command": "python -m " + " ".join(["benchmarks.backends", *sys.argv[1:]]), "shape": options.shape,
+        "command": store.command("backends"), "shape": options.shape,
         "rows": options.rows, "n": options.runs, "machine": machine.describe("cpu", options.threads), "results": rows,
         "failures": failures,
     }  # fmt: skip
-    print(text(results))
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1) + "\n")
+    store.publish(results, options.json, text(results))
     return 0
 
 

@@ -16,7 +16,7 @@ import torch
 
 import musicgen
 from benchmarks import machine
-from benchmarks.store import publish, rounded
+from benchmarks.store import command, publish, rounded
 from musicgen import chroma
 from musicgen.chords import ChordChart
 from musicgen.chroma import PITCH_CLASSES
@@ -88,9 +88,7 @@ def main() -> None:
     options = parser.parse_args()
     made = measure(options.model, options.count, options.seed)
     made |= {"machine": machine.describe("cpu", torch.get_num_threads())}
-    made["command"] = (
-        f"python -m benchmarks.chords --model {options.model} --count {options.count} --seed {options.seed}"
-    )
+    made["command"] = command("chords")
     publish(made, options.json)
 
 

@@ -8,7 +8,6 @@ each stands the plain bootstrap of percentiles.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,9 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks import store
 from evaluation.metrics import fad, kad, kid, mmd, set_interval
 from evaluation.metrics.set_interval import Replicates
-from musicgen import audio, statistics
+from musicgen import statistics
 
 Array = npt.NDArray[np.float64]
 
@@ -145,13 +145,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for metric, n, d in CASES
             for row in sets(metric, n, d, options.studies // (4 if d >= SLOW_DIMENSIONS else 1))
         ],
-        "command": "python -m benchmarks.coverage",
+        "command": store.command("coverage"),
     }
-    text = json.dumps(result, indent=1) + "\n"
-    print(text, end="")
     print(f"{time.perf_counter() - start:.0f} s", file=sys.stderr)
-    if options.json:
-        audio.write_bytes(options.json, text.encode())
+    store.publish(result, options.json)
     return 0
 
 

@@ -80,7 +80,7 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(2)
     rows = measure(options.model, options.duration)
-    command = "python -m " + " ".join(["benchmarks.early_exit", *sys.argv[1:]])
+    command = store.command("early_exit")
     store.publish({"command": command, "machine": machine.describe("cpu", 2), "results": rows}, options.json)
     return 0
 

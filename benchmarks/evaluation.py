@@ -34,7 +34,7 @@ import numpy as np
 import soundfile
 import torch
 
-from benchmarks import machine
+from benchmarks import machine, store
 from evaluation.clips.clip import normalise_loudness
 from evaluation.embedders.cache import Cache
 from evaluation.embedders.registry import Embedders
@@ -278,6 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for metric in METRICS
     }
     report = {
+        "command": store.command("evaluation"),
         "machine": machine.describe(options.device, options.threads),
         "clips": options.clips,
         "systems": options.systems,
@@ -291,10 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             side: max(found[f"{side} {n}"]["peak_memory_mb"] for n in range(options.systems)) for side in SIDES
         },
     }
-    text = json.dumps(report, indent=1) + "\n"
-    if options.json:
-        audio.write_bytes(options.json, text.encode())
-    print(text)
+    store.publish(report, options.json)
     return 0
 
 

@@ -1,14 +1,12 @@
 """python -m benchmarks.generation: prompt to waveform, ours against the peers; or, with one of the last flags, ours alone.
 
 Each system runs in a process of its own, and the runs take turns, so that what else the machine does falls on all of them.
-Figures are medians; a ratio is the peer's median time by ours. The bound is the time that reading the weights once a step
-would take at the memory bandwidth that a plain read reaches here.
+Figures are medians; a ratio is the peer's median time by ours. The bound is that of `benchmarks.bound`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -18,9 +16,9 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from benchmarks import listeners, machine, precision_error, steps, throughput
+from benchmarks import bound, instructions, listeners, machine, precision_error, steps, store, throughput
 from benchmarks.race import Contestant, Race
-from benchmarks.systems import FRAME_RATE, SHAPES, bytes_of_a_step, write_weights
+from benchmarks.systems import SHAPES, write_weights
 from musicgen.lm import LMConfig
 
 PEERS = {
@@ -59,15 +57,14 @@ def main() -> int:
     parser.add_argument(
         "--model", help="with listeners, steps and precision error: these weights (name or folder), not random ones"
     )
+    instructions.add_option(parser)
     options = parser.parse_args()
+    instructions.apply(options)
     with tempfile.TemporaryDirectory() as folder:
         results, text = (
             _alone(options, Path(folder)) or _batches(options, Path(folder)) or _against(options, Path(folder))
         )
-    print(text)
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(results, indent=1) + "\n")
+    store.publish(results, options.json, text)
     return 0
 
 
@@ -91,8 +88,8 @@ def _alone(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], s
         text = precision_error.table(rows)
     facts = machine.describe(options.device, options.threads)
     return {
-        "command": _command(), "model": options.model or f"random, {options.shape}", "duration": options.duration,
-        "machine": facts, "results": rows,
+        "command": store.command("generation"), "model": options.model or f"random, {options.shape}",
+        "duration": options.duration, "machine": facts, "results": rows,
     }, text  # fmt: skip
 
 
@@ -106,7 +103,7 @@ def _batches(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any],
         rows = throughput.measure(race, options.duration, batches, options.runs)
     facts = machine.describe(options.device, options.threads)
     return {
-        "command": _command(), "shape": options.shape, "duration": options.duration, "n": options.runs,
+        "command": store.command("generation"), "shape": options.shape, "duration": options.duration, "n": options.runs,
         "machine": facts, "results": rows, "failures": race.failures,
     }, throughput.table(rows, race.failures)  # fmt: skip
 
@@ -149,15 +146,13 @@ def _results(
     facts = machine.describe(options.device, options.threads)
     dim, layers, heads = SHAPES[options.shape]
     config = LMConfig(dim=dim, num_layers=layers, num_heads=heads, num_codebooks=4)
-    num_steps = round(options.duration * FRAME_RATE) + 3
     rows = []
     for (system, precision), median in medians.items():
         row: dict[str, Any] = {"system": system, "precision": precision, "seconds": round(median, 3),
                                "rtf": round(median / options.duration, 3), "runs": times[system, precision]}  # fmt: skip
         if system == "ours":
-            row["bound_seconds"] = round(
-                num_steps * bytes_of_a_step(config, precision, options.device) / (facts["bandwidth_gb_s"] * 1e9), 3
-            )
+            needed = bound.reads(config, precision, options.device, options.duration)
+            row |= needed.compare(median, facts["bandwidth_gb_s"])
             found = {peer: [medians[way] for way in ways if way in medians] for peer, ways in PEERS.items()}
             row["ratios"] = {peer: round(min(seconds) / median, 2) for peer, seconds in found.items() if seconds}
             float32 = medians.get(("transformers", "float32"))
@@ -165,26 +160,22 @@ def _results(
                 row["ratio_to_transformers_float32"] = round(float32 / median, 2)
         rows.append(row)
     return {
-        "command": _command(),
+        "command": store.command("generation"),
         "shape": options.shape, "duration": options.duration, "n": options.runs, "machine": facts, "results": rows,
         "failures": failures,
     }  # fmt: skip
 
 
-def _command() -> str:
-    return "python -m " + " ".join(["benchmarks.generation", *sys.argv[1:]])
-
-
 def _table(results: dict[str, Any]) -> str:
     lines = [
-        "| system | precision | seconds (median) | real-time factor | peer / ours | bound |",
-        "|---|---|---|---|---|---|",
+        "| system | precision | seconds (median) | real-time factor | peer / ours | bound | times the bound |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in results["results"]:
         ratios = ", ".join(f"{name} {ratio}×" for name, ratio in row.get("ratios", {}).items())
         lines.append(
             f"| {row['system']} | {row['precision']} | {row['seconds']} | {row['rtf']} | {ratios} | "
-            f"{row.get('bound_seconds', '')} |"
+            f"{row.get('bound_seconds', '')} | {row.get('times_the_bound', '')} |"
         )
     lines += [f"{name}: {why}" for name, why in results["failures"].items()]
     return "\n".join(lines)

@@ -25,17 +25,26 @@ else
 fi
 results=()
 
-part() { # NAME COMMAND...: run it with a limit, its output in OUT/NAME.log
-    local name=$1 begun=$SECONDS limit=$((BUDGET - SECONDS)) status
+summary() { # however this ends: what passed and what failed
+    printf '%s\n' "${results[@]}" >"$OUT/summary.txt"
+    printf '\n%s of %s passed; results in %s\n' "$(grep -c ': ok' "$OUT/summary.txt")" "${#results[@]}" "$OUT"
+    grep FAILED "$OUT/summary.txt"
+}
+trap summary EXIT
+trap 'results+=("the rest: FAILED (stopped)"); exit 1' INT TERM
+
+part() { # NAME COMMAND...: run it with a limit, its output in OUT/NAME.log; with --json it passes only if that file has arrived
+    local name=$1 begun=$SECONDS limit=$((BUDGET - SECONDS)) outcome
     shift
     if [ "$limit" -le 0 ]; then
-        results+=("$name: FAILED (no time left)")
-        echo "${results[-1]}"
-        return
+        outcome="FAILED (no time left)"
+    elif timeout --kill-after=10 "$((limit < LIMIT ? limit : LIMIT))" "$@" >"$OUT/$name.log" 2>&1; then
+        outcome=ok
+        [[ " $* " != *" --json "* || -s $OUT/$name.json ]] || outcome="FAILED (no result)"
+    else
+        outcome="FAILED ($?: $(tail -n 1 "$OUT/$name.log"))"
     fi
-    timeout "$((limit < LIMIT ? limit : LIMIT))" "$@" >"$OUT/$name.log" 2>&1
-    status=$?
-    results+=("$name: $([ $status = 0 ] && echo ok || echo "FAILED ($status)"), $((SECONDS - begun)) s")
+    results+=("$name: $outcome, $((SECONDS - begun)) s")
     echo "${results[-1]}"
 }
 
@@ -45,7 +54,7 @@ generation() { # NAME ARGUMENTS...
     part "$name" "$PYTHON" -m benchmarks.generation --device "$DEVICE" --json "$OUT/$name.json" "$@"
 }
 
-[ "$DEVICE" = cpu ] || nvidia-smi >"$OUT/nvidia-smi.txt"
+[ "$DEVICE" = cpu ] || part nvidia-smi nvidia-smi
 [ "$DEVICE" = cpu ] || part tests "$PYTHON" -m pytest -m gpu -q -p no:randomly
 for shape in $SHAPES; do
     generation "generation-$shape-$DEVICE" --shape "$shape" --precision "$PRECISIONS" --against "$PEERS" \
@@ -61,5 +70,4 @@ part "evaluation-$DEVICE" "$PYTHON" -m benchmarks.evaluation --device "$DEVICE" 
 # shellcheck disable=SC2086
 part "training-$DEVICE" "$PYTHON" -m benchmarks.training $STEP --json "$OUT/training-$DEVICE.json"
 
-printf '%s\n' "${results[@]}" >"$OUT/summary.txt"
-! grep -q FAILED "$OUT/summary.txt"
+[[ "${results[*]}" != *FAILED* ]]

@@ -12,7 +12,10 @@ from collections.abc import Mapping
 
 ONEDNN = {"avx2": "AVX2", "avxvnni": "AVX2_VNNI"}
 """Instruction set -> oneDNN's name for it, in PyTorch as in OpenVINO."""
-_MASKED = {"avx2": ("avx512", "avx10", "amx", "avxvnni", "avxifma", "avxneconvert"), "avxvnni": ("avx512", "avx10", "amx")}
+_MASKED = {
+    "avx2": ("avx512", "avx10", "amx", "avxvnni", "avxifma", "avxneconvert"),
+    "avxvnni": ("avx512", "avx10", "amx"),
+}
 """Instruction set -> how LLVM's names of the features begin that it lacks."""
 
 

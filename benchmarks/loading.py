@@ -1,8 +1,7 @@
 """python -m benchmarks.loading: memory and time of loading a model in each precision.
 
-A random model of a published shape, stored in float16, is loaded in a process of its own. Its anonymous memory, which the
-system cannot take back as it can a mapped file, is sampled every millisecond; what is imported before does not count. Needs
-Linux's /proc.
+A random model of a published shape, stored in float16, is loaded in a process of its own, whose anonymous memory is sampled;
+what is imported before does not count.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -20,37 +18,21 @@ from typing import Any
 import torch
 
 import musicgen
-from benchmarks import machine
+from benchmarks import machine, store
+from benchmarks.anonymous_memory import peak_of
 from benchmarks.systems import SHAPES, write_weights
 
 PRECISIONS = "float32,bfloat16,int8,int4"
 
 
-def anonymous_bytes() -> int:
-    """Anonymous memory of this process."""
-    with Path("/proc/self/status").open(encoding="ascii") as file:
-        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("RssAnon"))
-
-
 def load(folder: Path, precision: str) -> dict[str, float]:
     """Load a model in this process: seconds, bytes of the model, most anonymous bytes beyond those from before."""
     musicgen.load("mini", "cpu", precision)  # brings what is imported
-    before, most, ended = anonymous_bytes(), 0, threading.Event()
-
-    def watch() -> None:
-        nonlocal most
-        while not ended.wait(0.001):
-            most = max(most, anonymous_bytes())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
     start = time.perf_counter()
-    model = musicgen.load(folder, "cpu", precision)
+    model, most = peak_of(lambda: musicgen.load(folder, "cpu", precision))
     seconds = time.perf_counter() - start
-    ended.set()
-    watcher.join()
     size = sum(tensor.numel() * tensor.element_size() for tensor in (*model.parameters(), *model.buffers()))
-    return {"seconds": round(seconds, 2), "model_mb": round(size / 1e6), "peak_mb": round((most - before) / 1e6)}
+    return {"seconds": round(seconds, 2), "model_mb": round(size / 1e6), "peak_mb": round(most / 1e6)}
 
 
 def measure(shape: str, precisions: list[str], folder: Path) -> list[dict[str, Any]]:
@@ -76,18 +58,13 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(options.shape, options.precision.split(","), Path(folder))
-    text = json.dumps(
-        {
-            "command": f"python -m benchmarks.loading --shape {options.shape}",
-            "shape": options.shape,
-            "machine": machine.describe("cpu", torch.get_num_threads()),
-            "results": rows,
-        },
-        indent=1,
-    )
-    print(text)
-    if options.json:
-        options.json.write_text(text + "\n")
+    result = {
+        "command": store.command("loading"),
+        "shape": options.shape,
+        "machine": machine.describe("cpu", torch.get_num_threads()),
+        "results": rows,
+    }
+    store.publish(result, options.json)
     return 0
 
 

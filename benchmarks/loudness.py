@@ -14,7 +14,7 @@ import torch
 
 import musicgen
 from benchmarks import ebur128, machine
-from benchmarks.store import publish
+from benchmarks.store import command, publish
 from musicgen.audio import TARGET_LUFS, Audio
 from musicgen.limiter import CEILING, reach_loudness
 from musicgen.options import LIMITERS
@@ -63,7 +63,7 @@ def main() -> None:
         "seconds": DURATION,
         "models": [measure(name, options.count) for name in options.models],
         "machine": machine.describe("cpu", torch.get_num_threads()),
-        "command": f"python -m benchmarks.loudness --models {' '.join(options.models)} --count {options.count}",
+        "command": command("loudness"),
     }
     publish(made, options.json)
 

@@ -20,13 +20,13 @@ import numpy as np
 import soundfile
 import torch
 
-from benchmarks import machine
+from benchmarks import machine, store
 from evaluation.embedders.cache import Cache
 from evaluation.embedders.registry import Embedders
 from evaluation.pipeline import scoring
 from evaluation.suites.items import Item
 from evaluation.suites.suite import load_suite
-from musicgen import audio, samples
+from musicgen import samples
 
 METRICS = ("fad_mini", "kl_mini", "clap_mini", "chroma")
 RATE = 32_000
@@ -81,11 +81,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = [sys.executable, "-m", "benchmarks.memory", "--clips", str(clips), "--seconds", str(options.seconds),
                    "--threads", str(options.threads)]  # fmt: skip
         rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-    report = {"machine": machine.describe("cpu", options.threads), "seconds_of_a_clip": options.seconds, "runs": rows}
-    text = json.dumps(report, indent=1) + "\n"
-    if options.json:
-        audio.write_bytes(options.json, text.encode())
-    print(text, end="")
+    report = {
+        "command": store.command("memory"),
+        "machine": machine.describe("cpu", options.threads),
+        "seconds_of_a_clip": options.seconds,
+        "runs": rows,
+    }
+    store.publish(report, options.json)
     return 0
 
 

@@ -24,7 +24,7 @@ from scipy import stats
 
 import musicgen
 from benchmarks import machine
-from benchmarks.store import publish, rounded
+from benchmarks.store import command, publish, rounded
 from evaluation.suites.items import load_items
 from evaluation.suites.suite import load_suite
 from musicgen import audio
@@ -137,9 +137,7 @@ def main() -> None:
     options = parser.parse_args()
     made = measure(options.model, options.count, options.seed)
     made |= {"machine": machine.describe("cpu", torch.get_num_threads())}
-    made["command"] = (
-        f"python -m benchmarks.repainting --model {options.model} --count {options.count} --seed {options.seed}"
-    )
+    made["command"] = command("repainting")
     publish(made, options.json)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks import machine
+from benchmarks import machine, store
 from evaluation.clips.clip import Inspection, Source
 from evaluation.clips.diagnostics import Diagnosis
 from evaluation.embedders.base import embedding_key, text_key
@@ -66,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rescore", description=__doc__)
     parser.add_argument("--clips", type=int, default=5469)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="write the result here")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as place:
@@ -85,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     start = time.perf_counter()
     fad.resampled(reference, clips, np.concatenate(list(statistics.counts(len(clips), 1000, rng))))
     report = {
+        "command": store.command("rescore"),
         "machine": machine.describe("cpu", options.threads),
         "clips": options.clips,
         "rescore_s": seconds,
@@ -92,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "bootstrap_1000_fads_s": time.perf_counter() - start,
         "peak_memory_mb": peak,
     }
-    print(json.dumps(report, indent=1))
+    store.publish(report, options.json)
     return 0
 
 

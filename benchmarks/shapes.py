@@ -2,13 +2,14 @@
 
 Speed does not depend on the values of the weights, so random ones stand for the published: float16, as those were stored, in a
 file of transformers' layout that is written without building the model. Each model runs in each precision in a process of its
-own; what does not fit into the memory that is free is left out, and the results say so.
+own; what does not fit into the memory that is free, or takes longer than LIMIT, is left out, and the results say so.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,9 +29,9 @@ from transformers import (
 )
 
 import musicgen
-from benchmarks import machine, store
-from benchmarks.loading import anonymous_bytes
-from benchmarks.systems import PROMPT, encodec_config, t5_config, write_tokenizer
+from benchmarks import bound, instructions, machine, store
+from benchmarks.anonymous_memory import anonymous_bytes
+from benchmarks.systems import FRAME_RATE, PROMPT, encodec_config, t5_config, write_tokenizer
 from musicgen import catalog
 from musicgen.engine import memory
 from musicgen.lm import LMConfig
@@ -41,6 +42,8 @@ MODELS = [
     for entry in catalog.PUBLISHED
     if entry.name.startswith("facebook/musicgen-") and not entry.style
 ]  # fmt: skip
+LIMIT = 1800
+"""Seconds of a process, which holds one model in one precision."""
 SPREAD = 0.02
 """Standard deviation of the weights."""
 
@@ -73,37 +76,57 @@ def write(entry: catalog.Entry, folder: Path) -> Path:
     return folder
 
 
-def needed(entry: catalog.Entry, precision: str) -> int:
-    """Bytes of a loaded model with what the back ends keep beside it."""
-    config = LMConfig(
+def shape(entry: catalog.Entry) -> LMConfig:
+    """Of a published model's language model."""
+    return LMConfig(
         entry.dim, entry.num_heads, entry.num_layers, entry.num_codebooks, cross_attention=entry.cross_attention
     )
+
+
+def reads(entry: catalog.Entry, precision: str, duration: float) -> bound.Reads:
+    """What a clip of a published model needs read."""
+    positions, _ = entry.positions(bound.TEXT_LENGTH)
+    prefix = positions - round(entry.seconds * FRAME_RATE) - bound.DELAY_STEPS
+    return bound.reads(shape(entry), precision, "cpu", duration, prefix)
+
+
+def needed(entry: catalog.Entry, precision: str) -> int:
+    """Bytes of a loaded model with what the back ends keep beside it."""
+    config = shape(entry)
     return memory.weight_bytes(config, precision) + memory.table_bytes(config, precision) + entry.beside_bytes
 
 
-def run(folder: Path, precision: str, duration: float, threads: int) -> dict[str, float]:
-    """In this process: load, then make a short clip, which compiles, and one that counts. Memory without the mapped file."""
+def run(folder: Path, precision: str, duration: float, runs: int, threads: int) -> dict[str, Any]:
+    """In this process: load, then make a short clip, which compiles, and those that count. Memory without the mapped file."""
     torch.set_num_threads(threads)
     start = time.perf_counter()
     model = musicgen.load(folder, "cpu", precision)
     loaded = time.perf_counter()
     model.generate([PROMPT], 0.5, seed=0)
-    begun = time.perf_counter()
-    first = None
-    for _ in model.stream(PROMPT, duration, chunk=0.5, seed=1):
-        first = first or time.perf_counter()
-    ended = time.perf_counter()
-    assert first is not None
+    times = [_stream(model, duration, seed) for seed in range(runs)]
+    first, whole = (statistics.median(each) for each in zip(*times, strict=True))
     return {
         "load_seconds": round(loaded - start, 2),
-        "first_sound": round(first - begun, 2),
-        "rtf": round((ended - begun) / duration, 3),
+        "first_sound": round(first, 2),
+        "rtf": round(whole / duration, 3),
         "memory_gb": round(anonymous_bytes() / 1e9, 2),
+        "runs": [round(whole, 2) for _, whole in times],
     }
 
 
-def measure(names: list[str], precisions: list[str], duration: float, threads: int) -> Iterator[dict[str, Any]]:
+def _stream(model: musicgen.MusicGen, duration: float, seed: int) -> tuple[float, float]:
+    """Seconds to the first sound of a clip and to its end."""
+    start, first = time.perf_counter(), None
+    for _ in model.stream(PROMPT, duration, chunk=0.5, seed=seed):
+        first = first or time.perf_counter()
+    assert first is not None
+    return first - start, time.perf_counter() - start
+
+
+def measure(options: argparse.Namespace, bandwidth_gb_s: float) -> Iterator[dict[str, Any]]:
     """A row for each model and precision."""
+    names, precisions = options.models.split(","), options.precision.split(",")
+    settings = [f"--{name}={getattr(options, name)}" for name in ("duration", "runs", "threads")]
     for entry in tqdm([one for one in MODELS if one.name in names], desc="models", file=sys.stderr):
         with tempfile.TemporaryDirectory() as place:
             _child("--write", entry.name, place)  # of its own, so that the weights it makes leave the memory
@@ -114,18 +137,22 @@ def measure(names: list[str], precisions: list[str], duration: float, threads: i
                     yield row | {"failure": f"needs {size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"}
                     continue
                 try:
-                    yield row | json.loads(
-                        _child("--run", place, precision, "--duration", str(duration), "--threads", str(threads))
-                    )
+                    row |= json.loads(_child("--run", place, precision, *settings))
                 except RuntimeError as error:
                     yield row | {"failure": str(error)}
+                    continue
+                yield row | reads(entry, precision, options.duration).compare(
+                    row["rtf"] * options.duration, bandwidth_gb_s
+                )
 
 
 def _child(*arguments: str) -> str:
     """The last line that this program prints in a process of its own; raises RuntimeError with that of its errors."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.shapes", *arguments], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-m", "benchmarks.shapes", *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT)
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"took longer than {LIMIT} s") from error
     lines = (done.stderr if done.returncode else done.stdout).splitlines() or [""]
     if done.returncode:
         raise RuntimeError(f"ended with {done.returncode}: {lines[-1]}")
@@ -138,30 +165,32 @@ def main() -> int:
     parser.add_argument("--models", default=names, help="names with commas (default: all ten)")
     parser.add_argument("--precision", default=PRECISIONS, help=f"one or several with commas (default: {PRECISIONS})")
     parser.add_argument("--duration", type=float, default=3.0, help="seconds of music (default: 3)")
+    parser.add_argument("--runs", type=int, default=3, help="counted clips of each model and precision (default: 3)")
     parser.add_argument("--threads", type=int, default=2, help="processor cores (default: 2)")
     parser.add_argument("--json", type=Path, help="write the results here, after each row")
     parser.add_argument("--run", nargs=2, metavar=("FOLDER", "PRECISION"), help=argparse.SUPPRESS)
     parser.add_argument("--write", nargs=2, metavar=("MODEL", "FOLDER"), help=argparse.SUPPRESS)
+    instructions.add_option(parser)
     options = parser.parse_args()
+    instructions.apply(options)
     if options.write:
         write(next(one for one in MODELS if one.name == options.write[0]), Path(options.write[1]))
         return 0
     if options.run:
-        print(json.dumps(run(Path(options.run[0]), options.run[1], options.duration, options.threads)))
+        print(json.dumps(run(Path(options.run[0]), options.run[1], options.duration, options.runs, options.threads)))
         return 0
     facts = machine.describe("cpu", options.threads)
-    command = "python -m " + " ".join(["benchmarks.shapes", *sys.argv[1:]])
     results: dict[str, Any] = {
-        "command": command,
+        "command": store.command("shapes"),
         "duration": options.duration,
-        "n": 1,
+        "n": options.runs,
         "machine": facts,
         "results": [],
     }
-    for row in measure(options.models.split(","), options.precision.split(","), options.duration, options.threads):
+    for row in measure(options, facts["bandwidth_gb_s"]):
         results["results"].append(row)
         if options.json:  # after each row: the next one may take minutes
-            options.json.write_text(json.dumps(results, indent=1) + "\n")
+            store.write(results, options.json)
     store.publish(results, options.json)
     return 0
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, store
+from benchmarks import instructions, machine, store
 
 ARGUMENTS = ["generate", "lofi", "--model", "mini", "--duration", "1", "--force"]
 
@@ -33,13 +33,15 @@ def main() -> int:
         "--runs", type=int, default=5, help="counted runs, after one that fills the caches (default: 5)"
     )
     parser.add_argument("--json", type=Path, help="write the results here")
+    instructions.add_option(parser)
     options = parser.parse_args()
+    instructions.apply(options)
     with tempfile.TemporaryDirectory() as place:
         once(Path(place))
         runs = [once(Path(place)) for _ in range(options.runs)]
     seconds, processor = (statistics.median(each) for each in zip(*runs, strict=True))
     result: dict[str, Any] = {
-        "command": "python -m " + " ".join(["benchmarks.startup", *sys.argv[1:]]),
+        "command": store.command("startup"),
         "measured": "musicgen " + " ".join(ARGUMENTS),
         "n": options.runs,
         "machine": machine.describe("cpu", os.cpu_count() or 1),

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 import musicgen
-from benchmarks.systems import FRAME_RATE, PROMPT, bytes_of_a_step
+from benchmarks.systems import FRAME_RATE, PROMPT
 from musicgen.engine import memory
 
 EARLY, LATE = 2, 28
@@ -64,7 +64,7 @@ def _read(model: musicgen.MusicGen, precision: str, second: int) -> float:
     """Bytes of a step there."""
     config, rows = model.lm.config, memory.ROWS_PER_SLOT
     cache = memory.cache_bytes_read(config, precision, rows, second * FRAME_RATE, model.device)
-    return bytes_of_a_step(config, precision, model.device.type) + cache
+    return memory.weight_bytes_read(config, precision, model.device) + cache
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -25,27 +25,14 @@ from transformers import (
 )
 
 import musicgen
-from musicgen.engine.backends import x86
-from musicgen.lm import LMConfig
 
 SHAPES = {"small": (1024, 24, 16), "medium": (1536, 48, 24), "large": (2048, 48, 32), "mini": (256, 6, 4)}
 """Width, layers, heads."""
 PROMPT = "90s rock song with electric guitar and heavy drums"
 FRAME_RATE = 50
-BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.0, "int4": 0.5}
-"""Of a weight."""
 
 Generate = Callable[[float, int], torch.Tensor]
 """Seconds of music, clips in one batch -> waveforms [clips, channels, samples]."""
-
-
-def bytes_of_a_step(config: LMConfig, precision: str, device: str) -> float:
-    """Of the weights that a step reads: attention, cross-attention but for what is made once a clip, feed-forward, heads."""
-    if precision == "float32" and device == "cpu" and x86.supports(config, precision):
-        precision = "float16"  # the weights that `write_weights` makes are exact in float16
-    layer = (4 + (2 if config.cross_attention else 0)) * config.dim + 2 * config.ffn_dim
-    heads = config.num_codebooks * config.codebook_size
-    return config.dim * (config.num_layers * layer + heads) * BYTES[precision]
 
 
 def encodec_config() -> EncodecConfig:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from benchmarks import machine
-from benchmarks.store import publish, rounded
+from benchmarks.store import command, publish, rounded
 from musicgen import rhythm, tonality
 from musicgen.audio import Audio
 from musicgen.statistics import ratio_interval
@@ -52,7 +52,7 @@ def main() -> None:
     options = parser.parse_args()
     made = measure(options.count)
     made |= {"machine": machine.describe("cpu", torch.get_num_threads())}
-    made["command"] = f"python -m benchmarks.tempo_key --count {options.count}"
+    made["command"] = command("tempo_key")
     publish(made, options.json)
 
 

@@ -9,7 +9,6 @@ measured here. transformers' decoder is always a peer; audiocraft's where it can
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -21,7 +20,7 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from benchmarks import machine
+from benchmarks import machine, store
 from musicgen import patterns
 from musicgen.lm import Conditions, LanguageModel, LMConfig
 
@@ -186,6 +185,7 @@ def measure(shape: str, batch: int, seconds: float, precision: str, against: lis
             "n": len(taken),
         }
     return {
+        "command": store.command("training"),
         "machine": machine.describe(device.type, torch.get_num_threads()),
         "shape": shape, "precision": precision, "batch": batch, "seconds": seconds,
         "operations_per_step": work, "measured_peak": best, "systems": rows, "not_installed": missing,
@@ -208,10 +208,7 @@ def main() -> int:
     if unknown:
         parser.error(f"--against {unknown[0]}: one of {', '.join(SYSTEMS)}")
     results = measure(options.shape, options.batch, options.seconds, options.precision, against, options.rounds)
-    text = json.dumps(results, indent=1)
-    if options.json:
-        options.json.write_text(text + "\n")
-    print(text)
+    store.publish(results, options.json)
     return 0
 
 

@@ -73,14 +73,32 @@ def positions(model: MusicGen, lengths: Mapping[str, int]) -> int:
 def weight_bytes(config: LMConfig, precision: str) -> int:
     """Returns the bytes of a language model's weights in a precision."""
     c, element = config, _ELEMENT_SIZE[precision]
-    layer = [(3 * c.dim, c.dim), (c.dim, c.dim), (c.ffn_dim, c.dim), (c.dim, c.ffn_dim)]
-    if c.cross_attention:
-        layer += [(c.dim, c.dim), (2 * c.dim, c.dim), (c.dim, c.dim)]
-    linear = c.num_layers * sum(_linear_bytes(*shape, precision) for shape in layer)
-    heads = _linear_bytes(c.num_codebooks * c.codebook_size, c.dim, "int8" if precision == "int4" else precision)
-    norms = (c.num_layers * (3 if c.cross_attention else 2) + 1) * 2 * c.dim
+    linear = c.num_layers * sum(_linear_bytes(*shape, precision) for shape in _layer_shapes(c))
     embeddings = c.num_codebooks * (c.codebook_size + 1) * c.dim
-    return linear + heads + (norms + embeddings) * element
+    return linear + _heads_bytes(c, precision) + (_norms(c) + embeddings) * element
+
+
+def weight_bytes_read(config: LMConfig, precision: str, device: torch.device) -> int:
+    """Returns the bytes of a language model's weights that one step reads.
+
+    Keys and values of cross-attention are computed once a clip, so their weights are not among them; of the embeddings a step
+    reads one vector a codebook. A float32 model is taken to be exact in float16, as the published ones are.
+
+    Args:
+        config: Shape of the language model.
+        precision: Its precision.
+        device: Where the model runs.
+    """
+    c, element, stored = config, _ELEMENT_SIZE[precision], precision
+    shapes = _layer_shapes(c, cross_key_values=False)
+    kernels = is_supported(device) and x86.supports(c, precision)
+    layer = 0
+    if kernels:  # they read other tables beside the codes
+        element, stored = 4, "float16" if precision == "float32" else precision
+        if precision == "int4":
+            layer = sum(_shift_bytes(*shape) - _zero_bytes(*shape) for shape in shapes)
+    layer += sum(_linear_bytes(*shape, stored) for shape in shapes)
+    return c.num_layers * layer + _heads_bytes(c, stored) + (_norms(c) + c.num_codebooks * c.dim) * element
 
 
 def table_bytes(config: LMConfig, precision: str) -> int:
@@ -91,16 +109,10 @@ def table_bytes(config: LMConfig, precision: str) -> int:
     """
     if not x86.supports(config, precision):
         return 0
-    c = config
-    layer = [(3 * c.dim, c.dim), (c.dim, c.dim), (c.ffn_dim, c.dim), (c.dim, c.ffn_dim)]
-    norms = 2
-    if c.cross_attention:
-        layer += [(c.dim, c.dim), (2 * c.dim, c.dim), (c.dim, c.dim)]
-        norms = 3
-    size = 4 * (norms * c.num_layers + 1) * 2 * c.dim
+    c, layer = config, _layer_shapes(config)
+    size = 4 * _norms(c)
     if precision == "int4":
-        shifts = sum(outputs * round_up(inputs // INT4_GROUP, x86.GROUP_MULTIPLE) for outputs, inputs in layer)
-        size += 4 * c.num_layers * shifts
+        size += c.num_layers * sum(_shift_bytes(*shape) for shape in layer)
     if precision == "float32":
         size += 2 * (
             c.num_layers * sum(outputs * inputs for outputs, inputs in layer)
@@ -159,11 +171,25 @@ def text_bytes(config: LMConfig, precision: str, rows: int, text_capacity: int, 
         text_capacity: Vectors per row of the conditions of cross-attention.
         device: Where the model runs.
     """
+    # The CPU back ends keep them twice: for each clip, and side by side for the batch.
+    copies = 2 if is_supported(device) else 1
+    return copies * text_bytes_read(config, precision, rows, text_capacity, device)
+
+
+def text_bytes_read(config: LMConfig, precision: str, rows: int, text_length: int, device: torch.device) -> int:
+    """Returns the bytes of the keys and values of cross-attention that one step reads.
+
+    Args:
+        config: Shape of the language model.
+        precision: Its precision.
+        rows: Number of rows that have a condition.
+        text_length: Vectors of each.
+        device: Where the model runs.
+    """
     if not config.cross_attention:
         return 0
-    # The CPU back ends keep them in float32 twice: for each clip, and side by side for the batch.
-    element = 2 * 4 if is_supported(device) else _kv_element_size(precision, device)
-    return 2 * config.num_layers * rows * text_capacity * config.dim * element
+    element = 4 if is_supported(device) else _kv_element_size(precision, device)
+    return 2 * config.num_layers * rows * text_length * config.dim * element
 
 
 def pool_shape(model: MusicGen, slots: int, max_tokens: int = MAX_TOKENS) -> tuple[int, int, int]:
@@ -230,11 +256,41 @@ def _kv_element_size(precision: str, device: torch.device) -> int:
     return 2 if device.type == "cuda" and precision in ("int8", "int4") else _ELEMENT_SIZE[precision]
 
 
+def _layer_shapes(config: LMConfig, *, cross_key_values: bool = True) -> list[tuple[int, int]]:
+    """(outputs, inputs) of the linear layers of one block."""
+    dim, ffn_dim = config.dim, config.ffn_dim
+    shapes = [(3 * dim, dim), (dim, dim), (ffn_dim, dim), (dim, ffn_dim)]
+    if config.cross_attention:
+        shapes += [(dim, dim), (dim, dim)]
+        if cross_key_values:
+            shapes.append((2 * dim, dim))
+    return shapes
+
+
+def _norms(config: LMConfig) -> int:
+    """Weights and biases of all norms."""
+    return (config.num_layers * (3 if config.cross_attention else 2) + 1) * 2 * config.dim
+
+
+def _heads_bytes(config: LMConfig, precision: str) -> int:
+    outputs = config.num_codebooks * config.codebook_size
+    return _linear_bytes(outputs, config.dim, "int8" if precision == "int4" else precision)
+
+
+def _shift_bytes(outputs: int, inputs: int) -> int:
+    """Bytes of the shifts of int4 groups, which the x86-64 kernels read in place of their zeros."""
+    return 4 * outputs * round_up(inputs // INT4_GROUP, x86.GROUP_MULTIPLE)
+
+
+def _zero_bytes(outputs: int, inputs: int) -> int:
+    """Bytes of the zeros of int4 groups, two in a byte."""
+    return outputs * inputs // INT4_GROUP // 2
+
+
 def _linear_bytes(outputs: int, inputs: int, precision: str) -> int:
     weights = outputs * inputs
     if precision == "int4" and inputs % (2 * INT4_GROUP) == 0:
-        groups = outputs * inputs // INT4_GROUP
-        return weights // 2 + groups // 2 + 4 * groups
+        return weights // 2 + _zero_bytes(outputs, inputs) + 4 * (weights // INT4_GROUP)
     if precision in ("int8", "int4"):
         return weights + 4 * outputs
     return weights * _ELEMENT_SIZE[precision]

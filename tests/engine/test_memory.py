@@ -69,30 +69,15 @@ def test_the_command_lists_every_model(capsys: pytest.CaptureFixture[str]) -> No
 
 
 _LOAD = """
-import sys, threading, time
+import sys
 import musicgen
-
-def anonymous():
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("RssAnon"))
-
-def watch():
-    global most
-    while not ended:
-        most = max(most, anonymous())
-        time.sleep(0.001)
+from benchmarks.anonymous_memory import peak_of
 
 small, large, precision = sys.argv[1:]
 musicgen.load(small, "cpu", precision)  # brings all that is imported
-before, ended = anonymous(), False
-most = before
-watcher = threading.Thread(target=watch)
-watcher.start()
-model = musicgen.load(large, "cpu", precision)
-ended = True
-watcher.join()
+model, most = peak_of(lambda: musicgen.load(large, "cpu", precision))
 tensors = (*model.parameters(), *model.buffers())
-print(most - before, sum(tensor.numel() * tensor.element_size() for tensor in tensors))
+print(most, sum(tensor.numel() * tensor.element_size() for tensor in tensors))
 """
 
 

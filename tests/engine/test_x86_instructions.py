@@ -152,7 +152,9 @@ def test_masked_instructions_are_used_by_no_library(name: str) -> None:
         "print(cpu_target.target_context.codegen().magic_tuple()[2])"
     )
     environment = os.environ | instructions.variables(name)
-    said = subprocess.run([sys.executable, "-c", program], env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    said = subprocess.run(
+        [sys.executable, "-c", program], env=environment, check=True, stdout=subprocess.PIPE, text=True
+    )
     used, features = said.stdout.splitlines()
     assert used == f"AVX2 {name}"
     assert "+avx2" in features.split(",")
