@@ -6,8 +6,6 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from huggingface_hub.errors import StrictDataclassError
-
 from musicgen.errors import CheckpointError
 
 T = TypeVar("T")
@@ -36,14 +34,20 @@ def follow(make: Callable[[], T], source: str) -> T:
     """What a library makes of a configuration, if it can follow it."""
     try:
         return make()
-    except (
-        TypeError,
-        ValueError,
-        LookupError,
-        ArithmeticError,
-        RuntimeError,
-        AttributeError,
-        StrictDataclassError,
-    ) as error:
+    except Exception as error:
+        # Here, as importing the hub's library takes a sixth of the time of importing PyTorch.
+        from huggingface_hub.errors import StrictDataclassError
+
+        unusable = (
+            TypeError,
+            ValueError,
+            LookupError,
+            ArithmeticError,
+            RuntimeError,
+            AttributeError,
+            StrictDataclassError,
+        )
+        if not isinstance(error, unusable):
+            raise
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{source}: the configuration cannot be followed ({reason})") from error

@@ -109,6 +109,10 @@ class Runner(Protocol):
         """See `LanguageModel.start`."""
         ...
 
+    def agree(self, *rows: int) -> bool:
+        """Whether a row has the same logits bit for bit in batches of any of these numbers of rows."""
+        ...
+
 
 @torch.no_grad()
 def generate_codes(

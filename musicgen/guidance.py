@@ -59,6 +59,14 @@ class Guided:
         """Number of rows for each clip: 1 without guidance."""
         return len(self.rows)
 
+    def without_repeats(self) -> Guided:
+        """The same with one row a clip where all rows of every clip have equal conditions, as without text and melody: then
+        all rows have equal logits, and their mixture is these logits."""
+        if self.groups == 1 or not self.conditions.repeat(self.groups):
+            return self
+        rows = self.rows[-1:]
+        return Guided(self.conditions.of(slice(0, self.conditions.batch // self.groups)), rows, self.lengths)
+
     def mix(self, logits: torch.Tensor) -> torch.Tensor:
         """Combine logits [groups * B, ...] to [B, ...] by the guidance scales."""
         values = logits.unflatten(0, (self.groups, -1))

@@ -75,6 +75,21 @@ class Conditions:
     def prefix_length(self) -> int:
         return 0 if self.prefix is None else self.prefix.shape[1]
 
+    @property
+    def batch(self) -> int:
+        """B, 0 without any condition."""
+        return next((one.shape[0] for one in self._given), 0)
+
+    def repeat(self, groups: int) -> bool:
+        """Whether the B rows are so many groups of B / groups rows with equal conditions."""
+        each = (one.unflatten(0, (groups, -1)) for one in self._given)
+        return bool(self._given) and all(torch.equal(one, one[:1].expand_as(one)) for one in each)
+
+    @property
+    def _given(self) -> list[torch.Tensor]:
+        every = (self.cross, self.cross_mask, self.prefix, self.prefix_mask, self.added)
+        return [one for one in every if one is not None]
+
     def of(self, rows: slice) -> Conditions:
         """The conditions of some rows, without the padding that only other rows need."""
         cross, prefix = _of(rows, self.cross, self.cross_mask), _of(rows, self.prefix, self.prefix_mask)

@@ -436,10 +436,19 @@ class MusicGen(nn.Module):
             self.lm, self.pattern, guidance, window.length, plan.options, plan.streams, prompt, self.engine
         )
 
-    def guidance(self, plan: GenerationPlan, window: Window) -> Guided:
-        """The conditions of one window."""
+    def guidance(self, plan: GenerationPlan, window: Window, pool_rows: int | None = None) -> Guided:
+        """The conditions of one window, in one row a clip where that gives the same codes.
+
+        Args:
+            plan: From `plan_generation`.
+            window: One of its windows.
+            pool_rows: Rows of the pool that is going to run them; None for a pool of their own.
+        """
         span = None if len(plan.windows) == 1 else (window.start / self.frame_rate, self.max_duration)
-        return self._guided(plan.conditions, plan.options, span)
+        every = self._guided(plan.conditions, plan.options, span)
+        fewer, batch = every.without_repeats(), plan.codes.shape[0]
+        pools = (every.groups * batch, fewer.groups * batch) if pool_rows is None else (pool_rows,)
+        return fewer if self.engine is not None and self.engine.agree(*pools) else every
 
     def _guided(
         self,

@@ -199,7 +199,7 @@ def test_the_command_line_generates_without_transformers(tmp_path: Path) -> None
 import sys
 from musicgen.__main__ import main
 assert main(["generate", "drums", "-m", "mini", "-d", "0.2", "-o", sys.argv[1]]) in (0, None)
-libraries = "transformers", "torch._dynamo", "numba", "sympy", "scipy", "librosa", "pandas"
+libraries = "transformers", "torch._dynamo", "numba", "sympy", "scipy", "librosa", "pandas", "huggingface_hub"
 heavy = [name for name in libraries if name in sys.modules]
 assert not heavy, heavy
 """

@@ -1,6 +1,6 @@
 """Checkpoints: hub, transformers and audiocraft layouts <-> our modules.
 
-The names below are imported on first use, because the layouts take seconds to import; `hub` alone is fast.
+The names below are imported on first use, because the layouts take seconds to import.
 """
 
 from __future__ import annotations

@@ -24,7 +24,6 @@ from safetensors.torch import save_file
 from torch import nn
 
 from musicgen import catalog, textfiles
-from musicgen.checkpoint import hub
 from musicgen.checkpoint.adapter_folders import CONFIG, WEIGHTS
 from musicgen.checkpoint.tensors import is_finite, read_tensors
 from musicgen.checkpoint.transformers_layout import lm_names
@@ -116,6 +115,8 @@ def find(name: str | os.PathLike[str]) -> Path:
         return Path(name)
     if "/" not in str(name) or not catalog.is_repository(str(name)):
         raise CheckpointError(f"{name}: no such folder, and no name on the hub: a LoRA adapter is expected")
+    from musicgen.checkpoint import hub
+
     return hub.download(str(name), lambda names: [CONFIG, _weights_in(names, str(name))], hub.ADAPTER)
 
 

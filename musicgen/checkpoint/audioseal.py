@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from musicgen import catalog, extras
-from musicgen.checkpoint import hub
 from musicgen.checkpoint.omegaconf_values import CLASSES
 from musicgen.checkpoint.tensors import read_pickle
 from musicgen.errors import CheckpointError
@@ -28,6 +27,8 @@ def load() -> Watermark:
         InputError: the package audioseal is not installed.
         CheckpointError: the weights are not available or damaged.
     """
+    from musicgen.checkpoint import hub
+
     with extras.needed(EXTRA, "the inaudible mark"):
         import audioseal  # noqa: F401
     name = catalog.AUDIOSEAL.name
@@ -38,6 +39,8 @@ def load() -> Watermark:
 
 def is_here() -> bool:
     """Whether package and weights are on this machine."""
+    from musicgen.checkpoint import hub
+
     name = catalog.AUDIOSEAL.name
     return extras.is_installed("audioseal") and (
         is_folder(name) or all(hub.cached(name, file) is not None for file in CARDS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Self
 
-from musicgen.checkpoint import hub
 from musicgen.conditioners.clap import CHECKPOINT, REPOSITORY, ClapEmbedder
 from musicgen.conditioners.joint_embedding import find, register
 
@@ -18,4 +17,6 @@ class PublishedClap(ClapEmbedder):
     @classmethod
     def load(cls) -> Self:
         """The network; its weights (2.4 GB) are downloaded once, and not copied into the models that use them."""
+        from musicgen.checkpoint import hub
+
         return cls(hub.download(REPOSITORY, lambda _: [CHECKPOINT], "weights of CLAP") / CHECKPOINT)

@@ -10,7 +10,7 @@ from types import ModuleType
 import torch
 
 from musicgen import catalog
-from musicgen.checkpoint import adapter_folders, audiocraft_layout, foreign, hub, multiband, transformers_layout
+from musicgen.checkpoint import adapter_folders, audiocraft_layout, foreign, multiband, transformers_layout
 from musicgen.checkpoint import adapters as lora
 from musicgen.decoders import MultiBandDiffusion
 from musicgen.engine import memory
@@ -129,6 +129,8 @@ def _here(name: str | os.PathLike[str]) -> Path | None:
         return catalog.PRETRAINED / name
     if is_folder(name):
         return Path(name)
+    from musicgen.checkpoint import hub
+
     config = hub.cached(str(name), "config.json")
     return None if config is None else Path(config).parent
 
@@ -155,6 +157,8 @@ def find(name: str | os.PathLike[str], *, folders: bool = True) -> Path:
     if "/" not in name or not catalog.is_repository(name):
         nor = " (and no such folder)" if folders else ""
         raise CheckpointError(f"unknown model {name!r}{nor}: {catalog.did_you_mean(name)}")
+    from musicgen.checkpoint import hub
+
     return hub.download(name, lambda names: _layout(names, repr(name)).needed(names))
 
 

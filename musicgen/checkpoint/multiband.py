@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from musicgen import catalog, checks
-from musicgen.checkpoint import hub
 from musicgen.checkpoint.audiocraft_names import block_names, split_cross_attention
 from musicgen.checkpoint.checks import build, outline
 from musicgen.checkpoint.omegaconf_values import CLASSES, plain
@@ -31,6 +30,8 @@ def load() -> MultiBandDiffusion:
     Raises:
         CheckpointError: It is not available, damaged, or of another kind.
     """
+    from musicgen.checkpoint import hub
+
     name = catalog.MULTI_BAND.name
     folder = Path(name) if is_folder(name) else hub.download(name, _needed, "networks of multi-band diffusion")
     return read(folder / catalog.MULTI_BAND.file)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from musicgen import catalog, textfiles
-from musicgen.checkpoint import hub, tokenizers, transformers_layout
+from musicgen.checkpoint import tokenizers, transformers_layout
 from musicgen.checkpoint.tensors import below, read_weights
 from musicgen.conditioners.t5 import T5Encoder
 from musicgen.conditioners.text_tokenizer import TextTokenizer
@@ -52,11 +52,11 @@ def mert() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 
 
 def _folder(name: str) -> Path:
-    return (
-        Path(name)
-        if is_folder(name)
-        else hub.download(name, transformers_layout.needed, "network that the model reads its conditions with")
-    )
+    if is_folder(name):
+        return Path(name)
+    from musicgen.checkpoint import hub
+
+    return hub.download(name, transformers_layout.needed, "network that the model reads its conditions with")
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from huggingface_hub import try_to_load_from_cache
-from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
 from musicgen.audio import Audio
 from musicgen.content_cache import ContentCache
@@ -79,11 +77,14 @@ class DemucsSeparator:
     @staticmethod
     def is_here() -> bool:
         """Whether the weights are on this machine."""
+        from huggingface_hub import try_to_load_from_cache
+
         return isinstance(try_to_load_from_cache(REPOSITORY, f"{MODEL}.yaml"), str)
 
     def _loaded(self) -> Any:
         if self._model is None:
             from demucs.pretrained import get_model
+            from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
             try:
                 # "hf://": not the older store, whose files are pickles.

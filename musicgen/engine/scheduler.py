@@ -192,7 +192,7 @@ class Scheduler:
             cancellation.raise_if_cancelled()
         self._check_queue()  # before the conditions are computed
         plan = self.model.plan_generation(request, context)
-        guidance = self.model.guidance(plan, plan.windows[0])
+        guidance = self.model.guidance(plan, plan.windows[0], self._pool_shape[0])
         self._check_lengths(guidance)
         output = OutputChannel(self.model.total_steps(plan), cancellation)
 
@@ -410,7 +410,7 @@ class Scheduler:
             state.passes = model.window_steps(state.plan, window)
             return
         if state.window:
-            state.guidance = model.guidance(state.plan, window)
+            state.guidance = model.guidance(state.plan, window, self._pool_shape[0])
         guidance = state.guidance
         state.position = window.start + window.known
         prompt = state.plan.codes[:, :, window.start : state.position].cpu()

@@ -14,6 +14,8 @@ from musicgen.audio import Audio
 from musicgen.conditioners.condition import stack
 from musicgen.engine import Scheduler
 from musicgen.engine.backends.base import Backend
+from musicgen.engine.slot_pool import SlotPool
+from musicgen.guidance import Guided
 from musicgen.model import MusicGen
 from musicgen.request import GenerationRequest
 from tests.conftest import GOLDEN
@@ -91,6 +93,72 @@ def test_a_clip_in_continuous_batching_is_the_clip_alone(model: MusicGen, thread
         waves = [(index, handle.result()) for index, handle in handles]
     for index, wave in waves:
         torch.testing.assert_close(wave, model.decode(expected[index][None])[0], atol=1e-5, rtol=0)
+
+
+class Rows:
+    """The numbers of rows of the pools that an engine was asked for."""
+
+    def __init__(self, model: MusicGen, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[int] = []
+        pool = model.engine.pool
+
+        def watched(rows: int, capacity: int, text_capacity: int) -> SlotPool:
+            self.asked.append(rows)
+            return pool(rows, capacity, text_capacity)
+
+        monkeypatch.setattr(model.engine, "pool", watched)
+
+
+def without_text(model: MusicGen, batch: int = 1) -> GenerationRequest:
+    given = {"continue_from": [given_audio(index) for index in range(batch)]} if model.name == "mini" else {}
+    return GenerationRequest.of([None] * batch, DURATION, seed=list(range(batch)), **given)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_equal_rows_are_one_row_with_the_codes_of_both(
+    model: MusicGen, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = Rows(model, monkeypatch)
+    codes = model.generate_codes(without_text(model, batch))
+    monkeypatch.setattr(Guided, "without_repeats", lambda guided: guided)
+    assert torch.equal(codes, model.generate_codes(without_text(model, batch)))
+    assert rows.asked == [batch, 2 * batch]
+
+
+def test_equal_rows_are_one_row_in_continuous_batching(model: MusicGen, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = model.decode(model.generate_codes(without_text(model)))[0]
+    taken = []
+    with Scheduler(model, slots=2) as scheduler:
+        admit = scheduler._pool.admit
+        monkeypatch.setattr(
+            scheduler._pool, "admit", lambda inputs, given: taken.append(len(inputs)) or admit(inputs, given)
+        )
+        wave = scheduler.submit(without_text(model)).result()
+    assert taken == [1]
+    torch.testing.assert_close(wave, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("case", ["a text", "a negative prompt", "one clip with a text", "no promise"])
+def test_rows_stay_two_where_they_may_differ(model: MusicGen, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = Rows(model, monkeypatch)
+    prompts: list[str | None] = [None, None]
+    options = musicgen.GenerationOptions(negative_prompt="drums") if case == "a negative prompt" else None
+    if case == "a text":
+        prompts = ["piano", "piano"]
+    elif case == "one clip with a text":
+        prompts = [None, "piano"]
+    elif case == "no promise":
+        monkeypatch.setattr(type(model.engine.select(4)), "batch_invariant", False)
+    model.generate_codes(GenerationRequest.of(prompts, 0.1, seed=0, options=options))
+    assert rows.asked == [4]
+
+
+def test_numbers_of_rows_that_two_back_ends_run_do_not_agree() -> None:
+    """The float32 kernels run up to 16 rows, and both they and OpenVINO promise equal logits, each among its own."""
+    engine = load("mini", "float32").engine
+    names = {rows: engine.select(rows).name for rows in (1, 16, 17)}
+    assert engine.agree(1, 16) == (names[1] == names[16] and engine.select(1).batch_invariant)
+    assert engine.agree(16, 17) == (names[16] == names[17] and engine.select(16).batch_invariant)
 
 
 def logits(backend: Backend, arrivals: dict[int, int], steps: int = 45) -> dict[int, torch.Tensor]:
