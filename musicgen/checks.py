@@ -35,7 +35,7 @@ def follow(make: Callable[[], T], source: str) -> T:
     try:
         return make()
     except Exception as error:
-        # Here, as importing the hub's library takes a sixth of the time of importing PyTorch.
+        # Here, as the hub's library takes long to import, and a model on this machine does not need it.
         from huggingface_hub.errors import StrictDataclassError
 
         unusable = (

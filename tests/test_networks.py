@@ -1,6 +1,7 @@
 """The networks that the published files hold, against transformers' own classes: T5's encoder, EnCodec, their configurations,
 and the text tokeniser."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from musicgen.conditioners import t5
 from musicgen.conditioners.text_tokenizer import SENTENCEPIECE, TextTokenizer
 from musicgen.errors import CheckpointError
 from musicgen.tokenizers import encodec_network
+from musicgen.uncollected import uncollected
 from tests import standins
 from tests.conftest import GOLDEN
 
@@ -204,3 +206,19 @@ heavy = [name for name in libraries if name in sys.modules]
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", program, tmp_path / "clip.wav"], check=True)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_is_as_before_when_the_imports_have_ended(enabled: bool) -> None:
+    def fail() -> None:
+        with uncollected():
+            assert not gc.isenabled()
+            raise ImportError
+
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with pytest.raises(ImportError):
+            fail()
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()

@@ -16,6 +16,7 @@ from musicgen.commands import batch, conditions, live, lora, marks, outputs
 from musicgen.errors import InputError
 from musicgen.folders import folder_name, is_folder
 from musicgen.options import LIMITERS, LOOP_CUTS, GenerationOptions, check_duration, check_loop_bars
+from musicgen.uncollected import uncollected
 
 if TYPE_CHECKING:
     import torch
@@ -149,17 +150,18 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     # Everything that can be wrong with the arguments is found before the model is loaded.
     batch.check(arguments)
+    with uncollected():
+        from musicgen import audio, checkpoint, content_credentials, provenance
+        from musicgen.checkpoint import audioseal
+        from musicgen.ranking import ranker
+        from musicgen.request import GenerationRequest, check_prompts
+        from musicgen.sampling import clip_seeds
+        from musicgen.settings import Settings, check_loudness
+        from musicgen.timeline import check_within, timeline_of
     takes = _takes(arguments)
     if arguments.prompts_file is not None:
         duration = DEFAULT_DURATION if arguments.duration is None else arguments.duration
         return batch.run(arguments, *model_of(arguments, None), options_of(arguments, GenerationOptions()), duration)
-    from musicgen import audio, checkpoint, content_credentials, provenance
-    from musicgen.checkpoint import audioseal
-    from musicgen.ranking import ranker
-    from musicgen.request import GenerationRequest, check_prompts
-    from musicgen.sampling import clip_seeds
-    from musicgen.settings import Settings, check_loudness
-    from musicgen.timeline import check_within, timeline_of
 
     stored = Settings.of_file(arguments.from_file) if arguments.from_file else None
     if stored is not None and stored.repainted:
