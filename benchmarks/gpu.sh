@@ -3,6 +3,7 @@
 #
 #   benchmarks/gpu.sh OUT                 on the GPU, in BUDGET seconds at most (1,500)
 #   DEVICE=cpu benchmarks/gpu.sh OUT      a rehearsal at toy size on the processor
+#   PARTS='generation-*' benchmarks/gpu.sh OUT    the parts whose names match, where a machine is lent for a short time
 #
 # A part that fails or takes longer than LIMIT seconds (600) does not end the others, and what begins after BUDGET does not run;
 # the last lines say which. Copy what is good to benchmarks/results and run `python -m benchmarks.report`.
@@ -11,6 +12,7 @@ cd "$(dirname "$0")/.."
 OUT=$(mkdir -p "${1:?usage: benchmarks/gpu.sh OUT}" && cd "$1" && pwd)
 DEVICE=${DEVICE:-cuda}
 LIMIT=${LIMIT:-600}
+PARTS=${PARTS:-*}
 PYTHON=${PYTHON:-.venv/bin/python}
 export HF_HUB_OFFLINE=1
 if [ "$DEVICE" = cpu ]; then
@@ -36,6 +38,8 @@ trap 'results+=("the rest: FAILED (stopped)"); exit 1' INT TERM
 part() { # NAME COMMAND...: run it with a limit, its output in OUT/NAME.log; with --json it passes only if that file has arrived
     local name=$1 begun=$SECONDS limit=$((BUDGET - SECONDS)) outcome
     shift
+    # shellcheck disable=SC2053 # a pattern
+    [[ $name == $PARTS ]] || return
     if [ "$limit" -le 0 ]; then
         outcome="FAILED (no time left)"
     elif timeout --kill-after=10 "$((limit < LIMIT ? limit : LIMIT))" "$@" >"$OUT/$name.log" 2>&1; then

@@ -128,3 +128,7 @@ def test_a_part_of_the_gpu_script_that_fails_does_not_stop_the_others(tmp_path: 
     }
     assert done.returncode == 1
     assert "3 of 5 passed" in done.stdout
+
+    again = subprocess.run(command, env=environment | {"PARTS": "eval*"}, capture_output=True, text=True, check=False)
+    assert again.returncode == 0
+    assert "1 of 1 passed" in again.stdout
