@@ -34,3 +34,17 @@ def test_ratios_follow_from_the_seconds():
 def test_a_table_that_does_not_exist_is_named():
     with pytest.raises(SystemExit, match="no table 'nothing'"):
         report.rendered("<!-- benchmarks.report: nothing -->\n<!-- end -->")
+
+
+def test_a_comparison_shows_the_peers_that_took_part_and_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = report.result("generation-small-cpu")
+    stored["results"] = [one for one in stored["results"] if one["system"] != "audiocraft"]
+    ours = [one for one in stored["results"] if one["system"] == "ours"]
+    for times, one in enumerate(ours, start=2):
+        one["times_the_bound"] = times + 0.04
+    monkeypatch.setattr(report, "result", lambda _: stored)
+    header, _, *rows = [line.strip("| ").split(" | ") for line in report.generation("any").splitlines()[: 2 + 5]]
+    assert header[3:] == ["× transformers float32", "× transformers' best", "times the bound"]
+    shown = {tuple(row[:2]): row[-1] for row in rows}
+    assert [shown["this project", one["precision"]] for one in ours] == ["2.0", "3.0", "4.0"]
+    assert shown["transformers", "float32"] == "–"
