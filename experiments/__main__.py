@@ -46,6 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     power.add_argument("--power", type=float, default=0.8, help="chance to decide a true difference (default 0.8)")
     power.add_argument("--results", type=Path, help="folder of the results (default experiments/results)")
     power.set_defaults(command=_power)
+    diagnose = commands.add_parser(
+        "diagnose", help="which step of a text model takes its clips furthest from the references"
+    )
+    diagnose.add_argument("model", metavar="MODEL", help="embedded name, hub name or folder")
+    diagnose.add_argument("--limit", type=int, help="items of the suite (default all)")
+    diagnose.add_argument("--output", type=Path, default=OUTPUT, help="folder of the clips, in its folder diagnosis")
+    diagnose.add_argument("--results", type=Path, help="folder of the results (default experiments/results)")
+    diagnose.set_defaults(command=_diagnose)
     listing = commands.add_parser("list", help="list the experiments")
     listing.set_defaults(command=_list)
     options = parser.parse_args(arguments)
@@ -117,6 +125,21 @@ def _power(options: argparse.Namespace) -> None:
 
     folder = (options.results or runner.RESULTS) / name / scale.name
     print(power_report.text(plans.load(name), folder, options.seeds, options.power))
+
+
+def _diagnose(options: argparse.Namespace) -> None:
+    # After the arguments are read: the imports take seconds.
+    from evaluation.reports.table import markdown
+    from evaluation.systems.base import default_label
+    from experiments import runner
+    from experiments.diagnosis import FOLDER, diagnose
+
+    name = default_label(options.model)
+    results = diagnose(options.model, options.output / FOLDER / name, options.limit)
+    file = (options.results or runner.RESULTS) / FOLDER / f"{name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    results.save(file)
+    print(f"{markdown([results])}\n\n{file}")
 
 
 def _list(_: argparse.Namespace) -> None:

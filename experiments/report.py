@@ -9,8 +9,11 @@ from typing import Any
 
 from scipy.stats import binomtest
 
+from evaluation.reports.results import Results, load_results
+from evaluation.reports.table import markdown
 from experiments import claims
 from experiments import plan as plans
+from experiments.diagnosis import FOLDER
 from experiments.metric_names import title
 from experiments.plan import Claim, Plan
 from experiments.plots import Rows, plot, plot_memorisation, shares
@@ -55,6 +58,7 @@ def write(results: Path, page: Path = DOCS / "experiments.md", pictures: Path = 
             summary += _summary(plan, {}, "")
             missing.append(section_not_run(plan, name))
     parts += missing
+    parts += [diagnosed(load_results(file), file.stem) for file in sorted((results / FOLDER).glob("*.json"))]
     if summary:
         table = "\n".join(["| claim of the paper | metric | result | scale |", "|---|---|---|---|", *summary])
         parts.insert(0, f"## Summary\n\n{table}")
@@ -104,6 +108,18 @@ def section(plan: Plan, rows: Rows, scale: str, picture: str) -> str:
             _left_to_run(plan, rows, scale),
         )
         if part
+    )
+
+
+def diagnosed(results: Results, model: str) -> str:
+    """The section of a diagnosis."""
+    return "\n\n".join(
+        (
+            f"## What holds `{model}` back",
+            "Clips that differ from the references in one step of the model each (rows: `experiments/diagnosis.py`):",
+            markdown([results]),
+            f"`python -m experiments diagnose {model}`; 95 % intervals over clips.",
+        )
     )
 
 

@@ -151,5 +151,5 @@ class Network(nn.Module):
         """Frames [B, frames, 12] -> the condition of the melody model. Frames of zeros are null: class 0, as at inference."""
         assert self.melody_projection is not None
         null = F.one_hot(torch.zeros_like(hot[..., 0], dtype=torch.int64), chroma.NUM_CHROMA)
-        values = self.melody_projection(torch.where(hot.any(dim=-1, keepdim=True), hot, null).float())
+        values = self.melody_projection(torch.where(hot.bool().any(dim=-1, keepdim=True), hot, null).float())
         return Condition(values, torch.ones(values.shape[:2], dtype=torch.bool, device=values.device))
