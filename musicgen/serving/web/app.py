@@ -10,7 +10,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import musicgen
 from musicgen.errors import MusicGenError, one_line
@@ -37,7 +36,7 @@ def create_app(generations: Generations, metrics: Metrics, keys: Keys, hosts: Se
         generations: that are served.
         metrics: of them.
         keys: of the clients.
-        hosts: values of the Host header that are answered; "*" answers all.
+        hosts: whose names are answered, as of `hosts.admitted`.
     """
     limits = generations.service.limits
     app = FastAPI(
@@ -50,8 +49,7 @@ def create_app(generations: Generations, metrics: Metrics, keys: Keys, hosts: Se
     generation_routes.add_routes(app, generations, keys)
     file_routes.add_routes(app, generations, keys)
     app.add_middleware(BodyLimits, upload_path=file_routes.PATH, upload_bytes=int(limits.upload_mb * 1e6))
-    app.add_middleware(Gate, keys=keys)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+    app.add_middleware(Gate, keys=keys, served=hosts)
     app.add_exception_handler(MusicGenError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)

@@ -45,7 +45,7 @@ def assemble(
         folder: of clips, uploads and accepted requests, which servers may share.
         limits: of a request and of the queue.
         keys: of the clients.
-        hosts: values of the Host header that are answered.
+        hosts: whose names are answered, as of `hosts.admitted`.
         workers: generations that run at the same time.
         downloads: whether clients may start the download of a published model.
         signer: what signs the clips; None where nothing does.
