@@ -20,7 +20,7 @@ from musicgen.serving import flags, hosts
 from musicgen.serving.limits import Limits
 
 if TYPE_CHECKING:
-    from musicgen.serving.engines.base import Engine
+    from musicgen.serving.engines.base import EngineClient
     from musicgen.serving.engines.ray_serve import Replicas
     from musicgen.serving.engines.replica import ReplicaSettings
     from musicgen.serving.web.keys import Keys
@@ -189,7 +189,7 @@ def serve(arguments: argparse.Namespace, folder: Path, listening: socket.socket,
         os._exit(0)
 
 
-def build_engine(arguments: argparse.Namespace) -> Engine:
+def build_engine(arguments: argparse.Namespace) -> EngineClient:
     """The engine that the flags ask for."""
     from musicgen.serving.engines.local import LocalEngine
     from musicgen.serving.models import ModelCatalog

@@ -24,7 +24,7 @@ from musicgen.file_names import words
 from musicgen.midi import is_midi
 from musicgen.serving import clip_metadata
 from musicgen.serving.clip_store import ClipStore
-from musicgen.serving.engines.base import AudioChunk, Engine, Stream
+from musicgen.serving.engines.base import AudioChunk, EngineClient, Stream
 from musicgen.serving.job_queue import Check, Job, JobQueue
 from musicgen.serving.limits import Limits
 from musicgen.serving.notifier import Notifier
@@ -89,7 +89,7 @@ class GenerationService:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: EngineClient,
         limits: Limits,
         clip_store: ClipStore,
         *,

@@ -1,4 +1,4 @@
-"""What a server needs of an engine."""
+"""What a server asks of an engine, wherever that is: in this process, on another server, on a cluster."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class AudioChunk(NamedTuple):
 
 
 Stream = Callable[[ClipRequest, int, Report, Cancellation, str], Iterator[AudioChunk]]
-"""As `Engine.stream`."""
+"""As `EngineClient.stream`."""
 
 
-class Engine(Protocol):
+class EngineClient(Protocol):
     """Generates clips. Methods are called from several threads at the same time."""
 
     catalog: ModelCatalog

@@ -9,7 +9,6 @@ import importlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from musicgen.cancellation import Cancellation
 from musicgen.serving import downloads
@@ -18,14 +17,11 @@ from musicgen.serving.model_cache import ModelCache
 from musicgen.serving.models import ModelCatalog
 from musicgen.serving.request import ClipRequest
 
-if TYPE_CHECKING:
-    from musicgen.serving.melody import MelodyExtractor
-
 _MODULES = ("musicgen.checkpoint.loading", "musicgen.serving.generation")
 
 
 class LocalEngine:
-    """Generates in this process; the methods are those of `Engine`.
+    """Generates in this process; the methods are those of `EngineClient`.
 
     Args:
         catalog: the models that can be loaded.
@@ -47,7 +43,6 @@ class LocalEngine:
         self.catalog, self.device, self.max_replicas = catalog, device, 1
         self.model_cache = ModelCache(catalog, device, max_models=max_models, slots=slots, queue=queue)
         self._import_lock = threading.Lock()
-        self._melody: MelodyExtractor | None = None
 
     def prepare(self) -> None:
         """Import the modules that depend on PyTorch, one thread at a time.
@@ -66,7 +61,7 @@ class LocalEngine:
         cancellation: Cancellation,
         key: str = "",  # noqa: ARG002
     ) -> Iterator[AudioChunk]:
-        """Generate a clip, as `Engine.stream` says."""
+        """Generate a clip, as `EngineClient.stream` says."""
         from musicgen.serving import generation
 
         with self.model_cache.use(request.model, request.precision, request.adapters, request.decoder) as scheduler:
@@ -80,16 +75,13 @@ class LocalEngine:
                 yield AudioChunk(samples.cpu().numpy(), model.sample_rate, model.precision, unknown)
 
     def extract_melody(self, recording: Path, separate: bool) -> tuple[int, ...]:
-        """The melody of a recording, as `Engine.extract_melody` says."""
-        from musicgen.serving.melody import MelodyExtractor
-
+        """The melody of a recording, as `EngineClient.extract_melody` says."""
         with self._import_lock:
-            if self._melody is None:
-                self._melody = MelodyExtractor()
-        return self._melody(recording, separate)
+            from musicgen.serving import melody
+        return melody.extract(recording, separate)
 
     def resolve_precision(self, model: str, precision: str) -> str | None:
-        """The precision in which a model runs on this machine, as `Engine.resolve_precision` says."""
+        """The precision in which a model runs on this machine, as `EngineClient.resolve_precision` says."""
         if precision != "auto":
             return precision
         resolved = self.model_cache.resolve_precision(model, precision)

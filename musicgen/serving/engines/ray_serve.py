@@ -68,7 +68,7 @@ class Replicas:
 
 
 class RayEngine:
-    """Generates on a cluster; the methods are those of `Engine`.
+    """Generates on a cluster; the methods are those of `EngineClient`.
 
     Args:
         settings: of each replica; its `threads` are the cores of one without a GPU.
@@ -105,7 +105,7 @@ class RayEngine:
         cancellation: Cancellation,
         key: str = "",  # noqa: ARG002
     ) -> Iterator[AudioChunk]:
-        """Generate a clip, as `Engine.stream` says. A lost replica's clip is begun anew."""
+        """Generate a clip, as `EngineClient.stream` says. A lost replica's clip is begun anew."""
         files = {name: SentFile(path.name, path.read_bytes()) for name, path in request.files.items()}
         if request.frames is not None:  # which were extracted from it
             files.pop("melody", None)
@@ -113,7 +113,7 @@ class RayEngine:
         return resumed(lambda: self._attempt(bare, files, seed, report, cancellation), report, cancellation)
 
     def extract_melody(self, recording: Path, separate: bool) -> tuple[int, ...]:
-        """The melody of a recording, as `Engine.extract_melody` says; on a replica."""
+        """The melody of a recording, as `EngineClient.extract_melody` says; on a replica."""
         file = SentFile(recording.name, recording.read_bytes())
         with self._lost_is_said():
             answer = self._connected().extract_melody.remote(file, separate).result()

@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -27,9 +27,6 @@ from musicgen.serving.engines.resuming import PATIENCE_SECONDS, WAITING, EngineL
 from musicgen.serving.models import ModelCatalog, ModelInfo
 from musicgen.serving.request import ClipRequest
 
-if TYPE_CHECKING:
-    from musicgen.serving.melody import MelodyExtractor
-
 SILENCE_SECONDS = 45.0
 """Three times the longest silence of a server that lives."""
 _PAUSE_SECONDS = 1.0
@@ -41,7 +38,7 @@ class EngineUnreachable(EngineLost):
 
 
 class RemoteEngine:
-    """Generates on another server; the methods are those of `Engine`.
+    """Generates on another server; the methods are those of `EngineClient`.
 
     Args:
         url: of the server.
@@ -61,7 +58,6 @@ class RemoteEngine:
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=20), trust_env=False,
         )  # fmt: skip
         self._url, self.max_replicas = url, 1
-        self._melody: MelodyExtractor | None = None
         try:
             infos = self._asked("GET", "/v1/models").json()
         except EngineLost as error:
@@ -76,18 +72,16 @@ class RemoteEngine:
     def stream(
         self, request: ClipRequest, seed: int, report: Report, cancellation: Cancellation, key: str = ""
     ) -> Iterator[AudioChunk]:
-        """Generate a clip, as `Engine.stream` says. A lost server's generation is asked for again by its key, so that a server
-        that has it goes on with it."""
+        """Generate a clip, as `EngineClient.stream` says. A lost server's generation is asked for again by its key, so that a
+        server that has it goes on with it."""
         known = key or secrets.token_hex(16)
         return resumed(lambda: self._attempt(request, seed, report, cancellation, known), report, cancellation)
 
     def extract_melody(self, recording: Path, separate: bool) -> tuple[int, ...]:
-        """The melody of a recording, as `Engine.extract_melody` says; computed in this process."""
-        from musicgen.serving.melody import MelodyExtractor
+        """The melody of a recording, as `EngineClient.extract_melody` says; computed in this process."""
+        from musicgen.serving import melody
 
-        if self._melody is None:
-            self._melody = MelodyExtractor()
-        return self._melody(recording, separate)
+        return melody.extract(recording, separate)
 
     def resolve_precision(self, model: str, precision: str) -> str | None:  # noqa: ARG002
         """Any precision but "auto" unchanged."""

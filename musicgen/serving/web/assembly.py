@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from musicgen.serving.clip_store import ClipStore
-from musicgen.serving.engines.base import Engine
+from musicgen.serving.engines.base import EngineClient
 from musicgen.serving.index import Index
 from musicgen.serving.limits import Limits
 from musicgen.serving.servers import Servers
@@ -35,8 +35,8 @@ class Api:
 
 
 def assemble(
-    engine: Engine, folder: Path, limits: Limits, keys: Keys, hosts: Sequence[str], *, workers: int, downloads: bool = True,
-    signer: Signer | None = None, watermark: Watermark | None = None,
+    engine: EngineClient, folder: Path, limits: Limits, keys: Keys, hosts: Sequence[str], *, workers: int,
+    downloads: bool = True, signer: Signer | None = None, watermark: Watermark | None = None,
 ) -> Api:  # fmt: skip
     """Assemble an API.
 
