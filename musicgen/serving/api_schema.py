@@ -279,8 +279,24 @@ class ModelState(BaseModel):
     sounds: bool
     longest: float | None
     """Seconds of its longest clip; null where clips may be longer than its window."""
+    generator: str | None
+    """autoregressive (step by step), or masked (MAGNeT's passes); null where only loading it tells."""
+    multi_band: bool | None
+    """Whether the decoder mbd decodes its codes; null where only loading it tells."""
     here: bool
     """Whether its weights need not be downloaded."""
+
+
+class AdapterState(BaseModel):
+    """A LoRA adapter that can be asked for."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    name: str
+    base: str
+    """The model that it was trained on, as its files say; "" where they do not."""
+    sha256: str
+    """Of the file of its weights."""
 
 
 def model_state(info: Any, here: bool) -> ModelState:

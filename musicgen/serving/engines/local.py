@@ -13,6 +13,7 @@ from pathlib import Path
 from musicgen.cancellation import Cancellation
 from musicgen.serving import downloads
 from musicgen.serving.engines.base import AudioChunk, Report
+from musicgen.serving.engines.files import check_files
 from musicgen.serving.model_cache import ModelCache
 from musicgen.serving.models import ModelCatalog
 from musicgen.serving.request import ClipRequest
@@ -53,6 +54,12 @@ class LocalEngine:
             for name in _MODULES:
                 importlib.import_module(name)
 
+    def check(self, request: ClipRequest) -> None:
+        """Check what this machine tells of a request, as `EngineClient.check` says."""
+        if request.precision != "auto":
+            self.model_cache.resolve_precision(request.model, request.precision)
+        check_files(self.catalog, request)
+
     def stream(
         self,
         request: ClipRequest,
@@ -90,6 +97,10 @@ class LocalEngine:
     def is_here(self, model: str) -> bool:
         """Whether a model's files are on this machine: in the hub's cache, for a published one."""
         return downloads.is_here(self.catalog.get(model))
+
+    def can_download(self) -> bool:
+        """Whether the hub may be asked."""
+        return downloads.are_possible()
 
     def has_multi_band_diffusion(self) -> bool:
         """Whether the decoder's file is in the hub's cache."""

@@ -22,6 +22,7 @@ from musicgen.cancellation import Cancellation, Cancelled
 from musicgen.errors import InputError
 from musicgen.serving import downloads
 from musicgen.serving.engines.base import AudioChunk, Report
+from musicgen.serving.engines.files import check_files
 from musicgen.serving.engines.replica import FailureMessage, Replica, ReplicaSettings, ReportMessage, SentFile
 from musicgen.serving.engines.resuming import EngineLost, resumed
 from musicgen.serving.request import ClipRequest
@@ -97,6 +98,10 @@ class RayEngine:
         """Import what finishes clips."""
         import musicgen.finishing  # noqa: F401
 
+    def check(self, request: ClipRequest) -> None:
+        """Check what the files of model and adapters tell, which are those of all machines; only a replica knows its device."""
+        check_files(self.catalog, request)
+
     def stream(
         self,
         request: ClipRequest,
@@ -128,6 +133,10 @@ class RayEngine:
     def is_here(self, model: str) -> bool:
         """Whether a model is no published one, whose weights each machine downloads; the hub's cache is taken for shared."""
         return downloads.is_here(self.catalog.get(model))
+
+    def can_download(self) -> bool:
+        """Whether this machine may ask the hub, which is taken for the same on all."""
+        return downloads.are_possible()
 
     def has_multi_band_diffusion(self) -> bool:
         """Whether the decoder's file is in the hub's cache, which is taken for shared."""

@@ -21,6 +21,7 @@ import numpy as np
 from musicgen.cancellation import Cancellation
 from musicgen.errors import InputError
 from musicgen.midi import is_midi
+from musicgen.serving.adapters import AdapterCatalog, AdapterInfo
 from musicgen.serving.api_schema import body_of
 from musicgen.serving.engines.base import AudioChunk, Report
 from musicgen.serving.engines.resuming import PATIENCE_SECONDS, WAITING, EngineLost, resumed
@@ -30,7 +31,20 @@ from musicgen.serving.request import ClipRequest
 SILENCE_SECONDS = 45.0
 """Three times the longest silence of a server that lives."""
 _PAUSE_SECONDS = 1.0
-_INFO = ("name", "licence", "size", "stereo", "melody", "origin", "separated", "style", "sounds", "longest")
+_INFO = (
+    "name",
+    "licence",
+    "size",
+    "stereo",
+    "melody",
+    "origin",
+    "separated",
+    "style",
+    "sounds",
+    "longest",
+    "generator",
+    "multi_band",
+)
 
 
 class EngineUnreachable(EngineLost):
@@ -60,14 +74,18 @@ class RemoteEngine:
         self._url, self.max_replicas = url, 1
         try:
             infos = self._asked("GET", "/v1/models").json()
+            adapters = [AdapterInfo(**one) for one in self._asked("GET", "/v1/adapters").json()]
         except EngineLost as error:
             raise InputError(f"{error}: start it (musicgen serve), or correct the address") from error
-        self.catalog = ModelCatalog.of(_info(one) for one in infos)
+        self.catalog = ModelCatalog.of((_info(one) for one in infos), AdapterCatalog.of(adapters))
         self._here = {one["name"]: bool(one["here"]) for one in infos}
 
     def prepare(self) -> None:
         """Import what finishes clips."""
         import musicgen.finishing  # noqa: F401
+
+    def check(self, request: ClipRequest) -> None:
+        """Nothing: the server refuses itself what it cannot generate."""
 
     def stream(
         self, request: ClipRequest, seed: int, report: Report, cancellation: Cancellation, key: str = ""
@@ -90,6 +108,10 @@ class RemoteEngine:
     def is_here(self, model: str) -> bool:
         """Whether the server need not download a model's files."""
         return self._here.get(model, False)
+
+    def can_download(self) -> bool:
+        """Whether the server may be asked for what it does not have: it says no itself."""
+        return True
 
     def has_multi_band_diffusion(self) -> bool:
         """Whether the server may be asked for it: it says no itself where it does not have it."""

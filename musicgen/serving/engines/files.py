@@ -1,0 +1,29 @@
+"""What the files of models and adapters tell of a request, for the engines whose files are on this machine."""
+
+from __future__ import annotations
+
+from musicgen.errors import InputError, MusicGenError
+from musicgen.serving.models import ModelCatalog
+from musicgen.serving.request import ClipRequest
+
+
+def check_files(catalog: ModelCatalog, request: ClipRequest) -> None:
+    """Check a request.
+
+    Args:
+        catalog: the models and adapters.
+        request: what to generate.
+
+    Raises:
+        MusicGenError: a description is too long, or an adapter is damaged or does not fit the model.
+    """
+    from musicgen.checkpoint import fitting  # imports PyTorch
+    from musicgen.engine.memory import MAX_TOKENS
+
+    source = catalog.get(request.model).source
+    texts = [request.prompt, request.options.negative_prompt or "", *(entry.prompt for entry in request.timeline)]
+    fitting.check_texts(source, texts, MAX_TOKENS)
+    try:
+        fitting.check_adapters(source, [catalog.adapters.path(name) for name, _ in request.adapters], request.model)
+    except MusicGenError as error:
+        raise InputError(catalog.adapters.without_paths(error.told("page"))) from error
