@@ -286,7 +286,9 @@ def check_fit(adapter: Adapter, model: str, shapes: Mapping[str, list[int]]) -> 
     Raises:
         CheckpointError: it is of another model.
     """
-    trained = f", trained on {adapter.base!r}" if adapter.base else ""
+    # Trained on a folder, it names a path of the machine that it was trained on.
+    base = adapter.base and (Path(adapter.base).name if Path(adapter.base).is_absolute() else adapter.base)
+    trained = f", trained on {base!r}" if base else ""
     for name, change in adapter.changes.items():
         if name not in shapes:
             raise CheckpointError(

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from musicgen.catalog import DECODERS
 from musicgen.chords import chart_of
@@ -49,7 +49,7 @@ class GenerationBody(Message):
     variations: int = 1
     """Number of clips, with consecutive seeds."""
     options: GenerationOptions = Field(default_factory=GenerationOptions)
-    """Sampling and guidance, the options of docs/generation.md."""
+    """Sampling and guidance, the options of docs/generation.md; `condition_guidance` is pairs or an object."""
     melody: Identifier | None = None
     """A file in `/v1/files`: a recording or a MIDI file whose melody the clip follows."""
     frames: list[int] | None = None
@@ -84,6 +84,13 @@ class GenerationBody(Message):
     """Of the model's further conditioners, by name."""
     decoder: str = DECODERS[0]
     """codec, the model's own, or mbd, multi-band diffusion."""
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _pairs_of_an_object(cls, value: Any) -> Any:
+        """The options as pydantic reads them: `condition_guidance` as pairs, where it is an object as in Python a dict."""
+        given = value.get("condition_guidance") if isinstance(value, dict) else None
+        return value | {"condition_guidance": list(given.items())} if isinstance(given, dict) else value
 
     def request(self, catalog: ModelCatalog, files: dict[str, Path]) -> ClipRequest:
         """The request, which is not validated yet.
