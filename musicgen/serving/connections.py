@@ -19,8 +19,8 @@ from musicgen import open_files
 from musicgen.serving.networks import network_of
 
 MOST = 8192
-"""Connections of a server, fewer where the system allows fewer open files. Each takes less than 72 kB: 1,400 take less than 100 MB
-in tests/demo/test_slow_clients.py."""
+"""Connections of a server, fewer where the system allows fewer open files. 1,400 take less than 100 MB, as
+tests/demo/test_slow_clients.py measures it."""
 SHARE_OF_FILES = 0.75
 """Of the open files that the system allows: the rest is for clips and models."""
 SHARE_OF_NETWORK = 0.5
