@@ -289,7 +289,7 @@ class ModelState(BaseModel):
     generator: str | None
     """autoregressive (step by step), or masked (MAGNeT's passes); null where only loading it tells."""
     multi_band: bool | None
-    """Whether the decoder mbd decodes its codes; null where only loading it tells."""
+    """Whether its tokeniser is of the kind that the decoder mbd decodes; null where only loading it tells."""
     here: bool
     """Whether its weights need not be downloaded."""
 

@@ -55,7 +55,8 @@ class ModelInfo:
         sounds: whether it makes sounds in place of music.
         longest: seconds of its longest clip, None where clips may be longer than its window.
         generator: the kind of its generator (`musicgen.generators`), None where only loading the model tells.
-        multi_band: whether multi-band diffusion decodes its codes, None where only loading the model tells.
+        multi_band: whether its tokeniser is of the kind that multi-band diffusion decodes, None where only loading the model
+            tells.
     """
 
     name: str
@@ -231,9 +232,10 @@ def _inspect(path: Path, name: str, origin: str, licence: str) -> ModelInfo:
 
 
 def _is_multi_band(tokenizer: dict[str, Any]) -> bool:
-    """Whether the codes of a tokeniser, as a configuration describes it, are those that multi-band diffusion was trained on."""
-    shape = (tokenizer.get("audio_channels", 1), tokenizer.get("sampling_rate"), tokenizer.get("codebook_dim"))
-    return tokenizer.get("model_type") == "encodec" and shape == (1, MULTI_BAND_RATE, 128)
+    """Whether the codes of a tokeniser, as a configuration describes it, may be those that multi-band diffusion was trained on:
+    the width of their vectors is in its file alone."""
+    shape = (tokenizer.get("audio_channels", 1), tokenizer.get("sampling_rate"))
+    return tokenizer.get("model_type") == "encodec" and shape == (1, MULTI_BAND_RATE)
 
 
 def _reason(error: Exception) -> str:

@@ -219,8 +219,7 @@ class GenerationService:
         return self._closing.cancelled
 
     def _check_downloaded(self, request: ClipRequest) -> None:
-        possible = self.engine.can_download()
-        if possible and self.downloads:
+        if self.downloads and self.engine.can_download():
             return
         absent = {}
         if not self.engine.is_here(request.model):
@@ -228,7 +227,7 @@ class GenerationService:
         if request.decoder == "mbd" and not self.engine.has_multi_band_diffusion():
             absent["multi-band diffusion"] = "choose the model's own decoder"
         for name, remedy in absent.items():
-            if not possible:
+            if self.downloads:
                 raise InputError(
                     f"{name} is not on this machine, and nothing is downloaded here (HF_HUB_OFFLINE is set): {remedy}"
                 )

@@ -71,7 +71,7 @@ REFUSED = {
     "melody": ({"frames": (0, 4)}, "mini follows no melody"),
     "chords": ({"chords": ChordChart("C G")}, "mini follows no chords"),
     "style": ({"style": TUNE}, "mini follows no style"),
-    "decoder": ({"decoder": "mbd"}, "decoder 'mbd' decodes the codes of EnCodec at 32 kHz, and mini has another tokeniser"),
+    "decoder": ({"decoder": "mbd"}, "multi-band diffusion is not on this machine, and nothing is downloaded here"),
     "precision": ({"precision": "float16"}, "precision 'float16' is not available on cpu"),
     "tokens": ({"prompt": "é" * 400}, "tokens: 256 at most, shorten it"),
     "negative tokens": (
@@ -143,7 +143,7 @@ def test_a_folders_configuration_says_how_its_model_generates(tmp_path: Path) ->
         folder = shutil.copytree(catalog.PRETRAINED / "mini", tmp_path / name)
         config = json.loads((folder / "config.json").read_text())
         config["musicgen"] |= values
-        config["audio_encoder"] |= {"codebook_dim": 128} if name == "steps" else {}
+        config["audio_encoder"] |= {} if name == "steps" else {"sampling_rate": 16_000}
         (folder / "config.json").write_text(json.dumps(config))
     found = {info.name.split("/")[-1]: info for info in ModelCatalog(tmp_path)}
     assert [found[name].generator for name in ("passes", "steps", "mini")] == [
@@ -152,7 +152,12 @@ def test_a_folders_configuration_says_how_its_model_generates(tmp_path: Path) ->
         "autoregressive",
     ]
     assert [found[name].longest for name in ("passes", "steps")] == [8.0, None]
-    assert [found[name].multi_band for name in ("steps", "mini")] == [True, False]
+    assert [found[name].multi_band for name in ("steps", "passes")] == [True, False]
+    request = ClipRequest("x", found["passes"].name, 5.0, decoder="mbd")
+    with pytest.raises(
+        InputError, match="decoder 'mbd' decodes the codes of EnCodec at 32 kHz, and .*passes has another"
+    ):
+        capabilities.check(request, found["passes"])
 
 
 def test_the_api_refuses_at_once(tmp_path: Path) -> None:
