@@ -222,6 +222,10 @@ def test_conditions_that_cannot_be_read(lines: list, message: str) -> None:
 def test_what_a_model_does_not_follow_is_said_before_it_is_loaded(changes: dict, message: str) -> None:
     request = ClipRequest(**({"prompt": "x", "model": "mini-melody", "options": GenerationOptions()} | changes))
     models = ModelCatalog()
-    with pytest.raises(InputError, match=message):
+
+    def check() -> None:
         validate(request, Configuration().limits, models)
         capabilities.check(request, models.get(request.model))
+
+    with pytest.raises(InputError, match=message):
+        check()

@@ -155,7 +155,7 @@ def test_a_folders_configuration_says_how_its_model_generates(tmp_path: Path) ->
     assert [found[name].multi_band for name in ("steps", "passes")] == [True, False]
     request = ClipRequest("x", found["passes"].name, 5.0, decoder="mbd")
     with pytest.raises(
-        InputError, match="decoder 'mbd' decodes the codes of EnCodec at 32 kHz, and .*passes has another"
+        InputError, match=r"decoder 'mbd' decodes the codes of EnCodec at 32 kHz, and .*passes has another"
     ):
         capabilities.check(request, found["passes"])
 
