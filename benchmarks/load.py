@@ -37,6 +37,8 @@ from musicgen.statistics import Interval, ratio_interval
 
 MAX_CLIPS, MAX_SECONDS = 2000, 600.0
 SHARES = (0.5, 0.95, 0.99)
+START_SECONDS = 600.0
+"""In which a server must be ready: Ray starts its processes one after the other."""
 TOLERANCE = 0.2
 """Relative error that the prediction of the mean wait may have."""
 MAX_DRIFT = 0.15
@@ -209,12 +211,13 @@ class Server:
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.url = ""
         threading.Thread(target=self._read, daemon=True).start()
-        end = time.monotonic() + 240
+        end = time.monotonic() + START_SECONDS
         while time.monotonic() < end and self.process.poll() is None:
             time.sleep(0.2)
             if self.url and httpx.get(f"{self.url}/ready", timeout=30).status_code == 200:
                 return
-        raise InputError("the server did not start: run musicgen serve by itself")
+        self.close()
+        raise InputError(f"the server was not ready after {START_SECONDS:g} s: run musicgen serve by itself")
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -253,10 +256,25 @@ def measure(
     replicas: int, slots: int, shares: Sequence[float], durations: tuple[float, ...], seconds: float, leave: float,
     seed: int, model: str,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Runs with some number of replicas of one core each, and what is predicted for them.
+    """Runs with some number of replicas of one core each; arguments and value as of `runs`."""
+    server = Server(
+        "--replicas", str(replicas), "--cores", "1", "--workers", str(slots), "--per-visitor", str(MAX_CLIPS)
+    )
+    try:
+        return runs(server.url, replicas, slots, shares, durations, seconds, leave, seed, model)
+    finally:
+        server.close()
+
+
+def runs(
+    url: str, replicas: int, slots: int, shares: Sequence[float], durations: tuple[float, ...], seconds: float,
+    leave: float, seed: int, model: str,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """What listeners of a server get, and what is predicted for them.
 
     Args:
-        replicas: their number.
+        url: of the server.
+        replicas: that it has.
         slots: clips that a replica generates together.
         shares: of the replicas' capacity, clips with all slots in use: the rate of each run.
         durations: of the clips, seconds.
@@ -265,27 +283,21 @@ def measure(
         seed: of the arrivals.
         model: its name.
     """
-    server = Server(
-        "--replicas", str(replicas), "--cores", "1", "--workers", str(slots), "--per-visitor", str(MAX_CLIPS)
-    )
+    speed = measure_speed(url, model, slots)
+    capacity = replicas * slots / (FRAME_RATE * speed.of(slots) * statistics.fmean(durations))
     rows = []
-    try:
-        speed = measure_speed(server.url, model, slots)
-        capacity = replicas * slots / (FRAME_RATE * speed.of(slots) * statistics.fmean(durations))
-        for share in shares:
-            load = Load(share * capacity, durations)
-            listeners = arrivals(load.rate, durations, seconds, leave, seed)
-            asyncio.run(listen(server.url, listeners, model))
-            times = [(one.arrival, one.duration * one.leaves) for one in listeners]
-            outcome = simulate(load, speed, replicas, slots, arrivals=times)
-            rows.append({
-                "replicas": replicas, "slots": slots, "share of capacity": share, "rate": round(load.rate, 4),
-                "measured": row(listeners, seconds), "predicted": prediction(outcome),
-                "predicted over measured": compared(listeners, outcome, seed),
-            })  # fmt: skip
-        drift = measure_speed(server.url, model, slots).of(slots) / speed.of(slots) - 1
-    finally:
-        server.close()
+    for share in shares:
+        load = Load(share * capacity, durations)
+        listeners = arrivals(load.rate, durations, seconds, leave, seed)
+        asyncio.run(listen(url, listeners, model))
+        times = [(one.arrival, one.duration * one.leaves) for one in listeners]
+        outcome = simulate(load, speed, replicas, slots, arrivals=times)
+        rows.append({
+            "replicas": replicas, "slots": slots, "share of capacity": share, "rate": round(load.rate, 4),
+            "measured": row(listeners, seconds), "predicted": prediction(outcome),
+            "predicted over measured": compared(listeners, outcome, seed),
+        })  # fmt: skip
+    drift = measure_speed(url, model, slots).of(slots) / speed.of(slots) - 1
     told = {
         "step": round(speed.step, 5), "step per clip": round(speed.step_per_clip, 5), "begin": round(speed.begin, 3),
         "drift": round(drift, 3),

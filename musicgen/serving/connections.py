@@ -30,9 +30,10 @@ HEAD_SECONDS = 30.0
 RETRY_SECONDS = 5
 """When to try again after a refusal."""
 THIS_MACHINE = "127.0.0.1"
-_TOLD = b"the server has no connection free: try again"
+_TOLD = b'{"error":{"code":"connections","message":"the server has no connection free: try again"}}'
+"""As of the API's refusals."""
 _REFUSAL = (
-    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: %d\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n"
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: %d\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
     b"connection: close\r\n\r\n%b"
 ) % (RETRY_SECONDS, len(_TOLD), _TOLD)
 

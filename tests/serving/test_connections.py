@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -105,7 +106,9 @@ def test_a_network_and_all_together_have_a_limit(monkeypatch: pytest.MonkeyPatch
         told = answered(refused)
         assert told.startswith(b"HTTP/1.1 503 ")
         assert b"retry-after: 5\r\n" in told
-        assert told.endswith(b"\r\n\r\nthe server has no connection free: try again")
+        assert json.loads(told.partition(b"\r\n\r\n")[2])["error"]["message"].startswith(
+            "the server has no connection free"
+        )
         assert [admitted("127.0.0.2") for _ in range(4)] == [True] * 3 + [False]
         assert not admitted("127.0.0.3")
         first[0].close()

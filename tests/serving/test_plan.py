@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import load
+from benchmarks import load, report
 from musicgen.__main__ import main
 from musicgen.errors import InputError
 from musicgen.serving import plan
@@ -70,6 +70,24 @@ def test_listeners_hear_their_clips(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the rate is"):
         Load(-1, (1.0,))
     assert Speed(0.01, 0.0).real_time_slots() > 1
+
+
+def test_runs_are_measured_compared_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with api(tmp_path, workers=2) as (url, _):
+        rows = load.runs(url, 1, 2, (0.5,), (1.0, 2.0), 4.0, 0.2, 3, "mini")
+    (one,) = rows
+    assert one["measured"]["errors"] == {}
+    assert one["measured"]["clips"] == len(load.arrivals(one["rate"], (1.0, 2.0), 4.0, 0.2, 3))
+    assert one["predicted over measured"]["verdict"] in ("within", "outside", "undecided")
+    stored = {
+        "machine": {"device": "a processor", "threads": 1, "torch": "2", "bandwidth_gb_s": 1.0}, "command": "python -m x",
+        "durations": [1.0, 2.0], "seconds": 4.0, "tolerance": 0.2, "model": "mini",
+        "rows": [one | {"reliable": True}, one | {"reliable": False, "speed": {"drift": 0.5}}],
+    }  # fmt: skip
+    monkeypatch.setattr(report, "result", lambda _: stored)
+    lines = report.load("load").splitlines()
+    assert lines[2].split(" | ")[7] == one["predicted over measured"]["verdict"]
+    assert lines[3].split(" | ")[7] == "unreliable: the speed changed by +50 %"
 
 
 def test_a_prediction_is_judged_by_the_interval_of_its_ratio() -> None:

@@ -94,7 +94,12 @@ def _http_error(_request: Request, error: Exception) -> JSONResponse:
     if error.status_code == 400 and "parsing the body" in str(error.detail):  # too deeply nested, too long a number
         return _answer(422, "invalid", "the body cannot be read as JSON")
     codes = {404: "not_found", 405: "method"}
-    answer = _answer(error.status_code, codes.get(error.status_code, "http"), str(error.detail))
+    told = (
+        "there is nothing at this path: /openapi.json describes the API"
+        if error.status_code == 404
+        else str(error.detail)
+    )
+    answer = _answer(error.status_code, codes.get(error.status_code, "http"), told)
     answer.headers.update(error.headers or {})  # such as Allow, of 405
     return answer
 
