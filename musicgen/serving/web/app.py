@@ -42,7 +42,7 @@ def create_app(generations: Generations, metrics: Metrics, keys: Keys, hosts: Se
     app = FastAPI(
         title="MusicGen", version=musicgen.__version__, docs_url=None, redoc_url=None, redirect_slashes=False,
         summary="Music from descriptions, melodies, chords and styles.",
-        responses={401: {"model": Refusal}, 422: {"model": Refusal}, 507: {"model": Refusal}},
+        responses={code: {"model": Refusal} for code in (401, 421, 422, 507)},
         dependencies=[Depends(HTTPBearer(auto_error=False))] if keys else [],  # for the description: `Gate` checks keys
     )  # fmt: skip
     operation_routes.add_routes(app, generations, metrics, keys)
