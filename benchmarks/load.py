@@ -2,7 +2,9 @@
 
 Clips are asked for at random times (Poisson) with durations from a list; some listeners leave before the end. A listener keeps
 up who, having begun at the first sound, never waits again. Each run is compared with what the capacity model
-(`musicgen.serving.capacity`) predicts from a measured speed and the same arrivals. Bounded in time and number, on 127.0.0.1.
+(`musicgen.serving.capacity`) predicts from a measured speed and the same arrivals: clip by clip, so that the ratio of the two
+means has an interval. The speed is measured again after the runs; where it has changed, something else used the machine, and
+the rows say so. Bounded in time and number, on 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -17,22 +19,30 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 
 from benchmarks import machine
 from benchmarks.listeners import keeps_up
-from benchmarks.store import publish
+from benchmarks.store import publish, rounded
 from benchmarks.systems import PROMPT
 from musicgen.errors import InputError
 from musicgen.serving.capacity import FRAME_RATE, Load, Outcome, Speed, simulate
+from musicgen.statistics import Interval, ratio_interval
 
-RESULT = Path(__file__).parent / "results" / "load.json"
 MAX_CLIPS, MAX_SECONDS = 2000, 600.0
 SHARES = (0.5, 0.95, 0.99)
+START_SECONDS = 600.0
+"""In which a server must be ready: Ray starts its processes one after the other."""
+TOLERANCE = 0.2
+"""Relative error that the prediction of the mean wait may have."""
+MAX_DRIFT = 0.15
+"""Relative change of the speed during the runs, above which something else used the machine."""
 
 
 @dataclass
@@ -126,16 +136,16 @@ async def listen(url: str, listeners: list[Listener], model: str) -> None:
 
 def row(listeners: list[Listener], seconds: float) -> dict[str, Any]:
     """The figures of a run."""
-    times = sorted(one.first_sound for one in listeners if one.parts)
+    times = [one.first_sound for one in listeners if one.parts]
     good = sum(one.heard for one in listeners if one.kept_up)
     end = max((one.parts[-1][0] for one in listeners if one.parts), default=seconds)
     errors = sorted({one.error for one in listeners if one.error})
     return {
         "clips": len(listeners),
         "left early": sum(one.leaves < 1 for one in listeners),
-        "first sound": {f"p{round(100 * share)}": round(_quantile(times, share), 3) for share in SHARES},
-        "mean first sound": round(statistics.fmean(times), 3),
-        "kept up": round(sum(one.kept_up for one in listeners) / len(listeners), 4),
+        "first sound": quantiles(times),
+        "mean first sound": round(statistics.fmean(times), 3) if times else None,
+        "kept up": round(sum(one.kept_up for one in listeners) / max(1, len(listeners)), 4),
         "goodput, seconds of sound a second": round(good / end, 3),
         "errors": {error: sum(one.error == error for one in listeners) for error in errors},
     }
@@ -144,14 +154,49 @@ def row(listeners: list[Listener], seconds: float) -> dict[str, Any]:
 def prediction(outcome: Outcome) -> dict[str, Any]:
     """The figures that the capacity model predicts."""
     return {
-        "first sound": {f"p{round(100 * share)}": round(outcome.quantile(share), 3) for share in SHARES},
+        "first sound": quantiles(outcome.first_sound),
         "mean first sound": round(outcome.mean, 3),
         "kept up": round(outcome.kept_up, 4),
     }
 
 
-def _quantile(ordered: list[float], share: float) -> float:
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+def quantiles(times: Sequence[float]) -> dict[str, float | None]:
+    """The quantiles of SHARES; None where so few times lie above one that it is a matter of chance: fewer than one."""
+    ordered = sorted(times)
+    return {
+        f"p{round(100 * share)}": (
+            round(ordered[int(share * len(ordered))], 3) if len(ordered) * (1 - share) >= 1 else None
+        )
+        for share in SHARES
+    }
+
+
+def compared(listeners: Sequence[Listener], outcome: Outcome, seed: int) -> dict[str, Any]:
+    """Predicted over measured mean time to the first sound, with a 95 % interval over clips, and what it says.
+
+    Args:
+        listeners: of a run, in the order of their arrival.
+        outcome: of the simulation of the same arrivals.
+        seed: of the bootstrap.
+    """
+    pairs = [
+        (predicted, one.first_sound) for one, predicted in zip(listeners, outcome.first_sound, strict=True) if one.parts
+    ]
+    interval = None
+    if pairs:
+        totals, sizes = (np.array(column) for column in zip(*pairs, strict=True))
+        interval = ratio_interval(totals, sizes, np.random.default_rng(seed))
+    return {"ratio": rounded(interval), "verdict": verdict(interval)}
+
+
+def verdict(interval: Interval | None) -> str:
+    """Whether the prediction is within TOLERANCE of the measurement, as far as the interval decides it."""
+    if interval is None:
+        return "undecided"
+    low, high = 1 - TOLERANCE, 1 + TOLERANCE
+    if low <= interval.low and interval.high <= high:
+        return "within"
+    return "outside" if interval.high < low or interval.low > high else "undecided"
 
 
 class Server:
@@ -166,12 +211,13 @@ class Server:
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.url = ""
         threading.Thread(target=self._read, daemon=True).start()
-        end = time.monotonic() + 240
+        end = time.monotonic() + START_SECONDS
         while time.monotonic() < end and self.process.poll() is None:
             time.sleep(0.2)
             if self.url and httpx.get(f"{self.url}/ready", timeout=30).status_code == 200:
                 return
-        raise InputError("the server did not start: run musicgen serve by itself")
+        self.close()
+        raise InputError(f"the server was not ready after {START_SECONDS:g} s: run musicgen serve by itself")
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -207,68 +253,93 @@ def measure_speed(url: str, model: str, slots: int) -> Speed:
 
 
 def measure(
-    replicas: int, slots: int, load: Load, seconds: float, leave: float, seed: int, model: str
-) -> dict[str, Any]:
-    """A run with some number of replicas of one core each, and what is predicted for it."""
+    replicas: int, slots: int, shares: Sequence[float], durations: tuple[float, ...], seconds: float, leave: float,
+    seed: int, model: str,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Runs with some number of replicas of one core each; arguments and value as of `runs`."""
     server = Server(
         "--replicas", str(replicas), "--cores", "1", "--workers", str(slots), "--per-visitor", str(MAX_CLIPS)
     )
     try:
-        speed = measure_speed(server.url, model, slots)
-        listeners = arrivals(load.rate, load.durations, seconds, leave, seed)
-        asyncio.run(listen(server.url, listeners, model))
+        return runs(server.url, replicas, slots, shares, durations, seconds, leave, seed, model)
     finally:
         server.close()
-    times = [(one.arrival, one.duration * one.leaves) for one in listeners]
-    outcome = simulate(load, speed, replicas, slots, arrivals=times)
-    return {
-        "replicas": replicas,
-        "slots": slots,
-        "rate": load.rate,
-        "speed": {
-            "step": round(speed.step, 5),
-            "step per clip": round(speed.step_per_clip, 5),
-            "begin": round(speed.begin, 3),
-        },
-        "measured": row(listeners, seconds),
-        "predicted": prediction(outcome),
-    }
+
+
+def runs(
+    url: str, replicas: int, slots: int, shares: Sequence[float], durations: tuple[float, ...], seconds: float,
+    leave: float, seed: int, model: str,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """What listeners of a server get, and what is predicted for them.
+
+    Args:
+        url: of the server.
+        replicas: that it has.
+        slots: clips that a replica generates together.
+        shares: of the replicas' capacity, clips with all slots in use: the rate of each run.
+        durations: of the clips, seconds.
+        seconds: of each run, in which listeners come.
+        leave: share of the listeners who leave before the end.
+        seed: of the arrivals.
+        model: its name.
+    """
+    speed = measure_speed(url, model, slots)
+    capacity = replicas * slots / (FRAME_RATE * speed.of(slots) * statistics.fmean(durations))
+    rows = []
+    for share in shares:
+        load = Load(share * capacity, durations)
+        listeners = arrivals(load.rate, durations, seconds, leave, seed)
+        asyncio.run(listen(url, listeners, model))
+        times = [(one.arrival, one.duration * one.leaves) for one in listeners]
+        outcome = simulate(load, speed, replicas, slots, arrivals=times)
+        rows.append({
+            "replicas": replicas, "slots": slots, "share of capacity": share, "rate": round(load.rate, 4),
+            "measured": row(listeners, seconds), "predicted": prediction(outcome),
+            "predicted over measured": compared(listeners, outcome, seed),
+        })  # fmt: skip
+    drift = measure_speed(url, model, slots).of(slots) / speed.of(slots) - 1
+    told = {
+        "step": round(speed.step, 5), "step per clip": round(speed.step_per_clip, 5), "begin": round(speed.begin, 3),
+        "drift": round(drift, 3),
+    }  # fmt: skip
+    return [one | {"speed": told, "reliable": abs(drift) <= MAX_DRIFT} for one in rows]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__.splitlines()[0])
     parser.add_argument("--replicas", default="1,2", help="numbers of replicas, of one core each (%(default)s)")
     parser.add_argument("--slots", type=int, default=4, help="clips that a replica generates together (%(default)s)")
     parser.add_argument(
-        "--rate", default="0.3", help="clips a second for each replica, several separated by commas (%(default)s)"
+        "--shares", default="0.4,0.8", help="shares of the measured capacity that are asked for (%(default)s)"
     )
     parser.add_argument("--durations", default="4,8,12", help="seconds of the clips (%(default)s)")
     parser.add_argument("--leave", type=float, default=0.1, help="share of the listeners who leave early (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=90.0, help="in which listeners come (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=70.0, help="of a run, in which listeners come (%(default)s)")
     parser.add_argument("--model", default="mini")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, default=RESULT, help="where the result is stored (%(default)s)")
+    parser.add_argument("--json", type=Path, help="store the result here")
     options = parser.parse_args()
     if not 0 < options.seconds <= MAX_SECONDS:
         raise InputError(f"--seconds is {options.seconds:g}: above 0, {MAX_SECONDS:g} at most")
-    durations = tuple(float(part) for part in options.durations.split(","))
+    durations, shares = (tuple(float(part) for part in text.split(",")) for text in (options.durations, options.shares))
+    replicas = [int(part) for part in options.replicas.split(",")]
     rows = [
-        measure(
-            count,
-            options.slots,
-            Load(float(rate) * count, durations),
-            options.seconds,
-            options.leave,
-            options.seed,
-            options.model,
+        one
+        for count in replicas
+        for one in measure(
+            count, options.slots, shares, durations, options.seconds, options.leave, options.seed, options.model
         )
-        for count in map(int, options.replicas.split(","))
-        for rate in options.rate.split(",")
     ]
-    publish(
-        {"machine": machine.describe("cpu", 1), "model": options.model, "durations": durations, "rows": rows},
-        options.json,
+    command = (
+        f"python -m benchmarks.load --replicas {options.replicas} --slots {options.slots} --shares {options.shares} "
+        f"--durations {options.durations} --leave {options.leave:g} --seconds {options.seconds:g} --model {options.model} "
+        f"--seed {options.seed}"
     )
+    made = {
+        "command": command, "machine": machine.describe("cpu", 1), "model": options.model, "durations": durations,
+        "seconds": options.seconds, "tolerance": TOLERANCE, "rows": rows,
+    }  # fmt: skip
+    publish(made, options.json)
 
 
 if __name__ == "__main__":

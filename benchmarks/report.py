@@ -351,6 +351,34 @@ def repainting(name: str) -> str:
     )
 
 
+def load(name: str) -> str:
+    stored = result(name)
+    rows = []
+    for one in stored["rows"]:
+        measured, predicted, ratio = one["measured"], one["predicted"], one["predicted over measured"]
+        times = [
+            "–" if measured["first sound"][key] is None else f"{measured['first sound'][key]:.2f}"
+            for key in ("p50", "p95", "p99")
+        ]
+        compared = "–" if ratio["ratio"] is None else "{:.2f} [{:.2f}, {:.2f}]".format(*ratio["ratio"])
+        rows.append([
+            str(one["replicas"]), f"{one['rate']:.2f} ({100 * one['share of capacity']:.0f} %)",
+            f"{measured['clips']} ({measured['left early']})", " / ".join(times),
+            f"{measured['mean first sound']:.2f}", f"{predicted['mean first sound']:.2f}", compared,
+            ratio["verdict"] if one["reliable"] else f"unreliable: the speed changed by {100 * one['speed']['drift']:+.0f} %",
+            f"{_percent(measured['kept up'])} ({_percent(predicted['kept up'])})",
+            f"{measured['goodput, seconds of sound a second']:.1f}", str(sum(measured["errors"].values())),
+        ])  # fmt: skip
+    header = [
+        "replicas", "clips a second (share of capacity)", "clips (left early)", "first sound, s: p50 / p95 / p99",
+        "mean, s", "predicted mean, s", "predicted ÷ measured", f"within {100 * stored['tolerance']:.0f} %",
+        "kept up, % (predicted)", "goodput, s of sound a second", "errors",
+    ]  # fmt: skip
+    durations = ", ".join(f"{one:g}" for one in stored["durations"])
+    n = f"`{stored['model']}`, clips of {durations} s, runs of {stored['seconds']:g} s, n = 1, 95 % intervals over clips"
+    return table(header, rows) + "\n" + provenance(stored, n)
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
@@ -403,6 +431,7 @@ TABLES: dict[str, tuple[Callable[[str], str], str]] = {
     "loudness": (loudness, "loudness-mini"),
     "tempo-key": (tempo_key, "tempo-key"),
     "repainting": (repainting, "repainting-mini"),
+    "load": (load, "load-mini-cpu"),
 }
 """A block's name -> what writes it, from which stored result."""
 

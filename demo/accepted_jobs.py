@@ -2,7 +2,7 @@
 not finished is made by another one.
 
 A clip depends on its request and seed alone, so the other worker makes the same; an engine outside of the workers goes on with
-it (`Engine.stream`, key).
+it (`EngineClient.stream`, key).
 """
 
 from __future__ import annotations

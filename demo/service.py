@@ -19,7 +19,7 @@ from musicgen.errors import InputError, MusicGenError
 from musicgen.options import MAX_DURATION, GenerationOptions
 from musicgen.serving import private_folder
 from musicgen.serving.clip_store import ClipStore
-from musicgen.serving.engines.base import Engine
+from musicgen.serving.engines.base import EngineClient
 from musicgen.serving.engines.local import LocalEngine
 from musicgen.serving.index import Index
 from musicgen.serving.job_queue import Check
@@ -52,7 +52,7 @@ MAX_MEASURED = 10_000
 """Clips whose scores, and whose tempo and key, are kept."""
 
 
-def _engine(configuration: Configuration) -> Engine:
+def _engine(configuration: Configuration) -> EngineClient:
     if configuration.engine:
         with extras.needed("serve", "--engine"):
             from musicgen.serving.engines.remote import RemoteEngine

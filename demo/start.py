@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from musicgen import extras, logs, open_files, plugins
+from musicgen import extras, logs, open_files, plugins, signals
 from musicgen.errors import InputError
 
 from . import deploy, zero_gpu
@@ -30,10 +29,7 @@ def run(configuration: Configuration, environment: Mapping[str, str]) -> None:
         print(f"The Space is at {deploy.deploy(configuration.space, configuration.hardware)}")
         return
     port = requested_port(environment)
-    # Process 1 of a container ignores signals without a handler, and by default SIGHUP ends a process without cleaning up.
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.default_int_handler)
+    signals.interrupt_at_the_end()
     logs.keep_lines_apart()
     open_files.allow_many()
     plugins.load_plugins(configuration.plugins)

@@ -18,10 +18,8 @@ import torch
 
 from musicgen.conditioners.condition import Condition, stack
 from musicgen.conditioners.fuser import Fuser
-from musicgen.errors import InputError
 from musicgen.lm import Conditions
 from musicgen.options import GenerationOptions
-from musicgen.suggestions import did_you_mean
 
 MAX_ROWS = 3
 """The most rows for each clip that the options ask for."""
@@ -87,16 +85,7 @@ def guidance_rows(options: GenerationOptions, names: Iterable[str]) -> tuple[Gui
         InputError: Several of these conditions have a scale of their own, or one is named that the model does not have.
     """
     every, none = frozenset(names), GuidanceRow(frozenset())
-    for name, _ in options.condition_guidance:
-        if name not in every:
-            raise InputError(
-                f"condition_guidance names {name!r}, a condition that the model does not have: {did_you_mean(name, every)}"
-            )
-    own = {name: scale for name, scale in options.own_scales.items() if name in every}
-    if len(own) > 1:
-        raise InputError(
-            f"{' and '.join(own)} have guidance scales of their own: one condition of a model can have one"
-        )
+    own = options.scales_among(every)
     for name, scale in own.items():
         return GuidanceRow(every, options.guidance_scale), GuidanceRow(frozenset({name}), scale), none
     if options.guidance_scale != 1.0:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
 from musicgen.errors import InputError
+from musicgen.suggestions import did_you_mean
 
 MAX_DURATION = 600.0
 """The longest clip that one call generates, in seconds: a typing error should not run for a day."""
@@ -151,6 +152,28 @@ class GenerationOptions:
         return {condition: scale for condition, scale in found.items() if scale is not None} | dict(
             self.condition_guidance
         )
+
+    def scales_among(self, names: Iterable[str]) -> dict[str, float]:
+        """The conditions of a model that are guided by a scale of their own -> that scale: one at most.
+
+        Args:
+            names: The conditions of the model.
+
+        Raises:
+            InputError: Several of these conditions have a scale of their own, or one is named that the model does not have.
+        """
+        every = frozenset(names)
+        for name, _ in self.condition_guidance:
+            if name not in every:
+                raise InputError(
+                    f"condition_guidance names {name!r}, a condition that the model does not have: {did_you_mean(name, every)}"
+                )
+        own = {name: scale for name, scale in self.own_scales.items() if name in every}
+        if len(own) > 1:
+            raise InputError(
+                f"{' and '.join(own)} have guidance scales of their own: one condition of a model can have one"
+            )
+        return own
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)

@@ -13,10 +13,11 @@ from collections import OrderedDict
 from pathlib import Path
 
 from musicgen import extras
+from musicgen.checkpoint.adapter_folders import CONFIG
 from musicgen.errors import InputError, MusicGenError
 from musicgen.file_names import words
 from musicgen.folders import name_text
-from musicgen.serving.adapters import CONFIG, AdapterCatalog
+from musicgen.serving.adapters import AdapterCatalog
 from musicgen.serving.clip_store import ClipStore
 from musicgen.serving.job_queue import Job, JobQueue
 from musicgen.serving.limits import Limits

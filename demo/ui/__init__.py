@@ -14,6 +14,8 @@ from starlette.middleware import Middleware
 from uvicorn.config import HTTP_PROTOCOLS
 
 from musicgen.errors import InputError
+from musicgen.serving import hosts
+from musicgen.serving.connections import BoundedConnection
 
 from ..service import Service
 from . import api, events, form, guard, logins, result, sessions, texts, theme
@@ -57,10 +59,10 @@ def launch(page: gr.Blocks, service: Service, *, server_port: int | None = None,
     configuration = service.configuration
     name = arguments.get("server_name") or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
     if configuration.downloads is None:
-        service.downloads = guard.is_loopback(name) and not configuration.share
+        service.downloads = hosts.is_loopback(name) and not configuration.share
     public = (*configuration.hosts, *(("*.gradio.live",) if configuration.share else ()))
     rules = guard.Rules(
-        hosts=public + guard.default_hosts(name, socket.gethostname(), os.environ),
+        hosts=public + hosts.default_hosts(name, socket.gethostname(), os.environ),
         origins=public,
         upload_bytes=configuration.limits.upload_mb * 1_000_000,
         auth=configuration.auth,
@@ -76,9 +78,8 @@ def launch(page: gr.Blocks, service: Service, *, server_port: int | None = None,
             has_results=lambda session: events.has_results(page, session),
         )
     )
-    # Gradio leaves the parser of HTTP to uvicorn, which takes httptools wherever that is installed; h11 bounds the headers of a
-    # request, and httptools does not.
-    HTTP_PROTOCOLS["auto"] = HTTP_PROTOCOLS["h11"]
+    # Gradio leaves the choice of the protocol to uvicorn.
+    HTTP_PROTOCOLS["auto"] = f"{BoundedConnection.__module__}:{BoundedConnection.__name__}"
     page.queue(max_size=None, default_concurrency_limit=8)
     sessions.bound_queue(page, service.followers)
     service.when_gone.append(lambda session: sessions.forget(page, session, service.followers))

@@ -17,10 +17,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -29,6 +26,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 
 from musicgen.errors import InputError
+from musicgen.serving import hosts
 from musicgen.serving.clip_store import ClipStore
 from musicgen.serving.networks import network_of
 
@@ -49,7 +47,6 @@ BODY_RATE = 10_000.0
 """Bytes a second. What comes slower keeps its place on the disk from others."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What a disk says that has no room."""
-ANY = "*"
 API = "/gradio_api"
 UPLOAD = f"{API}/upload"
 HEARTBEAT = f"{API}/heartbeat/"
@@ -62,7 +59,6 @@ _CLOSED = re.compile(
 """Parts of Gradio that the page does not use: they let visitors write files, keep the server busy, call the hub, or see what
 others do."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-_HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 
 
 @dataclass(frozen=True)
@@ -70,8 +66,7 @@ class Rules:
     """What the guard allows.
 
     Attributes:
-        hosts: names or patterns (`fnmatch`) of hosts, in lower case; ANY admits every host and every origin. Addresses are
-            always admitted: nobody else's name leads to them.
+        hosts: as of `hosts.admitted`; ANY admits every origin, too.
         origins: names or patterns of hosts whose pages may call this one: those of a proxy in front of it that puts its own
             name for the visitor's into a request.
         upload_bytes: of one uploaded file.
@@ -139,7 +134,7 @@ class Guard:
         if "content-length" in headers and "transfer-encoding" in headers:
             # A proxy in front may go by the other one, and take the rest for the next request of somebody (RFC 9112, §6.3).
             return _refused("a body has one length", 400)
-        if not host_admitted(host, self.rules.hosts):
+        if not hosts.admitted(host, self.rules.hosts):
             return PlainTextResponse("this host name is not served here: the operator can add it with --hosts", 421)
         if _CLOSED.fullmatch(path_of(scope)):
             return PlainTextResponse("the page has no such part", 404)
@@ -158,14 +153,14 @@ class Guard:
         return None
 
     def _same_origin(self, origin: str, host: str) -> bool:
-        if ANY in self.rules.hosts:
+        if hosts.ANY in self.rules.hosts:
             return True
         try:
             from_host = urlsplit(origin).netloc
         except ValueError:
             return False
-        name = _name(from_host)
-        return name is not None and (from_host == host or _named(name, self.rules.origins))
+        name = hosts.name_of(from_host)
+        return name is not None and (from_host == host or hosts.is_named(name, self.rules.origins))
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send, limit: int) -> int:
         """Answer the request; its body breaks off, as if the client had left, where it is longer or slower than it may be.
@@ -227,57 +222,6 @@ class Guard:
         if refusal is not None and not started:
             await refusal(scope, receive, send)
         return received
-
-
-def host_admitted(host: str, hosts: tuple[str, ...]) -> bool:
-    """Whether requests with a Host header are answered.
-
-    Args:
-        host: the header's value.
-        hosts: as of `Rules`.
-    """
-    if ANY in hosts:
-        return True
-    name = _name(host)
-    if name is None:
-        return False
-    try:
-        ip_address(name.strip("[]"))
-    except ValueError:
-        return _named(name, hosts)
-    return True
-
-
-def is_loopback(name: str) -> bool:
-    """Whether a server that listens at a name or address is reached by its own machine alone."""
-    try:
-        return name == "localhost" or ip_address(name.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def default_hosts(server_name: str, own_name: str, environment: Mapping[str, str]) -> tuple[str, ...]:
-    """The hosts under whose names the page is reached without a proxy.
-
-    Args:
-        server_name: the name or address that the server listens at.
-        own_name: the machine's name in its network.
-        environment: of the program. On a Space the page is public, and its names are the hub's.
-    """
-    if environment.get("SPACE_ID"):
-        return (ANY,)
-    names = ("localhost", server_name, own_name, f"{own_name}.local")
-    return tuple(dict.fromkeys(name.lower() for name in names if name))
-
-
-def _name(host: str) -> str | None:
-    """The name or address in a Host header, without its port."""
-    match = _HOST.fullmatch(host)
-    return match["name"].lower().rstrip(".") if match else None
-
-
-def _named(name: str, hosts: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in hosts)
 
 
 def path_of(scope: Scope) -> str:

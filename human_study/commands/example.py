@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from musicgen import signals
 from musicgen.wording import counted
 
 from .common import whole_number
@@ -23,6 +24,7 @@ def run(arguments: argparse.Namespace) -> None:
     from ..design import manifest, prepare, study_settings
     from .serve import serve
 
+    signals.interrupt_at_the_end()
     built = arguments.folder / "study"
     if not (built / manifest.FILE).is_file():
         study = prepare.build(study_settings.read(STUDY), built)

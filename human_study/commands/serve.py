@@ -10,7 +10,7 @@ import webbrowser
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from musicgen import logs, open_files
+from musicgen import logs, open_files, signals
 from musicgen.errors import InputError
 
 from .common import LOOPBACK, public_url, whole_number
@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    signals.interrupt_at_the_end()
     serve(arguments.study, arguments.database, arguments.host, arguments.port, arguments.public_url)
 
 
@@ -49,12 +50,11 @@ def serve(
         InputError: `host` is public and there is no public URL, the study is damaged or cannot be written, a secret is
             missing, raters from Prolific cannot be verified, or the port is in use.
     """
-    import uvicorn
-
     from ..database import study_database
     from ..design import manifest
     from ..sessions.prolific import ProlificClient
     from ..web.app import check_verification, create_app
+    from ..web.server import Server
 
     if host not in LOOPBACK and seen is None:
         raise InputError(
@@ -81,16 +81,9 @@ def serve(
     print(f"study:  {address}/", flush=True)
     print(f"admin:  {address}/admin  (token: {study.path / manifest.ADMIN_TOKEN})", flush=True)
     try:
-        # No access log: query strings contain the worker ids of raters. What proxies say of themselves (X-Forwarded-*) is
-        # not used: the scheme and the host that raters see are those of --public-url. h11 bounds the headers of a request,
-        # which httptools, wherever it is installed, does not.
-        config = uvicorn.Config(
-            app, access_log=False, log_level="warning", timeout_keep_alive=75, proxy_headers=False, server_header=False,
-            http="h11", ws="none",
-        )  # fmt: skip
         if open_browser:
             threading.Timer(1.5, webbrowser.open, [f"{address}/"]).start()
-        uvicorn.Server(config).run(sockets=[listening])
+        Server(app).run(sockets=[listening])
     finally:
         listening.close()
         database.dispose()

@@ -38,7 +38,7 @@ MAX_WEIGHT = 10.0
 """Largest absolute weight of an adapter: 1 is the adapter as it was trained."""
 
 _PREFIX = "base_model.model."
-_PROJECTIONS = {"enc_to_dec_proj": "text", "audio_enc_to_dec_proj": "melody"}
+PROJECTIONS = {"enc_to_dec_proj": "text", "audio_enc_to_dec_proj": "melody"}
 """transformers' name of a projection -> the conditioner that has it."""
 _LOW_RANK = re.compile(r"(.+?)\.lora_(embedding_)?([AB])(?:\.weight)?$")
 
@@ -268,22 +268,39 @@ class AdapterSet:
             _assign(self._model, ours, torch.cat(parts))
 
     def _check(self, adapter: Adapter) -> None:
-        known = {part: ours for ours, parts in self._parts.items() for part in parts}
-        trained = f", trained on {adapter.base!r}" if adapter.base else ""
-        for name, change in adapter.changes.items():
-            if name not in known:
-                raise CheckpointError(
-                    f"{adapter.source}: an adapter of another model{trained}: it changes {name!r}, and "
-                    f"{self._model.name!r} has no such weight that adapters may change"
-                )
-            ours = known[name]
+        shapes: dict[str, list[int]] = {}
+        for ours, parts in self._parts.items():
             shape = list(_tensor(self._model, ours).shape)
-            shape[0] //= len(self._parts[ours])
-            if change.shape != shape:
-                raise CheckpointError(
-                    f"{adapter.source}: an adapter of another model{trained}: its {name!r} is of the shape "
-                    f"{change.shape}, that of {self._model.name!r} of {shape}"
-                )
+            shape[0] //= len(parts)
+            shapes |= dict.fromkeys(parts, shape)
+        check_fit(adapter, self._model.name, shapes)
+
+
+def check_fit(adapter: Adapter, model: str, shapes: Mapping[str, list[int]]) -> None:
+    """Check that an adapter is one of a model.
+
+    Args:
+        adapter: the adapter.
+        model: name of the model.
+        shapes: transformers' name of each weight that adapters may change -> its shape.
+
+    Raises:
+        CheckpointError: it is of another model.
+    """
+    # Trained on a folder, it names a path of the machine that it was trained on.
+    base = adapter.base and (Path(adapter.base).name if Path(adapter.base).is_absolute() else adapter.base)
+    trained = f", trained on {base!r}" if base else ""
+    for name, change in adapter.changes.items():
+        if name not in shapes:
+            raise CheckpointError(
+                f"{adapter.source}: an adapter of another model{trained}: it changes {name!r}, and {model!r} has no such "
+                "weight that adapters may change"
+            )
+        if change.shape != shapes[name]:
+            raise CheckpointError(
+                f"{adapter.source}: an adapter of another model{trained}: its {name!r} is of the shape {change.shape}, that of "
+                f"{model!r} of {shapes[name]}"
+            )
 
 
 def check_weight(weight: object, name: str) -> float:
@@ -329,7 +346,7 @@ def _parts(model: MusicGen) -> dict[str, list[str]]:
     parts = {f"lm.{ours}": theirs for ours, theirs in lm_names(model.lm.config).items()}
     for theirs in projections(model):
         for kind in ("weight", "bias"):
-            parts[f"conditioners.{_PROJECTIONS[theirs]}.projection.{kind}"] = [f"{theirs}.{kind}"]
+            parts[f"conditioners.{PROJECTIONS[theirs]}.projection.{kind}"] = [f"{theirs}.{kind}"]
     return parts
 
 
@@ -337,7 +354,7 @@ def projections(model: MusicGen) -> dict[str, nn.Linear]:
     """transformers' name of a projection -> the conditioner's layer, for those that a model has."""
     found = {
         theirs: getattr(model.named_conditioners.get(conditioner), "projection", None)
-        for theirs, conditioner in _PROJECTIONS.items()
+        for theirs, conditioner in PROJECTIONS.items()
     }
     return {theirs: layer for theirs, layer in found.items() if isinstance(layer, nn.Linear)}
 

@@ -84,6 +84,11 @@ def download(name: str, choose: Choice, what: str = MODEL) -> Path:
         return folder
 
 
+def is_offline() -> bool:
+    """Whether nothing is downloaded (HF_HUB_OFFLINE)."""
+    return bool(constants.is_offline_mode())
+
+
 def cached(name: str, file: str) -> Path | None:
     """A repository's file in the cache, None if it is not there, and for what is no repository's name."""
     try:
@@ -181,7 +186,7 @@ def _explained(name: str, what: str) -> Iterator[None]:
             raise CheckpointError(
                 f"what answers at {constants.ENDPOINT} is no hub ({name!r}): check HF_ENDPOINT, and the network's proxy"
             ) from error
-        offline = " (HF_HUB_OFFLINE is set)" if constants.is_offline_mode() else ""
+        offline = " (HF_HUB_OFFLINE is set)" if is_offline() else ""
         lacking = f"{name!r} is not on this machine and the hub cannot be reached{offline}: "
         if what not in (MODEL, ADAPTER):
             raise CheckpointError(

@@ -7,27 +7,25 @@ import contextlib
 import errno
 import logging
 import os
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from musicgen import extras, logs, open_files, plugins
+from musicgen import extras, logs, open_files, plugins, signals
 from musicgen.commands import marks
 from musicgen.errors import InputError
-from musicgen.serving import flags
+from musicgen.serving import flags, hosts
 from musicgen.serving.limits import Limits
 
 if TYPE_CHECKING:
-    import socket
-
-    from musicgen.serving.engines.base import Engine
+    from musicgen.serving.engines.base import EngineClient
     from musicgen.serving.engines.ray_serve import Replicas
     from musicgen.serving.engines.replica import ReplicaSettings
     from musicgen.serving.web.keys import Keys
 
 PREFIX = "MUSICGEN_SERVE_"
-LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 DEFAULTS = Limits(per_visitor=36, per_address=36)
 """A client of the API is a program, which asks for many clips: as many as may wait and run."""
 
@@ -98,13 +96,14 @@ def run(arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.port < 65_536:
         raise InputError(f"--port is {arguments.port}: it must be a port, from 1 to 65535, or 0")
     known = keys.read(os.environ)
-    local = arguments.host in LOOPBACK
+    local = hosts.is_loopback(arguments.host)
     if not local and not known:
         raise InputError(
             f"--host is {arguments.host}: others reach the server then, and it has no keys. Set {keys.VARIABLE}='NAME:KEY', "
             "a key of 16 characters or more for each client"
         )
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    signals.interrupt_at_the_end()
     logs.keep_lines_apart()
     open_files.allow_many()
     plugins.load_plugins(flags.separated(arguments.plugin))
@@ -167,7 +166,10 @@ def serve(arguments: argparse.Namespace, folder: Path, listening: socket.socket,
             folder,
             limits,
             known,
-            (*LOOPBACK, arguments.host, *flags.separated(arguments.hosts.lower())),
+            (
+                *hosts.default_hosts(arguments.host, socket.gethostname(), os.environ),
+                *flags.separated(arguments.hosts.lower()),
+            ),
             workers=arguments.workers * engine.max_replicas,
             downloads=local if arguments.downloads is None else arguments.downloads,
             signer=signer,
@@ -187,7 +189,7 @@ def serve(arguments: argparse.Namespace, folder: Path, listening: socket.socket,
         os._exit(0)
 
 
-def build_engine(arguments: argparse.Namespace) -> Engine:
+def build_engine(arguments: argparse.Namespace) -> EngineClient:
     """The engine that the flags ask for."""
     from musicgen.serving.engines.local import LocalEngine
     from musicgen.serving.models import ModelCatalog

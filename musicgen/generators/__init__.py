@@ -3,6 +3,6 @@
 from musicgen.generators.autoregressive import AutoregressiveGenerator
 from musicgen.generators.base import Generator
 from musicgen.generators.masked import MaskedGenerator
-from musicgen.generators.registry import build, register
+from musicgen.generators.registry import build, of_kind, register
 
-__all__ = ["AutoregressiveGenerator", "Generator", "MaskedGenerator", "build", "register"]
+__all__ = ["AutoregressiveGenerator", "Generator", "MaskedGenerator", "build", "of_kind", "register"]

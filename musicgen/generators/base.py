@@ -35,13 +35,14 @@ class Generator(ABC):
     foreign: ClassVar[Mapping[str, str]]
     """Option -> what is said of it."""
 
-    def check(self, options: GenerationOptions) -> None:
+    @classmethod
+    def check(cls, options: GenerationOptions) -> None:
         """Refuse options that would be ignored.
 
         Raises:
             InputError: One of them is not at its default; the line says what to use.
         """
-        for name, advice in self.foreign.items():
+        for name, advice in cls.foreign.items():
             value = getattr(options, name)
             if value != getattr(_DEFAULTS, name):
                 raise InputError(f"{name} is {value!r}: {advice}")

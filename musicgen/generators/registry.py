@@ -12,6 +12,19 @@ _REGISTRY: KindRegistry[type[Generator]] = KindRegistry("generator", "musicgen.g
 register = _REGISTRY.register
 
 
+def of_kind(kind: object, source: str) -> type[Generator]:
+    """The class of a registered name.
+
+    Args:
+        kind: The name.
+        source: The checkpoint, for errors.
+
+    Raises:
+        CheckpointError: The kind is not registered.
+    """
+    return _REGISTRY.of(kind, source)
+
+
 def build(kind: object, config: Mapping[str, Any], source: str) -> Generator:
     """A generator by its registered name.
 
@@ -23,4 +36,4 @@ def build(kind: object, config: Mapping[str, Any], source: str) -> Generator:
     Raises:
         CheckpointError: The kind is not registered.
     """
-    return _REGISTRY.of(kind, source)(**config)
+    return of_kind(kind, source)(**config)

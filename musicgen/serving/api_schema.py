@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from musicgen.catalog import DECODERS
 from musicgen.chords import chart_of
@@ -49,7 +49,7 @@ class GenerationBody(Message):
     variations: int = 1
     """Number of clips, with consecutive seeds."""
     options: GenerationOptions = Field(default_factory=GenerationOptions)
-    """Sampling and guidance, the options of docs/generation.md."""
+    """Sampling and guidance, the options of docs/generation.md; `condition_guidance` is pairs or an object."""
     melody: Identifier | None = None
     """A file in `/v1/files`: a recording or a MIDI file whose melody the clip follows."""
     frames: list[int] | None = None
@@ -84,6 +84,13 @@ class GenerationBody(Message):
     """Of the model's further conditioners, by name."""
     decoder: str = DECODERS[0]
     """codec, the model's own, or mbd, multi-band diffusion."""
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _pairs_of_an_object(cls, value: Any) -> Any:
+        """The options as pydantic reads them: `condition_guidance` as pairs, where it is an object as in Python a dict."""
+        given = value.get("condition_guidance") if isinstance(value, dict) else None
+        return value | {"condition_guidance": list(given.items())} if isinstance(given, dict) else value
 
     def request(self, catalog: ModelCatalog, files: dict[str, Path]) -> ClipRequest:
         """The request, which is not validated yet.
@@ -279,8 +286,24 @@ class ModelState(BaseModel):
     sounds: bool
     longest: float | None
     """Seconds of its longest clip; null where clips may be longer than its window."""
+    generator: str | None
+    """autoregressive (step by step), or masked (MAGNeT's passes); null where only loading it tells."""
+    multi_band: bool | None
+    """Whether its tokeniser is of the kind that the decoder mbd decodes; null where only loading it tells."""
     here: bool
     """Whether its weights need not be downloaded."""
+
+
+class AdapterState(BaseModel):
+    """A LoRA adapter that can be asked for."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    name: str
+    base: str
+    """The model that it was trained on, as its files say; "" where they do not."""
+    sha256: str
+    """Of the file of its weights."""
 
 
 def model_state(info: Any, here: bool) -> ModelState:

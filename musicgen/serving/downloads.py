@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from musicgen.serving.models import ModelInfo
 
+_WEIGHTS = (".safetensors", ".bin")
+
 
 def is_here(info: ModelInfo) -> bool:
     """Whether a model's files are here: in the hub's cache, for a published one."""
+    from musicgen import catalog
     from musicgen.checkpoint import hub
 
-    return info.origin != "published" or hub.cached(info.source, "config.json") is not None
+    if info.origin != "published":
+        return True
+    file = next((entry.file for entry in catalog.PUBLISHED if entry.name == info.source), "config.json")
+    found = hub.cached(info.source, file)
+    # A download that broke off may have left the configuration alone.
+    return found is not None and any(path.suffix in _WEIGHTS for path in found.parent.iterdir())
+
+
+def are_possible() -> bool:
+    """Whether what is not here can be downloaded."""
+    from musicgen.checkpoint import hub
+
+    return not hub.is_offline()
 
 
 def has_multi_band_diffusion() -> bool:

@@ -20,28 +20,17 @@ from musicgen.conditioners.separation import DemucsSeparator
 SECONDS_PER_FRAME = chroma.HOP / chroma.SAMPLE_RATE
 
 
-class MelodyExtractor:
-    """Extracts melodies, one at a time: Demucs takes much memory. It is loaded at the first use. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._separator: DemucsSeparator | None = None
-        self._lock = threading.Lock()
-
-    def __call__(self, recording: Path, separate: bool) -> tuple[int, ...]:
-        """The melody of a recording; arguments, value and errors as of `extract`."""
-        with self._lock:
-            if self._separator is None:
-                self._separator = DemucsSeparator()
-            return extract(recording, separate, self._separator)
+_SEPARATOR = DemucsSeparator()
+"""Of all that a process separates: Demucs, which is loaded at the first use, takes much memory."""
+_one_at_a_time = threading.Lock()
 
 
-def extract(recording: Path, separate: bool, separator: DemucsSeparator | None = None) -> tuple[int, ...]:
-    """The melody of a recording, as a model is conditioned on it.
+def extract(recording: Path, separate: bool) -> tuple[int, ...]:
+    """The melody of a recording, as a model is conditioned on it; of one recording at a time. Thread-safe.
 
     Args:
         recording: an audio file.
         separate: whether to remove drums and bass with Demucs first.
-        separator: a loaded Demucs; a new one is loaded if None.
 
     Returns:
         The pitch class of each chroma frame.
@@ -49,8 +38,8 @@ def extract(recording: Path, separate: bool, separator: DemucsSeparator | None =
     Raises:
         InputError: for a file without a melody.
     """
-    conditioner = MelodyConditioner(torch.nn.Identity(), 1, separator)
-    melody = conditioner.prepare(recording, separate=separate)
+    with _one_at_a_time:
+        melody = MelodyConditioner(torch.nn.Identity(), 1, _SEPARATOR).prepare(recording, separate=separate)
     assert melody.wave is not None
     return from_wave(melody.wave)
 

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from musicgen import catalog, textfiles
 from musicgen.errors import InputError
@@ -28,6 +28,12 @@ _CHECKPOINT_FILES = (_CONFIG, "state_dict.bin")
 """A folder with one of these files is a checkpoint."""
 CONDITIONS_WITH_INPUTS = ("text", "melody", "style")
 """Conditions that have inputs of their own on the page."""
+_AUTOREGRESSIVE, _MASKED = "autoregressive", "masked"
+"""Kinds of generators."""
+_WINDOW_SECONDS = 30.0
+"""Where a configuration does not say it."""
+MULTI_BAND_RATE = 32_000
+"""Hz, of the tokeniser that multi-band diffusion was trained on."""
 _MODEL_TYPES = ("musicgen", "musicgen_melody")
 
 
@@ -48,6 +54,9 @@ class ModelInfo:
         conditions: names of its further conditioners, None where only loading the model tells.
         sounds: whether it makes sounds in place of music.
         longest: seconds of its longest clip, None where clips may be longer than its window.
+        generator: the kind of its generator (`musicgen.generators`), None where only loading the model tells.
+        multi_band: whether its tokeniser is of the kind that multi-band diffusion decodes, None where only loading the model
+            tells.
     """
 
     name: str
@@ -62,6 +71,8 @@ class ModelInfo:
     conditions: tuple[str, ...] | None = ()
     sounds: bool = False
     longest: float | None = None
+    generator: str | None = None
+    multi_band: bool | None = None
 
     @property
     def takes_conditions(self) -> bool:
@@ -115,6 +126,8 @@ class ModelCatalog:
                 style=entry.style,
                 sounds=entry.sounds,
                 longest=entry.seconds if entry.masked else None,
+                generator=_MASKED if entry.masked else _AUTOREGRESSIVE,
+                multi_band=entry.sample_rate == MULTI_BAND_RATE,
             )
             for entry in catalog.PUBLISHED
         ]
@@ -129,10 +142,15 @@ class ModelCatalog:
             )
 
     @classmethod
-    def of(cls, infos: Iterable[ModelInfo]) -> Self:
-        """The catalog of models that are elsewhere, in this order."""
+    def of(cls, infos: Iterable[ModelInfo], adapters: AdapterCatalog) -> Self:
+        """The catalog of models that are elsewhere, in this order.
+
+        Args:
+            infos: the models.
+            adapters: the LoRA adapters there.
+        """
         made = cls.__new__(cls)
-        made.adapters = AdapterCatalog()
+        made.adapters = adapters
         made._models = {info.name: info for info in infos}
         return made
 
@@ -191,7 +209,7 @@ def _inspect(path: Path, name: str, origin: str, licence: str) -> ModelInfo:
     size = sum(file.stat().st_size for file in weights)
     if not size:
         raise ValueError("there are no weights in it")
-    stereo = melody = style = conditions = None
+    stereo = melody = style = conditions = longest = generator = multi_band = None
     separated = True
     if any(file.name == _CONFIG for file in path.iterdir()):  # other checkpoint formats are known once loaded
         values = json.loads(textfiles.contents(path / _CONFIG))
@@ -204,7 +222,20 @@ def _inspect(path: Path, name: str, origin: str, licence: str) -> ModelInfo:
         names = [str(one) for one in own.get("conditioners", {})]
         melody, style = melody or "melody" in names, "style" in names
         conditions = tuple(one for one in names if one not in CONDITIONS_WITH_INPUTS)
-    return ModelInfo(name, str(path), licence, size, stereo, melody, origin, separated, style, conditions)
+        generator = str(own.get("generator", {}).get("kind", _AUTOREGRESSIVE))
+        longest = float(own.get("max_duration", _WINDOW_SECONDS)) if generator == _MASKED else None
+        multi_band = _is_multi_band(values["audio_encoder"])
+    return ModelInfo(
+        name, str(path), licence, size, stereo, melody, origin, separated, style, conditions, longest=longest,
+        generator=generator, multi_band=multi_band,
+    )  # fmt: skip
+
+
+def _is_multi_band(tokenizer: dict[str, Any]) -> bool:
+    """Whether the codes of a tokeniser, as a configuration describes it, may be those that multi-band diffusion was trained on:
+    the width of their vectors is in its file alone."""
+    shape = (tokenizer.get("audio_channels", 1), tokenizer.get("sampling_rate"))
+    return tokenizer.get("model_type") == "encodec" and shape == (1, MULTI_BAND_RATE)
 
 
 def _reason(error: Exception) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from musicgen.cancellation import Cancellation
 from musicgen.errors import InputError
 from musicgen.serving.capacity import FRAME_RATE, Load, Speed, needed, simulate
-from musicgen.serving.engines.base import Engine
+from musicgen.serving.engines.base import EngineClient
 from musicgen.serving.request import ClipRequest
 
 MEASURED_SECONDS = 8.0
@@ -17,7 +17,7 @@ MEASURED_SECONDS = 8.0
 _PROMPT = "90s rock song with a steady beat"
 
 
-def measure(engine: Engine, model: str, slots: int) -> Speed:
+def measure(engine: EngineClient, model: str, slots: int) -> Speed:
     """The speed of an engine, from one clip and from as many as it has slots.
 
     Args:
@@ -31,7 +31,7 @@ def measure(engine: Engine, model: str, slots: int) -> Speed:
     return Speed.measured(first, one, all_of_them, slots)
 
 
-def _timed(engine: Engine, model: str, clips: int, seconds: float) -> tuple[float, float]:
+def _timed(engine: EngineClient, model: str, clips: int, seconds: float) -> tuple[float, float]:
     """Seconds to the first sound, and of a step after it, of clips that are generated together."""
     begun, times = time.monotonic(), [list[tuple[float, int]]() for _ in range(clips)]
 

@@ -179,12 +179,12 @@ def parse_conditions(lines: Sequence[str]) -> tuple[tuple[str, str], ...]:
 
 
 def validate(request: ClipRequest, limits: Limits, catalog: ModelCatalog) -> None:
-    """Check a request before a model is loaded for it.
+    """Check the values of a request. What its model can follow is checked by `capabilities.check`.
 
     Raises:
-        InputError: for a value that is out of range, an unknown model or precision, and a melody for a text model.
+        InputError: for a value that is out of range, and an unknown model, adapter or precision.
     """
-    info = catalog.get(request.model)
+    catalog.get(request.model)
     prompts = [request.prompt, request.options.negative_prompt or "", *(entry.prompt for entry in request.timeline)]
     longest = max(len(prompt) for prompt in prompts)
     if longest > limits.max_prompt:
@@ -205,13 +205,14 @@ def validate(request: ClipRequest, limits: Limits, catalog: ModelCatalog) -> Non
     if len(request.timeline) > limits.max_timeline_entries:
         raise InputError(f"the timeline has {len(request.timeline)} entries: {limits.max_timeline_entries} at most")
     check_within(request.timeline, request.duration)
-    if request.span is not None:
-        if info.longest is not None:
-            raise InputError(
-                f"{request.model} makes all of a clip at once: choose another model to make a part of it anew"
-            )
-        if request.continue_from is None:
-            raise InputError("there is no clip of which a part could be made anew")
+    if request.span is not None and request.continue_from is None:
+        raise InputError("there is no clip of which a part could be made anew")
+    if request.span is not None and not max(0.0, request.span[0]) < request.span[1]:
+        raise InputError(
+            f"the span {request.span[0]:g}:{request.span[1]:g} is empty: it must end behind its beginning and 0 s"
+        )
+    if request.span is not None and request.timeline:
+        raise InputError("a timeline is for a whole clip, and not for a part that is made anew: leave it out")
     if request.frames is not None:
         if not 0 < len(request.frames) <= MAX_CHROMA_FRAMES:
             raise InputError(f"the edited melody has {len(request.frames)} frames: 1 to {MAX_CHROMA_FRAMES}")
@@ -220,19 +221,3 @@ def validate(request: ClipRequest, limits: Limits, catalog: ModelCatalog) -> Non
     recorded = request.melody is not None or request.frames is not None
     if recorded and request.chords is not None:
         raise InputError("the melody is given twice, as a tune and as chords: remove one of them")
-    if recorded and info.melody is False:
-        raise InputError(f"{request.model} follows no melody: choose a melody model, or remove the melody")
-    if request.chords is not None and info.melody is False:
-        raise InputError(f"{request.model} follows no chords: choose a melody model, or remove the chords")
-    if request.style is not None and info.style is False:
-        raise InputError(
-            f"{request.model} follows no style: choose a model that does, such as facebook/musicgen-style, or remove the style"
-        )
-    if info.longest is not None and request.duration > info.longest:
-        raise InputError(
-            f"{request.model} makes {info.longest:g} s at most, in one piece: choose a shorter duration, or another model"
-        )
-    unknown = [name for name, _ in request.conditions if info.conditions is not None and name not in info.conditions]
-    if unknown:
-        others = f"it follows {', '.join(info.conditions or ())}" if info.conditions else "it has no further conditions"
-        raise InputError(f"{request.model} follows no condition {unknown[0][:40]!r}: {others}")

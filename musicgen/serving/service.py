@@ -22,9 +22,9 @@ from musicgen.catalog import DECODERS
 from musicgen.errors import InputError
 from musicgen.file_names import words
 from musicgen.midi import is_midi
-from musicgen.serving import clip_metadata
+from musicgen.serving import capabilities, clip_metadata
 from musicgen.serving.clip_store import ClipStore
-from musicgen.serving.engines.base import AudioChunk, Engine, Stream
+from musicgen.serving.engines.base import AudioChunk, EngineClient, Stream
 from musicgen.serving.job_queue import Check, Job, JobQueue
 from musicgen.serving.limits import Limits
 from musicgen.serving.notifier import Notifier
@@ -89,7 +89,7 @@ class GenerationService:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: EngineClient,
         limits: Limits,
         clip_store: ClipStore,
         *,
@@ -203,13 +203,15 @@ class GenerationService:
         """Check a request before it is queued.
 
         Raises:
-            InputError: for an invalid request, a model that would have to be downloaded where that is the operator's, and a
-                disk without space.
+            MusicGenError: for an invalid request, one that its model cannot follow, a model that would have to be downloaded
+                where that is the operator's or not possible, and a disk without space.
         """
         validate(request, self.limits, self.catalog)
+        capabilities.check(request, self.catalog.get(request.model))
         self.catalog.adapters.check_allowed(request.adapters, visitor)
         self.clip_store.check_space(network)
         self._check_downloaded(request)
+        self.engine.check(request)
 
     @property
     def closing(self) -> bool:
@@ -217,14 +219,18 @@ class GenerationService:
         return self._closing.cancelled
 
     def _check_downloaded(self, request: ClipRequest) -> None:
-        if self.downloads:
+        if self.downloads and self.engine.can_download():
             return
-        model, absent = request.model, {}
-        if not self.engine.is_here(model):
-            absent[model] = "choose another model"
+        absent = {}
+        if not self.engine.is_here(request.model):
+            absent[request.model] = "choose another model"
         if request.decoder == "mbd" and not self.engine.has_multi_band_diffusion():
             absent["multi-band diffusion"] = "choose the model's own decoder"
         for name, remedy in absent.items():
+            if self.downloads:
+                raise InputError(
+                    f"{name} is not on this machine, and nothing is downloaded here (HF_HUB_OFFLINE is set): {remedy}"
+                )
             raise InputError(
                 f"{name} is not on this machine, and visitors may not start its download: {remedy}, or ask the operator, who "
                 "starts the server with --downloads or downloads it"

@@ -22,7 +22,7 @@ from musicgen.errors import InputError
 from musicgen.limiter import reach_loudness
 from musicgen.model import MusicGen
 from musicgen.options import GenerationOptions
-from musicgen.serving import clip_metadata, generation
+from musicgen.serving import capabilities, clip_metadata, generation
 from musicgen.serving.models import ModelCatalog
 from musicgen.serving.request import ClipRequest, parse_conditions, validate
 from musicgen.settings import Settings
@@ -221,5 +221,11 @@ def test_conditions_that_cannot_be_read(lines: list, message: str) -> None:
 )
 def test_what_a_model_does_not_follow_is_said_before_it_is_loaded(changes: dict, message: str) -> None:
     request = ClipRequest(**({"prompt": "x", "model": "mini-melody", "options": GenerationOptions()} | changes))
+    models = ModelCatalog()
+
+    def check() -> None:
+        validate(request, Configuration().limits, models)
+        capabilities.check(request, models.get(request.model))
+
     with pytest.raises(InputError, match=message):
-        validate(request, Configuration().limits, ModelCatalog())
+        check()

@@ -36,7 +36,7 @@ from demo.ui.failures import FailureLog
 from demo.ui.page import check_files
 from musicgen import audio
 from musicgen.errors import InputError
-from musicgen.serving import clip_metadata
+from musicgen.serving import clip_metadata, hosts
 from musicgen.serving.clip_store import FILE_BYTES, ClipStore
 from musicgen.serving.job_queue import JobQueue, QueueFull
 from musicgen.serving.networks import network_of
@@ -92,16 +92,16 @@ def test_only_its_own_names_are_served(address: str) -> None:
 
 
 def test_the_operator_adds_names() -> None:
-    hosts = ("localhost", "music.example.org", "*.lan")
+    added = ("localhost", "music.example.org", "*.lan")
     for host in ("music.example.org", "MUSIC.example.org:443", "box.lan", "192.0.2.7:7860", "[2001:db8::1]:80"):
-        assert guard.host_admitted(host, hosts), host
+        assert hosts.admitted(host, added), host
     for host in ("example.org", "music.example.org.evil.net", "lan"):
-        assert not guard.host_admitted(host, hosts), host
-    assert guard.host_admitted("anything.at.all", ("*",))
-    assert guard.default_hosts("127.0.0.1", "box", {}) == ("localhost", "127.0.0.1", "box", "box.local")
-    assert guard.default_hosts("0.0.0.0", "box", {"SPACE_ID": "a/b"}) == ("*",)
-    assert all(guard.is_loopback(name) for name in ("localhost", "127.0.0.1", "127.8.8.8", "::1", "[::1]"))
-    assert not any(guard.is_loopback(name) for name in ("0.0.0.0", "::", "192.168.1.2", "box"))
+        assert not hosts.admitted(host, added), host
+    assert hosts.admitted("anything.at.all", ("*",))
+    assert hosts.default_hosts("127.0.0.1", "box", {}) == ("localhost", "127.0.0.1", "box", "box.local")
+    assert hosts.default_hosts("0.0.0.0", "box", {"SPACE_ID": "a/b"}) == ("*",)
+    assert all(hosts.is_loopback(name) for name in ("localhost", "127.0.0.1", "127.8.8.8", "::1", "[::1]"))
+    assert not any(hosts.is_loopback(name) for name in ("0.0.0.0", "::", "192.168.1.2", "box"))
 
 
 def test_requests_of_other_origins_change_nothing(address: str, service: Service) -> None:

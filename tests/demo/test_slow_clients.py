@@ -18,6 +18,7 @@ from demo.configuration import Configuration, Limits
 from demo.service import Service
 from demo.ui import guard
 from musicgen import open_files
+from musicgen.serving import connections
 from tests import endless_headers, slow_clients
 from tests.demo.conftest import serving, wait_until
 from tests.demo.test_api import fields, post
@@ -45,6 +46,12 @@ def test_headers_without_end_are_refused(address: str) -> None:
     """Also where httptools is installed, which would take them all: the tests' environment has it."""
     pytest.importorskip("httptools")
     assert endless_headers.bytes_taken(address) < 5_000_000  # buffers of the kernel included
+
+
+def test_half_a_request_is_given_up(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
+    with slow_clients.connections(address, 2, "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-") as waiting:
+        assert [one.recv(1) for one in waiting] == [b"", b""]
 
 
 @pytest.fixture

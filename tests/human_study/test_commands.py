@@ -2,7 +2,12 @@
 
 import csv
 import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 from sqlalchemy import select
@@ -12,7 +17,9 @@ from human_study.database import schema, study_database
 from human_study.design import manifest
 from human_study.web.app import create_app
 from tests.human_study.client import Rater
-from tests.human_study.conftest import STUDY
+from tests.human_study.conftest import STUDY, free_port
+
+ROOT = Path(__file__).parents[2]
 
 VALUES = {"reference": 96, "bright": 80, "dull": 50, "anchor 7000 Hz": 45, "anchor 3500 Hz": 20}
 
@@ -135,6 +142,29 @@ def test_the_example_builds_at_once(tmp_path, capsys):
     study = manifest.read(tmp_path / "study")
     assert {page.question for page in study.pages.values() if page.kind == "rating"} == {"OVL", "REL", "MEL"}
     assert main(["example", str(tmp_path), "--build-only"]) == 0
+
+
+@pytest.mark.parametrize("signal_sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_the_normal_end_of_a_server(study_files, tmp_path, signal_sent):
+    """Of `serve` and of `example`, whose study is built already."""
+    (study_files / "STUDY.yaml").write_text(STUDY)
+    assert main(["build", str(study_files / "STUDY.yaml"), "--out", str(tmp_path / "study")]) == 0
+    for command, folder in (("serve", tmp_path / "study"), ("example", tmp_path)):
+        port = free_port()
+        arguments = [sys.executable, "-m", "human_study", command, str(folder), "--port", str(port)]
+        with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+            try:
+                while True:
+                    try:
+                        httpx.get(f"http://127.0.0.1:{port}/", timeout=30, trust_env=False)
+                        break
+                    except httpx.TransportError:
+                        assert program.poll() is None
+                program.send_signal(signal_sent)
+                _, told = program.communicate(timeout=30)
+            finally:
+                program.kill()
+        assert (program.returncode, told) == (0, b"")
 
 
 def test_every_command_has_help(capsys):

@@ -1,8 +1,10 @@
 """Raters' connections that are idle, half a request, or not read: everybody else is answered meanwhile."""
 
 import resource
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from fastapi.testclient import TestClient
 from human_study.database import study_database
 from human_study.web import security
 from human_study.web.app import create_app
+from human_study.web.server import Server
+from musicgen.serving import connections
 from tests import slow_clients
 from tests.human_study import client, conftest
 
@@ -67,6 +71,22 @@ def test_idle_connections_and_half_requests_keep_nobody_waiting(server):
     assert answered.status_code == 200
     assert longest < 2
     assert taken < 50
+
+
+def test_half_a_request_is_given_up(build_study, monkeypatch):
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
+    study = build_study()
+    database = study_database.open_database(study)
+    running = Server(create_app(study, database))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        with slow_clients.connections(address, 2, "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-") as waiting:
+            assert [one.recv(1) for one in waiting] == [b"", b""]
+        running.should_exit = True
+        thread.join(20)
+    database.dispose()
 
 
 def test_a_body_that_does_not_come_is_given_up(build_study, monkeypatch):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 
-from musicgen.serving.engines.base import Engine
+from musicgen.serving.engines.base import EngineClient
 from musicgen.serving.engines.local import LocalEngine
 from musicgen.serving.limits import Limits
 from musicgen.serving.models import ModelCatalog
@@ -28,7 +28,7 @@ END = ("done", "failed", "cancelled")
 
 @contextlib.contextmanager
 def api(
-    folder: Path, *, keys: Mapping[str, str] | None = None, limits: Limits | None = None, engine: Engine | None = None,
+    folder: Path, *, keys: Mapping[str, str] | None = None, limits: Limits | None = None, engine: EngineClient | None = None,
     workers: int = 4,
 ) -> Iterator[tuple[str, Generations]]:  # fmt: skip
     """Serve the API inside this process. Yields its URL and its generations."""

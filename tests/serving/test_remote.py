@@ -1,5 +1,6 @@
 """The page on another server's engine: the same clips, also where that server is lost in the middle."""
 
+import dataclasses
 import json
 import signal
 import threading
@@ -14,8 +15,10 @@ from demo import ui
 from demo.configuration import Configuration, parse
 from demo.service import Service
 from demo.ui import texts
+from musicgen import catalog
 from musicgen.cancellation import Cancellation, Cancelled
 from musicgen.errors import InputError
+from musicgen.serving import clip_metadata
 from musicgen.serving.engines.local import LocalEngine
 from musicgen.serving.engines.remote import RemoteEngine
 from musicgen.serving.models import ModelCatalog
@@ -23,6 +26,7 @@ from musicgen.serving.request import ClipRequest
 from musicgen.serving.stored_clip import StoredClip
 from tests.conftest import GOLDEN
 from tests.serving.api_server import Program, api, wait_until
+from tests.test_adapters import adapter
 
 TUNE = GOLDEN / "chroma" / "melody_a.wav"
 
@@ -72,6 +76,36 @@ def test_a_remote_engine_makes_the_same_clips(tmp_path: Path) -> None:
             list(chunks)
         wait_until(lambda: len(generations.service.job_queue) == 0)
         remote.close()
+    local.close()
+
+
+def test_a_remote_engine_offers_and_takes_the_servers_adapters(tmp_path: Path) -> None:
+    """What the page shows, what a clip becomes and what its file says are those of a page with the same folder."""
+    for seed, name in enumerate(("jazz", "dub: deep")):
+        adapter(catalog.PRETRAINED / "mini", "text", tmp_path / "adapters" / name, seed, ("q_proj", "v_proj"))
+    local = LocalEngine(ModelCatalog(adapter_folder=tmp_path / "adapters"), "cpu")
+    request = ClipRequest(
+        "lofi", "mini", 1.0, seed=5, precision="float32", adapters=(("dub: deep", 1.0), ("jazz", 0.5))
+    )
+    with Program("--adapters", str(tmp_path / "adapters")) as server:
+        page = Service(Configuration(engine=server.url), tmp_path / "page")
+        ours, theirs = page.catalog.adapters, local.catalog.adapters
+        assert (
+            ours.choices() == theirs.choices() == [("dub: deep (for mini)", "dub: deep"), ("jazz (for mini)", "jazz")]
+        )
+        assert ours.parse(["jazz:0.5", "dub: deep"]) == request.adapters
+        with pytest.raises(InputError, match="unknown LoRA adapter 'jaz': did you mean 'jazz'"):
+            ours.parse(["jaz"])
+        job = page.submit("me", request)
+        assert job.wait(120)
+        assert job.error is None
+        (clip,) = (event for event in job.events() if isinstance(event, StoredClip))
+        settings = clip_metadata.read_file(clip.path, "", local.catalog)[0]
+        assert settings.adapters == request.adapters
+        made, plain = (sound(page.engine, one, 5) for one in (request, dataclasses.replace(request, adapters=())))
+        np.testing.assert_allclose(made, sound(local, request, 5), atol=1e-6)
+        assert not np.allclose(made, plain, atol=1e-3)
+        page.close()
     local.close()
 
 

@@ -1,4 +1,4 @@
-"""What a server needs of an engine."""
+"""What a server asks of an engine, wherever that is: in this process, on another server, on a cluster."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class AudioChunk(NamedTuple):
 
 
 Stream = Callable[[ClipRequest, int, Report, Cancellation, str], Iterator[AudioChunk]]
-"""As `Engine.stream`."""
+"""As `EngineClient.stream`."""
 
 
-class Engine(Protocol):
+class EngineClient(Protocol):
     """Generates clips. Methods are called from several threads at the same time."""
 
     catalog: ModelCatalog
@@ -46,6 +46,17 @@ class Engine(Protocol):
 
     def prepare(self) -> None:
         """Import what the first clip needs. It may take seconds."""
+
+    def check(self, request: ClipRequest) -> None:
+        """Check what the engine's machine tells of a request before its model is loaded.
+
+        Args:
+            request: valid, of a model that can follow it (`capabilities.check`).
+
+        Raises:
+            MusicGenError: for a precision that the device does not have, a description that is too long, and an adapter that
+                is damaged or does not fit the model.
+        """
 
     def stream(
         self, request: ClipRequest, seed: int, report: Report, cancellation: Cancellation, key: str = ""
@@ -90,6 +101,9 @@ class Engine(Protocol):
 
     def is_here(self, model: str) -> bool:
         """Whether a model's files need not be downloaded."""
+
+    def can_download(self) -> bool:
+        """Whether files that are not here can be downloaded."""
 
     def has_multi_band_diffusion(self) -> bool:
         """Whether the files of the decoder "mbd" need not be downloaded."""

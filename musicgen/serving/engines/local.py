@@ -9,23 +9,20 @@ import importlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from musicgen.cancellation import Cancellation
 from musicgen.serving import downloads
 from musicgen.serving.engines.base import AudioChunk, Report
+from musicgen.serving.engines.files import check_files
 from musicgen.serving.model_cache import ModelCache
 from musicgen.serving.models import ModelCatalog
 from musicgen.serving.request import ClipRequest
-
-if TYPE_CHECKING:
-    from musicgen.serving.melody import MelodyExtractor
 
 _MODULES = ("musicgen.checkpoint.loading", "musicgen.serving.generation")
 
 
 class LocalEngine:
-    """Generates in this process; the methods are those of `Engine`.
+    """Generates in this process; the methods are those of `EngineClient`.
 
     Args:
         catalog: the models that can be loaded.
@@ -47,7 +44,6 @@ class LocalEngine:
         self.catalog, self.device, self.max_replicas = catalog, device, 1
         self.model_cache = ModelCache(catalog, device, max_models=max_models, slots=slots, queue=queue)
         self._import_lock = threading.Lock()
-        self._melody: MelodyExtractor | None = None
 
     def prepare(self) -> None:
         """Import the modules that depend on PyTorch, one thread at a time.
@@ -58,6 +54,12 @@ class LocalEngine:
             for name in _MODULES:
                 importlib.import_module(name)
 
+    def check(self, request: ClipRequest) -> None:
+        """Check what this machine tells of a request, as `EngineClient.check` says."""
+        if request.precision != "auto":
+            self.model_cache.resolve_precision(request.model, request.precision)
+        check_files(self.catalog, request)
+
     def stream(
         self,
         request: ClipRequest,
@@ -66,7 +68,7 @@ class LocalEngine:
         cancellation: Cancellation,
         key: str = "",  # noqa: ARG002
     ) -> Iterator[AudioChunk]:
-        """Generate a clip, as `Engine.stream` says."""
+        """Generate a clip, as `EngineClient.stream` says."""
         from musicgen.serving import generation
 
         with self.model_cache.use(request.model, request.precision, request.adapters, request.decoder) as scheduler:
@@ -80,16 +82,13 @@ class LocalEngine:
                 yield AudioChunk(samples.cpu().numpy(), model.sample_rate, model.precision, unknown)
 
     def extract_melody(self, recording: Path, separate: bool) -> tuple[int, ...]:
-        """The melody of a recording, as `Engine.extract_melody` says."""
-        from musicgen.serving.melody import MelodyExtractor
-
+        """The melody of a recording, as `EngineClient.extract_melody` says."""
         with self._import_lock:
-            if self._melody is None:
-                self._melody = MelodyExtractor()
-        return self._melody(recording, separate)
+            from musicgen.serving import melody
+        return melody.extract(recording, separate)
 
     def resolve_precision(self, model: str, precision: str) -> str | None:
-        """The precision in which a model runs on this machine, as `Engine.resolve_precision` says."""
+        """The precision in which a model runs on this machine, as `EngineClient.resolve_precision` says."""
         if precision != "auto":
             return precision
         resolved = self.model_cache.resolve_precision(model, precision)
@@ -98,6 +97,10 @@ class LocalEngine:
     def is_here(self, model: str) -> bool:
         """Whether a model's files are on this machine: in the hub's cache, for a published one."""
         return downloads.is_here(self.catalog.get(model))
+
+    def can_download(self) -> bool:
+        """Whether the hub may be asked."""
+        return downloads.are_possible()
 
     def has_multi_band_diffusion(self) -> bool:
         """Whether the decoder's file is in the hub's cache."""

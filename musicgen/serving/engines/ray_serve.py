@@ -22,6 +22,7 @@ from musicgen.cancellation import Cancellation, Cancelled
 from musicgen.errors import InputError
 from musicgen.serving import downloads
 from musicgen.serving.engines.base import AudioChunk, Report
+from musicgen.serving.engines.files import check_files
 from musicgen.serving.engines.replica import FailureMessage, Replica, ReplicaSettings, ReportMessage, SentFile
 from musicgen.serving.engines.resuming import EngineLost, resumed
 from musicgen.serving.request import ClipRequest
@@ -68,7 +69,7 @@ class Replicas:
 
 
 class RayEngine:
-    """Generates on a cluster; the methods are those of `Engine`.
+    """Generates on a cluster; the methods are those of `EngineClient`.
 
     Args:
         settings: of each replica; its `threads` are the cores of one without a GPU.
@@ -97,6 +98,10 @@ class RayEngine:
         """Import what finishes clips."""
         import musicgen.finishing  # noqa: F401
 
+    def check(self, request: ClipRequest) -> None:
+        """Check what the files of model and adapters tell, which are those of all machines; only a replica knows its device."""
+        check_files(self.catalog, request)
+
     def stream(
         self,
         request: ClipRequest,
@@ -105,7 +110,7 @@ class RayEngine:
         cancellation: Cancellation,
         key: str = "",  # noqa: ARG002
     ) -> Iterator[AudioChunk]:
-        """Generate a clip, as `Engine.stream` says. A lost replica's clip is begun anew."""
+        """Generate a clip, as `EngineClient.stream` says. A lost replica's clip is begun anew."""
         files = {name: SentFile(path.name, path.read_bytes()) for name, path in request.files.items()}
         if request.frames is not None:  # which were extracted from it
             files.pop("melody", None)
@@ -113,7 +118,7 @@ class RayEngine:
         return resumed(lambda: self._attempt(bare, files, seed, report, cancellation), report, cancellation)
 
     def extract_melody(self, recording: Path, separate: bool) -> tuple[int, ...]:
-        """The melody of a recording, as `Engine.extract_melody` says; on a replica."""
+        """The melody of a recording, as `EngineClient.extract_melody` says; on a replica."""
         file = SentFile(recording.name, recording.read_bytes())
         with self._lost_is_said():
             answer = self._connected().extract_melody.remote(file, separate).result()
@@ -128,6 +133,10 @@ class RayEngine:
     def is_here(self, model: str) -> bool:
         """Whether a model is no published one, whose weights each machine downloads; the hub's cache is taken for shared."""
         return downloads.is_here(self.catalog.get(model))
+
+    def can_download(self) -> bool:
+        """Whether this machine may ask the hub, which is taken for the same on all."""
+        return downloads.are_possible()
 
     def has_multi_band_diffusion(self) -> bool:
         """Whether the decoder's file is in the hub's cache, which is taken for shared."""

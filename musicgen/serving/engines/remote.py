@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -21,19 +21,30 @@ import numpy as np
 from musicgen.cancellation import Cancellation
 from musicgen.errors import InputError
 from musicgen.midi import is_midi
+from musicgen.serving.adapters import AdapterCatalog, AdapterInfo
 from musicgen.serving.api_schema import body_of
 from musicgen.serving.engines.base import AudioChunk, Report
 from musicgen.serving.engines.resuming import PATIENCE_SECONDS, WAITING, EngineLost, resumed
 from musicgen.serving.models import ModelCatalog, ModelInfo
 from musicgen.serving.request import ClipRequest
 
-if TYPE_CHECKING:
-    from musicgen.serving.melody import MelodyExtractor
-
 SILENCE_SECONDS = 45.0
 """Three times the longest silence of a server that lives."""
 _PAUSE_SECONDS = 1.0
-_INFO = ("name", "licence", "size", "stereo", "melody", "origin", "separated", "style", "sounds", "longest")
+_INFO = (
+    "name",
+    "licence",
+    "size",
+    "stereo",
+    "melody",
+    "origin",
+    "separated",
+    "style",
+    "sounds",
+    "longest",
+    "generator",
+    "multi_band",
+)
 
 
 class EngineUnreachable(EngineLost):
@@ -41,7 +52,7 @@ class EngineUnreachable(EngineLost):
 
 
 class RemoteEngine:
-    """Generates on another server; the methods are those of `Engine`.
+    """Generates on another server; the methods are those of `EngineClient`.
 
     Args:
         url: of the server.
@@ -61,33 +72,34 @@ class RemoteEngine:
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=20), trust_env=False,
         )  # fmt: skip
         self._url, self.max_replicas = url, 1
-        self._melody: MelodyExtractor | None = None
         try:
             infos = self._asked("GET", "/v1/models").json()
+            adapters = [AdapterInfo(**one) for one in self._asked("GET", "/v1/adapters").json()]
         except EngineLost as error:
             raise InputError(f"{error}: start it (musicgen serve), or correct the address") from error
-        self.catalog = ModelCatalog.of(_info(one) for one in infos)
+        self.catalog = ModelCatalog.of((_info(one) for one in infos), AdapterCatalog.of(adapters))
         self._here = {one["name"]: bool(one["here"]) for one in infos}
 
     def prepare(self) -> None:
         """Import what finishes clips."""
         import musicgen.finishing  # noqa: F401
 
+    def check(self, request: ClipRequest) -> None:
+        """Nothing: the server refuses itself what it cannot generate."""
+
     def stream(
         self, request: ClipRequest, seed: int, report: Report, cancellation: Cancellation, key: str = ""
     ) -> Iterator[AudioChunk]:
-        """Generate a clip, as `Engine.stream` says. A lost server's generation is asked for again by its key, so that a server
-        that has it goes on with it."""
+        """Generate a clip, as `EngineClient.stream` says. A lost server's generation is asked for again by its key, so that a
+        server that has it goes on with it."""
         known = key or secrets.token_hex(16)
         return resumed(lambda: self._attempt(request, seed, report, cancellation, known), report, cancellation)
 
     def extract_melody(self, recording: Path, separate: bool) -> tuple[int, ...]:
-        """The melody of a recording, as `Engine.extract_melody` says; computed in this process."""
-        from musicgen.serving.melody import MelodyExtractor
+        """The melody of a recording, as `EngineClient.extract_melody` says; computed in this process."""
+        from musicgen.serving import melody
 
-        if self._melody is None:
-            self._melody = MelodyExtractor()
-        return self._melody(recording, separate)
+        return melody.extract(recording, separate)
 
     def resolve_precision(self, model: str, precision: str) -> str | None:  # noqa: ARG002
         """Any precision but "auto" unchanged."""
@@ -96,6 +108,10 @@ class RemoteEngine:
     def is_here(self, model: str) -> bool:
         """Whether the server need not download a model's files."""
         return self._here.get(model, False)
+
+    def can_download(self) -> bool:
+        """Whether the server may be asked for what it does not have: it says no itself."""
+        return True
 
     def has_multi_band_diffusion(self) -> bool:
         """Whether the server may be asked for it: it says no itself where it does not have it."""

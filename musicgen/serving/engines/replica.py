@@ -126,7 +126,7 @@ class Replica:
             cancellation.cancel()  # the server has ended the request, or everything has been sent
 
     async def extract_melody(self, recording: SentFile, separate: bool) -> tuple[int, ...] | FailureMessage:
-        """The melody of a recording, as `Engine.extract_melody` says."""
+        """The melody of a recording, as `EngineClient.extract_melody` says."""
 
         def work() -> tuple[int, ...]:
             with tempfile.TemporaryDirectory() as folder:

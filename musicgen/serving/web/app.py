@@ -10,7 +10,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import musicgen
 from musicgen.errors import MusicGenError, one_line
@@ -37,21 +36,20 @@ def create_app(generations: Generations, metrics: Metrics, keys: Keys, hosts: Se
         generations: that are served.
         metrics: of them.
         keys: of the clients.
-        hosts: values of the Host header that are answered; "*" answers all.
+        hosts: whose names are answered, as of `hosts.admitted`.
     """
     limits = generations.service.limits
     app = FastAPI(
         title="MusicGen", version=musicgen.__version__, docs_url=None, redoc_url=None, redirect_slashes=False,
         summary="Music from descriptions, melodies, chords and styles.",
-        responses={401: {"model": Refusal}, 422: {"model": Refusal}, 507: {"model": Refusal}},
+        responses={code: {"model": Refusal} for code in (401, 421, 422, 507)},
         dependencies=[Depends(HTTPBearer(auto_error=False))] if keys else [],  # for the description: `Gate` checks keys
     )  # fmt: skip
     operation_routes.add_routes(app, generations, metrics, keys)
     generation_routes.add_routes(app, generations, keys)
     file_routes.add_routes(app, generations, keys)
     app.add_middleware(BodyLimits, upload_path=file_routes.PATH, upload_bytes=int(limits.upload_mb * 1e6))
-    app.add_middleware(Gate, keys=keys)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+    app.add_middleware(Gate, keys=keys, served=hosts)
     app.add_exception_handler(MusicGenError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
@@ -96,7 +94,12 @@ def _http_error(_request: Request, error: Exception) -> JSONResponse:
     if error.status_code == 400 and "parsing the body" in str(error.detail):  # too deeply nested, too long a number
         return _answer(422, "invalid", "the body cannot be read as JSON")
     codes = {404: "not_found", 405: "method"}
-    answer = _answer(error.status_code, codes.get(error.status_code, "http"), str(error.detail))
+    told = (
+        "there is nothing at this path: /openapi.json describes the API"
+        if error.status_code == 404
+        else str(error.detail)
+    )
+    answer = _answer(error.status_code, codes.get(error.status_code, "http"), told)
     answer.headers.update(error.headers or {})  # such as Allow, of 405
     return answer
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from musicgen.serving.clip_store import ClipStore
-from musicgen.serving.engines.base import Engine
+from musicgen.serving.engines.base import EngineClient
 from musicgen.serving.index import Index
 from musicgen.serving.limits import Limits
 from musicgen.serving.servers import Servers
@@ -35,8 +35,8 @@ class Api:
 
 
 def assemble(
-    engine: Engine, folder: Path, limits: Limits, keys: Keys, hosts: Sequence[str], *, workers: int, downloads: bool = True,
-    signer: Signer | None = None, watermark: Watermark | None = None,
+    engine: EngineClient, folder: Path, limits: Limits, keys: Keys, hosts: Sequence[str], *, workers: int,
+    downloads: bool = True, signer: Signer | None = None, watermark: Watermark | None = None,
 ) -> Api:  # fmt: skip
     """Assemble an API.
 
@@ -45,7 +45,7 @@ def assemble(
         folder: of clips, uploads and accepted requests, which servers may share.
         limits: of a request and of the queue.
         keys: of the clients.
-        hosts: values of the Host header that are answered.
+        hosts: whose names are answered, as of `hosts.admitted`.
         workers: generations that run at the same time.
         downloads: whether clients may start the download of a published model.
         signer: what signs the clips; None where nothing does.

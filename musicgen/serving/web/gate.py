@@ -1,12 +1,14 @@
-"""What is checked of a request before its body is read: the key, and that no web page of another origin sends it."""
+"""What is checked of a request before its body is read: the host, the key, and that no web page of another origin sends it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from musicgen.serving import hosts
 from musicgen.serving.web.bodies import refuse
 from musicgen.serving.web.errors import Refused
 from musicgen.serving.web.keys import Keys
@@ -21,14 +23,19 @@ class Gate:
     Args:
         app: the application.
         keys: of the clients.
+        served: the hosts whose names are answered, as of `hosts.admitted`.
     """
 
-    def __init__(self, app: ASGIApp, *, keys: Keys) -> None:
-        self._app, self._keys = app, keys
+    def __init__(self, app: ASGIApp, *, keys: Keys, served: Sequence[str]) -> None:
+        self._app, self._keys, self._served = app, keys, served
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             request = Request(scope)
+            if not hosts.admitted(request.headers.get("host", ""), self._served):
+                told = "this host name is not served here: the operator can add it with --hosts"
+                await refuse(scope, receive, send, 421, "host", told)
+                return
             if scope["path"].startswith(_WITH_KEYS):
                 try:
                     self._keys.owner(request)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from musicgen.cancellation import Cancelled
 from musicgen.errors import InputError, MusicGenError
+from musicgen.options import STYLE_SECONDS
 from musicgen.serving.api_schema import (
     ClipState,
     Failure,
@@ -104,6 +105,7 @@ class Generations(Observer):
         files = {field: self.file(owner, identifier) for field, identifier in body.files.items()}
         request = dataclasses.replace(body.request(self.service.catalog, files), seed=seed)
         self.service.check(owner, request, self.network(owner))
+        self._check_recordings(body)
         record = GenerationRecord(
             owner=owner, server=self._servers.own, created=time.time(), body=body_of(request, body.files), seed=seed
         )
@@ -122,6 +124,27 @@ class Generations(Observer):
             self._forget(identifier)
             raise
         return identifier
+
+    def _check_recordings(self, body: GenerationBody) -> None:
+        """Raises InputError for a file that is of no use in its place: its length is known since it was sent."""
+        for field, identifier in body.files.items():
+            record = self.records.read(identifier)
+            seconds = record.seconds if isinstance(record, FileRecord) else None
+            if seconds is None:
+                if field != "melody":
+                    raise InputError(f"{field} is a MIDI file: it must be a recording")
+            elif field == "style" and seconds < STYLE_SECONDS[0]:
+                raise InputError(f"the style is {seconds:.2f} s long: it needs {STYLE_SECONDS[0]:g} s at least")
+            elif field == "continue_from" and body.span is None and seconds >= body.duration:
+                raise InputError(
+                    f"the audio to continue from is {seconds:.2f} s long and the result {body.duration:.2f} s: the result "
+                    "includes it, so it must be longer"
+                )
+            elif field == "continue_from" and body.span is not None and body.span[1] > seconds:
+                raise InputError(
+                    f"the span {body.span[0]:g}:{body.span[1]:g} reaches beyond the clip of {seconds:.2f} s: to make it "
+                    "longer, continue it"
+                )
 
     def _known(self, owner: str, key: str, body: GenerationBody) -> str | None:
         """The generation that an owner has asked for with a key, None for none.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI, Request, Response
 
-from musicgen.serving.api_schema import ModelState, Refusal, model_state
+from musicgen.serving.api_schema import AdapterState, ModelState, Refusal, model_state
 from musicgen.serving.web.errors import RETRY_SECONDS, Refused
 from musicgen.serving.web.generations import Generations
 from musicgen.serving.web.keys import Keys
@@ -46,3 +46,10 @@ def add_routes(app: FastAPI, generations: Generations, metrics: Metrics, keys: K
         default = service.catalog.default()
         infos = sorted(service.catalog, key=lambda info: info.name != default)
         return [model_state(info, service.engine.is_here(info.name)) for info in infos]
+
+    @app.get("/v1/adapters", tags=["models"])
+    def adapters(request: Request) -> list[AdapterState]:
+        """The operator's LoRA adapters."""
+        keys.owner(request)
+        known = service.catalog.adapters
+        return [AdapterState(name=info.name, base=info.base, sha256=known.sha256(info.name)) for info in known]

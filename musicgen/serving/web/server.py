@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from musicgen.errors import InputError
+from musicgen.serving.connections import BoundedConnection
 from musicgen.serving.web.generations import Generations
 
 log = logging.getLogger(__name__)
@@ -33,10 +34,9 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, app: FastAPI, generations: Generations, drain_seconds: float) -> None:
-        # No access log: identifiers of generations are what keeps others out. h11 bounds the headers of a request, which
-        # httptools, wherever it is installed, does not.
+        # No access log: identifiers of generations are what keeps others out.
         super().__init__(uvicorn.Config(
-            app, access_log=False, log_level="warning", server_header=False, http="h11", ws="none", lifespan="off",
+            app, access_log=False, log_level="warning", server_header=False, http=BoundedConnection, ws="none", lifespan="off",
             timeout_graceful_shutdown=round(CONNECTIONS_SECONDS),
         ))  # fmt: skip
         self._generations, self._drain_seconds = generations, drain_seconds
