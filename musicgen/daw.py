@@ -10,8 +10,7 @@ from typing import Any
 from musicgen import audio, melody_notes, provenance, rhythm, tonality
 from musicgen.audio import Audio
 from musicgen.conditioners.separation import KEPT, DemucsSeparator
-from musicgen.errors import InputError
-from musicgen.settings import KEY, Settings
+from musicgen.settings import KEY, ClipComment
 
 EXTENSION = ".zip"
 FACTS = "clip.json"
@@ -51,7 +50,7 @@ def parts(
         CheckpointError: Demucs' weights are not on this machine and cannot be downloaded.
     """
     origin = provenance.of_tags(tags)
-    comment = origin.get("comment", "")
+    stored = ClipComment.parse_whole(origin.get("comment", ""))
     files = {"mix.wav": audio.encode(clip, ".wav", origin)}
     melody, source = clip, "the mix"
     if stems:
@@ -71,16 +70,7 @@ def parts(
         "notes": len(notes),
         "melody_of": source,
         "tags": {name: text for name, text in origin.items() if name != "comment"},
-        "settings": _settings(comment),
+        "settings": None if stored is None else stored.values[KEY],
     }
     files[FACTS] = (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode()
     return files, facts
-
-
-def _settings(comment: str) -> Any:
-    """The settings in a comment, None where it holds none."""
-    try:
-        Settings.from_comment(comment, "")
-    except InputError:
-        return None
-    return json.loads(comment)[KEY]
