@@ -80,7 +80,7 @@ def test_the_page_offers_a_choice_where_there_is_one(monkeypatch: pytest.MonkeyP
     for there in (False, True):
         one = Transcriber("basic-pitch", "several voices", ("other",), "notes.mid", lambda clip: [], lambda: there)  # noqa: ARG005, B023
         monkeypatch.setitem(TRANSCRIBERS, "basic-pitch", one)
-        with gr.Blocks():
+        with gr.Blocks(analytics_enabled=False):
             choice = result.build(elsewhere=False).transcriber
         assert choice.visible is there
         offered = ["pyin", "basic-pitch"] if there else ["pyin"]
