@@ -338,6 +338,28 @@ def transcription(name: str) -> str:
     )
 
 
+def lora(name: str) -> str:
+    stored = result(name)
+    units = {"loss": "loss of other clips, nats a code", "fad": "FAD (mini) to the folder"}
+    digits = {"loss": 3, "fad": 1}
+    rows = []
+    for key, what in units.items():
+        shown = [
+            f"{value:{sign}.{digits[key]}f} [{low:{sign}.{digits[key]}f}, {high:{sign}.{digits[key]}f}]"
+            for (value, low, high), sign in zip(stored[key].values(), ("", "", "+"), strict=True)
+        ]
+        rows.append([what, *shown])
+    took = stored["training"]
+    folder = f"{stored['n']} clips of {stored['seconds']:g} s ({stored['genre']})"
+    return (
+        table(["", "without", "with the adapter", "difference"], rows)
+        + f"\n{stored['model']}, {folder}, {stored['steps']} steps of "
+        f"`{stored['recipe']}`: {took['processor_seconds'] / 60:.1f} minutes of processor time, an adapter of "
+        f"{took['adapter_bytes'] / 1e6:.1f} MB. Loss of {stored['n']} other clips of the genre, FAD of {stored['generated']} "
+        f"generated ones, 95 % intervals over clips, `{stored['command']}`.\n"
+    )
+
+
 def repainting(name: str) -> str:
     stored = result(name)
     rows = []
@@ -412,6 +434,7 @@ TABLES: dict[str, tuple[Callable[[str], str], str]] = {
     "tempo-key": (tempo_key, "tempo-key"),
     "repainting": (repainting, "repainting-mini"),
     "transcription": (transcription, "transcription"),
+    "lora": (lora, "lora-mini"),
 }
 """A block's name -> what writes it, from which stored result."""
 
