@@ -22,6 +22,7 @@ from benchmarks.throughput import at_best
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
+_NOTE_SCORES = ("precision", "recall", "F1")
 DOCUMENTS = (
     "README.md",
     "docs/generation.md",
@@ -327,6 +328,41 @@ def tempo_key(name: str) -> str:
     )
 
 
+def transcription(name: str) -> str:
+    stored = result(name)
+    rows = [
+        [row["transcriber"], row["truth"], *("{:.2f} [{:.2f}, {:.2f}]".format(*row[score]) for score in _NOTE_SCORES)]
+        for row in stored["rows"]
+    ]
+    what = f"{stored['n']} sequenced compositions of {stored['seconds']:g} s, onsets within {1000 * stored['tolerance']:g} ms"
+    return (
+        table(["transcriber", "notes of", *_NOTE_SCORES], rows)
+        + f"\n{what}, 95 % intervals over compositions, `{stored['command']}`.\n"
+    )
+
+
+def lora(name: str) -> str:
+    stored = result(name)
+    units = {"loss": "loss of other clips, nats a code", "fad": "FAD (mini) to the folder"}
+    digits = {"loss": 3, "fad": 1}
+    rows = []
+    for key, what in units.items():
+        shown = [
+            f"{value:{sign}.{digits[key]}f} [{low:{sign}.{digits[key]}f}, {high:{sign}.{digits[key]}f}]"
+            for (value, low, high), sign in zip(stored[key].values(), ("", "", "+"), strict=True)
+        ]
+        rows.append([what, *shown])
+    took = stored["training"]
+    folder = f"{stored['n']} clips of {stored['seconds']:g} s ({stored['genre']})"
+    return (
+        table(["", "without", "with the adapter", "difference"], rows)
+        + f"\n{stored['model']}, {folder}, {stored['steps']} steps of "
+        f"`{stored['recipe']}`: {took['processor_seconds'] / 60:.1f} minutes of processor time, an adapter of "
+        f"{took['adapter_bytes'] / 1e6:.1f} MB. Loss of {stored['n']} other clips of the genre, FAD of {stored['generated']} "
+        f"generated ones, 95 % intervals over clips, `{stored['command']}`.\n"
+    )
+
+
 def repainting(name: str) -> str:
     stored = result(name)
     rows = []
@@ -432,6 +468,8 @@ TABLES: dict[str, tuple[Callable[[str], str], str]] = {
     "tempo-key": (tempo_key, "tempo-key"),
     "repainting": (repainting, "repainting-mini"),
     "load": (load, "load-mini-cpu"),
+    "transcription": (transcription, "transcription"),
+    "lora": (lora, "lora-mini"),
 }
 """A block's name -> what writes it, from which stored result."""
 

@@ -31,25 +31,30 @@ def video(store: ClipStore, clip: Path) -> Path:
     return store.derive(clip, f".{video_file.EXTENSION}", write)
 
 
-def daw(store: ClipStore, clip: Path) -> Path:
+def daw(store: ClipStore, clip: Path, transcriber: str) -> Path:
     """A clip as a ZIP for a DAW, with stems where Demucs' weights are on this machine.
 
     Args:
         store: of the clip.
         clip: the clip's file.
+        transcriber: what hears the notes, of `musicgen.transcribers.installed()`.
 
     Returns:
         The ZIP, beside the clip. An existing one is reused.
 
     Raises:
-        InputError: for an expired clip, and a disk without space.
+        InputError: for an expired clip, a disk without space, and a transcriber that is not installed.
     """
-    from musicgen import audio
+    from musicgen import audio, transcribers
     from musicgen import daw as daw_files
     from musicgen.conditioners.separation import DemucsSeparator
 
     def write(target: Path) -> None:
-        files, _ = daw_files.parts(audio.read(clip), audio.read_tags(clip), stems=DemucsSeparator.is_here())
+        files, _ = daw_files.parts(
+            audio.read(clip), audio.read_tags(clip), stems=DemucsSeparator.is_here(), transcriber=transcriber
+        )
         audio.write_bytes(target, daw_files.packed(files, clip.stem))
 
-    return store.derive(clip, daw_files.EXTENSION, write)
+    transcribers.find(transcriber)  # before its name becomes a part of a file's
+    own = "" if transcriber == transcribers.DEFAULT else f".{transcriber}"
+    return store.derive(clip, f"{own}{daw_files.EXTENSION}", write)

@@ -15,12 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Unpack
 
-from musicgen import audio
 from musicgen.errors import InputError
 from musicgen.model import MusicGen
 from musicgen.repainting import Repainted
 from musicgen.request import SHORT, GenerationRequest, RequestArguments
-from musicgen.settings import KEY, REPAINTED, STOPPED_EARLY, Settings
+from musicgen.settings import REPAINTED, STOPPED_EARLY, Settings
 from musicgen.timeline import prompt_at, prompt_schedule
 
 
@@ -35,16 +34,6 @@ class SpanRequest:
 
     request: GenerationRequest
     missing: tuple[str, ...]
-
-
-def stored_settings(file: str | os.PathLike[str]) -> Settings | None:
-    """The settings in a clip's file, None for a recording without any.
-
-    Raises:
-        InputError: The file cannot be read, or its settings are damaged.
-    """
-    comment = audio.read_comment(file)
-    return Settings.from_comment(comment, str(file)) if f'"{KEY}"' in comment else None
 
 
 def span_request(
@@ -79,10 +68,10 @@ def span_request(
     for name, value in stored.conditions.items():
         if name in follows:
             continue
-        if not isinstance(value, str):
-            missing.append(f"the {name} {value.name!r}")
-        elif name not in SHORT:  # those are recordings: what a stranger's clip says of one is not taken for a path
+        if isinstance(value, str) and name not in SHORT:
             conditions[name] = value
+        else:  # a recording, of which the clip holds the name at most
+            missing.append(f"the {name} {(value if isinstance(value, str) else value.name)!r}")
     return SpanRequest(GenerationRequest.of_one(prompt, conditions=conditions, **values), tuple(missing))
 
 
@@ -115,7 +104,7 @@ def repaint_clip(
     """
     if isinstance(prompt, GenerationRequest):
         raise InputError("a whole request holds its conditions itself: pass it to MusicGen.repaint")
-    wanted = span_request(stored_settings(file), start, prompt, **arguments)
+    wanted = span_request(Settings.of_recording(file), start, prompt, **arguments)
     for one in wanted.missing:
         warnings.warn(left_out(file, one), stacklevel=2)
     return model.repaint(

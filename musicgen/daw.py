@@ -1,4 +1,4 @@
-"""A clip as a ZIP for a DAW: stems by Demucs, the melody as MIDI, tempo, key, and the settings."""
+"""A clip as a ZIP for a DAW: stems by Demucs, its notes as MIDI, tempo, key, and the settings."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import json
 import zipfile
 from typing import Any
 
-from musicgen import audio, melody_notes, provenance, rhythm, tonality
+import torch
+
+from musicgen import audio, provenance, rhythm, tonality, transcribers
 from musicgen.audio import Audio
-from musicgen.conditioners.separation import KEPT, DemucsSeparator
-from musicgen.errors import InputError
-from musicgen.settings import KEY, Settings
+from musicgen.conditioners.separation import DemucsSeparator
+from musicgen.settings import KEY, ClipComment
+from musicgen.wording import listed
 
 EXTENSION = ".zip"
 FACTS = "clip.json"
@@ -33,7 +35,12 @@ def packed(files: dict[str, bytes], folder: str) -> bytes:
 
 
 def parts(
-    clip: Audio, tags: dict[str, str], *, stems: bool = True, device: str = "cpu"
+    clip: Audio,
+    tags: dict[str, str],
+    *,
+    stems: bool = True,
+    device: str = "cpu",
+    transcriber: str = transcribers.DEFAULT,
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
     """The files of the ZIP.
 
@@ -42,45 +49,40 @@ def parts(
         tags: of its file: what says where it is from goes into every file, and into the facts.
         stems: whether to separate it.
         device: of Demucs.
+        transcriber: what hears the notes, of `transcribers.names()`.
 
     Returns:
-        Name -> contents, and the facts that `clip.json` holds: bpm, first_beat (seconds), key, notes (of the melody), melody_of
-        (what it was heard in), tags, settings.
+        Name -> contents, and the facts that `clip.json` holds: bpm, first_beat (seconds), key, transcriber, notes (how many),
+        notes_of (what they were heard in), tags, settings.
 
     Raises:
+        InputError: There is no such transcriber, or it is not installed.
         CheckpointError: Demucs' weights are not on this machine and cannot be downloaded.
     """
+    hearing = transcribers.find(transcriber)
     origin = provenance.of_tags(tags)
-    comment = origin.get("comment", "")
+    stored = ClipComment.parse_whole(origin.get("comment", ""))
     files = {"mix.wav": audio.encode(clip, ".wav", origin)}
-    melody, source = clip, "the mix"
+    heard, source = clip, "the mix"
     if stems:
         # A stem is no clip of its own settings: it says where it is from, and not how to make it again.
         said = {name: text for name, text in origin.items() if name != "comment"}
         separated = DemucsSeparator(device, _WITHOUT).stems(clip)
         files |= {f"stems/{name}.wav": audio.encode(stem, ".wav", said) for name, stem in separated.items()}
-        sung, played = (separated[name] for name in KEPT)
-        melody, source = Audio(sung.wave + played.wave, sung.rate), " and ".join(KEPT)
-    beats, notes = rhythm.measure(clip), melody_notes.transcribe(melody)
+        own = [separated[name] for name in hearing.hears]
+        heard, source = Audio(torch.stack([stem.wave for stem in own]).sum(dim=0), own[0].rate), listed(hearing.hears)
+    beats, notes = rhythm.measure(clip), hearing.transcribe(heard)
     bpm = None if beats is None else beats.bpm
-    files["melody.mid"] = melody_notes.midi_bytes(notes, bpm)
+    files[hearing.file] = transcribers.midi_bytes(notes, bpm)
     facts: dict[str, Any] = {
         "bpm": None if bpm is None else round(bpm, 2),
         "first_beat": None if beats is None else round(beats.first, 4),
         "key": tonality.measure(clip),
+        "transcriber": hearing.name,
         "notes": len(notes),
-        "melody_of": source,
+        "notes_of": source,
         "tags": {name: text for name, text in origin.items() if name != "comment"},
-        "settings": _settings(comment),
+        "settings": None if stored is None else stored.values[KEY],
     }
     files[FACTS] = (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode()
     return files, facts
-
-
-def _settings(comment: str) -> Any:
-    """The settings in a comment, None where it holds none."""
-    try:
-        Settings.from_comment(comment, "")
-    except InputError:
-        return None
-    return json.loads(comment)[KEY]

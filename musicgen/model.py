@@ -20,7 +20,7 @@ from musicgen import audio
 from musicgen.audio import Audio
 from musicgen.conditioners.base import Conditioner
 from musicgen.conditioners.fuser import Fuser
-from musicgen.conditioners.prepared import PreparedCondition
+from musicgen.conditioners.prepared import PreparedCondition, prepared_input
 from musicgen.decoders import CodecDecoder, Decoder
 from musicgen.errors import CheckpointError, InputError
 from musicgen.generate import Runner, Step
@@ -499,7 +499,7 @@ class MusicGen(nn.Module):
         def prepare(value: Any) -> Any:
             if value is None:
                 return None
-            return conditioner.prepare(value, separate=request.separate, options=request.options)
+            return prepared_input(conditioner, name, value, separate=request.separate, options=request.options)
 
         values = request.values(name)
         # One value for all clips is prepared once.

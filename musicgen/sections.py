@@ -20,6 +20,7 @@ import torch
 
 from musicgen.audio import Audio
 from musicgen.conditioners.base import Conditioner
+from musicgen.conditioners.prepared import prepared_input
 from musicgen.errors import InputError
 from musicgen.generators import Generator
 from musicgen.recordings import is_pair, recording
@@ -200,7 +201,7 @@ def prepared_conditions(model: Conditioned, request: GenerationRequest, seed: in
         value = values[0] if isinstance(values, list) else values
         conditioner = model.named_conditioners.get(name)
         if value is not None and conditioner is not None:
-            value = conditioner.prepare(value, separate=request.separate, options=request.options)
+            value = prepared_input(conditioner, name, value, separate=request.separate, options=request.options)
             value = conditioner.seeded(value, seed)
         prepared[name] = value
     return prepared

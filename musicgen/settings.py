@@ -35,6 +35,7 @@ from musicgen.options import (
 from musicgen.samples import file_sha256
 from musicgen.sampling import check_seed
 from musicgen.timeline import TimelineEntry, check_within, timeline_of
+from musicgen.untrusted_text import UntrustedText
 
 KEY = provenance.SETTINGS_KEY
 """The comment is {KEY: {...}}: other programs' comments are not taken for settings."""
@@ -158,31 +159,106 @@ class Settings:
     @classmethod
     def from_comment(cls, comment: str, source: str) -> Settings:
         """The settings in a comment; `source` names the file in errors."""
-        if len(comment) > MAX_COMMENT:
+        return ClipComment.parse(comment, source).settings
+
+    @classmethod
+    def of_file(cls, path: str | os.PathLike[str]) -> Settings:
+        return ClipComment.of_file(path).settings
+
+    @classmethod
+    def of_recording(cls, path: str | os.PathLike[str]) -> Settings | None:
+        """The settings in any audio file, None where it is no clip of this program.
+
+        Raises:
+            InputError: The file cannot be read, or its settings are damaged.
+        """
+        comment = audio.read_comment(path)
+        return cls.from_comment(comment, str(path)) if f'"{KEY}"' in comment else None
+
+
+@dataclass(frozen=True)
+class ClipComment:
+    """What the comment of a clip's file says: the only reader of it.
+
+    Attributes:
+        settings: Validated. Their texts are `UntrustedText` where a text may be a path, because the file may be a stranger's.
+        values: The whole comment: the settings as they are written under KEY, what was measured under MEASURED_KEY, and what
+            other parts of the program keep beside them under keys of their own.
+    """
+
+    settings: Settings
+    values: Mapping[str, Any]
+
+    @property
+    def measured(self) -> Mapping[str, Any]:
+        """As of `Settings.comment`."""
+        measured = self.values.get(MEASURED_KEY, {})
+        return measured if isinstance(measured, dict) else {}
+
+    @classmethod
+    def of_file(cls, path: str | os.PathLike[str], name: str = "") -> ClipComment:
+        """The comment of a file.
+
+        Args:
+            path: The file.
+            name: What errors call it, its path by default.
+
+        Raises:
+            InputError: The file cannot be read, holds no settings, or damaged ones.
+        """
+        try:
+            text = audio.read_comment(path)
+        except InputError as error:
+            raise InputError(str(error).replace(str(path), name) if name else str(error)) from error
+        return cls.parse(text, name or str(path))
+
+    @classmethod
+    def parse(cls, text: str, source: str) -> ClipComment:
+        """A comment out of its text.
+
+        Args:
+            text: Of the tag.
+            source: The file's name for errors.
+
+        Raises:
+            InputError: It holds no settings, or damaged ones.
+        """
+        if len(text) > MAX_COMMENT:
             raise InputError(
-                f"{source}: its comment has {len(comment)} characters, and settings have at most {MAX_COMMENT}: it is no clip "
+                f"{source}: its comment has {len(text)} characters, and settings have at most {MAX_COMMENT}: it is no clip "
                 "of this program"
             )
         try:
-            values = json.loads(comment)[KEY]
+            values = json.loads(text)
+            stored = values[KEY]
         except (ValueError, KeyError, TypeError, RecursionError):
-            values = None
-        if not isinstance(values, dict):
+            stored = None
+        if not isinstance(stored, dict):
             raise InputError(f"{source}: holds no settings of this program (was it re-encoded or tagged since?)")
-        schema = values.pop("schema", 1)
+        schema = stored.get("schema", 1)
         if type(schema) is int and schema > SCHEMA:
             raise InputError(
                 f"{source}: was made by a newer version of this program (settings of schema {schema}; the newest "
                 f"known here is {SCHEMA}): update it"
             )
         try:
-            return _ADAPTER.validate_json(json.dumps(values))
+            fields = json.dumps({name: value for name, value in stored.items() if name != "schema"})
+            settings = _ADAPTER.validate_json(fields)
         except (ValidationError, RecursionError) as error:
             raise InputError(f"{source}: its settings are damaged ({_first(error)})") from error
+        conditions: dict[str, str | SourceFile] = {
+            name: UntrustedText(value) if isinstance(value, str) else value
+            for name, value in settings.conditions.items()
+        }
+        return cls(dataclasses.replace(settings, conditions=conditions), values)
 
     @classmethod
-    def of_file(cls, path: str | os.PathLike[str]) -> Settings:
-        return cls.from_comment(audio.read_comment(path), str(path))
+    def parse_whole(cls, text: str) -> ClipComment | None:
+        """As `parse`, for a reader to whom damaged settings are as good as none: None for both."""
+        try:
+            return cls.parse(text, "")
+        except InputError:
+            return None
 
 
 _ADAPTER = TypeAdapter(Settings)

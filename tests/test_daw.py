@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from musicgen import audio, daw, melody_notes, midi, provenance, tonality
+from musicgen import audio, daw, midi, provenance, tonality, transcribers
 from musicgen.__main__ import main
 from musicgen.audio import Audio
 from musicgen.conditioners.separation import DemucsSeparator
@@ -34,17 +34,17 @@ def played(notes=TUNE, seconds: float = 3.5) -> Audio:
 
 
 def test_the_notes_of_a_tune_are_heard() -> None:
-    notes = melody_notes.transcribe(played())
+    notes = transcribers.find("pyin").transcribe(played())
     assert [note.pitch for note in notes] == [pitch for _, _, pitch in TUNE]
     for note, (onset, offset, _) in zip(notes, TUNE, strict=True):
         assert note.onset == pytest.approx(onset, abs=0.06)
         assert note.offset == pytest.approx(offset, abs=0.1)
-    assert melody_notes.transcribe(Audio(torch.zeros(1, RATE), RATE)) == []
+    assert transcribers.find("pyin").transcribe(Audio(torch.zeros(1, RATE), RATE)) == []
 
 
 def test_a_midi_file_has_the_notes_at_their_times(tmp_path: Path) -> None:
-    notes = [melody_notes.MelodyNote(onset, offset, pitch, 90) for onset, offset, pitch in TUNE]
-    data = melody_notes.midi_bytes(notes, 97.3)
+    notes = [transcribers.Note(onset, offset, pitch, 90) for onset, offset, pitch in TUNE]
+    data = transcribers.midi_bytes(notes, 97.3)
     (tmp_path / "tune.mid").write_bytes(data)
     file = mido.MidiFile(file=io.BytesIO(data))
     assert mido.tempo2bpm(file.tracks[0][0].tempo) == pytest.approx(97.3, rel=1e-4)
@@ -86,7 +86,7 @@ def test_the_zip_holds_stems_melody_and_facts(tmp_path: Path, capsys) -> None:
     opened = tmp_path / "opened" / "clip"
     facts = json.loads((opened / "clip.json").read_text())
     assert facts["settings"] == json.loads(comment)["musicgen"]
-    assert facts["melody_of"] == "vocals and other"
+    assert facts["notes_of"] == "vocals and other"
     assert facts["tags"]["digitalsourcetype"] == provenance.TRAINED_ALGORITHMIC_MEDIA
     assert torch.equal(audio.read(opened / "mix.wav").wave, audio.read(tmp_path / "clip.wav").wave)
     expected = DemucsSeparator().stems(audio.read(tmp_path / "clip.wav"))
@@ -100,7 +100,7 @@ def test_the_zip_holds_stems_melody_and_facts(tmp_path: Path, capsys) -> None:
 def test_without_stems_the_melody_is_that_of_the_mix(tmp_path: Path) -> None:
     files, facts = daw.parts(played(), {}, stems=False)
     assert sorted(files) == ["clip.json", "melody.mid", "mix.wav"]
-    assert (facts["melody_of"], facts["notes"], facts["settings"]) == ("the mix", len(TUNE), None)
+    assert (facts["notes_of"], facts["notes"], facts["settings"]) == ("the mix", len(TUNE), None)
     audio.write(tmp_path / "clip.wav", played())
     assert main(["daw", str(tmp_path / "clip.wav"), "--no-stems", "-o", str(tmp_path / "clip.tar")]) == 2
 
@@ -116,8 +116,8 @@ def test_the_page_packs_a_clip_with_stems_where_demucs_is(tmp_path: Path, monkey
             monkeypatch.setattr(DemucsSeparator, "is_here", staticmethod(lambda: False))
         clip = store.new_path("tune-1.flac")
         store.write(clip, played(), provenance.tags(Settings("0.1.0", "mini", "a tune", 3.5, 7).comment()))
-        file = derived_files.daw(store, clip)
-        assert derived_files.daw(store, clip) == file
+        file = derived_files.daw(store, clip, "pyin")
+        assert derived_files.daw(store, clip, "pyin") == file
         assert file.stat().st_mode & 0o077 == 0
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()

@@ -229,7 +229,7 @@ def test_the_command_line_has_new_conditions(model: MusicGen, folder: Path, tmp_
     assert main([*shared, "--condition", "energy=0.25", "--output", str(clips[0])]) == 0
     assert main([*shared, "--condition", f"energy={tmp_path / 'level.txt'}", "--output", str(clips[1])]) == 0
     repeated = ["generate", "--from-file", str(clips[0]), "--model", str(folder), "--output", str(clips[2])]
-    assert main(repeated) == 0
+    assert main([*repeated, "--condition", "energy=0.25"]) == 0
     settings = [Settings.of_file(clip) for clip in clips]
     assert settings[0].conditions == settings[2].conditions == {"energy": "0.25"}
     assert settings[1].conditions == {"energy": SourceFile.of(tmp_path / "level.txt")}
@@ -253,6 +253,46 @@ def test_the_command_line_has_new_conditions(model: MusicGen, folder: Path, tmp_
         assert message in error
     assert main(["generate", "--from-file", str(clips[1]), "--model", str(folder)]) == 2
     assert "made with the file 'level.txt': pass it again as --condition energy=FILE" in capsys.readouterr().err
+
+
+def test_a_strangers_clip_names_no_file_that_is_opened(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("0.25").write_text("0.75")  # what is here under the name that the clip says
+    read: list[str] = []
+    prepare = Energy.prepare
+    monkeypatch.setattr(Energy, "prepare", lambda self, value, **_: read.append(value) or prepare(self, value))
+    settings = Settings("0", "mini", TEXTS[0], 0.5, 3, conditions={"energy": "0.25"}, options=OPTIONS)
+    musicgen.audio.write("clip.wav", musicgen.Audio(torch.zeros(1, 16_000), 32_000), settings.comment())
+    shared = ["--model", str(folder), "--output", "out.wav"]
+    said = (
+        "its condition 'energy' was '0.25', which this model may take for a file of this machine: pass it yourself as "
+    )
+    for command in (["generate", "--from-file", "clip.wav"], ["repaint", "clip.wav", "--span", "0.1:0.3"]):
+        assert main([*command, *shared]) == 2
+        assert f"{said}--condition energy=VALUE" in capsys.readouterr().err
+    with pytest.raises(InputError, match=re.escape(said + "conditions={'energy': …}")):
+        musicgen.repaint_clip(musicgen.load(folder), "clip.wav", 0.1, 0.3)
+    assert read == []
+
+    # A conditioner that reads every text as a value gets it, and the file of that name is not looked at either.
+    monkeypatch.setattr(Energy, "from_text", True)
+    monkeypatch.setattr(Energy, "prepare", lambda self, value, **_: float(value))  # noqa: ARG005
+    assert main(["generate", "--from-file", "clip.wav", *shared]) == 0
+    assert Settings.of_file("out.wav").conditions == {"energy": "0.25"}
+
+
+@pytest.mark.parametrize(("name", "flag"), [("style", "--style"), ("melody", "--melody")])
+def test_a_strangers_path_of_a_recording_is_asked_for(
+    name: str, flag: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    song, clip = tmp_path / "song.wav", tmp_path / "clip.wav"
+    settings = Settings("0", "mini", "x", 0.5, 3, conditions={name: str(song)})
+    for path, comment in ((song, ""), (clip, settings.comment())):
+        musicgen.audio.write(path, musicgen.Audio(torch.rand(1, 64_000), 32_000), comment)
+    assert main(["generate", "--from-file", str(clip), "-o", str(tmp_path / "out.wav")]) == 2
+    assert f"made with the file '{song}': pass it again as {flag} FILE" in capsys.readouterr().err
 
 
 def test_the_documented_conditioner_is_a_plugin_of_the_command_line(audiocraft_folder, tmp_path: Path) -> None:

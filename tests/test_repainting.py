@@ -460,3 +460,4 @@ def test_files_and_edits_that_made_a_clip_are_missing() -> None:
     assert span_request(None, 0.0, "x").missing == ()
     stranger = Settings("0", SMALL, "drums", 3.0, 1, conditions={"style": str(MELODY), "energy": "1"})
     assert span_request(stranger, 0.0).request.conditions == {"energy": "1"}
+    assert span_request(stranger, 0.0).missing == (f"the style {str(MELODY)!r}",)

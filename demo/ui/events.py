@@ -592,11 +592,11 @@ class EventHandlers:
         outputs = self.outputs
         return {outputs.video: gr.update(value=str(file), visible=True), outputs.make_video: gr.update(visible=False)}
 
-    def make_daw(self, request: gr.Request, clip_id: str | None) -> Updates:
+    def make_daw(self, request: gr.Request, clip_id: str | None, transcriber: str) -> Updates:
         """Offer the selected clip as a ZIP for a DAW."""
         clip = self._clip(request, clip_id)
         try:
-            file = derived_files.daw(self.service.clip_store, clip.path)
+            file = derived_files.daw(self.service.clip_store, clip.path, transcriber)
         except Exception as error:
             raise to_gradio_error(error) from None
         outputs = self.outputs
@@ -866,9 +866,12 @@ def connect(
         show_progress="minimal", show_progress_on=[outputs.make_video], concurrency_limit=1,
     )  # fmt: skip
     outputs.make_daw.click(
-        handlers.make_daw, outputs.clips, [outputs.daw, outputs.make_daw], api_visibility="private",
+        handlers.make_daw, [outputs.clips, outputs.transcriber], [outputs.daw, outputs.make_daw], api_visibility="private",
         show_progress="minimal", show_progress_on=[outputs.make_daw], concurrency_limit=1,
     )  # fmt: skip
+    outputs.transcriber.change(
+        lambda: [gr.update(visible=False), gr.update(visible=True)], None, [outputs.daw, outputs.make_daw], **unlimited
+    )
     outputs.favourite.click(handlers.toggle_favourite, outputs.clips, [outputs.clips, outputs.favourite], **unlimited)
     outputs.delete.click(
         handlers.delete_clip, outputs.clips, [*clip_parts, outputs.status], js=assets.read("ask.js").strip(),

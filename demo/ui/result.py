@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from musicgen import transcribers
 from musicgen.serving.adapters import show as show_adapters
 from musicgen.serving.clip_store import FORMATS
 from musicgen.serving.progress import Progress
@@ -48,6 +49,7 @@ class Outputs:
     make_video: gr.Button
     video: gr.DownloadButton
     make_daw: gr.Button
+    transcriber: gr.Dropdown
     daw: gr.DownloadButton
     span_start: gr.Textbox
     span_end: gr.Textbox
@@ -104,6 +106,11 @@ def build(*, elsewhere: bool) -> Outputs:
                 )
                 make_daw = gr.Button("Pack for a DAW", size="sm", min_width=100, elem_id="make-daw")
                 daw = gr.DownloadButton("Download ZIP", size="sm", min_width=100, visible=False, elem_id="download-zip")
+            heard_by = transcribers.installed()
+            transcriber = gr.Dropdown(
+                [(f"{name}: {transcribers.find(name).voices}", name) for name in heard_by], value=transcribers.DEFAULT,
+                label="Notes for the DAW by", visible=len(heard_by) > 1, elem_id="transcriber",
+            )  # fmt: skip
             with gr.Group(elem_id="repaint-group"):
                 gr.Markdown(texts.REPAINT, padding=True, elem_id="repaint-hint")
                 with gr.Row(equal_height=True):
@@ -137,7 +144,7 @@ def build(*, elsewhere: bool) -> Outputs:
         gr.Markdown(texts.NOTES.format(where=where), elem_id="notes", padding=True)
     return Outputs(
         status, live_player, arrived, shown, clips, player, heard, takes, clip_plots, downloads, as_melody, continue_clip,
-        same_seed, score, favourite, delete, make_video, video, make_daw, daw, span_start, span_end, mark_start,
+        same_seed, score, favourite, delete, make_video, video, make_daw, transcriber, daw, span_start, span_end, mark_start,
         mark_end, repaint, details, scores, link, other, comparison, comparison_accordion, restore, clip_panel,
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ from musicgen import commandline, named_values
 from musicgen.errors import InputError
 from musicgen.folders import is_file
 from musicgen.options import check_text
+from musicgen.untrusted_text import UntrustedText
 
 if TYPE_CHECKING:
     from musicgen.chords import ChordChart
@@ -100,8 +101,10 @@ def style(path: Path | None) -> dict[str, str]:
 
 
 def files(values: Mapping[str, str]) -> dict[str, Path]:
-    """The conditions whose values are files of this machine."""
-    return {name: Path(value) for name, value in values.items() if is_file(value)}
+    """The conditions that the caller gave as files of this machine. What a clip says is never taken for one."""
+    return {
+        name: Path(value) for name, value in values.items() if not isinstance(value, UntrustedText) and is_file(value)
+    }
 
 
 def completed(given: Mapping[str, str], stored: Mapping[str, str | SourceFile]) -> dict[str, str]:
@@ -112,13 +115,16 @@ def completed(given: Mapping[str, str], stored: Mapping[str, str | SourceFile]) 
     """
     values = dict(given)
     for name, value in stored.items():
-        if name not in values and not isinstance(value, str):
-            raise InputError(
-                f"the clip was made with the file {value.name!r}: pass it again as "
-                + (f"--{name} FILE" if name in OWN_FLAGS else f"--condition {name}=FILE")
-            )
-        if name not in values and isinstance(value, str):
+        if name in values:
+            continue
+        if isinstance(value, str) and name not in OWN_FLAGS:
             values[name] = value
+            continue
+        file = value if isinstance(value, str) else value.name
+        raise InputError(
+            f"the clip was made with the file {file!r}: pass it again as "
+            + (f"--{name} FILE" if name in OWN_FLAGS else f"--condition {name}=FILE")
+        )
     return values
 
 

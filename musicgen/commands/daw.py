@@ -1,4 +1,4 @@
-"""Write a clip as a ZIP for a DAW: stems by Demucs, the melody as MIDI, tempo, key, and the settings."""
+"""Write a clip as a ZIP for a DAW: stems by Demucs, its notes as MIDI, tempo, key, and the settings."""
 
 from __future__ import annotations
 
@@ -19,19 +19,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     outputs.add_force(parser)
     parser.add_argument("--stems", action=argparse.BooleanOptionalAction, default=True, help="drums, bass, other and vocals "
                         "by Demucs (default: on)")  # fmt: skip
+    parser.add_argument("--transcriber", metavar="NAME", help="what hears the notes: pyin, one "
+                        "voice, or basic-pitch, several voices, whose package is optional (default: pyin)")  # fmt: skip
     parser.add_argument("--device", default="cpu", help="of Demucs: cpu, cuda, mps (default: cpu)")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from musicgen import audio
+    from musicgen import audio, transcribers
     from musicgen.daw import EXTENSION, packed, parts
 
     path = arguments.output if arguments.output is not None else arguments.file.with_suffix(EXTENSION)
     if path.suffix.lower() != EXTENSION:
         raise InputError(f"--output {path}: it must end in {EXTENSION}")
+    transcriber = arguments.transcriber or transcribers.DEFAULT
+    transcribers.find(transcriber)
     outputs.check([path], {"": arguments.file}, force=arguments.force)
     clip, tags = audio.read(arguments.file, MAX_DURATION), audio.read_tags(arguments.file)
-    files, facts = parts(clip, tags, stems=arguments.stems, device=arguments.device)
+    files, facts = parts(clip, tags, stems=arguments.stems, device=arguments.device, transcriber=transcriber)
     audio.write_bytes(path, packed(files, arguments.file.stem))
     tempo = "no beats heard" if facts["bpm"] is None else f"{facts['bpm']:.1f} bpm"
     print(

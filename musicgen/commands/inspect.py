@@ -11,7 +11,7 @@ from typing import Any
 
 from musicgen import extras
 from musicgen.catalog import DECODERS
-from musicgen.errors import InputError, MusicGenError
+from musicgen.errors import MusicGenError
 from musicgen.options import GenerationOptions
 
 SIGNED, MARKED = "signed manifest", "inaudible mark"
@@ -53,19 +53,14 @@ def inspect(path: Path, watermark: Any = None) -> dict[str, Any]:
     """
     from musicgen import audio, content_credentials, provenance, rhythm, tonality
     from musicgen.limiter import true_peak
-    from musicgen.settings import KEY, MEASURED_KEY, Settings
+    from musicgen.settings import KEY, ClipComment
     from musicgen.watermark import message_of
 
     clip, tags = audio.read(path), audio.read_tags(path)
-    comment = tags.pop("comment", "")
-    settings, measured, matches, expected = None, {}, None, None
-    try:
-        Settings.from_comment(comment, str(path))
-        values = json.loads(comment)
-    except InputError:
-        pass
-    else:
-        settings, measured = values[KEY], values.get(MEASURED_KEY, {})
+    stored = ClipComment.parse_whole(tags.pop("comment", ""))
+    settings, matches, expected = None, None, None
+    if stored is not None:
+        settings = stored.values[KEY]
         digest = provenance.settings_sha256(settings)
         expected = message_of(digest)
         if "settingssha256" in tags:
@@ -100,7 +95,7 @@ def inspect(path: Path, watermark: Any = None) -> dict[str, Any]:
         "tags": {name: tags[name] for name in provenance.NAMES if name in tags},
         "settings": settings,
         "settings_match": matches,
-        "measured": measured,
+        "measured": {} if stored is None else stored.measured,
         "manifest": None if manifest is None else dataclasses.asdict(manifest),
         "watermark": heard,
         "not_looked_for": missing,

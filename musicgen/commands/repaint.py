@@ -52,13 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from musicgen import audio, checkpoint, provenance
     from musicgen.audio import Audio
-    from musicgen.clip_repainting import left_out, span_request, stored_settings
+    from musicgen.clip_repainting import left_out, span_request
     from musicgen.engine.batch_size import automatic
     from musicgen.settings import REPAINTED, Settings, SourceFile
 
     start, end = arguments.span
     audio.measure(arguments.file, MAX_DURATION)
-    stored = stored_settings(arguments.file)
+    stored = Settings.of_recording(arguments.file)
     options = generate.options_of(arguments, stored.options if stored else GenerationOptions())
     chart = conditions.chart(arguments, stored)
     further = conditions.parse(arguments.condition) | conditions.style(arguments.style)

@@ -1,4 +1,4 @@
-"""One condition of the clips of a request: their prepared inputs, and their vectors window by window."""
+"""One condition of the clips of a request: its inputs as they are prepared, and their vectors window by window."""
 
 from __future__ import annotations
 
@@ -7,6 +7,36 @@ from typing import Any
 
 from musicgen.conditioners.base import Conditioner
 from musicgen.conditioners.condition import Condition
+from musicgen.errors import InputError
+from musicgen.options import GenerationOptions
+from musicgen.untrusted_text import UntrustedText
+
+_SHOWN = 80
+"""Characters of a value that a message repeats."""
+
+
+def prepared_input(
+    conditioner: Conditioner, name: str, value: Any, *, separate: bool | None, options: GenerationOptions
+) -> Any:
+    """What `Conditioner.prepare` makes of the input of one clip.
+
+    Args:
+        conditioner: Of the model.
+        name: Of the condition.
+        value: The input.
+        separate, options: Of the request.
+
+    Raises:
+        InputError: The value cannot be followed, or it is an `UntrustedText` for a conditioner that may read it as a path.
+    """
+    if isinstance(value, UntrustedText) and not conditioner.from_text:
+        raise InputError(
+            f"the clip says that its condition {name!r} was {str(value)[:_SHOWN]!r}, which this model may take for a file of "
+            "this machine: pass it yourself",
+            python=f" as conditions={{{name!r}: …}}",
+            shell=f" as --condition {name}=VALUE",
+        )
+    return conditioner.prepare(value, separate=separate, options=options)
 
 
 class PreparedCondition:

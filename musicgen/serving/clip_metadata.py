@@ -109,14 +109,10 @@ def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[ClipRequest
     Raises:
         InputError: for a file without settings, and for a model that is not offered.
     """
-    from musicgen import audio
-    from musicgen.settings import Settings
+    from musicgen.settings import ClipComment
 
-    try:
-        text = audio.read_comment(path)
-    except InputError as error:
-        raise InputError(str(error).replace(str(path), name)) from error
-    settings = Settings.from_comment(text, name)
+    comment = ClipComment.of_file(path, name)
+    settings = comment.settings
     # A local model of another machine can have the same name as a different model here.
     if settings.model_folder != (catalog.get(settings.model).origin == "folder"):
         raise InputError(f"{name}: was made with another model of the name {settings.model!r} than the one here")
@@ -133,7 +129,7 @@ def read_file(path: Path, name: str, catalog: ModelCatalog) -> tuple[ClipRequest
                 "musicgen generate --from-file"
             )
     catalog.adapters.check_same({use.name: use.sha256 for use in settings.adapters}, name)
-    page_settings = json.loads(text).get(KEY, {})
+    page_settings = comment.values.get(KEY, {})
     if not isinstance(page_settings, dict):
         raise InputError(f"{name}: its settings are damaged")
     if settings.repainted:

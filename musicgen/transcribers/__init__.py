@@ -1,0 +1,16 @@
+"""Transcribers: a recording -> its notes.
+
+    pyin           one voice, the strongest (`pyin.py`)
+    basic-pitch    several voices, by a network whose package is optional (`basic_pitch.py`)
+
+A module of your own adds one with `register`.
+"""
+
+from musicgen.transcribers import basic_pitch, pyin
+from musicgen.transcribers.notes import Note, midi_bytes
+from musicgen.transcribers.registry import DEFAULT, Transcriber, find, installed, names, register
+
+for _provided in (pyin.TRANSCRIBER, basic_pitch.TRANSCRIBER):
+    register(_provided)
+
+__all__ = ["DEFAULT", "Note", "Transcriber", "find", "installed", "midi_bytes", "names", "register"]
