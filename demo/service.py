@@ -52,11 +52,11 @@ MAX_MEASURED = 10_000
 """Clips whose scores, and whose tempo and key, are kept."""
 
 
-def _engine(configuration: Configuration) -> EngineClient:
+def _engine(configuration: Configuration, is_leaving: Callable[[], bool]) -> EngineClient:
     if configuration.engine:
         with extras.needed("serve", "--engine"):
             from musicgen.serving.engines.remote import RemoteEngine
-        return RemoteEngine(configuration.engine, os.environ.get(KEY_VARIABLE, ""))
+        return RemoteEngine(configuration.engine, os.environ.get(KEY_VARIABLE, ""), is_leaving)
     catalog = ModelCatalog(configuration.model_folder, configuration.models, configuration.adapter_folder)
     most = configuration.limits.max_variations
     return LocalEngine(
@@ -107,7 +107,7 @@ class Service(GenerationService):
             watermark = audioseal.load()
         self._gradio_folders = GradioFolders(folder)
         super().__init__(
-            _engine(configuration),
+            _engine(configuration, lambda: shared is not None and self.closing),
             limits,
             ClipStore(
                 folder, limits.keep_hours, limits.disk_gb * 1e9, signer, self._gradio_folders.copies, index, servers

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 from musicgen.serving.index import Index
 from musicgen.serving.servers import Servers
 
+REGISTER_SECONDS = 10.0
+"""Time that a request of a session waits at a worker that is not registered yet."""
 MAX_KEYS = 100_000
 """Names of sessions and browsers that are kept, the last claimed ones: clients name themselves."""
 LOGIN_SECONDS = 30 * 86_400.0
@@ -53,6 +56,7 @@ class Workers:
 
     def __init__(self, index: Index, servers: Servers, keep_seconds: float) -> None:
         self._index, self._servers, self._keep_seconds = index, servers, keep_seconds
+        self._registered = threading.Event()
         index.create(_SCHEMA)
         with index.transaction() as database:
             database.execute("INSERT OR IGNORE INTO worker_secret VALUES (1, ?)", (secrets.token_hex(32),))
@@ -70,6 +74,7 @@ class Workers:
             ]  # fmt: skip
             database.executemany("DELETE FROM workers WHERE server = ?", ended)
             database.execute("INSERT OR REPLACE INTO workers VALUES (?, ?)", (self._servers.own, url))
+        self._registered.set()
 
     def claim(self, keys: Sequence[str]) -> Worker | None:
         """Find out whose keys are, and give those that are nobody's to the worker of the first one that has one.
@@ -80,6 +85,8 @@ class Workers:
         Returns:
             The worker; None for this one, which has them where nobody had.
         """
+        # What this worker has before the others know where it is, they would take for theirs.
+        self._registered.wait(REGISTER_SECONDS)
         owners = self._owners(keys, time.time() - self._keep_seconds / 2)
         if len(owners) == len(keys):
             owner = owners[keys[0]]

@@ -57,11 +57,13 @@ def read_a_byte_a_second(readers: Sequence[socket.socket]) -> Iterator[None]:
                 with contextlib.suppress(OSError):
                     one.recv(1)
 
-    thread = threading.Thread(target=read)
+    thread = threading.Thread(target=read, daemon=True)
     thread.start()
-    yield
-    ended.set()
-    thread.join(30)
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(30)
 
 
 def longest_answer(address: str, paths: Sequence[str], times: int = 5) -> float:
@@ -73,6 +75,11 @@ def longest_answer(address: str, paths: Sequence[str], times: int = 5) -> float:
             assert client.get(path).status_code == 200, path
             waited.append(time.monotonic() - begun)
     return max(waited)
+
+
+def patience(quiet: float) -> float:
+    """Seconds that somebody may wait while slow clients are there, by what the machine, however busy, took without them."""
+    return max(2.0, 10 * quiet)
 
 
 def megabytes(process: int | None = None) -> float:

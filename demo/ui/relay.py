@@ -22,7 +22,7 @@ from starlette.responses import PlainTextResponse
 
 from ..workers import Worker, Workers
 from .following import followed
-from .guard import API, path_of
+from .guard import API, SAFE_METHODS, path_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -35,6 +35,10 @@ MAX_NAME = 200
 """Characters of a session's name that are looked at."""
 UPLOADED, PROGRESS = f"{API}/upload", f"{API}/upload_progress"
 CONNECT_SECONDS = 5.0
+IDLE_SECONDS = 2.0
+"""Time in which an idle connection to a worker is used again: less than the five after which uvicorn closes it."""
+ENDING_SECONDS = 5.0
+"""Time in which a worker that has broken off a connection, because it is ending, lets go of its lock."""
 UPLOAD_SECONDS = 3.0
 """Time in which an upload must come to some worker after its progress was asked for."""
 _SECRET, _CLIENT = b"x-musicgen-worker", b"x-musicgen-client"
@@ -43,6 +47,7 @@ _OF_SESSIONS = re.compile(rf"{API}/(?:queue/join|cancel|reset|(?:run|api|call)/.
 """Requests whose body names a session or an event."""
 _CALL = re.compile(rf"{API}/call/.+")
 _TOKEN = re.compile(r"[0-9a-f]{32}")
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout)
 _OF_A_CONNECTION = (
     b"connection",
     b"keep-alive",
@@ -67,7 +72,7 @@ class Relay:
         self.app, self._workers = app, workers
         self._client = httpx.AsyncClient(
             timeout=httpx.Timeout(None, connect=CONNECT_SECONDS), trust_env=False,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=IDLE_SECONDS),
         )  # fmt: skip
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,14 +100,26 @@ class Relay:
                 await self._pass_on(worker, scope, body, receive, send)
                 return
             except httpx.TransportError as error:
-                if await asyncio.to_thread(self._workers.is_running, worker):
+                ended = await self._ends(worker)
+                if not ended:
                     log.error("the worker at %s does not answer: %s", worker.url, error or type(error).__name__)
+                # What the worker may have begun, such as a clip, is not begun twice: the page, loaded anew, finds it.
+                if not ended or (scope["method"] not in SAFE_METHODS and not isinstance(error, _NOT_SENT)):
                     await PlainTextResponse("the worker of this session does not answer: try again", 502)(
                         scope, receive, send
                     )
                     return
         named = send if browser or path_of(scope) != "/" else _named(send)
         await self._answer(scope, _replayed(body, receive), named)
+
+    async def _ends(self, worker: Worker) -> bool:
+        """Whether a worker that has broken off a connection has ended, or is just ending."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ENDING_SECONDS):
+                while await asyncio.to_thread(self._workers.is_running, worker):
+                    await asyncio.sleep(ENDING_SECONDS / 100)
+                return True
+        return False
 
     async def _find_upload(self, scope: Scope) -> None:
         """An upload is taken here; its progress is told by the worker that takes it, which may be asked first."""

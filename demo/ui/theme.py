@@ -13,6 +13,8 @@ HEAD = f"""
 @media (width <= 640px) {{ footer .divider {{ display: none !important; }} }}
 </style>
 <script>
+{assets.read("event_stream.js")}</script>
+<script>
 {assets.read("page.js")}</script>
 """
 

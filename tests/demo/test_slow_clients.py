@@ -61,7 +61,7 @@ def slow_body(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_idle_connections_and_half_requests_keep_nobody_waiting(address: str) -> None:
     slow_clients.need_many_files(4_000)
-    before = slow_clients.megabytes()
+    before, quiet = slow_clients.megabytes(), slow_clients.longest_answer(address, PAGES)
     half_a_head = "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-"
     half_a_body = "POST /gradio_api/call/generate HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 60000\r\n\r\n{"
     with (
@@ -73,7 +73,7 @@ def test_idle_connections_and_half_requests_keep_nobody_waiting(address: str) ->
         assert "event: complete" in post(address, "generate", fields())
         taken = slow_clients.megabytes() - before
     print(f"1,400 connections on which nothing comes: others wait {longest:.2f} s at most, {taken:.0f} MB")
-    assert longest < 2
+    assert longest < slow_clients.patience(quiet)
     assert taken < 100
 
 
@@ -120,7 +120,7 @@ def test_readers_that_never_read_keep_nobody_waiting(address: str, service: Serv
     sound = np.random.default_rng(0).uniform(-0.5, 0.5, (32_000 * 120, 1))
     soundfile.write(folder / "long.wav", sound, 32_000)
     host = urlsplit(address).netloc
-    before = slow_clients.megabytes()
+    before, quiet = slow_clients.megabytes(), slow_clients.longest_answer(address, PAGES)
     request = f"GET /gradio_api/file={folder / 'long.wav'} HTTP/1.1\r\nHost: {host}\r\n\r\n"
     body = json.dumps({"data": fields(duration=20.0), "session_hash": "slow"}).encode()
     event = httpx.post(f"{address}gradio_api/call/generate", content=body, headers={"content-type": "application/json"})
@@ -128,14 +128,14 @@ def test_readers_that_never_read_keep_nobody_waiting(address: str, service: Serv
     with (
         slow_clients.connections(address, 100, request, slow_clients.SMALL_BUFFER) as readers,
         slow_clients.connections(address, 1, stream, slow_clients.SMALL_BUFFER) as followers,
-        slow_clients.read_a_byte_a_second([*readers[:50], *followers]),
     ):
-        for one in readers:
+        for one in readers:  # by this thread alone, before another one takes bytes of the same answers
             assert one.recv(9) == b"HTTP/1.1 "
-        longest = slow_clients.longest_answer(address, PAGES)
-        assert "event: complete" in post(address, "generate", fields())
-        wait_until(lambda: len(service.job_queue) == 0, 60)
-        taken = slow_clients.megabytes() - before
+        with slow_clients.read_a_byte_a_second([*readers[:50], *followers]):
+            longest = slow_clients.longest_answer(address, PAGES)
+            assert "event: complete" in post(address, "generate", fields())
+            wait_until(lambda: len(service.job_queue) == 0, 60)
+            taken = slow_clients.megabytes() - before
     print(f"100 readers of 8 MB that do not read: others wait {longest:.2f} s at most, {taken:.0f} MB")
-    assert longest < 2
+    assert longest < slow_clients.patience(quiet)
     assert taken < 150

@@ -132,6 +132,34 @@ def test_a_server_that_is_lost_is_waited_for() -> None:
     engine.close()
 
 
+def test_a_process_that_ends_leaves_its_generation_to_the_next_one(tmp_path: Path) -> None:
+    request, leaving, cancellation = ClipRequest("lofi", "mini", 20.0), threading.Event(), Cancellation()
+    with api(tmp_path) as (url, generations):
+
+        def there() -> set[str]:
+            return {one["id"] for one in httpx.get(f"{url}/v1/generations").json()["generations"]}
+
+        first, second = RemoteEngine(url, is_leaving=leaving.is_set), RemoteEngine(url)
+        chunks = first.stream(request, 3, silent, cancellation, "its key")
+        next(chunks)
+        (identifier,) = there()
+        leaving.set()
+        cancellation.cancel()
+        with pytest.raises(Cancelled):
+            list(chunks)
+        first.close()
+        assert there() == {identifier}
+        chunks = second.stream(request, 3, silent, Cancellation(), "its key")
+        whole = [next(chunks).samples]
+        assert there() == {identifier}  # none is begun anew
+        whole += [chunk.samples for chunk in chunks]
+        wait_until(lambda: not list(generations.service.clip_store.clips_folder.glob("*/*")))
+        second.close()
+    local = LocalEngine(ModelCatalog(), "cpu")
+    np.testing.assert_allclose(np.concatenate(whole, axis=1), sound(local, request, 3), atol=1e-6)
+    local.close()
+
+
 def test_the_page_is_served_by_another_servers_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUSICGEN_ENGINE_KEY", "k" * 16)
     with api(tmp_path / "api", keys={"page": "k" * 16}) as (url, _):

@@ -10,7 +10,7 @@ import contextlib
 import json
 import secrets
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -57,12 +57,14 @@ class RemoteEngine:
     Args:
         url: of the server.
         key: for it; "" for a server without keys.
+        is_leaving: whether this process is ending, and another one goes on with what it has asked for: then the server is not
+            told to cancel a generation that has a key.
 
     Raises:
         InputError: the URL is none, or the server does not answer.
     """
 
-    def __init__(self, url: str, key: str = "") -> None:
+    def __init__(self, url: str, key: str = "", is_leaving: Callable[[], bool] = lambda: False) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise InputError(f"the engine's address {url[:100]!r} is no URL: it must be like http://127.0.0.1:8650")
@@ -71,7 +73,7 @@ class RemoteEngine:
             base_url=url, headers=headers, timeout=httpx.Timeout(30.0, read=SILENCE_SECONDS), follow_redirects=False,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=20), trust_env=False,
         )  # fmt: skip
-        self._url, self.max_replicas = url, 1
+        self._url, self.max_replicas, self._is_leaving = url, 1, is_leaving
         try:
             infos = self._asked("GET", "/v1/models").json()
             adapters = [AdapterInfo(**one) for one in self._asked("GET", "/v1/adapters").json()]
@@ -93,7 +95,11 @@ class RemoteEngine:
         """Generate a clip, as `EngineClient.stream` says. A lost server's generation is asked for again by its key, so that a
         server that has it goes on with it."""
         known = key or secrets.token_hex(16)
-        return resumed(lambda: self._attempt(request, seed, report, cancellation, known), report, cancellation)
+
+        def is_left() -> bool:
+            return bool(key) and self._is_leaving()
+
+        return resumed(lambda: self._attempt(request, seed, report, cancellation, known, is_left), report, cancellation)
 
     def extract_melody(self, recording: Path, separate: bool) -> tuple[int, ...]:
         """The melody of a recording, as `EngineClient.extract_melody` says; computed in this process."""
@@ -139,9 +145,15 @@ class RemoteEngine:
         self._client.close()
 
     def _attempt(
-        self, request: ClipRequest, seed: int, report: Report, cancellation: Cancellation, key: str
+        self,
+        request: ClipRequest,
+        seed: int,
+        report: Report,
+        cancellation: Cancellation,
+        key: str,
+        is_left: Callable[[], bool],
     ) -> Generator[AudioChunk]:
-        """Ask for a clip."""
+        """Ask for a clip, which the server keeps where it is left to another process."""
         uploads: dict[str, str] = {}
         identifier = ""
         try:
@@ -157,7 +169,12 @@ class RemoteEngine:
                 json=body.model_dump(mode="json"),
                 headers={"idempotency-key": key},
             ).json()["id"]
-            withdraw = cancellation.on_cancel(lambda: self._delete(f"/v1/generations/{identifier}"))
+
+            def cancel() -> None:
+                if not is_left():
+                    self._delete(f"/v1/generations/{identifier}")
+
+            withdraw = cancellation.on_cancel(cancel)
             try:
                 yield from self._follow(identifier, report, cancellation)
             finally:
@@ -166,10 +183,11 @@ class RemoteEngine:
             identifier = ""  # it may have the generation, with which it goes on
             raise
         finally:
-            if identifier:
-                self._delete(f"/v1/generations/{identifier}")
-            for upload in uploads.values():
-                self._delete(f"/v1/files/{upload}")
+            if not is_left():
+                if identifier:
+                    self._delete(f"/v1/generations/{identifier}")
+                for upload in uploads.values():
+                    self._delete(f"/v1/files/{upload}")
 
     def _follow(self, identifier: str, report: Report, cancellation: Cancellation) -> Iterator[AudioChunk]:
         last, ended = -1, False

@@ -1,0 +1,131 @@
+"""The page hears of every event, in whatever order answers reach it; where a server is gone, it loads itself anew."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from tests.demo.proxy import as_it_comes, proxy, with_headers
+from tests.demo.test_browser import generate, said, visit
+from tests.demo.test_browser import wait_until as wait_in_page
+
+END = b'data: {"msg":"close_stream"'
+JOIN, DATA = "/gradio_api/queue/join", "/gradio_api/queue/data"
+
+
+class LateEnds:
+    """Delivers the end of each event stream after the answer that another event is accepted."""
+
+    def __init__(self) -> None:
+        self.held = 0
+        self._accepted = asyncio.Event()
+
+    async def __call__(self, request: Request, answered: httpx.Response) -> Response:
+        if request.url.path == JOIN:
+            given = with_headers(Response(await answered.aread(), answered.status_code), answered)
+            given.background = BackgroundTask(self._accepted.set)  # once the answer is out
+            return given
+        if request.url.path == DATA:
+            return with_headers(StreamingResponse(self._held(answered), answered.status_code), answered)
+        return await as_it_comes(request, answered)
+
+    async def _held(self, answered: httpx.Response) -> AsyncIterator[bytes]:
+        async for part in answered.aiter_raw():
+            before, end, after = part.partition(END)
+            if before:
+                yield before
+            if end:
+                self.held += 1
+                self._accepted.clear()
+                await self._accepted.wait()
+                yield end + after
+
+
+class LateAnswers:
+    """Delivers the answer that an event is accepted after all that the open stream has said of the event, its end included."""
+
+    def __init__(self) -> None:
+        self.late = self.open = 0
+        self._ended: set[str] = set()
+        self._heard = asyncio.Condition()
+
+    async def __call__(self, request: Request, answered: httpx.Response) -> Response:
+        if request.url.path == JOIN:
+            body = await answered.aread()
+            event = json.loads(body)["event_id"]
+            async with self._heard:
+                self.late += self.open > 0
+                await self._heard.wait_for(lambda: not self.open or event in self._ended)
+            return with_headers(Response(body, answered.status_code), answered)
+        if request.url.path == DATA:
+            return with_headers(StreamingResponse(self._watched(answered), answered.status_code), answered)
+        return await as_it_comes(request, answered)
+
+    async def _watched(self, answered: httpx.Response) -> AsyncIterator[bytes]:
+        self.open += 1
+        try:
+            async for line in answered.aiter_lines():
+                yield f"{line}\n".encode()
+                message = json.loads(line.removeprefix("data:")) if line else {}
+                async with self._heard:
+                    if message.get("msg") == "process_completed":
+                        self._ended.add(message["event_id"])
+                    self._heard.notify_all()
+        finally:
+            self.open -= 1
+            async with self._heard:
+                self._heard.notify_all()
+
+
+@pytest.fixture
+def tab(browser):
+    context = browser.new_context(locale="en-GB")
+    yield context.new_page()
+    context.close()
+
+
+def test_an_event_is_heard_that_is_accepted_before_the_end_of_the_last_stream_is_read(tab, address: str) -> None:
+    late = LateEnds()
+    with proxy([address], late) as url:
+        visit(tab, url)
+        for _ in range(3):
+            assert "Done" in generate(tab, "a clip", 1.0)
+    assert late.held > 3
+
+
+def test_an_event_that_ends_before_it_is_known_to_be_accepted_leaves_no_stream_open(tab, address: str) -> None:
+    late = LateAnswers()
+    with proxy([address], late) as url:
+        visit(tab, url)
+        assert "Done" in generate(tab, "a clip", 1.0)
+        wait_in_page(tab, lambda: late.open == 0)
+    assert late.late > 0
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_the_page_loads_itself_anew_where_no_server_takes_an_event(tab, address: str, status: int) -> None:
+    """A proxy answers, because the server is gone; the next one is there."""
+    visit(tab, address)
+    loads: list[str] = []
+    tab.on("domcontentloaded", lambda page: loads.append(page.url))
+    tab.route(f"**{JOIN}*", lambda route: route.fulfill(status=status, body="<html>"), times=1)
+    tab.fill("#prompt textarea", "x")  # what the next clip is made from is an event
+    wait_in_page(tab, lambda: loads, 30)
+    said(tab, "Ready")
+    assert "Done" in generate(tab, "a clip", 1.0)
+
+
+def test_the_page_loads_itself_anew_where_its_events_are_gone(tab, address: str) -> None:
+    """The server that had accepted an event has been replaced by one that does not know it."""
+    visit(tab, address)
+    loads: list[str] = []
+    tab.on("domcontentloaded", lambda page: loads.append(page.url))
+    tab.route(f"**{DATA}*", lambda route: route.fulfill(status=404, body="there are no such events"), times=1)
+    tab.fill("#prompt textarea", "x")
+    wait_in_page(tab, lambda: loads, 30)
+    said(tab, "Ready")
