@@ -92,6 +92,8 @@ class Relay:
         browser = _browser(headers)
         if keys and browser:
             keys.append(f"browser:{browser}")
+        if keys and not body:
+            body = await _read(receive)  # none, which is said once: whoever answers in the end is told again
         while keys:
             worker = await asyncio.to_thread(self._workers.claim, keys)
             if worker is None:
