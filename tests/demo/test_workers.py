@@ -66,6 +66,7 @@ def memory_of(tab) -> dict:
     return json.loads(tab.evaluate("localStorage.getItem('musicgen')"))
 
 
+@pytest.mark.slow
 def test_any_worker_answers_and_none_shows_strangers_what_a_visitor_has(page: Page, browser) -> None:
     context = browser.new_context(locale="en-GB")
     tab = context.new_page()
@@ -158,6 +159,7 @@ def test_limits_hold_for_all_workers_together(page: Page) -> None:
     wait_until(lambda: page.read("SELECT COUNT(*) FROM jobs WHERE address = '192.0.2.9'") == [(0,)], 60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
 def test_a_clip_goes_on_at_the_engine_when_its_worker_ends(
     engine: Program, tmp_path: Path, browser, by: signal.Signals
@@ -197,6 +199,7 @@ def test_a_clip_goes_on_at_the_engine_when_its_worker_ends(
         np.testing.assert_allclose(there, here, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_a_page_that_was_idle_when_its_worker_was_killed_goes_on_at_another_one(
     engine: Program, tmp_path: Path, browser
 ) -> None:
@@ -223,6 +226,7 @@ def test_a_page_that_was_idle_when_its_worker_was_killed_goes_on_at_another_one(
         context.close()
 
 
+@pytest.mark.slow
 def test_variations_that_a_killed_worker_has_not_made_are_made_by_another(tmp_path: Path, browser) -> None:
     """With an engine in each worker. None is made twice, and none is missing."""
     with page_behind_a_proxy(tmp_path, 2) as page:
