@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from tests.demo.conftest import free_port
+from tests.demo.conftest import free_port, wait_until
 
 Carry = Callable[[Request, httpx.Response], Awaitable[Response]]
 """Makes the answer to a request of a server's."""
@@ -77,6 +77,7 @@ def proxy(urls: Sequence[str], carry: Carry = as_it_comes) -> Iterator[str]:
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
+        wait_until(lambda: server.started)
         yield f"http://127.0.0.1:{port}/"
     finally:
         server.should_exit = server.force_exit = True
