@@ -98,6 +98,7 @@ def test_an_event_is_heard_that_is_accepted_before_the_end_of_the_last_stream_is
     assert late.held > 3
 
 
+@pytest.mark.slow
 def test_an_event_that_ends_before_it_is_known_to_be_accepted_leaves_no_stream_open(tab, address: str) -> None:
     late = LateAnswers()
     with proxy([address], late) as url:
