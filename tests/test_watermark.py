@@ -10,7 +10,7 @@ import musicgen
 from musicgen import audio, catalog, provenance
 from musicgen.__main__ import main
 from musicgen.audio import Audio
-from musicgen.checkpoint import audioseal
+from musicgen.checkpoint import audioseal, hub
 from musicgen.errors import CheckpointError, InputError
 from musicgen.limiter import reach_loudness
 from musicgen.settings import Settings
@@ -110,7 +110,7 @@ def test_weights_of_another_kind_are_named(hub_cache: Path, tmp_path: Path) -> N
     for file in audioseal.CARDS:
         torch.save({"model": {"encoder.weight": torch.zeros(1)}}, broken / file)
     kept = tmp_path / "kept"
-    cached = audioseal.hub.cached(catalog.AUDIOSEAL.name, "generator_base.pth").parent
+    cached = hub.cached(catalog.AUDIOSEAL.name, "generator_base.pth").parent
     kept.mkdir()
     for file in audioseal.CARDS:
         (kept / file).write_bytes((cached / file).read_bytes())

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from musicgen.serving.models import ModelInfo
 
+_FIRST_FILES = ("config.json", "state_dict.bin")
+"""Of the layouts of transformers and of audiocraft: repositories may hold both, and either can be loaded."""
 _WEIGHTS = (".safetensors", ".bin")
 
 
 def is_here(info: ModelInfo) -> bool:
     """Whether a model's files are here: in the hub's cache, for a published one."""
-    from musicgen import catalog
     from musicgen.checkpoint import hub
 
     if info.origin != "published":
         return True
-    file = next((entry.file for entry in catalog.PUBLISHED if entry.name == info.source), "config.json")
-    found = hub.cached(info.source, file)
     # A download that broke off may have left the configuration alone.
-    return found is not None and any(path.suffix in _WEIGHTS for path in found.parent.iterdir())
+    found = [hub.cached(info.source, file) for file in _FIRST_FILES]
+    return any(path.suffix in _WEIGHTS for file in found if file is not None for path in file.parent.iterdir())
 
 
 def are_possible() -> bool:

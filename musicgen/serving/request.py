@@ -207,9 +207,9 @@ def validate(request: ClipRequest, limits: Limits, catalog: ModelCatalog) -> Non
     check_within(request.timeline, request.duration)
     if request.span is not None and request.continue_from is None:
         raise InputError("there is no clip of which a part could be made anew")
-    if request.span is not None and not max(0.0, request.span[0]) < request.span[1]:
+    if request.span is not None and not (request.span[0] < request.span[1] and request.span[1] >= 0):
         raise InputError(
-            f"the span {request.span[0]:g}:{request.span[1]:g} is empty: it must end behind its beginning and 0 s"
+            f"the span {request.span[0]:g}:{request.span[1]:g} is empty: it must end behind its beginning, and not before 0 s"
         )
     if request.span is not None and request.timeline:
         raise InputError("a timeline is for a whole clip, and not for a part that is made anew: leave it out")

@@ -202,7 +202,7 @@ NAN, INFINITY = float("nan"), float("inf")
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"model": "facebook/musicgen-large"}, "is not on this machine and the hub cannot be reached"),
+        ({"model": "facebook/musicgen-large"}, "is not on this machine, and nothing is downloaded here"),
         ({"model": "/etc"}, "not in the list of choices"),
         ({"model": "../../etc"}, "not in the list of choices"),
         ({"duration": 1e9}, "must lie between 0.5 and 300 s"),

@@ -52,7 +52,7 @@ def test_the_clips_of_a_step_are_the_codes_decoded(diagnosis: Path, root: Path) 
     wave = musicgen.audio.read(item.file, channels=1, rate=model.sample_rate).wave[None]
     with torch.inference_mode():
         ours = model.tokenizer.decode(model.tokenizer.encode(wave))[0]
-    stored = musicgen.audio.read(folder.file(folder.by_id[item.id])).wave
+    stored = musicgen.audio.read(folder.file(folder.by_id()[item.id])).wave
     length = min(ours.shape[1], stored.shape[1])
     assert length == round(10 * model.sample_rate)
     assert (ours[:, :length].clamp(-1, 1) - stored[:, :length]).abs().max() < 2**-14
