@@ -29,6 +29,7 @@ DOCUMENTS = (
     "docs/performance.md",
     "docs/evaluation.md",
     "docs/training.md",
+    "docs/serving.md",
     "docs/metrics/intervals.md",
 )
 _BLOCK = re.compile(r"(<!-- benchmarks\.report: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
