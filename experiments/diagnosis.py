@@ -12,6 +12,7 @@ The result is a file of the evaluation (`evaluation/reports/results.py`), from w
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -68,7 +69,8 @@ def diagnose(name: str, output: Path, limit: int | None = None) -> Results:
     folders = [*_references(suite, items, name, output), *_generated(suite, items, name, output)]
     options = scoring.ScoringOptions(bounds=True)
     embedders = Embedders(Weights({}, download=False), "cpu")
-    return scoring.score(suite, items, folders, embedders, Cache(output / "cache"), options, METRICS)
+    results = scoring.score(suite, items, folders, embedders, Cache(output / "cache"), options, METRICS)
+    return dataclasses.replace(results, comparisons=())  # of every two rows: nobody reads them
 
 
 def _references(suite: Suite, items: Sequence[Item], name: str, output: Path) -> list[Path]:

@@ -10,7 +10,6 @@ from typing import Any
 from scipy.stats import binomtest
 
 from evaluation.reports.results import Results, load_results
-from evaluation.reports.table import markdown
 from experiments import claims
 from experiments import plan as plans
 from experiments.diagnosis import FOLDER
@@ -58,7 +57,9 @@ def write(results: Path, page: Path = DOCS / "experiments.md", pictures: Path = 
             summary += _summary(plan, {}, "")
             missing.append(section_not_run(plan, name))
     parts += missing
-    parts += [diagnosed(load_results(file), file.stem) for file in sorted((results / FOLDER).glob("*.json"))]
+    for file in sorted((results / FOLDER).glob("*.json")):
+        reading = file.with_suffix(".md")
+        parts.append(diagnosed(load_results(file), file.stem, reading.read_text().strip() if reading.is_file() else ""))
     if summary:
         table = "\n".join(["| claim of the paper | metric | result | scale |", "|---|---|---|---|", *summary])
         parts.insert(0, f"## Summary\n\n{table}")
@@ -111,15 +112,22 @@ def section(plan: Plan, rows: Rows, scale: str, picture: str) -> str:
     )
 
 
-def diagnosed(results: Results, model: str) -> str:
-    """The section of a diagnosis."""
+def diagnosed(results: Results, model: str, reading: str = "") -> str:
+    """The section of a diagnosis. reading: what it shows, written by hand."""
+    head = ["clips", *(title(metric) for metric in results.metrics)]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for system in results.systems:
+        scores = [system.score(metric) for metric in results.metrics]
+        cells = [
+            f"{one.value:.3g} [{one.low:.3g}, {one.high:.3g}]" if one and one.low is not None else "–" for one in scores
+        ]
+        lines.append("| " + " | ".join([system.name, *cells]) + " |")
+    about = (
+        "Clips that differ from the references in one step of the model each (`experiments/diagnosis.py` defines them):"
+    )
+    source = f"n = {len(results.ids)}, 95 % intervals over clips, `python -m experiments diagnose {model}`."
     return "\n\n".join(
-        (
-            f"## What holds `{model}` back",
-            "Clips that differ from the references in one step of the model each (rows: `experiments/diagnosis.py`):",
-            markdown([results]),
-            f"`python -m experiments diagnose {model}`; 95 % intervals over clips.",
-        )
+        part for part in (f"## What holds `{model}` back", about, "\n".join(lines), source, reading) if part
     )
 
 
