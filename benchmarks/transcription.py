@@ -22,7 +22,7 @@ import numpy.typing as npt
 import torch
 
 from benchmarks import machine
-from benchmarks.store import publish, rounded
+from benchmarks.store import command, publish, rounded
 from musicgen import transcribers
 from musicgen.audio import Audio
 from musicgen.statistics import ratio_interval
@@ -100,7 +100,7 @@ def main() -> None:
     options = parser.parse_args()
     made = measure(options.count)
     made |= {"machine": machine.describe("cpu", torch.get_num_threads())}
-    made["command"] = f"python -m benchmarks.transcription --count {options.count}"
+    made["command"] = command("transcription")
     publish(made, options.json)
 
 

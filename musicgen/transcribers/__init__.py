@@ -6,8 +6,8 @@
 A module of your own adds one with `register`.
 """
 
+from musicgen.notes import Note, midi_bytes
 from musicgen.transcribers import basic_pitch, pyin
-from musicgen.transcribers.notes import Note, midi_bytes
 from musicgen.transcribers.registry import DEFAULT, Transcriber, find, installed, names, register
 
 for _provided in (pyin.TRANSCRIBER, basic_pitch.TRANSCRIBER):

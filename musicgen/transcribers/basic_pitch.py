@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicgen import extras, numba_cache
-from musicgen.transcribers.notes import Note
+from musicgen.notes import Note
 from musicgen.transcribers.registry import Transcriber
 
 if TYPE_CHECKING:

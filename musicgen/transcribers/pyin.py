@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from musicgen import numba_cache
-from musicgen.transcribers.notes import Note
+from musicgen.notes import Note
 from musicgen.transcribers.registry import DEFAULT, Transcriber
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from musicgen.errors import InputError
+from musicgen.notes import Note
 from musicgen.registry import Registry
-from musicgen.transcribers.notes import Note
 
 if TYPE_CHECKING:
     from musicgen.audio import Audio

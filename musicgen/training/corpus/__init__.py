@@ -8,9 +8,10 @@ composer (genre, key, tempo → form → melody, accompaniment, drums → timing
 Only `render` needs a soundfont (Debian: fluid-soundfont-gm) and the tinysoundfont package.
 """
 
+from musicgen.notes import Note
 from musicgen.training.corpus.caption import describe, descriptions
 from musicgen.training.corpus.composer import compose
-from musicgen.training.corpus.composition import Composition, Note, Part
+from musicgen.training.corpus.composition import Composition, Part
 from musicgen.training.corpus.genres import GENRES
 from musicgen.training.corpus.instruments import INSTRUMENTS
 from musicgen.training.corpus.renderer import SAMPLE_RATE, render, soundfont_path, stem

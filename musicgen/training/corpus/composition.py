@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from musicgen.notes import Note
 from musicgen.training.corpus.theory import Chord, Key
 
 LEAD = "lead"
@@ -20,16 +21,6 @@ class ScoreNote:
 
     start: float
     length: float
-    pitch: int
-    velocity: int
-
-
-@dataclass(frozen=True)
-class Note:
-    """A note of the performance: onset and offset in seconds, velocity 1 to 127."""
-
-    onset: float
-    offset: float
     pitch: int
     velocity: int
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from musicgen.training.corpus.composition import Note, ScoreNote
+from musicgen.notes import Note
+from musicgen.training.corpus.composition import ScoreNote
 
 LEAD_IN = 0.03
 """Seconds."""

@@ -1,4 +1,4 @@
-"""Notes of a recording, and a MIDI file of them."""
+"""Notes as they sound, written by a composer or heard in a recording, and a MIDI file of them."""
 
 from __future__ import annotations
 
