@@ -61,6 +61,7 @@ def slow_body(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_idle_connections_and_half_requests_keep_nobody_waiting(address: str) -> None:
     slow_clients.need_many_files(4_000)
+    post(address, "generate", fields())  # what a first clip takes, and keeps, is none of the connections'
     before, quiet = slow_clients.megabytes(), slow_clients.longest_answer(address, PAGES)
     half_a_head = "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-"
     half_a_body = "POST /gradio_api/call/generate HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 60000\r\n\r\n{"
@@ -120,6 +121,7 @@ def test_readers_that_never_read_keep_nobody_waiting(address: str, service: Serv
     sound = np.random.default_rng(0).uniform(-0.5, 0.5, (32_000 * 120, 1))
     soundfile.write(folder / "long.wav", sound, 32_000)
     host = urlsplit(address).netloc
+    post(address, "generate", fields(duration=20.0))  # what a first clip takes, and keeps, is none of the readers'
     before, quiet = slow_clients.megabytes(), slow_clients.longest_answer(address, PAGES)
     request = f"GET /gradio_api/file={folder / 'long.wav'} HTTP/1.1\r\nHost: {host}\r\n\r\n"
     body = json.dumps({"data": fields(duration=20.0), "session_hash": "slow"}).encode()
@@ -138,4 +140,4 @@ def test_readers_that_never_read_keep_nobody_waiting(address: str, service: Serv
             taken = slow_clients.megabytes() - before
     print(f"100 readers of 8 MB that do not read: others wait {longest:.2f} s at most, {taken:.0f} MB")
     assert longest < slow_clients.patience(quiet)
-    assert taken < 150
+    assert taken < 200  # a quarter of the answers, which a server that buffers them would hold
