@@ -34,7 +34,7 @@ from experiments.evaluate import SUITE
 from musicgen import samples
 from musicgen.audio import Audio
 from musicgen.model import MusicGen
-from musicgen.options import GenerationOptions
+from musicgen.options import PAPER_GUIDANCE, GenerationOptions
 from musicgen.request import GenerationRequest
 from musicgen.sampling import ClipStream, sample
 from musicgen.training.corpus import SAMPLE_RATE, compose, render
@@ -44,7 +44,7 @@ FOLDER = "diagnosis"
 """Of clips and results."""
 METRICS = ("fad_mini", "kl_mini", "clap_mini")
 TEMPERATURES = (0.6, 0.8, 1.0, 1.2)
-"""At the default guidance scale."""
+"""At the paper's guidance scale."""
 GUIDANCE_SCALES = (1.0, 2.0, 4.0, 6.0)
 """At the default temperature."""
 BATCH = 20
@@ -138,9 +138,7 @@ def resampled(model: MusicGen, codes: torch.Tensor, items: Sequence[Item], level
 
 def _generated(suite: Suite, items: Sequence[Item], name: str, output: Path) -> list[Path]:
     """The samples folders of clips that the model generates."""
-    default = GenerationOptions()
-    settings = [(value, default.guidance_scale) for value in TEMPERATURES]
-    settings += [(default.temperature, value) for value in GUIDANCE_SCALES]
+    settings = [(value, PAPER_GUIDANCE) for value in TEMPERATURES] + [(1.0, value) for value in GUIDANCE_SCALES]
     folders = []
     requests = generation.make_requests(suite, items)
     for temperature, guidance in settings:

@@ -78,18 +78,19 @@ def guidance_rows(options: GenerationOptions, names: Iterable[str]) -> tuple[Gui
     """The rows that the options ask for.
 
     Args:
-        options: Their guidance scales.
+        options: Their guidance scales, completed by the model's generator.
         names: The conditions of the model.
 
     Raises:
         InputError: Several of these conditions have a scale of their own, or one is named that the model does not have.
     """
     every, none = frozenset(names), GuidanceRow(frozenset())
-    own = options.scales_among(every)
+    own, common = options.scales_among(every), options.guidance_scale
+    assert common is not None
     for name, scale in own.items():
-        return GuidanceRow(every, options.guidance_scale), GuidanceRow(frozenset({name}), scale), none
-    if options.guidance_scale != 1.0:
-        return GuidanceRow(every, options.guidance_scale), none
+        return GuidanceRow(every, common), GuidanceRow(frozenset({name}), scale), none
+    if common != 1.0:
+        return GuidanceRow(every, common), none
     return (GuidanceRow(every),)
 
 

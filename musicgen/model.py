@@ -395,8 +395,8 @@ class MusicGen(nn.Module):
         if request.timeline or request.loop:
             what = "a timeline" if request.timeline else "a loop"
             raise InputError(f"{what} is made of waveforms: use MusicGen.generate")
-        batch, options = len(request.prompts), request.options
-        self.generator.check(options)
+        self.generator.check(request.options)
+        batch, options = len(request.prompts), self.generator.completed(request.options)
         context = frames_of(self.tokenizer, self.max_duration)
         total = self.generator.frames(frames_of(self.tokenizer, request.duration), context)
         together = 2 if self.pattern == stereo_partial_delay(self.pattern.num_codebooks) and self.channels == 2 else 1
@@ -415,7 +415,7 @@ class MusicGen(nn.Module):
     def guided(self, request: GenerationRequest) -> Guided:
         """The conditions of the clips of a request, without windows; raises InputError as `plan_generation`."""
         seeds = clip_seeds(request.seed, len(request.prompts))
-        return self._guided(self._conditions(request, seeds), request.options, None)
+        return self._guided(self._conditions(request, seeds), self.generator.completed(request.options), None)
 
     def _steps(self, plan: GenerationPlan) -> Iterator[Step]:
         """Fill the plan's codes, window by window; steps are counted over all windows."""

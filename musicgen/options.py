@@ -26,6 +26,9 @@ STYLE_SECONDS = (1.5, 4.5)
 STYLE_CODEBOOKS = 6
 """The most codebooks that the quantiser of a style has."""
 
+PAPER_GUIDANCE = 3.0
+"""The guidance scale of the paper (section 3.1), for models that say nothing else."""
+
 LIMITERS = ("none", "true-peak")
 """How a clip's peaks are kept below the ceiling. none: its whole gain is lowered, and it stays quieter than was asked for;
 true-peak: that of `musicgen.limiter`. What a name does never changes, since settings in files name it."""
@@ -37,7 +40,10 @@ measured beats. What a name does never changes, since settings in files name it.
 
 @dataclass(frozen=True)
 class GenerationOptions:
-    """Sampling and guidance. The defaults are the paper's (section 3.1). NumPy's numbers become Python's."""
+    """Sampling and guidance. The defaults are the paper's (section 3.1); None leaves a value to the model.
+
+    NumPy's numbers become Python's.
+    """
 
     do_sample: bool = True
     """Draw from the distribution; False takes the most likely code (greedy)."""
@@ -47,8 +53,9 @@ class GenerationOptions:
     """Keep the k most likely codes; 0 keeps all."""
     top_p: float = 0.0
     """After top-k, keep the smallest set of codes whose probability reaches p; 0 keeps all."""
-    guidance_scale: float = 3.0
-    """Classifier-free guidance: null + scale * (conditional - null). 1 switches it off."""
+    guidance_scale: float | None = None
+    """Classifier-free guidance: null + scale * (conditional - null). 1 switches it off; None as the model says (3, the
+    paper's, unless the model comes with another)."""
     melody_guidance_scale: float | None = None
     """A separate scale for the melody: null + melody_scale * (melody only - null) + scale * (both - melody only).
     None guides both by `guidance_scale`; equal scales give the same music as None, at the cost of a third row."""
@@ -77,8 +84,7 @@ class GenerationOptions:
 
     def __post_init__(self) -> None:
         self._set("temperature", check_number("temperature", self.temperature, low=1e-3, high=100.0))
-        self._set("guidance_scale", check_number("guidance_scale", self.guidance_scale, low=0.0, high=100.0))
-        for name in OWN_SCALES.values():
+        for name in ("guidance_scale", *OWN_SCALES.values()):
             if getattr(self, name) is not None:
                 self._set(name, check_number(name, getattr(self, name), low=0.0, high=100.0))
         self._check_condition_guidance()

@@ -41,11 +41,11 @@ KEY = provenance.SETTINGS_KEY
 """The comment is {KEY: {...}}: other programs' comments are not taken for settings."""
 MEASURED_KEY = "measured"
 """Beside KEY: {"limiter_reduction": dB, …}."""
-SCHEMA = 9
+SCHEMA = 10
 """Version of what stands under KEY. 1, which names no version, lacks `precision`, `model_folder` and `beyond`; 2 lacks
 `conditions`; 3 lacks `timeline` and `loop`; 4 lacks `adapters`; 5 lacks the
 options of a style and of MAGNeT, and `chords`; 6 lacks `decoder`; 7 lacks `limiter` and
-`watermark`; 8 lacks `loop_cut` and `loop_bars`."""
+`watermark`; 8 lacks `loop_cut` and `loop_bars`; in 9 the guidance scale is always a number."""
 MAX_COMMENT = 1_000_000
 """Characters of a comment that is read: JSON takes a hundred times its length as Python's objects."""
 REPAINTED = "made anew"

@@ -1,5 +1,6 @@
 """transformers' own MusicGen at tiny random weights: same files, same numbers, in both directions."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from transformers import AutoTokenizer, MusicgenForConditionalGeneration, Musicg
 
 import musicgen
 from musicgen import patterns
+from musicgen.errors import CheckpointError
+from musicgen.generators import AutoregressiveGenerator
 from tests import standins
 
 PROMPTS = ["slow calm piano music", "a loud rock beat with fast drums and epic guitar", "drums"]
@@ -99,6 +102,34 @@ def test_what_we_export_transformers_loads(pair, tmp_path: Path) -> None:
     # and with the generation settings that we wrote, not the caller's
     assert again.generation_config.guidance_scale == 3.0
     assert again.generation_config.max_length == ours.pattern.layout(1500).num_steps
+
+
+def test_the_model_s_own_guidance_scale_is_transformers_default_too(pair, tmp_path: Path, monkeypatch) -> None:
+    """A request that names no scale takes the one in the model's folder, and settings of older clips keep theirs."""
+    _, ours, tokenizer = pair
+    monkeypatch.setattr(ours, "generator", AutoregressiveGenerator(1.7))
+    musicgen.save(ours, tmp_path / "out")
+    theirs = MusicgenForConditionalGeneration.from_pretrained(tmp_path / "out").eval()
+    again = musicgen.load(str(tmp_path / "out"), "cpu", "float32")
+    tokens = tokenizer(PROMPTS, padding=True, return_tensors="pt")
+    expected = theirs.generate(**tokens, do_sample=False, max_new_tokens=again.pattern.layout(20).num_steps)
+
+    def codes(scale: float | None) -> torch.Tensor:
+        return again.generate_codes(PROMPTS, 20 / 50, options=dataclasses.replace(GREEDY, guidance_scale=scale))
+
+    torch.testing.assert_close(again.decode(codes(None)), expected, atol=1e-4, rtol=0)
+    assert torch.equal(codes(1.7), codes(None))
+    assert not torch.equal(codes(30.0), codes(None))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("[", "not a readable"), ('{"guidance_scale": 1e9}', "guidance_scale is")]
+)
+def test_a_damaged_generation_config_is_named(pair, tmp_path: Path, text: str, message: str) -> None:
+    musicgen.save(pair[1], tmp_path / "out")
+    (tmp_path / "out" / "generation_config.json").write_text(text)
+    with pytest.raises(CheckpointError, match=message):
+        musicgen.load(str(tmp_path / "out"), "cpu")
 
 
 def test_sharded_files_load(tmp_path: Path) -> None:

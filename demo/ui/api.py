@@ -46,7 +46,7 @@ def build(service: Service) -> None:
             (edited := gr.JSON(value=None, label="frames: an edited melody, pitch classes 0 to 11, one each 0.128 s")),
             gr.Audio(type="filepath", label="continue_from: the result begins with it"),
             gr.Textbox(value="", label="timeline: lines such as '0:10 the drums come in'"),
-            gr.Number(value=3.0, label="guidance_scale"),
+            gr.Number(value=None, label="guidance_scale: None as the model says"),
             gr.Number(value=None, label="melody_guidance_scale: None guides both by guidance_scale"),
             gr.Textbox(value="", label="negative_prompt"),
             gr.Number(value=1.0, label="temperature"),
@@ -85,7 +85,7 @@ def build(service: Service) -> None:
     async def generate(
         request: gr.Request, prompt: str, model: str, duration: float, seed: float | None = None,
         variations: float = 1, melody: str | None = None, separate: bool | None = None, frames: Any = None,
-        continue_from: str | None = None, timeline: str = "", guidance_scale: float = 3.0,
+        continue_from: str | None = None, timeline: str = "", guidance_scale: float | None = None,
         melody_guidance_scale: float | None = None, negative_prompt: str = "", temperature: float = 1.0,
         top_k: float = 250, top_p: float = 0.0, precision: str = "auto", loop: bool = False, format: str = "flac",
         adapters: Any = None, chords: str = "", bpm: float | None = None, metre: str = "", style: str | None = None,

@@ -208,11 +208,9 @@ FIELDS: dict[str, Field] = {
         lambda _: gr.Textbox(label="Negative prompt", placeholder="noise, low quality"),
         lambda request: request.options.negative_prompt or "",
     ),
-    "guidance_scale": Field(
-        lambda _: gr.Slider(
-            1, 10, value=3, step=0.1, label="Guidance", info="How closely to follow description and melody."
-        ),
-        lambda request: request.options.guidance_scale,
+    "guidance_scale": _optional(
+        "guidance_scale", "the guidance", "Guidance", lambda request: request.options.guidance_scale,
+        placeholder="as the model says (1 to 10)", info="How closely to follow description and melody; 1: not at all.",
     ),
     "melody_guidance_scale": _optional(
         "melody_guidance_scale", "the guidance for the melody", "Guidance for the melody",

@@ -106,7 +106,7 @@ def make_request(
     frames: tuple[int, ...] | None = None, chords: str | None = "", bpm: float | None = None, metre: str | None = "",
     style: str | None = None, style_guidance_scale: float | None = None, style_seconds: float | None = None,
     style_codebooks: float | None = None, continue_from: str | None = None, timeline: str | None = "",
-    guidance_scale: float = 3.0, melody_guidance_scale: float | None = None, negative_prompt: str | None = "",
+    guidance_scale: float | None = None, melody_guidance_scale: float | None = None, negative_prompt: str | None = "",
     temperature: float = 1.0, top_k: float = 250, top_p: float = 0.0, precision: str = "auto", loop: bool = False,
     adapters: Weighted = (), conditions: Sequence[str] = (), decoder: str = DECODERS[0],
     limit_peaks: bool = True, loop_at_bars: bool = True,

@@ -20,7 +20,7 @@ from musicgen.tokenizers.base import modern_weight_norm
 
 
 def audio_tokenizer(name: str) -> Tokenizer:
-    """An audio tokeniser by hub name or folder; of a whole MusicGen model, its tokeniser."""
+    """An audio tokeniser by hub name or folder; of a whole MusicGen model, also an embedded one, its tokeniser."""
     folder = _folder(name)
     config, tensors = _config(folder), read_weights(folder)
     if "audio_encoder" in config:
@@ -54,6 +54,8 @@ def mert() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 def _folder(name: str) -> Path:
     if is_folder(name):
         return Path(name)
+    if name in catalog.embedded():
+        return catalog.PRETRAINED / name
     from musicgen.checkpoint import hub
 
     return hub.download(name, transformers_layout.needed, "network that the model reads its conditions with")

@@ -70,8 +70,9 @@ def write(model: MusicGen, path: Path) -> None:
     path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     steps = model.pattern.layout(round(model.max_duration * model.frame_rate)).num_steps
+    guidance_scale = model.generator.defaults.guidance_scale
     GenerationConfig(
-        max_length=steps, do_sample=True, guidance_scale=3.0, top_k=250, pad_token_id=c.special_token,
+        max_length=steps, do_sample=True, guidance_scale=guidance_scale, top_k=250, pad_token_id=c.special_token,
         bos_token_id=c.special_token, decoder_start_token_id=c.special_token,
     ).save_pretrained(path.parent)  # fmt: skip
     if melody:

@@ -35,12 +35,15 @@ from musicgen.errors import CheckpointError
 from musicgen.generators import AutoregressiveGenerator, Generator
 from musicgen.lm import LanguageModel, LMConfig
 from musicgen.model import MusicGen
+from musicgen.options import PAPER_GUIDANCE
 from musicgen.patterns import Pattern
 from musicgen.pickles import check_kind
 from musicgen.tokenizers import StereoTokenizer
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+GENERATION_CONFIG = "generation_config.json"
+"""transformers' defaults of sampling, of which the guidance scale is read."""
 _CLAP_CODEBOOKS = "clap_quantiser.codebooks"
 
 MAX_DURATION = 30.0
@@ -72,7 +75,8 @@ def needed(names: Sequence[str]) -> list[str]:
     """Of a repository's files those that are read."""
     if not is_layout(names):
         raise CheckpointError(f"no {CONFIG} with weights beside it among the files {', '.join(sorted(names)[:8])}")
-    return [CONFIG, *weight_files(names), *(name for name in text_tokenizer.FILES if name in names)]
+    optional = (GENERATION_CONFIG, *text_tokenizer.FILES)
+    return [CONFIG, *weight_files(names), *(name for name in optional if name in names)]
 
 
 def shape(folder: Path) -> tuple[LMConfig, bool]:
@@ -86,7 +90,7 @@ def shape(folder: Path) -> tuple[LMConfig, bool]:
         values.num_codebooks,
         cross_attention="cross" in _fusions(config, str(folder)).values(),
     )
-    return found, _generator(config["musicgen"], str(folder)).autoregressive
+    return found, _generator(config["musicgen"], folder).autoregressive
 
 
 def load(folder: Path, name: str, conversion: Conversion) -> MusicGen:
@@ -99,7 +103,7 @@ def load(folder: Path, name: str, conversion: Conversion) -> MusicGen:
     cross_attention = "cross" in fusions.values()
     lm_config = _lm_config(config["decoder"], tensors, str(folder), cross_attention=cross_attention)
     lm = outline(lambda: LanguageModel(lm_config), str(folder))
-    generator = _generator(ours, str(folder))
+    generator = _generator(ours, folder)
     conversion.start(lm_config, autoregressive=generator.autoregressive)
     fill_parts(lm, lm.parts, lm_names(lm_config), tensors, str(folder), partial(conversion.convert, lm))
 
@@ -124,9 +128,23 @@ def load(folder: Path, name: str, conversion: Conversion) -> MusicGen:
     )
 
 
-def _generator(ours: dict[str, Any], source: str) -> Generator:
-    entry = ours.get("generator", {"kind": AutoregressiveGenerator.kind})
+def _generator(ours: dict[str, Any], folder: Path) -> Generator:
+    source = str(folder)
+    if "generator" not in ours:
+        return checks.follow(lambda: AutoregressiveGenerator(_guidance_scale(folder)), source)
+    entry = ours["generator"]
     return checks.follow(lambda: generators.build(entry["kind"], entry.get("config", {}), source), source)
+
+
+def _guidance_scale(folder: Path) -> float:
+    path = folder / GENERATION_CONFIG
+    if not path.is_file():
+        return PAPER_GUIDANCE
+    try:
+        given = json.loads(textfiles.contents(path)).get("guidance_scale")
+    except (OSError, ValueError, RecursionError, AttributeError) as error:
+        raise CheckpointError(f"{path}: not a readable configuration ({error})") from error
+    return PAPER_GUIDANCE if given is None else given
 
 
 def _fusions(config: dict[str, Any], source: str) -> dict[str, str]:

@@ -33,7 +33,7 @@ DEFAULT_MODEL = "facebook/musicgen-small"
 DEFAULT_DURATION = 10.0
 SWITCHES = {"do_sample"}
 NONE = "none"
-"""What takes back a stored melody guidance."""
+"""What leaves a value to the model where a clip's settings have one."""
 
 
 def number_or_none(text: str) -> float | str:
@@ -57,7 +57,7 @@ def scales(text: str) -> tuple[tuple[str, float], ...]:
 
 
 KINDS: dict[str, Callable[[str], Any]] = {
-    "top_k": int, "negative_prompt": str, "melody_guidance_scale": number_or_none,
+    "top_k": int, "negative_prompt": str, "guidance_scale": number_or_none, "melody_guidance_scale": number_or_none,
     "style_guidance_scale": number_or_none, "style_codebooks": int,
     "condition_guidance": scales, "decoding_steps": whole_numbers, "masked_guidance": numbers}  # fmt: skip
 """Option -> what reads it, where that is not a number."""
@@ -65,7 +65,7 @@ HELP: dict[str, str] = {
     "temperature": "divides the logits: below 1 is safer, above 1 is wilder",
     "top_k": "draw from so many of the most likely codes; 0: from all",
     "top_p": "then from the fewest whose probability reaches this; 0: from all",
-    "guidance_scale": "how closely the conditions are followed; 1: without guidance",
+    "guidance_scale": "how closely the conditions are followed (as the model says: 3); 1: not at all",
     "melody_guidance_scale": "a scale for the melody alone; none takes a stored one back",
     "style_guidance_scale": "a scale for the style alone; none takes a stored one back",
     "condition_guidance": "a scale for a further condition alone, by its name",

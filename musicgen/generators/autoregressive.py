@@ -11,7 +11,7 @@ from musicgen.generators.base import Generator
 from musicgen.generators.registry import register
 from musicgen.guidance import Guided
 from musicgen.lm import LanguageModel
-from musicgen.options import GenerationOptions
+from musicgen.options import PAPER_GUIDANCE, GenerationOptions
 from musicgen.patterns import Pattern
 from musicgen.sampling import ClipStream
 from musicgen.windows import Window
@@ -19,13 +19,20 @@ from musicgen.windows import Window
 
 @register("autoregressive")
 class AutoregressiveGenerator(Generator):
-    """See `musicgen.generate`."""
+    """See `musicgen.generate`.
+
+    Args:
+        guidance_scale: The model's own, for requests that leave it to the model.
+    """
 
     autoregressive = True
     foreign = dict.fromkeys(
         ("decoding_steps", "masked_temperature", "masked_top_p", "masked_guidance"),
         "this model generates step by step, the option is for MAGNeT models",
     )
+
+    def __init__(self, guidance_scale: float = PAPER_GUIDANCE) -> None:
+        self.defaults = GenerationOptions(guidance_scale=guidance_scale)
 
     def num_steps(self, pattern: Pattern, window: Window, options: GenerationOptions) -> int:  # noqa: ARG002
         layout = pattern.layout(window.length)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -12,12 +13,14 @@ from musicgen.errors import InputError
 from musicgen.generate import Runner, Step
 from musicgen.guidance import Guided
 from musicgen.lm import LanguageModel
-from musicgen.options import GenerationOptions
+from musicgen.options import PAPER_GUIDANCE, GenerationOptions
 from musicgen.patterns import Pattern
 from musicgen.sampling import ClipStream
 from musicgen.windows import Window
 
 _DEFAULTS = GenerationOptions()
+_FORMER_DEFAULTS = {"guidance_scale": PAPER_GUIDANCE}
+"""What stands in the settings of older clips where nothing was chosen."""
 
 
 class Generator(ABC):
@@ -27,6 +30,7 @@ class Generator(ABC):
         autoregressive: Whether it computes one pattern step after the other, which the engine's back ends and continuous
             batching do as well. Others compute whole passes with the language model itself.
         foreign: Options that only other generators read.
+        defaults: The model's values for the options that a request leaves to it.
     """
 
     kind: ClassVar[str] = ""
@@ -34,6 +38,7 @@ class Generator(ABC):
     autoregressive: ClassVar[bool]
     foreign: ClassVar[Mapping[str, str]]
     """Option -> what is said of it."""
+    defaults: GenerationOptions
 
     @classmethod
     def check(cls, options: GenerationOptions) -> None:
@@ -44,8 +49,17 @@ class Generator(ABC):
         """
         for name, advice in cls.foreign.items():
             value = getattr(options, name)
-            if value != getattr(_DEFAULTS, name):
+            if value not in (getattr(_DEFAULTS, name), _FORMER_DEFAULTS.get(name)):
                 raise InputError(f"{name} is {value!r}: {advice}")
+
+    def completed(self, options: GenerationOptions) -> GenerationOptions:
+        """The options, with the model's own values for those that are None."""
+        own = {
+            field.name: getattr(self.defaults, field.name)
+            for field in dataclasses.fields(options)
+            if getattr(options, field.name) is None
+        }
+        return dataclasses.replace(options, **own)
 
     timeline: ClassVar[str] = ""
     """Why clips with a timeline cannot be generated, "" where they can."""

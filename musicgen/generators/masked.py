@@ -21,7 +21,7 @@ from musicgen.generators.registry import register
 from musicgen.generators.spans import ARRANGEMENTS, SCORES, OverlappingSpans, SeparateSpans, Spans
 from musicgen.guidance import Guided
 from musicgen.lm import LanguageModel
-from musicgen.options import GenerationOptions
+from musicgen.options import PAPER_GUIDANCE, GenerationOptions
 from musicgen.patterns import Pattern
 from musicgen.sampling import ClipStream, sample
 from musicgen.windows import Window
@@ -82,8 +82,9 @@ class MaskedGenerator(Generator):
             raise CheckpointError(f"masked generation of {frames} frames in spans of {span} with a reach of {reach}")
         self.num_frames, self.span, self.reach = frames, span, reach
         self.arrangement, self.score = arrangement, score
-        # Checked as a request's are.
+        # Checked as a request's are. The guidance scale asks for both rows, which each pass mixes by a scale of its own.
         self.defaults = GenerationOptions(
+            guidance_scale=PAPER_GUIDANCE,
             decoding_steps=tuple(decoding_steps),
             masked_temperature=temperature,
             masked_top_p=top_p,
@@ -163,7 +164,10 @@ class MaskedGenerator(Generator):
         row, special = codes[:, codebook], lm.config.special_token
         given = row[:, :known].clone()
         spans = self._spans(row.shape[0], known, row.device)
-        first, last = self._value(options, "masked_guidance")
+        assert options.masked_guidance is not None
+        assert options.masked_temperature is not None
+        assert options.masked_top_p is not None
+        first, last = options.masked_guidance
         shares = torch.cos(torch.linspace(0, 1, passes) * (math.pi * 0.5))
         for index, share in enumerate(shares):
             row[spans.mask(share)] = special
@@ -172,11 +176,9 @@ class MaskedGenerator(Generator):
 
             scale = float(share) * first + (1 - float(share)) * last
             logits = self._pass(lm, codes, codebook, guidance, scale)
-            temperature = self._value(options, "masked_temperature") * ((passes - 1 - index) / passes)
+            temperature = options.masked_temperature * ((passes - 1 - index) / passes)
             temperature = max(temperature, LOWEST_TEMPERATURE)
-            sampling = GenerationOptions(
-                options.do_sample, temperature, top_k=0, top_p=self._value(options, "masked_top_p")
-            )
+            sampling = GenerationOptions(options.do_sample, temperature, top_k=0, top_p=options.masked_top_p)
             uniforms = torch.stack([stream.uniforms(self.usable, stream.together)[:, 0] for stream in streams])
             drawn = sample(logits, sampling, uniforms)
             row.copy_(torch.where(open_frames, drawn, row))
@@ -185,16 +187,13 @@ class MaskedGenerator(Generator):
             yield
 
     def _passes(self, options: GenerationOptions, num_codebooks: int) -> tuple[int, ...]:
-        passes = self._value(options, "decoding_steps")
+        passes = options.decoding_steps
+        assert passes is not None
         if len(passes) != num_codebooks:
             raise InputError(
                 f"decoding_steps has {len(passes)} numbers of passes: the model has {num_codebooks} codebooks"
             )
         return passes
-
-    def _value(self, options: GenerationOptions, name: str) -> Any:
-        value = getattr(options, name)
-        return getattr(self.defaults, name) if value is None else value
 
     def config(self) -> dict[str, Any]:
         own = self.defaults

@@ -172,16 +172,25 @@ def train_tagger(
 
 
 def measure(
-    model: MusicGen, count: int, tagger_count: int, workers: int = 1, kept: Path | None = None, guidance: float = 3.0
+    model: MusicGen,
+    count: int,
+    tagger_count: int,
+    workers: int = 1,
+    kept: Path | None = None,
+    guidance: float | None = None,
+    first: int = HELD_OUT_SEED,
 ) -> dict[str, Any]:
-    """All figures of a model on `count` held-out compositions."""
+    """All figures of a model on `count` held-out compositions, whose seeds begin at `first`.
+
+    guidance: scale; None for the model's own.
+    """
     tagger, accuracies = train_tagger(model.name, tagger_count, workers, kept)
-    seeds = list(range(HELD_OUT_SEED, HELD_OUT_SEED + count))
+    seeds = list(range(first, first + count))
     compositions = [compose(seed, duration=DURATION) for seed in seeds]
     captions = [full_caption(composition) for composition in compositions]
     references = [Audio(torch.from_numpy(render(composition)), chroma.SAMPLE_RATE) for composition in compositions]
     shuffled = captions[1:] + captions[:1]
-    options = GenerationOptions(guidance_scale=guidance)
+    options = model.generator.completed(GenerationOptions(guidance_scale=guidance))
 
     takes = {
         "references": iter(references),
@@ -200,7 +209,7 @@ def measure(
         "model": model.name,
         "seeds": [seeds[0], seeds[-1]],
         "duration": DURATION,
-        "guidance_scale": guidance,
+        "guidance_scale": options.guidance_scale,
         "tagger": {"pieces": tagger_count, "held_out_accuracy": accuracies},
         "rows": rows,
     }
@@ -281,14 +290,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--features", type=Path, help="a file (.npz) that keeps the tagger's features for the next model"
     )
-    parser.add_argument("--guidance", type=float, default=3.0, help="guidance scale (default 3)")
+    parser.add_argument("--guidance", type=float, help="guidance scale (default: the model's own)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=HELD_OUT_SEED,
+        help=f"seed of the first held-out composition (default {HELD_OUT_SEED}; settings are chosen on others)",
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path, help="write every figure here")
     options = parser.parse_args(arguments)
     for file in filter(None, (options.json, options.features)):
         check_writable_file(file)
     model = load(options.model, options.device, "float32")
-    results = measure(model, options.count, options.tagger, options.workers, options.features, options.guidance)
+    results = measure(
+        model, options.count, options.tagger, options.workers, options.features, options.guidance, options.seed
+    )
     if options.json:
         audio.write_bytes(options.json, (json.dumps(results, indent=1) + "\n").encode())
     print(table(results))

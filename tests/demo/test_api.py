@@ -186,7 +186,7 @@ def post(address: str, name: str, data: list, session: str = "", came_from: str 
 def fields(**changes) -> list:
     values = {
         "prompt": "x", "model": "mini", "duration": 1.0, "seed": None, "variations": 1, "melody": None,
-        "separate": False, "frames": None, "continue_from": None, "timeline": "", "guidance_scale": 3.0,
+        "separate": False, "frames": None, "continue_from": None, "timeline": "", "guidance_scale": None,
         "melody_guidance_scale": None, "negative_prompt": "", "temperature": 1.0, "top_k": 250, "top_p": 0.0,
         "precision": "float32", "loop": False, "format": "flac", "adapters": None, "chords": "", "bpm": None,
         "metre": "", "style": None, "style_guidance_scale": None, "style_seconds": None, "style_codebooks": None,
@@ -225,7 +225,7 @@ NAN, INFINITY = float("nan"), float("inf")
         ({"temperature": -1}, "temperature is -1"),
         ({"temperature": 0}, "temperature is 0"),
         ({"guidance_scale": INFINITY}, "guidance_scale is inf"),
-        ({"guidance_scale": None}, "guidance_scale is None"),
+        ({"guidance_scale": "high"}, "guidance_scale"),
         ({"top_k": -5}, "top_k is -5"),
         ({"top_p": 2}, "top_p is 2"),
         ({"precision": "float7"}, "unknown precision"),

@@ -320,6 +320,9 @@ class LMRecipe:
     auxiliary_losses: AuxiliaryLosses = field(default_factory=AuxiliaryLosses)
     every: Every = field(default_factory=Every)
     seed: NonNegativeInt = 0
+    guidance_scale: Annotated[Number, between(0.0, 100.0)] | None = None
+    """The guidance scale that the exported model takes where a request names none; None: that of `start.model`, or the paper's
+    3."""
     export: Literal["float32", "float16", "adapter"] = "float32"
     """Type of the exported weights; "adapter" exports no model, but the adapter of `start.lora_rank` alone."""
 

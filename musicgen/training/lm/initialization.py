@@ -164,6 +164,7 @@ def melody_from_text(model: MusicGen, seconds: float, seed: int) -> MusicGen:
         model.pattern,
         model.tokenizer,
         {"melody": _melody(config.dim, seconds, generator), **model.named_conditioners},
+        generator=model.generator,
         max_duration=seconds,
         name=model.name,
     )
@@ -201,6 +202,7 @@ def stereo_from_mono(model: MusicGen) -> MusicGen:
         StereoTokenizer(model.tokenizer),
         model.named_conditioners,
         fusions=model.fuser.fusions,
+        generator=model.generator,
         max_duration=model.max_duration,
         name=model.name,
     )

@@ -37,6 +37,7 @@ from musicgen.checkpoint.conditioners import others
 from musicgen.conditioners.t5 import T5Encoder
 from musicgen.conditioners.text_tokenizer import TextTokenizer
 from musicgen.errors import InputError
+from musicgen.generators import AutoregressiveGenerator
 from musicgen.model import MusicGen
 from musicgen.training.lm.auxiliary_losses import REGISTRY
 from musicgen.training.lm.checkpointing import TrainingState, gather_model, new_state, resume, save_checkpoint
@@ -162,6 +163,8 @@ def _prepare(recipe: LMRecipe, output: Path, accelerator: Accelerator) -> tuple[
     model = with_conditioners(model, recipe)
     if model.melody is not None:
         model.melody.separated = index.melody == "separated"
+    if recipe.guidance_scale is not None:
+        model.generator = AutoregressiveGenerator(recipe.guidance_scale)
     model.lm.requires_grad_(True)
     for projection in (model.text.projection, model.melody and model.melody.projection):
         if projection is not None:

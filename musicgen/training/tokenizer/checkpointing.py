@@ -87,7 +87,10 @@ def new_state(recipe: TokenizerRecipe, device: torch.device) -> TrainingState:
     # The networks are initialised from the global stream: here it starts at the seed, and afterwards is as it was.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(recipe.seed)
-        model = kind(recipe.shape, recipe.quantisation).to(device)
+        model = kind(recipe.shape, recipe.quantisation)
+        if recipe.start.model and isinstance(model, EncodecTrainer):
+            model.start_from(recipe.start.model, decoder_only=recipe.start.decoder_only)
+        model = model.to(device)
         if adversarial is not None:
             discriminator = Discriminator(adversarial.windows, adversarial.filters).to(device)
             discriminator_optimiser = _optimiser(discriminator, recipe.optimisation, adversarial.learning_rate)
@@ -133,7 +136,7 @@ def save_checkpoint(run: TrainingState, output: Path) -> None:
 
 
 def _optimiser(module: nn.Module, options: Optimisation, rate: float) -> torch.optim.AdamW:
-    groups = [{"params": list(module.parameters()), "initial_lr": rate}]
+    groups = [{"params": [weight for weight in module.parameters() if weight.requires_grad], "initial_lr": rate}]
     betas = (options.betas[0], options.betas[1])
     return torch.optim.AdamW(groups, lr=rate, betas=betas, weight_decay=options.weight_decay, fused=True)
 

@@ -32,6 +32,24 @@ Windows = Annotated[tuple[Annotated[PositiveInt, Field(ge=64)], ...], Field(min_
 
 
 @dataclass(frozen=True, config=STRICT)
+class Initialization:
+    """Initial weights: new ones, or those of an EnCodec tokeniser to train further."""
+
+    model: str = ""
+    """A tokeniser, or a model whose tokeniser is taken: embedded name, hub name or folder, in the shape of `shape`. Empty:
+    new weights."""
+    decoder_only: Flag = False
+    """Train the decoder alone: the codes of every sound stay as they are, so language models that were trained on them
+    fit the new decoder too."""
+
+    def __post_init__(self) -> None:
+        if self.decoder_only and not self.model:
+            raise InputError(
+                "start.decoder_only trains the decoder for codes that exist: name their tokeniser in start.model"
+            )
+
+
+@dataclass(frozen=True, config=STRICT)
 class Shape:
     """The network's shape."""
 
@@ -171,6 +189,7 @@ class TokenizerRecipe:
     """All of a training run. The same recipe, audio and device give the same tokeniser."""
 
     family: Literal["encodec", "dac"] = "encodec"
+    start: Initialization = field(default_factory=Initialization)
     shape: Shape = field(default_factory=Shape)
     data: Data = field(default_factory=Data)
     quantisation: Quantisation = field(default_factory=Quantisation)
@@ -182,6 +201,10 @@ class TokenizerRecipe:
     """Type of the exported weights."""
 
     def __post_init__(self) -> None:
+        if self.start.model and self.family != "encodec":
+            raise InputError(
+                f"start.model is for the encodec family: a tokeniser of family {self.family} starts from new weights"
+            )
         if self.quantisation.start_step >= self.optimisation.steps:
             raise InputError(
                 f"quantisation.start_step is {self.quantisation.start_step} of {self.optimisation.steps} steps: "

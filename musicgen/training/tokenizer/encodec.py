@@ -15,7 +15,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from musicgen.checkpoint.parts import audio_tokenizer
 from musicgen.checkpoint.tokenizers import save_tokenizer
+from musicgen.errors import InputError
 from musicgen.tokenizers import EncodecTokenizer
 from musicgen.tokenizers.encodec_network import EncodecConfig, EncodecNetwork
 from musicgen.training.tokenizer.config import Quantisation, Shape
@@ -50,6 +52,10 @@ def config_of(shape: Shape) -> EncodecConfig:
 class EncodecTrainer(nn.Module):
     """A trainable EnCodec. Its parameters are the network's; the codebooks are buffers."""
 
+    decoder_only = False
+    """Encoder and codebooks stay as they are."""
+    _initialised = False
+
     def __init__(self, shape: Shape, quantisation: Quantisation) -> None:
         super().__init__()
         self.quantisation = quantisation
@@ -63,6 +69,35 @@ class EncodecTrainer(nn.Module):
             dead_share=quantisation.dead_share,
         )
         self._convolutions = _run
+
+    def start_from(self, model: str, *, decoder_only: bool) -> None:
+        """Take the weights and codebooks of a tokeniser.
+
+        Args:
+            model: As in the recipe's `start.model`.
+            decoder_only: Train the decoder alone.
+
+        Raises:
+            CheckpointError: There is no such tokeniser.
+            InputError: It is no EnCodec, or of another shape than this network.
+        """
+        given = audio_tokenizer(model)
+        if not isinstance(given, EncodecTokenizer):
+            raise InputError(
+                f"start.model is {model}, whose tokeniser is not an EnCodec: only those can be trained further"
+            )
+        theirs, ours = _compared(given.network.config), _compared(self.network.config)
+        if differences := [
+            f"{name} {theirs[name]}, not {value}" for name, value in ours.items() if theirs[name] != value
+        ]:
+            raise InputError(f"start.model is {model}, whose tokeniser has {', '.join(differences)}: change shape")
+        self.network.load_state_dict(given.network.float().state_dict())
+        for k, codebook in enumerate(self.network.quantizer.codebooks):
+            self.codebooks.embed[k] = codebook.embed
+            self.codebooks.embed_sum[k] = codebook.embed_avg
+            self.codebooks.counts[k] = codebook.cluster_size
+        self._initialised, self.decoder_only = True, decoder_only
+        self.network.encoder.requires_grad_(not decoder_only)
 
     def compile(self, *args: Any, **options: Any) -> None:
         """torch.compile the convolutions before and after the LSTMs. Takes torch.compile's arguments."""
@@ -82,6 +117,12 @@ class EncodecTrainer(nn.Module):
         self, waves: torch.Tensor, generator: torch.Generator, *, quantise: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Waves [B, 1, T] -> reconstruction [B, 1, T], and the weighted commitment loss."""
+        if self.decoder_only:
+            with torch.no_grad():
+                latents = self.encode(waves)
+                with torch.autocast(waves.device.type, enabled=False):
+                    quantised = self.codebooks(latents)
+            return self.decode(quantised.vectors), latents.new_zeros(())
         latents = self.encode(waves)
         if not quantise:
             return self.decode(latents), latents.new_zeros(())
@@ -92,7 +133,7 @@ class EncodecTrainer(nn.Module):
     @property
     def num_init_vectors(self) -> int:
         """How many latent vectors `initialize_codebooks` needs."""
-        return self.codebooks.embed.shape[1] * self.quantisation.vectors_per_code
+        return 0 if self._initialised else self.codebooks.embed.shape[1] * self.quantisation.vectors_per_code
 
     def initialize_codebooks(self, latents: torch.Tensor, generator: torch.Generator) -> None:
         """Initialise the codebooks from latents [M, D]."""
@@ -121,6 +162,11 @@ class EncodecTrainer(nn.Module):
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write the folder that `checkpoint.parts.audio_tokenizer` and transformers' `EncodecModel.from_pretrained` load."""
         save_tokenizer(EncodecTokenizer(self.exported().to(dtype)), folder)
+
+
+def _compared(config: EncodecConfig) -> dict[str, Any]:
+    """What two networks must agree in; of the bandwidths only the number of codebooks that follows."""
+    return config.model_dump(exclude={"target_bandwidths"}) | {"num_quantizers": config.num_quantizers}
 
 
 def _recur(layer: nn.Module, hidden: torch.Tensor) -> torch.Tensor:

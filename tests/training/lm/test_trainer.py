@@ -186,14 +186,15 @@ def test_melody_then_stereo_then_adapters(music: Path, tokenizer_folder: Path, t
     """The family of the embedded models, each from the one before; and LoRA on the last."""
     small = {"steps": 4, "learning_rate": 1e-3}
 
-    def run(name: str, start: dict, **data) -> Path:
+    def run(name: str, start: dict, guidance_scale: float | None = None, **data) -> Path:
         values = recipe_values(music, tokenizer_folder, start=start, optimisation=small, data=data)
+        values["guidance_scale"] = guidance_scale
         values["shape"] = {}
         values["text"] = {}
         train(LMRecipe.from_dict(values), tmp_path / name, "cpu")
         return tmp_path / name / "model"
 
-    melody = run("melody", {"model": str(trained / "model"), "melody": True, "text": True})
+    melody = run("melody", {"model": str(trained / "model"), "melody": True, "text": True}, 2.5)
     loaded = musicgen.load(melody)
     assert loaded.melody is not None
     before, after = musicgen.load(trained / "model").text.encoder, loaded.text.encoder
@@ -203,6 +204,12 @@ def test_melody_then_stereo_then_adapters(music: Path, tokenizer_folder: Path, t
     clip = next(music.glob("*.flac"))
     # As in training: without Demucs, which is not here.
     assert musicgen.load(stereo).generate(["tone"], 0.5, seed=0, melody=clip).shape == (1, 2, 16_000)
+    # A guidance scale of the recipe's, and afterwards that of the model before.
+    assert [musicgen.load(one).generator.defaults.guidance_scale for one in (trained / "model", melody, stereo)] == [
+        3,
+        2.5,
+        2.5,
+    ]
     adapted = run("lora", {"model": str(stereo), "lora_rank": 2})
     ours, theirs = musicgen.load(adapted).lm.state_dict(), musicgen.load(stereo).lm.state_dict()
     changed = {name for name in ours if not torch.equal(ours[name], theirs[name])}

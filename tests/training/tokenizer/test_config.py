@@ -41,6 +41,8 @@ def test_numbers_may_be_written_as_yaml_reads_them() -> None:
         ({"optimisation": {"precision": "float8"}}, "one of float32, bfloat16"),
         ({"optimisation": {"max_seconds": "long"}}, "optimisation.max_seconds is 'long'"),
         ({"quantisation": {"start_step": 10}, "optimisation": {"steps": 10}}, "never begin"),
+        ({"start": {"decoder_only": True}}, "name their tokeniser in start.model"),
+        ({"family": "dac", "start": {"model": "x"}}, "start.model is for the encodec family"),
         ({"export": "int8"}, "export is 'int8'"),
     ],
 )

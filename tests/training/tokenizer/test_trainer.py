@@ -17,6 +17,7 @@ from musicgen.training.tokenizer import compare_with_opus, trainer
 from musicgen.training.tokenizer.checkpointing import TrainingState, new_state, resume, save_checkpoint
 from musicgen.training.tokenizer.config import TokenizerRecipe
 from musicgen.training.tokenizer.data import load
+from musicgen.training.tokenizer.losses import SpectralLosses
 from musicgen.training.tokenizer.metrics import evaluate
 from musicgen.training.tokenizer.train_step import initialize_codebooks, set_learning_rates, train_step
 from tests import standins
@@ -217,6 +218,42 @@ def test_training_leaves_the_global_stream_alone(tones, tmp_path) -> None:
     torch.manual_seed(5)
     trainer.train(recipe(tones, 2), tmp_path, "cpu")
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_a_decoder_trained_further_decodes_the_same_codes_better(tones, tmp_path) -> None:
+    """As transformers loads both folders; the type in which they are stored changes no code either."""
+    trainer.train(recipe(tones, 40), tmp_path / "first")
+    start = {"model": str(tmp_path / "first" / "model"), "decoder_only": True}
+    further = recipe(tones, 60, start=start)
+    trainer.train(further, tmp_path / "further")
+    waves = load(further.data, RATE, further.crop_samples, 0).pool.draw(16, 0.0, torch.Generator().manual_seed(1))
+    before, after = (EncodecModel.from_pretrained(tmp_path / run / "model").eval() for run in ("first", "further"))
+    with torch.inference_mode():
+        codes = before.encode(waves).audio_codes
+        assert torch.equal(after.encode(waves).audio_codes, codes)
+        distances = [
+            SpectralLosses(RATE, (256,))(model.decode(codes, [None])[0], waves)[0] for model in (before, after)
+        ]
+    assert distances[1] < 0.96 * distances[0]
+
+
+def test_all_of_a_tokeniser_can_be_trained_further(tones, tmp_path) -> None:
+    trainer.train(recipe(tones, 40), tmp_path / "first")
+    first = audio_tokenizer(str(tmp_path / "first" / "model"))
+    run = new_state(recipe(tones, 20, start={"model": str(tmp_path / "first" / "model")}), CPU)
+    wave = torch.randn(1, 1, 3200, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(run.model.tokenizer().encode(wave), first.encode(wave))  # nothing is lost at the start
+    losses_of(run, 3)
+    now = run.model.tokenizer().network.state_dict()
+    changed = {
+        name.split(".")[0] for name, tensor in first.network.state_dict().items() if not torch.equal(tensor, now[name])
+    }
+    assert changed == {"encoder", "decoder", "quantizer"}
+
+
+def test_a_tokeniser_of_another_shape_is_named(tones) -> None:
+    with pytest.raises(InputError, match=r"start.model is mini, whose tokeniser has .*sampling_rate 32000, not 8000"):
+        new_state(recipe(tones, 20, start={"model": "mini"}), CPU)
 
 
 def test_dac_trains_in_the_same_loop(tones, tmp_path) -> None:
