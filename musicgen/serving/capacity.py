@@ -102,8 +102,8 @@ class _Clip:
     """Frames until its first chunk is complete."""
     listened: float = -1.0
     """When there was sound; -1 before."""
-    ready: float = 0.0
-    """When its prefill begins."""
+    until_prefill: float = 0.0
+    """Seconds until its prefill begins."""
     duration: float = 0.0
 
 
@@ -139,7 +139,7 @@ class _Replica:
         self.speed, self.slots = speed, slots
         self.clips: list[_Clip] = []
         self.finishing: list[float] = []
-        """When the places of clips that are complete are free."""
+        """Seconds until the places of clips that are complete are free."""
         self.stall = 0.0
         """Seconds of prefill that lie ahead of the next step."""
         self.now = 0.0
@@ -156,12 +156,10 @@ class _Replica:
 
     def admit(self, clip: _Clip) -> None:
         """Give a clip a place."""
-        clip.ready = self.now + self.speed.begin
+        clip.until_prefill = self.speed.begin
         self.clips.append(clip)
-        self._prefill(0 if self.speed.begin else 1)
-
-    def _prefill(self, clips: int) -> None:
-        self.stall += clips * self.speed.prefill
+        if not clip.until_prefill:
+            self.stall += self.speed.prefill
 
     def demand(self) -> float:
         """Cores that it wants now, with the decoder, the server and the listeners of its clips."""
@@ -175,39 +173,41 @@ class _Replica:
 
         Args:
             now: seconds.
-            share: of the cores that it wants, what it gets.
+            share: of the cores that are wanted, what there is: everything takes longer by it.
         """
-        span = now - self.now
-        self.used += span * self.taken
+        self.used += (now - self.now) * self.taken
+        span = (now - self.now) * share
+        self.now = now
         running = self._running()
         if self.stall:
-            self.stall -= span * share
-            if self.stall < _EPSILON * self.speed.step:
-                self.stall = 0.0
+            self.stall = _less(self.stall, span)
         elif running:
-            frames = span * share / self.speed.of(len(running))
+            frames = span / self.speed.of(len(running))
             for clip in running:
                 clip.frames -= frames
                 clip.until_sound -= frames
-        self._prefill(sum(self.now < clip.ready <= now for clip in self.clips))
-        self.now = now
-        self.finishing = [end for end in self.finishing if end > now]
+        for clip in self.clips:
+            if clip.until_prefill:
+                clip.until_prefill = _less(clip.until_prefill, span)
+                if not clip.until_prefill:
+                    self.stall += self.speed.prefill
+        self.finishing = [left for left in (_less(left, span) for left in self.finishing) if left]
 
     def next_event(self, share: float) -> float:
         """When a clip sounds, ends, or begins to run, a prefill ends or a place is free, if nothing comes before."""
         running = self._running()
-        times = [clip.ready for clip in self.clips if clip.ready > self.now] + self.finishing
+        times = [clip.until_prefill for clip in self.clips if clip.until_prefill] + self.finishing
         if self.stall:
-            times.append(self.now + self.stall / share)
+            times.append(self.stall)
         elif running:
-            step = self.speed.of(len(running)) / share
+            step = self.speed.of(len(running))
             for clip in running:
                 left = clip.frames if clip.listened >= 0 else min(clip.until_sound, clip.frames)
-                times.append(self.now + max(0.0, left) * step)
-        return min(times, default=math.inf)
+                times.append(max(0.0, left) * step)
+        return self.now + min(times, default=math.inf) / share
 
     def _running(self) -> list[_Clip]:
-        return [clip for clip in self.clips if clip.ready <= self.now]
+        return [clip for clip in self.clips if not clip.until_prefill]
 
 
 def simulate(
@@ -224,8 +224,8 @@ def simulate(
         clips: number of clips that arrive.
         seed: of the arrivals.
         arrivals: (seconds, duration) of each clip in place of `load`'s, in order: those of a measurement.
-        cores: that the replicas, of one core each, share with the server and the listeners. Where all of them want more, each
-            gets its share. Without it, a replica has to itself what it needs.
+        cores: that the replicas, of one core each, share with the server and the listeners. Where all of them want more,
+            everything takes longer by the same factor. Without it, a replica has to itself what it needs.
 
     Raises:
         InputError: an argument is out of range.
@@ -265,18 +265,25 @@ def simulate(
 
 _EPSILON = 1e-6
 """Frames that count as none: the time that fewer take is lost beside the time of day in a floating-point number."""
+_INSTANT = 1e-9
+"""Seconds that count as none, for the same reason."""
+
+
+def _less(left: float, span: float) -> float:
+    """What is left of some seconds; 0 for nothing."""
+    return left - span if left - span > _INSTANT else 0.0
 
 
 def _settle(engine: _Replica, now: float) -> int:
     """Note sound and ends. Returns the number of clips that ended in time for their listeners."""
     kept_up = 0
     for clip in list(engine.clips):
-        if clip.listened < 0 and clip.ready <= now and min(clip.until_sound, clip.frames) <= _EPSILON:
+        if clip.listened < 0 and not clip.until_prefill and min(clip.until_sound, clip.frames) <= _EPSILON:
             clip.listened = now
         if clip.frames <= _EPSILON:
             engine.clips.remove(clip)
             if engine.speed.finish:
-                engine.finishing.append(now + engine.speed.finish)
+                engine.finishing.append(engine.speed.finish)
             kept_up += now - clip.listened <= clip.duration
     return kept_up
 

@@ -83,6 +83,10 @@ def test_cores_are_shared_out_as_they_are_wanted() -> None:
     # 0.25 s of a core for each second of sound is half a core while a clip runs at full speed: three wanted, half of it there.
     assert sounds(both, work=0.25) == pytest.approx((1.0, 1.0))
     assert sounds([(0.0, 1.0)], work=0.25) == pytest.approx((0.5,))
+    # On half a core the steps take twice as long; beginning and storing want none while nothing else runs.
+    speed = Speed(0.01, 0.0, begin=0.1, finish=0.2)
+    queued = simulate(Load(1.0, (1.0,)), speed, 1, 1, arrivals=both, cores=0.5).first_sound
+    assert queued == pytest.approx((0.1 + 1.0, 0.1 + 1.0 + 0.2 + 0.1 + 1.0))
 
 
 def test_others_wait_for_a_prefill() -> None:
