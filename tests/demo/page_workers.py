@@ -90,8 +90,8 @@ def page_behind_a_proxy(state: Path, count: int, *arguments: str) -> Iterator[Pa
                 wait_until(worker.answers, PATIENCE)
             yield Page(state, workers, address, counts)
     finally:
-        for worker in workers:
-            if worker.process.poll() is None:
-                worker.process.terminate()
-        for worker in workers:
-            worker.process.wait(PATIENCE)
+        running = [worker for worker in workers if worker.process.poll() is None]
+        for worker in running:
+            worker.process.terminate()
+        codes = [worker.process.wait(PATIENCE) for worker in running]
+    assert not any(codes), "a worker has not ended in good order"

@@ -85,7 +85,7 @@ class LateAnswers:
 
 @pytest.fixture
 def tab(browser):
-    context = browser.new_context(locale="en-GB")
+    context = browser.new_context(locale="en-GB", reduced_motion="reduce")
     context.set_default_timeout(PATIENCE * SECOND)
     yield context.new_page()
     context.close()

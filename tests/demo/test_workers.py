@@ -49,7 +49,7 @@ def page(engine: Program, tmp_path_factory: pytest.TempPathFactory):
 
 
 def new_context(browser):
-    context = browser.new_context(locale="en-GB")
+    context = browser.new_context(locale="en-GB", reduced_motion="reduce")  # animations take the machine's time
     context.set_default_timeout(PATIENCE * SECOND)
     return context
 

@@ -4,6 +4,10 @@
 // event, unless it still takes the last one for open. So nobody hears of an event that the server accepts after it has ended the stream
 // and before the browser has read so: the page waits for ever. Here the client has one stream that stays open, and the server's are
 // copied into it one after another, as long as an event has been accepted whose end has not come.
+//
+// By this the client never says "Error" beside an event that is well: it says so where its stream breaks off, where the server refuses
+// it, and where a message is about no event in particular, and then of all events that it follows, those included that were accepted in
+// the meantime. Here a stream that breaks off is no end of the client's, and each event that was lost by it is told so by its id.
 (() => {
   const send = window.fetch.bind(window);
   const encoder = new TextEncoder();
