@@ -5,9 +5,9 @@
 // and before the browser has read so: the page waits for ever. Here the client has one stream that stays open, and the server's are
 // copied into it one after another, as long as an event has been accepted whose end has not come.
 //
-// By this the client never says "Error" beside an event that is well: it says so where its stream breaks off, where the server refuses
-// it, and where a message is about no event in particular, and then of all events that it follows, those included that were accepted in
-// the meantime. Here a stream that breaks off is no end of the client's, and each event that was lost by it is told so by its id.
+// A message about no event in particular, an "unexpected_error", would make the client say "Error" beside every event that it follows,
+// those included that were accepted after it was sent. Here the events that it concerns are told by their ids that their connection is
+// lost. "Error" is left for an event that fails, one that the server refuses, and an exception in the client, which the console has.
 (() => {
   const send = window.fetch.bind(window);
   const encoder = new TextEncoder();
