@@ -132,7 +132,7 @@ async def listen(url: str, listeners: list[Listener], model: str) -> None:
                 async with client.stream("GET", made["stream"], params={"format": "pcm_s16le"}) as sound:
                     async for part in sound.aiter_bytes():
                         listener.parts.append((time.monotonic() - begun, len(part) / 2 / 32_000))
-                        if listener.heard >= listener.leaves * listener.duration:
+                        if listener.leaves < 1 and listener.heard >= listener.leaves * listener.duration:
                             break
                 listener.ended = time.monotonic() - begun
             except httpx.HTTPError as error:
