@@ -88,7 +88,7 @@ def test_runs_are_measured_compared_and_shown(monkeypatch: pytest.MonkeyPatch) -
     assert 1e-5 < speed["step"] < 0.5
     assert 0 <= speed["step_per_clip"] < 0.5
     assert 0 < speed["work"] < 0.5
-    assert 0 < speed["finish"] < 30
+    assert 0.003 < speed["finish"] < 30  # a clip's file is synchronised with the disk
     assert 0 < speed["cores"] <= (os.cpu_count() or 1)
     assert 0 < one["cores in use"] <= (os.cpu_count() or 1)
     stored = {
