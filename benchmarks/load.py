@@ -3,14 +3,16 @@
 Clips are asked for at random times (Poisson) with durations from a list; some listeners leave before the end. A listener keeps
 up who, having begun at the first sound, never waits again. Each run is compared with what the capacity model
 (`musicgen.serving.capacity`) predicts from a measured speed and the same arrivals: clip by clip, so that the ratio of the two
-means has an interval. The speed is measured again after the runs; where it has changed, something else used the machine, and
-the rows say so. Bounded in time and number, on 127.0.0.1.
+means has an interval. The speed is measured with all replicas at work at once, in processor time, because replicas, server and
+listeners share the cores, which the model shares out itself. Where other programs used the machine, the rows say so. Bounded in
+time and number, on 127.0.0.1.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import random
 import re
 import signal
@@ -26,9 +28,11 @@ from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 
 from benchmarks import machine
 from benchmarks.listeners import keeps_up
+from benchmarks.processor_time import Reading
 from benchmarks.store import publish, rounded
 from benchmarks.systems import PROMPT
 from musicgen.errors import InputError
@@ -41,8 +45,12 @@ START_SECONDS = 600.0
 """In which a server must be ready: Ray starts its processes one after the other."""
 TOLERANCE = 0.2
 """Relative error that the prediction of the mean wait may have."""
-MAX_DRIFT = 0.15
-"""Relative change of the speed during the runs, above which something else used the machine."""
+MAX_OTHERS = 0.1
+"""Cores that other programs may use during a run."""
+CLIP_SECONDS, SHORT_SECONDS, REPEATS = 8.0, 1.0, 3
+"""Of the clips that the speed is measured by."""
+IDLE_SECONDS = 3.0
+"""Time in which it is measured what the processes use that have nothing to do."""
 
 
 @dataclass
@@ -54,6 +62,7 @@ class Listener:
         duration: of the clip, seconds.
         leaves: share of the clip after which the listener leaves; 1 for one who stays.
         parts: (seconds from the beginning, seconds of sound) of what arrived.
+        ended: seconds from the beginning until the server said that the clip was done: it is stored then.
         error: "" for none.
     """
 
@@ -61,6 +70,7 @@ class Listener:
     duration: float
     leaves: float
     parts: list[tuple[float, float]] = field(default_factory=list)
+    ended: float = 0.0
     error: str = ""
 
     @property
@@ -122,8 +132,9 @@ async def listen(url: str, listeners: list[Listener], model: str) -> None:
                 async with client.stream("GET", made["stream"], params={"format": "pcm_s16le"}) as sound:
                     async for part in sound.aiter_bytes():
                         listener.parts.append((time.monotonic() - begun, len(part) / 2 / 32_000))
-                        if listener.heard >= listener.leaves * listener.duration:
+                        if listener.leaves < 1 and listener.heard >= listener.leaves * listener.duration:
                             break
+                listener.ended = time.monotonic() - begun
             except httpx.HTTPError as error:
                 listener.error = type(error).__name__
             if listener.leaves < 1:
@@ -232,24 +243,70 @@ class Server:
         self.process.wait(120)
 
 
-def measure_speed(url: str, model: str, slots: int) -> Speed:
-    """The speed of a server, by clips one after the other and as many as it has slots: what listeners see, HTTP included."""
+@dataclass(frozen=True)
+class Calibration:
+    """What the capacity model is given.
 
-    def timed(count: int, seconds: float) -> tuple[float, float]:
+    Attributes:
+        speed: of each replica.
+        cores: of this machine, without what server and replicas use of them when they have nothing to do.
+    """
+
+    speed: Speed
+    cores: float
+
+
+def calibrate(url: str, pid: int, replicas: int, model: str, slots: int) -> Calibration:
+    """Measure a server by clips one after the other and by as many as all of its replicas have slots.
+
+    The steps of a replica are those of its busiest thread. So their duration is that thread's processor time, which is the same
+    however many others share the core.
+
+    Args:
+        url: of the server.
+        pid: its process.
+        replicas: that it has.
+        model: the model's name.
+        slots: clips that a replica generates together.
+    """
+
+    def timed(count: int, seconds: float) -> tuple[list[Listener], Reading]:
+        before = Reading.of(pid)
         listeners = [Listener(0.0, seconds, 1.0) for _ in range(count)]
         asyncio.run(listen(url, listeners, model))
-        steps = [
-            (one.parts[-1][0] - one.parts[0][0]) / (FRAME_RATE * (one.heard - one.parts[0][1]))
-            for one in listeners
-            if one.parts
-        ]
-        return min(one.first_sound for one in listeners), statistics.fmean(steps)
+        if any(one.error or not one.parts for one in listeners):
+            raise InputError(f"{model} cannot be measured: {listeners[0].error or 'there was no sound'}")
+        return listeners, Reading.of(pid).since(before)
 
-    timed(slots, 2.0)
-    alone = [timed(1, 8.0) for _ in range(3)]
-    first, step = (statistics.median(values) for values in zip(*alone, strict=True))
-    together = statistics.median(timed(slots, 8.0)[1] for _ in range(3)) if slots > 1 else step
-    return Speed.measured(first, step, together, slots)
+    timed(replicas * slots, 2.0)
+    together = [timed(replicas * slots, CLIP_SECONDS) for _ in range(REPEATS)]
+    steppers = Reading.sum(used for _, used in together).busiest(replicas)
+    before = Reading.of(pid)
+    time.sleep(IDLE_SECONDS)
+    idle = Reading.of(pid).since(before).total / IDLE_SECONDS
+    short = [timed(1, SHORT_SECONDS) for _ in range(3 * REPEATS)]
+    alone = [timed(1, CLIP_SECONDS) for _ in range(REPEATS)]
+
+    # Of one clip the thread's time is its prefill and its steps, whose number is as the frames'.
+    long_time, short_time = (statistics.fmean(used.of_threads(steppers) for _, used in runs) for runs in (alone, short))
+    step = (long_time - short_time) / (FRAME_RATE * (CLIP_SECONDS - SHORT_SECONDS))
+    prefill = max(0.0, short_time - FRAME_RATE * SHORT_SECONDS * step)
+    stepping = statistics.fmean(used.of_threads(steppers) for _, used in together) / replicas
+    step_together = (stepping - slots * prefill) / (FRAME_RATE * CLIP_SECONDS)
+    sound = sum(one.heard for listeners, _ in together for one in listeners)
+    seconds = sum(max(one.ended for one in listeners) for listeners, _ in together)
+    beside = sum(used.total - used.of_threads(steppers) for _, used in together) - idle * seconds
+    first = statistics.median(one.first_sound for (one,), _ in alone)
+    finish = statistics.median(one.ended - one.parts[-1][0] for (one,), _ in alone)
+    speed = Speed(
+        step,
+        max(0.0, (step_together - step) / max(1, slots - 1)),
+        begin=max(0.0, first - prefill - FRAME_RATE * step),
+        prefill=prefill,
+        finish=finish,
+        work=max(0.0, beside / sound),
+    )
+    return Calibration(speed, (psutil.cpu_count() or 1) - idle)
 
 
 def measure(
@@ -261,48 +318,49 @@ def measure(
         "--replicas", str(replicas), "--cores", "1", "--workers", str(slots), "--per-visitor", str(MAX_CLIPS)
     )
     try:
-        return runs(server.url, replicas, slots, shares, durations, seconds, leave, seed, model)
+        return runs(server.url, server.process.pid, replicas, slots, shares, durations, seconds, leave, seed, model)
     finally:
         server.close()
 
 
 def runs(
-    url: str, replicas: int, slots: int, shares: Sequence[float], durations: tuple[float, ...], seconds: float,
+    url: str, pid: int, replicas: int, slots: int, shares: Sequence[float], durations: tuple[float, ...], seconds: float,
     leave: float, seed: int, model: str,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """What listeners of a server get, and what is predicted for them.
 
     Args:
         url: of the server.
+        pid: its process.
         replicas: that it has.
         slots: clips that a replica generates together.
-        shares: of the replicas' capacity, clips with all slots in use: the rate of each run.
+        shares: of the capacity (`Speed.capacity`): the rate of each run.
         durations: of the clips, seconds.
         seconds: of each run, in which listeners come.
         leave: share of the listeners who leave before the end.
         seed: of the arrivals.
         model: its name.
     """
-    speed = measure_speed(url, model, slots)
-    capacity = replicas * slots / (FRAME_RATE * speed.of(slots) * statistics.fmean(durations))
+    calibration = calibrate(url, pid, replicas, model, slots)
+    speed, cores = calibration.speed, calibration.cores
+    told = {name: round(value, 5) for name, value in dataclasses.asdict(speed).items()} | {"cores": round(cores, 2)}
     rows = []
     for share in shares:
-        load = Load(share * capacity, durations)
+        load = Load(share * speed.capacity(replicas, slots, statistics.fmean(durations), cores), durations)
         listeners = arrivals(load.rate, durations, seconds, leave, seed)
+        before, begun = Reading.of(pid), time.monotonic()
         asyncio.run(listen(url, listeners, model))
+        used, passed = Reading.of(pid).since(before), time.monotonic() - begun
         times = [(one.arrival, one.duration * one.leaves) for one in listeners]
-        outcome = simulate(load, speed, replicas, slots, arrivals=times)
+        outcome = simulate(load, speed, replicas, slots, arrivals=times, cores=cores)
         rows.append({
             "replicas": replicas, "slots": slots, "share of capacity": share, "rate": round(load.rate, 4),
             "measured": row(listeners, seconds), "predicted": prediction(outcome),
             "predicted over measured": compared(listeners, outcome, seed),
+            "speed": told, "cores in use": round(used.total / passed, 2),
+            "cores of others": round(used.others / passed, 3), "reliable": used.others / passed <= MAX_OTHERS,
         })  # fmt: skip
-    drift = measure_speed(url, model, slots).of(slots) / speed.of(slots) - 1
-    told = {
-        "step": round(speed.step, 5), "step per clip": round(speed.step_per_clip, 5), "begin": round(speed.begin, 3),
-        "drift": round(drift, 3),
-    }  # fmt: skip
-    return [one | {"speed": told, "reliable": abs(drift) <= MAX_DRIFT} for one in rows]
+    return rows
 
 
 def main() -> None:

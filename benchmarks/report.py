@@ -402,7 +402,7 @@ def load(name: str) -> str:
             str(one["replicas"]), f"{one['rate']:.2f} ({100 * one['share of capacity']:.0f} %)",
             f"{measured['clips']} ({measured['left early']})", " / ".join(times),
             f"{measured['mean first sound']:.2f}", f"{predicted['mean first sound']:.2f}", compared,
-            ratio["verdict"] if one["reliable"] else f"unreliable: the speed changed by {100 * one['speed']['drift']:+.0f} %",
+            ratio["verdict"] if one["reliable"] else f"unreliable: other programs used {one['cores of others']:.2f} cores",
             f"{_percent(measured['kept up'])} ({_percent(predicted['kept up'])})",
             f"{measured['goodput, seconds of sound a second']:.1f}", str(sum(measured["errors"].values())),
         ])  # fmt: skip

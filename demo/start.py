@@ -53,11 +53,11 @@ def run(configuration: Configuration, environment: Mapping[str, str]) -> None:
             raise  # after that, an interrupt is the normal end of the program
     finally:
         service.close(warm_up_timeout=2)
-    if service.is_warming_up:
-        # Libraries are being imported in its thread. The interpreter's own end would wait for that, or crash in it.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+    # Threads may still import libraries, or compute what a page shows, such as a clip's scores. The interpreter's own end would
+    # wait for them, or kill them inside PyTorch, which then aborts the process.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def requested_port(environment: Mapping[str, str]) -> int | None:

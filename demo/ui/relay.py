@@ -37,8 +37,10 @@ UPLOADED, PROGRESS = f"{API}/upload", f"{API}/upload_progress"
 CONNECT_SECONDS = 5.0
 IDLE_SECONDS = 2.0
 """Time in which an idle connection to a worker is used again: less than the five after which uvicorn closes it."""
-ENDING_SECONDS = 5.0
-"""Time in which a worker that has broken off a connection, because it is ending, lets go of its lock."""
+ENDING_SECONDS = 20.0
+"""Time in which a worker that has broken off a connection, because it is ending, lets go of its lock: twice as long as it waits
+for a thread of its own."""
+_LOOK_SECONDS = 0.05
 UPLOAD_SECONDS = 3.0
 """Time in which an upload must come to some worker after its progress was asked for."""
 _SECRET, _CLIENT = b"x-musicgen-worker", b"x-musicgen-client"
@@ -119,7 +121,7 @@ class Relay:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ENDING_SECONDS):
                 while await asyncio.to_thread(self._workers.is_running, worker):
-                    await asyncio.sleep(ENDING_SECONDS / 100)
+                    await asyncio.sleep(_LOOK_SECONDS)
                 return True
         return False
 

@@ -1,12 +1,14 @@
-"""How many replicas a number of listeners needs: a simulation of the queue and of the batches that clips share.
+"""How many replicas a number of listeners needs: a simulation of the queue, of the batches that clips share, and of the cores.
 
-The clips of a replica advance together, one frame with each step, and a step takes longer the more of them there are. So a
+The clips of a replica advance together, one frame with each step, and a step takes longer the more of them there are. Where the
+replicas, the server and its listeners are on one machine, all of them slow down once they want more cores than there are. So a
 clip's speed changes whenever another one comes or goes (a processor-sharing queue whose rate depends on its state); no formula
 gives its waiting times, but a simulation takes seconds.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 from collections import deque
@@ -28,34 +30,40 @@ class Speed:
     Attributes:
         step: seconds of a step with one clip.
         step_per_clip: seconds that each further clip adds to a step.
-        begin: seconds from the admission of a clip until its first step is done, besides that step: its conditions, and its
-            prefill, in which the other clips wait.
+        begin: seconds from the admission of a clip until its prefill, and of the way of its first sound to the listener; the
+            other clips go on meanwhile.
+        prefill: seconds of its prefill, in which the replica's other clips wait.
         first: seconds of sound in the first chunk, after which there is sound.
-        decode: seconds from the last frame of a chunk to its sound.
+        finish: seconds from a clip's last sound until its place is free for the next one: the server stores it.
+        work: seconds of a core that each second of sound takes beside the steps: the decoder's, the server's (limiter, storing,
+            HTTP), and those of listeners on this machine.
     """
 
     step: float
     step_per_clip: float
     begin: float = 0.0
+    prefill: float = 0.0
     first: float = 1.0
-    decode: float = 0.0
-
-    @classmethod
-    def measured(cls, first_sound: float, alone: float, together: float, slots: int) -> Speed:
-        """The speed that measurements show.
-
-        Args:
-            first_sound: seconds to the first sound of a clip that is generated alone, in chunks of a second.
-            alone: seconds of its steps.
-            together: seconds of a step with all slots in use.
-            slots: their number.
-        """
-        per_clip = max(0.0, (together - alone) / max(1, slots - 1))
-        return cls(alone, per_clip, begin=max(0.0, first_sound - FRAME_RATE * alone))
+    finish: float = 0.0
+    work: float = 0.0
 
     def of(self, clips: int) -> float:
         """Seconds of a step with a number of clips."""
         return self.step + self.step_per_clip * (clips - 1)
+
+    def capacity(self, replicas: int, slots: int, duration: float, cores: float = math.inf) -> float:
+        """The most clips a second that replicas keep up with: as their slots allow, and as the cores do.
+
+        Args:
+            replicas: their number.
+            slots: clips that a replica generates together.
+            duration: of the clips, seconds on average.
+            cores: as of `simulate`.
+        """
+        step = self.of(slots) * FRAME_RATE * duration
+        in_a_slot = self.begin + slots * self.prefill + step + self.finish
+        on_a_core = self.prefill + step / slots + self.work * duration
+        return min(replicas * slots / in_a_slot, cores / on_a_core)
 
     def real_time_slots(self) -> int:
         """The most clips that a replica generates together in real time; 0 where one is too slow."""
@@ -94,8 +102,8 @@ class _Clip:
     """Frames until its first chunk is complete."""
     listened: float = -1.0
     """When there was sound; -1 before."""
-    ready: float = 0.0
-    """When its conditions and prefill are done."""
+    until_prefill: float = 0.0
+    """Seconds until its prefill begins."""
     duration: float = 0.0
 
 
@@ -130,39 +138,81 @@ class _Replica:
     def __init__(self, speed: Speed, slots: int) -> None:
         self.speed, self.slots = speed, slots
         self.clips: list[_Clip] = []
+        self.finishing: list[float] = []
+        """Seconds until the places of clips that are complete are free."""
+        self.stall = 0.0
+        """Seconds of prefill that lie ahead of the next step."""
         self.now = 0.0
         self.used = 0.0
 
     @property
     def has_room(self) -> bool:
-        return len(self.clips) < self.slots
+        return self.taken < self.slots
 
-    def advance(self, now: float) -> None:
-        """Let the time pass. Nothing ends and nothing sounds in between: the caller stops at `next_event`."""
-        span = now - self.now
-        self.used += span * len(self.clips)
-        running = [clip for clip in self.clips if clip.ready <= self.now]
-        if running:
+    @property
+    def taken(self) -> int:
+        """Places that are not free."""
+        return len(self.clips) + len(self.finishing)
+
+    def admit(self, clip: _Clip) -> None:
+        """Give a clip a place."""
+        clip.until_prefill = self.speed.begin
+        self.clips.append(clip)
+        if not clip.until_prefill:
+            self.stall += self.speed.prefill
+
+    def demand(self) -> float:
+        """Cores that it wants now, with the decoder, the server and the listeners of its clips."""
+        running = len(self._running())
+        if self.stall:
+            return 1.0
+        return 1.0 + running / FRAME_RATE / self.speed.of(running) * self.speed.work if running else 0.0
+
+    def advance(self, now: float, share: float) -> None:
+        """Let the time pass. Nothing ends and nothing sounds in between: the caller stops at `next_event`.
+
+        Args:
+            now: seconds.
+            share: of the cores that are wanted, what there is: everything takes longer by it.
+        """
+        self.used += (now - self.now) * self.taken
+        span = (now - self.now) * share
+        self.now = now
+        running = self._running()
+        if self.stall:
+            self.stall = _less(self.stall, span)
+        elif running:
             frames = span / self.speed.of(len(running))
             for clip in running:
                 clip.frames -= frames
                 clip.until_sound -= frames
-        self.now = now
+        for clip in self.clips:
+            if clip.until_prefill:
+                clip.until_prefill = _less(clip.until_prefill, span)
+                if not clip.until_prefill:
+                    self.stall += self.speed.prefill
+        self.finishing = [left for left in (_less(left, span) for left in self.finishing) if left]
 
-    def next_event(self) -> float:
-        """When a clip sounds, ends, or begins to run, if nothing comes before."""
-        running = [clip for clip in self.clips if clip.ready <= self.now]
-        times = [clip.ready for clip in self.clips if clip.ready > self.now]
-        step = self.speed.of(len(running)) if running else 0.0
-        for clip in running:
-            left = clip.frames if clip.listened >= 0 else min(clip.until_sound, clip.frames)
-            times.append(self.now + max(0.0, left) * step)
-        return min(times, default=float("inf"))
+    def next_event(self, share: float) -> float:
+        """When a clip sounds, ends, or begins to run, a prefill ends or a place is free, if nothing comes before."""
+        running = self._running()
+        times = [clip.until_prefill for clip in self.clips if clip.until_prefill] + self.finishing
+        if self.stall:
+            times.append(self.stall)
+        elif running:
+            step = self.speed.of(len(running))
+            for clip in running:
+                left = clip.frames if clip.listened >= 0 else min(clip.until_sound, clip.frames)
+                times.append(max(0.0, left) * step)
+        return self.now + min(times, default=math.inf) / share
+
+    def _running(self) -> list[_Clip]:
+        return [clip for clip in self.clips if not clip.until_prefill]
 
 
 def simulate(
     load: Load, speed: Speed, replicas: int, slots: int, *, clips: int = 2000, seed: int = 0,
-    arrivals: Sequence[tuple[float, float]] | None = None,
+    arrivals: Sequence[tuple[float, float]] | None = None, cores: float = math.inf,
 ) -> Outcome:  # fmt: skip
     """Simulate a service.
 
@@ -174,6 +224,8 @@ def simulate(
         clips: number of clips that arrive.
         seed: of the arrivals.
         arrivals: (seconds, duration) of each clip in place of `load`'s, in order: those of a measurement.
+        cores: that the replicas, of one core each, share with the server and the listeners. Where all of them want more,
+            everything takes longer by the same factor. Without it, a replica has to itself what it needs.
 
     Raises:
         InputError: an argument is out of range.
@@ -187,10 +239,12 @@ def simulate(
     waiting: deque[_Clip] = deque()
     everyone: list[_Clip] = []
     kept_up = 0
-    while coming or waiting or any(engine.clips for engine in engines):
-        now = min([engine.next_event() for engine in engines] + [coming[0][0] if coming else float("inf")])
+    while coming or waiting or any(engine.taken for engine in engines):
+        demand = sum(engine.demand() for engine in engines)
+        share = min(1.0, cores / demand) if demand else 1.0
+        now = min([engine.next_event(share) for engine in engines] + [coming[0][0] if coming else math.inf])
         for engine in engines:
-            engine.advance(now)
+            engine.advance(now, share)
             kept_up += _settle(engine, now)
         while coming and coming[0][0] <= now:
             arrival, duration = coming.popleft()
@@ -199,13 +253,11 @@ def simulate(
             waiting.append(clip)
             everyone.append(clip)
         while waiting and any(engine.has_room for engine in engines):
-            engine = min((one for one in engines if one.has_room), key=lambda one: len(one.clips))
-            clip = waiting.popleft()
-            clip.ready = now + speed.begin
-            engine.clips.append(clip)
+            engine = min((one for one in engines if one.has_room), key=lambda one: one.taken)
+            engine.admit(waiting.popleft())
     total = max(engine.now for engine in engines) or 1.0
     return Outcome(
-        first_sound=tuple(clip.listened - clip.arrival + speed.decode for clip in everyone),
+        first_sound=tuple(clip.listened - clip.arrival for clip in everyone),
         kept_up=kept_up / len(everyone),
         busy=sum(engine.used for engine in engines) / (total * replicas * slots),
     )
@@ -213,16 +265,25 @@ def simulate(
 
 _EPSILON = 1e-6
 """Frames that count as none: the time that fewer take is lost beside the time of day in a floating-point number."""
+_INSTANT = 1e-9
+"""Seconds that count as none, for the same reason."""
+
+
+def _less(left: float, span: float) -> float:
+    """What is left of some seconds; 0 for nothing."""
+    return left - span if left - span > _INSTANT else 0.0
 
 
 def _settle(engine: _Replica, now: float) -> int:
     """Note sound and ends. Returns the number of clips that ended in time for their listeners."""
     kept_up = 0
     for clip in list(engine.clips):
-        if clip.listened < 0 and clip.ready <= now and min(clip.until_sound, clip.frames) <= _EPSILON:
+        if clip.listened < 0 and not clip.until_prefill and min(clip.until_sound, clip.frames) <= _EPSILON:
             clip.listened = now
         if clip.frames <= _EPSILON:
             engine.clips.remove(clip)
+            if engine.speed.finish:
+                engine.finishing.append(engine.speed.finish)
             kept_up += now - clip.listened <= clip.duration
     return kept_up
 
@@ -251,7 +312,7 @@ def needed(
     Returns:
         Their number; None where no number is enough, because one clip alone takes longer.
     """
-    alone = speed.begin + speed.of(1) * speed.first * FRAME_RATE + speed.decode
+    alone = speed.begin + speed.prefill + speed.of(1) * speed.first * FRAME_RATE
     if alone > first_sound:
         return None
     fewest = max(1, int(load.rate * statistics.fmean(load.durations) * FRAME_RATE * speed.of(slots) / slots))

@@ -166,6 +166,11 @@ class ModelCatalog:
         first = next(iter(self._models.values()))
         return DEFAULT_PUBLISHED if first.origin == "published" and DEFAULT_PUBLISHED in self._models else first.name
 
+    def warm_up_model(self) -> str | None:
+        """The model that is loaded before the first request: the default one, None where it would have to be downloaded."""
+        name = self.default()
+        return None if self.get(name).origin == "published" else name
+
     def melody_model(self, name: str) -> ModelInfo | None:
         """The model to use with a melody when `name` is selected.
 

@@ -18,7 +18,7 @@ _PROMPT = "90s rock song with a steady beat"
 
 
 def measure(engine: EngineClient, model: str, slots: int) -> Speed:
-    """The speed of an engine, from one clip and from as many as it has slots.
+    """The speed of an engine, from one clip and from as many as it has slots; without what a server does beside it.
 
     Args:
         engine: is warmed up first.
@@ -26,9 +26,17 @@ def measure(engine: EngineClient, model: str, slots: int) -> Speed:
         slots: clips that are generated together.
     """
     _timed(engine, model, 1, 1.0)
-    first, one = _timed(engine, model, 1, MEASURED_SECONDS)
-    _, all_of_them = _timed(engine, model, slots, MEASURED_SECONDS) if slots > 1 else (first, one)
-    return Speed.measured(first, one, all_of_them, slots)
+    first, alone = _timed(engine, model, 1, MEASURED_SECONDS)
+    first_of_all, together = _timed(engine, model, slots, MEASURED_SECONDS)
+    others = max(1, slots - 1)
+    # All of them are prefilled before the first step.
+    prefill = max(0.0, (first_of_all - first - FRAME_RATE * (together - alone)) / others)
+    return Speed(
+        alone,
+        max(0.0, (together - alone) / others),
+        begin=max(0.0, first - prefill - FRAME_RATE * alone),
+        prefill=prefill,
+    )
 
 
 def _timed(engine: EngineClient, model: str, clips: int, seconds: float) -> tuple[float, float]:
@@ -97,7 +105,8 @@ def table(load: Load, speed: Speed, slots: int, replicas: Sequence[int], first_s
     lines = [
         f"load: {load.rate:.3g} clips a second of {durations} s",
         f"speed: a step takes {1000 * speed.step:.2f} ms, each further clip {1000 * speed.step_per_clip:.2f} ms; a clip begins "
-        f"after {1000 * speed.begin:.0f} ms; {min(slots, speed.real_time_slots())} of {slots} slots are in real time",
+        f"after {1000 * speed.begin:.0f} ms, and its prefill takes {1000 * speed.prefill:.0f} ms, in which others wait; "
+        f"{min(slots, speed.real_time_slots())} of {slots} slots are in real time",
         "replicas   first sound, seconds: median, 95 %, 99 %   keep up   slots in use",
     ]
     for count in replicas:

@@ -24,7 +24,7 @@ from musicgen.file_names import words
 from musicgen.midi import is_midi
 from musicgen.serving import capabilities, clip_metadata
 from musicgen.serving.clip_store import ClipStore
-from musicgen.serving.engines.base import AudioChunk, EngineClient, Stream
+from musicgen.serving.engines.base import WARM_UP_SECONDS, AudioChunk, EngineClient, Stream
 from musicgen.serving.job_queue import Check, Job, JobQueue
 from musicgen.serving.limits import Limits
 from musicgen.serving.notifier import Notifier
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from musicgen.watermark import Watermark
 
 log = logging.getLogger(__name__)
-
-WARM_UP_SECONDS = 1.0
-"""Length of the clip that the warm-up generates."""
 
 
 @dataclass(frozen=True)
@@ -151,9 +148,8 @@ class GenerationService:
         return self._warm_up_thread
 
     def _warm_up_model(self) -> str | None:
-        """The default model, None where it would have to be downloaded."""
-        name = self.catalog.default()
-        return None if self.catalog.get(name).origin == "published" else name
+        """The model that the warm-up loads, None for none."""
+        return self.catalog.warm_up_model()
 
     def _generate_warm_up_clip(self, request: ClipRequest) -> None:
         chunks = list(self.engine.stream(request, 0, lambda fraction, message: None, self._closing))  # noqa: ARG005

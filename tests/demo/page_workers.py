@@ -19,6 +19,8 @@ from tests.demo.conftest import free_port, wait_until
 from tests.demo.proxy import as_it_comes, proxy
 
 ROOT = Path(__file__).parents[2]
+PATIENCE = 240.0
+"""Seconds in which a busy machine starts a process, or ends one."""
 
 
 class Worker:
@@ -40,14 +42,14 @@ class Worker:
     def answers(self) -> bool:
         assert self.process.poll() is None, "the page has ended"
         try:
-            return httpx.get(f"{self.url}gradio_api/app_id", timeout=5).status_code in (200, 401)
+            return httpx.get(f"{self.url}gradio_api/app_id", timeout=PATIENCE).status_code in (200, 401)
         except httpx.TransportError:
             return False
 
     def end(self, by: signal.Signals) -> None:
         """Send a signal, and wait until nothing of the process runs any more."""
         self.process.send_signal(by)
-        self.process.wait(60)
+        self.process.wait(PATIENCE)
 
 
 class Page:
@@ -85,11 +87,11 @@ def page_behind_a_proxy(state: Path, count: int, *arguments: str) -> Iterator[Pa
     try:
         with proxy([worker.url for worker in workers], counted) as address:
             for worker in workers:
-                wait_until(worker.answers, 180)
+                wait_until(worker.answers, PATIENCE)
             yield Page(state, workers, address, counts)
     finally:
-        for worker in workers:
-            if worker.process.poll() is None:
-                worker.process.terminate()
-        for worker in workers:
-            worker.process.wait(60)
+        running = [worker for worker in workers if worker.process.poll() is None]
+        for worker in running:
+            worker.process.terminate()
+        codes = [worker.process.wait(PATIENCE) for worker in running]
+    assert not any(codes), "a worker has not ended in good order"

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tarfile
+import time
 import zipfile
 from pathlib import Path
 
@@ -26,8 +27,8 @@ from tests.demo.conftest import visits_of, write_midi
 from tests.demo.conftest import wait_until as wait
 
 SECOND = 1000  # ms
-PATIENCE = 60.0
-"""Seconds that a clip may take: real models are not tiny."""
+PATIENCE = 240.0
+"""Seconds in which anything happens that is waited for, on a machine that other programs keep busy, too."""
 TUNE = GOLDEN / "chroma" / "melody_a.wav"
 AXE = "axe-core@4.14.1"
 """Fetched from npm for the tests only; MPL-2.0, no part of this program."""
@@ -72,9 +73,10 @@ def visit(tab, address: str) -> None:
     said(tab, "Ready", "settings of your link")
 
 
-def said(tab, *texts: str, seconds: float = 30.0) -> str:
+def said(tab, *texts: str, seconds: float = PATIENCE) -> str:
     """What the status line says, once it holds one of the texts."""
-    for _ in range(int(seconds * 20)):
+    end, status = time.monotonic() + seconds, ""
+    while time.monotonic() < end:
         status = tab.locator("#status").inner_text()
         if any(text in status for text in texts):
             return status
@@ -82,8 +84,9 @@ def said(tab, *texts: str, seconds: float = 30.0) -> str:
     raise AssertionError(f"the page says {status!r}, never {texts}")
 
 
-def wait_until(tab, condition, seconds: float = 15.0) -> None:
-    for _ in range(int(seconds * 20)):
+def wait_until(tab, condition, seconds: float = PATIENCE) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
         if condition():
             return
         tab.wait_for_timeout(50)
@@ -116,7 +119,7 @@ def generate(tab, prompt: str, seconds: float = 2.0) -> str:
     set_slider(tab, "duration", seconds)
     tab.click("#generate")
     said(tab, "Submitting", "Waiting", "Loading", "Generating", "Writing", "%")
-    return said(tab, "Done", "Not generated", seconds=PATIENCE)
+    return said(tab, "Done", "Not generated")
 
 
 def downloadable(tab, name: str) -> bool:
@@ -321,7 +324,7 @@ def test_a_continuation_is_not_made_again_without_its_beginning(page, service: S
     wait_until(page, lambda: "needed" not in parts(page))
     page.click("#generate")
     said(page, "Generating", "Writing", "Done")
-    said(page, "Done", seconds=PATIENCE)
+    said(page, "Done")
 
 
 def test_a_download_is_named_after_prompt_and_seed(page) -> None:
@@ -399,7 +402,7 @@ def test_a_part_of_a_clip_is_made_anew(page, service: Service) -> None:
     page.fill("#prompt textarea", "slow piano")
     page.click("#repaint")
     said(page, "Submitting", "Waiting", "Loading", "Generating", "Writing", "%", "Done")
-    assert "Done" in said(page, "Done", "Not generated", seconds=PATIENCE)
+    assert "Done" in said(page, "Done", "Not generated")
     wait(lambda: len(visit.clips) == 2)
     old, new = visit.clips
     assert (new.request.span, new.request.prompt, new.seconds) == ((1.0, 2.0), "slow piano", 3.0)

@@ -11,9 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from tests.demo.proxy import as_it_comes, proxy, with_headers
-from tests.demo.test_browser import generate, said, set_slider, visit
+from tests.demo.test_browser import PATIENCE, SECOND, generate, said, set_slider, visit
 from tests.demo.test_browser import wait_until as wait_in_page
 
+pytestmark = pytest.mark.timeout(900)
 END = b'data: {"msg":"close_stream"'
 JOIN, DATA = "/gradio_api/queue/join", "/gradio_api/queue/data"
 
@@ -84,7 +85,8 @@ class LateAnswers:
 
 @pytest.fixture
 def tab(browser):
-    context = browser.new_context(locale="en-GB")
+    context = browser.new_context(locale="en-GB", reduced_motion="reduce")
+    context.set_default_timeout(PATIENCE * SECOND)
     yield context.new_page()
     context.close()
 
@@ -108,7 +110,7 @@ def test_an_event_that_ends_before_it_is_known_to_be_accepted_leaves_no_stream_o
         tab.click("#generate")
         said(tab, "Generating")
         tab.fill("#prompt textarea", "the next one")  # what that is made from is an event, too
-        said(tab, "Done", seconds=60)
+        said(tab, "Done")
         wait_in_page(tab, lambda: late.open == 0)
     assert late.late > 0
 
@@ -121,7 +123,7 @@ def test_the_page_loads_itself_anew_where_no_server_takes_an_event(tab, address:
     tab.on("domcontentloaded", lambda page: loads.append(page.url))
     tab.route(f"**{JOIN}*", lambda route: route.fulfill(status=status, body="<html>"), times=1)
     tab.fill("#prompt textarea", "x")  # what the next clip is made from is an event
-    wait_in_page(tab, lambda: loads, 30)
+    wait_in_page(tab, lambda: loads)
     said(tab, "Ready")
     assert "Done" in generate(tab, "a clip", 1.0)
 
@@ -133,5 +135,5 @@ def test_the_page_loads_itself_anew_where_its_events_are_gone(tab, address: str)
     tab.on("domcontentloaded", lambda page: loads.append(page.url))
     tab.route(f"**{DATA}*", lambda route: route.fulfill(status=404, body="there are no such events"), times=1)
     tab.fill("#prompt textarea", "x")
-    wait_in_page(tab, lambda: loads, 30)
+    wait_in_page(tab, lambda: loads)
     said(tab, "Ready")

@@ -21,11 +21,25 @@ def test_one_slot_is_an_m_d_1_queue() -> None:
         assert outcome.busy == pytest.approx(utilisation, rel=0.03)
 
 
+def test_one_slot_of_mixed_clips_is_an_m_g_1_queue() -> None:
+    """Pollaczek and Khinchine's mean wait for any service time S, lambda E[S^2] / (2 (1 - rho)). A clip holds its place while
+    it begins, is prefilled, takes its steps and is stored."""
+    step, durations = 0.01, (4.0, 8.0, 12.0)
+    speed = Speed(step, 0.5, begin=0.3, prefill=0.2, first=1e9, finish=0.5)
+    service = [duration * FRAME_RATE * step + 0.3 + 0.2 + 0.5 for duration in durations]
+    mean, square = (sum(seconds**power for seconds in service) / 3 for power in (1, 2))
+    rate = 0.6 / mean
+    outcome = simulate(Load(rate, durations), speed, 1, 1, clips=60_000, seed=4)
+    sounds = mean - 0.5  # at its last frame
+    assert outcome.mean - sounds == pytest.approx(rate * square / (2 * (1 - 0.6)), rel=0.05)
+    assert speed.capacity(1, 1, 8.0) == pytest.approx(1 / mean)
+
+
 def test_many_slots_of_one_speed_are_an_m_d_infinity_queue() -> None:
     """Where further clips cost nothing and there is always a slot, nobody waits."""
-    outcome = simulate(Load(5.0, (10.0,)), Speed(0.01, 0.0, begin=0.2, first=1.0, decode=0.1), 1, 10_000, clips=2000)
-    assert min(outcome.first_sound) == pytest.approx(0.8)
-    assert max(outcome.first_sound) == pytest.approx(0.8)
+    outcome = simulate(Load(5.0, (10.0,)), Speed(0.01, 0.0, begin=0.2, prefill=0.0, first=1.0), 1, 10_000, clips=2000)
+    assert min(outcome.first_sound) == pytest.approx(0.7)
+    assert max(outcome.first_sound) == pytest.approx(0.7)
     assert outcome.kept_up == 1.0
 
 
@@ -38,6 +52,53 @@ def test_steps_that_share_a_core_are_processor_sharing() -> None:
     load = Load(0.6 / service, durations)
     outcome = simulate(load, Speed(step, step, first=1e9), 1, 10_000, clips=40_000, seed=2)  # sounds at its end
     assert outcome.mean == pytest.approx(service / 0.4, rel=0.06)
+
+
+def test_replicas_that_share_a_core_are_processor_sharing() -> None:
+    """As many replicas of one slot as clips, on one core: again s / (1 - rho). The server's work counts as the steps do."""
+    step, work = 0.006, 0.2
+    durations = (2.0, 18.0)
+    service = 10.0 * (FRAME_RATE * step + work)  # 5 s
+    speed = Speed(step, 0.0, first=1e9, work=work)
+    load = Load(0.5 / service, durations)
+    outcome = simulate(load, speed, 30, 1, clips=15_000, seed=5, cores=1.0)
+    assert outcome.mean == pytest.approx(service / 0.5, rel=0.06)
+    assert speed.capacity(30, 1, 10.0, cores=1.0) == pytest.approx(1 / service)
+    alone = simulate(load, speed, 30, 1, clips=2000, seed=5)  # each on cores of its own
+    assert max(alone.first_sound) == pytest.approx(18.0 * FRAME_RATE * step)
+
+
+def test_cores_are_shared_out_as_they_are_wanted() -> None:
+    """By hand: two replicas begin a clip of 1 s each, of 50 steps of 10 ms, on one and a half cores."""
+    both, later = [(0.0, 1.0), (0.0, 1.0)], [(0.0, 1.0), (0.25, 1.0)]
+
+    def sounds(arrivals: list[tuple[float, float]], work: float = 0.0) -> tuple[float, ...]:
+        speed = Speed(0.01, 0.0, work=work)
+        return simulate(Load(1.0, (1.0,)), speed, 2, 1, arrivals=arrivals, cores=1.5).first_sound
+
+    assert sounds(both) == pytest.approx((0.5 * 2 / 1.5,) * 2)
+    # The first has half of its frames when the second comes; both go at three quarters until it is done, after 1/3 s; the
+    # second has half of its frames then, and the rest at full speed.
+    assert sounds(later) == pytest.approx((0.25 + 1 / 3, 1 / 3 + 0.25))
+    # 0.25 s of a core for each second of sound is half a core while a clip runs at full speed: three wanted, half of it there.
+    assert sounds(both, work=0.25) == pytest.approx((1.0, 1.0))
+    assert sounds([(0.0, 1.0)], work=0.25) == pytest.approx((0.5,))
+    # On half a core the steps take twice as long; beginning and storing want none while nothing else runs.
+    speed = Speed(0.01, 0.0, begin=0.1, finish=0.2)
+    queued = simulate(Load(1.0, (1.0,)), speed, 1, 1, arrivals=both, cores=0.5).first_sound
+    assert queued == pytest.approx((0.1 + 1.0, 0.1 + 1.0 + 0.2 + 0.1 + 1.0))
+
+
+def test_others_wait_for_a_prefill() -> None:
+    """By hand: a clip of 2 s has 0.2 s of its first chunk's 0.5 s when another one's prefill, of 0.2 s, begins."""
+    arrivals = [(0.0, 2.0), (0.4, 2.0)]
+    speed = Speed(0.01, 0.0, begin=0.1, prefill=0.2)
+    first, second = simulate(Load(1.0, (2.0,)), speed, 1, 2, arrivals=arrivals).first_sound
+    assert second == pytest.approx(0.1 + 0.2 + 0.5)
+    assert first == pytest.approx(0.1 + 0.2 + 0.5 + 0.2)
+    # Two at once: both wait for both.
+    at_once = simulate(Load(1.0, (2.0,)), speed, 1, 2, arrivals=[(0.0, 2.0)] * 2).first_sound
+    assert at_once == pytest.approx((0.1 + 2 * 0.2 + 0.5,) * 2)
 
 
 def test_replicas_of_one_slot_are_an_m_d_c_queue() -> None:
@@ -59,7 +120,7 @@ def test_replicas_of_one_slot_are_an_m_d_c_queue() -> None:
 
 
 def test_the_fewest_replicas_are_found() -> None:
-    load, speed = Load(10_000 / 3600, (10.0, 30.0)), Speed(0.004, 0.0002, begin=0.05, decode=0.05)
+    load, speed = Load(10_000 / 3600, (10.0, 30.0)), Speed(0.004, 0.0002, begin=0.1, prefill=0.002)
     count = needed(load, speed, 32, first_sound=2.0)
     assert count is not None
     assert simulate(load, speed, count, 32).quantile(0.95) <= 2.0

@@ -93,6 +93,16 @@ def test_both_replicas_work_at_the_same_time(cluster) -> None:
     assert min(spent) > 0.2 * max(spent), spent
 
 
+def test_two_clips_take_a_replica_each(cluster) -> None:
+    """Each replica has the default model from its start, so neither is preferred."""
+    program, client = cluster
+    before = {one.pid: one.cpu_times().user for one in replicas(program)}
+    for identifier in [asked(client, prompt="lofi", duration=30.0) for _ in range(2)]:
+        assert ended(client, identifier, 180)["status"] == "done"
+    spent = [one.cpu_times().user - before[one.pid] for one in replicas(program) if one.pid in before]
+    assert min(spent) > 0.6 * max(spent), spent
+
+
 def test_a_killed_replicas_clip_goes_on(cluster, local: LocalEngine) -> None:
     """Its listener hears all of the clip: the other replica begins it anew, and what was heard is left out."""
     program, client = cluster

@@ -1,19 +1,24 @@
 """`musicgen serve --plan`, and the listeners of the load generator."""
 
 import asyncio
+import os
 import random
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from benchmarks import load, report
+from benchmarks.processor_time import Reading
 from musicgen.__main__ import main
 from musicgen.errors import InputError
 from musicgen.serving import plan
 from musicgen.serving.capacity import Load, Outcome, Speed, simulate
 from musicgen.serving.engines.local import LocalEngine
 from musicgen.serving.models import ModelCatalog
-from tests.serving.api_server import api, wait_until
+from tests.serving.api_server import Program, api, wait_until
 
 
 def test_a_plan_of_a_given_speed(capsys: pytest.CaptureFixture) -> None:
@@ -72,22 +77,63 @@ def test_listeners_hear_their_clips(tmp_path: Path) -> None:
     assert Speed(0.01, 0.0).real_time_slots() > 1
 
 
-def test_runs_are_measured_compared_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with api(tmp_path, workers=2) as (url, _):
-        rows = load.runs(url, 1, 2, (0.5,), (1.0, 2.0), 4.0, 0.2, 3, "mini")
+def test_runs_are_measured_compared_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Program("--workers", "2") as program:
+        rows = load.runs(program.url, program.process.pid, 1, 2, (0.5,), (1.0, 2.0), 4.0, 0.2, 3, "mini")
     (one,) = rows
     assert one["measured"]["errors"] == {}
     assert one["measured"]["clips"] == len(load.arrivals(one["rate"], (1.0, 2.0), 4.0, 0.2, 3))
     assert one["predicted over measured"]["verdict"] in ("within", "outside", "undecided")
+    speed = one["speed"]
+    assert 1e-5 < speed["step"] < 0.5
+    assert 0 <= speed["step_per_clip"] < 0.5
+    assert 0 < speed["work"] < 0.5
+    assert 0.003 < speed["finish"] < 30  # a clip's file is synchronised with the disk
+    assert 0 < speed["cores"] <= (os.cpu_count() or 1)
+    assert 0 < one["cores in use"] <= (os.cpu_count() or 1)
     stored = {
         "machine": {"device": "a processor", "threads": 1, "torch": "2", "bandwidth_gb_s": 1.0}, "command": "python -m x",
         "durations": [1.0, 2.0], "seconds": 4.0, "tolerance": 0.2, "model": "mini",
-        "rows": [one | {"reliable": True}, one | {"reliable": False, "speed": {"drift": 0.5}}],
+        "rows": [one | {"reliable": True}, one | {"reliable": False, "cores of others": 0.5}],
     }  # fmt: skip
     monkeypatch.setattr(report, "result", lambda _: stored)
     lines = report.load("load").splitlines()
     assert lines[2].split(" | ")[7] == one["predicted over measured"]["verdict"]
-    assert lines[3].split(" | ")[7] == "unreliable: the speed changed by +50 %"
+    assert lines[3].split(" | ")[7] == "unreliable: other programs used 0.50 cores"
+
+
+def test_processor_time_is_that_of_the_processes_and_of_their_threads() -> None:
+    """A process that tells how much it has used itself: two threads, the second for three times as long as the first."""
+    program = (
+        "import sys, threading, time\n"
+        "def use(seconds):\n"
+        "    while time.thread_time() < seconds: pass\n"
+        "    done.acquire(); sys.stdin.read()\n"
+        "done = threading.Semaphore(2)\n"
+        "for seconds in (0.3, 0.9): threading.Thread(target=use, args=(seconds,)).start()\n"
+        "while done._value: time.sleep(0.01)\n"
+        "print(time.process_time(), flush=True)"
+    )
+    begun = time.monotonic()
+    machine = Reading.of(os.getpid())
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    before = Reading.of(os.getpid())
+    assert process.stdout is not None
+    used = float(process.stdout.readline())
+    assert used >= 1.2
+    found = Reading.of(process.pid)
+    assert found.processes[process.pid] == pytest.approx(used, abs=0.05)
+    (long, short) = found.busiest(2)
+    assert found.of_threads((long,)) == pytest.approx(0.9, abs=0.05)
+    assert found.of_threads((short,)) == pytest.approx(0.3, abs=0.05)
+    both = Reading.sum([found.since(before), Reading({process.pid: 1.0}, {long: 1.0}, 2.0)])
+    assert both.processes[process.pid] == pytest.approx(used + 1.0, abs=0.05)
+    assert both.of_threads((long,)) == pytest.approx(1.9, abs=0.05)
+    process.communicate("")
+    cores = (os.cpu_count() or 1) * (time.monotonic() - begun)
+    assert used - 0.05 <= Reading.of(os.getpid()).since(machine).machine <= cores + 0.05
 
 
 def test_a_prediction_is_judged_by_the_interval_of_its_ratio() -> None:

@@ -4,6 +4,10 @@
 // event, unless it still takes the last one for open. So nobody hears of an event that the server accepts after it has ended the stream
 // and before the browser has read so: the page waits for ever. Here the client has one stream that stays open, and the server's are
 // copied into it one after another, as long as an event has been accepted whose end has not come.
+//
+// A message about no event in particular, an "unexpected_error", would make the client say "Error" beside every event that it follows,
+// those included that were accepted after it was sent. Here the events that it concerns are told by their ids that their connection is
+// lost. "Error" is left for an event that fails, one that the server refuses, and an exception in the client, which the console has.
 (() => {
   const send = window.fetch.bind(window);
   const encoder = new TextEncoder();

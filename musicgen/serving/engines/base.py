@@ -13,6 +13,9 @@ from musicgen.serving.request import ClipRequest
 if TYPE_CHECKING:
     import numpy as np
 
+WARM_UP_SECONDS = 1.0
+"""Length of the clip that is generated before the first request: it compiles kernels and fills caches."""
+
 Report = Callable[[float, str], None]
 """Called with the fraction done, 0 to 1, and a message."""
 

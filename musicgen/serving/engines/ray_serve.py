@@ -177,7 +177,9 @@ class RayEngine:
         self, request: ClipRequest, files: dict[str, SentFile], seed: int, report: Report, cancellation: Cancellation
     ) -> Generator[AudioChunk]:
         with self._lost_is_said():
-            handle = self._connected().options(stream=True, multiplexed_model_id=f"{request.model} {request.precision}")
+            handle = self._connected().options(
+                stream=True, multiplexed_model_id=_used(request.model, request.precision)
+            )
             items = handle.stream.remote(request, files, seed)
             withdraw = cancellation.on_cancel(items.cancel)
             try:
@@ -288,10 +290,24 @@ class RayEngine:
         return low, high, {"num_gpus": 1, "num_cpus": 1} if on_gpu else {"num_cpus": self._settings.threads}
 
 
+def _used(model: str, precision: str) -> str:
+    """What Ray Serve knows a loaded model by."""
+    return f"{model} {precision}"
+
+
 def _multiplexed(serve: Any, max_models: int) -> type:
-    """The replica's class for Ray Serve, which keeps track of the models that each replica has used last."""
+    """The replica's class for Ray Serve, which keeps track of the models that each replica has used last.
+
+    It prefers replicas that have a request's model until none of them has room, so all of them begin with the default model.
+    """
 
     class MultiplexedReplica(Replica):
+        async def __init__(self, settings: ReplicaSettings) -> None:  # type: ignore[misc]  # Ray awaits it
+            super().__init__(settings)
+            model = self.warm_up()
+            if model is not None:
+                await self.note(_used(model, "auto"))
+
         @serve.multiplexed(max_num_models_per_replica=max_models)
         async def note(self, model: str) -> str:
             return model

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import math
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,10 +17,13 @@ from typing import Any, NamedTuple
 from musicgen.cancellation import Cancellation
 from musicgen.errors import MusicGenError
 from musicgen.plugins import load_plugins
-from musicgen.serving.engines.base import AudioChunk
+from musicgen.serving.engines.base import WARM_UP_SECONDS, AudioChunk, Report
 from musicgen.serving.engines.local import LocalEngine
+from musicgen.serving.job_queue import REPORT_SECONDS
 from musicgen.serving.models import ModelCatalog
 from musicgen.serving.request import ClipRequest
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,23 @@ class Replica:
         )
         self._engine.prepare()
 
+    def warm_up(self) -> str | None:
+        """Generate a short clip with the default model: the first one loads it and compiles kernels.
+
+        Returns:
+            The model's name; None where it would have to be downloaded, or cannot be loaded.
+        """
+        name = self._engine.catalog.warm_up_model()
+        if name is None:
+            return None
+        try:
+            for _ in self._engine.stream(ClipRequest("", name, WARM_UP_SECONDS), 0, lambda *_: None, Cancellation()):
+                pass
+        except MusicGenError as error:  # the server's own warm-up says so; other models may run
+            log.warning("the warm-up failed: %s", error)
+            return None
+        return name
+
     async def stream(
         self, request: ClipRequest, files: Mapping[str, SentFile], seed: int
     ) -> AsyncIterator[AudioChunk | ReportMessage | FailureMessage]:
@@ -105,8 +128,7 @@ class Replica:
             try:
                 with tempfile.TemporaryDirectory() as folder:
                     located = request.with_files(_unpacked(files, Path(folder)))
-                    report = lambda fraction, message: put(ReportMessage(fraction, message))  # noqa: E731
-                    for chunk in self._engine.stream(located, seed, report, cancellation):
+                    for chunk in self._engine.stream(located, seed, sparing(put), cancellation):
                         put(chunk)
             except MusicGenError as error:
                 put(FailureMessage(error))
@@ -136,6 +158,25 @@ class Replica:
             return await asyncio.to_thread(work)
         except MusicGenError as error:
             return FailureMessage(error)
+
+
+def sparing(send: Callable[[ReportMessage], object]) -> Report:
+    """A report that sends only what followers of a job are shown: a model reports each step.
+
+    Args:
+        send: takes the first report, one every REPORT_SECONDS, those with another message, and the last one.
+    """
+    newest, sent = "", -math.inf
+
+    def report(fraction: float, message: str) -> None:
+        nonlocal newest, sent
+        now = time.monotonic()
+        if message == newest and fraction < 1 and now - sent < REPORT_SECONDS:
+            return
+        newest, sent = message, now
+        send(ReportMessage(fraction, message))
+
+    return report
 
 
 def _unpacked(files: Mapping[str, SentFile], folder: Path) -> dict[str, Path]:
