@@ -210,7 +210,7 @@ FIELDS: dict[str, Field] = {
     ),
     "guidance_scale": _optional(
         "guidance_scale", "the guidance", "Guidance", lambda request: request.options.guidance_scale,
-        placeholder="as the model says (1 to 10)", info="How closely to follow description and melody; 1: not at all.",
+        placeholder="as the model says (1 to 10)", info="How closely to follow description and melody; 1: without guidance.",
     ),
     "melody_guidance_scale": _optional(
         "melody_guidance_scale", "the guidance for the melody", "Guidance for the melody",

@@ -65,7 +65,7 @@ HELP: dict[str, str] = {
     "temperature": "divides the logits: below 1 is safer, above 1 is wilder",
     "top_k": "draw from so many of the most likely codes; 0: from all",
     "top_p": "then from the fewest whose probability reaches this; 0: from all",
-    "guidance_scale": "how closely the conditions are followed (as the model says: 3); 1: not at all",
+    "guidance_scale": "how closely the conditions are followed (as the model says: 3); 1: no guidance",
     "melody_guidance_scale": "a scale for the melody alone; none takes a stored one back",
     "style_guidance_scale": "a scale for the style alone; none takes a stored one back",
     "condition_guidance": "a scale for a further condition alone, by its name",
