@@ -21,6 +21,8 @@ CREATE TABLE IF NOT EXISTS disk_reserved (server TEXT NOT NULL, network TEXT NOT
 CREATE TABLE IF NOT EXISTS disk_folders (folder TEXT PRIMARY KEY, network TEXT NOT NULL)
 """
 _OF_NETWORK = "SELECT COALESCE(SUM(bytes), 0) FROM disk_files WHERE network = ? AND made >= ?"
+_TOTAL = "SELECT MAX(0, SUM(bytes)) FROM disk_total"
+"""Below 0 it would be where a file ended during a count that had not met it: the next count corrects that."""
 _ADDED, _FOUND = "added", "found"
 """Bytes that servers have written and deleted since the folder was made; bytes at the last count, less what had been added by
 then."""
@@ -44,7 +46,7 @@ class DiskUsage:
 
     def used(self) -> int:
         """Bytes of all files together."""
-        return int(self._index.read("SELECT SUM(bytes) FROM disk_total")[0][0])
+        return int(self._index.read(_TOTAL)[0][0])
 
     def counted(self, count: Callable[[], int]) -> int:
         """Correct the total.
@@ -155,7 +157,7 @@ class DiskUsage:
             for server, whose, size in database.execute("SELECT server, network, bytes FROM disk_reserved")
             if self._servers.is_running(server)
         ]
-        ((used,),) = database.execute("SELECT SUM(bytes) FROM disk_total")
+        ((used,),) = database.execute(_TOTAL)
         ((own,),) = database.execute(_OF_NETWORK, (network, time.time() - self._seconds))
         own = max(0, own) + sum(size for whose, size in reserved if whose == network)
         check(used + sum(size for _, size in reserved), own)

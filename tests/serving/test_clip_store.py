@@ -27,6 +27,21 @@ def test_clips_expire(tmp_path: Path) -> None:
     store.close()
 
 
+def test_the_total_is_not_below_nothing(tmp_path: Path) -> None:
+    """A clip is deleted during a count that has not met it; the next count is right again."""
+    store = ClipStore(tmp_path / "store", hours=1)
+    (tmp_path / "a.bin").write_bytes(b"x" * 5_000)
+    clip = store.copy(tmp_path / "a.bin")
+
+    def count() -> int:
+        store.delete(clip)
+        return 0
+
+    store.usage.counted(count)
+    assert store.used_bytes() == store.count() == store.used_bytes() == 0
+    store.close()
+
+
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(
