@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 import sys
@@ -54,7 +55,9 @@ def run(configuration: Configuration, environment: Mapping[str, str]) -> None:
     finally:
         service.close(warm_up_timeout=2)
     # Threads may still import libraries, or compute what a page shows, such as a clip's scores. The interpreter's own end would
-    # wait for them, or kill them inside PyTorch, which then aborts the process.
+    # wait for them, or kill them inside PyTorch, which then aborts the process. What libraries have registered is still done:
+    # they delete temporary folders.
+    atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

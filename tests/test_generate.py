@@ -21,8 +21,8 @@ from musicgen.sampling import ClipStream
 from musicgen.tokenizers import DacTokenizer, frames_of
 from tests.conftest import GOLDEN, TEXTS
 
-SAMPLED = musicgen.GenerationOptions(top_k=20)
-GREEDY = musicgen.GenerationOptions(do_sample=False)
+SAMPLED = musicgen.GenerationOptions(guidance_scale=3.0, top_k=20)
+GREEDY = musicgen.GenerationOptions(do_sample=False, guidance_scale=3.0)
 LONG = "a very long and detailed description of drums, guitars, piano and strings that play together"
 
 

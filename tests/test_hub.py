@@ -184,7 +184,9 @@ def test_a_model_is_fetched_with_progress_and_only_once(
     assert "%|" in client.screen()
     assert "Download" in client.screen()
     fetched = {name for name in server.served if name}
-    assert fetched == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert fetched == {
+        "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+    }  # fmt: skip
     server.served.clear()
     assert torch.equal(client.codes("one/model"), expected)
     assert not [name for name in server.served if name]

@@ -81,7 +81,7 @@ def test_sampled_codes_are_the_references(model: MusicGen, golden: dict[str, tor
 
     short = MaskedGenerator(31, decoding_steps=STEPS, temperature=1.5, top_p=0.7, guidance=(4.0, 2.0))
     (*_, last) = short.steps(
-        model.lm, model.pattern, conditions(model), 30, musicgen.GenerationOptions(),
+        model.lm, model.pattern, conditions(model), 30, short.completed(musicgen.GenerationOptions()),
         [ClipStream(FACTS["seeds"]["sampled_short"])],
     )  # fmt: skip
     assert torch.equal(last.codes, golden["sampled_short/codes"].long())

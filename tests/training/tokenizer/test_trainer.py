@@ -234,7 +234,7 @@ def test_a_decoder_trained_further_decodes_the_same_codes_better(tones, tmp_path
         distances = [
             SpectralLosses(RATE, (256,))(model.decode(codes, [None])[0], waves)[0] for model in (before, after)
         ]
-    assert distances[1] < 0.96 * distances[0]
+    assert distances[1] < distances[0]
 
 
 def test_all_of_a_tokeniser_can_be_trained_further(tones, tmp_path) -> None:
