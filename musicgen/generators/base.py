@@ -99,7 +99,7 @@ class Generator(ABC):
             pattern: Its codebook interleaving pattern.
             guidance: The conditions of all rows.
             num_frames: T, prompt included.
-            options: Sampling and guidance.
+            options: Sampling and guidance, from `completed`.
             streams: One random stream a clip.
             prompt: int64 [B, K, P], P < T, frames that are given.
             runner: What executes an autoregressive language model; None runs the module itself.

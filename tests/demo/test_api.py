@@ -225,7 +225,7 @@ NAN, INFINITY = float("nan"), float("inf")
         ({"temperature": -1}, "temperature is -1"),
         ({"temperature": 0}, "temperature is 0"),
         ({"guidance_scale": INFINITY}, "guidance_scale is inf"),
-        ({"guidance_scale": "high"}, "guidance_scale"),
+        ({"guidance_scale": -1}, "guidance_scale is -1"),
         ({"top_k": -5}, "top_k is -5"),
         ({"top_p": 2}, "top_p is 2"),
         ({"precision": "float7"}, "unknown precision"),

@@ -205,11 +205,8 @@ def test_melody_then_stereo_then_adapters(music: Path, tokenizer_folder: Path, t
     # As in training: without Demucs, which is not here.
     assert musicgen.load(stereo).generate(["tone"], 0.5, seed=0, melody=clip).shape == (1, 2, 16_000)
     # A guidance scale of the recipe's, and afterwards that of the model before.
-    assert [musicgen.load(one).generator.defaults.guidance_scale for one in (trained / "model", melody, stereo)] == [
-        3,
-        2.5,
-        2.5,
-    ]
+    models = [musicgen.load(one) for one in (trained / "model", melody, stereo)]
+    assert [model.generator.defaults.guidance_scale for model in models] == [3, 2.5, 2.5]
     adapted = run("lora", {"model": str(stereo), "lora_rank": 2})
     ours, theirs = musicgen.load(adapted).lm.state_dict(), musicgen.load(stereo).lm.state_dict()
     changed = {name for name in ours if not torch.equal(ours[name], theirs[name])}
