@@ -3,9 +3,9 @@
 Clips are asked for at random times (Poisson) with durations from a list; some listeners leave before the end. A listener keeps
 up who, having begun at the first sound, never waits again. Each run is compared with what the capacity model
 (`musicgen.serving.capacity`) predicts from a measured speed and the same arrivals: clip by clip, so that the ratio of the two
-means has an interval. The speed is measured with all replicas at work at once, in processor time, because replicas, server and
-listeners share the cores, which the model shares out itself. Where other programs used the machine, the rows say so. Bounded in
-time and number, on 127.0.0.1.
+means has an interval. The speed is that of a single replica, measured before; how several replicas, the server and the
+listeners share the cores is left to the model. Where other programs used the machine, the rows say so. Bounded in time and
+number, on 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import numpy as np
@@ -47,7 +47,7 @@ TOLERANCE = 0.2
 """Relative error that the prediction of the mean wait may have."""
 MAX_OTHERS = 0.1
 """Cores that other programs may use during a run."""
-CLIP_SECONDS, SHORT_SECONDS, REPEATS = 8.0, 1.0, 3
+CLIP_SECONDS, REPEATS = 8.0, 5
 """Of the clips that the speed is measured by."""
 IDLE_SECONDS = 3.0
 """Time in which it is measured what the processes use that have nothing to do."""
@@ -237,6 +237,12 @@ class Server:
             if found:
                 self.url = found[1]
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """End it."""
         self.process.send_signal(signal.SIGTERM)
@@ -256,82 +262,75 @@ class Calibration:
     cores: float
 
 
-def calibrate(url: str, pid: int, replicas: int, model: str, slots: int) -> Calibration:
-    """Measure a server by clips one after the other and by as many as all of its replicas have slots.
+def calibrate(url: str, pid: int, model: str, slots: int) -> Calibration:
+    """Measure a server of one replica by clips one after the other, and by as many at once as the replica has slots.
 
-    The steps of a replica are those of its busiest thread. So their duration is that thread's processor time, which is the same
-    however many others share the core.
+    Its steps wait for the other threads of its Python process, so their duration is the time that passes, not the processor
+    time of their thread.
 
     Args:
         url: of the server.
         pid: its process.
-        replicas: that it has.
         model: the model's name.
         slots: clips that a replica generates together.
     """
 
-    def timed(count: int, seconds: float) -> tuple[list[Listener], Reading]:
+    def timed(count: int) -> tuple[list[Listener], Reading]:
         before = Reading.of(pid)
-        listeners = [Listener(0.0, seconds, 1.0) for _ in range(count)]
+        listeners = [Listener(0.0, CLIP_SECONDS, 1.0) for _ in range(count)]
         asyncio.run(listen(url, listeners, model))
-        if any(one.error or not one.parts for one in listeners):
+        if any(one.error or len(one.parts) < 2 for one in listeners):
             raise InputError(f"{model} cannot be measured: {listeners[0].error or 'there was no sound'}")
         return listeners, Reading.of(pid).since(before)
 
-    timed(replicas * slots, 2.0)
-    together = [timed(replicas * slots, CLIP_SECONDS) for _ in range(REPEATS)]
-    steppers = Reading.sum(used for _, used in together).busiest(replicas)
+    timed(slots)
+    alone, together = zip(*((timed(1), timed(slots)) for _ in range(REPEATS)), strict=True)
     before = Reading.of(pid)
     time.sleep(IDLE_SECONDS)
     idle = Reading.of(pid).since(before).total / IDLE_SECONDS
-    short = [timed(1, SHORT_SECONDS) for _ in range(3 * REPEATS)]
-    alone = [timed(1, CLIP_SECONDS) for _ in range(REPEATS)]
 
-    # Of one clip the thread's time is its prefill and its steps, whose number is as the frames'.
-    long_time, short_time = (statistics.fmean(used.of_threads(steppers) for _, used in runs) for runs in (alone, short))
-    step = (long_time - short_time) / (FRAME_RATE * (CLIP_SECONDS - SHORT_SECONDS))
-    prefill = max(0.0, short_time - FRAME_RATE * SHORT_SECONDS * step)
-    stepping = statistics.fmean(used.of_threads(steppers) for _, used in together) / replicas
-    step_together = (stepping - slots * prefill) / (FRAME_RATE * CLIP_SECONDS)
-    sound = sum(one.heard for listeners, _ in together for one in listeners)
-    seconds = sum(max(one.ended for one in listeners) for listeners, _ in together)
-    beside = sum(used.total - used.of_threads(steppers) for _, used in together) - idle * seconds
-    first = statistics.median(one.first_sound for (one,), _ in alone)
-    finish = statistics.median(one.ended - one.parts[-1][0] for (one,), _ in alone)
-    speed = Speed(
-        step,
-        max(0.0, (step_together - step) / max(1, slots - 1)),
-        begin=max(0.0, first - prefill - FRAME_RATE * step),
-        prefill=prefill,
-        finish=finish,
-        work=max(0.0, beside / sound),
+    single = [one for listeners, _ in alone for one in listeners]
+    everyone = [one for listeners, _ in together for one in listeners]
+    used = Reading.sum(reading for _, reading in together)
+    stepper = used.of_threads(used.busiest(1))
+    stepped = sum(max(one.parts[-1][0] for one in listeners) for listeners, _ in together)
+    passed = sum(max(one.ended for one in listeners) for listeners, _ in together)
+    speed = Speed.of_times(timing(single), timing(everyone), slots)
+    return Calibration(
+        dataclasses.replace(
+            speed,
+            finish=statistics.median(one.ended - one.parts[-1][0] for one in single),
+            work=max(0.0, used.total - stepper - idle * passed) / sum(one.heard for one in everyone),
+            stepping=min(1.0, stepper / stepped),
+        ),
+        (psutil.cpu_count() or 1) - idle,
     )
-    return Calibration(speed, (psutil.cpu_count() or 1) - idle)
 
 
-def measure(
-    replicas: int, slots: int, shares: Sequence[float], durations: tuple[float, ...], seconds: float, leave: float,
-    seed: int, model: str,
-) -> list[dict[str, Any]]:  # fmt: skip
-    """Runs with some number of replicas of one core each; arguments and value as of `runs`."""
-    server = Server(
-        "--replicas", str(replicas), "--cores", "1", "--workers", str(slots), "--per-visitor", str(MAX_CLIPS)
-    )
-    try:
-        return runs(server.url, server.process.pid, replicas, slots, shares, durations, seconds, leave, seed, model)
-    finally:
-        server.close()
+def timing(listeners: Sequence[Listener]) -> tuple[float, float]:
+    """Seconds from the request to the first sound, and of a step after it: medians over listeners."""
+    steps = [
+        (one.parts[-1][0] - one.parts[0][0]) / (FRAME_RATE * sum(length for _, length in one.parts[1:]))
+        for one in listeners
+    ]
+    return statistics.median(one.first_sound for one in listeners), statistics.median(steps)
+
+
+def server_of(replicas: int, slots: int) -> Server:
+    """A server with replicas of one core each."""
+    return Server("--replicas", str(replicas), "--cores", "1", "--workers", str(slots), "--per-visitor", str(MAX_CLIPS))
 
 
 def runs(
-    url: str, pid: int, replicas: int, slots: int, shares: Sequence[float], durations: tuple[float, ...], seconds: float,
-    leave: float, seed: int, model: str,
+    url: str, pid: int, calibration: Calibration, replicas: int, slots: int, shares: Sequence[float],
+    durations: tuple[float, ...], seconds: float, leave: float, seed: int, model: str,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """What listeners of a server get, and what is predicted for them.
 
     Args:
         url: of the server.
         pid: its process.
+        calibration: how fast one replica is.
         replicas: that it has.
         slots: clips that a replica generates together.
         shares: of the capacity (`Speed.capacity`): the rate of each run.
@@ -341,9 +340,10 @@ def runs(
         seed: of the arrivals.
         model: its name.
     """
-    calibration = calibrate(url, pid, replicas, model, slots)
     speed, cores = calibration.speed, calibration.cores
     told = {name: round(value, 5) for name, value in dataclasses.asdict(speed).items()} | {"cores": round(cores, 2)}
+    # Every replica runs once before.
+    asyncio.run(listen(url, [Listener(0.0, 2.0, 1.0) for _ in range(replicas * slots)], model))
     rows = []
     for share in shares:
         load = Load(share * speed.capacity(replicas, slots, statistics.fmean(durations), cores), durations)
@@ -381,13 +381,15 @@ def main() -> None:
         raise InputError(f"--seconds is {options.seconds:g}: above 0, {MAX_SECONDS:g} at most")
     durations, shares = (tuple(float(part) for part in text.split(",")) for text in (options.durations, options.shares))
     replicas = [int(part) for part in options.replicas.split(",")]
-    rows = [
-        one
-        for count in replicas
-        for one in measure(
-            count, options.slots, shares, durations, options.seconds, options.leave, options.seed, options.model
-        )
-    ]
+    with server_of(1, options.slots) as server:
+        calibration = calibrate(server.url, server.process.pid, options.model, options.slots)
+    rows = []
+    for count in replicas:
+        with server_of(count, options.slots) as server:
+            rows += runs(
+                server.url, server.process.pid, calibration, count, options.slots, shares, durations, options.seconds,
+                options.leave, options.seed, options.model,
+            )  # fmt: skip
     command = (
         f"python -m benchmarks.load --replicas {options.replicas} --slots {options.slots} --shares {options.shares} "
         f"--durations {options.durations} --leave {options.leave:g} --seconds {options.seconds:g} --model {options.model} "

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.throughput import at_best
+from evaluation.reports.results import load_results
+from evaluation.reports.table import markdown
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -436,6 +438,13 @@ def summary(_: str) -> str:
     return table(["speed", "measured"], rows)
 
 
+def embedded(name: str) -> str:
+    """The evaluation of the embedded models: what `make eval` writes, without its notes."""
+    stored = load_results(RESULTS / f"{name}.json")
+    rows = markdown([stored]).split("\n\n")[0]
+    return f"{rows}\n\n`make eval`, n = {len(stored.ids)}, 95 % intervals over clips.\n"
+
+
 TABLES: dict[str, tuple[Callable[[str], str], str]] = {
     "summary": (summary, ""),
     "generation": (generation, "generation-small-cpu"),
@@ -459,6 +468,7 @@ TABLES: dict[str, tuple[Callable[[str], str], str]] = {
     "listeners": (listeners, "listeners-mini-cpu"),
     "precision-error": (precision_error, "precision-error-mini"),
     "evaluation": (evaluation, "evaluation-cpu"),
+    "embedded": (embedded, "evaluation-embedded"),
     "memory": (memory, "memory-cpu"),
     "loading": (loading, "loading-small-cpu"),
     "rescoring": (rescoring, "rescore"),

@@ -39,6 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     study.add_argument("--output", type=Path, default=OUTPUT, help="folder of the runs")
     study.set_defaults(command=_study)
+    ratings = commands.add_parser("ratings", help="store the means of an experiment's listening study for the report")
+    ratings.add_argument("name", metavar="NAME", help="an experiment, or the beginning of its name: table-3")
+    ratings.add_argument("--scale", default="cpu", help="at which it was run (default cpu)")
+    ratings.add_argument("--seed", type=int, default=0, help="the runs whose clips were rated (default 0)")
+    ratings.add_argument("--output", type=Path, default=OUTPUT, help="folder of the runs")
+    ratings.add_argument("--results", type=Path, help="folder of the results (default experiments/results)")
+    ratings.add_argument("--database", metavar="URL", help="of the study (default the SQLite file in its folder)")
+    ratings.set_defaults(command=_ratings)
     power = commands.add_parser("power", help="how many seeds and steps decide the claims, from the stored results")
     power.add_argument("name", metavar="NAME", help="an experiment, or the beginning of its name")
     power.add_argument("--scale", default="core", help="of the stored results (default core)")
@@ -110,6 +118,18 @@ def _study(options: argparse.Namespace) -> None:
     print(
         f"{study.path}: {len(study.clips)} clips on {pages} pages; `python -m human_study serve {study.path}` opens it"
     )
+
+
+def _ratings(options: argparse.Namespace) -> None:
+    from experiments import plan as plans
+
+    name, scale = plans.find(options.name), plans.scale(options.scale)
+    plan = plans.load(name)
+    from experiments import listening, runner
+
+    results = options.results or runner.RESULTS
+    file = listening.collect(options.output, results, name, plan, scale, options.seed, options.database)
+    print("\n\n".join([*listening.tables(file.parent.parent), f"{file}; `python -m experiments report` shows it"]))
 
 
 def _power(options: argparse.Namespace) -> None:

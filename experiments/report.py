@@ -10,7 +10,7 @@ from typing import Any
 from scipy.stats import binomtest
 
 from evaluation.reports.results import Results, load_results
-from experiments import claims
+from experiments import claims, listening
 from experiments import plan as plans
 from experiments.diagnosis import FOLDER
 from experiments.metric_names import title
@@ -52,7 +52,8 @@ def write(results: Path, page: Path = DOCS / "experiments.md", pictures: Path = 
             picture = pictures / f"experiment-{name}-{folder.name}.png"
             audio.write_bytes(picture, drawn)
             summary += _summary(plan, rows, folder.name)
-            parts.append(section(plan, rows, folder.name, f"images/{picture.name}"))
+            heard = listening.tables(folder)
+            parts.append(section(plan, rows, folder.name, f"images/{picture.name}", heard))
         if not found:
             summary += _summary(plan, {}, "")
             missing.append(section_not_run(plan, name))
@@ -92,14 +93,15 @@ def _memorisation_scores(result: dict[str, Any], plan: Plan) -> dict[str, Any]:
     return {"scores": scores} if plan.planted else {}
 
 
-def section(plan: Plan, rows: Rows, scale: str, picture: str) -> str:
-    """One experiment at one scale."""
+def section(plan: Plan, rows: Rows, scale: str, picture: str, heard: Sequence[str] = ()) -> str:
+    """One experiment at one scale. heard: the tables of its listening studies."""
     return "\n\n".join(
         part
         for part in (
             f"## {plan.title}, scale `{scale}`",
             plan.question,
             _memorised(rows) if plan.planted else _table(plan, rows),
+            *heard,
             f"![{plan.title}]({picture})",
             _verdicts(plan, rows),
             plan.reading.get(scale, ""),

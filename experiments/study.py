@@ -1,8 +1,8 @@
 """A listening study of the clips that an experiment generated: the columns of the paper's tables that need listeners.
 
-OUTPUT/studies/NAME-SCALE.yaml      the study's settings
-OUTPUT/studies/NAME-SCALE-samples/  a samples folder for each row and for the references
-OUTPUT/studies/NAME-SCALE/          the study folder, which `python -m human_study serve` opens
+OUTPUT/studies/NAME-SCALE-SEED.yaml      the study's settings
+OUTPUT/studies/NAME-SCALE-SEED-samples/  a samples folder for each row and for the references
+OUTPUT/studies/NAME-SCALE-SEED/          the study folder, which `python -m human_study serve` opens
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def build_study(output: Path, name: str, plan: Plan, scale: Scale, seed: int, it
     Raises:
         InputError: A row has not been run, there are fewer clips, or the study folder holds ratings already.
     """
-    folder = output / "studies" / f"{name}-{scale.name}-{seed}"
+    folder = study_folder(output, name, scale, seed)
     clips = {row: _clips(output, name, plan, row, scale, seed) for row in plan.rows}
     chosen = _chosen(clips, items)
     suite = load_suite(SUITE)
@@ -57,7 +57,7 @@ def build_study(output: Path, name: str, plan: Plan, scale: Scale, seed: int, it
     )
     into = folder.with_name(f"{folder.name}-samples")
     shutil.rmtree(into, ignore_errors=True)  # of an earlier study with other items
-    systems = {_system(row): into / _system(row).replace(" ", "-") for row in plan.rows}
+    systems = {system_name(row): into / system_name(row).replace(" ", "-") for row in plan.rows}
     for (system, target), source in zip(systems.items(), clips.values(), strict=True):
         _copy(source, target, system, chosen)
     _write_references(into / REFERENCE, originals)
@@ -74,7 +74,12 @@ def build_study(output: Path, name: str, plan: Plan, scale: Scale, seed: int, it
     return prepare.build(study_settings.read(file), folder)
 
 
-def _system(row: str) -> str:
+def study_folder(output: Path, name: str, scale: Scale, seed: int) -> Path:
+    """The study folder of an experiment's runs with a seed. Arguments as of `build_study`."""
+    return output / "studies" / f"{name}-{scale.name}-{seed}"
+
+
+def system_name(row: str) -> str:
     """A row as the name of a system, which holds no comma."""
     return row.replace(",", "")
 

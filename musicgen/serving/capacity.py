@@ -37,6 +37,7 @@ class Speed:
         finish: seconds from a clip's last sound until its place is free for the next one: the server stores it.
         work: seconds of a core that each second of sound takes beside the steps: the decoder's, the server's (limiter, storing,
             HTTP), and those of listeners on this machine.
+        stepping: cores that the steps take; below 1 where they wait for other threads of the same Python process.
     """
 
     step: float
@@ -46,6 +47,26 @@ class Speed:
     first: float = 1.0
     finish: float = 0.0
     work: float = 0.0
+    stepping: float = 1.0
+
+    @classmethod
+    def of_times(
+        cls, alone: tuple[float, float], together: tuple[float, float], slots: int, first: float = 1.0
+    ) -> Speed:
+        """The speed of a replica that was timed with one clip and with as many as it has slots.
+
+        Args:
+            alone: seconds from the request to the first sound, and of a step after it, of one clip.
+            together: the same of `slots` clips that were asked for at once.
+            slots: clips that the replica generates together.
+            first: seconds of sound in the first chunk.
+        """
+        others = max(1, slots - 1)
+        per_clip = max(0.0, (together[1] - alone[1]) / others)
+        # All of them are prefilled before the first step.
+        prefill = max(0.0, (together[0] - alone[0] - FRAME_RATE * first * per_clip * others) / others)
+        begin = max(0.0, alone[0] - prefill - FRAME_RATE * first * alone[1])
+        return cls(alone[1], per_clip, begin=begin, prefill=prefill, first=first)
 
     def of(self, clips: int) -> float:
         """Seconds of a step with a number of clips."""
@@ -62,7 +83,7 @@ class Speed:
         """
         step = self.of(slots) * FRAME_RATE * duration
         in_a_slot = self.begin + slots * self.prefill + step + self.finish
-        on_a_core = self.prefill + step / slots + self.work * duration
+        on_a_core = self.prefill + self.stepping * step / slots + self.work * duration
         return min(replicas * slots / in_a_slot, cores / on_a_core)
 
     def real_time_slots(self) -> int:
@@ -166,7 +187,7 @@ class _Replica:
         running = len(self._running())
         if self.stall:
             return 1.0
-        return 1.0 + running / FRAME_RATE / self.speed.of(running) * self.speed.work if running else 0.0
+        return self.speed.stepping + running / FRAME_RATE / self.speed.of(running) * self.speed.work if running else 0.0
 
     def advance(self, now: float, share: float) -> None:
         """Let the time pass. Nothing ends and nothing sounds in between: the caller stops at `next_event`.

@@ -26,17 +26,8 @@ def measure(engine: EngineClient, model: str, slots: int) -> Speed:
         slots: clips that are generated together.
     """
     _timed(engine, model, 1, 1.0)
-    first, alone = _timed(engine, model, 1, MEASURED_SECONDS)
-    first_of_all, together = _timed(engine, model, slots, MEASURED_SECONDS)
-    others = max(1, slots - 1)
-    # All of them are prefilled before the first step.
-    prefill = max(0.0, (first_of_all - first - FRAME_RATE * (together - alone)) / others)
-    return Speed(
-        alone,
-        max(0.0, (together - alone) / others),
-        begin=max(0.0, first - prefill - FRAME_RATE * alone),
-        prefill=prefill,
-    )
+    alone = _timed(engine, model, 1, MEASURED_SECONDS)
+    return Speed.of_times(alone, _timed(engine, model, slots, MEASURED_SECONDS), slots)
 
 
 def _timed(engine: EngineClient, model: str, clips: int, seconds: float) -> tuple[float, float]:

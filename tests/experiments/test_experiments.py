@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +51,56 @@ def test_what_another_experiment_trained_is_not_trained_again(results: Path, tmp
     assert command.main(arguments) == 0
     assert json.loads((tmp_path / "results" / "table-2-melody" / "toy" / file.name).read_text()) == given
     assert not (tmp_path / "work").exists()
+
+
+KILLED = """
+import functools, importlib, os, signal, sys
+from pathlib import Path
+from experiments import __main__ as command
+from musicgen import catalog
+
+catalog.PRETRAINED = Path(sys.argv[1])
+module, *path, name = sys.argv[2].split(":")
+owner = functools.reduce(getattr, path, importlib.import_module(module))
+call = getattr(owner, name)
+
+def call_and_die(*args, **kwargs):
+    call(*args, **kwargs)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+setattr(owner, name, call_and_die)
+command.main(sys.argv[3:])
+"""
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_result(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the training's checkpoint, and after the first clip: the third time it ends."""
+    row, pretrained = "text, tested with text", results.parent / "pretrained"
+    work, found = tmp_path / "work", tmp_path / "results"
+    arguments = ["run", "table-2-melody", "--scale", "toy", "--row", row, "--output", str(work), "--results", str(found),
+                 "--corpus", str(results.parent / "work" / "corpus"), "--tokens", str(results.parent / "work" / "tokens"),
+                 "--device", "cpu"]  # fmt: skip
+    folder = work / "table-2-melody" / "toy" / f"{row.replace(' ', '-')}-0"
+    for place in ("musicgen.training.lm.trainer:save_checkpoint", "musicgen.samples:Writer:add"):
+        killed = subprocess.run([sys.executable, "-c", KILLED, str(pretrained), place, *arguments], check=False)
+        assert killed.returncode == -signal.SIGKILL
+        assert not any(found.rglob("*.json"))
+    (checkpoint,) = (folder / "checkpoints").iterdir()
+    made = checkpoint.stat().st_mtime_ns
+    (clip,) = folder.glob("samples-*/*.flac")
+    heard = clip.stat().st_mtime_ns
+    monkeypatch.setattr(catalog, "PRETRAINED", pretrained)
+    assert command.main(arguments) == 0
+    assert (checkpoint.stat().st_mtime_ns, clip.stat().st_mtime_ns) == (made, heard)  # neither was made again
+    (file,) = found.rglob("*.json")
+    (whole,) = results.rglob("text,-tested-with-text-0.json")
+    one, other = (json.loads(path.read_text()) for path in (file, whole))
+    for fields in (one, other):
+        for field in ("train_seconds", "generate_seconds"):
+            del fields[field]
+    assert one == other
 
 
 @pytest.fixture(scope="module")

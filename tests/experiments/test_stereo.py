@@ -1,11 +1,15 @@
 """Table 3 end to end at toy size: mid and side, and the listening study of its clips."""
 
 import json
+import shutil
 from pathlib import Path
 
+import anyio.from_thread
 import numpy as np
 import pytest
 import torch
+import yaml
+from sqlalchemy import select
 
 from evaluation.suites.items import load_items
 from evaluation.suites.suite import load_suite
@@ -13,8 +17,11 @@ from experiments import __main__ as command
 from experiments import plan as plans
 from experiments import references, report, stereo
 from human_study import __main__ as study_command
+from human_study.database import schema, study_database
 from human_study.design import manifest
+from human_study.web.app import create_app
 from musicgen import audio, catalog, samples
+from tests.human_study.client import Rater
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +88,73 @@ def test_one_command_builds_a_listening_study(
     assert "--items is 50, and the rows have 3 clips in common" in capsys.readouterr().err
     assert command.main(["study", "table-4-patterns", "--scale", "toy", "--output", str(work)]) == 2
     assert "no clips of the row 'delay' with seed 0: run `python -m experiments run" in capsys.readouterr().err
+
+
+def test_ratings_come_back_into_the_report(
+    stereo_run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Raters over HTTP, who like the row "stereo delay" best; the means by hand from what they sent."""
+    work, results = stereo_run
+    options = ["--scale", "toy", "--output", str(tmp_path)]
+    ratings = ["ratings", "table-3", *options, "--results", str(results)]
+    assert command.main(ratings) == 2
+    assert "there is no study: run `python -m experiments study table-3-stereo" in capsys.readouterr().err
+    (tmp_path / "table-3-stereo").symlink_to(work / "table-3-stereo")
+    (tmp_path / "references-2-2").symlink_to(work / "references-2-2")
+    assert command.main(["study", "table-3", *options, "--items", "2"]) == 0
+    assert command.main(ratings) == 2
+    assert "there are no ratings yet" in capsys.readouterr().err
+
+    # An open study, whose owner has edited its settings.
+    folder = tmp_path / "studies" / "table-3-stereo-toy-0"
+    settings = yaml.safe_load(folder.with_suffix(".yaml").read_text())
+    settings |= {"open_link": True, "headphone_check": "off", "clock": False, "practice": False, "attention_checks": 0}
+    folder.with_suffix(".yaml").write_text(yaml.safe_dump(settings))
+    shutil.rmtree(folder)
+    assert study_command.main(["build", f"{folder}.yaml", "--output", str(folder)]) == 0
+    study = manifest.read(folder)
+    database = study_database.open_database(study)
+    liked = {"reference": 95, "stereo delay": 80, "mono delay": 40}
+    sent: dict[tuple[str, str], list[int]] = {}
+
+    def value(trial: dict, clip: dict) -> int:
+        clips, tokens = schema.clip, schema.token
+        with database.read() as connection:
+            query = select(clips.c.name).join(tokens, tokens.c.clip_id == clips.c.id)
+            name = connection.execute(query.where(tokens.c.token == clip["token"])).scalar_one()
+        system = study.clips[name].system
+        rating = liked.get(system, 60) + len(sent) % 3
+        sent.setdefault((trial["question"], system), []).append(rating)
+        return rating
+
+    try:
+        app = create_app(study, database, hosts=("testserver",))
+        with anyio.from_thread.start_blocking_portal() as portal:
+            for _ in range(2):
+                rater = Rater(app, portal)
+                rater.start()
+                assert rater.rate_all(value)["stage"] != "trial"
+    finally:
+        database.dispose()
+    assert command.main(ratings) == 0
+    told = capsys.readouterr().out
+    (stored,) = results.rglob("listening/0.json")
+    made = json.loads(stored.read_text())
+    assert made["raters"] == made["kept"] == 2
+    assert set(made["questions"]) == {"OVL", "REL"}
+    for question, scores in made["questions"].items():
+        assert set(scores) == {*plans.load("table-3-stereo").rows, "reference"}
+        for row, score in scores.items():
+            given = sent[question, row.replace(",", "")]
+            assert score["mean"] == pytest.approx(np.mean(given), abs=0.006)
+            assert score["ratings"] == len(given)
+    assert sum(map(len, sent.values())) == 2 * 2 * 5  # two raters, two pages, the four rows and the reference
+    pictures = tmp_path / "images"
+    pictures.mkdir()
+    report.write(results, tmp_path / "page.md", pictures)
+    (line,) = [line for line in told.splitlines() if line.startswith("| stereo delay |")]
+    assert line in (tmp_path / "page.md").read_text().splitlines()
+    stored.unlink()
 
 
 def test_mid_and_side_give_left_and_right_back(tmp_path: Path) -> None:

@@ -112,8 +112,8 @@ def test_x_is_a_or_b_by_chance_and_nothing_that_is_sent_says_which(session):
 def test_sizes_of_files_do_not_say_what_x_is(session, compressed):
     """The files on disk differ by more than the random padding; what is sent has the size of the largest and padding alone."""
     study, database, new = session
-    nearest, told = [], False
-    for _ in range(10):
+    nearest, equal, told = [], 0, False
+    for _ in range(20):
         rater = new()
         trial = rater.start()["trial"]
         names = [heard_clip(database, clip["token"]) for clip in trial["clips"]]
@@ -125,10 +125,11 @@ def test_sizes_of_files_do_not_say_what_x_is(session, compressed):
         assert len({response.headers["content-type"] for response in answers}) == 1
         assert max(on_disk) < min(sizes)
         assert max(sizes) < max(on_disk) + file_padding.MAX_PADDING + 64  # and the header of the padding
-        assert len(set(sizes)) == 3
+        equal += len(set(sizes)) < 3
         nearest.append((abs(sizes[2] - sizes[0]) < abs(sizes[2] - sizes[1])) == (names[2] == names[0]))
+    assert equal <= 2  # by chance: three random numbers of 4,096 are not all different once in 1,366 times
     assert told or compressed  # MP3 files of one bit rate are equally large anyway
-    assert any(nearest)
+    assert any(nearest)  # 20 fair coins are all equal once in 500,000 runs
     assert not all(nearest)
 
 

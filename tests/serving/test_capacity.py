@@ -1,5 +1,6 @@
 """The capacity model against queueing theory where that has a formula, and against what must hold in any case."""
 
+import dataclasses
 import math
 import random
 
@@ -83,10 +84,28 @@ def test_cores_are_shared_out_as_they_are_wanted() -> None:
     # 0.25 s of a core for each second of sound is half a core while a clip runs at full speed: three wanted, half of it there.
     assert sounds(both, work=0.25) == pytest.approx((1.0, 1.0))
     assert sounds([(0.0, 1.0)], work=0.25) == pytest.approx((0.5,))
+    # Steps that wait half of their time for others of their process take half a core: there is enough for both.
+    waiting = Speed(0.01, 0.0, work=0.125, stepping=0.5)
+    found = simulate(Load(1.0, (1.0,)), waiting, 2, 1, arrivals=both, cores=1.5).first_sound
+    assert found == pytest.approx((0.5, 0.5))
+    assert waiting.capacity(2, 1, 1.0, cores=0.375) == pytest.approx(
+        1.0
+    )  # a clip takes a quarter of a core second and 0.125
     # On half a core the steps take twice as long; beginning and storing want none while nothing else runs.
     speed = Speed(0.01, 0.0, begin=0.1, finish=0.2)
     queued = simulate(Load(1.0, (1.0,)), speed, 1, 1, arrivals=both, cores=0.5).first_sound
     assert queued == pytest.approx((0.1 + 1.0, 0.1 + 1.0 + 0.2 + 0.1 + 1.0))
+
+
+def test_a_speed_is_found_again_from_the_times_that_it_leads_to() -> None:
+    speed = Speed(0.004, 0.0015, begin=0.06, prefill=0.02)
+
+    def times(clips: int) -> tuple[float, float]:
+        outcome = simulate(Load(1.0, (8.0,)), speed, 1, clips, arrivals=[(0.0, 8.0)] * clips)
+        return outcome.mean, speed.of(clips)
+
+    found = Speed.of_times(times(1), times(4), 4)
+    assert dataclasses.astuple(found) == pytest.approx(dataclasses.astuple(speed))
 
 
 def test_others_wait_for_a_prefill() -> None:

@@ -79,7 +79,8 @@ def test_listeners_hear_their_clips(tmp_path: Path) -> None:
 
 def test_runs_are_measured_compared_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     with Program("--workers", "2") as program:
-        rows = load.runs(program.url, program.process.pid, 1, 2, (0.5,), (1.0, 2.0), 4.0, 0.2, 3, "mini")
+        calibration = load.calibrate(program.url, program.process.pid, "mini", 2)
+        rows = load.runs(program.url, program.process.pid, calibration, 1, 2, (0.5,), (1.0, 2.0), 4.0, 0.2, 3, "mini")
     (one,) = rows
     assert one["measured"]["errors"] == {}
     assert one["measured"]["clips"] == len(load.arrivals(one["rate"], (1.0, 2.0), 4.0, 0.2, 3))
@@ -88,6 +89,7 @@ def test_runs_are_measured_compared_and_shown(monkeypatch: pytest.MonkeyPatch) -
     assert 1e-5 < speed["step"] < 0.5
     assert 0 <= speed["step_per_clip"] < 0.5
     assert 0 < speed["work"] < 0.5
+    assert 0 < speed["stepping"] <= 1
     assert 0.003 < speed["finish"] < 30  # a clip's file is synchronised with the disk
     assert 0 < speed["cores"] <= (os.cpu_count() or 1)
     assert 0 < one["cores in use"] <= (os.cpu_count() or 1)
