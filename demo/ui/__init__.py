@@ -18,9 +18,11 @@ from musicgen.serving import hosts
 from musicgen.serving.connections import BoundedConnection
 
 from ..service import Service
-from . import api, events, form, guard, logins, result, sessions, texts, theme
+from . import api, events, form, guard, logins, memory, result, sessions, texts, theme
+from .events import streams
 from .following import Following
 from .page import Page
+from .parts import PageParts
 from .relay import Relay
 from .training import panel
 
@@ -40,7 +42,8 @@ def build(service: Service) -> gr.Blocks:
                 training = None if service.trainings is None else panel.build(service, service.trainings)
             with gr.Column(scale=5, min_width=MIN_COLUMN, elem_id="output"):
                 outputs = result.build(elsewhere=bool(service.configuration.engine))
-        events.connect(page, service, inputs, actions, accordions, next_clip, outputs, training)
+        parts = PageParts(service, inputs, actions, accordions, next_clip, outputs, memory.build())
+        events.connect(page, parts, training)
     return page
 
 
@@ -74,8 +77,8 @@ def launch(page: gr.Blocks, service: Service, *, server_port: int | None = None,
         Middleware(
             Following,
             followers=service.followers,
-            session_of=lambda event_id: events.session_of(page, event_id),
-            has_results=lambda session: events.has_results(page, session),
+            session_of=lambda event_id: streams.session_of(page, event_id),
+            has_results=lambda session: streams.has_results(page, session),
         )
     )
     # Gradio leaves the choice of the protocol to uvicorn.

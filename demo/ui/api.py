@@ -24,7 +24,8 @@ from musicgen.serving.progress import Progress
 from musicgen.serving.stored_clip import StoredClip
 
 from ..service import Service
-from . import events, messages
+from . import messages
+from .events import streams
 from .form import make_request
 
 
@@ -108,7 +109,7 @@ def build(service: Service) -> None:
                 conditions=_check_texts("conditions", conditions), limit_peaks=limit_peaks,
                 loop_at_bars=loop_at_bars,
             )  # fmt: skip
-            following = events.stream_events(service, request, generation_request)
+            following = streams.stream_events(service, request, generation_request)
             clips = [event async for event in following if isinstance(event, StoredClip)]
             if not clips:
                 raise InputError("stopped before there was any sound")
@@ -132,7 +133,7 @@ def build(service: Service) -> None:
         """Follow a generation: {"place": n} while it waits, then {"done": fraction, "left": seconds}, finally its summary."""
         try:
             generation_request = make_request(prompt=prompt, model=model, duration=duration, seed=seed)
-            async for event in events.stream_events(service, request, generation_request):
+            async for event in streams.stream_events(service, request, generation_request):
                 if isinstance(event, int):
                     yield {"place": event}
                 elif isinstance(event, StoredClip):

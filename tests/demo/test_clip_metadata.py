@@ -122,7 +122,7 @@ def test_a_local_model_is_not_confused_with_an_embedded_one_of_its_name(tmp_path
 
 def test_a_part_keeps_what_the_clip_was_made_with(tmp_path: Path) -> None:
     """Chords, style, conditions and the description of the time; a clip that begins earlier now has lost its times."""
-    from demo.ui.events import span_request
+    from demo.ui.events.generation import span_request
     from musicgen.chords import ChordChart
     from musicgen.serving.stored_clip import StoredClip
 

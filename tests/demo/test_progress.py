@@ -26,21 +26,21 @@ def page(service: Service):
 
 
 def event(page, name: str):
-    return next(fn for fn in page.fns.values() if getattr(fn.fn, "__qualname__", "") == f"EventHandlers.{name}")
+    return next(fn for fn in page.fns.values() if getattr(fn.fn, "__qualname__", "") == f"GenerationEvents.{name}")
 
 
 @pytest.mark.parametrize("variations", [1, 2])
 def test_an_update_during_a_generation_has_plain_values_for_all_its_outputs(page, variations: int) -> None:
     """Gradio makes a component anew for each output that an event leaves as it is, 40 ms for all of the page's."""
     generate, show = event(page, "generate"), event(page, "show_arrival")
-    handlers = generate.fn.__self__
-    outputs = handlers.outputs
+    events = generate.fn.__self__
+    outputs = events.parts.outputs
     assert generate.outputs == event(page, "rejoin").outputs == [outputs.status, outputs.live, outputs.arrived]
-    named = {name: component.value for name, component in handlers.inputs.items()}
+    named = {name: component.value for name, component in events.parts.inputs.items()}
     named |= {"prompt": "x", "model": "mini", "duration": 2.0, "variations": variations}
 
     async def updates() -> list:
-        return [one async for one in handlers.generate(Visitor(), {}, *named.values())]
+        return [one async for one in events.generate(Visitor(), {}, *named.values())]
 
     seen = asyncio.run(updates())
     following = [one for one in seen if outputs.live in one]
@@ -54,7 +54,7 @@ def test_an_update_during_a_generation_has_plain_values_for_all_its_outputs(page
     assert [Arrival.load(value).count for value in arrivals] == [0, *range(1, variations + 1), variations]
     shown, panels, said = "", 0, []
     for value in [arrivals[0], *(one for one in arrivals[1:] for _ in range(2))]:  # a page can ask twice
-        updated = handlers.show_arrival(Visitor(), value, shown)
+        updated = events.show_arrival(Visitor(), value, shown)
         assert set(updated) <= set(show.outputs)
         shown = updated.get(outputs.shown, shown)
         panels += outputs.player in updated

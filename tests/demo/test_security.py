@@ -31,7 +31,8 @@ from demo import ui
 from demo.configuration import Configuration, Limits
 from demo.followers import Followers
 from demo.service import Service
-from demo.ui import events, guard
+from demo.ui import guard
+from demo.ui.events.generation import GenerationEvents
 from demo.ui.failures import FailureLog
 from demo.ui.page import check_files
 from musicgen import audio
@@ -278,14 +279,14 @@ def test_nothing_slow_runs_on_the_event_loop(address: str, service: Service, mon
     )
     client.predict(handle_file(clip), api_name="/settings")
     page = ui.build(service)
-    handlers = next(fn.fn.__self__ for fn in page.fns.values() if getattr(fn.fn, "__name__", "") == "select_clip")
-    asyncio.run(_drain(handlers))
+    bound = {getattr(fn.fn, "__name__", ""): fn.fn for fn in page.fns.values()}
+    asyncio.run(_drain(bound["generate"].__self__))
     assert seen == {"convert", "write", "submit", "extract_melody", "read_file"}
     assert on_loop == []
     # The plots of a clip take a while, too. Gradio calls handlers that are no coroutines in threads.
-    for handler in (handlers.show_arrival, handlers.select_clip, handlers.restore_visit):
-        assert not inspect.iscoroutinefunction(handler)
-        assert not inspect.isasyncgenfunction(handler)
+    for name in ("show_arrival", "select_clip", "restore_visit"):
+        assert not inspect.iscoroutinefunction(bound[name])
+        assert not inspect.isasyncgenfunction(bound[name])
 
 
 class _Visitor:
@@ -295,10 +296,10 @@ class _Visitor:
     client = None
 
 
-async def _drain(handlers: events.EventHandlers) -> None:
-    values = [component.value for component in handlers.inputs.components]
+async def _drain(events: GenerationEvents) -> None:
+    values = [component.value for component in events.parts.inputs.components]
     values[0], values[1], values[2] = "x", "mini", 1.0
-    async for _ in handlers.generate(_Visitor(), {}, *values):  # type: ignore[arg-type]
+    async for _ in events.generate(_Visitor(), {}, *values):  # type: ignore[arg-type]
         pass
 
 

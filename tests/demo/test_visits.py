@@ -10,7 +10,8 @@ import pytest
 import demo.service
 from demo.configuration import Configuration
 from demo.service import Service
-from demo.ui import events, memory
+from demo.ui import memory
+from demo.ui.events import generation
 from demo.visits import Visits
 from musicgen.serving.index import Index
 from musicgen.serving.request import ClipRequest
@@ -133,19 +134,20 @@ def test_damaged_settings_leave_the_others(service: Service) -> None:
     from demo import ui
 
     page = ui.build(service)
-    handlers = next(fn.fn.__self__ for fn in page.fns.values() if getattr(fn.fn, "__name__", "") == "restore_visit")
+    restore = next(fn.fn for fn in page.fns.values() if getattr(fn.fn, "__name__", "") == "restore_visit")
     request = gr.Request(session_hash="damaged", query_params={})
     settings = {
         "prompt": "drums", "model": "../../etc", "duration": 1e9, "variations": True, "seed": 5, "melody": "/etc/passwd",
         "continue_from": ["x"], "frames": '{"frames": [12]}', "temperature": "hot", "precision": "int3", "loop": "yes",
         "top_k": None, "timeline": "x" * 60_000, "negative_prompt": {},
     }  # fmt: skip
-    updates = handlers.restore_visit(request, json.dumps({"settings": settings}))
-    inputs = handlers.inputs
+    updates = restore(request, json.dumps({"settings": settings}))
+    parts = restore.__self__.parts
+    inputs = parts.inputs
     assert {component: updates[component] for component in inputs.components if component in updates} == {
         inputs["prompt"]: "drums"
     }
-    assert updates[handlers.next_clip.needed] == {"melody": "passwd"}
+    assert updates[parts.next_clip.needed] == {"melody": "passwd"}
 
 
 def test_jobs_of_a_visit_end_when_its_last_page_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +173,7 @@ def test_jobs_of_a_visit_end_when_its_last_page_is_gone(tmp_path: Path, monkeypa
 
 def test_a_reload_loses_nothing(browser, address, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings, clips, favourites and the generation that is running; nobody else gets them; what is gone is said."""
-    monkeypatch.setattr(events, "CATCH_UP_CHUNKS", 2)
+    monkeypatch.setattr(generation, "CATCH_UP_CHUNKS", 2)
     context = browser.new_context(locale="en-GB")
     tab = context.new_page()
     problems = watch(tab)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from demo.ui import events, melody_editor, texts
+from demo.ui import melody_editor, texts
+from demo.ui.events import inputs
 from musicgen import audio, chroma
 from musicgen.errors import InputError
 from musicgen.serving import melody
@@ -38,7 +39,7 @@ def test_example_melodies_are_what_the_composer_wrote(name: str) -> None:
     """Chroma frames of the file against the notes of the composition."""
     made = make_example_melodies.PLAYED | make_example_melodies.HUMMED
     part = make_example_melodies.melody(*made[Path(name).stem])
-    frames = melody.from_audio(audio.read(events.EXAMPLE_MELODIES / name))
+    frames = melody.from_audio(audio.read(inputs.EXAMPLE_MELODIES / name))
     heard = []
     for index, frame in enumerate(frames):
         time = (index + 0.5) * melody.SECONDS_PER_FRAME
