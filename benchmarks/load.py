@@ -33,7 +33,7 @@ import psutil
 from benchmarks import machine
 from benchmarks.listeners import keeps_up
 from benchmarks.processor_time import Reading
-from benchmarks.store import publish, rounded
+from benchmarks.store import command, publish, rounded
 from benchmarks.systems import PROMPT
 from musicgen.errors import InputError
 from musicgen.serving.capacity import FRAME_RATE, Load, Outcome, Speed, simulate
@@ -218,8 +218,8 @@ class Server:
     """
 
     def __init__(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "musicgen", "serve", "--port", "0", "--queue", str(MAX_CLIPS), *arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        program = [sys.executable, "-m", "musicgen", "serve", "--port", "0", "--queue", str(MAX_CLIPS), *arguments]
+        self.process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.url = ""
         threading.Thread(target=self._read, daemon=True).start()
         end = time.monotonic() + START_SECONDS
@@ -390,13 +390,8 @@ def main() -> None:
                 server.url, server.process.pid, calibration, count, options.slots, shares, durations, options.seconds,
                 options.leave, options.seed, options.model,
             )  # fmt: skip
-    command = (
-        f"python -m benchmarks.load --replicas {options.replicas} --slots {options.slots} --shares {options.shares} "
-        f"--durations {options.durations} --leave {options.leave:g} --seconds {options.seconds:g} --model {options.model} "
-        f"--seed {options.seed}"
-    )
     made = {
-        "command": command, "machine": machine.describe("cpu", 1), "model": options.model, "durations": durations,
+        "command": command("load"), "machine": machine.describe("cpu", 1), "model": options.model, "durations": durations,
         "seconds": options.seconds, "tolerance": TOLERANCE, "rows": rows,
     }  # fmt: skip
     publish(made, options.json)

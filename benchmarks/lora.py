@@ -27,7 +27,7 @@ import torch
 
 import musicgen
 from benchmarks import machine
-from benchmarks.store import publish, rounded
+from benchmarks.store import command, publish, rounded
 from evaluation.clips.clip import Clip, Role, Source
 from evaluation.embedders.mini import MiniEmbedder, Network
 from evaluation.metrics import fad
@@ -167,10 +167,7 @@ def main() -> None:
         parser.error(f"--count {options.count}: an interval of the FAD takes 20 clips or more")
     made = measure(options.model, options.genre, options.count, options.steps, options.takes, options.seed)
     made |= {"machine": machine.describe("cpu", torch.get_num_threads())}
-    made["command"] = (
-        f'python -m benchmarks.lora --model {options.model} --genre "{options.genre}" --count {options.count} '
-        f"--steps {options.steps} --takes {options.takes} --seed {options.seed}"
-    )
+    made["command"] = command("lora")
     publish(made, options.json)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +37,7 @@ def command(module: str) -> str:
     if "--json" in arguments:
         place = arguments.index("--json")
         del arguments[place : place + 2]
-    return " ".join(["python -m", f"benchmarks.{module}", *arguments])
+    return shlex.join(["python", "-m", f"benchmarks.{module}", *arguments])
 
 
 def rounded(interval: Interval | None) -> list[float] | None:
