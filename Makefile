@@ -52,7 +52,7 @@ pretrained: $(VENV)/.development system
 	$(RUN) -m musicgen.training.corpus --output corpus-sequenced/b --seed 202000 --count $(word 5,$(PIECES)) --duration 20 30 --captions 16 --workers 2 --sequenced
 	$(RUN) -m musicgen train tokenizer/mini-cpu $(CHANGES) --output runs/mini-tokenizer
 	$(RUN) -m musicgen train tokenizer/mini-decoder-cpu $(CHANGES) --output runs/mini-tokenizer-decoder
-	for part in mini-a mini-b mini-c mini-d mini-e mini mini-melody mini-stereo-melody; do \
+	for part in mini-a mini-b mini-c mini-d mini-e mini mini-melody-a mini-melody mini-stereo-melody; do \
 	    $(RUN) -m musicgen train $$part $(CHANGES) || exit 1; done
 	for name in mini mini-melody mini-stereo-melody; do \
 	    $(RUN) -m musicgen.training.quality runs/$$name/model --workers 2 --json runs/$$name/quality.json $(QUALITY) && \
