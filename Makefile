@@ -1,7 +1,7 @@
 # make demo | test | lint | fuzz | study | eval | pretrained | setup: each makes .venv, installs what it needs, and does its job. A second run starts at once.
 #
 # PYTHON=…    the interpreter to build .venv with (3.11 to 3.14)
-# PIP_ARGS=…  further arguments of pip install, such as the index of PyTorch's CPU-only wheels (README.md, "Two commands")
+# PIP_ARGS=…  further arguments of pip install, such as the index of PyTorch's CPU-only wheels (README.md, "Quick start")
 # ARGS=…      further arguments of demo, study, eval, test and fuzz
 
 SHELL := /bin/bash

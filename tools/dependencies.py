@@ -79,7 +79,7 @@ def lock() -> None:
     }
     REQUIREMENTS.write_text(
         HEADER
-        + "# The core and the demo, at the versions that the tests run on. CPU-only PyTorch: README.md, \"Set-up\".\n"
+        + "# The core and the demo, at the versions that the tests run on. CPU-only PyTorch: README.md, \"Quick start\".\n"
         + "".join(f"{pinned(line, versions)}\n" for line in requirements(["demo"]))
     )  # fmt: skip
 
