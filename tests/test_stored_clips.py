@@ -1,4 +1,5 @@
-"""Clips of stored settings stay the clips they were: codes in float32 against those that commit 7fd9163 gave.
+"""Clips of stored settings stay the clips they were: codes in float32 against those that commit 7fd9163 gave, and for
+`mini-melody` against those of its weights since it was trained with chords.
 
 Processors round differently, and where a draw lies next to the border of two codes that gives another code. The seeds are ones
 with which processors with and without AVX-512 agree.
