@@ -1,7 +1,7 @@
 """Safe reading of untrusted YAML: plain values only, and a limit on their number.
 
-With aliases, a text of a kilobyte can expand to billions of values when it is printed or copied ("billion laughs"), so the values
-of an alias count each time it is used.
+With aliases, a text of a kilobyte can expand to billions of values when it is printed or copied ("billion laughs"), so the
+values of an alias count each time it is used.
 """
 
 from __future__ import annotations
