@@ -4,7 +4,7 @@
     model = musicgen.load("facebook/musicgen-melody")
     wav = model.generate(["lofi slow bpm electro chill"], duration=10.0, seed=0, melody="bach.mp3")
 
-Importing the package loads no PyTorch and touches no network; `load` does what it needs.
+Importing the package neither imports PyTorch nor uses the network; `load` does so where it is needed.
 """
 
 from __future__ import annotations

@@ -11,17 +11,17 @@ from musicgen import commandline, extras, plugins
 
 COMMANDS = {
     "generate": "make music from descriptions",
-    "repaint": "make a span of a clip anew",
+    "repaint": "regenerate a span of a clip",
     "daw": "write stems, melody, tempo and key of a clip as a ZIP for a DAW",
-    "inspect": "show what audio files say of their origin",
-    "models": "list the models that can be loaded, and what is on this machine",
+    "inspect": "show the provenance of audio files",
+    "models": "list the models that can be loaded, and which are on this machine",
     "train": "train a model or an audio tokeniser from a recipe",
     "export": "write a model as a folder in the transformers or the audiocraft layout",
-    "demo": "serve the page in the browser",
-    "serve": "serve generations to programs over HTTP, on one machine or many",
+    "demo": "serve the demo page for the browser",
+    "serve": "serve the HTTP API, on one machine or a cluster",
 }
 EXTRAS = {"train": "training", "demo": "demo", "serve": "serve"}
-"""Command -> the extra with the packages that it needs beside the package's own."""
+"""Command -> the extra that installs its additional packages."""
 PLUGGABLE = ("generate", "repaint", "train", "export")
 """Commands that load a model, and so take plug-ins."""
 

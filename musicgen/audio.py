@@ -1,7 +1,7 @@
 """Audio files and waveforms: read, write, resample, loudness.
 
-Conventions: a waveform is float32 [C, T] in [-1, 1] beside its sample rate in Hz; loudness is in LUFS (ITU-R BS.1770-4).
-Settings travel in a file as its comment, its origin as further tags. This module knows nothing of models.
+Conventions: a waveform is float32 [C, T] in [-1, 1] with its sample rate in Hz; loudness is in LUFS (ITU-R BS.1770-4). Settings
+are stored in the comment tag of a file, and its origin in further tags. This module does not depend on models.
 """
 
 from __future__ import annotations

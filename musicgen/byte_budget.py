@@ -1,4 +1,4 @@
-"""Memory that the threads of a process share: who needs some of it waits until it is free."""
+"""A memory budget that the threads of a process share: a thread waits until the bytes that it needs are available."""
 
 from __future__ import annotations
 

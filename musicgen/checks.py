@@ -1,4 +1,4 @@
-"""Numbers of a configuration are compared with the tensors beside it before anything is built from them."""
+"""Validation of a configuration's numbers against the tensors of its checkpoint, before modules are built from them."""
 
 from __future__ import annotations
 

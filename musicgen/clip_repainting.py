@@ -1,10 +1,10 @@
-"""A span of a clip's file made anew with what the clip was made with: its stored settings, and what is given in their place.
+"""Repainting a span of an audio file with the settings that are stored in it, some of which the caller may override.
 
     settings in the file ──┐
     arguments ─────────────┴► `span_request` ► GenerationRequest ► MusicGen.repaint
 
-Settings name the files that a clip was made from (a melody, the recording of a style) and do not hold them. Where such a file
-is not given again, the span follows the rest alone, and the caller is told.
+Settings contain only the names of the files that a clip was generated from (a melody, a style recording). If such a file is not
+passed again, the span is generated without this condition, and the caller is told.
 """
 
 from __future__ import annotations

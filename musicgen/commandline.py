@@ -1,6 +1,6 @@
-"""What surrounds the work of every command: its arguments, errors as one line, and the exit code.
+"""What all commands share: parsing of arguments, errors as one line, and exit codes.
 
-Exit codes: 0 done, 2 something that the caller can mend, 130 interrupted.
+Exit codes: 0 success, 2 an error that the caller can correct, 130 interrupted.
 """
 
 from __future__ import annotations

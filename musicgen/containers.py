@@ -1,5 +1,5 @@
-"""What an audio file's container says of itself, where decoders believe it: a chunk that is longer or shorter than the file,
-and a second recording behind the first (files joined with `cat`), which most decoders pass over in silence. It decodes nothing.
+"""Checks of audio containers that decoders do not make: a chunk that is longer or shorter than the file says, and a second
+recording after the first (files joined with `cat`), which most decoders silently skip. This module does not decode audio.
 """
 
 from __future__ import annotations

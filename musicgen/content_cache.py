@@ -1,4 +1,4 @@
-"""What was computed from a sound, kept for the next request of the same sound: by content, with a bound in bytes."""
+"""A cache of values computed from audio, keyed by the audio's content, with a limit in bytes."""
 
 from __future__ import annotations
 

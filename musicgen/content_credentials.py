@@ -1,7 +1,7 @@
 """Content Credentials: a signed C2PA manifest in a clip's file, with the operator's certificate and key.
 
-The manifest says that a model created the clip, and is bound to its bytes: a change breaks the signature. c2pa-python, the
-library of the Content Authenticity Initiative, writes and checks it. OGG files have no place for one.
+The manifest states that a model created the clip, and is bound to the file's bytes: any change invalidates the signature.
+c2pa-python, the library of the Content Authenticity Initiative, writes and verifies it. OGG files cannot contain a manifest.
 
 Source: C2PA specification 2.x, https://spec.c2pa.org/specifications/.
 """

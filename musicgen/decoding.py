@@ -1,12 +1,12 @@
-"""Audio files -> blocks of samples: the one place that decodes.
+"""Audio files -> blocks of samples. All decoding is done here.
 
-libsndfile reads WAV, AIFF, FLAC and the like, and ordinary Ogg. FFmpeg's libraries (PyAV) read all else (MP3, M4A/AAC, WebM,
-MP4, WMA, AMR …) and what libsndfile would cut short: it believes a header's length, so what Ogg and FLAC files hold is counted
-first, without being decoded. Of an MP3, libsndfile drops all that follows a damaged frame, and its decoder writes to stderr; an
-undamaged one has the same samples in both. A file that ends early is read as far as it goes, with a warning that gives both
-lengths; one that would be read in part only is refused.
+libsndfile reads WAV, AIFF, FLAC and similar formats, and ordinary Ogg. FFmpeg's libraries (PyAV) read all other formats (MP3,
+M4A/AAC, WebM, MP4, WMA, AMR …), and files that libsndfile would truncate: it trusts the length in a header, so the packets of
+Ogg and FLAC files are counted first, without decoding them. MP3 is not read by libsndfile, which drops everything after a
+damaged frame and writes to stderr; for undamaged files both give the same samples. A file that ends early is read to its end,
+with a warning that gives both lengths. A file of which only a part could be read is refused.
 
-A block is float32 [C, n]; nothing here holds more than one.
+A block is float32 [C, n]; only one block is in memory at a time.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The errors that the package raises on purpose.
 
-Each message is one line for the person who caused it: the value, the limit and the likely cause.
-The command line prints it and exits with code 2; the demo shows it in the page. Where the remedy differs between the three,
-the error has one for each: a person at the page has no arguments, and one at the shell no check boxes.
+Each message is one line that gives the value, the limit and the likely cause. The command line prints it and exits with code 2;
+the demo shows it in the page. Where the remedy differs between the library, the command line and the page, the error has one
+for each: a visitor of the page has no arguments, and a shell has no check boxes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Packages that only some commands need: an extra of pyproject.toml names each group, and what is missing is one line."""
+"""Packages that only some commands need, grouped by the extras of pyproject.toml; a missing one gives a one-line error."""
 
 from __future__ import annotations
 

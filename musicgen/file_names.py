@@ -1,4 +1,4 @@
-"""Names of clips that say what is inside."""
+"""File names of clips, derived from their descriptions."""
 
 from __future__ import annotations
 

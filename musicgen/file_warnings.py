@@ -1,4 +1,4 @@
-"""What a reader has to say of a file that it reads all the same: a warning, or text for whoever collects it."""
+"""Warnings about files that can be read, but not perfectly: Python warnings, or texts for a caller that collects them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that users give, as folders and files; whether something can be written there."""
+"""User-supplied names of folders and files, and whether they are writable."""
 
 from __future__ import annotations
 

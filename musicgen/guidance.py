@@ -1,9 +1,9 @@
 """Classifier-free guidance over any number of conditions (paper section 2.3).
 
-Each clip takes several rows of the batch, from all of its conditions to none:
+Each clip has several rows in the batch:
 
     row 0          all conditions
-    row 1 ...      fewer of them, where these have a scale of their own
+    row 1 ...      subsets of them, if conditions have separate guidance scales
     last row       the null conditions
 
     mixed = last + ... + scale 1 * (row 1 - row 2) + scale 0 * (row 0 - row 1)

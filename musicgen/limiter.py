@@ -1,10 +1,10 @@
 """A true-peak limiter with look-ahead, and the gain with which a clip reaches a loudness through it.
 
-The gain that brings a clip to the target loudness may lift its peaks beyond full scale. The limiter lowers the sound for some
-milliseconds around such a peak, and the rest keeps its gain. Peaks are those between samples too (BS.1770-4, annex 2).
+The gain that brings a clip to its target loudness may raise peaks beyond full scale. The limiter reduces the gain for some
+milliseconds around such a peak. Peaks between samples are limited too (true peak, BS.1770-4, annex 2).
 
-Conventions: float32 [C, T]; levels in dB, the ceiling in dBTP. The gain is known at the borders of blocks of 1 ms and linear in
-between, and the same for all channels, so that the stereo image stays.
+Conventions: float32 [C, T]; levels in dB, the ceiling in dBTP. The gain is computed at the borders of blocks of 1 ms and
+interpolated linearly. It is the same for all channels, which preserves the stereo image.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     sequence [B, K, S] --embed, sum over K--> [B, S, D] --positions, L blocks, norm--> [B, S, D] --heads--> [B, K, S, N]
 
 Shapes: B rows, K codebooks, S pattern steps, N entries of a codebook, D width, L blocks, P prefix positions. Entry N of every
-embedding table is the special token, which stands where a step has no code of a codebook. Melody and text are a prefix of
-the sequence in melody models; otherwise text is attended by cross-attention.
+embedding table is the special token, used where a step has no code of a codebook. In melody models, melody and text are a
+prefix of the sequence; in other models, the text is read by cross-attention.
 """
 
 from __future__ import annotations

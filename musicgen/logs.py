@@ -1,4 +1,5 @@
-"""The log of a program that answers strangers: what they send forges no line of it and controls no terminal."""
+"""Logging for servers: text from clients is escaped, so that it can neither forge log lines nor send control sequences to a
+terminal."""
 
 from __future__ import annotations
 

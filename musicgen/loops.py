@@ -1,4 +1,4 @@
-"""Clips that repeat without a seam: cut at bars by the measured beats, or as long as the clip allows."""
+"""Seamless loops: clips that are cut at bar lines by their measured beats, or that keep as much of the clip as possible."""
 
 from __future__ import annotations
 

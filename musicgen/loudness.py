@@ -1,7 +1,7 @@
 """Integrated loudness (ITU-R BS.1770-4).
 
-The recursions are torchaudio's, whose import costs little beside PyTorch's. Libraries that measure loudness import
-scipy.signal, which takes longer than generating a short clip. tests/test_audio.py compares with one, pyloudnorm.
+The IIR filters are torchaudio's, whose import is fast once PyTorch is imported. Libraries that measure loudness import
+scipy.signal, which takes longer than generating a short clip. tests/test_audio.py compares the results with pyloudnorm.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""MIDI files as melodies: the notes that sound at each time, a line or chords."""
+"""MIDI files as melodies, with one voice or chords: the notes that sound at each time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values by name, as people write them: NAME=VALUE."""
+"""Parsing of NAME=VALUE arguments."""
 
 from __future__ import annotations
 

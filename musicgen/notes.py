@@ -1,4 +1,4 @@
-"""Notes as they sound, written by a composer or heard in a recording, and a MIDI file of them."""
+"""Notes with their times, composed or transcribed, and writing them as a MIDI file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NumPy's files that others wrote: no pickles, and no more memory than their own bytes take."""
+"""Safe reading of untrusted .npy files: no pickles, and no larger allocation than the file's size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where Numba keeps compiled code when it may not write into the home folder, and what becomes of it when the disk fails."""
+"""The folder of Numba's compiled code: also where the home folder is not writable, and when writing to disk fails."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Comments of an Ogg Vorbis file, written without touching its sound.
 
-FFmpeg's muxer counts the samples of a Vorbis stream anew when it copies one, and loses some; so the pages of the header are
-written here, and the pages of sound keep their bytes but for the numbers that identify them.
+FFmpeg's muxer recomputes the sample positions of a Vorbis stream when it copies one, and loses samples. So this module writes
+the header pages, and copies the audio pages unchanged except for their sequence numbers and checksums.
 
 Source: RFC 3533 (Ogg pages), Vorbis I specification, sections 4.2 and 5 (header packets, comments).
 """

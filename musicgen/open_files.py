@@ -1,4 +1,4 @@
-"""How many files and connections a server may have open."""
+"""The limit of open files and connections of a server."""
 
 from __future__ import annotations
 

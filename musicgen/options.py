@@ -1,4 +1,4 @@
-"""How a clip is drawn from the model: frozen, checked once, free of torch."""
+"""Sampling options of a generation: an immutable, validated dataclass, which does not import PyTorch."""
 
 from __future__ import annotations
 

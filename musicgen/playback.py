@@ -1,4 +1,4 @@
-"""Sound to the sound card, through PortAudio (package `sounddevice`, an extra)."""
+"""Playback on the sound card through PortAudio (the optional package `sounddevice`)."""
 
 from __future__ import annotations
 

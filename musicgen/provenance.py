@@ -1,8 +1,8 @@
-"""What a file says of its origin in machine-readable form: that a model made it, which one, and from which settings.
+"""Machine-readable tags about a file's origin: that a model generated it, which model, and from which settings.
 
-The EU's AI Act asks for such a mark (Regulation (EU) 2024/1689, article 50 (2)). The terms are IPTC's: `digitalsourcetype` is
-trainedAlgorithmicMedia for what a trained model made. The tags follow from the settings in a clip's comment, and are written
-beside it. docs/formats.md names the fields of each format.
+The EU's AI Act requires such a mark (Regulation (EU) 2024/1689, article 50 (2)). The terms are IPTC's: `digitalsourcetype` is
+trainedAlgorithmicMedia for the output of a trained model. The tags are derived from the settings in a clip's comment, and
+written together with it. docs/formats.md lists the fields of each format.
 """
 
 from __future__ import annotations

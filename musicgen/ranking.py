@@ -1,10 +1,10 @@
-"""Rankings: what orders several takes of one request, best first.
+"""Rankings of several takes of one request, best first.
 
     melody   the share of chroma frames whose strongest pitch class is one of the melody's (paper section 4.2)
-    clap     how well sound and description agree; the evaluation registers it (`evaluation/rankers.py`)
+    clap     the CLAP score of audio and description; registered by the evaluation (`evaluation/rankers.py`)
     none     the order of the seeds
 
-A module of your own adds one with `register_ranker`.
+Other modules can add rankings with `register_ranker`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What callers pass as a recording, as `Audio`: a file, an `Audio`, or samples beside their rate."""
+"""Conversion of what callers pass as a recording to `Audio`: a file, an `Audio`, or samples and their rate."""
 
 from __future__ import annotations
 

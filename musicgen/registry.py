@@ -1,8 +1,8 @@
-"""Registries: entries of one sort by name, to which modules outside the package add theirs.
+"""Registries: entries by name, to which modules outside the package can add their own.
 
-`Registry` holds entries of any sort: the evaluation's metrics, embedders and systems. `KindRegistry` holds the classes that the
-configuration of a checkpoint names: a class is registered when its module is imported, and a package may also name its modules
-as entry points, which are imported the first time a kind is looked up that nobody has registered.
+`Registry` contains entries of one type, such as the evaluation's metrics, embedders and systems. `KindRegistry` contains the
+classes that the configuration of a checkpoint names. A class is registered when its module is imported. A package may also
+declare its modules as entry points, which are imported when an unregistered kind is looked up for the first time.
 """
 
 from __future__ import annotations

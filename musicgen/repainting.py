@@ -1,14 +1,14 @@
-"""A span of a clip made anew, so that it fits what is before and behind it.
+"""Repainting (inpainting): regenerates a span of a clip so that it fits what precedes and follows it.
 
     |---- left: kept ----|==== span: candidates ====|---- right: kept ----|
 
-An autoregressive model sees the left only. Candidates are drawn for the span as continuations of the left, and the one is
-taken that makes the right most likely: with its codes in place, one pass of the model over left, span and right (teacher
-forcing) gives the log-likelihood of the codes on the right. All other codes stay what they are. The new codes are decoded with
-those around them, and the waveform goes over from the old one to the new one where both come from the same codes: within the
-reach of the decoder outside the span. Beyond it every sample is the old one.
+An autoregressive model sees only the left. Several candidates for the span are sampled as continuations of the left, and the
+one that makes the right most likely is chosen: with a candidate in place, one forward pass over left, span and right (teacher
+forcing) gives the log-likelihood of the codes on the right. All other codes are unchanged. The new codes are decoded together
+with those around them. The old waveform is crossfaded to the new one outside the span, within the receptive field of the
+decoder, where both come from the same codes. Beyond it, the samples are unchanged.
 
-A span before the beginning (start < 0) extends the clip to the left: nothing is before it, and the right decides alone.
+A span before the beginning (start < 0) extends the clip to the left: there is no left, so only the right decides.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a caller asks a model to generate: the one definition of the arguments of `generate`, `stream` and `submit`."""
+"""Generation requests: the shared definition of the arguments of `generate`, `stream` and `submit`."""
 
 from __future__ import annotations
 

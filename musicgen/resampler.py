@@ -1,4 +1,4 @@
-"""Sound at another rate: windowed-sinc interpolation, in blocks, so that an hour needs no more memory than a minute."""
+"""Resampling by windowed-sinc interpolation, in blocks, so that an hour of audio needs no more memory than a minute."""
 
 from __future__ import annotations
 

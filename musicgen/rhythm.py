@@ -1,8 +1,8 @@
-"""Tempo and beats of a recording that keeps its tempo, as measured.
+"""Estimation of tempo and beats of a recording with a steady tempo.
 
-librosa's onset strength and tempo say about how fast the beats are. A regular beat is then a line in the spectrum of the onset
-strength, with overtones: their place gives the period to a ten-thousandth, and where the strength is highest the beats. A
-beat tracker's times lie on frames of 12 to 23 ms, too coarse for the length of a loop.
+librosa's onset strength and tempo give an approximate tempo. A regular beat is a peak with harmonics in the spectrum of the
+onset strength. The frequencies of these peaks give the period to a ten-thousandth, and the maxima of the onset strength give
+the beats. The times of a beat tracker lie on frames of 12 to 23 ms, which is too coarse for the length of a loop.
 
 Conventions: seconds; beats a minute. Which beat of a bar is its first is not measured.
 """

@@ -1,8 +1,8 @@
-"""The samples folder: how a system hands over its clips, to the metrics and to the listeners.
+"""Samples folders: the format in which the clips of a system are passed to evaluation and listening studies.
 
-A folder holds audio files and `manifest.jsonl`, one line a clip: id, prompt, seed, system, settings, audio (the file's
-name) and sha256 (of the file). A line is written after its audio is safely on disk, so a folder that somebody
-interrupted is a shorter folder, never a wrong one. This module knows nothing of metrics, questions or models.
+A folder contains audio files and `manifest.jsonl`, with one line per clip: id, prompt, seed, system, settings, audio (the
+file's name) and sha256 (of the file). A line is written after its audio is on disk, so a folder of an interrupted run is
+incomplete but never inconsistent. This module does not depend on metrics, studies or models.
 """
 
 from __future__ import annotations

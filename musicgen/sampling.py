@@ -1,7 +1,8 @@
-"""Sampling: logits -> codes by temperature, top-k (Fan et al. 2018) and top-p (Holtzman et al. 2020), one random stream a clip.
+"""Sampling: logits -> codes by temperature, top-k (Fan et al. 2018) and top-p (Holtzman et al. 2020), with one random stream
+per clip.
 
-A clip's stream gives one uniform number for each codebook of each step (in stereo one for both channels); the code is found by
-inverting the cumulative distribution. So a clip's codes depend on its seed and its logits only, not on the other clips of the
+A clip's stream gives one uniform random number per codebook and step (in stereo one for both channels); the code is found by
+inverting the cumulative distribution. So a clip's codes depend only on its seed and its logits, not on the other clips in the
 batch or on the device.
 """
 

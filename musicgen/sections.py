@@ -5,8 +5,8 @@ Each section after the first continues the codes before it:
     |---- section 1: prompt A ----|
                     |== context ==|---- section 2: prompt B ----|      context: the overlap of windows (12 of 30 s)
 
-The context is a prompt of codes: it is not encoded again. It is decoded again, without the audio before it, so the waveform can
-have a small step at the boundary of two sections. The step is faded out over some milliseconds.
+The context is a prompt of codes, so it is not encoded again. It is decoded again without the audio before it, so the waveform
+can be discontinuous at the boundary of two sections. The discontinuity is faded out over some milliseconds.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What made a clip, as text inside its file: enough to make it again.
+"""Generation settings as text inside a clip's file, sufficient to generate the clip again.
 
-The settings are JSON in the audio file's comment. Files that the clip was made from (a melody, audio to continue) are
-recorded by name and SHA-256, a model's folder by its name, never by path: a shared clip tells nothing about the machine it was
-made on, and what a stranger's clip says is never taken for a path on this one.
+The settings are JSON in the comment tag of the audio file. Input files of the clip (a melody, audio to continue) are recorded
+by name and SHA-256, and a model's folder by its name, never by path. So a shared clip reveals nothing about the machine on
+which it was generated, and text in a stranger's clip is never used as a path.
 """
 
 from __future__ import annotations

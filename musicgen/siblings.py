@@ -1,7 +1,7 @@
-"""The packages beside this one: `demo`, `evaluation` and `human_study` in a clone, `musicgen_demo` and so on where installed.
+"""Imports of the sibling packages: `demo`, `evaluation` and `human_study` in a clone, `musicgen_demo` etc. when installed.
 
-The folders' own names are too generic for a shared environment, so the wheel prefixes them (setup.py). Inside a package
-imports are relative; across packages this module knows the name.
+The folder names are too generic for a shared environment, so the wheel adds a prefix (setup.py). Imports inside a package are
+relative; imports across packages use this module.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The signals that end a server."""
+"""Handling of the signals that end a server."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Intervals and tests over clips: studentised bootstrap, paired tests, Holm's correction.
 
-Conventions: clips are the units, along the first axis of an array; a statistic is a ratio of sums over clips (of a mean over
-clips the sizes are 1), and estimate, interval and p of a comparison are of the same ratios; a test is two-sided; everything
-random takes its own generator. Pure functions on arrays: nothing here knows what was measured.
+Conventions: clips are the units, along the first axis of an array. A statistic is a ratio of sums over clips (for a mean over
+clips all sizes are 1), and estimate, interval and p-value of a comparison are computed on the same ratios. Tests are two-sided.
+Functions that use random numbers take a generator. All functions are pure functions on arrays, independent of what was
+measured.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The hint behind an unknown name."""
+"""Suggestions ("did you mean …?") for unknown names."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Tables as CSV, Markdown, LaTeX and columns of a terminal, in which whatever a cell holds stays text: no formula, markup,
-command or further line.
+"""Tables as CSV, Markdown, LaTeX and terminal columns. Cells are escaped, so that they cannot become formulas, markup, commands
+or further lines.
 
-Names of systems, prompts, answers of raters and reasons in a table were written by others. Readers of the files that this
-module writes (spreadsheets, Markdown renderers, TeX) would otherwise evaluate them.
+System names, prompts, answers of raters and reasons in a table are untrusted. Programs that read the files (spreadsheets,
+Markdown renderers, TeX) would otherwise interpret them.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""Tags in audio files: text by name, each format's own way, without touching the sound.
+"""Reading and writing tags in audio files without re-encoding the audio.
 
 | file | tags |
 |---|---|
 | WAV | LIST/INFO: title, comment; the chunk _PMX: an XMP packet |
 | MP3 | ID3v2.4: TIT2, COMM, TXXX for all others; PRIV: an XMP packet |
 | FLAC, OGG | Vorbis comments |
-| MP4 | an XMP packet in its box; title and comment are written with the film |
+| MP4 | an XMP packet in its box; title and comment are written with the video |
 
-FFmpeg's muxer (PyAV) copies FLAC with its comments. Its muxers have no chunks for XMP; of an MP3 they write the first frame
-anew, by which players cut the ends; of Ogg Vorbis they lose samples: for these files the few bytes are written here. Libraries
-that write all of these are under the GPL. Names of tags are in lower case here, in any case in files.
+FFmpeg's muxer (PyAV) copies FLAC with its comments. Its muxers do not write XMP; for MP3 they rewrite the first frame, by which
+players trim the start and the end; for Ogg Vorbis they lose samples. For these formats the few bytes are written here, because
+libraries that write all of them are under the GPL. Names of tags are in lower case here, and in any case in files.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Several takes of one request, best first: candidates with consecutive seeds in one batch, ordered by a ranking."""
+"""Several takes of one request, best first: clips with consecutive seeds, generated in one batch and ordered by a ranking."""
 
 from __future__ import annotations
 

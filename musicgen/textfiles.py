@@ -1,4 +1,4 @@
-"""Text files that people and other programs write: their encoding, lines of JSON, tables."""
+"""Reading text files written by people and other programs: encodings, JSON Lines, tables."""
 
 from __future__ import annotations
 

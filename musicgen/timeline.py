@@ -1,4 +1,4 @@
-"""Changes of the prompt during a clip: "0:lofi|20:drum and bass". The module does not import PyTorch."""
+"""Timelines: prompts that change during a clip, such as "0:lofi|20:drum and bass". The module does not import PyTorch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The key of a recording, as measured.
+"""Estimation of the key of a recording.
 
 Source: Krumhansl and Kessler 1982 (key profiles); Krumhansl 1990, chapter 4 (the key whose profile correlates best).
 """

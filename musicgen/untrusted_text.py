@@ -1,4 +1,4 @@
-"""A text that somebody else wrote, in a value that may otherwise be the path of a file."""
+"""Untrusted text, marked so that it is not used as a path where a value may be a text or a path."""
 
 from __future__ import annotations
 

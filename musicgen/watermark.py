@@ -1,7 +1,7 @@
-"""An inaudible mark in the sound: AudioSeal (San Roman et al. 2024), which outlives tags and most conversions.
+"""An inaudible watermark: AudioSeal (San Roman et al. 2024), which survives most conversions, unlike tags.
 
-The mark carries 16 bits, the first ones of the settings' hash in the file's tags. Its networks work at 16 kHz: the mark is
-made of the mono mix at that rate, brought to the clip's, and added to all channels.
+The watermark has a message of 16 bits, the first bits of the settings' hash in the file's tags. AudioSeal's networks work at 16
+kHz: the watermark is computed from the mono mix at that rate, resampled to the clip's rate, and added to all channels.
 """
 
 from __future__ import annotations

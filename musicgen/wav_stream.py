@@ -1,9 +1,9 @@
-"""A WAV file that is written while its length is not known yet: to a pipe, for FFmpeg, SoX, or a player.
+"""Writing a WAV file of unknown length to a pipe, for FFmpeg, SoX, or a player.
 
     RIFF ffffffff WAVE | fmt | LIST INFO, _PMX (the tags) | data ffffffff, samples to the end
 
-A pipe cannot be rewound to fill the sizes in. What they are then is a convention: the largest number, which FFmpeg writes
-(`ff_write_riff_header` of a stream that cannot seek) and which FFmpeg, SoX and libsndfile read as "to the end".
+A pipe cannot be rewound to fill in the sizes. By convention they are then the largest number, which FFmpeg writes too
+(`ff_write_riff_header` for streams that cannot seek), and which FFmpeg, SoX and libsndfile read as "to the end".
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Windows: how clips longer than the context of the model are generated.
 
-Each window starts `stride` frames after the one before and is prompted with the frames that both share. All values are integers
-of frames, because durations in floating-point seconds do not add up to whole frames.
+Each window starts `stride` frames after the previous one and is prompted with the frames that both share. All values are
+integer numbers of frames, because durations in floating-point seconds do not add up to whole frames.
 """
 
 from __future__ import annotations

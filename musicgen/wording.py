@@ -1,4 +1,4 @@
-"""Words of messages."""
+"""Helpers for the wording of messages, such as lists and plurals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""XMP packets (ISO 16684-1): tags as RDF, which WAV, MP3 and MP4 files hold for programs that look for provenance."""
+"""XMP packets (ISO 16684-1): tags as RDF, embedded in WAV, MP3 and MP4 files for programs that look for provenance."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""YAML that others wrote: plain values alone, and no more of them than the text shows.
+"""Safe reading of untrusted YAML: plain values only, and a limit on their number.
 
-With aliases a text of a kilobyte stands for billions of values ("billion laughs"), which whoever prints or copies them has to
-make.
+With aliases, a text of a kilobyte can expand to billions of values when it is printed or copied ("billion laughs"), so the
+values of an alias count each time it is used.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 MOST_VALUES = 1_000_000
-"""Values that a text may stand for, those of an alias counted each time that it is used."""
+"""The limit; the values of an alias count each time it is used."""
 
 
 class BadValue(yaml.YAMLError):

@@ -1,4 +1,4 @@
-"""Many clips from a list: a file of prompts in, a samples folder out."""
+"""Generation of many clips: a file of prompts -> a samples folder."""
 
 from musicgen.batch.clip import BatchClip
 from musicgen.batch.prompts_file import Fault, read

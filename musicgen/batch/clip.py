@@ -1,4 +1,4 @@
-"""One clip of a list: its settings, and the files that they name."""
+"""One clip of a list of prompts: its settings, and the files that they name."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Lists of prompts as files: a description a line, a table, or lines of JSON with any option of a clip.
+"""Lists of prompts as files: one description per line, a table, or JSON Lines with any option of a clip.
 
     rock.txt     slow piano                        one description a line
-    rock.csv     prompt,duration,seed              a column for each option; an empty cell takes the run's own value
-    rock.jsonl   {"prompt": "piano", "top_k": 50}  any key of the table; null is the default, whatever the run says
+    rock.csv     prompt,duration,seed              a column for each option; an empty cell means the value of the run
+    rock.jsonl   {"prompt": "piano", "top_k": 50}  any key of the table; null means the default, not the value of the run
 
-A line that is wrong is a `Fault`, and the others are read all the same.
+A line that is not valid gives a `Fault`; the other lines are still read.
 """
 
 from __future__ import annotations

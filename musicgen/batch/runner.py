@@ -1,6 +1,7 @@
-"""Generation of a list's clips into a samples folder by continuous batching: resumable, each clip written as it is ready.
+"""Generation of the clips of a list into a samples folder by continuous batching. Each clip is written when it is finished, and
+an interrupted run can be resumed.
 
-clips ──► `batch_size` threads ──► Scheduler (one batch; clips enter and leave at any step) ──► finish ──► samples.Writer
+clips ──► `batch_size` threads ──► Scheduler (continuous batching) ──► finish ──► samples.Writer
 """
 
 from __future__ import annotations

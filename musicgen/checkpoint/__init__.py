@@ -1,4 +1,4 @@
-"""Checkpoints: hub, transformers and audiocraft layouts <-> our modules.
+"""Checkpoints: loading models from the hub, and from and to the transformers and audiocraft layouts.
 
 The names below are imported on first use, because the layouts take seconds to import.
 """

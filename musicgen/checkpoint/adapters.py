@@ -1,8 +1,8 @@
 """LoRA adapters (Hu et al. 2021, arXiv:2106.09685) in PEFT's files: reading, applying with weights, and writing.
 
 An adapter changes a weight W [out, in] to W + s B A, with A [r, in], B [out, r] and s = alpha / r. PEFT stores A and B under
-the names of transformers' classes, which `transformers_layout.lm_names` maps to the tensors of this project; where a tensor
-joins several of theirs, each part gets its own change.
+the names of transformers' classes, which `transformers_layout.lm_names` maps to the tensors of this project. Where a tensor of
+this project concatenates several of theirs, the adapter of each is applied to its slice.
 
     adapter_config.json            rank, alpha, the base model's name
     adapter_model.safetensors      base_model.model.<module>.lora_A.weight, … or adapter_model.bin

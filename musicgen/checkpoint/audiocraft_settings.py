@@ -1,7 +1,8 @@
-"""The training configuration inside audiocraft's files: what it says of a model, read as audiocraft reads it.
+"""The training configuration inside audiocraft's files, interpreted as audiocraft does.
 
-A setting that is absent has the default of audiocraft's constructors. One that changes the computation is followed or refused
-by name: most of them leave no trace in the tensors, so ignoring one would make other music.
+A missing setting has the default of audiocraft's constructors. A setting that changes the computation is either supported or
+refused with an error that names it: most of them cannot be seen in the tensors, so ignoring one would silently change the
+music.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Modules are built from a configuration only after their shapes were compared with the tensors beside it."""
+"""Building modules from a configuration, after the shapes that it implies were compared with those of the checkpoint's
+tensors."""
 
 from __future__ import annotations
 

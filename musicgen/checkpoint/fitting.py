@@ -1,4 +1,5 @@
-"""What a model's files tell of a request before the model is loaded: whether adapters fit it, and texts are not too long."""
+"""Checks of a request against a model's files before the model is loaded: whether adapters fit it, and whether texts are too
+long."""
 
 from __future__ import annotations
 

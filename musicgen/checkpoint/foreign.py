@@ -1,4 +1,4 @@
-"""Files of weights in forms that are not read: what they are, so that a message can name the way to a folder that is."""
+"""Detection of weight files in formats that are not supported, so that the error can say how to get a supported folder."""
 
 from __future__ import annotations
 

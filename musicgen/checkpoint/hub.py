@@ -1,7 +1,7 @@
 """Files of a hub repository: from this machine's cache, or downloaded. The only module of this package that uses the network.
 
-huggingface_hub does the transfer: it shows the progress, and resumes a broken connection where it broke. What is added here:
-only the files that are needed are fetched, they are compared with the hub's checksums, and what goes wrong is one line.
+huggingface_hub does the transfer: it shows the progress, and resumes interrupted downloads. This module downloads only the
+files that are needed, verifies them with the hub's checksums, and turns failures into one-line errors.
 """
 
 from __future__ import annotations

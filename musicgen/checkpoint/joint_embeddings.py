@@ -1,4 +1,4 @@
-"""The published CLAP as a joint embedding: its weights come from the hub."""
+"""The published CLAP as a joint embedding, with its weights from the hub."""
 
 from __future__ import annotations
 

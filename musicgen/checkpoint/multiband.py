@@ -1,4 +1,5 @@
-"""Multi-band diffusion in its published file: for each band a configuration, a U-Net and the levels of music."""
+"""Loading multi-band diffusion from its published file, which contains for each band a configuration, a U-Net, and the level of
+the band in music."""
 
 from __future__ import annotations
 

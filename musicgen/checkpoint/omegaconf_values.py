@@ -1,4 +1,4 @@
-"""OmegaConf's configurations inside pickles, as plain values. OmegaConf itself is not needed, and none of its code runs.
+"""OmegaConf configurations inside pickles, read as plain values. OmegaConf is not needed, and none of its code runs.
 
 A configuration is pickled as a tree of nodes, each with its value or its children under `_content` or `_val`.
 """

@@ -1,4 +1,4 @@
-"""Parts of a model that have folders of their own: audio tokenisers and text encoders, from the hub or a folder."""
+"""Parts of a model that are stored separately: audio tokenisers and text encoders, from the hub or a folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Named tensors on disk, and renaming them: what both checkpoint layouts share. Nothing here runs code from a file."""
+"""Reading, writing and renaming tensors, for both checkpoint layouts. Nothing here runs code from a file."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The transformers layout: `config.json`, `model.safetensors` (one file or shards), the text tokeniser's files.
 
-What is written here, `MusicgenForConditionalGeneration.from_pretrained` loads. Settings that transformers does not know
-(another pattern than delay, another context than 30 s, CLAP for text, texts of a fixed length, melodies that were not separated
-in training, further conditioners) stand in the configuration under "musicgen".
+`MusicgenForConditionalGeneration.from_pretrained` loads what is written here. Settings that transformers does not have (another
+pattern than delay, another context than 30 s, CLAP for text, texts of a fixed length, melodies that were not separated in
+training, further conditioners) are stored in the configuration under "musicgen".
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The command line, a module for each command: `add_arguments` says what it takes, `run` does it."""
+"""The command line, one module per command: `add_arguments` defines its arguments, `run` executes it."""

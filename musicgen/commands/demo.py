@@ -1,4 +1,4 @@
-"""Serve the page: music from the browser, on this machine."""
+"""Serve the demo page for the browser."""
 
 from __future__ import annotations
 

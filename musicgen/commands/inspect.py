@@ -1,4 +1,4 @@
-"""Show what audio files say of their origin: tags, settings, a signed C2PA manifest, and an inaudible mark in the sound."""
+"""Show the provenance of audio files: tags, settings, a signed C2PA manifest, and an inaudible watermark."""
 
 from __future__ import annotations
 

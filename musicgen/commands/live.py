@@ -1,4 +1,4 @@
-"""Where a clip's sound goes while it is generated: the sound card (`--play`), a pipe (`--output -`)."""
+"""Live output of a clip during its generation: to the sound card (`--play`), or to a pipe (`--output -`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`--watermark`, `--c2pa-certificate`, `--c2pa-key`: marks of a clip beside its tags, on the command line."""
+"""`--watermark`, `--c2pa-certificate`, `--c2pa-key`: optional marks of generated clips, in addition to their tags."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""List the models that can be loaded by name: what they follow, how large they are, what is on this machine; and the networks
-and the LoRA adapters that they use."""
+"""List the models that can be loaded by name: their conditions, their sizes, and whether they are on this machine; and the
+networks and LoRA adapters that they use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where clips go: names that say what is inside and take nobody's place, checked before there is anything to lose."""
+"""Output paths of clips: descriptive names that overwrite no existing file, checked before anything is generated."""
 
 from __future__ import annotations
 

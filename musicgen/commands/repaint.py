@@ -1,4 +1,4 @@
-"""Make a span of a clip anew, so that it fits what is before and behind it; a span before 0 extends the clip to the left."""
+"""Regenerate a span of a clip, so that it fits what precedes and follows it; a span before 0 extends the clip to the left."""
 
 from __future__ import annotations
 

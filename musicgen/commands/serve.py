@@ -1,4 +1,4 @@
-"""Serve generations to programs over HTTP: create, follow, listen while it is made, fetch. On 127.0.0.1 by default."""
+"""Serve the HTTP API: create generations, follow them, stream their audio, and download clips. On 127.0.0.1 by default."""
 
 from __future__ import annotations
 

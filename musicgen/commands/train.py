@@ -1,7 +1,7 @@
 """Train from a recipe: a language model, or an audio tokeniser.
 
-RECIPE is a YAML file or the name of a recipe that comes with the package. A killed run goes on where its last checkpoint was
-when the same command is given again. Several GPUs or machines: accelerate launch -m musicgen train RECIPE …
+RECIPE is a YAML file or the name of a recipe that comes with the package. To resume an interrupted run from its last
+checkpoint, run the same command again. For several GPUs or machines: accelerate launch -m musicgen train RECIPE …
 """
 
 from __future__ import annotations

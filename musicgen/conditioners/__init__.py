@@ -1,1 +1,1 @@
-"""Conditioners: text and melody -> vectors that the language model attends, and the null conditions of guidance."""
+"""Conditioners: text and melody -> condition vectors for the language model, and the null conditions of guidance."""

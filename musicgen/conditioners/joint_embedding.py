@@ -1,4 +1,4 @@
-"""Networks with a joint space of texts and music (CLAP), by the names that checkpoints and recipes give them.
+"""Registry of joint embeddings of text and music, such as CLAP, by the names that checkpoints and recipes use.
 
 @register("my_clap")
 class MyClap(JointEmbedder): ...

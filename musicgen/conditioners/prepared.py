@@ -1,4 +1,4 @@
-"""One condition of the clips of a request: its inputs as they are prepared, and their vectors window by window."""
+"""One condition of the clips of a request: its prepared inputs, and their condition vectors for each window."""
 
 from __future__ import annotations
 

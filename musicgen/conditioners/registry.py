@@ -1,4 +1,4 @@
-"""The kinds of conditioners that checkpoints may name beside text and melody.
+"""Registry of conditioners other than text and melody, by the kind that checkpoints name.
 
 @register("energy")
 class EnergyConditioner(Conditioner): ...

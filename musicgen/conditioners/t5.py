@@ -1,7 +1,8 @@
 """The encoder of T5 (Raffel et al. 2020) and of T5 1.1 and FLAN-T5, which gate the feed-forward layers (Shazeer 2020).
 
-Parameters have the names of transformers' `T5EncoderModel`, so its files load as they are. The network stands here because
-importing transformers' model classes takes longer than generating a short clip. Shapes: B rows, L tokens, D width, H heads.
+Parameters have the names of transformers' `T5EncoderModel`, so its weights load without renaming. The network is reimplemented
+because importing transformers' model classes takes longer than generating a short clip. Shapes: B rows, L tokens, D width, H
+heads.
 """
 
 from __future__ import annotations

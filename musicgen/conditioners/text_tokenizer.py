@@ -1,6 +1,6 @@
 """The tokeniser of a text encoder: text -> token ids, by the `tokenizers` library.
 
-Not through transformers' AutoTokenizer, whose import takes longer than generating a short clip.
+transformers' AutoTokenizer is not used, because importing it takes longer than generating a short clip.
 """
 
 from __future__ import annotations

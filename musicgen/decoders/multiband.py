@@ -1,10 +1,10 @@
 """Multi-band diffusion (San Roman et al. 2023): codes -> waveform by one diffusion process for each of a few frequency bands.
 
-    noise --20 steps of a U-Net that is told the codes' vectors--> a band         the bands are added up
-    sum --32 bands of the mel scale, each brought to the energy of the tokeniser's own decoding--> waveform
+    noise --20 steps of a U-Net, conditioned on the codes' embeddings--> a band         the bands are summed
+    sum --equaliser: 32 mel bands, each scaled to its energy in the tokeniser's decoding--> waveform
 
-Clips longer than WINDOW_SECONDS are decoded in overlapping windows, because the normalisation in the networks takes in a whole
-window. The noise belongs to the place in the clip, so that two windows agree where they overlap, and are crossfaded there.
+Clips longer than WINDOW_SECONDS are decoded in overlapping windows, because the networks normalise over their whole input. The
+noise is a function of the position in the clip, so that overlapping windows get the same noise; they are crossfaded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The reverse process of diffusion (Ho et al. 2020, algorithm 2), on a few of its steps: from noise to a signal."""
+"""The reverse diffusion process (Ho et al. 2020, algorithm 2) on a subset of its steps: noise -> signal."""
 
 from __future__ import annotations
 

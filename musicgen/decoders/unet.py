@@ -1,4 +1,4 @@
-"""The U-Net of multi-band diffusion (San Roman et al. 2023): a noisy band and the codes' vectors -> the noise in it.
+"""The U-Net of multi-band diffusion (San Roman et al. 2023): a noisy band and the codes' embeddings -> the noise in it.
 
     band --encoders--> bottleneck + condition [--LSTM or transformer-->] --decoders, with skip connections--> estimate
 

@@ -1,4 +1,4 @@
-"""How fast this machine reads memory, which bounds the speed of a step."""
+"""Measurement of memory bandwidth, which limits the speed of a decoding step."""
 
 from __future__ import annotations
 

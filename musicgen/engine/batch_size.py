@@ -1,4 +1,4 @@
-"""How many clips are generated at the same time where nobody says so."""
+"""The default batch size: how many clips are generated at the same time."""
 
 from __future__ import annotations
 

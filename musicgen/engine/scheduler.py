@@ -1,11 +1,11 @@
-"""Continuous batching: concurrent requests share one running batch, which they enter and leave at any step.
+"""Continuous batching: concurrent requests share one running batch, and can join and leave it at any step.
 
     submit --conditions, in the caller's thread--> queue --prefill--> slot pool (one step for all clips)
            --codes--> decoder thread --audio chunks--> GenerationHandle
 
-The codes of a clip are drawn from its own random stream and its own logits: other clips in the batch change nothing of them
-on a back end that is `batch_invariant`, and at most their rounding on others. Every clip in the batch advances by one step
-at a time; the queue is first-come, first-served.
+Each clip has its own random stream and its own logits, so its codes do not depend on other clips in the batch on a back end
+that is `batch_invariant`, and only through rounding on others. All clips in the batch advance by one step at a time; the queue
+is first-come, first-served.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Slots of a continuous batch: the interface of all back ends, and what the CPU back ends share.
+"""Slot pools for continuous batching: the interface of all back ends, and the base class of the CPU back ends.
 
 A slot holds the rows of one clip (one to three: conditional, null, melody only). A clip is admitted with its prefill,
 takes part in every step, and is released at any step. KV-cache memory is allocated once, for a fixed number of rows.

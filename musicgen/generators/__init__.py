@@ -1,4 +1,4 @@
-"""How codes are generated from a language model: step by step (`autoregressive`) or all frames in passes (`masked`)."""
+"""Generators of codes: autoregressive, step by step, or masked, in passes over all frames (MAGNeT)."""
 
 from musicgen.generators.autoregressive import AutoregressiveGenerator
 from musicgen.generators.base import Generator

@@ -1,9 +1,9 @@
 """Masked generation (MAGNeT, Ziv et al. 2024): all frames of a codebook in a few passes, codebook by codebook.
 
-    pass i of n    the spans of the least certain codes are masked, a share of cos(pi/2 * i/(n-1)), and drawn anew
+    pass i of n    the spans of the least certain codes, a share of cos(pi/2 * i/(n-1)), are masked and sampled again
 
-The language model sees all frames in both directions. In the first codebook each frame attends all others; in the further
-ones, which say less about frames far away, its neighbours only. Temperature and guidance fall from pass to pass.
+Attention is bidirectional. In the first codebook each frame attends to all others; in the further codebooks, which depend less
+on distant frames, only to its neighbours. Temperature and guidance scale decrease from pass to pass.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The kinds of generators that checkpoints may name; without a name it is "autoregressive"."""
+"""Registry of generators by the kind that checkpoints name; the default is "autoregressive"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Which frames of a codebook a pass of masked generation draws anew: spans of neighbouring frames (MAGNeT, Ziv et al. 2024)."""
+"""Selection of the frames that a pass of masked generation samples again: spans of adjacent frames (MAGNeT, Ziv et al.
+2024)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What servers of clips have in common: requests, a job queue, engines, and files that expire.
+"""Serving of clips: requests, a job queue, engines, and files that expire.
 
-The page (`demo/`) is one of them. Nothing here depends on Gradio.
+The page (`demo/`) and the HTTP API (`web/`) are built on it. Nothing here depends on Gradio.
 """

@@ -1,6 +1,6 @@
-"""The operator's LoRA adapters, which visitors choose by the names of their folders. The module does not import PyTorch.
+"""The catalog of the operator's LoRA adapters, which visitors select by folder name. The module does not import PyTorch.
 
-Text of an adapter with its weight: "jazz" as it was trained, "jazz:0.5" half of it, as on the command line.
+An adapter and its weight as text, as on the command line: "jazz" has weight 1, "jazz:0.5" weight 0.5.
 """
 
 from __future__ import annotations

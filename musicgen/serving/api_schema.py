@@ -1,4 +1,4 @@
-"""What clients of the HTTP API send and get, as pydantic models, of which FastAPI makes the OpenAPI description."""
+"""Request and response schemas of the HTTP API, as pydantic models from which FastAPI generates the OpenAPI description."""
 
 from __future__ import annotations
 

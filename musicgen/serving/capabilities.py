@@ -1,7 +1,7 @@
-"""Whether a model can follow a request, by what is known of the model before it is loaded.
+"""Checks whether a model supports a request, by what is known about the model before it is loaded.
 
-What is told here is refused before a job is accepted. The model itself says the rest when it is loaded: None in a `ModelInfo`
-is what nobody knows before. The module imports PyTorch only where an option is not at its default.
+Requests that fail here are refused before a job is accepted. None in a `ModelInfo` means that a property is not known before
+the model is loaded; it is then checked by the model. The module imports PyTorch only if an option is not at its default.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Generation settings as text: in the comment tag of a clip's file, and in a link to the page.
+"""Generation settings as text, in the comment tag of a clip's file and in a link to the page.
 
-The comment has the form of `musicgen.settings`, which the command line reads too, and one more key with the settings that only
+The comment has the format of `musicgen.settings`, which the command line reads too, with one more key for settings that only
 the page has.
 """
 

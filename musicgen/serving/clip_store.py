@@ -1,6 +1,6 @@
 """The clips of a server in its private folder: unguessable paths, conversion between formats, and expiry.
 
-The folder holds all temporary files, uploads and whatever else the program keeps there for the clips' time.
+Temporary files, uploads and other files of the program are in this folder too, and expire as clips do.
 """
 
 from __future__ import annotations

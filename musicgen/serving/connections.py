@@ -1,7 +1,7 @@
-"""How many connections a server keeps open, and how long one of them may take to say what it asks for.
+"""Limits on open connections, and on the time that a connection may take to send a request.
 
-uvicorn waits for the first request of a connection, and for the rest of one that has begun, as long as the client likes. Bodies
-have limits of their own, where they are read.
+uvicorn has no timeout for the first request of a connection, nor for the rest of a partial request. The limits of request
+bodies are applied where the bodies are read.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How many bytes the files of a folder take, of all networks and of each, for all servers that share the folder.
+"""Disk usage of a shared folder, in total and per client network, for all servers that share it.
 
-The total is a running one, so that no request waits for a walk through the folder: what a server writes and receives is added,
-and a count from time to time corrects it. The network "" has no share of its own.
+The total is a running total, so that no request waits for a scan of the folder: what a server writes and receives is added, and
+a scan from time to time corrects it. The network "" has no limit per network.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which weights are on this machine, so that a request for them downloads nothing."""
+"""Which weights are already on this machine, so that a request that uses them downloads nothing."""
 
 from __future__ import annotations
 

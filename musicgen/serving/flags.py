@@ -1,4 +1,4 @@
-"""The flags that all servers of clips have. Each is an environment variable too."""
+"""Command-line flags that all servers share. Each can also be set by an environment variable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page's request as a request of the library, and its clip as a stream of audio."""
+"""Conversion of the page's request to the library's `GenerationRequest`, and of its clip to a stream of audio."""
 
 from __future__ import annotations
 

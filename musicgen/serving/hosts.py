@@ -1,6 +1,6 @@
-"""Under which names a server is reached.
+"""The host names that a server accepts.
 
-A request with another host's name comes from a web page whose address was changed to this machine's (DNS rebinding).
+A request with another host name comes from a web page whose DNS name was pointed to this machine (DNS rebinding).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What a server knows of its clips and visitors, in a database: in memory, or in a file that several processes share.
+"""The database of a server's clips and visitors: in memory, or in a file that several processes share.
 
-SQLite, because it is the one lock between processes that nobody holds after `kill -9`: the system releases its locks with the
-process, and the next one that opens the file rolls back what was half written. The file keeps SQLite's rollback journal, whose
-locks are those of the file system; the write-ahead log needs memory that the processes share, and so one machine.
+SQLite is used because its locks between processes do not survive `kill -9`: the kernel releases them with the process, and the
+next process that opens the file rolls back incomplete transactions. The journal mode is the rollback journal, which needs only
+file locks; the write-ahead log needs shared memory, and so works on one machine only.
 """
 
 from __future__ import annotations

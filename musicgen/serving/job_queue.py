@@ -1,8 +1,8 @@
 """A first-in, first-out job queue with worker threads and a limit for each visitor.
 
-The module depends neither on music nor on widgets. Whoever submits a job follows it from an asyncio task, which each change of
-its events, progress, position and end wakes, and can stop it (the output so far is kept) or cancel it (the output is
-discarded). Both set the job's `Cancellation`, which its work passes on to whatever computes.
+The module depends neither on music nor on the user interface. The caller that submits a job can follow it from an asyncio task,
+which is woken by every change of its events, progress, position and state. It can stop the job, which keeps the output so far,
+or cancel it, which discards the output. Both set the job's `Cancellation`, which is passed on to the computation.
 """
 
 from __future__ import annotations

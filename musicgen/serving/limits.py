@@ -1,4 +1,4 @@
-"""What visitors and clients may ask of a server, and what it keeps for them."""
+"""Limits on the requests of visitors and clients, and on what a server stores for them."""
 
 from __future__ import annotations
 

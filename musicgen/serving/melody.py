@@ -1,7 +1,7 @@
-"""Melodies in the form in which the page edits them: one pitch class, from 0 for C to 11 for B, for each chroma frame.
+"""Melodies as the page edits them: one pitch class per chroma frame, from 0 for C to 11 for B.
 
 recording --(Demucs)--> chroma.py --> frames --(edits)--> tensor [frames, 12] --> model
-result -------------------------> frames, which are compared with those of the reference melody
+generated clip -----------------> frames, which are compared with those of the melody
 """
 
 from __future__ import annotations

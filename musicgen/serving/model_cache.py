@@ -1,7 +1,7 @@
 """A least-recently-used cache of loaded models, each with its scheduler.
 
-A model is loaded when it is first used. The least recently used model is unloaded when the number of models or the free memory
-requires it.
+A model is loaded when it is first used. The least recently used model is unloaded when the limit of loaded models or the free
+memory requires it.
 """
 
 from __future__ import annotations

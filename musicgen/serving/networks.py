@@ -1,4 +1,5 @@
-"""Who a visitor is as far as their network address says: limits that a visitor cannot escape by another name hold for it."""
+"""The client network of a visitor, derived from their IP address. Limits per network cannot be evaded by starting another
+session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wakes asyncio tasks when a thread has changed something that they wait for."""
+"""Wakes asyncio tasks when a thread has changed a value that they wait for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is told of what happens to the jobs of a generation service."""
+"""Callbacks for the events of a generation service's jobs."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
 
 
 class Observer:
-    """Does nothing; a subclass overrides what it wants to hear of. Methods are called in the threads of the workers, and of
-    whoever stops a job, and must not block."""
+    """Does nothing; subclasses override the callbacks that they need. They are called in worker threads, and in the thread that
+    stops a job, and must not block."""
 
     def started(self, job: GenerationJob) -> None:
-        """A job has had its turn in the queue."""
+        """A job has left the queue and starts."""
 
     def sounded(self, job: GenerationJob) -> None:
-        """The first sound of a job is there, and about to be heard."""
+        """The first audio chunk of a job is ready; its followers have not received it yet."""
 
     def made(self, job: GenerationJob, clip: StoredClip) -> None:
-        """A clip of a job is stored. Its followers do not know of it yet."""
+        """A clip of a job is stored; its followers have not been notified yet."""
 
     def ended(self, job: GenerationJob) -> None:
-        """A job is done, has failed, or was stopped or cancelled, and its followers do not know of it yet."""
+        """A job is done, has failed, or was stopped or cancelled; its followers have not been notified yet."""

@@ -1,4 +1,4 @@
-"""What `musicgen serve --plan` prints: the waiting times of a load with some numbers of replicas, and how many are enough."""
+"""`musicgen serve --plan`: predicts the waiting times under a load for several numbers of replicas, and how many are enough."""
 
 from __future__ import annotations
 

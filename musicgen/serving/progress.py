@@ -1,4 +1,4 @@
-"""The progress of a job as the page shows it: of all its variations together."""
+"""The progress of a job over all of its variations, as the page shows it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A visitor's generation request: its type, and the validation that precedes loading a model.
+"""A visitor's generation request: its type, and the validation before a model is loaded.
 
 The module does not import PyTorch.
 """

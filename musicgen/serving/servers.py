@@ -1,4 +1,5 @@
-"""The servers that share a folder: each holds a file locked as long as it runs, so that others see which have ended."""
+"""The servers that share a folder. Each holds a lock on a file as long as it runs, so that the others can see which have
+ended."""
 
 from __future__ import annotations
 

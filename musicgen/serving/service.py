@@ -1,4 +1,4 @@
-"""Generates clips for whoever serves them: a job queue, an engine, and files that contain their settings.
+"""The generation service of a server: a job queue, an engine, and files that contain their settings.
 
 `submit` returns a job. Its events are a `PlaybackChunk` for each chunk of the first variation's audio and a `StoredClip` for
 each variation.

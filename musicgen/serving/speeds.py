@@ -1,7 +1,8 @@
-"""How fast models generate here: measured by their clips, and before a model's first clip inferred from another model's.
+"""Generation speed of each model on this machine: measured on its clips, and before its first clip estimated from another
+model.
 
-A step of the language model reads all its weights once, which takes a large model most of the time. What a measured model
-takes beside that is taken for the same in all models. `docs/demo.md` says how far off that is.
+A step of the language model reads all of its weights once, which takes most of the time of a large model. The remaining time of
+a measured model is assumed to be the same for all models. `docs/demo.md` gives the error of this estimate.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A finished clip on the disk, and what is known of it."""
+"""A finished clip on disk, and its metadata."""
 
 from __future__ import annotations
 

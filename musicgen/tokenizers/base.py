@@ -1,4 +1,4 @@
-"""The interface of audio tokenisers, and of decoders of codes that arrive in parts."""
+"""The interface of audio tokenisers, and of streaming decoders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Descript audio codec. The network is transformers' DacModel, imported by need: it takes seconds.
+"""The Descript audio codec. The network is transformers' DacModel, imported on first use because the import takes seconds.
 
 codes --sum of entries--> [decoder] --> samples       as a stream, [...] runs in overlapping slices
 """

@@ -2,7 +2,7 @@
 
     codes --sum of entries--> [first convolution] --LSTM--> [upsampling convolutions] --> samples
 
-As a stream, [...] run in overlapping slices, and the state of the LSTM is carried from part to part.
+When streaming, the parts in [...] run in overlapping slices, and the state of the LSTM is carried from chunk to chunk.
 """
 
 from __future__ import annotations

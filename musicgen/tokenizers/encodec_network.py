@@ -2,8 +2,8 @@
 
     waveform --encoder--> latents [B, D, T] --quantizer--> codes --quantizer--> latents --decoder--> waveform
 
-Parameters and buffers have the names of transformers' `EncodecModel`, so its files load as they are. The network stands here
-because importing transformers' model classes takes longer than generating a short clip.
+Parameters and buffers have the names of transformers' `EncodecModel`, so its weights load without renaming. The network is
+reimplemented because importing transformers' model classes takes longer than generating a short clip.
 """
 
 from __future__ import annotations

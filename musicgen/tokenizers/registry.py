@@ -1,4 +1,4 @@
-"""The kinds of audio tokenisers that checkpoints may hold, by `model_type` of their configuration.
+"""Registry of audio tokenisers by the `model_type` of their configuration.
 
 @register("my_codec")
 class MyTokenizer(Tokenizer): ...

@@ -1,7 +1,7 @@
-"""A convolutional network on a sequence that arrives in parts: what stream decoders are made of.
+"""Streaming through a convolutional network, for streaming decoders.
 
-A position is computed when the positions within the receptive field to its right are known; those are context, computed again
-with the next part. The first and the last part have the network's own padding at the edges.
+A position is computed when all positions of its receptive field to the right are known; these are context, and are computed
+again with the next chunk. At the start and the end of the sequence, the network's own padding is used.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Training: the language model, the tokeniser, and the music that both learn from."""
+"""Training of language models and tokenisers, and the synthetic corpus."""

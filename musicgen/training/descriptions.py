@@ -1,4 +1,4 @@
-"""The texts of a clip, under the names that tools for fine-tuning give them."""
+"""The descriptions of a clip, found under the field names of common fine-tuning tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Collections of audio files: a folder, or a manifest whose lines name them; and what is known of a clip.
+"""Collections of audio files and their metadata: a folder, or a manifest.
 
     manifest.jsonl   a JSON object a line with the field "path" (or "file_name", "audio"); other fields describe the clip.
                      Paths are relative to the manifest or to the working directory. manifest.jsonl.gz is read too, and
@@ -6,9 +6,9 @@
     metadata.csv     in a folder, or metadata.jsonl: the same with the column "file_name", as audio-folder data sets have it
     clip.json        beside clip.flac: the same fields, which come before the others (audiocraft's names: description,
                      genre, bpm, key, instrument, keywords, moods, title, artist …)
-    clip.txt         beside clip.flac: its description, where the others have none
+    clip.txt         beside clip.flac: its description, if the others have none
 
-It reads no audio.
+This module does not read audio.
 """
 
 from __future__ import annotations

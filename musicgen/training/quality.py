@@ -1,9 +1,9 @@
-"""python -m musicgen.training.quality MODEL: how well a model trained on the corpus follows its conditions.
+"""python -m musicgen.training.quality MODEL: measure how well a model trained on the corpus follows its conditions.
 
-Held-out compositions of 10 s, with seeds that no training corpus uses. The model gets the caption of each, and its audio as the
-melody if it is a melody model; the same is measured without the melody, with shuffled captions, and on the rendered
-references, as they are and reconstructed by the model's tokeniser. A linear tagger, trained on rendered audio in both forms,
-predicts genre and lead instrument of a clip.
+The test set are held-out compositions of 10 s, with seeds that no training corpus uses. The model gets the caption of each, and
+its audio as the melody if it is a melody model. The same is measured without the melody, with shuffled captions, and on the
+rendered references, both unchanged and reconstructed by the model's tokeniser. A linear tagger, trained on both kinds of
+rendered audio, predicts genre and lead instrument of a clip.
 
     melody   share of chroma frames whose pitch class is the reference's
     genre, lead, tempo (within 8 %, octaves allowed), key (of 24)    share of clips that have what the caption says

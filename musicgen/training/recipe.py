@@ -1,7 +1,7 @@
 """Recipes: YAML files with inheritance.
 
-A recipe may begin with `inherits: NAME`, another shipped recipe or a file beside it, and then says only what differs
-(`section: null` drops an inherited section). A command line may set single fields (`optimisation.steps=100`). This module
+A recipe may begin with `inherits: NAME`, a shipped recipe or a file beside it, and then contains only what differs
+(`section: null` removes an inherited section). The command line can set single fields (`optimisation.steps=100`). This module
 returns plain values; `schema.py` validates them against the classes of `lm/config.py` and `tokenizer/config.py`.
 """
 

@@ -1,7 +1,7 @@
-"""Settings files as frozen pydantic dataclasses: validation with one clear line, and documentation of every field.
+"""Settings files as frozen pydantic dataclasses: validation with one-line errors, and documentation of every field.
 
 A class of settings is decorated with `@dataclass(frozen=True, config=STRICT)`; the string below a field is its documentation.
-Validation is strict but for numbers, because YAML reads `3e-4` as text and `1` as an integer.
+Validation is strict except for numbers, because YAML reads `3e-4` as text and `1` as an integer.
 """
 
 from __future__ import annotations

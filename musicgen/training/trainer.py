@@ -4,8 +4,8 @@
     OUTPUT/tensorboard/    the same numbers, for TensorBoard
     OUTPUT/model/          the trained model (moving average of the weights)
 
-The host waits for the device only where it reads the losses. Subclasses define a step, what is measured and what a checkpoint
-holds (`lm/trainer.py`, `tokenizer/trainer.py`).
+The host synchronises with the device only where it reads the losses. Subclasses define a step, the validation and the contents
+of a checkpoint (`lm/trainer.py`, `tokenizer/trainer.py`).
 """
 
 from __future__ import annotations

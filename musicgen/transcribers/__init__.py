@@ -1,9 +1,9 @@
 """Transcribers: a recording -> its notes.
 
-    pyin           one voice, the strongest (`pyin.py`)
-    basic-pitch    several voices, by a network whose package is optional (`basic_pitch.py`)
+    pyin           monophonic: the strongest voice (`pyin.py`)
+    basic-pitch    polyphonic, by a network whose package is optional (`basic_pitch.py`)
 
-A module of your own adds one with `register`.
+Other modules can add transcribers with `register`.
 """
 
 from musicgen.notes import Note, midi_bytes

@@ -1,7 +1,7 @@
-"""Several voices, by basic-pitch (Bittner et al. 2022), whose package brings its network as ONNX.
+"""Polyphonic transcription by basic-pitch (Bittner et al. 2022), whose package contains its network as ONNX.
 
-Its package asks for TensorFlow below 2.15.1 on Linux, beside which this package's own requirements cannot be installed. With
-ONNX Runtime it needs none of TensorFlow, so that it is installed without its list of dependencies.
+The package requires TensorFlow < 2.15.1 on Linux, which conflicts with the requirements of this project. With ONNX Runtime it
+does not need TensorFlow, so it is installed without its dependencies.
 """
 
 from __future__ import annotations

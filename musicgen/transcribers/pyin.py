@@ -1,4 +1,4 @@
-"""One voice, by pYIN (Mauch and Dixon 2014): of chords and of several voices it follows the strongest."""
+"""Monophonic transcription by pYIN (Mauch and Dixon 2014), which follows the strongest voice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The registry of transcribers, and what each of them is."""
+"""The registry of transcribers, and their interface."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Where a server has its clips generated: in this process, or elsewhere."""
+"""Engines, which generate the clips of a server: in its process, on another server, or on a cluster."""

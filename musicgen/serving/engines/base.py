@@ -1,4 +1,4 @@
-"""What a server asks of an engine, wherever that is: in this process, on another server, on a cluster."""
+"""The interface of engines, whether they run in this process, on another server or on a cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the files of models and adapters tell of a request, for the engines whose files are on this machine."""
+"""Checks of a request against the files of models and adapters, for engines whose files are on this machine."""
 
 from __future__ import annotations
 

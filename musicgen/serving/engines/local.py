@@ -1,6 +1,6 @@
 """The engine in this process: models loaded on demand, the clips of one model in one batch.
 
-PyTorch is imported when the first clip or melody needs it, so that a server answers at once.
+PyTorch is imported when the first clip or melody needs it, so that a server starts without delay.
 """
 
 from __future__ import annotations

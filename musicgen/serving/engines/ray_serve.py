@@ -1,8 +1,9 @@
 """Engines on many GPUs, cores and machines, placed by Ray Serve.
 
-The server holds the queue and the clips; each replica (`replica.py`) generates. A request goes to a replica that has its model
-loaded, else to one with room (model multiplexing). Where a replica dies, another one begins its clips anew, which are the same
-and go on where they were. Where the cluster is gone, it is connected to again. Ray is imported here and nowhere else.
+The server has the queue and the clips; the replicas (`replica.py`) generate. A request goes to a replica that has its model
+loaded, otherwise to one with free memory (model multiplexing). If a replica dies, another one regenerates its clips from the
+start; they are identical, so their streams continue where they were. If the connection to the cluster is lost, it is
+established again. No other module of this package imports Ray.
 """
 
 from __future__ import annotations

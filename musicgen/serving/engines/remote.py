@@ -1,6 +1,7 @@
-"""An engine that another server is: `musicgen serve`, by its HTTP API.
+"""An engine that sends its requests to another `musicgen serve` by HTTP.
 
-Clips depend on request and seed alone. So a generation whose server is lost is asked for again, and goes on where it was.
+Clips depend only on request and seed. So if the server of a generation is lost, the generation is requested again, and its
+stream continues where it was.
 """
 
 from __future__ import annotations

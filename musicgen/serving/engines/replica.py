@@ -1,4 +1,5 @@
-"""The engine of one GPU, or of some cores, in a process of its own: what Ray Serve places on the machines of a cluster."""
+"""The replica that Ray Serve runs on the machines of a cluster: an engine for one GPU, or for some cores, in a separate
+process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Clips that outlive their engine: a clip depends on its request and seed alone, so another engine makes the same."""
+"""Resuming the clips of a lost engine: a clip depends only on its request and seed, so another engine generates the same
+clip."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The engine as a service by itself: the HTTP API that `musicgen serve` serves, described in docs/serving.md."""
+"""The HTTP API of `musicgen serve`, described in docs/serving.md."""

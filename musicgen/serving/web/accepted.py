@@ -1,6 +1,6 @@
-"""Which generations each client has asked for: the newest first, and by the key that a client has given one.
+"""The accepted generations of each client: listed with the newest first, and looked up by idempotency key.
 
-What is known of a generation is in its record; this is the way to it.
+This is an index of the records (`records.py`), which contain the metadata of generations.
 """
 
 from __future__ import annotations

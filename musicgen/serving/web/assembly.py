@@ -1,4 +1,4 @@
-"""Puts the parts of an API server together."""
+"""Assembles the parts of an API server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits of the bodies of requests, before anything reads them, and streams that break off without a traceback in the log."""
+"""Limits on request bodies, enforced before they are read, and handling of broken streams without a traceback in the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refusals of the API."""
+"""Error responses of the API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recordings that clients send, for melodies, styles and continuations."""
+"""Routes for uploaded recordings: melodies, style excerpts and clips to continue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What is checked of a request before its body is read: the host, the key, and that no web page of another origin sends it."""
+"""Checks of a request before its body is read: the host name, the API key, and that it does not come from a web page of another
+origin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Generations: create, follow, listen while it is made, fetch, stop, delete."""
+"""Routes for generations: create, follow, stream the audio, download, stop, delete."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The generations of an API: accepted, followed, fetched, cancelled; and taken up again by a server that starts.
+"""The generations of the API: accepting, following, downloading and cancelling them, and resuming them after a restart.
 
-A generation is stored before it is acknowledged, with the seed that it will have. Whatever ends the server before the clip is
-there, the next one with the same folder makes the same clip.
+A generation is stored with its seed before it is acknowledged. If the server ends before the clip is finished, the next server
+with the same folder generates the same clip.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""API keys: who a client is. The operator names them in the environment, never on the command line, which other users of the
-machine see."""
+"""API keys, which identify clients. The operator sets them in the environment and not on the command line, which other users of
+the machine can read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Prometheus reads: the queue, the speed, the memory."""
+"""Prometheus metrics: queue, speed, memory."""
 
 from __future__ import annotations
 

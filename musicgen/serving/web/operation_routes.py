@@ -1,4 +1,4 @@
-"""What an operator's machines ask: whether the server lives, whether it takes requests, and its metrics; and the models."""
+"""Routes for operators: liveness, readiness, metrics; and the list of models."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What is known of generations and files, in JSON beside their sound: a server that starts again, and others that share the
-folder, find it there.
+"""Records: the metadata of generations and uploaded files, as JSON files beside their audio, so that a restarted server, and
+other servers that share the folder, can read them.
 
-Each record is `record.json` in a folder of the clip store whose name is the record's identifier, and expires as the clips do.
+A record is the file `record.json` in a folder of the clip store that is named by the record's identifier. It expires as clips
+do.
 """
 
 from __future__ import annotations

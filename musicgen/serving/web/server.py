@@ -1,7 +1,8 @@
-"""Runs the API until it is told to end, and ends without losing what it has accepted.
+"""Runs the API server, with a graceful shutdown.
 
-SIGTERM or Ctrl-C: new generations are refused (503), those that wait or run are finished, and clients get what they follow.
-What is not finished when the time is up is taken up by the next server with the same folder. A second signal does not wait.
+On SIGTERM or Ctrl-C, new generations are refused (503), queued and running ones are finished, and open streams are completed.
+What is not finished by the deadline is resumed by the next server with the same folder. A second signal ends the server at
+once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The events of a generation as server-sent events (WHATWG HTML, section 9.2). A client that reconnects goes on."""
+"""The events of a generation as server-sent events (WHATWG HTML, section 9.2). A client that reconnects continues where it
+was."""
 
 from __future__ import annotations
 

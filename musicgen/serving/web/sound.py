@@ -1,4 +1,4 @@
-"""The sound of a generation as a stream of bytes while it is made."""
+"""Streaming the audio of a generation while it is generated."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Keeps a server running: where its process dies, another one is started on the same socket and with the same folder.
+"""Keeps a server running: if its process dies, another one is started on the same socket and with the same folder.
 
-Ray ends the process of whoever uses it when the head of its cluster is gone. The socket is the supervisor's, so that clients
-wait for the next process in place of being refused; it takes up what was accepted.
+Ray terminates its client processes when the head of the cluster is lost. The supervisor owns the socket, so that clients wait
+for the next process instead of being refused. The new process resumes what was accepted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a genre consists of. The genres themselves are data, in `genres/`."""
+"""The definition of a genre. The genres are data, in `genres/`."""
 
 from __future__ import annotations
 

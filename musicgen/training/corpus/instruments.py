@@ -1,8 +1,8 @@
-"""The players: General MIDI programs, where they sound well, and what people call them.
+"""The instruments: General MIDI programs, their ranges, and their names in captions.
 
-low and high bound the melody when the instrument leads, in MIDI pitches; they lie where its fundamental is strong, so that
-the chroma of the mix follows the tune. For the same reason `cutoff` tames, in the lead, samples whose third harmonic outweighs
-the fundamental.
+`low` and `high` bound the melody when the instrument leads, in MIDI pitches. In this range its fundamental is strong, so that
+the chroma of the mix follows the melody. For the same reason, `cutoff` low-pass filters lead instruments whose third harmonic
+is stronger than the fundamental.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The tune: motifs that are stated, moved and varied over the chords, phrase by phrase.
+"""Melodies: motifs that are stated, transposed and varied over the chords, phrase by phrase.
 
 A motif is a bar's rhythm and a contour in scale steps. Sections with one letter share motifs; a phrase runs a b a' with a
 cadence, and the last phrase of a section closes on the tonic where the chord allows. Long and accented notes are chord
-tones, the rest moves by step, so that the dominant pitch class of the sound is the tune's.
+tones, the others move by step, so that the dominant pitch class of the audio is that of the melody.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Mixing and mastering: stems -> a stereo mix at a fixed loudness: levels, panning, reverb, bandwidth, limiter.
 
 Levels are relative to the lead's, measured where each part sounds. Gains are rounded to hundredths of a decibel, so that
-the last bits of a sum, which differ between processors, do not reach the samples.
+rounding differences between processors do not change the samples.
 """
 
 from __future__ import annotations

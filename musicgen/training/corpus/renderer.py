@@ -1,7 +1,7 @@
 """The renderer: composition -> stereo audio, with a General MIDI soundfont.
 
-Every part is synthesised by itself, so that its level in the mix is known whatever the soundfont's own balance is. The
-synthesiser keeps no random state: the same composition gives the same samples for the same soundfont.
+Every part is synthesised separately, so that its level in the mix does not depend on the soundfont's balance. The synthesiser
+has no random state: the same composition and soundfont give the same samples.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rhythms of melodies: bars to build motifs from, and bars to close a phrase with, a style each.
+"""Rhythms of melodies by style: bars from which motifs are built, and bars that end a phrase.
 
 Patterns as in step_patterns.py. Bars of one style may differ in their number of steps.
 """

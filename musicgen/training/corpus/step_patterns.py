@@ -1,7 +1,7 @@
 """Step-sequencer patterns as strings: one bar of equal steps.
 
-`.` is a rest, `-` holds the last sound, anything else starts one: "x--x--x-" is the tresillo. Bars are parted by `|`, and a
-bar's steps divide it evenly, whatever their number.
+`.` is a rest, `-` holds the last note, and any other character starts one: "x--x--x-" is the tresillo. Bars are separated by
+`|`; a bar may have any number of steps, which divide it evenly.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Attention initialisation: one head in each of the first layers attends the melody frame at the same time as the music.
+"""Attention initialisation: one head in each of the first layers attends to the melody frame of the current step.
 
-In a melody model, step s must find frame s / 6.4 of the prefix, at a distance that grows along the clip. The gradient of the
-cross-entropy finds this alignment slowly, because a head that attends other frames says nothing about the next code. Here
-query and key weights of one head in each of the first layers are fitted beforehand, on random codes and melodies, in seconds:
-first by ridge regression on sinusoids of the frame index, then by the cross-entropy between the attention and a narrow
-Gaussian window around the frame. Values and outputs are left to training.
+In a melody model, step s must attend to frame s / 6.4 of the prefix, at a distance that grows along the clip. The gradient of
+the cross-entropy finds this alignment slowly, because a head that attends to other frames gives no information about the next
+code. So the query and key weights of one head in each of the first layers are fitted before training, on random codes and
+melodies, in seconds: first by ridge regression on sinusoids of the frame index, then by the cross-entropy between the attention
+and a narrow Gaussian window around the frame. Value and output weights are left to training.
 
-The distance between music and melody must not depend on the text: texts have a fixed length.
+The distance between music and melody must not depend on the text, so texts must have a fixed length.
 """
 
 from __future__ import annotations

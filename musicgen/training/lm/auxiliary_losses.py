@@ -1,8 +1,8 @@
-"""Auxiliary losses: plug-ins of the training that read the hidden states of one layer and are gone from the exported model.
+"""Auxiliary losses: plug-ins of the training that read the hidden states of one layer. They are not part of the exported model.
 
 A loss is a subclass of `AuxiliaryLoss` in `REGISTRY`; a recipe switches it on by that name, with a weight and a layer
 (`auxiliary_losses.NAME: {weight: 1.0, layer: 2}`). The data loader asks it for the targets of a crop, the network gives it the
-layer's output, and its sum joins the cross-entropy of the codes.
+layer's output, and its weighted loss is added to the cross-entropy of the codes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Caption augmentation: metadata -> the text of one training example (paper section 3.1, table A.2).
 
-    description --normalise--> --merge: other fields join--> --drop the description--> --drop words--> text
+    description --normalise--> --merge other fields--> --drop the description--> --drop words--> text
 
 All random choices use the generator that is passed in.
 """

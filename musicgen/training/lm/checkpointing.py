@@ -1,7 +1,7 @@
-"""The state of a run, and its checkpoints.
+"""The training state of a run, and its checkpoints.
 
-A checkpoint holds full tensors also where the weights are sharded (FSDP), so a run may be resumed with another number of
-processes. Batches are a function of the step, so the step is the whole state of the data loader.
+A checkpoint contains unsharded tensors, also with FSDP, so a run may be resumed with another number of processes. Batches are a
+function of the step, so the step is the complete state of the data loader.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """CLAP as the text conditioner of a new model: its quantiser is fitted to the embeddings of the training music.
 
-The embeddings of a frozen network do not change during training, so codebooks that follow them by moving averages would arrive
-where k-means arrives at once.
+The embeddings of a frozen network do not change during training, so codebooks updated by moving averages would converge to what
+k-means computes beforehand.
 """
 
 from __future__ import annotations

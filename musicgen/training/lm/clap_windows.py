@@ -1,6 +1,6 @@
-"""CLAP's embeddings of training music: of overlapping windows of every clip, and of a crop from those of its windows.
+"""CLAP embeddings of the training music: of overlapping windows of every clip, from which the embedding of a crop is selected.
 
-A window is as long as a crop, or as what the network hears at once if that is shorter; windows begin every STRIDE.
+A window is as long as a crop, or as the network's input if that is shorter. Windows start every STRIDE.
 """
 
 from __future__ import annotations

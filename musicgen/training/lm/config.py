@@ -1,4 +1,4 @@
-"""The recipe of a language model: every setting with its type, limits and documentation. Imports no torch.
+"""The recipe of a language model: every setting with its type, limits and documentation. Does not import PyTorch.
 
 Defaults are the paper's (Copet et al. 2023, sections 3.1 and 3.2).
 """

@@ -1,4 +1,5 @@
-"""The initial model of a run: new weights, or a pretrained model as it is, converted to melody or stereo, or with adapters."""
+"""The initial model of a run: new weights, or a pretrained model, unchanged, converted to melody or stereo, or with
+adapters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The module that is trained: codes, text and melody -> cross-entropy of every codebook (paper section 2.4)."""
+"""The trained module: codes, text and melody -> cross-entropy of every codebook (paper section 2.4)."""
 
 from __future__ import annotations
 

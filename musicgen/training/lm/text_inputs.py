@@ -1,6 +1,6 @@
-"""What a batch gives the text conditioner in training: tokens of T5, or CLAP's embeddings of the crops' audio.
+"""Inputs of the text conditioner in training: tokens for T5, or CLAP embeddings of the crops' audio.
 
-One class for each kind of text conditioner; the network that is trained uses them alike.
+There is one class per kind of text conditioner, with the same interface.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     OUTPUT/tokens/         the token shards, unless the recipe names others
     OUTPUT/checkpoints/    step-NNNNNNNN.pt, the newest `every.keep`
-    OUTPUT/samples/        step-NNNNNNNN-1.flac, …: clips of held-out captions, which TensorBoard has too
-    OUTPUT/adapter/        with `start.lora_rank`: the adapter alone, in PEFT's files
-    and what `musicgen.training.trainer` writes
+    OUTPUT/samples/        step-NNNNNNNN-1.flac, …: clips of held-out captions, also shown in TensorBoard
+    OUTPUT/adapter/        with `start.lora_rank`: the adapter, in PEFT's format
+    and the files of `musicgen.training.trainer`
 
 With `accelerate launch`, every process runs this.
 """

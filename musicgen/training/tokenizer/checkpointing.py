@@ -1,7 +1,7 @@
-"""The state of a run, and its checkpoint.
+"""The training state of a run, and its checkpoint.
 
-A checkpoint holds all that changes from step to step, the state of the random generator included, so a resumed run makes the
-same steps as an uninterrupted one.
+A checkpoint contains everything that changes from step to step, including the state of the random generator, so a resumed run
+makes the same steps as an uninterrupted one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The recipe of an audio tokeniser: every setting with its type, limits and documentation. Imports no torch.
+"""The recipe of an audio tokeniser: every setting with its type, limits and documentation. Does not import PyTorch.
 
 Defaults are the published 32 kHz EnCodec's where it has a counterpart (Copet et al. 2023, section 3.1; Défossez et al. 2022).
 """

@@ -1,7 +1,7 @@
-"""The data of a tokeniser: audio files -> random crops, from memory.
+"""The training data of a tokeniser: audio files -> random crops, held in memory.
 
 All audio is one int16 tensor on the training device: a batch is one gather, without workers or copies between steps. Every
-channel is an example of its own, because MusicGen's stereo models use a mono tokeniser (Copet et al. 2023, section 4.3). Files
+channel is a separate example, because MusicGen's stereo models use a mono tokeniser (Copet et al. 2023, section 4.3). Files
 that cannot be read are listed.
 """
 

@@ -1,7 +1,7 @@
 """Training of an audio tokeniser: recipe + audio -> checkpoints, curves and a folder to load.
 
 OUTPUT/checkpoint.pt   the state to resume from
-and what `musicgen.training.trainer` writes; the model's folder appears at the end
+and the files of `musicgen.training.trainer`; the model's folder is written at the end
 """
 
 from __future__ import annotations

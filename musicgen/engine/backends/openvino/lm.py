@@ -2,7 +2,7 @@
 
     x [tokens, D] --L blocks--> [tokens, D] --last token of each row, norm, heads--> logits [rows, K * N]
 
-The graph computes what `musicgen.lm` and `musicgen.transformer` compute, but for token and position embedding, which stay in
+The graph computes the same as `musicgen.lm` and `musicgen.transformer`, except for token and position embedding, which stay in
 PyTorch. Its constants share the memory of the module's weights.
 
 Inputs, named as those of OpenVINO's paged attention (B rows, all int32):

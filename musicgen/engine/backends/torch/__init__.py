@@ -1,1 +1,1 @@
-"""Plain PyTorch: runs on every device, and is what the other back ends are compared with."""
+"""Plain PyTorch: runs on every device, and is the reference for the other back ends."""

@@ -1,4 +1,4 @@
-"""The float32 KV cache and attention on it: what `kv_cache` and `attention` are for quantised models.
+"""The float32 KV cache and attention over it; `kv_cache` and `attention` are the equivalents for quantised models.
 
 The cache of one row and head is contiguous: its keys, then its values, each in tiles of 16 positions:
 

@@ -1,7 +1,7 @@
 """The instructions of `simd` that differ from one instruction set to another, for each set that the kernels run on.
 
-All else in `simd` is LLVM's own arithmetic on vectors of 64 bytes, of which LLVM makes one register on processors with AVX-512
-and two on those with AVX2. What is emitted here gives the same integers on every set.
+Everything else in `simd` is LLVM's generic arithmetic on 64-byte vectors, which LLVM maps to one register on processors with
+AVX-512 and to two on those with AVX2. The instructions emitted here give the same integers on every instruction set.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Requantisation of KV-cache pages from int8 to int4, once they are not among the latest (layouts: `kv_cache`)."""
+"""Requantisation of KV-cache pages from int8 to int4 when they are no longer among the latest (layouts: `kv_cache`)."""
 
 from __future__ import annotations
 

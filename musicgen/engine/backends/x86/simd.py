@@ -1,4 +1,4 @@
-"""Vectors of 64 bytes as Numba values, and the instructions on them that Numba's own loops over packed weights do not use.
+"""64-byte vectors as Numba values, and instructions on them that Numba's vectoriser does not generate for packed weights.
 
     U8x64     64 x 8 bits, signed or unsigned
     I32x16    16 x int32
