@@ -1,6 +1,6 @@
 """The operator's configuration, from flags or environment variables: `--max-duration 60` is MUSICGEN_DEMO_MAX_DURATION=60.
 
-Gradio's own variables have effect too: GRADIO_SERVER_NAME, GRADIO_SERVER_PORT, GRADIO_ROOT_PATH and others.
+Gradio's environment variables are supported too: GRADIO_SERVER_NAME, GRADIO_SERVER_PORT, GRADIO_ROOT_PATH and others.
 """
 
 from __future__ import annotations

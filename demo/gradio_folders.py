@@ -1,6 +1,6 @@
-"""Gradio's temporary files in the private folder of the page.
+"""Gradio's temporary files, moved to the private folder of the page.
 
-Gradio's default folder, in the system's temporary one, belongs to the user of the machine who created it first.
+Gradio's default folder in the system's temporary folder belongs to the first user of the machine that created it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What the page needs beside clips: visits, scores, and the GPU of a ZeroGPU Space. The module does not depend on Gradio."""
+"""The service behind the page: generation, visits, scores, and the GPU of a ZeroGPU Space. The module does not depend on
+Gradio."""
 
 from __future__ import annotations
 

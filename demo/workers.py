@@ -1,8 +1,8 @@
-"""The workers of a page: processes that share a folder, of which each answers for some sessions.
+"""The workers of a page: processes that share a folder, each of which owns some of the sessions.
 
-Gradio keeps the events of a session in the process that has begun them. So each session has a worker, and each browser too, so
-that its pages and its jobs have one; whichever worker a request reaches looks up whose it is. A worker that has ended has no
-sessions: the next one that is asked for them has them.
+Gradio keeps the events of a session in the process that started them. So each session belongs to a worker. All sessions of a
+browser belong to the same worker, and so do its jobs. The worker that receives a request looks up the owner of its session.
+When a worker has ended, the next worker that receives a request for one of its sessions becomes the owner.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""python -m evaluation: samples from systems, scores from samples, tables from scores."""
+"""python -m evaluation: generate clips with systems, score them, and write tables of the scores."""
 
 from __future__ import annotations
 

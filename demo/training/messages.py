@@ -1,4 +1,4 @@
-"""What the process of a training tells the page: values that pickle."""
+"""Messages from the process of a training to the page: picklable values."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """A training of a visitor: its folder, and its state as the page shows it.
 
-FOLDER/music/manifest.jsonl, 0001.flac, …   the clips, under names that are not the visitor's
-FOLDER/output/                              what `musicgen.training.lm.trainer` writes
-FOLDER/adapters/NAME/                       the adapters so far, as the catalog of adapters offers them
-FOLDER/log.txt                              what the training's process says
+FOLDER/music/manifest.jsonl, 0001.flac, …   the clips, renamed
+FOLDER/output/                              the output of `musicgen.training.lm.trainer`
+FOLDER/adapters/NAME/                       the adapters so far, as offered by the catalog of adapters
+FOLDER/log.txt                              the output of the training's process
 """
 
 from __future__ import annotations

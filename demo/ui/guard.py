@@ -1,8 +1,8 @@
-"""What is checked of every HTTP request before Gradio sees it: host, path, origin, length, and for MCP the password.
+"""Middleware that checks every HTTP request before Gradio handles it: host, path, origin, length, and for MCP the password.
 
-A request with another host's name comes from a page whose address was changed to this machine's (DNS rebinding); one with
-another origin from a page of somebody else. Gradio itself limits the length of each uploaded file alone, and its MCP routes ask
-for no password.
+A request with another host name comes from a web page whose DNS name was pointed to this machine (DNS rebinding); one with
+another origin comes from another web site. Gradio limits only the length of each uploaded file, and its MCP routes do not
+require the password.
 """
 
 from __future__ import annotations

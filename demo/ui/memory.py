@@ -1,6 +1,6 @@
-"""What the browser keeps of the page, in its local storage: the visit's token, the clip that is shown, and the settings.
+"""State that the browser keeps in its local storage: the visit's token, the selected clip, and the settings.
 
-What comes back from there was possibly changed by somebody, so each value is checked before a component gets it.
+A client can change this state, so each value is validated before a component gets it.
 """
 
 from __future__ import annotations

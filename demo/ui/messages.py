@@ -1,4 +1,4 @@
-"""What the page's handlers have in common: who asks, and what a visitor is told of an error or of a file."""
+"""Helpers of the event handlers: the session of a request, and messages about errors and files."""
 
 from __future__ import annotations
 

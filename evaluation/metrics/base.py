@@ -1,7 +1,7 @@
-"""What a metric is: its registry entry, its inputs, its result, and how results become a `Score` with an interval.
+"""The interface of metrics: registry entry, inputs, results, and the conversion of results to a `Score` with an interval.
 
-A metric gets the clips that every compared system has, in the order of their ids, so that neither shards nor workers
-nor the order of folders change a digit. Four kinds:
+A metric gets the clips that all compared systems have, sorted by id, so that results do not depend on shards, workers or the
+order of folders. There are four kinds:
 
     set       compares the generations with the references as sets (FAD, KAD, KID, MAD)
     paired    compares each generation with its own reference (KL, chroma); clips that end before it are excluded

@@ -1,4 +1,4 @@
-"""The references of a suite as scoring needs them: inspected files, or statistics of them where the audio is not here."""
+"""The references of a suite for scoring: inspected audio files, or their statistics if the audio is not available."""
 
 from __future__ import annotations
 

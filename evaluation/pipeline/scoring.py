@@ -1,7 +1,7 @@
-"""Scoring of samples folders against a suite's references. All systems are scored on the clips that all of them have, and every
-other clip is excluded with a reason.
+"""Scoring of samples folders against a suite's references. All systems are scored on the clips that all of them have; all other
+clips are excluded with a reason.
 
-After an interruption, a second run takes what is in the cache and goes on.
+After an interruption, a second run uses the cached embeddings and continues.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a system is: it turns requests into clips; everything else gets them as a samples folder."""
+"""The interface of systems, which generate clips for requests; all other parts read these clips from a samples folder."""
 
 from __future__ import annotations
 

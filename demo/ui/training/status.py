@@ -1,4 +1,4 @@
-"""How far a training is, as HTML: a line, a bar, and the losses as a curve (SVG, in the colours of the theme)."""
+"""The progress of a training as HTML: a line of text, a progress bar, and the loss curve (SVG, in the colours of the theme)."""
 
 from __future__ import annotations
 
