@@ -1,7 +1,8 @@
-"""The time that a clip takes at least: that of reading all that it needs, at the bandwidth of a plain read.
+"""A lower bound of the time for a clip: the time to read all bytes that it needs, at the memory bandwidth of a plain read.
 
-Each step reads the weights of the language model, the keys and values of both rows up to there, and those of the text; each
-frame the recurrent weights of EnCodec's LSTM; the rest of EnCodec's decoder and the text encoder are read once.
+Each step reads the weights of the language model, the KV cache of both rows up to that position, and the keys and values of the
+text. Each frame reads the recurrent weights of EnCodec's LSTM. The rest of EnCodec's decoder and the text encoder are read
+once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""python -m benchmarks.generation: prompt to waveform, ours against the peers; or, with one of the last flags, ours alone.
+"""python -m benchmarks.generation: time from prompt to waveform, of this project and its peers; with one of the last flags, of
+this project only.
 
-Each system runs in a process of its own, and the runs take turns, so that what else the machine does falls on all of them.
-Figures are medians; a ratio is the peer's median time by ours. The bound is that of `benchmarks.bound`.
+Each system runs in a separate process, and the runs are interleaved, so that other load on the machine affects all of them.
+Times are medians; a ratio is the peer's median time divided by this project's. The bound is that of `benchmarks.bound`.
 """
 
 from __future__ import annotations

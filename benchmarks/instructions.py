@@ -1,6 +1,7 @@
-"""Measurements as on a processor with fewer instructions: all libraries are told to use no others, the peers' as well as ours.
+"""Simulation of processors with fewer instruction sets: all libraries, including those of the peers, are restricted to an
+instruction set.
 
-Each library reads its own variable when it is loaded, so the command starts again with the variables set.
+Each library reads its own environment variable when it is loaded, so the command is restarted with these variables.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Processor time of a server's processes, of their threads, and of all that runs beside them on this machine."""
+"""CPU time of a server's processes, of their threads, and of all other processes on this machine."""
 
 from __future__ import annotations
 

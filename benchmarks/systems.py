@@ -1,7 +1,7 @@
-"""Ours and the peers behind one call: prompts in, waveforms out, on the same random weights.
+"""This project and its peers behind one interface: prompts -> waveforms, with the same random weights.
 
-Speed does not depend on the values of the weights, so the published shapes with random weights stand for the published
-models. Each system lives in a process of its own.
+Speed does not depend on the values of the weights, so the published shapes with random weights represent the published models.
+Each system runs in a separate process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How many clips an hour a system makes at its best batch."""
+"""Throughput: how many clips per hour a system generates at its best batch size."""
 
 from __future__ import annotations
 

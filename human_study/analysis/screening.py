@@ -1,7 +1,7 @@
-"""Post-screening: a protocol of named steps is run over the data.
+"""Post-screening: a protocol of named steps is applied to the data.
 
-Each step applies one rule to what the steps before it left. Every exclusion is logged with step, rater and reason, and the
-means are recorded after every step.
+Each step applies one rule to the data that the previous steps left. Every exclusion is logged with step, rater and reason, and
+the means are recorded after every step.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Checks of settings that people write: names of settings, types of values, ranges. Every fault is one line.
+"""Validation of user-written settings: names of settings, types of values, ranges. Every error is one line.
 
-A group of settings is a data class; its fields are the settings, and their annotations say what YAML may hold there.
+A group of settings is a dataclass; its fields are the settings, and their annotations define the types that YAML may contain
+there.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Leases: a page is reserved for a rater for some minutes. When a lease expires, the page can be assigned to others.
 
-Every function runs inside one write transaction. `assignment` chooses pages; `trials` stores what is submitted.
+Every function runs inside one write transaction. `assignment` chooses pages; `trials` stores submissions.
 """
 
 from __future__ import annotations

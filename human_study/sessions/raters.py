@@ -1,7 +1,7 @@
 """Raters: admission, consent, exclusion, deletion.
 
-A worker id is stored in the table `payment` alone, for paying; everywhere else a person is an HMAC. This module knows nothing
-about pages or audio.
+Worker ids are stored only in the table `payment`, for paying; everywhere else, a person is identified by an HMAC. This module
+does not depend on pages or audio.
 """
 
 from __future__ import annotations

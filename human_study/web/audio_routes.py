@@ -1,4 +1,5 @@
-"""Audio by random tokens: each is good for one rater, one page and one stimulus, and looked up in the database."""
+"""Routes that serve audio by random tokens. A token is valid for one rater, one page and one stimulus, and is looked up in the
+database."""
 
 from __future__ import annotations
 

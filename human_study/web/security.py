@@ -1,7 +1,6 @@
-"""What every request and response passes: headers, host check, limits of bodies and of waiting, origin check, CSRF
-tokens.
+"""Security middleware for every request and response: headers, host check, size limits, timeouts, origin check, CSRF tokens.
 
-The middleware is plain ASGI: the body is counted as it arrives, and never held in memory beyond the limit.
+The middleware is plain ASGI: the body is counted as it arrives, and never kept in memory beyond the limit.
 """
 
 from __future__ import annotations
