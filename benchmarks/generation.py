@@ -47,13 +47,18 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2, help="processor cores of each system (default: 2)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, help="write the results here")
-    parser.add_argument("--listeners", help="in place of the peers: so many listeners at once, such as 1,4,16,64")
-    parser.add_argument("--steps", action="store_true", help="in place of the peers: late steps against early ones")
+    parser.add_argument("--listeners", help="instead of the peers: numbers of concurrent listeners, such as 1,4,16,64")
     parser.add_argument(
-        "--precision-error", action="store_true", help="in place of the peers: how far the logits move from float32"
+        "--steps", action="store_true", help="instead of the peers: the time of late steps compared with early ones"
     )
     parser.add_argument(
-        "--throughput", help="clips an hour in batches of so many, such as 1,4,16: ours and the peers, each at its best"
+        "--precision-error",
+        action="store_true",
+        help="instead of the peers: the error of the logits relative to float32",
+    )
+    parser.add_argument(
+        "--throughput",
+        help="clips per hour at these batch sizes, such as 1,4,16: of this project and the peers, each at its best",
     )
     parser.add_argument(
         "--model", help="with listeners, steps and precision error: these weights (name or folder), not random ones"

@@ -25,7 +25,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--instructions",
         choices=ONEDNN,
-        help="let all libraries use no further instructions than these (default: all that the processor has)",
+        help="restrict all libraries to this instruction set (default: that of the processor)",
     )
 
 

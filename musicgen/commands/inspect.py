@@ -23,8 +23,8 @@ _UNITS = {"limiter_reduction": " dB"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="audio, or a video of the page")
-    parser.add_argument("--json", action="store_true", help="a list of JSON objects, one a file")
-    parser.add_argument("--watermark", action=argparse.BooleanOptionalAction, help="listen for an inaudible mark (default: "
+    parser.add_argument("--json", action="store_true", help="print a list of JSON objects, one per file")
+    parser.add_argument("--watermark", action=argparse.BooleanOptionalAction, help="detect an inaudible watermark (default: "
                         "where audioseal and its weights are on this machine)")  # fmt: skip
 
 

@@ -19,8 +19,8 @@ VARIABLES = {"certificate": "MUSICGEN_C2PA_CERTIFICATE", "key": "MUSICGEN_C2PA_K
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options to a command that writes clips."""
-    parser.add_argument("--watermark", action=argparse.BooleanOptionalAction, help="mix an inaudible mark into the sound, by "
-                        "AudioSeal")  # fmt: skip
+    parser.add_argument("--watermark", action=argparse.BooleanOptionalAction, help="add an inaudible watermark to the audio, "
+                        "by AudioSeal")  # fmt: skip
     add_signer_arguments(parser)
 
 
