@@ -465,7 +465,7 @@ class MusicGen(nn.Module):
         )
 
     def read_given(self, file: str | os.PathLike[str]) -> Audio:
-        """A recording to continue, at the model's rate and with its channels. InputError if it is longer than a result may be."""
+        """A recording to continue, at the model's rate and channels; InputError if it is longer than a result may be."""
         return audio.read(file, MAX_DURATION, channels=self.channels, rate=self.sample_rate)
 
     def num_steps(self, plan: GenerationPlan) -> int:
