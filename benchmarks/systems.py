@@ -105,7 +105,7 @@ def transformers(folder: Path, device: str, precision: str, *, compiled: bool = 
 
 
 def audiocraft(folder: Path, device: str, _: str) -> Generate:
-    """audiocraft, where it is installed (it is in nobody's requirements)."""
+    """audiocraft, if it is installed (it is not in the requirements)."""
     from audiocraft.models import MusicGen as Peer  # type: ignore[import-not-found]
     from audiocraft.modules import conditioners
 

@@ -30,7 +30,7 @@ class GradioFolders:
         return Path(self._values["GRADIO_TEMP_DIR"])
 
     def close(self) -> None:
-        """Restore the environment variables, unless somebody else has set them since."""
+        """Restore the environment variables, unless other code has set them since."""
         for name, value in self._previous.items():
             if os.environ.get(name) == self._values[name]:
                 if value is None:

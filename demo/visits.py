@@ -21,7 +21,7 @@ from musicgen.serving.stored_clip import StoredClip
 from . import stored
 
 MAX_VISITS = 10_000
-"""The least recently used ones are forgotten first: anybody can begin visits, and none may fill the memory."""
+"""The least recently used ones are dropped first: clients can start any number of visits, which must not fill the memory."""
 MAX_SESSIONS = 20
 """Of one visit. The oldest are forgotten first."""
 REFRESH_SECONDS = 10.0

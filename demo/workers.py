@@ -77,15 +77,15 @@ class Workers:
         self._registered.set()
 
     def claim(self, keys: Sequence[str]) -> Worker | None:
-        """Find out whose keys are, and give those that are nobody's to the worker of the first one that has one.
+        """Find the owner of the keys, and assign keys without an owner to the owner of the first one that has one.
 
         Args:
             keys: names of a session, of an event or of a browser.
 
         Returns:
-            The worker; None for this one, which has them where nobody had.
+            The worker; None for this one, which becomes the owner if there was none.
         """
-        # What this worker has before the others know where it is, they would take for theirs.
+        # Keys that this worker claims before it is registered would be claimed by the others.
         self._registered.wait(REGISTER_SECONDS)
         owners = self._owners(keys, time.time() - self._keep_seconds / 2)
         if len(owners) == len(keys):

@@ -138,7 +138,7 @@ def seeds_needed(difference: float, deviation: float, wanted: float) -> int | No
 
 
 def detectable(deviation: float, seeds: int, wanted: float) -> float:
-    """The smallest true difference that so many seeds decide with the wanted power."""
+    """The smallest true difference that this number of seeds decides with the wanted power."""
     if deviation == 0:
         return 0.0
     high = deviation

@@ -132,7 +132,7 @@ class Guard:
     def _refusal(self, scope: Scope, headers: Headers) -> PlainTextResponse | None:
         host, origin = headers.get("host", ""), headers.get("origin")
         if "content-length" in headers and "transfer-encoding" in headers:
-            # A proxy in front may go by the other one, and take the rest for the next request of somebody (RFC 9112, §6.3).
+            # A reverse proxy may use the other one, and treat the rest as another client's request (RFC 9112, section 6.3).
             return _refused("a body has one length", 400)
         if not hosts.admitted(host, self.rules.hosts):
             return PlainTextResponse("this host name is not served here: the operator can add it with --hosts", 421)
@@ -207,7 +207,7 @@ class Guard:
             if refusal is None:
                 if started and not is_event_stream:
                     raise
-                # A session that another connection has ended is nobody's failure; its stream has said so.
+                # A session that another connection has ended is not a failure; its stream has reported the end.
                 if not (started and isinstance(error.__cause__, HTTPException)):
                     self._failures.add("a request failed", f"{scope['method']} {path_of(scope)}", error)
                 if started:

@@ -95,7 +95,7 @@ class Relay:
         if keys and browser:
             keys.append(f"browser:{browser}")
         if keys and not body:
-            body = await _read(receive)  # none, which is said once: whoever answers in the end is told again
+            body = await _read(receive)  # an empty body, which is replayed to whatever answers in the end
         while keys:
             worker = await asyncio.to_thread(self._workers.claim, keys)
             if worker is None:

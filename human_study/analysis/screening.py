@@ -125,7 +125,7 @@ def check_step(entry: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def require_raters(result: ScreeningResult) -> None:
-    """Check that somebody is left.
+    """Check that raters are left.
 
     Raises:
         InputError: a step excluded the last rater; the message names it.

@@ -244,7 +244,7 @@ def shown(data: StudyData, ratings: Collection[Rating], points: float, digits: i
 
 
 def apart(value: float, limit: float, digits: int, form: str = "f") -> str:
-    """A value as text with so many digits that it does not look equal to its limit.
+    """A value as text, with enough digits that it does not look equal to its limit.
 
     Args:
         value: beyond the limit.

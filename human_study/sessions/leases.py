@@ -120,7 +120,7 @@ def progress(
 
 
 def renew(connection: Connection, database: StudyDatabase, study: Study, rater: Rater, public_id: str) -> float:
-    """Extend an open lease: the heartbeat of a page that somebody has open.
+    """Extend an open lease: the heartbeat of an open page.
 
     Returns:
         Its new duration in seconds.

@@ -171,7 +171,7 @@ def consent(connection: Connection, rater: Rater) -> None:
 
 
 def show_life(connection: Connection, rater: Rater) -> None:
-    """Note that somebody is there: from now on the rater's lease takes a place. A repetition keeps the first time."""
+    """Record that the rater is active: from now on their lease counts. Later calls keep the first time."""
     if rater.alive_at is None:
         connection.execute(update(schema.rater).where(schema.rater.c.id == rater.id).values(alive_at=time.time()))
 

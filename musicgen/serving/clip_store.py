@@ -62,7 +62,7 @@ class Expired(InputError):
 
 @contextlib.contextmanager
 def writing() -> Iterator[None]:
-    """Convert the error of a full disk to a message for visitors, which names no folder of the server."""
+    """Convert errors of a full disk or a missing file to messages for visitors, which name no folder of the server."""
     try:
         yield
     except (OSError, InputError) as error:
@@ -278,7 +278,7 @@ class ClipStore:
             clip: the clip's file.
         """
         network = self._network_of(clip)
-        with contextlib.suppress(FileNotFoundError):  # somebody else deletes it at the same time
+        with contextlib.suppress(FileNotFoundError):  # another process deletes it at the same time
             for file in list(clip.parent.iterdir()):
                 self._delete_copies(file, network)
                 self._unlink(file, network)

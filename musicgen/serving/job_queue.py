@@ -85,7 +85,7 @@ class Job(Generic[Payload, Event]):
         self._events: list[Event] = []
         self._done = threading.Event()
 
-    # Called by whoever submitted the job.
+    # Called by the submitter of the job.
 
     def events(self, start: int = 0) -> list[Event]:
         """The events so far, oldest first. They are kept, because a page that was reloaded follows its job from the start.

@@ -289,7 +289,7 @@ class Generations(Observer):
         return path
 
     def _path(self, sound: StoredSound) -> Path | None:
-        """The file of a clip; None for what somebody has written into a record that is no clip of the store."""
+        """The file of a clip; None if a tampered record names a file that is not a clip of the store."""
         path = self.service.clip_store.folder / sound.path
         fits = path.parent.parent == self.service.clip_store.clips_folder and is_identifier(path.parent.name)
         return path if fits and ".." not in Path(sound.path).parts and not path.is_symlink() else None
