@@ -59,7 +59,7 @@ class Layer(nn.Module):
 
 
 class Products(nn.Module):
-    """What a step multiplies with: [rows, D] -> [rows, CODES]."""
+    """The matrices of a step: [rows, D] -> [rows, CODES]."""
 
     def __init__(self, dim: int, num_layers: int) -> None:
         super().__init__()

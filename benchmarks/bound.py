@@ -46,7 +46,7 @@ class Reads:
         return sum(asdict(self).values())
 
     def compare(self, seconds: float, bandwidth_gb_s: float) -> dict[str, float | dict[str, float]]:
-        """What a result stores of a time that was measured, beside the bandwidth of a plain read."""
+        """The fields that a result stores for a measured time, besides the bandwidth of a plain read."""
         bound = self.total / (bandwidth_gb_s * 1e9)
         return {
             "bound_seconds": round(bound, 3),

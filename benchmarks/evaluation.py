@@ -225,7 +225,7 @@ def step(options: argparse.Namespace) -> int:
 
 
 def child(folder: Path, options: argparse.Namespace, *step: str) -> str:
-    """What a process of its own prints. The hub's cache is the stand-ins'."""
+    """The output of a separate process, whose hub cache contains the stand-in weights."""
     command = [sys.executable, "-m", "benchmarks.evaluation", "--folder", str(folder), "--step", *step]
     for name in ("clips", "systems", "seconds", "threads", "device"):
         command += [f"--{name}", str(getattr(options, name))]

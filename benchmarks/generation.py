@@ -75,7 +75,7 @@ def main() -> int:
 
 
 def _alone(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], str] | None:
-    """What is measured without peers, if that is asked for."""
+    """The measurement without peers, if one is requested."""
     if not (options.listeners or options.steps or options.precision_error):
         return None
     source = options.model or write_weights(options.shape, folder)

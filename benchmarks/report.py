@@ -48,7 +48,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def provenance(stored: dict[str, Any], n: str | None = None) -> str:
-    """What a table was measured on, and by which command."""
+    """The machine on which a table was measured, and the command."""
     machine = stored["machine"]
     threads = "1 thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
     command = f", `{stored['command'].split(' --json')[0]}`" if "command" in stored else ""

@@ -84,7 +84,7 @@ def shape(entry: catalog.Entry) -> LMConfig:
 
 
 def reads(entry: catalog.Entry, precision: str, duration: float) -> bound.Reads:
-    """What a clip of a published model needs read."""
+    """The bytes that a clip of a published model reads."""
     positions, _ = entry.positions(bound.TEXT_LENGTH)
     prefix = positions - round(entry.seconds * FRAME_RATE) - bound.DELAY_STEPS
     return bound.reads(shape(entry), precision, "cpu", duration, prefix)

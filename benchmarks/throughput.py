@@ -59,7 +59,7 @@ def measure(race: Race, duration: float, batches: Sequence[int], runs: int) -> l
 
 
 def at_best(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Of each system and precision the row with the most clips an hour, the fastest first."""
+    """The row with the most clips per hour of each system and precision, the fastest first."""
     best: dict[Contestant, Mapping[str, Any]] = {}
     for row in rows:
         one = row["system"], row["precision"]

@@ -42,7 +42,7 @@ Notes = set[tuple[float, float, int]]
 
 
 def truths(composition: Composition) -> dict[str, Notes]:
-    """What a transcriber may be asked for."""
+    """The ground truths that a transcriber is compared with."""
     pitched = [part for part in composition.parts if not INSTRUMENTS[part.instrument].drums]
     # One note where several parts play it.
     whole = {(round(one.onset, 2), one.pitch): one for part in pitched for one in part.notes}

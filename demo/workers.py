@@ -61,7 +61,7 @@ class Workers:
         with index.transaction() as database:
             database.execute("INSERT OR IGNORE INTO worker_secret VALUES (1, ?)", (secrets.token_hex(32),))
             ((self.secret,),) = database.execute("SELECT secret FROM worker_secret").fetchall()
-        """What only the workers know: requests that they pass on to each other have it."""
+        """A secret that only the workers know, contained in the requests that they forward to each other."""
         self.cookie = hashlib.sha256(self.secret.encode()).hexdigest()[:16]
         """A part of the name of the cookie of logins, which says nothing of the secret."""
 

@@ -40,7 +40,7 @@ TARGET_LUFS = -14.0
 """The loudness of everything the paper played to listeners (section 3.3)."""
 
 MEMORY = ByteBudget(2 << 30)
-"""What all recordings take that this process is reading, each until it is returned: and so the most that one may take."""
+"""The memory budget of all reads in progress, each until it returns; and so the most that one recording may take."""
 
 MIN_LOUDNESS_SECONDS = BLOCK_SECONDS
 """One BS.1770 gating block: shorter audio has no integrated loudness."""
@@ -52,7 +52,7 @@ _PEAK_CEILING = 10 ** (-1 / 20)
 _MAX_DENSITY = 2 * 192_000
 """Samples a second of a file whose length is limited."""
 _WORKING_BYTES = 96 << 20
-"""What reading takes besides its result: blocks, as they are decoded, mixed and resampled."""
+"""Memory for reading in addition to the result: blocks that are decoded, mixed and resampled."""
 _GROWING = 2.5
 """How many times its length a waveform takes that grows by half, while it is copied."""
 _LONGER = 1.0
@@ -60,7 +60,7 @@ _LONGER = 1.0
 _WAIT_SECONDS = 300.0
 """How long a file waits for the memory that others take."""
 _WAIT_MORE_SECONDS = 10.0
-"""The same for one that takes some already, and holds more than its header says."""
+"""The same for a file that already holds memory, and is longer than its header says."""
 _TAG_COPIES = 4
 """How often what a tag holds is in memory: FFmpeg's copies, PyAV's and ours."""
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)

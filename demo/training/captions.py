@@ -21,7 +21,7 @@ _UNNAMED = "music"
 
 @dataclass(frozen=True)
 class Proposal:
-    """What is proposed for a clip, and how long it is, in seconds."""
+    """The suggested caption of a clip, and its length in seconds."""
 
     caption: str
     seconds: float

@@ -24,4 +24,4 @@ class Ended(NamedTuple):
 
 
 STOP = "stop"
-"""What the page tells the process: end after this step."""
+"""The message from the page to the process: end after this step."""

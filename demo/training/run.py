@@ -75,7 +75,7 @@ class Run:
 
     @property
     def id(self) -> str:
-        """What cannot be guessed of its folder."""
+        """The unguessable part of its folder's name."""
         return self.folder.name
 
     @property
@@ -85,7 +85,7 @@ class Run:
 
     @property
     def output(self) -> Path:
-        """What the training writes."""
+        """The output folder of the training."""
         return self.folder / "output"
 
     @property

@@ -46,7 +46,7 @@ BODY_SECONDS = 30.0
 BODY_RATE = 10_000.0
 """Bytes a second. What comes slower keeps its place on the disk from others."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What a disk says that has no room."""
+"""Error codes of a full disk."""
 API = "/gradio_api"
 UPLOAD = f"{API}/upload"
 HEARTBEAT = f"{API}/heartbeat/"

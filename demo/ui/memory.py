@@ -60,7 +60,7 @@ def script(names: Sequence[str]) -> str:
 
 
 def read(stored: str | None) -> Remembered:
-    """What a browser has stored. Of what is damaged nothing is left."""
+    """The state that a browser has stored. Damaged state is dropped."""
     try:
         values = json.loads(stored or "{}")
     except (ValueError, RecursionError):

@@ -33,7 +33,7 @@ GROUPS = 200
 PAIRS = 200
 """Pairs of which both are left out."""
 RESAMPLES = 300
-"""Of the bootstrap at most, which gives the skewness alone."""
+"""The most resamples of the bootstrap, which is only used for the skewness."""
 SKEWNESS = 0.5
 """Standard errors by which an end is moved for each unit of the bootstrap's skewness; chosen by the simulation."""
 

@@ -90,7 +90,7 @@ SystemFactory = Callable[[], System]
 
 
 def default_label(name: str) -> str:
-    """What a system is called in samples folders and tables unless the user names it: the last part of its name or path."""
+    """The default name of a system in samples folders and tables: the last part of its name or path."""
     return name.rstrip("/").rsplit("/", 1)[-1] or name
 
 

@@ -23,7 +23,7 @@ from .webmushra import preferred_system, system_name
 
 RATER = "uuid"
 UNRATED = "NA"
-"""What webMUSHRA stores for a clip that was not rated."""
+"""The value that webMUSHRA stores for a clip that was not rated."""
 
 BS1116_SCALE = (1.0, 5.0)
 

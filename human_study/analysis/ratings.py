@@ -60,7 +60,7 @@ class Rating:
 
     @property
     def sample(self) -> tuple[str, str, str]:
-        """What was rated: question, item and system."""
+        """The rated stimulus: question, item and system."""
         return self.question, self.item, self.system
 
 

@@ -21,7 +21,7 @@ from . import file_padding
 from .security import SESSION_COOKIE, TOKEN_PATTERN
 
 PART_BYTES = 64 * 1024
-"""What is given to a connection at once: as much as it holds for a reader who is slow."""
+"""Bytes sent to a connection at once, and so buffered for a slow reader."""
 
 
 def add_routes(app: FastAPI, study: Study, database: StudyDatabase) -> None:

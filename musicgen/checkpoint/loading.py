@@ -164,7 +164,7 @@ def find(name: str | os.PathLike[str], *, folders: bool = True) -> Path:
 
 
 def _of_file(file: Path) -> str:
-    """What is wrong with a file's name in the place of a folder's."""
+    """The error message for a file where a folder is expected."""
     if _is_model(_names(file.parent)):
         return f"{file}: a file of a model: load its folder, {file.parent}"
     known = foreign.named([file.name])

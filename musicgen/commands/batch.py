@@ -140,7 +140,7 @@ def run(arguments: argparse.Namespace, name: str, is_folder: bool, options: Gene
 
 
 def _defaults(arguments: argparse.Namespace, loudness: float) -> dict[str, Any]:
-    """What the arguments say for lines that say nothing else. Paths are those of the shell's folder, not of the list's."""
+    """The defaults of all lines, from the arguments. Paths are relative to the working directory, not to the list."""
     given: dict[str, Any] = {
         "melody": arguments.melody,
         "style": arguments.style,

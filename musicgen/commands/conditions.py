@@ -127,7 +127,7 @@ def completed(given: Mapping[str, str], stored: Mapping[str, str | SourceFile]) 
 
 
 def described(values: Mapping[str, str], stored: Mapping[str, str | SourceFile]) -> dict[str, str | SourceFile]:
-    """What a new clip stores of its values; a warning where a file is another one than the stored clip's."""
+    """The values that a new clip stores; warns if a file differs from that of the stored clip."""
     from musicgen.settings import SourceFile
 
     found: dict[str, str | SourceFile] = dict(values)

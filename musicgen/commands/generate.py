@@ -33,7 +33,7 @@ DEFAULT_MODEL = "facebook/musicgen-small"
 DEFAULT_DURATION = 10.0
 SWITCHES = {"do_sample"}
 NONE = "none"
-"""What leaves a value to the model where a clip's settings have one."""
+"""The value that resets a stored option to the model's default."""
 
 
 def number_or_none(text: str) -> float | str:

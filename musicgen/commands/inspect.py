@@ -103,7 +103,7 @@ def inspect(path: Path, watermark: Any = None) -> dict[str, Any]:
 
 
 def text(found: dict[str, Any]) -> str:
-    """What `inspect` found, as lines."""
+    """The result of `inspect` as lines."""
     sound, tags, missing = found["sound"], found["tags"], found["not_looked_for"]
     levels = [
         f"{sound[name]:.1f} {unit}" for name, unit in (("lufs", "LUFS"), ("dbtp", "dBTP")) if sound[name] is not None
@@ -132,7 +132,7 @@ def text(found: dict[str, Any]) -> str:
 
 
 def _followed(settings: dict[str, Any]) -> dict[str, str]:
-    """What a clip follows beside its description, and what else its settings say that is not the usual, in words."""
+    """The conditions of a clip besides its description, and its other settings that are not the defaults, in words."""
     usual = json.loads(json.dumps(GenerationOptions().as_dict()))
     chords, adapters = settings.get("chords"), settings.get("adapters") or []
     conditions = {

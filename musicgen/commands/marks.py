@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from musicgen.content_credentials import Signer
 
 VARIABLES = {"certificate": "MUSICGEN_C2PA_CERTIFICATE", "key": "MUSICGEN_C2PA_KEY"}
-"""What signs -> the environment variable with the path of its file, where the option is not given."""
+"""Option -> the environment variable with the path of the file, if the option is not given."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

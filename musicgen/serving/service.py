@@ -491,5 +491,5 @@ class GenerationService:
 
 
 def _playback(samples: np.ndarray, chunk: AudioChunk) -> PlaybackChunk:
-    """What a browser plays of float32 samples [C, T] within [-1, 1], the limited ones of a chunk."""
+    """The 16-bit samples for playback in a browser, from float32 samples [C, T] within [-1, 1]."""
     return PlaybackChunk((samples * 32767).round().astype("int16").T.copy(), chunk.rate, chunk)

@@ -77,7 +77,7 @@ def add_routes(app: FastAPI, generations: Generations, keys: Keys) -> None:
 
     @app.get(f"{PATH}/{{identifier}}", tags=["files"], responses={404: {"model": Refusal}})
     def describe_file(request: Request, identifier: Identifier) -> FileState:
-        """What is known of a file."""
+        """The metadata of a file."""
         return generations.describe_file(keys.owner(request), identifier)
 
     @app.delete(f"{PATH}/{{identifier}}", status_code=204, tags=["files"], responses={404: {"model": Refusal}})

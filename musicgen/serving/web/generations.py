@@ -351,7 +351,7 @@ class Generations(Observer):
         return path
 
     def describe_file(self, owner: str, identifier: str) -> FileState:
-        """What is known of a file. Raises Refused where it is not there."""
+        """The metadata of a file. Raises Refused if it does not exist."""
         self.file(owner, identifier)
         record = self.records.read(identifier)
         assert isinstance(record, FileRecord)

@@ -51,7 +51,7 @@ _MAX_TRIES = 50
 
 @dataclass(frozen=True)
 class _Words:
-    """What one caption says, already in words; None or empty is left unsaid."""
+    """The facts of one caption, in words; None or empty ones are omitted."""
 
     genre: str
     moods: tuple[str, ...]
