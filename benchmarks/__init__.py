@@ -1,1 +1,1 @@
-"""Our speed beside the peers', measured in one run on the same weights and the same work."""
+"""Benchmarks of this project and of other libraries ("peers"), in one run with the same weights and the same work."""

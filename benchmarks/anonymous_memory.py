@@ -1,4 +1,4 @@
-"""The anonymous memory of this process, which the system cannot take back as it can a mapped file. Needs Linux's /proc."""
+"""The anonymous memory of this process, which, unlike mapped files, the kernel cannot reclaim. Needs Linux's /proc."""
 
 from __future__ import annotations
 

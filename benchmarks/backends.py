@@ -1,12 +1,13 @@
-"""python -m benchmarks.backends: the products of one step of generation, on every back end that can be imported here.
+"""python -m benchmarks.backends: time of the matrix products of one decoding step, on every back end that is installed.
 
-A step's time is mostly its matrices: 14 of D x D in each layer, and the heads. Here they stand alone, in the order of a step
-and on the same random weights, without attention and norms; so every back end does the same work, with no model written for
-it. Passes of all back ends take turns; figures are medians. The error is of the result, against float32 weights.
+Matrix products take most of the time of a step: the equivalent of 14 matrices of D x D in each layer, and the heads. They are
+measured without attention and norms, in the order of a step and with the same random weights, so all back ends do the same work
+without a model written for each. The passes of the back ends are interleaved; times are medians. The error is that of the
+result, relative to float32 weights.
 
 Back ends: PyTorch's own kernels (also compiled), torchao, ONNX Runtime (MatMul, MatMulInteger, MatMulNBits), OpenVINO
-(`engine/backends/openvino/lm.py`), and our own kernels (`engine/backends/x86/`). None of torchao, onnx and
-onnxruntime is in the requirements: install them to see them here.
+(`engine/backends/openvino/lm.py`), and this project's kernels (`engine/backends/x86/`). torchao, onnx and onnxruntime are not
+in the requirements; install them to include them.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Layer(nn.Module):
 
 
 class Products(nn.Module):
-    """What a step multiplies with: [rows, D] -> [rows, CODES]."""
+    """The matrices of a step: [rows, D] -> [rows, CODES]."""
 
     def __init__(self, dim: int, num_layers: int) -> None:
         super().__init__()

@@ -1,7 +1,8 @@
-"""The time that a clip takes at least: that of reading all that it needs, at the bandwidth of a plain read.
+"""A lower bound of the time for a clip: the time to read all bytes that it needs, at the memory bandwidth of a plain read.
 
-Each step reads the weights of the language model, the keys and values of both rows up to there, and those of the text; each
-frame the recurrent weights of EnCodec's LSTM; the rest of EnCodec's decoder and the text encoder are read once.
+Each step reads the weights of the language model, the KV cache of both rows up to that position, and the keys and values of the
+text. Each frame reads the recurrent weights of EnCodec's LSTM. The rest of EnCodec's decoder and the text encoder are read
+once.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Reads:
         return sum(asdict(self).values())
 
     def compare(self, seconds: float, bandwidth_gb_s: float) -> dict[str, float | dict[str, float]]:
-        """What a result stores of a time that was measured, beside the bandwidth of a plain read."""
+        """The fields that a result stores for a measured time, besides the bandwidth of a plain read."""
         bound = self.total / (bandwidth_gb_s * 1e9)
         return {
             "bound_seconds": round(bound, 3),

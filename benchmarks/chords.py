@@ -1,8 +1,8 @@
-"""python -m benchmarks.chords: how far a melody model follows chords, against the chords of another clip.
+"""python -m benchmarks.chords: how well a melody model follows chords, compared with the chords of another clip.
 
-Random progressions of diatonic triads, a clip each. Two shares of a clip's chroma frames: those whose strongest pitch class
-lies in the chord, and how many of the three strongest do (a triad that is followed whole gives 1). Frames around a change of
-chord are counted like all others.
+One clip is generated for each of several random progressions of diatonic triads. Two shares are measured on the chroma frames:
+frames whose strongest pitch class is in the chord, and the share of the three strongest pitch classes that are (1 for a
+complete triad). Frames around a change of chord are counted like all others.
 """
 
 from __future__ import annotations

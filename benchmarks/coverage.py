@@ -1,8 +1,8 @@
-"""python -m benchmarks.coverage: how often the evaluation's 95 % intervals hold the truth, by simulation.
+"""python -m benchmarks.coverage: how often the evaluation's 95 % intervals contain the true value, by simulation.
 
-Means of clips: values of known distributions. Distances between sets: clips of windows that share a clip's own vector, two
-systems that answer the same prompts; the truth is the distance's mean over all simulated sets of this number of clips. Beside
-each stands the plain bootstrap of percentiles.
+For means over clips, values are drawn from known distributions. For distances between sets, the windows of a clip share a
+random vector, and two systems answer the same prompts; the true value is the mean distance over all simulated sets with this
+number of clips. The plain percentile bootstrap is measured for comparison.
 """
 
 from __future__ import annotations

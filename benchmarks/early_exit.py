@@ -1,8 +1,8 @@
-"""python -m benchmarks.early_exit: how often the first layers of a model draw the codes that all layers draw.
+"""python -m benchmarks.early_exit: how often the first layers of a model predict the same codes as all layers.
 
-Speculative decoding has a cheap draft propose codes that the whole model then checks several steps at a time. The draft here is
-the model itself, left after some layers: its logits pass through the output heads, the same guidance, and the same random
-numbers as those of the whole model. A step of the draft is of use only if all of its codes are those of the whole model.
+In speculative decoding, a cheap draft model proposes codes, which the full model verifies for several steps at a time. The
+draft model here is an early exit: the first layers of the model, with the output heads, the guidance and the random numbers of
+the full model. A drafted step is accepted only if all of its codes are those of the full model.
 """
 
 from __future__ import annotations

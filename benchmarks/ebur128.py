@@ -1,4 +1,5 @@
-"""Loudness and true peak as FFmpeg's filter ebur128 measures them: independent of pyloudnorm and of our oversampling."""
+"""Loudness and true peak measured by FFmpeg's filter ebur128, independently of pyloudnorm and of this project's
+oversampling."""
 
 import math
 from fractions import Fraction

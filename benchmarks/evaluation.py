@@ -1,14 +1,14 @@
 """python -m benchmarks.evaluation: systems scored by FAD, KL and CLAP, by this package and by its peers.
 
-The peers are frechet-audio-distance, hear21passt and laion-clap, used as their own READMEs do: a system at a time, each
-with the reference set. All networks have the published shapes and the same random weights; nothing is downloaded. Clips
-are noise and decaying tones of 10 s at 32 kHz, already as loud as the protocol makes them; systems differ in noise,
-tempo and pitch. Ours starts with an empty cache, in which a later system finds the references.
+The peers are frechet-audio-distance, hear21passt and laion-clap, used as in their READMEs: one system at a time, each with the
+reference set. All networks have the published shapes and the same random weights; nothing is downloaded. Clips are noise and
+decaying tones of 10 s at 32 kHz, already normalised in loudness; systems differ in noise, tempo and pitch. This project starts
+with an empty cache, in which later systems find the references' embeddings.
 
-Ours and the peers take turns, a system at a time, each in a process of its own; loading the networks is not counted.
-Compared are processor seconds, of all threads, in which other programs on the machine have no part; with --device cuda the
-seconds by the clock. With --folder, what a
-process found is kept there, and the same command goes on where it was stopped.
+The runs of this project and of the peers are interleaved, one system at a time, each in a separate process; loading the
+networks is not counted. CPU time of all threads is compared, so that other programs have no influence; with --device cuda,
+wall-clock time. With --folder, intermediate results are stored there, and an interrupted benchmark is continued by the same
+command.
 """
 
 from __future__ import annotations
@@ -225,7 +225,7 @@ def step(options: argparse.Namespace) -> int:
 
 
 def child(folder: Path, options: argparse.Namespace, *step: str) -> str:
-    """What a process of its own prints. The hub's cache is the stand-ins'."""
+    """The output of a separate process, whose hub cache contains the stand-in weights."""
     command = [sys.executable, "-m", "benchmarks.evaluation", "--folder", str(folder), "--step", *step]
     for name in ("clips", "systems", "seconds", "threads", "device"):
         command += [f"--{name}", str(getattr(options, name))]

@@ -1,7 +1,8 @@
-"""python -m benchmarks.generation: prompt to waveform, ours against the peers; or, with one of the last flags, ours alone.
+"""python -m benchmarks.generation: time from prompt to waveform, of this project and its peers; with one of the last flags, of
+this project only.
 
-Each system runs in a process of its own, and the runs take turns, so that what else the machine does falls on all of them.
-Figures are medians; a ratio is the peer's median time by ours. The bound is that of `benchmarks.bound`.
+Each system runs in a separate process, and the runs are interleaved, so that other load on the machine affects all of them.
+Times are medians; a ratio is the peer's median time divided by this project's. The bound is that of `benchmarks.bound`.
 """
 
 from __future__ import annotations
@@ -46,13 +47,18 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2, help="processor cores of each system (default: 2)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, help="write the results here")
-    parser.add_argument("--listeners", help="in place of the peers: so many listeners at once, such as 1,4,16,64")
-    parser.add_argument("--steps", action="store_true", help="in place of the peers: late steps against early ones")
+    parser.add_argument("--listeners", help="instead of the peers: numbers of concurrent listeners, such as 1,4,16,64")
     parser.add_argument(
-        "--precision-error", action="store_true", help="in place of the peers: how far the logits move from float32"
+        "--steps", action="store_true", help="instead of the peers: the time of late steps compared with early ones"
     )
     parser.add_argument(
-        "--throughput", help="clips an hour in batches of so many, such as 1,4,16: ours and the peers, each at its best"
+        "--precision-error",
+        action="store_true",
+        help="instead of the peers: the error of the logits relative to float32",
+    )
+    parser.add_argument(
+        "--throughput",
+        help="clips per hour at these batch sizes, such as 1,4,16: of this project and the peers, each at its best",
     )
     parser.add_argument(
         "--model", help="with listeners, steps and precision error: these weights (name or folder), not random ones"
@@ -69,7 +75,7 @@ def main() -> int:
 
 
 def _alone(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], str] | None:
-    """What is measured without peers, if that is asked for."""
+    """The measurement without peers, if one is requested."""
     if not (options.listeners or options.steps or options.precision_error):
         return None
     source = options.model or write_weights(options.shape, folder)

@@ -1,6 +1,7 @@
-"""Measurements as on a processor with fewer instructions: all libraries are told to use no others, the peers' as well as ours.
+"""Simulation of processors with fewer instruction sets: all libraries, including those of the peers, are restricted to an
+instruction set.
 
-Each library reads its own variable when it is loaded, so the command starts again with the variables set.
+Each library reads its own environment variable when it is loaded, so the command is restarted with these variables.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--instructions",
         choices=ONEDNN,
-        help="let all libraries use no further instructions than these (default: all that the processor has)",
+        help="restrict all libraries to this instruction set (default: that of the processor)",
     )
 
 

@@ -1,6 +1,6 @@
-"""How many listeners one model serves in real time: clips requested at once, with continuous batching.
+"""How many listeners one model serves in real time: clips requested at the same time, with continuous batching.
 
-A clip keeps up if its listener, who starts at the first sound, never waits again.
+A clip keeps up if its listener, who starts playback at the first audio chunk, never has to wait again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """python -m benchmarks.loading: memory and time of loading a model in each precision.
 
-A random model of a published shape, stored in float16, is loaded in a process of its own, whose anonymous memory is sampled;
-what is imported before does not count.
+A random model of a published shape, stored in float16, is loaded in a separate process whose anonymous memory is sampled;
+memory of modules imported before is subtracted.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """python -m benchmarks.lora: whether an adapter that is trained on a folder of clips brings the model closer to them.
 
-A folder of held-out compositions of one genre, on which the recipe `page-lora` trains an adapter, and as many other ones of the
-genre, which the training never hears. Measured without and with the adapter:
+The recipe `page-lora` trains an adapter on held-out compositions of one genre. The same number of other compositions of the
+genre is not used in training. Measured without and with the adapter:
 
     loss   cross-entropy of a code of the other compositions, given their captions, in nats
     FAD    Fréchet distance in the embedded network's space, of clips with those captions to the folder
 
-Both differences have an interval over compositions; that of the FAD is over generated clips of the same seeds.
+The interval of the loss difference is over compositions; that of the FAD difference is over generated clips with the same
+seeds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a figure was measured on."""
+"""The description of the machine and software that a benchmark ran on."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """python -m benchmarks.memory: peak memory of embedding and scoring 500 clips, and 5,000.
 
-Each size in a process of its own: clips of noise with a reference each, an empty cache, all metrics of the `synth` suite but
-KAD, whose kernel sums grow with the square of the clips.
+Each size runs in a separate process: clips of noise with a reference each, an empty cache, and all metrics of the `synth` suite
+except KAD, whose kernel sums grow with the square of the number of clips.
 """
 
 from __future__ import annotations

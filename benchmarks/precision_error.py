@@ -1,7 +1,8 @@
-"""How far a precision moves the engine's logits from the readable path's, on codes that the model drew itself in float32.
+"""The error of a precision: the engine's logits compared with those of the reference implementation, on codes that the model
+sampled in float32.
 
-The x86-64 kernels quantise the KV cache to int4, its last positions to int8. The KL divergence that this alone causes
-is measured with the PyTorch modules, so that it is known for models whose shape the kernels do not support as well.
+The x86-64 kernels quantise the KV cache to int4, and its last positions to int8. The KL divergence caused by this alone is
+measured with the PyTorch modules, so that it is also known for models whose shape the kernels do not support.
 """
 
 from __future__ import annotations

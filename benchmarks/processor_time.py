@@ -1,4 +1,4 @@
-"""Processor time of a server's processes, of their threads, and of all that runs beside them on this machine."""
+"""CPU time of a server's processes, of their threads, and of all other processes on this machine."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Reading:
         return cls(processes, threads, sum(times) - idle - guests)
 
     def since(self, before: Reading) -> Reading:
-        """What has been used since another reading."""
+        """The time used since another reading."""
         return Reading(
             {pid: time - before.processes.get(pid, 0.0) for pid, time in self.processes.items()},
             {thread: time - before.threads.get(thread, 0.0) for thread, time in self.threads.items()},
@@ -58,7 +58,7 @@ class Reading:
 
     @classmethod
     def sum(cls, readings: Iterable[Reading]) -> Reading:
-        """Of several spans together."""
+        """The sum over several spans."""
         processes, threads, machine = Counter[int](), Counter[Thread](), 0.0
         for one in readings:
             processes.update(one.processes)

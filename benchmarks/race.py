@@ -1,4 +1,4 @@
-"""Systems that take turns, each in a process of its own, so that what else the machine does falls on all of them."""
+"""Interleaved runs of several systems, each in a separate process, so that other load on the machine affects all of them."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""python -m benchmarks.repainting: how well a span that was made anew fits the music around it.
+"""python -m benchmarks.repainting: how well a repainted span fits the music around it.
 
-Held-out compositions of the suite `synth`, of each of which a span in the middle is made anew, with the best of 1, 4 and 16
-candidates of the same seeds. Two measures, each beside the same composition as it was and beside the same span of another
-composition (a cut, the control that shows whether the measure sees what does not fit):
+In each of several held-out compositions of the suite `synth`, a span in the middle is repainted, with the best of 1, 4 and 16
+candidates of the same seeds. Two measures are compared with those of the original composition, and of the composition with the
+span of another one pasted in (a negative control):
 
-    fit    mean log-likelihood of a code behind the span, given all before it and the description, in nats
+    fit    mean log-likelihood of a code after the span, given everything before it and the description, in nats
     flux   spectral flux at the seams: how much the magnitude spectrum rises from one frame to the next, as a share of its sum
            (Bello et al. 2005); the largest of the frames that hold the seam. Two-sample test of Kolmogorov and Smirnov, with
            what is uncut: the composition through the codec, as the span is

@@ -1,12 +1,12 @@
 """python -m benchmarks.report: write the tables of stored results into the documents.
 
-A number stands in one place, `benchmarks/results/*.json`. A document marks where a table belongs:
+Measurements are stored only in `benchmarks/results/*.json`. A document marks the place of a table:
 
     <!-- benchmarks.report: generation -->
     ...
     <!-- end -->
 
-and this command writes what lies between; `tests/test_performance_docs.py` fails where a document differs from the results.
+and this command writes the text in between; `tests/test_performance_docs.py` fails if a document differs from the results.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def provenance(stored: dict[str, Any], n: str | None = None) -> str:
-    """What a table was measured on, and by which command."""
+    """The machine on which a table was measured, and the command."""
     machine = stored["machine"]
     threads = "1 thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
     command = f", `{stored['command'].split(' --json')[0]}`" if "command" in stored else ""

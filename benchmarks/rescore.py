@@ -1,7 +1,7 @@
-"""python -m benchmarks.rescore: scores of a set whose embeddings are all in the cache: seconds, and peak memory.
+"""python -m benchmarks.rescore: time and peak memory of scoring a set whose embeddings are all cached.
 
-The set has MusicCaps' size and the embeddings the networks' shapes (random numbers); the audio files hold random bytes, so a
-decoded clip would be an error. Also: 1,000 bootstrap FADs alone.
+The set has the size of MusicCaps, and the embeddings are random numbers with the networks' shapes. The audio files contain
+random bytes, so that decoding one would raise an error. 1,000 bootstrap FADs are also measured separately.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """python -m benchmarks.shapes: the published MusicGen models in each precision: loading, memory, first sound, real-time factor.
 
-Speed does not depend on the values of the weights, so random ones stand for the published: float16, as those were stored, in a
-file of transformers' layout that is written without building the model. Each model runs in each precision in a process of its
-own; what does not fit into the memory that is free, or takes longer than LIMIT, is left out, and the results say so.
+Speed does not depend on the values of the weights, so random weights are used: float16, like the published ones, in a file of
+transformers' layout that is written without building the model. Each model runs in each precision in a separate process. Models
+that do not fit into the free memory, or take longer than LIMIT, are skipped, and the results say so.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def shape(entry: catalog.Entry) -> LMConfig:
 
 
 def reads(entry: catalog.Entry, precision: str, duration: float) -> bound.Reads:
-    """What a clip of a published model needs read."""
+    """The bytes that a clip of a published model reads."""
     positions, _ = entry.positions(bound.TEXT_LENGTH)
     prefix = positions - round(entry.seconds * FRAME_RATE) - bound.DELAY_STEPS
     return bound.reads(shape(entry), precision, "cpu", duration, prefix)

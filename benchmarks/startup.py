@@ -1,4 +1,5 @@
-"""python -m benchmarks.startup: from the start of the command to a clip of a second in its file, with the embedded mini."""
+"""python -m benchmarks.startup: time from the start of the command to a clip of one second in its file, with the embedded
+mini."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Whether a step late in a clip takes longer than an early one: 30 s in one window.
+"""How much longer a late decoding step takes than an early one, in a window of 30 s.
 
-The bound is the ratio of the bytes that the two steps must read: all weights, and the keys and values of a clip and its null
-condition up to there.
+The bound is the ratio of the bytes that the two steps must read: all weights, and the KV cache of a clip and its null row up to
+that position.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a benchmark prints its result and stores it."""
+"""Printing and storing the result of a benchmark."""
 
 from __future__ import annotations
 

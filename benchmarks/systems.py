@@ -1,7 +1,7 @@
-"""Ours and the peers behind one call: prompts in, waveforms out, on the same random weights.
+"""This project and its peers behind one interface: prompts -> waveforms, with the same random weights.
 
-Speed does not depend on the values of the weights, so the published shapes with random weights stand for the published
-models. Each system lives in a process of its own.
+Speed does not depend on the values of the weights, so the published shapes with random weights represent the published models.
+Each system runs in a separate process.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def transformers(folder: Path, device: str, precision: str, *, compiled: bool = 
 
 
 def audiocraft(folder: Path, device: str, _: str) -> Generate:
-    """audiocraft, where it is installed (it is in nobody's requirements)."""
+    """audiocraft, if it is installed (it is not in the requirements)."""
     from audiocraft.models import MusicGen as Peer  # type: ignore[import-not-found]
     from audiocraft.modules import conditioners
 

@@ -1,7 +1,7 @@
-"""python -m benchmarks.tempo_key: how often tempo and key are measured right, against the composed corpus.
+"""python -m benchmarks.tempo_key: accuracy of the tempo and key estimation on the synthetic corpus.
 
-Held-out compositions, whose tempo and key are known. Right is a tempo within 4 %, half and double ones being wrong, and the
-same tonic and mode.
+Held-out compositions with known tempo and key. A tempo is correct within 4 % (half and double tempo are errors), a key if tonic
+and mode are correct.
 """
 
 from __future__ import annotations

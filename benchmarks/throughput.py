@@ -1,4 +1,4 @@
-"""How many clips an hour a system makes at its best batch."""
+"""Throughput: how many clips per hour a system generates at its best batch size."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def measure(race: Race, duration: float, batches: Sequence[int], runs: int) -> l
 
 
 def at_best(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Of each system and precision the row with the most clips an hour, the fastest first."""
+    """The row with the most clips per hour of each system and precision, the fastest first."""
     best: dict[Contestant, Mapping[str, Any]] = {}
     for row in rows:
         one = row["system"], row["precision"]

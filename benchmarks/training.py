@@ -1,9 +1,9 @@
-"""python -m benchmarks.training --shape mini|small|medium|large: training steps a second beside the peers', in one run.
+"""python -m benchmarks.training --shape mini|small|medium|large: training steps per second of this project and its peers.
 
 One step of every system on the same shapes and random codes (forward, cross-entropy of all codebooks, backward, clip, AdamW),
 interleaved, medians. `share_of_peak` counts 6 operations for every weight of the language model and every position (the
-embeddings' tables aside) and the attention's own products, against the rate of one large matrix product in the same precision
-measured here. transformers' decoder is always a peer; audiocraft's where it can be imported.
+embedding tables excluded) and the attention's products, relative to the measured rate of one large matrix product in the same
+precision. transformers' decoder is always a peer; audiocraft's if it is installed.
 """
 
 from __future__ import annotations

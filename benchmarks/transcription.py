@@ -1,9 +1,9 @@
-"""python -m benchmarks.transcription: how many notes the transcribers hear right, against the composed corpus.
+"""python -m benchmarks.transcription: accuracy of the transcribers on the synthetic corpus.
 
-Held-out compositions, played by a sequencer, whose notes are known; the mix is transcribed, drums and all. There are two
-truths: the notes of the melody, and those of all parts but the drums, of which one that two parts play at the same time
-counts once. A note is right if its onset is within 50 ms and its pitch the written one (Bay et al. 2009, by mir_eval, without
-offsets). The scores are means of each composition's precision, recall and F1.
+Held-out compositions with known notes are rendered by a sequencer, and the full mix with drums is transcribed. There are two
+ground truths: the notes of the melody, and those of all parts except the drums, in which a note that two parts play at the same
+time counts once. A note is correct if its onset is within 50 ms and its pitch is correct (Bay et al. 2009, by mir_eval, without
+offsets). The scores are means over compositions of precision, recall and F1.
 
 It needs mir_eval, which the extra `transcription` installs, and measures the transcribers that are installed.
 """
@@ -42,7 +42,7 @@ Notes = set[tuple[float, float, int]]
 
 
 def truths(composition: Composition) -> dict[str, Notes]:
-    """What a transcriber may be asked for."""
+    """The ground truths that a transcriber is compared with."""
     pitched = [part for part in composition.parts if not INSTRUMENTS[part.instrument].drums]
     # One note where several parts play it.
     whole = {(round(one.onset, 2), one.pitch): one for part in pitched for one in part.notes}

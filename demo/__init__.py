@@ -1,1 +1,1 @@
-"""The demo page: `service` generates the music, `ui` has the Gradio components."""
+"""The demo page: `service` generates the music, `ui` contains the Gradio components."""

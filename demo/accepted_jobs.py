@@ -1,8 +1,8 @@
-"""The jobs of all workers that share an index: the limits hold for all of them together, and what a worker that was killed had
-not finished is made by another one.
+"""The jobs of all workers that share an index: limits apply to all workers together, and another worker finishes the jobs of a
+worker that was killed.
 
-A clip depends on its request and seed alone, so the other worker makes the same; an engine outside of the workers goes on with
-it (`EngineClient.stream`, key).
+A clip depends only on its request and seed, so the other worker generates the same clip. An engine outside the workers
+continues generations that are still running there (`EngineClient.stream`, `key`).
 """
 
 from __future__ import annotations

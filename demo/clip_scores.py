@@ -1,7 +1,7 @@
 """Scores of a clip: CLAP score and chroma similarity, where the evaluation package is installed.
 
-The CLAP score is computed with the small CLAP model of the evaluation package, and also with LAION's CLAP, which papers report,
-where its weights are on this machine already: scoring a clip never downloads weights.
+The CLAP score is computed with the small CLAP model of the evaluation package. If its weights are already on this machine, it
+is also computed with LAION's CLAP, which papers report; scoring a clip never downloads weights.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The operator's configuration, from flags or environment variables: `--max-duration 60` is MUSICGEN_DEMO_MAX_DURATION=60.
 
-Gradio's own variables have effect too: GRADIO_SERVER_NAME, GRADIO_SERVER_PORT, GRADIO_ROOT_PATH and others.
+Gradio's environment variables are supported too: GRADIO_SERVER_NAME, GRADIO_SERVER_PORT, GRADIO_ROOT_PATH and others.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def add_arguments(parser: argparse.ArgumentParser, environment: Mapping[str, str
     flag("temporary", Path, None, "a folder for temporary files, clips and uploads included (the system's)")
     training = TrainingLimits()
     flag("training-clips", int, training.clips, "clips of one training of an adapter (%(default)s)")
-    flag("training-audio", float, training.audio_seconds, "seconds of sound of one training (%(default)s)")
+    flag("training-audio", float, training.audio_seconds, "seconds of audio of one training (%(default)s)")
     flag("training-minutes", float, training.minutes, "minutes that one training may take (%(default)s)")
     flag("training-mb", float, training.mb, "megabytes that one training's files may take (%(default)s)")
     flag("trained", Path, None, "a folder that gets a copy of every adapter that visitors train")
@@ -142,9 +142,9 @@ def add_arguments(parser: argparse.ArgumentParser, environment: Mapping[str, str
     for name, default, text in (
         ("share", False, "a public URL through Gradio's tunnel"),
         ("mcp", False, "serve the API to MCP clients"),
-        ("watermark", False, "mix an inaudible mark into every clip, by AudioSeal"),
-        ("allow-training", False, "visitors may train LoRA adapters on clips of their own, one at a time"),
-        ("open", None, "open the page in a browser (without the flag: where there is a desktop)"),
+        ("watermark", False, "add AudioSeal's inaudible watermark to every clip"),
+        ("allow-training", False, "visitors may train LoRA adapters on their own clips, one at a time"),
+        ("open", None, "open the page in a browser (without the flag: if there is a desktop)"),
         (
             "downloads",
             None,

@@ -1,4 +1,4 @@
-"""Files that the page makes from a clip: a video, and a ZIP for a DAW."""
+"""Files that the page derives from a clip: a video, and a ZIP for a DAW."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which visitors are still there: a job whose visitor has no open connection for a while is nobody's."""
+"""Tracking of connected visitors, so that a job can be cancelled when its visitor has had no open connection for a while."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Gradio's temporary files in the private folder of the page.
+"""Gradio's temporary files, moved to the private folder of the page.
 
-Gradio's default folder, in the system's temporary one, belongs to the user of the machine who created it first.
+Gradio's default folder in the system's temporary folder belongs to the first user of the machine that created it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class GradioFolders:
         return Path(self._values["GRADIO_TEMP_DIR"])
 
     def close(self) -> None:
-        """Restore the environment variables, unless somebody else has set them since."""
+        """Restore the environment variables, unless other code has set them since."""
         for name, value in self._previous.items():
             if os.environ.get(name) == self._values[name]:
                 if value is None:

@@ -1,4 +1,4 @@
-"""What is heard in a recording, in words: its tempo and its key, as measured."""
+"""A text with the estimated tempo and key of a recording."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values that are computed once for each key and kept, the last used ones."""
+"""An LRU cache of computed values by key."""
 
 from __future__ import annotations
 

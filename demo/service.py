@@ -1,4 +1,5 @@
-"""What the page needs beside clips: visits, scores, and the GPU of a ZeroGPU Space. The module does not depend on Gradio."""
+"""The service behind the page: generation, visits, scores, and the GPU of a ZeroGPU Space. The module does not depend on
+Gradio."""
 
 from __future__ import annotations
 
@@ -70,7 +71,7 @@ def _engine(configuration: Configuration, is_leaving: Callable[[], bool]) -> Eng
 
 
 def _shared(folder: Path) -> tuple[Index, Servers]:
-    """What the workers of a folder share besides the clips. Raises InputError for a folder that cannot be used."""
+    """The state that the workers of a folder share besides the clips. Raises InputError for an unusable folder."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         servers = Servers(folder / "workers")

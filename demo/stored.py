@@ -1,4 +1,4 @@
-"""Requests and clips as text in the index."""
+"""Serialisation of requests and clips for the index."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A clip as a video to share: its waveform, which is coloured as far as it has been played.
+"""A clip as a video for sharing: its waveform, coloured up to the playback position.
 
-H.264 and AAC in MP4, which phones and social networks take. PyAV's encoders are those of FFmpeg.
+H.264 and AAC in MP4, which phones and social networks accept. PyAV's encoders are those of FFmpeg.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Visits: what a browser finds again after it has reloaded the page, or after a phone has discarded the tab.
+"""Visits: the state that a browser finds again after reloading the page, or after a phone has discarded the tab.
 
-A session is one load of the page; a visit is what a browser keeps across them, under a token that only the browser and the
-server know. The visit has the clips and, through the job queue, whose visitors are tokens, the running generations. Visits are
-in the index, so that every worker that shares it knows them.
+A session is one load of the page. A visit spans all sessions of a browser and is identified by a token that only the browser
+and the server know. It has the clips of the visitor and, through the job queue, which identifies visitors by their tokens, the
+running generations. Visits are stored in the index, so that all workers that share it know them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from musicgen.serving.stored_clip import StoredClip
 from . import stored
 
 MAX_VISITS = 10_000
-"""The least recently used ones are forgotten first: anybody can begin visits, and none may fill the memory."""
+"""The least recently used ones are dropped first: clients can start any number of visits, which must not fill the memory."""
 MAX_SESSIONS = 20
 """Of one visit. The oldest are forgotten first."""
 REFRESH_SECONDS = 10.0

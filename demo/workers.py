@@ -1,8 +1,8 @@
-"""The workers of a page: processes that share a folder, of which each answers for some sessions.
+"""The workers of a page: processes that share a folder, each of which owns some of the sessions.
 
-Gradio keeps the events of a session in the process that has begun them. So each session has a worker, and each browser too, so
-that its pages and its jobs have one; whichever worker a request reaches looks up whose it is. A worker that has ended has no
-sessions: the next one that is asked for them has them.
+Gradio keeps the events of a session in the process that started them. So each session belongs to a worker. All sessions of a
+browser belong to the same worker, and so do its jobs. The worker that receives a request looks up the owner of its session.
+When a worker has ended, the next worker that receives a request for one of its sessions becomes the owner.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Workers:
         with index.transaction() as database:
             database.execute("INSERT OR IGNORE INTO worker_secret VALUES (1, ?)", (secrets.token_hex(32),))
             ((self.secret,),) = database.execute("SELECT secret FROM worker_secret").fetchall()
-        """What only the workers know: requests that they pass on to each other have it."""
+        """A secret that only the workers know, contained in the requests that they forward to each other."""
         self.cookie = hashlib.sha256(self.secret.encode()).hexdigest()[:16]
         """A part of the name of the cookie of logins, which says nothing of the secret."""
 
@@ -77,15 +77,15 @@ class Workers:
         self._registered.set()
 
     def claim(self, keys: Sequence[str]) -> Worker | None:
-        """Find out whose keys are, and give those that are nobody's to the worker of the first one that has one.
+        """Find the owner of the keys, and assign keys without an owner to the owner of the first one that has one.
 
         Args:
             keys: names of a session, of an event or of a browser.
 
         Returns:
-            The worker; None for this one, which has them where nobody had.
+            The worker; None for this one, which becomes the owner if there was none.
         """
-        # What this worker has before the others know where it is, they would take for theirs.
+        # Keys that this worker claims before it is registered would be claimed by the others.
         self._registered.wait(REGISTER_SECONDS)
         owners = self._owners(keys, time.time() - self._keep_seconds / 2)
         if len(owners) == len(keys):

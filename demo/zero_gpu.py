@@ -1,4 +1,4 @@
-"""Runs the generation on the GPU of a ZeroGPU Space, which is available inside a generator decorated with `spaces.GPU`.
+"""Runs generations on the GPU of a ZeroGPU Space, which is available only inside a generator decorated with `spaces.GPU`.
 
 The decorated generator runs in a forked process:
 

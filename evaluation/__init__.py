@@ -1,12 +1,12 @@
-"""Evaluation of music generation: samples folders of any system in, scores and tables out.
+"""Evaluation of music generation: samples folders of any system -> scores and tables.
 
-    suites/      what is compared: captions, references, metrics
-    systems/     what generates the clips; the only package that runs a model of this project
-    clips/       a clip on disk, decoded, prepared for the networks, and its diagnostics
+    suites/      test sets: captions, references, metrics
+    systems/     systems that generate clips; the only package that runs a model of this project
+    clips/       reading a clip from disk, its preparation for the networks, and its diagnostics
     embedders/   the networks behind the metrics, and the cache of their embeddings
     metrics/     the metrics and their registry
     reports/     results, tables, plots, numbers from papers
-    pipeline/    generation and scoring of whole suites, here or on a Ray cluster
+    pipeline/    generation and scoring of whole suites, on this machine or on a Ray cluster
 
-Metrics, embedders and systems of your own are registered from outside: `musicgen.plugins`.
+Other packages can register metrics, embedders and systems: see `musicgen.plugins`.
 """

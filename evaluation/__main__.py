@@ -1,4 +1,4 @@
-"""python -m evaluation: samples from systems, scores from samples, tables from scores."""
+"""python -m evaluation: generate clips with systems, score them, and write tables of the scores."""
 
 from __future__ import annotations
 
@@ -60,12 +60,14 @@ def _parser() -> commandline.Parser:
     _add_suite(generate)
     generate.add_argument("--system", required=True, help="a model's name or folder, a pipeline, a folder of audio")
     generate.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the samples folder")
-    generate.add_argument("--name", help="of the system in samples folders and tables (default: from --system)")
-    generate.add_argument("--melody", action="store_true", help="give systems the reference as the melody")
+    generate.add_argument("--name", help="name of the system in samples folders and tables (default: from --system)")
+    generate.add_argument("--melody", action="store_true", help="pass each reference to the system as the melody")
     generate.add_argument(
-        "--shuffle", action="store_true", help="give each item the next item's caption: a lower bound"
+        "--shuffle", action="store_true", help="use the next item's caption for each item: a lower bound"
     )
-    generate.add_argument("--shard", default="1/1", metavar="I/N", help="only every Nth clip, from the Ith on")
+    generate.add_argument(
+        "--shard", default="1/1", metavar="I/N", help="generate only every Nth clip, starting with the Ith"
+    )
     _add_generation(generate)
     _add_ray(generate)
     _add_plugin(generate)
@@ -81,19 +83,23 @@ def _parser() -> commandline.Parser:
     score.set_defaults(command=_score)
 
     statistics = commands.add_parser(
-        "statistics", help="write mean and covariance of a suite's references, for FAD where their audio is not"
+        "statistics", help="write mean and covariance of a suite's references, for FAD without their audio"
     )
     _add_suite(statistics)
-    statistics.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for a file of each embedder")
-    statistics.add_argument("--metrics", nargs="+", metavar="NAME", help="in place of the suite's")
+    statistics.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="folder for one file per embedder"
+    )
+    statistics.add_argument("--metrics", nargs="+", metavar="NAME", help="metrics instead of the suite's")
     _add_embedders(statistics)
     _add_plugin(statistics)
     statistics.set_defaults(command=_statistics)
 
-    run = commands.add_parser("run", help="generate, score, tables and plots in one command")
+    run = commands.add_parser("run", help="generate, score, and write tables and plots in one command")
     _add_suite(run)
     run.add_argument("--system", action="append", required=True, metavar="NAME[+melody][+shuffled]")
-    run.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for samples, results, tables and plots")
+    run.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="folder for samples, results, tables and plots"
+    )
     _add_generation(run)
     _add_scoring(run)
     _add_ray(run)
@@ -103,8 +109,8 @@ def _parser() -> commandline.Parser:
     table = commands.add_parser("table", help="print results as a table, with rows from papers")
     table.add_argument("results", nargs="+", type=Path, metavar="RESULTS.json")
     table.add_argument("--format", choices=("markdown", "csv", "latex"), default="markdown")
-    table.add_argument("--plots", type=Path, metavar="FOLDER", help="write plots, too")
-    table.add_argument("--worst", type=int, metavar="N", help="list the N worst clips of each system, too")
+    table.add_argument("--plots", type=Path, metavar="FOLDER", help="also write plots")
+    table.add_argument("--worst", type=int, metavar="N", help="also list the N worst clips of each system")
     _add_plugin(table)
     table.set_defaults(command=_table)
 
@@ -112,71 +118,73 @@ def _parser() -> commandline.Parser:
     _add_plugin(suites)
     suites.set_defaults(command=_suites)
 
-    fetch = commands.add_parser("fetch", help="download MusicCaps' clips with yt-dlp, as far as they are available")
+    fetch = commands.add_parser("fetch", help="download the clips of MusicCaps that are still available, with yt-dlp")
     _add_suite(fetch)
     fetch.set_defaults(command=_fetch)
 
-    doctor = commands.add_parser("doctor", help="which packages and weights are here, what would be downloaded")
+    doctor = commands.add_parser(
+        "doctor", help="show which packages and weights are installed, and what would be downloaded"
+    )
     doctor.add_argument("--no-hashes", action="store_true", help="do not compute the sha256 of weights")
     _add_weights(doctor)
     _add_plugin(doctor)
     doctor.set_defaults(command=_doctor)
 
-    cache = commands.add_parser("cache", help="the cache of embeddings")
+    cache = commands.add_parser("cache", help="manage the cache of embeddings")
     cache.add_argument("action", choices=("ls", "verify", "gc"), help="list, check, or remove old entries")
     cache.add_argument("--days", type=float, default=90, help="gc: remove entries older than this (default 90)")
     cache.add_argument("--cache", type=Path, metavar="FOLDER", help="default: the user's cache")
     cache.set_defaults(command=_cache)
 
-    model = commands.add_parser("language-model", help="perplexity and memorisation of a model of this project")
+    model = commands.add_parser("language-model", help="measure perplexity and memorisation of a model of this project")
     _add_suite(model)
-    model.add_argument("--model", required=True, help="a name or folder")
-    model.add_argument("--out", type=Path, metavar="FILE.json", help="write the numbers, too")
-    model.add_argument("--device", default="auto", help="PyTorch's name of it (default: auto)")
-    model.add_argument("--melody", action="store_true", help="condition on the reference's melody, too")
+    model.add_argument("--model", required=True, help="name or folder of a model")
+    model.add_argument("--out", type=Path, metavar="FILE.json", help="also write the results as JSON")
+    model.add_argument("--device", default="auto", help="PyTorch device (default: auto)")
+    model.add_argument("--melody", action="store_true", help="also condition on the melody of the reference")
     model.add_argument("--batch", type=int, default=4, help="clips per call (default 4)")
     model.set_defaults(command=_language_model)
     return parser
 
 
 def _add_suite(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("suite", help="a name that `suites` lists, or a .yaml file")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="where the suite's references are")
+    parser.add_argument("suite", help="a name listed by `suites`, or a .yaml file")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="folder of the suite's references")
     parser.add_argument("--subset", metavar="LABEL", help="only items with this label, such as is_balanced_subset")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N items")
 
 
 def _add_generation(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", default="auto", help="of the system (default: auto)")
+    parser.add_argument("--device", default="auto", help="device of the system (default: auto)")
     parser.add_argument("--batch", type=int, default=4, help="clips generated per call (default 4)")
     parser.add_argument(
         "--setting",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="of the system: top_k=100, precision=float32 …",
+        help="an option of the system: top_k=100, precision=float32 …; may be repeated",
     )
 
 
 def _add_scoring(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--metrics", nargs="+", metavar="NAME", help="in place of the suite's")
-    parser.add_argument("--bounds", action="store_true", help="score the references, too, in order and shuffled")
-    parser.add_argument("--seed", type=int, default=0, help="of the intervals (default 0)")
-    parser.add_argument("--resamples", type=int, default=1000, help="of the bootstrap (default 1000)")
+    parser.add_argument("--metrics", nargs="+", metavar="NAME", help="metrics instead of the suite's")
+    parser.add_argument("--bounds", action="store_true", help="also score the references, in order and shuffled")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the intervals (default 0)")
+    parser.add_argument("--resamples", type=int, default=1000, help="number of bootstrap resamples (default 1000)")
     parser.add_argument(
         "--statistics",
         type=Path,
         nargs="+",
         default=[],
         metavar="FILE.npz",
-        help="of the references, which the command statistics wrote: FAD takes them in place of audio",
+        help="statistics of the references, written by the command statistics, from which FAD is computed without audio",
     )
     _add_embedders(parser)
 
 
 def _add_embedders(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--score-batch", type=int, default=None, help="inputs per call of an embedder")
-    parser.add_argument("--score-device", default="auto", help="of the embedders (default: auto)")
+    parser.add_argument("--score-device", default="auto", help="device of the embedders (default: auto)")
     _add_weights(parser)
 
 
@@ -186,10 +194,10 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NETWORK=FILE",
-        help="weights of a network, in place of the published ones: vggish=FILE, …; `doctor` lists the networks",
+        help="weight file of a network, instead of downloading it: vggish=FILE, …; `doctor` lists the networks",
     )
     parser.add_argument("--no-download", action="store_true", help="do not download weights")
-    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="of embeddings (default: the user's cache)")
+    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="cache of embeddings (default: the user's cache)")
 
 
 def _add_ray(parser: argparse.ArgumentParser) -> None:

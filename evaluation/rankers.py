@@ -1,6 +1,6 @@
-"""The ranking "clap" of `musicgen.ranking`: takes of one description are ordered by their CLAP scores.
+"""The ranking "clap" of `musicgen.ranking`, which orders the takes of one description by their CLAP scores.
 
-`musicgen` imports this module by name when somebody ranks by it, as it would a plug-in; it knows nothing of what is in here.
+`musicgen` imports this module by name, like a plug-in, when this ranking is requested; it does not depend on its contents.
 """
 
 from __future__ import annotations

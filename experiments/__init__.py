@@ -1,1 +1,1 @@
-"""The paper's experiments, reproduced at small scale on the synthetic corpus: a plan for each, with rows and claims."""
+"""The paper's experiments at small scale on the synthetic corpus. Each has a plan with rows (models to train) and claims."""

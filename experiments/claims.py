@@ -1,8 +1,9 @@
 """Tests of claims: the difference between two rows with its confidence interval over seeds.
 
-Each seed trains both rows and tests both with the same generation seed: the differences are independent over seeds, and
-their interval is Student's t. With a single seed the interval is over clips, which does not include the variance of training.
-In addition there is a paired permutation test over the clips of all seeds, which is about these models only.
+Each seed trains both rows and tests both with the same generation seed. The differences are independent over seeds, and their
+interval is Student's t interval. With a single seed the interval is over clips, which does not include the variance of
+training. In addition there is a paired permutation test over the clips of all seeds, which makes a statement about these models
+only.
 """
 
 from __future__ import annotations

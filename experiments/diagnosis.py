@@ -1,13 +1,13 @@
-"""What holds an embedded model back: clips that differ from the suite's references in one step of the model each.
+"""Error analysis of an embedded model: clips that differ from the suite's references in one stage of the model each.
 
-    sequenced                     the same compositions, played as the training music is
+    sequenced                     the same compositions, rendered like the training music
     through the tokeniser         the references' codes, decoded
     sequenced, tokenised          both
-    level k resampled             the codes, with those of one codebook drawn by the language model (teacher forcing)
-    all levels resampled          every code drawn by the language model, each from the reference's codes before it
+    level k resampled             the references' codes, with one codebook sampled by the language model (teacher forcing)
+    all levels resampled          every code sampled by the language model, given the reference's codes before it
     generated                     at several temperatures and guidance scales
 
-The result is a file of the evaluation (`evaluation/reports/results.py`), from which the page is made.
+The result is a result file of the evaluation (`evaluation/reports/results.py`), which docs/experiments.md shows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Evaluation of a trained model: perplexity of the references, and scores of clips generated for their captions."""
+"""Evaluation of a trained model: perplexity on the references, and scores of clips generated for their captions."""
 
 from __future__ import annotations
 

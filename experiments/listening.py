@@ -1,4 +1,4 @@
-"""What listeners say of the clips of an experiment: the means of its listening study.
+"""Results of an experiment's listening study: the mean ratings of its clips.
 
 RESULTS/NAME/SCALE/listening/SEED.json     means and intervals of each row and question, from which the report is made
 """

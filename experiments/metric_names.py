@@ -1,4 +1,4 @@
-"""The names of the experiments' metrics: those of the evaluation, and the few that only the experiments have."""
+"""Titles of the experiments' metrics: those of the evaluation, and the few that only the experiments have."""
 
 from __future__ import annotations
 

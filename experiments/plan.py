@@ -4,14 +4,14 @@ A plan, plans/NAME.yaml, is one table or figure of the paper:
 
     title, question, paper       the paper's finding, and its numbers
     steps                        factor on the scale's number of steps
-    recipe                       fields that differ from the scale's recipe in all rows
-    at.SCALE                     fields that differ further at a scale
+    recipe                       fields that override the scale's recipe in all rows
+    at.SCALE                     further fields to override at a scale
     references                   "through the tokeniser" (default) or "original" (references.py)
-    rows.NAME.recipe             fields that differ further: {shape.pattern: parallel}; with start.model the row continues
+    rows.NAME.recipe             further fields to override: {shape.pattern: parallel}; with start.model the row continues
                                  training that model, in its shape
     rows.NAME.steps              factor on the plan's number of steps
     rows.NAME.trained_as         use the model of this row: only the test differs
-    rows.NAME.melody             give the reference as the melody in the test
+    rows.NAME.melody             pass the reference as the melody in the test
     rows.NAME.mono               mix the clips down before scoring
     rows.NAME.tokenizer          train a tokeniser for the row: fields that differ from the recipe tokenizer/mini
     scale                        that the plan is meant for (default core)

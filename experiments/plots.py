@@ -85,7 +85,7 @@ def plot_memorisation(rows: Rows) -> bytes:
 
 
 def shares(runs: Sequence[dict[str, Any]], times: str, kind: str) -> list[tuple[str, float, int]]:
-    """Exact or partial matches of examples planted so many times: (prompt, share, examples) over all seeds."""
+    """Exact or partial matches of examples planted this number of times: (prompt, share, examples) over all seeds."""
     found = []
     for prompt in runs[0]["memorisation"][times]:
         cells = [run["memorisation"][times][prompt] for run in runs]

@@ -1,8 +1,8 @@
-"""How many seeds, and at least how many steps, decide a plan's claims: a power calculation from stored results.
+"""Power analysis from stored results: how many seeds, and at least how many steps, a plan's claims need.
 
-A claim is decided where the interval of the difference over seeds (Student's t, `claims.py`) excludes 0. If the true difference
-is the one measured, the chance of that with n seeds is the power of the paired t test. The standard deviation of a few seeds is
-itself uncertain, so its upper 80 % confidence limit is taken (Browne 1995, "On the use of a pilot sample for sample size
+A claim is decided if the interval of the difference over seeds (Student's t, `claims.py`) excludes 0. If the true difference is
+the measured one, the probability of that with n seeds is the power of the paired t test. The standard deviation over a few
+seeds is uncertain, so its upper 80 % confidence limit is used (Browne 1995, "On the use of a pilot sample for sample size
 determination").
 """
 
@@ -138,7 +138,7 @@ def seeds_needed(difference: float, deviation: float, wanted: float) -> int | No
 
 
 def detectable(deviation: float, seeds: int, wanted: float) -> float:
-    """The smallest true difference that so many seeds decide with the wanted power."""
+    """The smallest true difference that this number of seeds decides with the wanted power."""
     if deviation == 0:
         return 0.0
     high = deviation

@@ -1,4 +1,4 @@
-"""Reference clips: those of the suite, cut to the clips' length, and reconstructed by the tokeniser.
+"""Reference clips: the suite's references, cut to the length of the clips and reconstructed by the tokeniser.
 
 A small tokeniser changes the sound more than small language models differ: compared with the original recordings, FAD would
 mostly measure the tokeniser. So references are reconstructed too, except where tokenisers are compared. The suite's references

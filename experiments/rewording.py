@@ -1,4 +1,4 @@
-"""Captions of the suite's compositions in a wording that the training captions do not have (paper table A.2).
+"""Captions of the suite's compositions in a wording that does not occur in the training captions (paper table A.2).
 
 Sentences, tempo words and the order of the facts differ from those of `corpus/caption.py`.
 """

@@ -1,4 +1,4 @@
-"""Runs one row with one seed: train, generate, score. The result is one JSON file, written at the end.
+"""Runs one row with one seed: trains, generates, scores. The result is one JSON file, written at the end.
 
 OUTPUT/EXPERIMENT/SCALE/ROW-SEED/      checkpoints and samples, from which an interrupted run resumes
 RESULTS/EXPERIMENT/SCALE/ROW-SEED.json the result, from which the report is made

@@ -1,4 +1,4 @@
-"""Stereo: mid and side of clips, inter-channel coherence, and the energy of the side.
+"""Stereo signals: mid and side, inter-channel coherence, and the energy of the side.
 
 mid = (left + right) / 2, which is also the mix to mono        side = (left - right) / 2
 """

@@ -1,6 +1,6 @@
-"""Scores of stereo clips that the evaluation does not have: coherence of the channels, and energy, FAD and KL of the side.
+"""Stereo metrics that the evaluation does not have: coherence of the channels, and energy, FAD and KL of the side.
 
-The evaluation's metrics hear the mix to mono, so their FAD and KL are those of the mid.
+The evaluation's metrics use the mono mix, so their FAD and KL are those of the mid.
 """
 
 from __future__ import annotations

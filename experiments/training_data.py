@@ -1,4 +1,4 @@
-"""Training data of the runs: corpus, tokenisers and tokens, made once and shared.
+"""Training data of the runs: corpus, tokenisers and tokens, generated once and shared.
 
 OUTPUT/corpus, OUTPUT/tokens        the synthetic corpus, and its tokens by the embedded tokeniser
 OUTPUT/tokens-stereo                the same with both channels

@@ -1,9 +1,9 @@
-"""Listening tests: samples folders in; rating pages, ratings and confidence intervals out.
+"""Listening tests: from samples folders to rating pages, ratings and confidence intervals.
 
     design     STUDY.yaml, stimuli, the study folder          database   tables, migrations, transactions
     sessions   raters, leases, trials                         web        server, admin page, rating page
     analysis   post-screening, statistics, tables, report
 
-A room imports only the rooms before it: design, database, sessions, analysis, web. Systems under test come as samples
-folders (musicgen/samples.py); no model is loaded here.
+A subpackage imports only those before it in this order: design, database, sessions, analysis, web. The systems under test are
+read from samples folders (musicgen/samples.py); no model is loaded here.
 """

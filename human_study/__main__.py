@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
 
 @contextlib.contextmanager
 def _private_files() -> Iterator[None]:
-    """What the commands write holds ratings, pseudonyms and worker ids: it is for the user alone, whatever the umask."""
+    """Output files contain ratings, pseudonyms and worker ids, so only the user may read them, whatever the umask."""
     before = os.umask(0o077)
     try:
         yield

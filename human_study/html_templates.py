@@ -1,4 +1,4 @@
-"""Jinja templates to HTML. Values are escaped, and the result loads nothing from other hosts."""
+"""Rendering of Jinja templates to HTML. Values are escaped, and the HTML loads nothing from other hosts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What counts as heard: one rule for the page, the server and the screening.
+"""The rule by which a clip counts as heard, shared by the page, the server and the screening.
 
-Listening is counted in whole milliseconds, and the only tolerance is the share that a study asks for (`minimum_heard`).
+Listening is counted in whole milliseconds, and the only tolerance is the share that a study requires (`minimum_heard`).
 `web/static/coverage.js` counts in the same way, so what the page accepts is stored, and passes the default screening.
 """
 

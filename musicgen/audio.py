@@ -40,19 +40,19 @@ TARGET_LUFS = -14.0
 """The loudness of everything the paper played to listeners (section 3.3)."""
 
 MEMORY = ByteBudget(2 << 30)
-"""What all recordings take that this process is reading, each until it is returned: and so the most that one may take."""
+"""The memory budget of all reads in progress, each until it returns; and so the most that one recording may take."""
 
 MIN_LOUDNESS_SECONDS = BLOCK_SECONDS
 """One BS.1770 gating block: shorter audio has no integrated loudness."""
 
 QUIET_RMS = 2e-3
-"""RMS below which sound is not lifted, as in audiocraft's normalize_loudness: 40 dB and more would only lift noise."""
+"""RMS below which audio is not normalised, as in audiocraft's normalize_loudness: a gain of 40 dB would only amplify noise."""
 
 _PEAK_CEILING = 10 ** (-1 / 20)
 _MAX_DENSITY = 2 * 192_000
 """Samples a second of a file whose length is limited."""
 _WORKING_BYTES = 96 << 20
-"""What reading takes besides its result: blocks, as they are decoded, mixed and resampled."""
+"""Memory for reading in addition to the result: blocks that are decoded, mixed and resampled."""
 _GROWING = 2.5
 """How many times its length a waveform takes that grows by half, while it is copied."""
 _LONGER = 1.0
@@ -60,7 +60,7 @@ _LONGER = 1.0
 _WAIT_SECONDS = 300.0
 """How long a file waits for the memory that others take."""
 _WAIT_MORE_SECONDS = 10.0
-"""The same for one that takes some already, and holds more than its header says."""
+"""The same for a file that already holds memory, and is longer than its header says."""
 _TAG_COPIES = 4
 """How often what a tag holds is in memory: FFmpeg's copies, PyAV's and ours."""
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -100,7 +100,7 @@ class Audio:
         return Audio(self.wave.mean(dim=0, keepdim=True), self.rate)
 
     def resampled(self, rate: int) -> Audio:
-        """The same sound at another rate (windowed-sinc interpolation)."""
+        """The audio at another rate (windowed-sinc interpolation)."""
         if rate == self.rate:
             return self
         return Audio(Resampler(self.rate, rate).push(self.wave, last=True), rate)
@@ -114,7 +114,7 @@ class Audio:
 
 @dataclass(frozen=True)
 class Extent:
-    """What reading a file to its end shows. duration: seconds; rate: Hz."""
+    """The length of a file, measured by reading it to its end. duration: seconds; rate: Hz."""
 
     duration: float
     rate: int
@@ -130,23 +130,24 @@ def read(
     most_channels: int = decoding.MAX_CHANNELS,
     rates: tuple[int, int] = decoding.RATES,
 ) -> Audio:
-    """Read an audio file: WAV, FLAC, MP3, OGG, M4A, WebM and what else `musicgen.decoding` reads, to the end of its data.
+    """Read an audio file to the end of its data: WAV, FLAC, MP3, OGG, M4A, WebM, and the other formats of `musicgen.decoding`.
 
     Args:
         path: The file.
-        longest: Seconds; what holds more is refused (a megabyte of FLAC can be hours of silence).
-        channels: 1 or 2 to mix while reading, as `with_channels` does; None for the file's own.
-        rate: Hz to resample to while reading, as `resampled` does; None for the file's own.
+        longest: Seconds; longer files are refused (a megabyte of FLAC can be hours of silence).
+        channels: 1 or 2 to mix while reading, as `with_channels` does; None keeps the file's channels.
+        rate: Hz to resample to while reading, as `resampled` does; None keeps the file's rate.
         most_channels: A file with more is refused.
         rates: Lowest and highest rate of a file, in Hz.
 
     Returns:
-        The sound, float32 [channels, T]. `read(file, channels=1, rate=32_000)` is `read(file).mono().resampled(32_000)`, but
-        holds only its result and a block of the file in memory. All reads of a process share `MEMORY`: those beyond wait.
+        The audio, float32 [channels, T]. `read(file, channels=1, rate=32_000)` equals `read(file).mono().resampled(32_000)`,
+        but has only its result and a block of the file in memory. All reads of a process share the budget `MEMORY`, and wait
+        until their bytes are available.
 
     Raises:
-        InputError: the file is no audio, has no samples, or is beyond a limit; the message names it and the cause. Others take
-            all memory for minutes.
+        InputError: the file is not audio, has no samples, or is beyond a limit; the message names the file and the cause. Or
+            other reads have used all of the memory for minutes.
     """
     path = Path(path)
     with decoding.opened(path) as source:
@@ -311,7 +312,7 @@ def read_tags(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file so that it appears whole or not at all, also when the disk fills up half-way."""
+    """Write a file atomically, also if the disk becomes full during writing."""
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -347,8 +348,8 @@ def loudness(audio: Audio) -> float:
 
 
 def loudness_gain(audio: Audio, target: float = TARGET_LUFS) -> float:
-    """The factor that brings `audio` to `target` LUFS; 1 for what is left as it is: silence, sound with an RMS below QUIET_RMS,
-    and what is too short for a loudness."""
+    """The factor that normalises `audio` to `target` LUFS; 1 for audio that is not normalised: silence, an RMS below QUIET_RMS,
+    and audio too short to have a loudness."""
     level = loudness(audio)
     if not math.isfinite(level) or float(audio.wave.square().mean().sqrt()) < QUIET_RMS:
         return 1.0

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 
 class BudgetInUse(Exception):
-    """Others have used the bytes for as long as somebody was ready to wait."""
+    """The bytes were not available within the time that the caller was willing to wait."""
 
 
 class Reservation:

@@ -41,7 +41,7 @@ _REPOSITORY = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 
 
 class _InWords:
-    """What a model does, as lists of models say it."""
+    """A description of a model for lists of models."""
 
     seconds: float
     stereo: bool
@@ -208,7 +208,7 @@ PARTS = (
     AUDIOSEAL,
 )
 DECODERS = ("codec", "mbd")
-"""What turns codes into waveforms: the tokeniser's own decoder, or multi-band diffusion."""
+"""The decoders of codes to waveforms: the tokeniser's decoder, and multi-band diffusion."""
 
 
 def check_decoder(name: str) -> str:

@@ -31,7 +31,7 @@ def whole(what: str, said: Any, source: str) -> int:
 
 
 def follow(make: Callable[[], T], source: str) -> T:
-    """What a library makes of a configuration, if it can follow it."""
+    """The result of a library call on a configuration, if the configuration is valid for it."""
     try:
         return make()
     except Exception as error:

@@ -25,11 +25,11 @@ from musicgen.timeline import prompt_at, prompt_schedule
 
 @dataclass(frozen=True)
 class SpanRequest:
-    """What is asked for in a span.
+    """The request for a span.
 
     Attributes:
-        request: Of one clip; its conditions begin with the clip.
-        missing: What the clip was made with and the request lacks, in words.
+        request: A request for one clip; its conditions begin with the clip.
+        missing: Conditions of the clip that the request lacks, in words.
     """
 
     request: GenerationRequest
@@ -39,13 +39,13 @@ class SpanRequest:
 def span_request(
     stored: Settings | None, start: float, prompt: str | None = None, **given: Unpack[RequestArguments]
 ) -> SpanRequest:
-    """The request for a span: what is given, and else what the clip was made with.
+    """The request for a span: the given arguments, and the clip's stored settings for all others.
 
     Args:
-        stored: The clip's settings, None for a recording without any.
-        start: Of the span, seconds from the clip's beginning.
-        prompt: None takes the description that the clip followed there.
-        **given: Of `GenerationRequest.of`, for one clip.
+        stored: The clip's settings; None for a recording without settings.
+        start: Start of the span, in seconds from the clip's beginning.
+        prompt: None uses the description that the clip had there.
+        **given: Arguments of `GenerationRequest.of`, for one clip.
 
     Raises:
         InputError: An argument is invalid for every model.
@@ -87,17 +87,17 @@ def repaint_clip(
     progress: Callable[[int, int], None] | None = None,
     **arguments: Unpack[RequestArguments],
 ) -> Repainted:
-    """Make a span of a clip's file anew with the description, options and conditions that the file says it was made with.
+    """Regenerate a span of a clip's file with the description, options and conditions that are stored in the file.
 
     Args:
-        model: The loaded model; which one the clip was made with is not looked at.
+        model: The loaded model; it may be another one than that of the clip.
         file: The clip, or any recording.
-        start, end, candidates, batch_size, progress: As of `MusicGen.repaint`.
-        prompt: Description in place of the clip's.
-        **arguments: Of `GenerationRequest.of`, for one clip, in place of what the clip was made with.
+        start, end, candidates, batch_size, progress: As in `MusicGen.repaint`.
+        prompt: Description that replaces the clip's.
+        **arguments: Arguments of `GenerationRequest.of`, for one clip, that replace the stored settings.
 
     Returns:
-        As `MusicGen.repaint`. What the clip was made with and is not here, such as the file of a melody, is a warning.
+        As `MusicGen.repaint`. Conditions of the clip that are not available, such as the file of a melody, give a warning.
 
     Raises:
         InputError: An argument is invalid, or the file's settings are damaged; raised before the first step.

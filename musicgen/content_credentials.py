@@ -44,7 +44,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Signer:
-    """What signs. certificate: PEM, the signer's first, its issuers' behind it; key: PEM, not encrypted; algorithm: C2PA's."""
+    """A signing key. certificate: PEM chain, the signer's first; key: PEM, not encrypted; algorithm: C2PA's name of it."""
 
     certificate: bytes
     key: bytes

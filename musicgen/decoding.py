@@ -35,7 +35,7 @@ EXTENSIONS = (
     ".mov", ".3gp", ".aif", ".aiff", ".aifc", ".wma", ".amr", ".caf", ".au", ".snd", ".w64", ".rf64", ".mp2", ".ac3", ".ape",
     ".wv", ".tta", ".spx",
 )  # fmt: skip
-"""What a folder's audio is known by. A file that is named is read by its content, whatever its name."""
+"""Extensions by which audio is found in a folder. A file that is named explicitly is detected by its content."""
 
 MAX_CHANNELS = 32
 RATES = (1_000, 768_000)
@@ -120,7 +120,7 @@ def tags(path: Path) -> dict[str, str]:
 def _whole(
     path: Path, blocks: Iterator[np.ndarray], rate: int, declared: float | None, slack: float = _SLACK
 ) -> Iterator[np.ndarray]:
-    """The same blocks; at their end the length is compared with the header's. slack: seconds."""
+    """The same blocks; after the last one, the length is compared with the header's. slack: tolerance in seconds."""
     chunk = containers.sound_chunk(path)
     count = 0
     for block in blocks:
@@ -177,7 +177,7 @@ def _holds_more(path: Path, file: soundfile.SoundFile) -> bool:
 
 
 class _Packets(NamedTuple):
-    """What a file's sound consists of, counted without decoding it."""
+    """The packets of a file's audio, counted without decoding them."""
 
     number: int
     seconds: float
@@ -207,7 +207,7 @@ def _read_libsndfile(path: Path, file: soundfile.SoundFile) -> Iterator[np.ndarr
 def _behind(
     path: Path, count: int, file: soundfile.SoundFile, error: soundfile.LibsndfileError
 ) -> Iterator[np.ndarray]:
-    """What FFmpeg reads behind the first `count` samples, where libsndfile gave up: FLAC without its length or its end."""
+    """FFmpeg's samples after the first `count`, where libsndfile failed: FLAC without a length or truncated."""
     import av
 
     try:

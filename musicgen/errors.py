@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 _BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-"""What ends a line or controls a terminal."""
+"""Characters that end a line or control a terminal."""
 
 
 def one_line(text: str) -> str:

@@ -28,7 +28,7 @@ class Finished:
 
     @property
     def measured(self) -> dict[str, Any]:
-        """What a file stores of it."""
+        """The values that a file's settings store."""
         return self.limited.measured | ({} if self.loop is None else self.loop.measured)
 
 

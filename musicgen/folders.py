@@ -24,7 +24,7 @@ def name_text(name: str) -> str:
 
 
 def folder_name(path: str | os.PathLike[str]) -> str:
-    """What a clip says of a folder: its own name, never the path to it."""
+    """The name of a folder for a clip's settings: its last component, never the path."""
     return name_text(Path(path).resolve().name)
 
 

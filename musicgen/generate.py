@@ -101,7 +101,7 @@ class WindowRun:
 
 
 class Runner(Protocol):
-    """What executes a language model: the module itself, or the engine."""
+    """Executes a language model: the PyTorch module, or the engine."""
 
     def start(
         self, conditions: Conditions, rows: int, capacity: int, clips: int = 1

@@ -38,7 +38,7 @@ _LOOK_AHEAD = 5
 _RELEASE_SECONDS = 0.1
 """Time constant with which it rises again, in dB."""
 _WRAP_SECONDS = 1.0
-"""What of a loop's end is heard before its beginning: the limiter has released by then."""
+"""The length of a loop's end that the limiter processes before the loop's beginning, so that it has released by then."""
 _TOLERANCE = 0.05
 """LU from the target that the search for the gain ends at."""
 _SEARCH_STEPS = 8
@@ -55,7 +55,7 @@ class Limited:
 
     @property
     def measured(self) -> dict[str, float]:
-        """What a file stores of it; nothing where nothing was limited."""
+        """The values that a file's settings store; none if nothing was limited."""
         return {"limiter_reduction": round(self.reduction, 2)} if self.reduction else {}
 
 

@@ -81,7 +81,7 @@ class Conditions:
         return next((one.shape[0] for one in self._given), 0)
 
     def repeat(self, groups: int) -> bool:
-        """Whether the B rows are so many groups of B / groups rows with equal conditions."""
+        """Whether the B rows consist of `groups` groups of B / groups rows with equal conditions."""
         each = (one.unflatten(0, (groups, -1)) for one in self._given)
         return bool(self._given) and all(torch.equal(one, one[:1].expand_as(one)) for one in each)
 
@@ -96,7 +96,7 @@ class Conditions:
         return Conditions(*cross, *prefix, None if self.added is None else self.added[rows])
 
     def repeated(self, rows: int) -> Conditions:
-        """One row's conditions for so many rows."""
+        """The conditions of one row, repeated for this number of rows."""
         given = (self.cross, self.cross_mask, self.prefix, self.prefix_mask, self.added)
         return Conditions(*(None if one is None else one.expand(rows, *one.shape[1:]) for one in given))
 

@@ -32,7 +32,7 @@ class Loop:
 
     @property
     def measured(self) -> dict[str, float]:
-        """What a file stores of it."""
+        """The values that a file's settings store."""
         return {} if self.bpm is None or self.bars is None else {"bpm": round(self.bpm, 2), "bars": self.bars}
 
 

@@ -52,28 +52,28 @@ class Adapters(Protocol):
 
     @property
     def weights(self) -> dict[str, float]:
-        """Name -> weight; 0 for an adapter that is switched off."""
+        """Name -> weight; 0 for an adapter that is disabled."""
         ...
 
     def use(self, weights: Mapping[str, float]) -> None:
-        """Set the weights; adapters that are not named are switched off. Not during a generation."""
+        """Set the weights; adapters that are not named are disabled. Must not be called during a generation."""
         ...
 
     def sha256(self, name: str) -> str:
-        """Of the file of an adapter's weights."""
+        """The sha256 of an adapter's weight file."""
         ...
 
 
 @dataclass(frozen=True)
 class GenerationPlan:
-    """A validated request: everything that the generation loop needs.
+    """A validated request, with everything that the generation loop needs.
 
     Attributes:
         codes: int64 [B, K, T], filled in place; the first `known` frames are given.
         known: Frames of the audio prompt.
         windows: The windows that together fill all frames.
-        streams: One random stream a clip.
-        conditions: Name of each conditioner -> the inputs of the clips, and what guidance steers away from.
+        streams: One random stream per clip.
+        conditions: Name of each conditioner -> the prepared inputs of the clips, and the null condition.
         options: Sampling and guidance.
     """
 
@@ -86,7 +86,7 @@ class GenerationPlan:
 
     @property
     def seeds(self) -> list[int]:
-        """One a clip."""
+        """One seed per clip."""
         return [stream.seed for stream in self.streams]
 
 
@@ -97,11 +97,11 @@ class MusicGen(nn.Module):
         lm: The language model.
         pattern: Its codebook interleaving pattern.
         tokenizer: The audio tokeniser.
-        conditioners: Name -> conditioner, in the order in which their vectors are concatenated. "text" reads the prompts.
+        conditioners: Name -> conditioner, in the order in which their vectors are concatenated. "text" encodes the prompts.
         fuser: How the conditions reach the language model.
-        generator: How codes are generated: step by step, unless something else is given.
+        generator: How codes are generated; autoregressively by default.
         max_duration: Seconds of the training segments, which is the context of one window.
-        name: What it was loaded as.
+        name: The name or folder from which the model was loaded.
     """
 
     def __init__(
@@ -147,11 +147,11 @@ class MusicGen(nn.Module):
         self.max_duration = max_duration
         self.name = name
         self.precision = "float32"
-        """Of the language model, as it was loaded."""
+        """The precision of the language model."""
         self.decoder: Decoder = CodecDecoder()
-        """What turns codes into waveforms: the tokeniser's own decoder, unless the model was loaded with another one."""
+        """Decodes codes to waveforms: the tokeniser's decoder, unless the model was loaded with another one."""
         self.adapters: Adapters | None = None
-        """LoRA adapters and their weights, None for a model that was loaded without any."""
+        """LoRA adapters and their weights; None for a model that was loaded without adapters."""
         self.engine: Runner | None = None
         """The engine that runs the language model; None runs the PyTorch module itself."""
         self.requires_grad_(False).eval()
@@ -187,11 +187,11 @@ class MusicGen(nn.Module):
 
     @property
     def melody(self) -> Any:
-        """The melody conditioner, None in models that follow no melody."""
+        """The melody conditioner, None in models without melody."""
         return self.named_conditioners.get("melody")
 
     def unknown(self, prompt: str | None) -> float:
-        """The share of a description's tokens that the model's vocabulary lacks, 0 to 1: how much of it it cannot follow."""
+        """The share of a description's tokens that are not in the model's vocabulary, 0 to 1: the model cannot follow them."""
         return self.text.unknown(prompt) if prompt and self.text is not None else 0.0
 
     def generate(
@@ -205,7 +205,7 @@ class MusicGen(nn.Module):
         """Generate one clip for each prompt.
 
         Args:
-            prompts: B descriptions, or one; None or "" generates without text. Or a whole request.
+            prompts: B descriptions, or one; None or "" generates without text. Or a `GenerationRequest`.
             duration: Seconds of the result, including the audio prompt.
             progress: Called after every step of the language model, and of a decoder that takes steps.
             **arguments: seed, melody, chords, style, continue_from, options, conditions, timeline, loop …: see
@@ -259,7 +259,7 @@ class MusicGen(nn.Module):
 
         Returns:
             An iterator over parts, float32 [C, samples]. Concatenated, they equal the result of `generate`. A loop cannot be
-            streamed, as its beginning is made of its end.
+            streamed, because its end is mixed into its beginning.
         """
         if not 0 < chunk <= MAX_DURATION:
             raise InputError(f"chunk is {chunk} s: it must be above 0 and at most {MAX_DURATION:g} s")
@@ -276,7 +276,7 @@ class MusicGen(nn.Module):
 
         Args:
             codes: int64 [B, K, T].
-            seed: Of the noise of a decoder that draws any (multi-band diffusion), as of `generate`.
+            seed: Seed of the decoder's noise (multi-band diffusion only), as in `generate`.
             progress: Called after every step of a decoder that takes steps.
 
         Returns:
@@ -346,14 +346,14 @@ class MusicGen(nn.Module):
         progress: Progress | None = None,
         **arguments: Unpack[RequestArguments],
     ) -> Repainted:
-        """Make a span of a clip anew, so that it fits what is before and behind it (`repainting`).
+        """Regenerate a span of a clip, so that it fits what precedes and follows it (`repainting`).
 
         Args:
             clip: A file, an `Audio`, or (samples, rate); or codes, int64 [K, T], of this model.
             start: Seconds from the clip's beginning; below 0 extends the clip to the left.
             end: Seconds.
-            prompt: Description of what is in the span; None or "" generates without text. Or a whole request.
-            candidates: How many are drawn; the one is taken that makes what is behind the span most likely.
+            prompt: Description of the span; None or "" generates without text. Or a `GenerationRequest`.
+            candidates: Number of candidates; the one is chosen that makes what follows the span most likely.
             batch_size: Candidates that are generated at the same time; None for all.
             progress: Called after every step of the language model.
             **arguments: Of `GenerationRequest.of`, for one clip: seed, options, melody … Candidate i has seed + i.
@@ -387,10 +387,10 @@ class MusicGen(nn.Module):
 
         Args:
             request: Without a timeline and a loop.
-            prompt: Codes [B, K, P] that the clips begin with, in place of `continue_from`; part of the duration.
+            prompt: Codes [B, K, P] that the clips begin with, instead of `continue_from`; part of the duration.
 
         Raises:
-            InputError: The model cannot meet the request. Nothing that comes after this depends on user input.
+            InputError: The model does not support the request. All user input is validated here.
         """
         if request.timeline or request.loop:
             what = "a timeline" if request.timeline else "a loop"
@@ -429,7 +429,7 @@ class MusicGen(nn.Module):
                 yield Step(done, total, step.codes)
 
     def window_steps(self, plan: GenerationPlan, window: Window) -> Iterator[Step]:
-        """Generate one window of a plan; its steps are counted from its beginning."""
+        """Generate one window of a plan; steps are counted from the start of the window."""
         guidance = self.guidance(plan, window)
         prompt = plan.codes[:, :, window.start : window.start + window.known]
         return self.generator.steps(
@@ -437,12 +437,12 @@ class MusicGen(nn.Module):
         )
 
     def guidance(self, plan: GenerationPlan, window: Window, pool_rows: int | None = None) -> Guided:
-        """The conditions of one window, in one row a clip where that gives the same codes.
+        """The conditions of one window, with one row per clip where that gives the same codes.
 
         Args:
             plan: From `plan_generation`.
             window: One of its windows.
-            pool_rows: Rows of the pool that is going to run them; None for a pool of their own.
+            pool_rows: Rows of the pool that will run them; None for a separate pool.
         """
         span = None if len(plan.windows) == 1 else (window.start / self.frame_rate, self.max_duration)
         every = self._guided(plan.conditions, plan.options, span)
@@ -465,7 +465,7 @@ class MusicGen(nn.Module):
         )
 
     def read_given(self, file: str | os.PathLike[str]) -> Audio:
-        """A recording to continue, at the model's rate and with its channels; no longer than a result may be."""
+        """A recording to continue, at the model's rate and channels; InputError if it is longer than a result may be."""
         return audio.read(file, MAX_DURATION, channels=self.channels, rate=self.sample_rate)
 
     def num_steps(self, plan: GenerationPlan) -> int:
@@ -473,7 +473,7 @@ class MusicGen(nn.Module):
         return sum(self.generator.num_steps(self.pattern, window, plan.options) for window in plan.windows)
 
     def total_steps(self, plan: GenerationPlan) -> int:
-        """Steps of the language model and of the decoder: what `generate` reports its progress in."""
+        """Steps of the language model and of the decoder, the unit of the progress of `generate`."""
         batch, _, frames = plan.codes.shape
         return self.num_steps(plan) + batch * self.decoder.num_steps(self.tokenizer, frames)
 
@@ -508,7 +508,7 @@ class MusicGen(nn.Module):
         return PreparedCondition(conditioner, own, prepare(negative or None))
 
     def _lacks(self, name: str) -> str:
-        """What is said of a condition that the model does not have."""
+        """The error message for a condition that the model does not have."""
         follows = f"the model {self.name or '(unnamed)'} follows {' and '.join(self.conditioners)} only"
         if name in _MODELS_FOR:
             return f"{follows}: a {name} needs a {name} model, such as {_MODELS_FOR[name]}"
@@ -546,7 +546,7 @@ class MusicGen(nn.Module):
 
 
 def _counted(progress: Progress | None, total: int) -> Callable[[], None]:
-    """A function that reports one step more of `total` each time it is called."""
+    """A function that reports one more step of `total` each time it is called."""
     done = itertools.count(1)
 
     def count() -> None:

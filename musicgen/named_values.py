@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from musicgen.errors import InputError
 
 _SHOWN = 40
-"""Characters of what somebody wrote that a message repeats."""
+"""Most characters of user input that a message quotes."""
 
 
 def parse(

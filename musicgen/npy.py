@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 MOST_BYTES = 1 << 30
-"""What an archive may unpack to."""
+"""The largest total size of an unpacked archive."""
 
 
 def read(data: bytes) -> np.ndarray:

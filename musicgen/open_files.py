@@ -10,7 +10,7 @@ MOST = 65_536
 def allow_many() -> int | None:
     """Raise this process's limit of open files to the system's, MOST at most.
 
-    Programs start with a limit of 1,024 on most systems: as many idle connections keep a server from answering anybody else.
+    Programs start with a limit of 1,024 on most systems: that many idle connections would block all other clients of a server.
 
     Returns:
         The limit, None where the system tells none.

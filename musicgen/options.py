@@ -13,12 +13,12 @@ from musicgen.errors import InputError
 from musicgen.suggestions import did_you_mean
 
 MAX_DURATION = 600.0
-"""The longest clip that one call generates, in seconds: a typing error should not run for a day."""
+"""The longest clip that one call generates, in seconds, so that a typing error does not run for a day."""
 
 OWN_SCALES = {"melody": "melody_guidance_scale", "style": "style_guidance_scale"}
-"""Condition -> the option that guides it by a scale of its own; `condition_guidance` does so for all others."""
+"""Condition -> the option with its separate guidance scale; `condition_guidance` has those of all other conditions."""
 MAX_DECODING_STEPS = 1000
-"""The most passes for a codebook: a typing error should not run for a day."""
+"""The most passes per codebook, so that a typing error does not run for a day."""
 MAX_LOOP_BARS = 256
 """More than the longest clip has."""
 STYLE_SECONDS = (1.5, 4.5)
@@ -27,7 +27,7 @@ STYLE_CODEBOOKS = 6
 """The most codebooks that the quantiser of a style has."""
 
 PAPER_GUIDANCE = 3.0
-"""The guidance scale of the paper (section 3.1), for models that say nothing else."""
+"""The guidance scale of the paper (section 3.1), for models without a default of their own."""
 
 LIMITERS = ("none", "true-peak")
 """How a clip's peaks are kept below the ceiling. none: its whole gain is lowered, and it stays quieter than was asked for;
@@ -40,13 +40,13 @@ measured beats. What a name does never changes, since settings in files name it.
 
 @dataclass(frozen=True)
 class GenerationOptions:
-    """Sampling and guidance. The defaults are the paper's (section 3.1); None leaves a value to the model.
+    """Sampling and guidance. The defaults are the paper's (section 3.1); None means the model's default.
 
-    NumPy's numbers become Python's.
+    NumPy numbers are converted to Python numbers.
     """
 
     do_sample: bool = True
-    """Draw from the distribution; False takes the most likely code (greedy)."""
+    """Sample from the distribution; False takes the most likely code (greedy)."""
     temperature: float = 1.0
     """Divides the logits: below 1 is safer, above 1 is wilder."""
     top_k: int = 250
@@ -66,21 +66,21 @@ class GenerationOptions:
     """The same for a further condition of the model: its name and its scale, also as a dict. One condition can have a
     scale of its own."""
     style_seconds: float | None = None
-    """Seconds of the style excerpt, 1.5 to 4.5; None as the model says (3). The clip's seed decides where it lies."""
+    """Seconds of the style excerpt, 1.5 to 4.5; None for the model's default (3). The clip's seed determines its position."""
     style_codebooks: int | None = None
-    """Codebooks of the style's quantiser, 1 to 6; None as the model says (3). The fewer, the freer the music."""
+    """Codebooks of the style's quantiser, 1 to 6; None for the model's default (3). Fewer codebooks give freer music."""
     decoding_steps: tuple[int, ...] | None = None
-    """MAGNeT: passes for each codebook; None as the model says (20, 10, 10, 10). More take longer and sound better."""
+    """MAGNeT: passes per codebook; None for the model's default (20, 10, 10, 10). More passes are slower and sound better."""
     masked_temperature: float | None = None
-    """MAGNeT: temperature of the first pass of a codebook, from which it falls to 0; None as the model says (3)."""
+    """MAGNeT: temperature of the first pass of a codebook, which decreases to 0; None for the model's default (3)."""
     masked_top_p: float | None = None
-    """MAGNeT: top-p; None as the model says (0.9)."""
+    """MAGNeT: top-p; None for the model's default (0.9)."""
     masked_guidance: tuple[float, float] | None = None
-    """MAGNeT: guidance scale of the first and the last pass of a codebook; None as the model says (10, 1)."""
+    """MAGNeT: guidance scale of the first and the last pass of a codebook; None for the model's default (10, 1)."""
     negative_prompt: str | None = None
-    """A description of what to steer away from: it takes the place of the null text. Needs a guidance scale other than 1."""
+    """A description to steer away from, which replaces the null text. Needs a guidance scale other than 1."""
     window_overlap: float = 0.4
-    """Pieces longer than the model's context: the share of a window that is kept as the next one's prompt (12 of 30 s)."""
+    """For clips longer than the model's context: share of a window that is the prompt of the next one (12 of 30 s)."""
 
     def __post_init__(self) -> None:
         self._set("temperature", check_number("temperature", self.temperature, low=1e-3, high=100.0))
@@ -153,20 +153,20 @@ class GenerationOptions:
 
     @property
     def own_scales(self) -> dict[str, float]:
-        """Name of each condition that is guided by a scale of its own -> that scale."""
+        """Name of each condition with a separate guidance scale -> that scale."""
         found = {condition: getattr(self, name) for condition, name in OWN_SCALES.items()}
         return {condition: scale for condition, scale in found.items() if scale is not None} | dict(
             self.condition_guidance
         )
 
     def scales_among(self, names: Iterable[str]) -> dict[str, float]:
-        """The conditions of a model that are guided by a scale of their own -> that scale: one at most.
+        """The conditions of a model with a separate guidance scale -> that scale; at most one.
 
         Args:
             names: The conditions of the model.
 
         Raises:
-            InputError: Several of these conditions have a scale of their own, or one is named that the model does not have.
+            InputError: Several conditions have a separate scale, or the model does not have a named condition.
         """
         every = frozenset(names)
         for name, _ in self.condition_guidance:
@@ -185,12 +185,12 @@ class GenerationOptions:
         object.__setattr__(self, name, value)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for a file's metadata."""
+        """The options as plain values, for a file's metadata."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GenerationOptions:
-        """The inverse of `as_dict`. Unknown names are an error that lists the known ones."""
+        """The inverse of `as_dict`. Unknown names raise an error that lists the known ones."""
         if not isinstance(values, Mapping):
             raise InputError(f"the options are {values!r}: a GenerationOptions, or a dict of its fields")
         known = [field.name for field in dataclasses.fields(cls)]
@@ -225,7 +225,7 @@ def check_loop_cut(name: str) -> str:
 
 
 def check_loop_bars(bars: int | None) -> int | None:
-    """`bars`, if a loop can have so many; None for as many as fit."""
+    """`bars`, if a loop can have that many; None for as many as fit."""
     if bars is not None and (isinstance(bars, bool) or not isinstance(bars, int) or not 1 <= bars <= MAX_LOOP_BARS):
         raise InputError(f"loop_bars is {bars!r}: it must be a whole number from 1 to {MAX_LOOP_BARS}")
     return bars
@@ -242,7 +242,7 @@ def check_number(name: str, value: object, *, low: float, high: float) -> float:
 
 
 def _float(value: object) -> float:
-    """A number as a float, NaN for what is none."""
+    """A number as a float; NaN for other values."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return math.nan
     try:
@@ -254,7 +254,7 @@ def _float(value: object) -> float:
 def check_text(name: str, value: object) -> str:
     """`value`, if it is text that can be written as UTF-8.
 
-    A shell hands bytes that are no UTF-8 over as lone surrogates, which no tokeniser and no file takes.
+    Bytes in a shell argument that are not UTF-8 become lone surrogates, which tokenisers and files do not accept.
     """
     if not isinstance(value, str):
         raise InputError(f"{name} is {value!r}: it must be text")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from musicgen.model import MusicGen
 
 NONE = "none"
-"""The ranking that leaves takes in the order of their seeds."""
+"""The ranking that orders takes by seed."""
 PROVIDED = {"clap": ("evaluation.rankers", "evaluation")}
 """Ranking -> the module beside this package that registers it, and the extra with the packages that it needs."""
 
@@ -32,7 +32,7 @@ class Ranker(Protocol):
     """Scores takes of one request."""
 
     def check(self, request: GenerationRequest) -> None:
-        """Refuse a request that gives nothing to rank by, before anything is generated.
+        """Refuse a request that cannot be ranked, before anything is generated.
 
         Raises:
             InputError: it has no description, no melody …
@@ -40,16 +40,16 @@ class Ranker(Protocol):
         ...
 
     def label(self, model: MusicGen) -> str:
-        """What the score is called: "CLAP (mini)"."""
+        """The name of the score, such as "CLAP (mini)"."""
         ...
 
     def score(self, clip: Audio, request: GenerationRequest, model: MusicGen) -> float:
-        """The score of a take: the higher, the better.
+        """The score of a take; higher is better.
 
         Args:
             clip: The take.
-            request: Of one clip; its conditions are prepared already (`Conditioner.prepare`).
-            model: What it was generated with.
+            request: A request for one clip; its conditions are already prepared (`Conditioner.prepare`).
+            model: The model that generated it.
         """
         ...
 
@@ -59,11 +59,11 @@ RANKERS: Registry[Callable[[], Ranker]] = Registry("ranking")
 
 
 def register_ranker(name: str, make: Callable[[], Ranker]) -> None:
-    """Add a ranking, so that `rank` and `--rank` can name it.
+    """Register a ranking for `rank` and `--rank`.
 
     Args:
         name: Its name.
-        make: Makes the ranker; loading its networks can wait for the first score.
+        make: Makes the ranker; its networks may be loaded lazily, at the first score.
 
     Raises:
         InputError: Another ranking has that name.

@@ -19,10 +19,10 @@ Class = TypeVar("Class", bound=type)
 
 
 class Registry(dict[str, Entry]):
-    """The entries of one sort.
+    """The entries of one type.
 
     Args:
-        what: The sort in words, for messages: "metric".
+        what: The type in words, for messages: "metric".
     """
 
     def __init__(self, what: str) -> None:
@@ -55,10 +55,10 @@ class Registry(dict[str, Entry]):
 
 
 class KindRegistry(Registry[Class]):
-    """The classes of one sort by the name of their kind.
+    """The classes of one type by the name of their kind.
 
     Args:
-        what: The sort in words, for errors: "conditioner".
+        what: The type in words, for errors: "conditioner".
         group: The entry point group of modules that register further kinds.
     """
 
@@ -94,7 +94,7 @@ class KindRegistry(Registry[Class]):
             source: The checkpoint, for errors.
 
         Raises:
-            CheckpointError: Nobody has registered this kind.
+            CheckpointError: This kind is not registered.
         """
         if isinstance(kind, str) and kind not in self and not self._entry_points_loaded:
             self._entry_points_loaded = True

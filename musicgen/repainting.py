@@ -37,11 +37,11 @@ from musicgen.sections import prepared_conditions
 from musicgen.tokenizers import Tokenizer, frames_of
 
 MOST_CANDIDATES = 64
-"""A typing error should not run for a day."""
+"""A limit, so that a typing error does not run for a day."""
 FADE_SECONDS = 0.1
 """Time over which old and new waveform are mixed, at least: the reach of a decoder that does not tell its own."""
 MARGIN_SECONDS = 1.0
-"""What a window must have room for beside the span, so that there is something to fit."""
+"""The least context in a window beside the span, so that there is something to fit."""
 _LOGITS_BYTES = 256 << 20
 """Most memory of the logits of one pass."""
 
@@ -51,7 +51,7 @@ Draw = Callable[[GenerationRequest, torch.Tensor | None], torch.Tensor]
 
 
 class Model(Protocol):
-    """What repainting needs of a model."""
+    """The interface of models that repainting uses."""
 
     lm: LanguageModel
     pattern: Pattern
@@ -92,16 +92,16 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class Repainted:
-    """A clip with a span made anew.
+    """A clip with a repainted span.
 
     Attributes:
         wave: float32 [C, samples].
         codes: int64 [K, T].
         span: Frames [start, end) of `codes` that are new; the codes of all others are those of the clip.
-        seed: Of the candidate that was taken.
-        log_likelihoods: Seed of each candidate -> mean log-likelihood of a code of the right, in nats; empty where there is
-            nothing on the right.
-        original: The same with what was in the span before; None where nothing was.
+        seed: Seed of the chosen candidate.
+        log_likelihoods: Seed of each candidate -> mean log-likelihood of a code on the right, in nats; empty if nothing
+            follows the span.
+        original: The same with the original codes of the span; None if there were none.
     """
 
     wave: torch.Tensor
@@ -114,7 +114,8 @@ class Repainted:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a span lies, in frames of the new clip: the span [start, end), its window [first, last); added: at the left."""
+    """The position of a span in frames of the new clip: the span [start, end), its window [first, last); added: frames added at
+    the left."""
 
     start: int
     end: int
@@ -124,10 +125,10 @@ class Place:
 
 
 def place(start: float, end: float, total: int, frame_rate: float, context: int) -> Place:
-    """Where a span lies.
+    """The position of a span.
 
     Args:
-        start: Seconds from the clip's beginning; below 0 before it.
+        start: Seconds from the clip's beginning; may be below 0.
         end: Seconds.
         total: Frames of the clip.
         frame_rate: Hz.
@@ -173,17 +174,17 @@ def repaint(
     *,
     candidates: int = 8,
 ) -> Repainted:
-    """Make a span of a clip anew.
+    """Regenerate a span of a clip.
 
     Args:
         model: The loaded model.
         clip: A recording; or codes, int64 [K, T], of this model's tokeniser.
         start: Seconds from the clip's beginning; below 0 extends it to the left.
         end: Seconds.
-        request: Of one clip: the description, options, conditions and seed of what is in the span. Its conditions begin with
-            the clip as it is, also where the span is before that; its duration is not used.
+        request: A request for one clip: the description, options, conditions and seed for the span. Its conditions start at the
+            beginning of the original clip, also for a span before it; its duration is not used.
         draw: Generates candidates.
-        candidates: How many are drawn; candidate i has seed + i.
+        candidates: Number of candidates; candidate i has seed + i.
 
     Returns:
         The new clip.

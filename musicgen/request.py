@@ -41,18 +41,18 @@ class RequestArguments(TypedDict, total=False):
 
 @dataclass(frozen=True, eq=False)
 class GenerationRequest:
-    """A request for B clips, valid for some model. `of` makes one from what users pass.
+    """A request for B clips, validated as far as possible without a model. `of` makes one from users' arguments.
 
     Attributes:
         prompts: B descriptions; None or "" generates without text.
-        duration: Seconds of the result, given audio included.
-        seed: Clip i uses `seed + i`; a list gives one seed for each clip; None draws them.
+        duration: Seconds of the result, including the audio prompt.
+        seed: Clip i uses `seed + i`; a list gives one seed for each clip; None draws random seeds.
         conditions: Name of a conditioner -> its value for all clips, or a list with one for each clip (None for none).
         continue_from: Audio that the clips start with, None for none.
         options: Sampling and guidance.
-        separate: Whether drums and bass are removed from a melody; None does as the model's training did.
-        timeline: Changes of the prompt, in the order of time.
-        loop: Whether the end of a clip is mixed into its beginning, so that it repeats without a seam.
+        separate: Whether drums and bass are removed from a melody; None as in the model's training.
+        timeline: Changes of the prompt, ordered by time.
+        loop: Whether the end of a clip is mixed into its beginning, so that it loops seamlessly.
     """
 
     prompts: tuple[str | None, ...]
@@ -76,7 +76,7 @@ class GenerationRequest:
     def of(
         cls, prompts: Prompts | GenerationRequest, duration: float = 10.0, **arguments: Unpack[RequestArguments]
     ) -> GenerationRequest:
-        """A request from the arguments that users pass; a request stands for itself.
+        """A request from the arguments that users pass; a request is returned unchanged.
 
         Args:
             prompts: B descriptions, or one; None or "" generates without text.
@@ -84,13 +84,13 @@ class GenerationRequest:
                 generated in overlapping windows.
             **arguments:
                 seed: Clip i uses `seed + i`; a list gives one seed for each clip; None draws them from the operating system.
-                    A clip depends on its own seed only, not on the other clips of the batch.
+                    A clip depends only on its own seed, not on the other clips of the batch.
                 melody: One for all clips, or a list with one for each clip (None for none). A file, an `Audio`,
                     (samples, rate), a MIDI file, or chroma frames [frames, 12].
-                chords: A progression in place of a melody, one chord a bar: "C G,E7 Am F", repeated to the end
+                chords: A chord progression instead of a melody, one chord per bar: "C G,E7 Am F", repeated to the end
                     (`ChordChart`). Melody models read it as chroma with several pitch classes at once.
-                bpm: Its tempo in quarter notes a minute, 120 unless given.
-                metre: Its bars, "4/4" unless given.
+                bpm: Its tempo in quarter notes per minute, 120 by default.
+                metre: Its time signature, "4/4" by default.
                 style: A recording whose style the clips follow, for MusicGen-Style: one for all clips, or a list with one for
                     each clip (None for none). A file, an `Audio`, or (samples, rate), of 1.5 s at least.
                 continue_from: Audio prompt that the clip starts with: one for all, or one for each clip, all of equal
@@ -98,13 +98,13 @@ class GenerationRequest:
                 options: Sampling and classifier-free guidance, as `GenerationOptions` or as a dict of its fields; the
                     paper's by default.
                 separate: Whether Demucs removes drums and bass from the melody; False for clean or hummed melodies. None
-                    does as the model's training did: yes for the published models, no for the embedded ones.
+                    as in the model's training: True for the published models, False for the embedded ones.
                 conditions: Name of a conditioner of the model -> its value for all clips, or a list with one for each clip.
-                    `melody` and `style` are short for the entries of these names.
+                    `melody` and `style` are shorthands for the entries of these names.
                 timeline: Changes of the prompt, as "0:10 drums come in|0:20 strings" or as (seconds, prompt) pairs: all
                     clips follow it, each from its own prompt. Each section continues the audio before it (`sections`).
-                loop: Mix the end of a clip into its beginning, so that it repeats without a seam; the clip is that much
-                    shorter.
+                loop: Mix the end of a clip into its beginning, so that it loops seamlessly; this shortens the clip by the
+                    length of the crossfade.
 
         Raises:
             InputError: An argument is invalid for every model.
@@ -156,8 +156,8 @@ class GenerationRequest:
         """The request for one of the clips.
 
         Args:
-            index: Of the clip, from 0.
-            seed: Of this clip.
+            index: Index of the clip, from 0.
+            seed: Seed of this clip.
         """
         conditions = {}
         for name in self.conditions:
@@ -176,7 +176,7 @@ class GenerationRequest:
         )
 
     def part(self, own: slice) -> GenerationRequest:
-        """The request for some of the clips, of one whose seed is a list and whose conditions hold for all clips."""
+        """The request for some of the clips; its seed must be a list, and its conditions the same for all clips."""
         assert isinstance(self.seed, Sequence)
         return dataclasses.replace(self, prompts=self.prompts[own], seed=list(self.seed[own]))
 

@@ -32,7 +32,7 @@ Sign = Callable[[bytes, str, Mapping[str, str]], bytes]
 
 @dataclass(frozen=True)
 class Sample:
-    """One clip. id: the same for every system that answers the same prompt; settings: whatever made the clip;
+    """One clip. id: the same for every system that answers the same prompt; settings: those of the system;
     audio: the file's name inside the folder; sha256: of that file, in hexadecimal; seed: None for a recording."""
 
     id: str
@@ -76,13 +76,13 @@ def read(folder: str | os.PathLike[str], verify: bool = True, *, complete: bool 
     """Read a samples folder and check it.
 
     Args:
-        folder: Of the samples and their manifest.
+        folder: The folder with the samples and their manifest.
         verify: Compare every file with its sha256.
         complete: Refuse the folder of an interrupted run; otherwise the clip of an incomplete last line is left out with a
             warning.
 
     Raises:
-        InputError: The folder is no samples folder, or its files are not those of the manifest.
+        InputError: The folder is not a samples folder, or its files do not match the manifest.
     """
     folder = Path(folder)
     manifest = folder / MANIFEST
@@ -111,7 +111,7 @@ def read(folder: str | os.PathLike[str], verify: bool = True, *, complete: bool 
 
 
 class Writer:
-    """Fills a samples folder clip by clip, and goes on where an interrupted run stopped.
+    """Writes a samples folder clip by clip, and resumes an interrupted run.
 
     Attributes:
         samples: Those that the folder has so far, by id.

@@ -46,7 +46,7 @@ class Conditioned(Protocol):
 
 
 class Model(Conditioned, Protocol):
-    """What sections need of a model."""
+    """The interface of models that sections use."""
 
     max_duration: float
     tokenizer: Tokenizer

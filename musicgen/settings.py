@@ -51,7 +51,7 @@ MAX_COMMENT = 1_000_000
 REPAINTED = "made anew"
 """The end of what `Settings.beyond` says of a span that was made anew: such a clip is not made from its settings alone."""
 STOPPED_EARLY = "an early stop"
-"""What `Settings.beyond` says of a clip whose generation was stopped: it is shorter than its settings say."""
+"""The entry of `Settings.beyond` for a clip whose generation was stopped: it is shorter than its settings say."""
 LOUDNESS = (-70.0, 0.0)
 """LUFS that a clip can be brought to."""
 
@@ -254,7 +254,7 @@ class ClipComment:
 
     @classmethod
     def parse_whole(cls, text: str) -> ClipComment | None:
-        """As `parse`, for a reader to whom damaged settings are as good as none: None for both."""
+        """As `parse`, but damaged settings are treated as missing: returns None for both."""
         try:
             return cls.parse(text, "")
         except InputError:

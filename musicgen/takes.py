@@ -45,15 +45,15 @@ def generate_takes(
 
     Args:
         model: The loaded model.
-        prompt: Description; None or "" generates without text. Or a whole request.
+        prompt: Description; None or "" generates without text. Or a `GenerationRequest`.
         duration: Seconds of a take.
-        takes: How many.
-        rank: What orders them: "clap" (sound and description), "melody", "none", or a registered ranking (`musicgen.ranking`).
-        progress: As of `MusicGen.generate`, over all takes.
-        **arguments: Of `GenerationRequest.of`, for one clip. Take i has seed + i.
+        takes: Number of takes.
+        rank: The ranking: "clap" (audio and description), "melody", "none", or a registered one (`musicgen.ranking`).
+        progress: As in `MusicGen.generate`, over all takes.
+        **arguments: Those of `GenerationRequest.of`, for one clip. Take i has seed + i.
 
     Returns:
-        The takes, best first; with "none" in the order of their seeds.
+        The takes, best first; with "none" ordered by seed.
 
     Raises:
         InputError: An argument is invalid, or there is nothing to rank by; raised before the first step.
@@ -84,14 +84,14 @@ def ranked(
     seeds: Sequence[int],
     judge: Ranker | None,
 ) -> list[Take]:
-    """Takes of one request, best first; equal ones in the order of their seeds.
+    """Takes of one request, best first; equal ones ordered by seed.
 
     Args:
-        model: What they were generated with.
-        request: Of one clip, from `prepared`.
+        model: The model that generated them.
+        request: A request for one clip, from `prepared`.
         waves: Float32 [C, samples] each.
-        seeds: One a take.
-        judge: Scores them; None leaves them as they are.
+        seeds: One per take.
+        judge: Scores them; None keeps their order.
     """
     if judge is None:
         return [Take(wave, seed) for wave, seed in zip(waves, seeds, strict=True)]

@@ -67,7 +67,7 @@ def read(path: Path) -> str:
 
 
 def json_value(path: Path) -> Any:
-    """What a file of JSON holds. Raises InputError as `read`, and for what is no JSON."""
+    """The contents of a JSON file. Raises InputError as `read`, and for invalid JSON."""
     return parsed(read(path), str(path))
 
 

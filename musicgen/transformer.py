@@ -14,8 +14,8 @@ from torch import nn
 from torch.nn import functional as F
 
 STABLE_ROWS = 8
-"""PyTorch sums a product of a multiple of so many rows in the same order on any number of threads; of 5 or 9 rows, two threads
-compute the last one by another kernel than one thread does."""
+"""PyTorch sums a product with a multiple of this number of rows in the same order on any number of threads; with 5 or 9 rows,
+two threads use another kernel for the last row than one thread does."""
 
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"gelu": F.gelu, "relu": F.relu}
 

@@ -67,12 +67,12 @@ class Watermark:
         return Audio(clip.wave.cpu() + mark, clip.rate)
 
     def marker(self, settings_sha256: str) -> Callable[[Audio], Audio]:
-        """What mixes the mark of a clip into it, by the hash of its settings in hexadecimal."""
+        """A function that adds the watermark to a clip, given the hash of its settings in hexadecimal."""
         return partial(self.embed, message=message_of(settings_sha256))
 
     @torch.no_grad()
     def detect(self, clip: Audio) -> Detection:
-        """What the detector hears in a clip, float32 [C, T]. Raises InputError where it is too short."""
+        """The detector's result for a clip, float32 [C, T]. Raises InputError if the clip is too short."""
         _check(clip)
         with _uncompiled():
             share, bits = self.detector.detect_watermark(clip.mono().resampled(RATE).wave[None])

@@ -1,4 +1,4 @@
-"""Captions that are proposed for a visitor's clips: the words of the file's name, and the tempo and key as measured."""
+"""Suggested captions for a visitor's clips: the words of the file name, and the estimated tempo and key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UNNAMED = "music"
 
 @dataclass(frozen=True)
 class Proposal:
-    """What is proposed for a clip, and how long it is, in seconds."""
+    """The suggested caption of a clip, and its length in seconds."""
 
     caption: str
     seconds: float

@@ -1,4 +1,4 @@
-"""What the process of a training tells the page: values that pickle."""
+"""Messages from the process of a training to the page: picklable values."""
 
 from __future__ import annotations
 
@@ -24,4 +24,4 @@ class Ended(NamedTuple):
 
 
 STOP = "stop"
-"""What the page tells the process: end after this step."""
+"""The message from the page to the process: end after this step."""

@@ -1,4 +1,4 @@
-"""The process of a training: started, followed and ended from the page's."""
+"""Starting, following and ending the process of a training from the page's process."""
 
 from __future__ import annotations
 

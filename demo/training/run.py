@@ -1,9 +1,9 @@
 """A training of a visitor: its folder, and its state as the page shows it.
 
-FOLDER/music/manifest.jsonl, 0001.flac, …   the clips, under names that are not the visitor's
-FOLDER/output/                              what `musicgen.training.lm.trainer` writes
-FOLDER/adapters/NAME/                       the adapters so far, as the catalog of adapters offers them
-FOLDER/log.txt                              what the training's process says
+FOLDER/music/manifest.jsonl, 0001.flac, …   the clips, renamed
+FOLDER/output/                              the output of `musicgen.training.lm.trainer`
+FOLDER/adapters/NAME/                       the adapters so far, as offered by the catalog of adapters
+FOLDER/log.txt                              the output of the training's process
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Run:
 
     @property
     def id(self) -> str:
-        """What cannot be guessed of its folder."""
+        """The unguessable part of its folder's name."""
         return self.folder.name
 
     @property
@@ -85,7 +85,7 @@ class Run:
 
     @property
     def output(self) -> Path:
-        """What the training writes."""
+        """The output folder of the training."""
         return self.folder / "output"
 
     @property

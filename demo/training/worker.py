@@ -1,7 +1,7 @@
-"""What runs in the process of a training: `musicgen.training.lm`, which tells the page how far it is.
+"""The process of a training: runs `musicgen.training.lm` and reports its progress to the page.
 
-The process runs at a lower priority than the page, writes what it prints to the run's log, and ends, with a checkpoint, when
-the page says so or is no longer there.
+The process runs at a lower priority than the page and writes its output to the run's log. It ends, with a checkpoint, when the
+page asks it to or has ended.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What has arrived of a generation: text in a hidden component, whose change makes the page show it.
+"""Notification of new output of a generation: text in a hidden component, whose change event updates the page.
 
-So the events that show progress several times a second need not have all components of a clip as their outputs.
+So events that show progress several times a second need not have all components of a clip as their outputs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Player of two clips on one clock, for A/B comparison: switching keeps the position, to the sample.
+"""A/B player: plays two clips on one clock, so that switching between them keeps the position to the sample.
 
 The component's value is JSON: {"a": url, "b": url}.
 """

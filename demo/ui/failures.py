@@ -1,5 +1,5 @@
-"""The log of failures that strangers can cause as often as they like: the first of a kind is a traceback, and further ones are
-a line each, some a minute."""
+"""Rate-limited logging of failures that clients can cause at will: the first failure of a kind is logged with its traceback,
+further ones with one line each, and only a few per minute."""
 
 from __future__ import annotations
 

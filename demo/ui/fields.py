@@ -1,6 +1,6 @@
-"""The inputs of the page: of each its component, how the component's value becomes part of a request, and how it shows one.
+"""The inputs of the page: for each its component, and the conversion between the component's value and a request.
 
-A new input is a `Field` here, its place in `form.py`, and an attribute of `ClipRequest`.
+To add an input, add a `Field` here, place it in `form.py`, and add an attribute to `ClipRequest`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who follows what: connections by which pages and clients wait for results, or say that they are there."""
+"""Middleware that tracks the connections by which pages and clients wait for results or signal their presence."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What is checked of every HTTP request before Gradio sees it: host, path, origin, length, and for MCP the password.
+"""Middleware that checks every HTTP request before Gradio handles it: host, path, origin, length, and for MCP the password.
 
-A request with another host's name comes from a page whose address was changed to this machine's (DNS rebinding); one with
-another origin from a page of somebody else. Gradio itself limits the length of each uploaded file alone, and its MCP routes ask
-for no password.
+A request with another host name comes from a web page whose DNS name was pointed to this machine (DNS rebinding); one with
+another origin comes from another web site. Gradio limits only the length of each uploaded file, and its MCP routes do not
+require the password.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ BODY_SECONDS = 30.0
 BODY_RATE = 10_000.0
 """Bytes a second. What comes slower keeps its place on the disk from others."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What a disk says that has no room."""
+"""Error codes of a full disk."""
 API = "/gradio_api"
 UPLOAD = f"{API}/upload"
 HEARTBEAT = f"{API}/heartbeat/"
@@ -132,7 +132,7 @@ class Guard:
     def _refusal(self, scope: Scope, headers: Headers) -> PlainTextResponse | None:
         host, origin = headers.get("host", ""), headers.get("origin")
         if "content-length" in headers and "transfer-encoding" in headers:
-            # A proxy in front may go by the other one, and take the rest for the next request of somebody (RFC 9112, §6.3).
+            # A reverse proxy may use the other one, and treat the rest as another client's request (RFC 9112, section 6.3).
             return _refused("a body has one length", 400)
         if not hosts.admitted(host, self.rules.hosts):
             return PlainTextResponse("this host name is not served here: the operator can add it with --hosts", 421)
@@ -207,7 +207,7 @@ class Guard:
             if refusal is None:
                 if started and not is_event_stream:
                     raise
-                # A session that another connection has ended is nobody's failure; its stream has said so.
+                # A session that another connection has ended is not a failure; its stream has reported the end.
                 if not (started and isinstance(error.__cause__, HTTPException)):
                     self._failures.add("a request failed", f"{scope['method']} {path_of(scope)}", error)
                 if started:

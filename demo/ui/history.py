@@ -1,4 +1,4 @@
-"""How the clips of a visit are named in the page."""
+"""Names of the clips of a visit, as the page shows them."""
 
 from __future__ import annotations
 

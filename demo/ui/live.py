@@ -1,4 +1,5 @@
-"""Playback of a clip during its generation: 16-bit samples, which the browser plays without gaps with the Web Audio API.
+"""Live playback of a clip during its generation: 16-bit samples, which the browser plays without gaps through the Web Audio
+API.
 
 Gradio's streamed audio is lossy, needs ffmpeg on the server, and has gaps when its first segment is late. The component's value
 is JSON: {"run": id, "rate": Hz, "channels": C, "skipped": seconds before the first chunk, "chunks": [[number, base64 of int16],

@@ -1,4 +1,4 @@
-"""The logins of a page with a password, which all of its workers know."""
+"""The logins of a page with a password, shared by all of its workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Editor of a melody as a chromagram, which is drawn, played and edited in the browser.
+"""A melody editor: a chromagram that is drawn, played and edited in the browser.
 
 The component's value is JSON: {"frames": [0 to 11, …]}, one pitch class for each chroma frame.
 """

@@ -1,6 +1,6 @@
-"""What the browser keeps of the page, in its local storage: the visit's token, the clip that is shown, and the settings.
+"""State that the browser keeps in its local storage: the visit's token, the selected clip, and the settings.
 
-What comes back from there was possibly changed by somebody, so each value is checked before a component gets it.
+A client can change this state, so each value is validated before a component gets it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def script(names: Sequence[str]) -> str:
 
 
 def read(stored: str | None) -> Remembered:
-    """What a browser has stored. Of what is damaged nothing is left."""
+    """The state that a browser has stored. Damaged state is dropped."""
     try:
         values = json.loads(stored or "{}")
     except (ValueError, RecursionError):

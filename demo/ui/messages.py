@@ -1,4 +1,4 @@
-"""What the page's handlers have in common: who asks, and what a visitor is told of an error or of a file."""
+"""Helpers of the event handlers: the session of a request, and messages about errors and files."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def to_gradio_error(error: Exception, *files: str | None) -> gr.Error:
 
 
 def reason(error: Exception, *files: str | None) -> str:
-    """What the page's own lines say of an error: a sentence. Arguments as of `to_gradio_error`."""
+    """The sentence about an error in the page's own lines. Arguments as of `to_gradio_error`."""
     return sentence(html.unescape(to_gradio_error(error, *files).message))
 
 
@@ -76,7 +76,7 @@ def sentence(text: str) -> str:
 
 
 def said_of(lines: list[str], path: str) -> str:
-    """What a reader has said of a file, after a sentence."""
+    """The warnings about a file, appended to a sentence."""
     return "".join(f" {sentence(without_folder(line, path))}" for line in lines)
 
 

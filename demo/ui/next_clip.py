@@ -1,4 +1,4 @@
-"""The line above Generate: what the next clip will be made from, each part with a button that removes it."""
+"""The line above the Generate button: the inputs of the next clip, each with a button that removes it."""
 
 from __future__ import annotations
 

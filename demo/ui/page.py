@@ -1,7 +1,7 @@
-"""Gradio's Blocks, which take no other files from a request than those that are in the store, and an emptied number.
+"""A subclass of Gradio's Blocks that accepts only files of the clip store in requests, and empty number fields.
 
-A request names a file by its path. Gradio fetches what looks like an address instead, however long it is, and says in a message
-where on the server a path would lead.
+A request names a file by its path. Gradio would download a URL in place of a path, without a limit on its length, and its error
+messages would reveal paths on the server.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the sections of a page share: its components, its service, and the visit and the clip that an event is about."""
+"""What the sections of the page share: its components, its service, and the visit and clip of an event."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Passes requests on to the worker whose session they are of, so that a proxy in front may send each request to any worker.
+"""Forwards requests to the worker that owns their session, so that a load balancer may send each request to any worker.
 
-Gradio keeps the events of a session in one process. Everything else, such as the page itself, clips and uploads, any worker
-answers from the shared folder.
+Gradio keeps the events of a session in one process. All other requests, such as for the page itself, clips and uploads, can be
+answered by any worker from the shared folder.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Relay:
         if keys and browser:
             keys.append(f"browser:{browser}")
         if keys and not body:
-            body = await _read(receive)  # none, which is said once: whoever answers in the end is told again
+            body = await _read(receive)  # an empty body, which is replayed to whatever answers in the end
         while keys:
             worker = await asyncio.to_thread(self._workers.claim, keys)
             if worker is None:

@@ -1,4 +1,4 @@
-"""What Gradio keeps of each session, bounded: clients name their sessions themselves, and need never fetch their results."""
+"""Limits on what Gradio stores for sessions: clients choose the names of their sessions, and need not fetch their results."""
 
 from __future__ import annotations
 

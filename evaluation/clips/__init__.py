@@ -1,1 +1,1 @@
-"""A clip on disk: decoding, the views that networks get, diagnostics."""
+"""Clips on disk: decoding, the views that the networks get, diagnostics."""

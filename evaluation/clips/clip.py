@@ -5,7 +5,7 @@ Five views of a clip, after audiocraft's evaluation (paper section 3.3):
     paper         32 kHz mono; a generation is normalised to −14 LUFS and clamped, the reference is left as it is; a
                   generation is cut to its reference's length; then resampled to the network's rate
     paper_whole   the same without the cut: for the CLAP score and the chroma extractor
-    raw           mono at the network's rate, straight from the file: what the field's toolkits do
+    raw           mono at the network's rate, without further processing, as in common toolkits
     toolkit       the same, resampled as by frechet-audio-distance
     fadtk         the same, resampled as by fadtk and kadtk
 

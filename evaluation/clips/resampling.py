@@ -1,11 +1,11 @@
-"""Resampling as the definitions of metrics name it: how each view of a clip gets to another rate.
+"""Resampling of each view of a clip, as specified by the definitions of the metrics.
 
-A filter changes an embedding by a per cent or two, so that a published metric keeps the one that its definition names:
+A filter changes an embedding by a per cent or two, so a published metric uses the filter of its definition:
 
     paper, paper_whole   julius's windowed sinc, as audiocraft's `convert_audio`
     toolkit              resampy's kaiser_best, as frechet-audio-distance (`resampy_compat`)
     fadtk                torchaudio's sinc with a Kaiser window, as fadtk and kadtk
-    raw                  `Audio.resampled`, as all packages here: torchaudio's sinc with a Hann window, as audiobox_aesthetics
+    raw                  `Audio.resampled`, this project's default: torchaudio's sinc with a Hann window, as audiobox_aesthetics
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The part of a reference that is scored: a suite asks systems for clips of some seconds, and its recordings may be longer."""
+"""The part of a reference that is scored if the reference is longer than the suite's clips."""
 
 from __future__ import annotations
 

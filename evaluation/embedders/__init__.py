@@ -1,4 +1,4 @@
-"""The networks behind the metrics, each in its own file, their registry, and the cache of their embeddings.
+"""The networks behind the metrics, each in a file of its own, their registry, and the cache of their embeddings.
 
-A heavy library is imported inside the function that needs it; importing this package loads none.
+Heavy libraries are imported inside the functions that need them, not when this package is imported.
 """

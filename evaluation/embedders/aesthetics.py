@@ -1,6 +1,6 @@
 """Audiobox Aesthetics (Tjandra et al. 2025): four predicted listener scores from 1 to 10, without a reference.
 
-Conventions, those of the audiobox_aesthetics package, whose network this is: 16 kHz mono, the file as it is; consecutive
+Conventions, those of the audiobox_aesthetics package, whose network this is: 16 kHz mono, the unprocessed file; consecutive
 windows of 10 s, the last one padded with zeros under a mask. Rows [windows, 5]: content enjoyment, content usefulness,
 production complexity, production quality; and the share of the window that is not padding, the window's weight.
 """

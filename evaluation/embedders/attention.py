@@ -1,5 +1,5 @@
-"""Multi-head self-attention as PyTorch's scaled_dot_product_attention, in place of a published network's own: equal up to
-rounding, faster."""
+"""Multi-head self-attention by PyTorch's scaled_dot_product_attention, which replaces the attention of published networks:
+equal up to rounding, and faster."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class Embedder(Protocol):
-    """A network that turns sound into rows of numbers.
+    """A network that converts audio to embedding vectors.
 
     Attributes:
         name: in cache keys and results.
@@ -82,15 +82,15 @@ class TextEmbedder(Protocol):
 
 
 class CheckpointEmbedder:
-    """The base of embedders whose network comes from one file of weights.
+    """The base of embedders whose network has one weight file.
 
     Args:
-        weights: where the files are.
-        device: PyTorch's name of it.
+        weights: finds the weight files.
+        device: PyTorch device.
 
     Attributes:
-        published: the file, which a user may replace.
-        device: PyTorch's name of the network's.
+        published: the published file, which users may replace.
+        device: PyTorch device of the network.
     """
 
     published: Published
@@ -113,11 +113,11 @@ class CheckpointEmbedder:
 
 @dataclass(frozen=True)
 class EmbedderContext:
-    """What an embedder is built from.
+    """The arguments of `EmbedderSpec.build`.
 
     Attributes:
-        weights: where the files of weights are.
-        device: PyTorch's name of it.
+        weights: finds the weight files.
+        device: PyTorch device.
     """
 
     weights: Weights
@@ -136,10 +136,10 @@ class EmbedderSpec:
     """An entry of the embedder registry.
 
     Attributes:
-        name: by which metrics name it; that of the embedder that `build` returns.
-        build: builds the embedder; must load no weights before the first `embed` or `weights`.
-        published: the file of weights that it reads, None for none or one of the package's own. Embedders may share it.
-        network: whose weights they are, in results; by default the published file's network, or the embedder's own name.
+        name: used by metrics; the same as that of the embedder that `build` returns.
+        build: builds the embedder; must not load weights before the first `embed` or `weights`.
+        published: the weight file that it reads; None if there is none, or it is part of the package. Embedders may share it.
+        network: the name of the network in results; by default that of the published file, or the embedder's name.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """The content-addressed cache of embeddings: one file per entry.
 
 A key is the hash of the audio's bytes, its preparation, the network's weights and the code's version (`base.embedding_key`), so
-an entry is never out of date, and two runs on one cache write the same bytes. An entry is a line of JSON (sha256, dtype,
-shape, a label) and the array's bytes. It is written atomically, and a damaged one counts as absent.
+entries are never outdated, and two runs that share a cache write the same bytes. An entry is a line of JSON (sha256, dtype,
+shape, a label) followed by the array's bytes. It is written atomically; a damaged entry counts as missing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Soft chroma as an embedder, so that it is cached like the others: [frames, 12] of a whole clip at 32 kHz."""
+"""Soft chroma [frames, 12] of a whole clip at 32 kHz, as an embedder, so that it is cached like the others."""
 
 from __future__ import annotations
 

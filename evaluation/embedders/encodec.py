@@ -1,7 +1,7 @@
-"""EnCodec's encoder (Défossez et al. 2022), 24 kHz: what a codec keeps of a sound, before it is quantised.
+"""EnCodec's encoder (Défossez et al. 2022), 24 kHz: the latents before quantisation.
 
-Conventions, those of fadtk's `encodec-emb`: 24 kHz mono, the file as it is, the whole clip at once; rows [frames, 128], 75 Hz.
-The weights are the published file of the encodec package, renamed.
+Conventions, those of fadtk's `encodec-emb`: 24 kHz mono, the unprocessed file, the whole clip at once; rows [frames, 128], 75
+Hz. The weights are the published file of the encodec package, renamed.
 """
 
 from __future__ import annotations

@@ -5,11 +5,11 @@
     mert_95m   MERT-v1-95M, as fadtk takes it: the last of 12 layers, its frames: rows of 768, 75 a second, of the
                first six minutes. For FAD
 
-Both: 24 kHz mono, the file as it is, the whole clip at once, scaled to mean 0 and variance 1 (which the network undoes: it
-normalises each channel of its first layer over time).
+Both: 24 kHz mono, the unprocessed file, the whole clip at once, normalised to mean 0 and variance 1 (which has no effect,
+because the network normalises each channel of its first layer over time).
 
-The published repositories want to run their own code (trust_remote_code). With their configurations that code equals
-transformers' HuBERT, which is what runs here, and the weights are read as tensors only.
+The published repositories require `trust_remote_code`. With their configurations, that code equals transformers' HuBERT, which
+is used here; the weights are read as tensors only.
 """
 
 from __future__ import annotations

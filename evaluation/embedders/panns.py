@@ -1,8 +1,8 @@
-"""PANNs' CNN14 (Kong et al. 2020): an audio tagger, of which the layer before the classes is the embedding.
+"""PANNs' CNN14 (Kong et al. 2020): an audio tagger whose layer before the classifier is the embedding.
 
-Conventions, those of kadtk's `panns-cnn14-32k`: 32 kHz mono, the file as it is, the whole clip at once; log-mel of 1024 samples
-every 320, 64 bands 50–14,000 Hz (librosa's: Slaney's scale and norm), in dB; six blocks of two convolutions; mean over bands,
-maximum plus mean over time; the linear layer `fc1` and its activation: one vector of 2,048 for a clip.
+Conventions, those of kadtk's `panns-cnn14-32k`: 32 kHz mono, the unprocessed file, the whole clip at once; log-mel of 1024
+samples every 320, 64 bands 50–14,000 Hz (librosa's: Slaney's scale and norm), in dB; six blocks of two convolutions; mean over
+bands, maximum plus mean over time; the linear layer `fc1` and its activation: one vector of 2,048 for a clip.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """PaSST (Koutini et al. 2022): an audio tagger, logits of AudioSet's 527 classes; for the KL metric.
 
-Conventions: 32 kHz mono; hear21passt's 20-s network; consecutive segments of at most 20 s, without padding,
-those of 0.15 s or less dropped. The network is hear21passt's, with changes that alter no number beyond rounding: its mel
-front end uses PyTorch's global random generator even at inference and rebuilds its filters in each call, so it is replaced;
-attention is fused; and the last block computes only the two tokens that the head reads.
+Conventions: 32 kHz mono; hear21passt's 20-s network; consecutive segments of at most 20 s, without padding, those of 0.15 s or
+less dropped. The network is hear21passt's, with changes that do not affect the results beyond rounding: its mel front end is
+replaced, because it uses PyTorch's global random generator even at inference and rebuilds its filters in each call; attention
+is fused; and the last block computes only the two tokens that the head reads.
 """
 
 from __future__ import annotations

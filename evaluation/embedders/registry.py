@@ -1,6 +1,6 @@
-"""The embedder registry: name → `EmbedderSpec`; and the embedders of one run, built when they are first asked for.
+"""The embedder registry: name → `EmbedderSpec`; and the embedders of one run, built on first use.
 
-A module of this folder lists its specs in `EMBEDDERS` and is registered by the loop below; any other module calls
+Modules of this folder list their specs in `EMBEDDERS` and are registered by the loop below; other modules call
 `register_embedder`.
 """
 

@@ -1,9 +1,9 @@
 """python -m evaluation.embedders.train_mini CORPUS…: train the network of the `*_mini` metrics on composed corpora.
 
-CORPUS: folders that `python -m musicgen.training.corpus` filled: NAME.flac beside NAME.json. Every piece gives two
-crops of 10 s; a tenth of the pieces is held out. The loss is the tagger's cross-entropy (genre, lead instrument) plus
-CLAP's symmetric contrastive loss (Radford et al. 2021) between a crop and a randomly chosen description of its piece. A few
-minutes on one core.
+CORPUS: folders written by `python -m musicgen.training.corpus`, with NAME.flac beside NAME.json. Every composition gives two
+crops of 10 s; a tenth of the compositions is held out. The loss is the tagger's cross-entropy (genre, lead instrument) plus
+CLAP's symmetric contrastive loss (Radford et al. 2021) between a crop and a random description of its composition. Training
+takes about ten minutes on one core.
 """
 
 from __future__ import annotations

@@ -2,12 +2,12 @@
 
     vggish_tf      the paper's: Google's FAD tool. Peak to −1 dBFS and 16 bits (audiocraft's files), then divided by the
                    largest positive sample (at least 0.1); windows of 1 s every 0.5 s, of each the first 96 of 98 frames
-    vggish_torch   the field's: frechet-audio-distance and most others, through torchvggish. The file as it is; consecutive
-                   windows of 96 frames, 0.96 s
+    vggish_torch   the usual one: frechet-audio-distance and most others, through torchvggish. The unprocessed file;
+                   consecutive windows of 96 frames, 0.96 s
 
-Both: 16 kHz; log-mel of 25 ms every 10 ms, 64 bands 125–7500 Hz; the last layer before its activation, 128-d, without
-PCA and quantisation; the published weights in torchvggish's form, which are Google's converted. 0.5 s is 50 hops and
-the spectrum has no padding, so one log-mel a clip gives all windows of vggish_tf: frames 50 i to 50 i + 95.
+Both: 16 kHz; log-mel of 25 ms every 10 ms, 64 bands 125–7500 Hz; the last layer before its activation, 128-d, without PCA and
+quantisation; torchvggish's weights, which were converted from Google's. 0.5 s is 50 hops and the spectrum has no padding, so
+one log-mel spectrogram per clip gives all windows of vggish_tf: frames 50 i to 50 i + 95.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files of the published networks' weights: named by the user, in this machine's caches, or downloaded.
+"""Weight files of the published networks: given by the user, found in this machine's caches, or downloaded.
 
 Pickles are read with weights_only=True: tensors and numbers, never code.
 """

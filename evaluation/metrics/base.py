@@ -1,7 +1,7 @@
-"""What a metric is: its registry entry, its inputs, its result, and how results become a `Score` with an interval.
+"""The interface of metrics: registry entry, inputs, results, and the conversion of results to a `Score` with an interval.
 
-A metric gets the clips that every compared system has, in the order of their ids, so that neither shards nor workers
-nor the order of folders change a digit. Four kinds:
+A metric gets the clips that all compared systems have, sorted by id, so that results do not depend on shards, workers or the
+order of folders. There are four kinds:
 
     set       compares the generations with the references as sets (FAD, KAD, KID, MAD)
     paired    compares each generation with its own reference (KL, chroma); clips that end before it are excluded
@@ -56,11 +56,11 @@ class Pair:
     """A generation with its reference and caption.
 
     Attributes:
-        id: of the suite's item.
-        caption: of the item.
-        reference: the reference's file; None where statistics of the references stand for their audio.
+        id: id of the suite's item.
+        caption: caption of the item.
+        reference: the reference's file; None if statistics of the references are used instead of their audio.
         generated: the generation's file.
-        samples: length of the reference at 32 kHz, or that which was asked for.
+        samples: length of the reference at 32 kHz, or the requested length.
         short: why paired metrics exclude the clip, "" if they do not.
         whole_reference: all of the reference, for metrics of sets, where `reference` is a part of it; None for the same.
     """
@@ -75,23 +75,23 @@ class Pair:
 
     @property
     def set_reference(self) -> Source | None:
-        """What metrics of sets are compared with."""
+        """The reference that set metrics compare with."""
         return self.whole_reference if self.whole_reference is not None else self.reference
 
 
 @dataclass(frozen=True)
 class MetricInputs:
-    """What a metric computes from: the clips of one system.
+    """The inputs of a metric: the clips of one system.
 
     Attributes:
-        pairs: the generations, in the order of their ids.
-        embedders: by name.
-        cache: holds all embeddings that the metric names.
-        memo: what systems share, such as statistics of the references (`shared`).
-        seed: of the interval.
-        resamples: of the bootstrap.
+        pairs: the generations, ordered by id.
+        embedders: embedders by name.
+        cache: contains all embeddings that the metric needs.
+        memo: values shared by systems, such as statistics of the references (`shared`).
+        seed: seed of the interval.
+        resamples: number of bootstrap resamples.
         excluded: id → why the clip is excluded for all metrics.
-        statistics: embedder → statistics of the references from a file, in place of their audio.
+        statistics: embedder → statistics of the references from a file, instead of their audio.
     """
 
     pairs: Sequence[Pair]
@@ -104,7 +104,7 @@ class MetricInputs:
     statistics: Mapping[str, Gaussian] = field(default_factory=dict)
 
     def rng(self) -> np.random.Generator:
-        """A new generator, the same for every system and metric: bootstraps of two systems draw the same clips."""
+        """A new generator with the same seed for every system and metric: bootstraps of two systems draw the same clips."""
         return np.random.default_rng(self.seed)
 
     def embedding(self, embedder: str, source: Source | None) -> Array:
@@ -163,14 +163,14 @@ class MetricInputs:
 
 @dataclass(frozen=True)
 class SetResult:
-    """The result of a metric of sets. Its interval is `set_interval`'s, from samples of the generations.
+    """The result of a set metric. Its interval is computed by `set_interval`, from resamples of the generations.
 
     Attributes:
         value: the metric.
-        resampled: the metric of samples of the generations, from how often each one is in a sample [R, n] → [R]; None for no
+        resampled: computes the metric on R resamples from the counts of each generation in them, [R, n] → [R]; None for no
             interval.
         details: further numbers by name.
-        clips: id → the clip's contribution, if there is such a thing.
+        clips: id → the clip's contribution, if the metric defines one.
     """
 
     value: float
@@ -187,8 +187,8 @@ class ClipResult:
     Attributes:
         value: the metric, Σ totals / Σ sizes.
         clips: id → the clip's own value.
-        totals: of each clip in `clips`, in order.
-        sizes: of each clip: its windows, segments or frames.
+        totals: the numerators of the clips in `clips`, in order.
+        sizes: the denominators: their numbers of windows, segments or frames.
         details: further numbers by name.
         excluded: id → why this metric excludes the clip.
     """
@@ -219,15 +219,15 @@ class Metric:
     Its interval follows from what `compute` returns: see `SetResult` and `ClipResult`.
 
     Attributes:
-        name: in suites, results and on the command line.
-        title: in tables and plots.
+        name: name in suites, results and on the command line.
+        title: title in tables and plots.
         kind: what a generation is compared with.
-        embedders: names of the embedders whose embeddings it needs, of the references too for kinds set and paired.
-        direction: which way is better.
-        version: of its code and definition.
-        compute: computes it for one system; a `ClipResult` where clips have values of their own, else a `SetResult`.
-        minimum, maximum: the lowest and the highest possible value, at which its interval is cut; None for none.
-        names_outliers: whether tables name the clips whose values are far worse than the others'.
+        embedders: names of the embedders that it needs, also for the references if the kind is set or paired.
+        direction: whether lower or higher values are better.
+        version: version of its code and definition.
+        compute: computes it for one system; returns a `ClipResult` if each clip has a value, otherwise a `SetResult`.
+        minimum, maximum: the lowest and the highest possible value, to which its interval is clipped; None for none.
+        names_outliers: whether tables list outliers among the clips.
         takes_statistics: whether mean and covariance of the references are enough, without their audio.
     """
 

@@ -1,9 +1,11 @@
-"""Inception-style score (Salimans et al. 2016) on an audio tagger: are clips clearly of some class, and is the set diverse?
+"""Inception-style score (Salimans et al. 2016) on an audio tagger: whether each clip clearly belongs to a class, and the set is
+diverse.
 
     exp( mean over clips of KL(p(class | clip) ‖ p(class)) ),   p(class): mean over clips
 
 Conventions: logits [segments, classes] of each clip; p(class | clip) is the mean of its segments' softmax; natural logarithms.
-From 1 (all clips alike, or none clear) to the number of classes. No reference; it grows with the number of clips.
+It ranges from 1 (all clips alike, or none clear) to the number of classes, needs no reference, and grows with the number of
+clips.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     KAD = 100 · MMD²,   k(a, b) = exp(−|a − b|² / 2σ²)
 
 Conventions: `mmd`; σ is the median distance between windows of the REFERENCE, so that systems share it. If the reference has
-more than MEDIAN_WINDOWS windows, the median is over as many, evenly spaced.
+more than MEDIAN_WINDOWS windows, MEDIAN_WINDOWS evenly spaced ones are used for the median.
 """
 
 from __future__ import annotations

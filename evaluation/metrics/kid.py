@@ -1,10 +1,10 @@
-"""Kernel inception distance, with audio embeddings in place of Inception's (Bińkowski et al. 2018).
+"""Kernel inception distance, with audio embeddings instead of Inception's (Bińkowski et al. 2018).
 
     KID = MMD²,   k(a, b) = (a · b / d + 1)³
 
-Conventions: `mmd`. The value is that of all windows, which is what the mean over subsets tends to when there are more of them.
-The subsets' own mean and standard deviation, which torchmetrics and torch-fidelity print, are details: SUBSETS subsets of
-SUBSET_WINDOWS windows of either side, drawn without replacement, where both sides have more than these.
+Conventions: `mmd`. The value is computed on all windows, to which the mean over subsets converges with more subsets. The mean
+and standard deviation over subsets, which torchmetrics and torch-fidelity report, are in the details: of SUBSETS subsets of
+SUBSET_WINDOWS windows of each set, drawn without replacement, if both sets have more windows than that.
 """
 
 from __future__ import annotations

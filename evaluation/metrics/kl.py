@@ -3,8 +3,7 @@
     KL(reference‖generated) = Σ_c p_ref(c) · (log p_ref(c) − log(p_gen(c) + 1e-6)),   p = softmax of the logits
 
 Conventions: logits [segments, classes] of each clip, reference and generation cut at the same times; the score is the mean over
-all segments of all clips. The paper and audiocraft give
-reference‖generated.
+all segments of all clips. The paper and audiocraft use the direction reference‖generated.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Maximum mean discrepancy, squared: the unbiased estimate that KAD and KID are, each with a kernel of its own.
+"""Squared maximum mean discrepancy: the unbiased estimate that KAD and KID compute, each with a different kernel.
 
     MMD² = mean k(x, x') + mean k(y, y') − 2 mean k(x, y)
 
 Conventions: x reference, y generated, x and x' different windows (Gretton et al. 2012, equation 3). Sums of the kernel over
-every pair of clips are computed once, and MMD² of every sample of the clips follows from them.
+every pair of clips are computed once; MMD² of every resample of the clips is computed from them.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     a batch: exp(mean over codebooks of the mean cross-entropy of its valid codes);   PPL: the mean of that over batches
 
-Conventions: natural logarithms; codes outside the mask (the pattern's edges) do not count. The mean of exponentials
+Conventions: natural logarithms; codes outside the mask (the pattern's edges) are ignored. The mean of exponentials
 depends on how clips are batched; exp of the mean (`pooled`) does not.
 """
 

@@ -1,5 +1,5 @@
-"""Precision and recall of a set of generations (Kynkäänniemi et al. 2019): is what is generated like the references, and does
-it cover them?
+"""Precision and recall of a set of generations (Kynkäänniemi et al. 2019): whether the generations are similar to the
+references, and whether they cover them.
 
 Conventions: embeddings [windows, d] of each clip. A set's manifold is the union of balls around its windows, each as large as
 the distance to the window's K-th nearest neighbour in the set. Precision: share of generated windows inside the references'

@@ -1,4 +1,4 @@
-"""Statistics of references as a file, so that FAD can be computed where the references' audio is not.
+"""Statistics of the references in a file, so that FAD can be computed without the references' audio.
 
 An .npz file of one embedder: `mean` [d], `covariance` [d, d] (n − 1), `n` windows, and `about`, JSON with the embedder's name
 and version, the sha256 of its weights, the preparation of the audio and the suite. Statistics are used only with the same

@@ -1,6 +1,6 @@
 """The metric registry: name → `Metric`.
 
-A module of this folder lists its metrics in `METRICS` and is registered by the loop below; any other module calls
+Modules of this folder list their metrics in `METRICS` and are registered by the loop below; other modules call
 `register_metric` (`musicgen.plugins`).
 """
 

@@ -1,14 +1,14 @@
-"""Confidence intervals of metrics of sets: distances such as FAD, which are no means over clips.
+"""Confidence intervals for set metrics: distances such as FAD, which are not means over clips.
 
-The plain bootstrap is too wide for them: a distance has a part that is quadratic in the clips, and a resample, which holds some
-clips several times, has three times its variance; leaving one clip out twice (Efron and Stein 1981). Here
+The plain bootstrap is too wide for them. A distance has a component that is quadratic in the clips. Its variance is tripled in
+the bootstrap, whose resamples contain some clips several times, and doubled in the jackknife (Efron and Stein 1981). Here
 
     variance = jackknife variance − Σ over pairs of clips of (θ − θ without i − θ without j + θ without both)²
 
-whose second term is that quadratic part, estimated from random pairs. The interval is Student's with that variance, longer on
-the side to which the bootstrap is skewed: distances are skewed upward, and an estimate that is too low has a variance that is
-too low. The coverage that simulations found is in docs/metrics/intervals.md (`python -m benchmarks.coverage`). The unit is a
-clip; of more than GROUPS clips, random groups of them are left out.
+The second term is the quadratic component, estimated from random pairs. The interval is Student's t interval with that
+variance, longer on the side to which the bootstrap is skewed: distances are skewed upward, and an estimate that is too low has
+a variance that is too low. The coverage in simulations is in docs/metrics/intervals.md (`python -m benchmarks.coverage`). The
+unit is the clip; with more than GROUPS clips, random groups of clips are left out.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ GROUPS = 200
 PAIRS = 200
 """Pairs of which both are left out."""
 RESAMPLES = 300
-"""Of the bootstrap at most, which gives the skewness alone."""
+"""The most resamples of the bootstrap, which is only used for the skewness."""
 SKEWNESS = 0.5
 """Standard errors by which an end is moved for each unit of the bootstrap's skewness; chosen by the simulation."""
 

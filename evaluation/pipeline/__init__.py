@@ -1,1 +1,1 @@
-"""Whole suites: generation, scoring, both on a Ray cluster, and what is installed."""
+"""Generation and scoring of whole suites, also on a Ray cluster, and a check of what is installed."""

@@ -1,8 +1,8 @@
 """Embedding and generation on a Ray cluster.
 
-All machines must see the same folders (audio, cache, weights). Parts are fixed beforehand and a clip's numbers do not depend on
-other clips, so results are those of one process, bit by bit on machines of one kind. The part of a worker that dies is given
-to another worker; what is in the cache is not computed again. Ray is imported when it is needed.
+All machines must share the same folders (audio, cache, weights). The work is partitioned beforehand and a clip's results do not
+depend on other clips, so results equal those of one process, bit for bit on machines of one kind. The partition of a worker
+that dies is given to another worker; what is in the cache is not computed again. Ray is imported only when it is needed.
 """
 
 from __future__ import annotations

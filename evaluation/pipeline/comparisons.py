@@ -1,4 +1,4 @@
-"""Differences of systems: estimate, interval and p of the statistic that their scores are."""
+"""Comparisons of systems: difference, interval and p-value, of the same statistic as their scores."""
 
 from __future__ import annotations
 

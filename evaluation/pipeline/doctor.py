@@ -1,4 +1,4 @@
-"""Which packages and weights are on this machine, and what would be downloaded."""
+"""`doctor`: which packages and weights are on this machine, and what would be downloaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress of a run in stages: which stage of how many, and the time that the stage still takes."""
+"""Progress of a run in stages: the number of the stage, and its remaining time."""
 
 from __future__ import annotations
 

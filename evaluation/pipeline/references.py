@@ -1,4 +1,4 @@
-"""The references of a suite as scoring needs them: inspected files, or statistics of them where the audio is not here."""
+"""The references of a suite for scoring: inspected audio files, or their statistics if the audio is not available."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def set_reference(suite: Suite, source: Source) -> Source: ...
 @overload
 def set_reference(suite: Suite, source: Source | None) -> Source | None: ...
 def set_reference(suite: Suite, source: Source | None) -> Source | None:
-    """What metrics of sets are compared with, which may be more than what the pair is."""
+    """The reference for set metrics, which may be longer than that of the pair."""
     return replace(source, window=None) if source is not None and suite.reference_window == "all" else source
 
 

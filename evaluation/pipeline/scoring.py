@@ -1,7 +1,7 @@
-"""Scoring of samples folders against a suite's references. All systems are scored on the clips that all of them have, and every
-other clip is excluded with a reason.
+"""Scoring of samples folders against a suite's references. All systems are scored on the clips that all of them have; all other
+clips are excluded with a reason.
 
-After an interruption, a second run takes what is in the cache and goes on.
+After an interruption, a second run uses the cached embeddings and continues.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def _score_all(metric: Metric, sets: Sequence[ScoredSet], inputs: MetricInputs) 
 
 
 def _embedded_references(pairs: Sequence[Pair], metrics: Sequence[str]) -> list[Source]:
-    """What is embedded of the references: the parts that pairs compare, and where sets are compared with more, that too."""
+    """The sources to embed for the references: the parts for paired metrics, and whole references if set metrics use them."""
     kinds = {find_metric(name).kind for name in metrics}
     sources = [pair.reference for pair in pairs] if "paired" in kinds else []
     if "set" in kinds:

@@ -1,1 +1,1 @@
-"""Results of a scoring run: their file, tables, plots, and numbers that papers reported."""
+"""Results of a scoring run: result files, tables, plots, and scores from papers."""

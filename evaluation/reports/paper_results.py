@@ -1,4 +1,4 @@
-"""Scores that papers report, for rows beside measured ones; always marked as such.
+"""Scores reported in papers, for comparison with measured ones in tables; they are always marked as such.
 
 Source: Copet et al. 2023, "Simple and Controllable Music Generation", table 1 (MusicCaps; FAD with Google's VGGish, KL
 with PaSST, CLAP); and the model card of the released checkpoints, whose training data differ from the paper's: compare

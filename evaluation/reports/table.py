@@ -100,7 +100,7 @@ def _detail_columns(name: str, rows: Sequence[Row]) -> list[Column]:
 
 
 def _column(name: str, rows: Sequence[Row]) -> Column:
-    """Of a metric, which a plug-in that is not loaded now may have registered."""
+    """The title of a metric, which a plug-in that is not loaded may have registered."""
     if name in METRICS:
         return Column(name, METRICS[name].title, METRICS[name].direction)
     directions: list[Direction] = [row.scores[name].direction for row in rows if name in row.scores]
@@ -242,7 +242,7 @@ def _without_intervals(results: Results) -> list[str]:
 
 
 def _remarks(results: Results, metric: str) -> list[str]:
-    """What a metric's column does not say: fewer clips than the table's, and which are far from the others."""
+    """Notes on a metric's column: fewer clips than in the table, and outliers."""
     scores = [score for system in results.systems if (score := system.score(metric)) is not None]
     if not scores:
         return []

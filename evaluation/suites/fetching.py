@@ -1,9 +1,9 @@
-"""Download MusicCaps' clips with yt-dlp, as far as they are still available.
+"""Downloading the clips of MusicCaps that are still available, with yt-dlp.
 
-`availability.jsonl` beside the clips has a line per attempt: id, whether the clip is available, and yt-dlp's reason. Only a
-reason that cannot pass is remembered (PERMANENT: removed, private, blocked …): such a clip is not asked for again. Any other
-failure is tried again after a pause, and by the next run; what stops every clip, such as a bot check, ends the run at once, and
-so do OUTAGE clips in a row that fail for passing reasons.
+`availability.jsonl` beside the clips has one line per attempt: id, whether the clip is available, and yt-dlp's reason. Clips
+with a permanent reason (PERMANENT: removed, private, blocked …) are not requested again. Other failures are retried after a
+pause, and in the next run. A failure that affects all clips, such as a bot check, ends the run at once, and so do OUTAGE
+temporary failures in a row.
 """
 
 from __future__ import annotations

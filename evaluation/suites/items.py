@@ -1,14 +1,14 @@
 """The items of a suite: id, caption and reference of each.
 
-    manifest        a line of JSON each {id, caption, audio, sha256, seed}, the last two optional; paths from the manifest's
+    manifest        JSON Lines {id, caption, audio, sha256, seed}, the last two optional; paths relative to the manifest's
                     folder
     folder          audio with captions.csv (file, caption, optionally id), captions.jsonl {file, caption, id}, or NAME.txt
                     beside NAME.wav; without an id it is the file's name without its extension
-    musiccaps       musiccaps-public.csv from the hub or --data FOLDER; clips FOLDER/audio/YTID.wav, which `fetch` brings
-    song_describer  song_describer.csv and audio/ as published, under --data FOLDER; of a track's captions the first that
-                    has the label of --subset
+    musiccaps       musiccaps-public.csv from the hub or --data FOLDER; clips FOLDER/audio/YTID.wav, downloaded by `fetch`
+    song_describer  song_describer.csv and audio/ as published, under --data FOLDER; of each track the first caption with
+                    the label of --subset
 
-A reference that is listed and whose file is missing is excluded with its reason; the set never shrinks silently.
+A listed reference whose file is missing is excluded with a reason; the set never shrinks silently.
 """
 
 from __future__ import annotations

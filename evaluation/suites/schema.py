@@ -1,4 +1,4 @@
-"""Validation of a suite's files by pydantic, with one line per fault.
+"""Validation of a suite's files by pydantic, with one line per error.
 
 Classes are pydantic dataclasses with `STRICT`: unknown names are refused, types are not converted.
 """

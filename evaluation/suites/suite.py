@@ -1,10 +1,10 @@
-"""Suites: what is compared, by which metrics, in a few lines of YAML.
+"""Suites: YAML files that define a test set and its metrics.
 
     name: synth
     version: 1
     description: …          # optional, for `python -m evaluation suites`
     data: {kind: manifest, manifest: synth/manifest.jsonl}
-    duration: 10            # seconds that systems are asked for
+    duration: 10            # seconds that systems generate
     melody: false           # optional: whether systems get the reference as a melody, as with `generate --melody`
     seed: 0                 # optional: of the first item's generation; item i has seed + i
     metrics: [fad_mini, kl_mini, …]

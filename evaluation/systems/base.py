@@ -1,4 +1,4 @@
-"""What a system is: it turns requests into clips; everything else gets them as a samples folder."""
+"""The interface of systems, which generate clips for requests; all other parts read these clips from a samples folder."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Request:
     """One clip to generate.
 
     Attributes:
-        id: of the suite's item.
+        id: id of the suite's item.
         prompt: the caption.
-        seed: of the clip.
+        seed: seed of the clip.
         duration: seconds.
-        melody: an audio file to follow, None for none.
-        melody_window: the part of it that is followed, None for all.
+        melody: an audio file whose melody to follow, None for none.
+        melody_window: the part of it to follow, None for all.
     """
 
     id: str
@@ -46,21 +46,21 @@ class System(Protocol):
 
     @property
     def name(self) -> str:
-        """In samples folders and tables."""
+        """The name in samples folders and tables."""
         ...
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What else decides the audio, for the manifest."""
+        """All other settings that determine the audio, for the manifest."""
         ...
 
     @property
     def batch(self) -> int:
-        """Clips of one call of `generate`."""
+        """Clips per call of `generate`."""
         ...
 
     def generate(self, requests: Sequence[Request]) -> list[Audio]:
-        """One clip for each request, in order. A clip must depend on its own request only."""
+        """Generate one clip per request, in order. A clip must depend only on its own request."""
         ...
 
 
@@ -69,9 +69,9 @@ class SystemOptions:
     """How a system is loaded.
 
     Attributes:
-        device: PyTorch's name of it; "auto" for CUDA where there is one.
-        batch: clips of one call, for systems that have a choice.
-        settings: of the system itself, such as guidance or top_k.
+        device: PyTorch device; "auto" for CUDA if available.
+        batch: clips per call, for systems that support batches.
+        settings: options of the system, such as guidance or top_k.
     """
 
     device: str = "auto"
@@ -90,7 +90,7 @@ SystemFactory = Callable[[], System]
 
 
 def default_label(name: str) -> str:
-    """What a system is called in samples folders and tables unless the user names it: the last part of its name or path."""
+    """The default name of a system in samples folders and tables: the last part of its name or path."""
     return name.rstrip("/").rsplit("/", 1)[-1] or name
 
 

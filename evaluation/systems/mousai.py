@@ -1,7 +1,7 @@
 """Moûsai (Schneider et al. 2023): text-conditional diffusion of waveforms, with its authors' audio-diffusion-pytorch.
 
-No weights of the paper's model are published, so the checkpoint is the user's own: a folder with `config.json` and
-`model.pt`, the `state_dict` of the package's DiffusionModel.
+The weights of the paper's model are not published, so users supply a checkpoint: a folder with `config.json` and `model.pt`,
+the `state_dict` of the package's DiffusionModel.
 
     {"rate": 48000, "steps": 50, "embedding_scale": 5.0, "model": {"in_channels": 2, "channels": [8, 32, …], …}}
 

@@ -2,7 +2,7 @@
 
 Its settings are those of `GenerationOptions`, and
 
-    precision, decoder      how it is loaded; what precision "auto" became is recorded
+    precision, decoder      how it is loaded; the precision that "auto" selects is recorded
     lora                    LoRA adapters, as `FOLDER:WEIGHT` or a list of such texts
     chords, bpm, metre      a chord chart that every clip follows, in place of a melody
 """

@@ -1,13 +1,13 @@
-"""The system registry: name → how the system is loaded.
+"""The system registry: name → loader.
 
-    NAME                    whatever `musicgen.load` takes: an embedded name, a name on the hub, a folder
+    NAME                    anything that `musicgen.load` accepts: an embedded name, a hub name, a folder
     riffusion, audioldm2, musicldm, stable-audio-open
                             published diffusers pipelines (`diffusers_pipelines.py`)
     mousai                  a checkpoint of audio-diffusion-pytorch that the user names (`mousai.py`; none is public)
     FOLDER of audio         clips that were generated elsewhere: files named after the suite's ids (`folder.py`)
 
-A module of this folder lists its loaders in `SYSTEMS`; any other module calls `register_system`. Heavy libraries are
-imported when a system is loaded. Systems that cannot be run are in tables as rows from papers.
+Modules of this folder list their loaders in `SYSTEMS`; other modules call `register_system`. Heavy libraries are imported when
+a system is loaded. Systems that cannot be run appear in tables as rows from papers.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""ABX: whether two systems can be told apart. Exact binomial interval and test, and d'.
+"""ABX: whether listeners can distinguish two systems. Exact binomial interval and test, and d'.
 
-All answers of a pair are taken for independent. Pure functions.
+All answers to a pair are assumed to be independent. Pure functions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The raw tables of a study. Raters are pseudonyms."""
+"""The raw tables of a study. Raters are pseudonymised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the readers of other programs' results return."""
+"""The return types of the readers of other programs' results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ratings from other programs, and from CSV of `ratings_csv`: one entry of FORMATS for each."""
+"""Importing ratings from other programs, and from CSV files of `ratings_csv`: one entry of FORMATS for each."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Screening while a study runs: raters who fail the protocol are excluded, and their pages are assigned to others.
 
-Only whole raters are excluded here; outlying single ratings are left to the analysis.
+Raters are excluded with all of their ratings; single outliers are handled by the analysis.
 """
 
 from __future__ import annotations

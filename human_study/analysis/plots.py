@@ -1,4 +1,5 @@
-"""Plots as SVG: intervals, histograms, correlations of raters. Drawn here, so the report needs no plotting library."""
+"""Plots as SVG: intervals, histograms, correlations of raters. They are drawn here, so that the report needs no plotting
+library."""
 
 from __future__ import annotations
 

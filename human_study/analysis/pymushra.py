@@ -1,5 +1,5 @@
 """Results of pyMUSHRA: its TinyDB file, a JSON object of tables. A table is a test; its entries are trials as webMUSHRA sends
-them, each with the answers to the questionnaire and a `uuid`, which pyMUSHRA draws for every submission.
+them, each with the answers to the questionnaire and a `uuid`, which pyMUSHRA generates for every submission.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .webmushra import preferred_system, system_name
 
 RATER = "uuid"
 UNRATED = "NA"
-"""What webMUSHRA stores for a clip that was not rated."""
+"""The value that webMUSHRA stores for a clip that was not rated."""
 
 BS1116_SCALE = (1.0, 5.0)
 

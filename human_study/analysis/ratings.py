@@ -1,6 +1,6 @@
-"""Ratings as the analysis uses them: who gave which value to which clip.
+"""The ratings for the analysis: which rater gave which value to which clip.
 
-Values are on a declared scale: 0 to 100 unless something else is said. Nothing is excluded here.
+Values are on a declared scale, by default 0 to 100. Nothing is excluded here.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Rating:
 
     @property
     def sample(self) -> tuple[str, str, str]:
-        """What was rated: question, item and system."""
+        """The rated stimulus: question, item and system."""
         return self.question, self.item, self.system
 
 

@@ -1,4 +1,4 @@
-"""Read the ratings of a study from its database. Practice pages and attention checks are left out, raters are pseudonyms."""
+"""Read the ratings of a study from its database, without practice pages and attention checks. Raters are pseudonymised."""
 
 from __future__ import annotations
 

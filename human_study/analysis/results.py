@@ -1,8 +1,8 @@
 """From ratings to results: means with confidence intervals, paired tests, preferences, agreement.
 
-The mean of a system is over all its ratings. Its interval is CrowdMOS's; a plain and a bootstrap interval are given beside it.
-Tests between systems pair the items: the study generalises to pieces of music, not to raters. Pure functions; `tables`,
-`plots` and `report` present the results.
+The mean of a system is over all its ratings. Its interval is that of CrowdMOS; a plain and a bootstrap interval are computed
+too. Tests between systems are paired over items: the study generalises to pieces of music, not to raters. Pure functions;
+`tables`, `plots` and `report` present the results.
 """
 
 from __future__ import annotations

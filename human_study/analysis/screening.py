@@ -1,7 +1,7 @@
-"""Post-screening: a protocol of named steps is run over the data.
+"""Post-screening: a protocol of named steps is applied to the data.
 
-Each step applies one rule to what the steps before it left. Every exclusion is logged with step, rater and reason, and the
-means are recorded after every step.
+Each step applies one rule to the data that the previous steps left. Every exclusion is logged with step, rater and reason, and
+the means are recorded after every step.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def check_step(entry: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def require_raters(result: ScreeningResult) -> None:
-    """Check that somebody is left.
+    """Check that raters are left.
 
     Raises:
         InputError: a step excluded the last rater; the message names it.

@@ -1,7 +1,7 @@
 """Rules of post-screening: those of the paper, of CrowdMOS (Ribeiro et al. 2011) and of ITU-R BS.1534-3.
 
-A rule is a pure function from data and thresholds to exclusions. Thresholds on ratings are points of a scale from 0 to 100;
-on another scale they stand at the same place.
+A rule is a pure function from data and thresholds to exclusions. Thresholds on ratings are points of a scale from 0 to 100; on
+another scale they are mapped linearly.
 """
 
 from __future__ import annotations
@@ -244,7 +244,7 @@ def shown(data: StudyData, ratings: Collection[Rating], points: float, digits: i
 
 
 def apart(value: float, limit: float, digits: int, form: str = "f") -> str:
-    """A value as text with so many digits that it does not look equal to its limit.
+    """A value as text, with enough digits that it does not look equal to its limit.
 
     Args:
         value: beyond the limit.

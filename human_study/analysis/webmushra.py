@@ -1,6 +1,6 @@
 """webMUSHRA's result files: mushra.csv and paired_comparison.csv.
 
-Nothing is guessed in silence: what tells raters apart is stated in the result, and where nothing does, the file is refused.
+Nothing is guessed silently: the result states which column identifies raters, and a file without such a column is refused.
 """
 
 from __future__ import annotations

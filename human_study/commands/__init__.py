@@ -1,1 +1,1 @@
-"""One module for each command: its options, and its calls of the other rooms."""
+"""One module per command: its options, and its calls of the other subpackages."""

@@ -1,4 +1,4 @@
-"""Build a study folder from STUDY.yaml: equal length, equal loudness, blind file names, a report of the levels."""
+"""Build a study folder from STUDY.yaml: clips of equal length and loudness, blind file names, a report of the levels."""
 
 from __future__ import annotations
 

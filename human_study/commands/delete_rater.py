@@ -1,4 +1,4 @@
-"""Delete one rater with sessions and ratings. Their pages are assigned to others."""
+"""Delete a rater with their sessions and ratings. Their pages are assigned to others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Build the example study, clips of the embedded models, and serve it."""
+"""Build the example study, with clips of the embedded models, and serve it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write the raw tables as CSV: ratings, preferences, abx, trials, raters, questionnaires, events. Raters are pseudonyms."""
+"""Write the raw tables as CSV: ratings, preferences, abx, trials, raters, questionnaires, events. Raters are pseudonymised."""
 
 from __future__ import annotations
 

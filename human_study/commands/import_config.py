@@ -1,4 +1,5 @@
-"""Make STUDY.yaml and samples folders from a configuration of webMUSHRA. Prints what has no counterpart, or another one."""
+"""Convert a configuration of webMUSHRA to STUDY.yaml and samples folders. Prints settings that have no equivalent, or only a
+similar one."""
 
 from __future__ import annotations
 

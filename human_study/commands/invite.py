@@ -1,4 +1,4 @@
-"""Make personal invitation links. A link is for one person, who can continue with it on another machine."""
+"""Create personal invitation links. A link is for one person, who can also continue with it on another machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Load test of a running study on this machine with simulated raters; prints percentiles of the time to store a page."""
+"""Load test of a study that is running on this machine, with simulated raters; prints percentiles of the time to store a
+page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Number of raters that detect a difference of d points between two systems that share their pages."""
+"""Sample size: the number of raters needed to detect a difference of d points between two systems that share their pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Screen the ratings so far: exclude raters who fail, and assign their pages again. Prints rater, step and reason."""
+"""Screen the ratings so far: exclude raters who fail, and assign their pages to others. Prints rater, step and reason."""
 
 from __future__ import annotations
 

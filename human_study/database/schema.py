@@ -1,8 +1,8 @@
 """The tables. Times are seconds since 1970 (UTC); the JSON of `listening` holds lists of [start, end] in
 seconds of a clip.
 
-Every row belongs to a study. The identity of a rater is stored in `payment` alone: deleting that row makes the ratings
-anonymous. The migrations in migrations/ make exactly these tables (tests/human_study/test_database.py compares them).
+Every row belongs to a study. The identity of a rater is stored only in `payment`: deleting that row makes the ratings
+anonymous. The migrations in migrations/ create exactly these tables (tests/human_study/test_database.py compares them).
 """
 
 from __future__ import annotations

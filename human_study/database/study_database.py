@@ -1,10 +1,10 @@
 """The database of a study: SQLite (WAL, synchronous=FULL) or PostgreSQL, its migrations and its transactions.
 
-Every wait has a bound: a transaction that does not get its lock in time raises `DatabaseBusy`.
+Every wait has a timeout: a transaction that does not get its lock in time raises `DatabaseBusy`.
 
-Write transactions are serialised: the raters that a page lacks are counted and the page is leased inside one transaction, so
-two raters never get the last lease. When the block of a write transaction has been left, its changes are on disk. This module
-knows nothing about web pages, recruiting platforms or statistics.
+Write transactions are serialised: counting the raters that a page still needs and leasing the page is one transaction, so two
+raters never get the last lease. When the block of a write transaction has ended, its changes are on disk. This module does not
+depend on web pages, recruiting platforms or statistics.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Checks of settings that people write: names of settings, types of values, ranges. Every fault is one line.
+"""Validation of user-written settings: names of settings, types of values, ranges. Every error is one line.
 
-A group of settings is a data class; its fields are the settings, and their annotations say what YAML may hold there.
+A group of settings is a dataclass; its fields are the settings, and their annotations define the types that YAML may contain
+there.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def _check_type(name: str, annotation: str, value: Any) -> None:
 
 
 def _quotes(value: Any) -> str:
-    """What to do where YAML read a word or a number, and a text was meant."""
+    """The advice if YAML read a boolean or a number where a text was meant."""
     if isinstance(value, bool):
         return " (YAML reads on, yes, off and no as true and false: put quotes around the word)"
     return "" if value is None or isinstance(value, (Mapping, list, tuple)) else " (put quotes around it)"

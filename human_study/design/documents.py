@@ -1,4 +1,4 @@
-"""YAML and JSON files that people write or change: whatever is wrong with them is one line with the file's name."""
+"""Reading user-written YAML and JSON files: any error in them is one line with the file's name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""levels.html: loudness and true peak of every clip of a study, and what set the common target."""
+"""levels.html: loudness and true peak of every clip of a study, and which clip determined the common target."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The built study: a folder with manifest.json, audio/ under random names, and the secrets of its server.
 
-`prepare` writes it, everything else reads it. This module does not know how a clip was made or who hears it.
+`prepare` writes it, all other modules read it. This module does not depend on how clips were generated or who rates them.
 """
 
 from __future__ import annotations

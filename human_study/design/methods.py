@@ -1,6 +1,7 @@
-"""The kinds of rating pages: what a page shows, and what it takes as its answer.
+"""The kinds of rating pages: what a page shows, and the type of its answer.
 
-A kind is one entry here. Its answer is checked by `sessions/answers.py`, and shown by a module of `web/static/answers.js`.
+A kind is one entry here. Its answer is validated by `sessions/answers.py`, and its inputs are shown by a module of
+`web/static/answers.js`.
 """
 
 from __future__ import annotations

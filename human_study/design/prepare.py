@@ -1,8 +1,8 @@
-"""From samples folders to a study folder: equal length, equal loudness, blind file names, hashes, a report of all levels.
+"""From samples folders to a study folder: clips of equal length and loudness, blind file names, hashes, a report of all levels.
 
-Every clip gets the gain that brings it to one common target (BS.1770 integrated loudness). Where that would lift the true
-peak of a clip above the ceiling, the target is lowered for all clips of the study: no clip is limited or clipped. This module
-knows nothing about raters, databases or web pages.
+Every clip is normalised to one common target (BS.1770 integrated loudness). If that would raise the true peak of a clip above
+the ceiling, the target is lowered for all clips of the study, so that no clip is limited or clipped. This module does not
+depend on raters, databases or web pages.
 """
 
 from __future__ import annotations

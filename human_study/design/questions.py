@@ -1,4 +1,4 @@
-"""The questions of a study: which kind of page asks them, with which wording, labels and clips."""
+"""The questions of a study: their kind of page, wording, labels and clips."""
 
 from __future__ import annotations
 

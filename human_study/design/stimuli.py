@@ -1,4 +1,4 @@
-"""Signals that the study makes or derives itself: anchors, headphone test tones, beeps, the practice clip.
+"""Signals that the study generates or derives: anchors, headphone test tones, beeps, the practice clip.
 
 A waveform is float64 [C, T]; rates are in Hz. This module reads and writes no files.
 """

@@ -1,7 +1,7 @@
-"""STUDY.yaml: systems, questions, number of raters, levels. Read and checked once, before anything is built.
+"""STUDY.yaml: systems, questions, number of raters, levels. Read and validated once, before anything is built.
 
-Times are in seconds unless a name says otherwise; loudness is in LUFS, true peak in dBTP. This module knows nothing about
-audio, databases or web pages.
+Times are in seconds unless a name says otherwise; loudness is in LUFS, true peak in dBTP. This module does not depend on audio,
+databases or web pages.
 """
 
 from __future__ import annotations

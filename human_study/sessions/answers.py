@@ -1,6 +1,7 @@
-"""The answers of the kinds of rating pages: whether what was sent answers the page at hand.
+"""Validation of submitted answers, for each kind of rating page.
 
-One entry of CHECKS for each kind of answer (`design.methods.ANSWERS`). The browser is not trusted: all checks are made here.
+There is one entry of CHECKS for each kind of answer (`design.methods.ANSWERS`). The browser is not trusted: all checks are made
+here.
 """
 
 from __future__ import annotations

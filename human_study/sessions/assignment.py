@@ -1,7 +1,7 @@
 """Page assignment: which page a rater gets next, the order of its clips, the positions of the attention checks.
 
-Pure functions; every choice follows from a seed, so an assignment can be reproduced. This module knows no database: `leases`
-counts the raters of each page.
+Pure functions; every choice is determined by a seed, so an assignment can be reproduced. This module does not use the database:
+`leases` counts the raters of each page.
 """
 
 from __future__ import annotations

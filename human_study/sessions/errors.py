@@ -1,4 +1,4 @@
-"""The error that a route answers with: an HTTP status, a code that the page translates, and a line for the log."""
+"""The error response of a route: an HTTP status, a code that the page translates, and a line for the log."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The headphone check: six clips of three tones, in a random order for each rater; five right answers pass.
+"""The headphone check: six clips of three tones, in a random order for each rater; five correct answers pass.
 
-Woods et al. 2017: over loudspeakers the antiphase tone cancels and is taken for the quiet one. `design.stimuli` makes the
-tones; the study's settings decide what a failure means.
+Woods et al. 2017: over loudspeakers, the antiphase tone cancels and is mistaken for the quiet one. `design.stimuli` generates
+the tones; the study's settings define the consequence of a failure.
 """
 
 from __future__ import annotations

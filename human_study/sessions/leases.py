@@ -1,6 +1,6 @@
 """Leases: a page is reserved for a rater for some minutes. When a lease expires, the page can be assigned to others.
 
-Every function runs inside one write transaction. `assignment` chooses pages; `trials` stores what is submitted.
+Every function runs inside one write transaction. `assignment` chooses pages; `trials` stores submissions.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def progress(
 
 
 def renew(connection: Connection, database: StudyDatabase, study: Study, rater: Rater, public_id: str) -> float:
-    """Extend an open lease: the heartbeat of a page that somebody has open.
+    """Extend an open lease: the heartbeat of an open page.
 
     Returns:
         Its new duration in seconds.

@@ -1,6 +1,6 @@
 """Prolific's API (docs.prolific.com/api-reference) and the parameters of its links.
 
-The API token stays on the server. This module knows no database.
+The API token stays on the server. This module does not use the database.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Questionnaires: what a rater answers about themselves, checked and stored once.
+"""Questionnaires: the answers of a rater about themselves, validated and stored once.
 
 The answers are personal data. They are stored under the rater, and deleted with the rater.
 """

@@ -1,7 +1,7 @@
 """Raters: admission, consent, exclusion, deletion.
 
-A worker id is stored in the table `payment` alone, for paying; everywhere else a person is an HMAC. This module knows nothing
-about pages or audio.
+Worker ids are stored only in the table `payment`, for paying; everywhere else, a person is identified by an HMAC. This module
+does not depend on pages or audio.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def consent(connection: Connection, rater: Rater) -> None:
 
 
 def show_life(connection: Connection, rater: Rater) -> None:
-    """Note that somebody is there: from now on the rater's lease takes a place. A repetition keeps the first time."""
+    """Record that the rater is active: from now on their lease counts. Later calls keep the first time."""
     if rater.alive_at is None:
         connection.execute(update(schema.rater).where(schema.rater.c.id == rater.id).values(alive_at=time.time()))
 

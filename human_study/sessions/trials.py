@@ -1,7 +1,7 @@
-"""Trials: the checks of a submitted page, and how it is stored exactly once.
+"""Trials: validation of submitted pages, which are stored exactly once.
 
-A submission may arrive several times (a lost response, two tabs): the first is stored, the others get its receipt. The browser
-is not trusted: all checks are made here.
+A submission may arrive several times (a lost response, two tabs): the first one is stored, the others get its receipt. The
+browser is not trusted: all checks are made here.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def _invalid(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"][1:3])
-    # The place may be a key that somebody made up.
+    # The location may contain a key that the client made up.
     text = one_line(f"{where}: {first['msg']}"[:200].encode("ascii", "backslashreplace").decode())
     return JSONResponse({"code": "invalid", "error": text}, 422)
 

@@ -1,4 +1,5 @@
-"""Audio by random tokens: each is good for one rater, one page and one stimulus, and looked up in the database."""
+"""Routes that serve audio by random tokens. A token is valid for one rater, one page and one stimulus, and is looked up in the
+database."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from . import file_padding
 from .security import SESSION_COOKIE, TOKEN_PATTERN
 
 PART_BYTES = 64 * 1024
-"""What is given to a connection at once: as much as it holds for a reader who is slow."""
+"""Bytes sent to a connection at once, and so buffered for a slow reader."""
 
 
 def add_routes(app: FastAPI, study: Study, database: StudyDatabase) -> None:

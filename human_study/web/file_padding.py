@@ -1,8 +1,8 @@
-"""Padding of audio files: the same samples in a file of another length.
+"""Padding of audio files: the same samples in a file of another size.
 
-The hidden reference and the open reference have the same samples. Files of equal length would identify it to anybody who
-looks at the browser's network panel, so each copy gets padding of its own, which decoders skip; so do files that would tell
-something by their size.
+The hidden reference and the open reference have the same samples. Files of equal size would identify the hidden one in the
+browser's network panel. So each copy, and other files whose size would reveal something, gets different padding, which decoders
+skip.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Load test: simulated raters against a server on this machine; time to store a page, and lost pages.
+"""Load test with simulated raters and a server on this machine: measures the time to store a page, and counts lost pages.
 
-The number of raters and the duration are bounded, and the server must be on 127.0.0.1. The study needs `clock: false`, no
+The number of raters and the duration are limited, and the server must be on 127.0.0.1. The study needs `clock: false`, no
 headphone check and an open link.
 """
 

@@ -1,7 +1,6 @@
-"""What every request and response passes: headers, host check, limits of bodies and of waiting, origin check, CSRF
-tokens.
+"""Security middleware for every request and response: headers, host check, size limits, timeouts, origin check, CSRF tokens.
 
-The middleware is plain ASGI: the body is counted as it arrives, and never held in memory beyond the limit.
+The middleware is plain ASGI: the body is counted as it arrives, and never kept in memory beyond the limit.
 """
 
 from __future__ import annotations
@@ -235,7 +234,7 @@ def check_csrf(request: Request, database: StudyDatabase, session: str) -> None:
 def _body_problem(scope: Scope) -> tuple[int, str, str] | None:
     headers = [(name, value) for name, value in scope["headers"] if name in FRAMING or name == b"content-type"]
     if {name for name, _ in headers} >= FRAMING:
-        # A proxy in front may go by the other one, and take the rest of the body for somebody's next request (RFC 9112, §6.3).
+        # A reverse proxy may use the other one, and treat the rest as another client's next request (RFC 9112, section 6.3).
         return 400, "two_lengths", "a body has one length"
     for name, value in headers:
         if name == b"content-length" and not (value.isdigit() and len(value) < 10 and int(value) <= MAX_BODY_BYTES):

@@ -1,4 +1,4 @@
-"""Runs a study's application until a signal ends it."""
+"""Runs the application of a study until a signal ends it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a rater sees now, as JSON for the page: the stage of the session, and the trial at hand."""
+"""The current state of a rater's session as JSON for the page: the stage, and the current trial."""
 
 from __future__ import annotations
 

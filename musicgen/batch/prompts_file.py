@@ -99,9 +99,9 @@ _OPTION_READERS: dict[str, tuple[Callable[[str], Any], str]] = {
 """The same for options of generation that are no number."""
 _DEFAULTS = GenerationOptions().as_dict()
 KEYS = (*_READERS, *_DEFAULTS)
-"""What a line may say."""
+"""The keys that a line may have."""
 _OF_THE_RUN = ("model", "device", "precision", "decoder", "lora", "adapters", "batch_size", "output")
-"""What holds for all clips of a run."""
+"""Settings that are the same for all clips of a run."""
 _CHANNELS = {"melody": MAX_CHANNELS, "style": decoding.MAX_CHANNELS, "continue_from": decoding.MAX_CHANNELS}
 """Key of a recording -> the most channels that it may have."""
 _TEXTS = ("id", "prompt", "chords", "metre", "melody", "style", "continue_from")
@@ -165,7 +165,7 @@ def _lines(path: Path) -> Iterator[tuple[str, Mapping[str, Any] | InputError]]:
 
 
 def _guarded(work: Callable[..., Mapping[str, Any]], *arguments: Any) -> Mapping[str, Any] | InputError:
-    """What is wrong with a line is kept with it: a generator that raises would lose the lines after it."""
+    """The lines with their errors: a generator that raises would lose the lines after it."""
     try:
         return work(*arguments)
     except InputError as error:
@@ -219,7 +219,7 @@ def _check_key(key: str) -> None:
 
 
 def _checked(values: Mapping[str, Any] | InputError) -> Mapping[str, Any]:
-    """What a line says, if each of its values is of the type that its key has."""
+    """The values of a line, if each has the type of its key."""
     if isinstance(values, InputError):
         raise values
     for key, value in values.items():
@@ -238,7 +238,7 @@ def _checked(values: Mapping[str, Any] | InputError) -> Mapping[str, Any]:
 
 
 def _merged(defaults: Mapping[str, Any], line: Mapping[str, Any]) -> dict[str, Any]:
-    """What a line says over what the run says. A line's melody takes the place of the run's chords, and the other way round."""
+    """The values of the run, overridden by those of a line. A line's melody replaces the run's chords, and vice versa."""
     merged = dict(defaults)
     if line.get("melody") is not None:
         merged = {key: value for key, value in merged.items() if key not in ("chords", "bpm", "metre")}

@@ -239,7 +239,7 @@ def _lm_settings(model: MusicGen, text_encoder: str | None) -> dict[str, Any]:
 
 
 def _masked_transformer(generator: MaskedGenerator) -> dict[str, Any]:
-    """What MAGNeT's section of the language model has beside the others'. audiocraft sets the last three when it loads."""
+    """The additional settings of MAGNeT's language model. audiocraft sets the last three when it loads."""
     return {
         "causal": False, "subcodes_context": -1 if generator.reach is None else generator.reach,
         "compression_model_framerate": 50, "segment_duration": 0, "span_len": -1,

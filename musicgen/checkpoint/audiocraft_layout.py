@@ -60,7 +60,7 @@ def is_layout(names: Sequence[str]) -> bool:
 
 
 def needed(names: Sequence[str]) -> list[str]:
-    """Of a repository's files those that are read."""
+    """The files of a repository that are read."""
     return [name for name in (LM_FILE, TOKENIZER_FILE) if name in names]
 
 

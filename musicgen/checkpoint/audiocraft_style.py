@@ -27,7 +27,7 @@ _TRAINING = re.compile(r"rvq\.vq\.layers\.\d+\._codebook\.(inited|cluster_size|e
 
 
 def names(state: Mapping[str, torch.Tensor]) -> set[str]:
-    """Of a file's tensors those that are the style conditioner's."""
+    """The tensors of a file that belong to the style conditioner."""
     return {name for name in state if name.startswith(_ROOT)}
 
 

@@ -47,9 +47,9 @@ Choice = Callable[[Sequence[str]], list[str]]
 """The names of a repository's files -> those that are needed."""
 
 MODEL, ADAPTER = "model", "LoRA adapter"
-"""What users name. Other repositories are named by models and by this package."""
+"""Repositories that users name. Others are named by models and by this package."""
 _TRIES = 3
-"""Of a transfer that fails in a way that may pass; each finished file is kept between them."""
+"""Attempts of a download that fails temporarily; finished files are kept between them."""
 
 
 def download(name: str, choose: Choice, what: str = MODEL) -> Path:
@@ -113,7 +113,7 @@ def cached_with(file: str) -> dict[str, Path]:
 
 
 def _kept(name: str, revision: ResolvedRevision | None = None) -> Path | None:
-    """What the cache holds of a repository, perhaps not all of it."""
+    """The files of a repository that are in the cache, perhaps not all of them."""
     try:
         # No pattern: the folder is wanted, whatever is in it.
         return Path(snapshot_download(name, revision=revision, allow_patterns=[], local_files_only=True))
@@ -164,7 +164,7 @@ def _verify(name: str, revision: ResolvedRevision, folder: Path, fetched: list[s
 
 @contextmanager
 def _explained(name: str, what: str) -> Iterator[None]:
-    """What can go wrong on the way, as a CheckpointError of one line."""
+    """Convert errors of a download to a CheckpointError of one line."""
     try:
         yield
     except HFValidationError as error:

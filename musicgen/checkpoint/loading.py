@@ -37,18 +37,18 @@ def load(
 
     Args:
         name: hub name, embedded name or folder.
-        device: "auto" takes CUDA or Apple's MPS where there is one, else the CPU.
-        precision: of the language model: float32 (exact), bfloat16, float16, int8, int4, as far as the device has it. "auto"
-            takes what suits both: for models of the published sizes bfloat16 on CUDA (float16 before Ampere) and int8 on CPUs
-            with the instructions for it, float32 otherwise. The model's `precision` says what it became.
-        decoder: what turns codes into waveforms: "codec", the tokeniser's own decoder, or "mbd", multi-band diffusion, which is
-            downloaded beside the model and takes far longer.
-        adapters: LoRA adapters in PEFT's files, as folders or hub names, each alone or with a weight: `[("my-lora", 0.8)]`.
-            Several are added up. The model's `adapters` weights them anew without loading it again.
-        folders: whether the name may be a folder's; a name out of a stranger's file must not be.
+        device: "auto" selects CUDA or Apple's MPS if available, otherwise the CPU.
+        precision: of the language model: float32 (exact), bfloat16, float16, int8, int4, if the device supports it. "auto"
+            selects, for models of the published sizes, bfloat16 on CUDA (float16 before Ampere) and int8 on CPUs with the
+            instructions for it, and float32 otherwise. The model's `precision` is the selected one.
+        decoder: decodes codes to waveforms: "codec", the tokeniser's decoder, or "mbd", multi-band diffusion, which is
+            downloaded separately and is much slower.
+        adapters: LoRA adapters in PEFT's format, as folders or hub names, each with an optional weight: `[("my-lora", 0.8)]`.
+            Several adapters are summed. The model's `adapters` can change the weights without reloading.
+        folders: whether the name may be that of a folder; False for names from untrusted files.
 
     Raises:
-        CheckpointError: for a name that is not known or cannot be reached, for files that are damaged or unsafe, and for an
+        CheckpointError: for a name that is unknown or cannot be downloaded, for files that are damaged or unsafe, and for an
             adapter of another model.
         InputError: for a device or a precision that is not available, and for a decoder that does not fit the model.
     """
@@ -78,9 +78,10 @@ def load(
 def resolve_precision(
     name: str | os.PathLike[str], device: str | torch.device = "auto", precision: str = precisions.AUTO
 ) -> str | None:
-    """The precision in which `load` with the same arguments gives a model, told without its weights.
+    """The precision of the model that `load` returns for the same arguments, determined without reading its weights.
 
-    Returns: None where only loading tells: for "auto" and a model that is not on this machine or in audiocraft's layout.
+    Returns: None if it is only known after loading: for "auto" and a model that is not on this machine or in audiocraft's
+        layout.
     """
     target = pick_device(device)
     if precision != precisions.AUTO:
@@ -91,14 +92,14 @@ def resolve_precision(
 
 
 def step_bytes(name: str | os.PathLike[str], device: str | torch.device, precision: str) -> int | None:
-    """The bytes of the weights that a step of a model's language model reads, told without its weights.
+    """The bytes of weights that a decoding step reads, determined without reading the weights.
 
     Args:
         name: hub name, embedded name or folder.
         device: as for `load`.
         precision: as for `load`.
 
-    Returns: None where only loading tells, and for models that do not generate step by step.
+    Returns: None if they are only known after loading, and for models that do not generate step by step.
     """
     shape, resolved = _shape(name), resolve_precision(name, device, precision)
     return None if shape is None or not shape[1] or resolved is None else memory.weight_bytes(shape[0], resolved)
@@ -163,7 +164,7 @@ def find(name: str | os.PathLike[str], *, folders: bool = True) -> Path:
 
 
 def _of_file(file: Path) -> str:
-    """What is wrong with a file's name in the place of a folder's."""
+    """The error message for a file where a folder is expected."""
     if _is_model(_names(file.parent)):
         return f"{file}: a file of a model: load its folder, {file.parent}"
     known = foreign.named([file.name])
@@ -230,7 +231,7 @@ def _layout(names: Sequence[str], source: str) -> ModuleType:
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
-    """The device that a name stands for, if this machine has it."""
+    """The device of this name, if this machine has it."""
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Node:
-    """What a pickle stores of one of OmegaConf's objects: its attributes."""
+    """The stored state of an OmegaConf object in a pickle: its attributes."""
 
     def __init__(self) -> None:
         self.attributes: dict[str, Any] = {}

@@ -25,7 +25,7 @@ def save(
     stored: str = "float32",
     text_encoder: str | None = None,
 ) -> None:
-    """Write a model as a new folder, which appears whole or not at all.
+    """Write a model as a new folder, atomically.
 
     stored: the files' type, float32 or float16 (half the size; the transformers layout only).
     text_encoder: the name of the T5 that audiocraft's layout is to name in place of storing it; None takes the one that the

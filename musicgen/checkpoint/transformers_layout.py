@@ -72,7 +72,7 @@ def is_layout(names: Sequence[str]) -> bool:
 
 
 def needed(names: Sequence[str]) -> list[str]:
-    """Of a repository's files those that are read."""
+    """The files of a repository that are read."""
     if not is_layout(names):
         raise CheckpointError(f"no {CONFIG} with weights beside it among the files {', '.join(sorted(names)[:8])}")
     optional = (GENERATION_CONFIG, *text_tokenizer.FILES)

@@ -32,12 +32,12 @@ def batch_size(text: str) -> int | None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("a batch from a list")
-    group.add_argument("--prompts", dest="prompts_file", type=Path, metavar="FILE", help="a clip for each line: a description, "
-                       "or in .csv and .jsonl any option of it; what is there is left, so that an interrupted run goes on; the "
-                       "seed is 0 unless given")  # fmt: skip
+    group.add_argument("--prompts", dest="prompts_file", type=Path, metavar="FILE", help="a file with one clip per line: a "
+                       "description, or in .csv and .jsonl any option of a clip; existing clips are kept, so an interrupted "
+                       "run can be continued; the default seed is 0")  # fmt: skip
     group.add_argument("--batch-size", type=batch_size, metavar="N", help="clips that are generated at the same time (default: "
                        "auto, by memory and device)")  # fmt: skip
-    group.add_argument("--format", metavar="NAME", help="of the files: wav, flac, mp3 or ogg (default: flac)")
+    group.add_argument("--format", metavar="NAME", help="file format: wav, flac, mp3 or ogg (default: flac)")
 
 
 def check(arguments: argparse.Namespace) -> None:
@@ -140,7 +140,7 @@ def run(arguments: argparse.Namespace, name: str, is_folder: bool, options: Gene
 
 
 def _defaults(arguments: argparse.Namespace, loudness: float) -> dict[str, Any]:
-    """What the arguments say for lines that say nothing else. Paths are those of the shell's folder, not of the list's."""
+    """The defaults of all lines, from the arguments. Paths are relative to the working directory, not to the list."""
     given: dict[str, Any] = {
         "melody": arguments.melody,
         "style": arguments.style,

@@ -26,18 +26,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--melody", type=Path, metavar="FILE", help="audio, or a MIDI file, whose melody the clips follow"
     )
-    parser.add_argument(
-        "--chords", metavar="TEXT", help="a progression in place of a melody, one chord a bar: 'C G,E7 Am F'"
-    )
-    parser.add_argument("--bpm", type=float, help="tempo of the chords in quarter notes a minute (default: 120)")
-    parser.add_argument("--metre", metavar="N/N", help="bars of the chords (default: 4/4)")
-    parser.add_argument("--separation", action=argparse.BooleanOptionalAction, help="drop drums and bass from the melody by "
-                        "Demucs; a clean or hummed one needs none (default: as in the model's training)")  # fmt: skip
+    parser.add_argument("--chords", metavar="TEXT", help="chords instead of a melody, one per bar: 'C G,E7 Am F'")
+    parser.add_argument("--bpm", type=float, help="tempo of the chords in quarter notes per minute (default: 120)")
+    parser.add_argument("--metre", metavar="N/N", help="time signature of the chords (default: 4/4)")
+    parser.add_argument("--separation", action=argparse.BooleanOptionalAction, help="remove drums and bass from the melody "
+                        "with Demucs; not needed for a clean or hummed one (default: as in the model's training)")  # fmt: skip
     parser.add_argument(
         "--style", type=Path, metavar="FILE", help="audio whose style the clips follow, for MusicGen-Style"
     )
-    parser.add_argument("--condition", action="append", default=[], metavar="NAME=VALUE", help="a text or a file for a further "
-                        "condition of the model; may be repeated")  # fmt: skip
+    parser.add_argument("--condition", action="append", default=[], metavar="NAME=VALUE", help="a text or a file as the value "
+                        "of a further condition of the model; may be repeated")  # fmt: skip
 
 
 def chart(arguments: argparse.Namespace, stored: Settings | None) -> ChordChart | None:
@@ -129,7 +127,7 @@ def completed(given: Mapping[str, str], stored: Mapping[str, str | SourceFile]) 
 
 
 def described(values: Mapping[str, str], stored: Mapping[str, str | SourceFile]) -> dict[str, str | SourceFile]:
-    """What a new clip stores of its values; a warning where a file is another one than the stored clip's."""
+    """The values that a new clip stores; warns if a file differs from that of the stored clip."""
     from musicgen.settings import SourceFile
 
     found: dict[str, str | SourceFile] = dict(values)

@@ -33,7 +33,7 @@ DEFAULT_MODEL = "facebook/musicgen-small"
 DEFAULT_DURATION = 10.0
 SWITCHES = {"do_sample"}
 NONE = "none"
-"""What leaves a value to the model where a clip's settings have one."""
+"""The value that resets a stored option to the model's default."""
 
 
 def number_or_none(text: str) -> float | str:
@@ -60,7 +60,7 @@ KINDS: dict[str, Callable[[str], Any]] = {
     "top_k": int, "negative_prompt": str, "guidance_scale": number_or_none, "melody_guidance_scale": number_or_none,
     "style_guidance_scale": number_or_none, "style_codebooks": int,
     "condition_guidance": scales, "decoding_steps": whole_numbers, "masked_guidance": numbers}  # fmt: skip
-"""Option -> what reads it, where that is not a number."""
+"""Option -> its parser, if it is not a number."""
 HELP: dict[str, str] = {
     "temperature": "divides the logits: below 1 is safer, above 1 is wilder",
     "top_k": "draw from so many of the most likely codes; 0: from all",
@@ -92,41 +92,41 @@ METAVARS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompts", nargs="*", metavar="PROMPT", help="descriptions, one clip each ('' for none)")
     parser.add_argument("--output", "-o", type=Path, default=None, metavar="FILE|FOLDER",
-                        help="a file for one clip (.wav .flac .mp3 .ogg) or a folder (default: outputs/); - writes WAV to a "
-                        "pipe while it is generated, as loud as the model makes it unless --loudness is given")  # fmt: skip
+                        help="a file for one clip (.wav .flac .mp3 .ogg) or a folder (default: outputs/); - streams WAV to a "
+                        "pipe, without loudness normalisation unless --loudness is given")  # fmt: skip
     outputs.add_force(parser)
     parser.add_argument("--play", action="store_true", help="play each clip while it is generated (needs sounddevice)")
     parser.add_argument("--model", "-m", help=f"hub name, embedded name or folder (default: {default_model()})")
     parser.add_argument("--duration", "-d", type=float, help=f"seconds (default: {DEFAULT_DURATION:g})")
     conditions.add_arguments(parser)
-    parser.add_argument("--continue-from", type=Path, metavar="FILE", help="audio that the clips start with")
+    parser.add_argument("--continue-from", type=Path, metavar="FILE", help="audio to continue; the clips start with it")
     lora.add_argument(parser)
     parser.add_argument("--timeline", metavar="TEXT", help="changes of the prompt: '0:10 drums come in|0:20 strings' "
                         "(minutes:seconds or seconds)")  # fmt: skip
     parser.add_argument("--loop", action=argparse.BooleanOptionalAction, help="a clip that repeats without a seam")
-    parser.add_argument("--loop-cut", choices=LOOP_CUTS, help="bars: the loop is whole bars long, by its measured beats; end: "
-                        "the end is mixed into the beginning (default: bars)")  # fmt: skip
+    parser.add_argument("--loop-cut", choices=LOOP_CUTS, help="bars: cut the loop at bar lines, by its measured beats; end: "
+                        "crossfade the end into the beginning (default: bars)")  # fmt: skip
     parser.add_argument("--loop-bars", type=int, metavar="N", help="bars of the loop (default: the most of 1, 2, 4, 8 … that "
                         "fit)")  # fmt: skip
     parser.add_argument("--seed", type=int, help="clip i uses seed + i (default: a new one, printed)")
     loudness = parser.add_mutually_exclusive_group()
     loudness.add_argument("--loudness", type=float, metavar="LUFS", help="target loudness (default: -14)")
-    loudness.add_argument("--no-loudness", action="store_true", help="leave the loudness as the model made it")
+    loudness.add_argument("--no-loudness", action="store_true", help="do not normalise the loudness")
     parser.add_argument("--limiter", action=argparse.BooleanOptionalAction, help="limit peaks, so that the clip reaches its "
-                        "loudness; without, a clip with high peaks stays quieter (default: on)")  # fmt: skip
+                        "target loudness; otherwise a clip with high peaks stays quieter (default: on)")  # fmt: skip
     marks.add_arguments(parser)
-    parser.add_argument("--from-file", type=Path, metavar="FILE", help="repeat the settings stored in a clip; "
+    parser.add_argument("--from-file", type=Path, metavar="FILE", help="use the settings stored in a clip; "
                         "further arguments override them")  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
-    parser.add_argument("--precision", help="float32 (exact), bfloat16, float16, int8, int4, or auto: what suits the model and "
+    parser.add_argument("--precision", help="float32 (exact), bfloat16, float16, int8, int4, or auto: chosen by the model and "
                         "the device (default: auto)")  # fmt: skip
-    parser.add_argument("--decoder", choices=catalog.DECODERS, help="what turns codes into sound: codec, the tokeniser's own "
-                        "decoder, or mbd, multi-band diffusion, which takes far longer (default: codec)")  # fmt: skip
+    parser.add_argument("--decoder", choices=catalog.DECODERS, help="how codes are decoded to audio: codec, the tokeniser's "
+                        "decoder, or mbd, multi-band diffusion, which is much slower (default: codec)")  # fmt: skip
     takes = parser.add_argument_group("several takes of each description, best first")
-    takes.add_argument("--takes", type=int, default=1, metavar="N", help="clips of each description, with "
+    takes.add_argument("--takes", type=int, default=1, metavar="N", help="number of takes, with "
                        "consecutive seeds (default: 1)")  # fmt: skip
-    takes.add_argument("--rank", metavar="NAME", help="what orders them: clap (sound and description), melody, or none, the "
-                       "order of the seeds (default: clap; melody without a description)")  # fmt: skip
+    takes.add_argument("--rank", metavar="NAME", help="the ranking: clap (CLAP score of the description), melody, or none "
+                       "(default: clap; melody without a description)")  # fmt: skip
     batch.add_arguments(parser)
     add_sampling(parser)
 
@@ -135,7 +135,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     """Add the options of generation to a command, for `options_of`."""
     sampling = parser.add_argument_group("sampling and guidance")
     sampling.add_argument("--greedy", action=argparse.BooleanOptionalAction,
-                          help="take the most likely code in place of sampling")  # fmt: skip
+                          help="greedy decoding: take the most likely code instead of sampling")  # fmt: skip
     for field in dataclasses.fields(GenerationOptions):
         if field.name not in SWITCHES:
             default = "" if field.default in (None, ()) else f" (default: {field.default})"

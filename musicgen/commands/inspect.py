@@ -23,8 +23,8 @@ _UNITS = {"limiter_reduction": " dB"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="audio, or a video of the page")
-    parser.add_argument("--json", action="store_true", help="a list of JSON objects, one a file")
-    parser.add_argument("--watermark", action=argparse.BooleanOptionalAction, help="listen for an inaudible mark (default: "
+    parser.add_argument("--json", action="store_true", help="print a list of JSON objects, one per file")
+    parser.add_argument("--watermark", action=argparse.BooleanOptionalAction, help="detect an inaudible watermark (default: "
                         "where audioseal and its weights are on this machine)")  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def inspect(path: Path, watermark: Any = None) -> dict[str, Any]:
 
 
 def text(found: dict[str, Any]) -> str:
-    """What `inspect` found, as lines."""
+    """The result of `inspect` as lines."""
     sound, tags, missing = found["sound"], found["tags"], found["not_looked_for"]
     levels = [
         f"{sound[name]:.1f} {unit}" for name, unit in (("lufs", "LUFS"), ("dbtp", "dBTP")) if sound[name] is not None
@@ -132,7 +132,7 @@ def text(found: dict[str, Any]) -> str:
 
 
 def _followed(settings: dict[str, Any]) -> dict[str, str]:
-    """What a clip follows beside its description, and what else its settings say that is not the usual, in words."""
+    """The conditions of a clip besides its description, and its other settings that are not the defaults, in words."""
     usual = json.loads(json.dumps(GenerationOptions().as_dict()))
     chords, adapters = settings.get("chords"), settings.get("adapters") or []
     conditions = {

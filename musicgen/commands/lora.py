@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 def add_argument(parser: argparse.ArgumentParser) -> None:
     """Add `--lora`, which may be repeated, to a command."""
-    parser.add_argument("--lora", action="append", default=[], metavar="FOLDER[:WEIGHT]", help="a LoRA adapter in PEFT's files "
-                        "(a folder or a hub name) and its weight (default: 1, as trained); may be repeated")  # fmt: skip
+    parser.add_argument("--lora", action="append", default=[], metavar="FOLDER[:WEIGHT]", help="a LoRA adapter in PEFT's "
+                        "format (a folder or a hub name) and its weight (default: 1, as trained); may be repeated")  # fmt: skip
 
 
 def parse(arguments: Sequence[str]) -> tuple[tuple[str, float], ...]:

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from musicgen.content_credentials import Signer
 
 VARIABLES = {"certificate": "MUSICGEN_C2PA_CERTIFICATE", "key": "MUSICGEN_C2PA_KEY"}
-"""What signs -> the environment variable with the path of its file, where the option is not given."""
+"""Option -> the environment variable with the path of the file, if the option is not given."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options to a command that writes clips."""
-    parser.add_argument("--watermark", action=argparse.BooleanOptionalAction, help="mix an inaudible mark into the sound, by "
-                        "AudioSeal")  # fmt: skip
+    parser.add_argument("--watermark", action=argparse.BooleanOptionalAction, help="add an inaudible watermark to the audio, "
+                        "by AudioSeal")  # fmt: skip
     add_signer_arguments(parser)
 
 

@@ -12,7 +12,7 @@ from musicgen.errors import InputError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--memory", action="store_true", help="how much each takes: weights by precision, keys and values by slots"
+        "--memory", action="store_true", help="memory of each model: weights by precision, KV cache by number of slots"
     )
     parser.add_argument(
         "--adapters", type=Path, metavar="FOLDER", help="list the LoRA adapters in the folders of this one, too"

@@ -18,7 +18,7 @@ PIPE = "-"
 
 def add_force(parser: argparse.ArgumentParser) -> None:
     """Add `--force` to a command that writes files with names that the user chooses."""
-    parser.add_argument("--force", action="store_true", help="replace a file that is there already")
+    parser.add_argument("--force", action="store_true", help="overwrite existing files")
 
 
 def files(output: Path | None, prompts: Sequence[str | None], seed: int, takes: int = 1) -> list[Path]:

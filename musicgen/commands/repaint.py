@@ -28,11 +28,11 @@ def span(text: str) -> tuple[float, float]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="the clip")
-    parser.add_argument("prompt", nargs="?", metavar="PROMPT", help="description of what is in the span (default: that of the "
+    parser.add_argument("prompt", nargs="?", metavar="PROMPT", help="description of the span (default: that of the "
                         "clip)")  # fmt: skip
     parser.add_argument("--span", type=span, required=True, metavar="START:END", help="seconds: 8:12, or -4:0 for four more "
                         "at the beginning")  # fmt: skip
-    parser.add_argument("--candidates", type=int, default=DEFAULT_CANDIDATES, metavar="N", help="how many are drawn; the one "
+    parser.add_argument("--candidates", type=int, default=DEFAULT_CANDIDATES, metavar="N", help="number of candidates; the one "
                         f"is taken that fits what follows best (default: {DEFAULT_CANDIDATES})")  # fmt: skip
     parser.add_argument("--output", "-o", type=Path, metavar="FILE|FOLDER", help="default: outputs/")
     outputs.add_force(parser)

@@ -55,37 +55,37 @@ def add_flags(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -
         "replicas",
         str,
         "",
-        "engines in processes of their own, placed by Ray Serve: auto (one for each GPU, or for --cores "
-        "cores), a number, or a range such as 1:4. Without it, this process is the engine",
+        "replicas of the engine, run by Ray Serve: auto (one per GPU, or per --cores cores), a number, or a range "
+        "such as 1:4 (without it: this process is the engine)",
     )
-    flag("address", str, "", "Ray's address of a cluster: auto, or HOST:PORT (without it: this machine)")
-    flag("cores", int, 0, "cores of a replica without a GPU (4, or all of fewer)")
+    flag("address", str, "", "address of a Ray cluster: auto, or HOST:PORT (without it: this machine)")
+    flag("cores", int, 0, "cores of a replica without a GPU (4, or all if there are fewer)")
     parser.add_argument(
         "--plan", type=float, metavar="RATE",
-        help="print how long listeners wait for the first sound where RATE clips a second are asked for, and how many replicas "
-        "are enough, and end",
+        help="print the predicted waiting times for the first audio at a load of RATE clips per second, and how many replicas "
+        "are enough, and exit",
     )  # fmt: skip
     parser.add_argument(
-        "--plan-durations", default="10", metavar="SECONDS", help="of the clips, separated by commas (10)"
+        "--plan-durations", default="10", metavar="SECONDS", help="durations of the clips, separated by commas (10)"
     )
     parser.add_argument(
         "--plan-first-sound",
         type=float,
         default=2.0,
         metavar="SECONDS",
-        help="in which 95 %% of the clips must sound (2)",
+        help="time within which 95 %% of the clips must start to play (2)",
     )
     parser.add_argument(
         "--plan-speed",
         metavar="MS:MS",
-        help="milliseconds of a step, and of each further clip, in place of a measurement",
+        help="milliseconds of a step, and of each further clip in it, instead of measuring them",
     )
     flags.add_switch(
-        parser, environment, PREFIX, "watermark", False, "mix an inaudible mark into every clip, by AudioSeal"
+        parser, environment, PREFIX, "watermark", False, "add AudioSeal's inaudible watermark to every clip"
     )
     flags.add_switch(
-        parser, environment, PREFIX, "downloads", None, "clients may start downloads of models (without the flag: where only "
-        "this machine reaches the server)",
+        parser, environment, PREFIX, "downloads", None, "clients may start downloads of models (without the flag: only if the "
+        "server is reachable from this machine only)",
     )  # fmt: skip
 
 

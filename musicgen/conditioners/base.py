@@ -44,28 +44,28 @@ class Conditioner(nn.Module, ABC):
         """Validate the input of one clip.
 
         Args:
-            value: What the caller passed, or the text of `--condition NAME=VALUE` on the command line; or what this method
-                returned before, as the sections of a timeline share it.
-            **options: Of the request what concerns preparation: `separate`, and `options`, its GenerationOptions. Each
-                conditioner reads its own.
+            value: The value that the caller passed, or the text of `--condition NAME=VALUE` on the command line; or a value
+                that this method returned before, because the sections of a timeline share it.
+            **options: Options of the request that concern preparation: `separate`, and `options`, its GenerationOptions. A
+                conditioner ignores those that it does not use.
 
         Returns:
-            What `forward` takes. Two values that cannot be told apart may be one object.
+            The prepared input that `forward` takes. The same object may be returned for equal inputs.
 
         Raises:
-            InputError: The value cannot be followed.
+            InputError: The value is not a valid condition.
         """
         return value
 
     def seeded(self, prepared: Any, seed: int) -> Any:  # noqa: ARG002
-        """A prepared input as it conditions the clip of a seed.
+        """The prepared input of a clip with a seed, after random choices such as an excerpt.
 
         Args:
             prepared: From `prepare`.
-            seed: Of the clip.
+            seed: Seed of the clip.
 
         Returns:
-            What conditions that clip; `prepared` itself where nothing is left to chance, or has been drawn already.
+            The input of that clip; `prepared` itself if there are no random choices, or they have already been made.
         """
         return prepared
 
@@ -78,20 +78,20 @@ class Conditioner(nn.Module, ABC):
             duration: Seconds.
 
         Returns:
-            The input of the window; `prepared` itself where it does not change with time.
+            The input of the window; `prepared` itself if it does not change with time.
         """
         return prepared
 
     def shift(self, prepared: Any, start: float) -> Any:  # noqa: ARG002
-        """A prepared input as it goes on from a time.
+        """A prepared input, shifted in time.
 
         Args:
             prepared: From `prepare`.
-            start: Seconds from the beginning of the clip; below 0 for a clip that is made longer at its beginning.
+            start: Seconds from the beginning of the clip; below 0 for a clip that is extended at its beginning.
 
         Returns:
-            What conditions a clip that begins there, and what `prepare` takes as well; `prepared` itself where it does not
-            change with time.
+            The input of a clip that begins there, which `prepare` accepts as well; `prepared` itself if it does not change with
+            time.
         """
         return prepared
 
@@ -100,10 +100,10 @@ class Conditioner(nn.Module, ABC):
         """The condition of B clips, from their prepared inputs (None for a clip without)."""
 
     def encode(self, prepared: Sequence[Any]) -> Condition:
-        """The condition of B clips, each computed alone, and once where clips share an input.
+        """The condition of B clips, computed separately for each distinct input.
 
-        In one batch the vectors of a clip would be rounded in a way that depends on the other clips, and int8 activations
-        amplify that into other codes.
+        In one batch, the rounding of a clip's vectors would depend on the other clips, which int8 activations amplify to
+        different codes.
 
         Args:
             prepared: As of `forward`.
@@ -122,14 +122,14 @@ class Conditioner(nn.Module, ABC):
         return self.encode([None] * batch)
 
     def unknown(self, value: Any) -> float:  # noqa: ARG002
-        """The share of an input that the conditioner cannot tell from other inputs, 0 to 1."""
+        """The share of an input that the conditioner cannot represent, such as unknown words, 0 to 1."""
         return 0.0
 
     def place(self, device: torch.device) -> None:
-        """Set the device of helpers that are no submodules."""
+        """Set the device of helpers that are not submodules."""
 
     def check(self, source: str) -> None:
-        """Refuse settings of a checkpoint that no tensor shows and that would exhaust the memory.
+        """Refuse settings of a checkpoint that cannot be checked against its tensors and would exhaust the memory.
 
         Args:
             source: The checkpoint, for errors.

@@ -17,12 +17,12 @@ from musicgen.registry import KindRegistry
 
 
 class JointEmbedder(ABC):
-    """A frozen network that embeds texts and music in one space. Its weights are no part of a model that uses it.
+    """A frozen network that embeds text and music in one space. Its weights are not stored in models that use it.
 
     Attributes:
         kind: The name in a checkpoint's configuration; `register` sets it.
         dim: Dimensions of the space.
-        seconds: Length of the music that it hears at once.
+        seconds: Length of its audio input.
     """
 
     kind: ClassVar[str] = ""

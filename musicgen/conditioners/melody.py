@@ -36,7 +36,7 @@ SILENCE = 1e-4
 LOWEST_TONE = 20.0
 """Hz. What lies below is no tone: a recording of it alone (a constant voltage, say) has no melody."""
 RESAMPLER_IMAGES = 5e-4
-"""What resampling adds above an offset, as a share of it, at most: its images, measured at up to 2.6e-4."""
+"""The largest amplitude of resampling images of a DC offset, as a share of it; measured at up to 2.6e-4."""
 
 STEP = Fraction(chroma.HOP, chroma.SAMPLE_RATE)
 """Seconds from one chroma frame to the next."""

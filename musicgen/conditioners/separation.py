@@ -27,7 +27,7 @@ WITHOUT = {
 }
 """How a melody does without the separation."""
 KEPT_BYTES = 128 << 20
-"""Of separated recordings: one of ten minutes has 106 MB."""
+"""The size of the cache of separated recordings; one of ten minutes has 106 MB."""
 
 
 class DemucsSeparator:

@@ -71,7 +71,7 @@ class StyleShape:
         width, heads, layers: Of the transformer.
         num_quantisers, num_entries: Of the quantiser.
         codebooks: Quantisers that are used unless a request says otherwise.
-        every: Of so many frames one is kept.
+        every: Every `every`-th frame is kept.
         seconds: Of the excerpt, unless a request says otherwise.
         rate: Hz, of the audio from which the excerpt is cut.
     """

@@ -21,7 +21,7 @@ TOKENIZER = "tokenizer.json"
 SENTENCEPIECE = "spiece.model"
 CONFIG = "tokenizer_config.json"
 FILES = (TOKENIZER, CONFIG, "special_tokens_map.json", "added_tokens.json", SENTENCEPIECE)
-"""What a folder may hold of a text tokeniser, in transformers' names."""
+"""Files of a text tokeniser that a folder may contain, by transformers' names."""
 _WORD = "\u2581"
 """Begins a word in T5's vocabularies; by itself it says nothing."""
 _DEFAULTS = {"eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}

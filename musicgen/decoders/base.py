@@ -30,16 +30,16 @@ class Decoder(nn.Module, ABC):
 
     @abstractmethod
     def num_steps(self, tokenizer: Tokenizer, frames: int) -> int:
-        """How often `report` is called for one clip of so many frames."""
+        """How often `report` is called for one clip with this number of frames."""
 
     @abstractmethod
     def decode(self, tokenizer: Tokenizer, codes: torch.Tensor, seeds: Sequence[int], report: Report) -> torch.Tensor:
         """Decode whole clips.
 
         Args:
-            tokenizer: Of the codes.
+            tokenizer: The tokeniser of the codes.
             codes: int64 [B, K, T].
-            seeds: Of the clips' noise, B.
+            seeds: B seeds of the clips' noise.
             report: Called after each step.
 
         Returns:
@@ -48,7 +48,7 @@ class Decoder(nn.Module, ABC):
 
     @abstractmethod
     def stream(self, tokenizer: Tokenizer, seeds: Sequence[int], report: Report) -> StreamDecoder:
-        """A decoder of codes that arrive in parts; the arguments are those of `decode`."""
+        """A streaming decoder; the arguments are those of `decode`."""
 
 
 class CodecDecoder(Decoder):

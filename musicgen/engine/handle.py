@@ -51,7 +51,7 @@ class Progress(NamedTuple):
 class OutputChannel:
     """What the scheduler reports: audio chunks and progress, then the end or an error. Thread-safe.
 
-    Chunks wait for their reader; of the progress there is only the newest.
+    Chunks are queued until they are read; of the progress only the newest value is kept.
 
     Args:
         total: Number of steps of the generation.
@@ -100,7 +100,7 @@ class OutputChannel:
             self._withdraw()
 
     def get(self, timeout: float | None = None, reported: int | None = None) -> torch.Tensor | Progress | None:
-        """Wait for what comes next.
+        """Wait for the next chunk or progress.
 
         Args:
             timeout: Seconds to wait; None waits without limit.

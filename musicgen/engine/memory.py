@@ -193,7 +193,7 @@ def text_bytes_read(config: LMConfig, precision: str, rows: int, text_length: in
 
 
 def pool_shape(model: MusicGen, slots: int, max_tokens: int = MAX_TOKENS) -> tuple[int, int, int]:
-    """Returns the rows of a pool of so many slots, the positions of a row, and its vectors of cross-attention.
+    """Returns the rows of a pool with this number of slots, the positions of a row, and its vectors of cross-attention.
 
     Args:
         model: The loaded model.

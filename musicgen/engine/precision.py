@@ -27,7 +27,7 @@ ON_DEVICE = {
 PRECISIONS = ON_DEVICE["cuda"]
 """All of them."""
 AUTO = "auto"
-"""The precision that suits model and device: `resolve`."""
+"""The precision is chosen by model and device: `resolve`."""
 PUBLISHED_WIDTH = 1024
 """Of the smallest published model. Quantising models of that size costs little and saves much; smaller ones are fast anyway."""
 
@@ -44,17 +44,17 @@ def check(precision: str, device: torch.device) -> None:
 
 
 def resolve(precision: str, device: torch.device, config: LMConfig, *, autoregressive: bool = True) -> str:
-    """The precision that "auto" stands for; any other stands for itself.
+    """The precision that "auto" selects; other values are returned unchanged.
 
-    Models narrower than the smallest published one stay in float32. The others take on CUDA bfloat16, before Ampere, which
-    lacks it, float16; on the CPU int8 where the compiled steps have it; float32 elsewhere.
+    Models narrower than the smallest published one stay in float32. Other models use bfloat16 on CUDA (float16 before Ampere,
+    which lacks bfloat16), int8 on CPUs whose compiled steps support it, and float32 elsewhere.
 
     Args:
         precision: "auto" or a precision.
-        device: where the model is going to compute.
+        device: where the model will run.
         config: the shape of its language model.
-        autoregressive: whether it is run step by step, which the compiled steps do; passes over all frames compute more than
-            they read, and quantised weights do not make them faster.
+        autoregressive: whether it runs step by step, as the compiled steps do; passes over all frames are compute-bound, and
+            quantised weights do not make them faster.
     """
     if precision != AUTO:
         return precision
@@ -86,7 +86,7 @@ class Conversion:
         device: Where the model will be moved to afterwards.
 
     Attributes:
-        precision: From `start` on what "auto" stands for.
+        precision: After `start`, the precision that "auto" selected.
     """
 
     def __init__(self, precision: str, device: torch.device) -> None:
@@ -102,7 +102,7 @@ class Conversion:
 
 
 def _convert(lm: LanguageModel, part: str, precision: str, device: torch.device) -> None:
-    """The output heads stay int8 in an int4 model: their rounding errors go into the distribution directly."""
+    """The output heads stay int8 in an int4 model, because their rounding errors affect the distribution directly."""
     if precision == "float32":
         return
     module = lm.get_submodule(part)

@@ -53,7 +53,7 @@ class GenerationState:
     """The scheduler's side of one generation.
 
     Attributes:
-        plan: The checked request, and its codes so far.
+        plan: The validated request, and its codes so far.
         guidance: The rows of the current window.
         output: The channel to the caller.
         decoder: Turns codes into audio chunks.
@@ -62,9 +62,9 @@ class GenerationState:
         frames_done: Frames whose codes are complete.
         frames_sent: Frames that were sent to the decoder.
         position: Frame at which the next codes of the current window are written.
-        run: The codes of the current window, of an autoregressive model.
-        passes: The steps of the current window, of any other.
-        slot: The place in the batch, once prefilled.
+        run: The current window of an autoregressive model, with its codes.
+        passes: The steps of the current window of any other model.
+        slot: The slot in the batch, once prefilled.
         next_input: Input of the next step, [1, K, 1].
         steps_left: Steps of the language model that remain.
     """
@@ -93,8 +93,8 @@ class Scheduler:
         slots: Number of clips that are generated at the same time; their KV cache is allocated here.
         queue: Number of requests that may wait.
         chunk: Seconds of audio per chunk.
-        max_tokens: Most vectors of each condition, so the longest text in tokens. Conditioners of a fixed length have their
-            own number.
+        max_tokens: Most vectors of each condition, and so the longest text in tokens. Conditioners of a fixed length use
+            that length instead.
 
     Raises:
         InputError: For an argument out of range, or if there is not enough memory for the slots.
@@ -166,8 +166,8 @@ class Scheduler:
         conditions computed, in the caller's thread.
 
         Args:
-            prompt: Description; None or "" generates without text. Or a whole request.
-            duration: Seconds of the result, given audio included.
+            prompt: Description; None or "" generates without text. Or a `GenerationRequest`.
+            duration: Seconds of the result, including the audio prompt.
             cancellation: Cancels the clip when it is set, in any thread; the handle's own `cancel` has the same effect.
             **arguments: See `GenerationRequest.of`.
 
@@ -262,7 +262,7 @@ class Scheduler:
         cancellation: Cancellation | None = None,
         **arguments: Unpack[RequestArguments],
     ) -> Repainted:
-        """Make a span of a clip anew, as `MusicGen.repaint` does, with candidates that are generated in the running batch, as
+        """Regenerate a span of a clip, as `MusicGen.repaint` does, with candidates that are generated in the running batch, as
         many at once as there are slots.
 
         Args:
@@ -463,7 +463,7 @@ class Scheduler:
         self._time(time.monotonic() - start)
 
     def _time(self, passed: float) -> None:
-        """Take the duration of a step, in seconds, into their average."""
+        """Update the moving average of the duration of a step with a new value in seconds."""
         known = self._step_seconds
         self._step_seconds = passed if known is None else _SMOOTHING * known + (1 - _SMOOTHING) * passed
 

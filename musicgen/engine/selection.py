@@ -61,7 +61,7 @@ class Engine:
         return cls(model.lm, adds=bool(model.fuser.names("sum")))
 
     def select(self, rows: int) -> Backend:
-        """The back end that runs pools of so many rows."""
+        """The back end that runs pools with this number of rows."""
         return next(one for one in self.backends.values() if one.supports(rows))
 
     def agree(self, *rows: int) -> bool:
@@ -124,7 +124,7 @@ class Engine:
 
 
 def accelerate(model: MusicGen) -> None:
-    """Let a model generate with the engine. Its weights, and what is saved of it, do not change.
+    """Make a model generate with the engine. Its weights, and what `save` writes, do not change.
 
     Args:
         model: Modified in place: its language model and, where supported, its decoder of codes use compiled code.

@@ -90,7 +90,7 @@ class SlotPool(Protocol):
 
 
 class CpuPool(ABC):
-    """Base of the CPU back ends: every batch row owns one row of the KV cache for as long as its clip lives.
+    """Base of the CPU back ends: every batch row owns one row of the KV cache until its clip is released.
 
     Admitting or releasing a clip moves no keys or values. The inputs of a step form a ragged batch: the tokens of all
     rows one after the other, without padding. Back ends implement the forward pass and the KV cache.

@@ -20,17 +20,17 @@ from musicgen.windows import Window
 
 _DEFAULTS = GenerationOptions()
 _FORMER_DEFAULTS = {"guidance_scale": PAPER_GUIDANCE}
-"""What stands in the settings of older clips where nothing was chosen."""
+"""Values of unset options in the settings of older clips."""
 
 
 class Generator(ABC):
     """Base class of generators.
 
     Attributes:
-        autoregressive: Whether it computes one pattern step after the other, which the engine's back ends and continuous
-            batching do as well. Others compute whole passes with the language model itself.
+        autoregressive: Whether it computes one pattern step after the other, so that the engine's back ends and continuous
+            batching can be used. Other generators compute whole passes with the PyTorch module.
         foreign: Options that only other generators read.
-        defaults: The model's values for the options that a request leaves to it.
+        defaults: The model's defaults for options that a request does not set.
     """
 
     kind: ClassVar[str] = ""
@@ -53,7 +53,7 @@ class Generator(ABC):
                 raise InputError(f"{name} is {value!r}: {advice}")
 
     def completed(self, options: GenerationOptions) -> GenerationOptions:
-        """The options, with the model's own values for those that are None."""
+        """The options, with the model's defaults for those that are None."""
         own = {
             field.name: getattr(self.defaults, field.name)
             for field in dataclasses.fields(options)
@@ -68,7 +68,7 @@ class Generator(ABC):
         """The number of frames that a clip of `total` frames gets.
 
         Args:
-            total: Frames that were asked for.
+            total: Requested frames.
             context: Most frames of a window.
 
         Raises:
@@ -100,9 +100,9 @@ class Generator(ABC):
             guidance: The conditions of all rows.
             num_frames: T, prompt included.
             options: Sampling and guidance, from `completed`.
-            streams: One random stream a clip.
-            prompt: int64 [B, K, P], P < T, frames that are given.
-            runner: What executes an autoregressive language model; None runs the module itself.
+            streams: One random stream per clip.
+            prompt: int64 [B, K, P], P < T, the given frames.
+            runner: Executes an autoregressive language model; None runs the PyTorch module.
 
         Yields:
             Steps, whose codes concatenated are the T - P frames after the prompt.

@@ -84,7 +84,7 @@ class OverlappingSpans(Spans):
         self._scores = (-probabilities.log()).masked_fill(~drawn, KEPT)
 
     def _least_certain(self, scores: torch.Tensor, count: int) -> torch.Tensor:
-        """The frames of so many of the least certain spans that about `count` are covered, found by bisection: bool [T]."""
+        """The frames of the least certain spans; bisection chooses their number to cover about `count` frames: bool [T]."""
         starts = scores.unfold(0, self._span, 1).sum(dim=-1).argsort(descending=True, stable=True)
         few, many = count // self._span, count - self._span + 1
         chosen = round((few + many) / 2)

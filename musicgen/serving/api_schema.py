@@ -18,11 +18,11 @@ from musicgen.timeline import TimelineEntry
 
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
-"""Of a generation or a file: 128 random bits."""
+"""The identifier of a generation or a file: 128 random bits."""
 
 
 class Message(BaseModel):
-    """A body that clients send: what it does not know is an error, so that a misspelt field is not ignored."""
+    """A request body. Unknown fields are an error, so that a misspelt field is not ignored."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -31,59 +31,59 @@ class PromptChange(Message):
     """A change of the prompt during the clip."""
 
     start: float
-    """Seconds."""
+    """Seconds from the beginning of the clip."""
     prompt: str
 
 
 class GenerationBody(Message):
-    """What to generate. Each field has the meaning of the argument of that name of `MusicGen.generate`."""
+    """A generation request. Each field has the meaning of the argument of that name of `MusicGen.generate`."""
 
     prompt: str = ""
     """The description."""
     model: str | None = None
-    """A name in `/v1/models`; null for the first of them."""
+    """A name in `/v1/models`; null for the default model."""
     duration: float = 10.0
     """Seconds."""
     seed: int | None = None
-    """null draws one, which the answer names."""
+    """The seed of the first clip; null draws a random one, which the response contains."""
     variations: int = 1
     """Number of clips, with consecutive seeds."""
     options: GenerationOptions = Field(default_factory=GenerationOptions)
-    """Sampling and guidance, the options of docs/generation.md; `condition_guidance` is pairs or an object."""
+    """Sampling and guidance, the options of docs/generation.md; `condition_guidance` is a list of pairs or an object."""
     melody: Identifier | None = None
     """A file in `/v1/files`: a recording or a MIDI file whose melody the clip follows."""
     frames: list[int] | None = None
-    """An edited melody in place of the file's: one pitch class, 0 (C) to 11, for each 0.128 s."""
+    """An edited melody that replaces that of the file: one pitch class, 0 (C) to 11, per 0.128 s."""
     separate: bool | None = None
     """Whether to remove drums and bass from the melody; null as in the model's training."""
     chords: str | None = None
-    """In place of a melody, one bar after the other: "C G Am F"."""
+    """A chord progression instead of a melody, one chord per bar: "C G Am F"."""
     bpm: float | None = None
-    """Of the chords; null is 120."""
+    """Tempo of the chords; null is 120."""
     metre: str | None = None
-    """Of the chords; null is 4/4."""
+    """Time signature of the chords; null is 4/4."""
     style: Identifier | None = None
-    """A file in `/v1/files` that the clip sounds like, for MusicGen-Style."""
+    """A file in `/v1/files` whose style the clip follows, for MusicGen-Style."""
     continue_from: Identifier | None = None
-    """A file in `/v1/files` with which the clip begins."""
+    """A file in `/v1/files` that the clip continues and begins with."""
     span: tuple[float, float] | None = None
-    """Seconds of `continue_from` that are made anew in place of a continuation."""
+    """Start and end in seconds of the span of `continue_from` to regenerate, instead of continuing it."""
     timeline: list[PromptChange] = Field(default_factory=list)
     """Changes of the prompt."""
     precision: str = PRECISIONS[0]
     """auto, float32 (exact), bfloat16, float16, int8 or int4."""
     loop: bool = False
-    """Whether the clip repeats without a seam."""
+    """Whether the clip is a seamless loop."""
     loop_cut: str = LOOP_CUTS[-1]
     """Where a loop is cut: end or bars."""
     limiter: str = LIMITERS[-1]
-    """What keeps peaks below the ceiling: true-peak or none."""
+    """The limiter that keeps peaks below the ceiling: true-peak or none."""
     adapters: dict[str, float] = Field(default_factory=dict)
     """The operator's LoRA adapters by name, with their weights."""
     conditions: dict[str, str] = Field(default_factory=dict)
-    """Of the model's further conditioners, by name."""
+    """Values for further conditioners of the model, by name."""
     decoder: str = DECODERS[0]
-    """codec, the model's own, or mbd, multi-band diffusion."""
+    """codec (the tokeniser's decoder), or mbd (multi-band diffusion)."""
 
     @field_validator("options", mode="before")
     @classmethod
@@ -100,7 +100,7 @@ class GenerationBody(Message):
             files: field -> file of the fields that name one.
 
         Raises:
-            InputError: for what is no chart of chords, and conditions that have a field of their own.
+            InputError: for an invalid chord chart, and conditions that have a field of their own.
         """
         own = sorted(set(self.conditions) & set(CONDITIONS_WITH_INPUTS))
         if own:
@@ -135,7 +135,7 @@ class GenerationBody(Message):
 
 
 def body_of(request: ClipRequest, files: dict[str, str]) -> GenerationBody:
-    """The body that asks for a request: the opposite of `GenerationBody.request`.
+    """The body of a request, the inverse of `GenerationBody.request`.
 
     Args:
         request: the request.
@@ -175,7 +175,7 @@ class ClipState(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     index: int
-    """Of the variation."""
+    """Index of the variation."""
     seed: int
     seconds: float
     sample_rate: int
@@ -186,32 +186,32 @@ class ClipState(BaseModel):
     complete: bool
     """Whether the generation was not stopped early."""
     unknown: float
-    """Share of the description's tokens that the model's vocabulary lacks."""
+    """Share of the description's tokens that are not in the model's vocabulary."""
     audio: str
     """Path of the file; `?format=` selects flac, wav, mp3 or ogg."""
 
 
 class ProgressState(BaseModel):
-    """How far a generation is."""
+    """The progress of a generation."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     message: str
     fraction: float
-    """Of all variations."""
+    """Fraction done of all variations."""
     seconds_left: float | None
-    """An estimate."""
+    """Estimated remaining time."""
 
 
 class Failure(BaseModel):
-    """Why something was refused or failed."""
+    """The reason of a refusal or failure."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     code: str
-    """For programs."""
+    """Machine-readable code."""
     message: str
-    """One line for a person."""
+    """One line for people."""
 
 
 class Refusal(BaseModel):
@@ -229,19 +229,19 @@ class GenerationState(BaseModel):
     status: Status
     model: str
     seed: int
-    """Of the first clip."""
+    """Seed of the first clip."""
     precision: str
-    """In which the model computes, once it is known; before that as it was asked for."""
+    """The precision of the model, once it is known; until then the requested one."""
     duration: float
     position: int
-    """In the queue: 1 for the next one, 0 once it runs."""
+    """Position in the queue: 1 for the next one, 0 once it runs."""
     progress: ProgressState | None
     clips: list[ClipState]
     error: Failure | None
     events: str
     """Path of the server-sent events."""
     stream: str
-    """Path of the first clip's sound while it is generated."""
+    """Path of the live audio stream of the first clip."""
 
 
 class GenerationPage(BaseModel):
@@ -250,24 +250,24 @@ class GenerationPage(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     generations: list[GenerationState]
-    """The newest first."""
+    """Ordered from the newest to the oldest."""
     next: str | None
-    """What `before` is for the next part; null where there is none."""
+    """The value of `before` for the next part; null if there is none."""
 
 
 class FileState(BaseModel):
-    """A file that was sent."""
+    """An uploaded file."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     id: str
     name: str
     seconds: float | None
-    """Of a recording; null for MIDI."""
+    """Length of a recording; null for MIDI."""
 
 
 class ModelState(BaseModel):
-    """A model that can be asked for."""
+    """An available model."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -279,35 +279,35 @@ class ModelState(BaseModel):
     """embedded, published, or folder: the operator's."""
     stereo: bool | None
     melody: bool | None
-    """Whether it follows melodies and chords; null where only loading it tells."""
+    """Whether it follows melodies and chords; null if this is only known after loading."""
     style: bool | None
     conditions: list[str] | None
     separated: bool
     sounds: bool
     longest: float | None
-    """Seconds of its longest clip; null where clips may be longer than its window."""
+    """Seconds of its longest clip; null if clips may be longer than its window."""
     generator: str | None
-    """autoregressive (step by step), or masked (MAGNeT's passes); null where only loading it tells."""
+    """autoregressive (step by step), or masked (MAGNeT's passes); null if this is only known after loading."""
     multi_band: bool | None
-    """Whether its tokeniser is of the kind that the decoder mbd decodes; null where only loading it tells."""
+    """Whether the decoder mbd supports its tokeniser; null if this is only known after loading."""
     here: bool
-    """Whether its weights need not be downloaded."""
+    """Whether its weights are already on the server."""
 
 
 class AdapterState(BaseModel):
-    """A LoRA adapter that can be asked for."""
+    """An available LoRA adapter."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     name: str
     base: str
-    """The model that it was trained on, as its files say; "" where they do not."""
+    """The model that it was trained on, according to its files; "" if they do not name it."""
     sha256: str
-    """Of the file of its weights."""
+    """sha256 of its weight file."""
 
 
 def model_state(info: Any, here: bool) -> ModelState:
-    """What clients are told of a model.
+    """The description of a model for clients.
 
     Args:
         info: a `ModelInfo`.

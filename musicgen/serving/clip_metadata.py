@@ -262,7 +262,7 @@ def _melody_settings(request: ClipRequest) -> dict[str, Any]:
 
 
 def _page_settings(request: ClipRequest) -> dict[str, Any]:
-    """What else a link holds under KEY; files of earlier versions do, too."""
+    """Further settings of a link under KEY; files of earlier versions have them too."""
     values: dict[str, Any] = {"loop": request.loop}
     if request.timeline:
         values["timeline"] = [[entry.start, entry.prompt] for entry in request.timeline]
@@ -274,7 +274,7 @@ def _timeline(entries: list[tuple[float, str]]) -> tuple[TimelineEntry, ...]:
 
 
 def _unsupported_by_command_line(request: ClipRequest, complete: bool) -> tuple[str, ...]:
-    """What contributed to the clip and has no option on the command line."""
+    """The inputs of a clip that have no option on the command line."""
     from musicgen.settings import STOPPED_EARLY
 
     contributions = {

@@ -34,9 +34,9 @@ log = logging.getLogger(__name__)
 
 FORMATS = ("flac", "wav", "mp3", "ogg")
 SHARE = 0.5
-"""Of the space, for the files of one network."""
+"""The share of the space that the files of one network may use."""
 FILE_BYTES = 8_192
-"""What a file takes on a disk besides its contents: the rest of a block, and a folder of its own."""
+"""Bytes on disk besides a file's contents: the rest of a block, and its folder."""
 
 
 def _named(file: Path) -> str:
@@ -45,7 +45,7 @@ def _named(file: Path) -> str:
 
 
 def _size(file: Path) -> int:
-    """What a file takes on a disk, about."""
+    """The approximate size of a file on disk."""
     return file.lstat().st_size + FILE_BYTES
 
 
@@ -53,16 +53,16 @@ _EXPIRED = "the clip has expired on the server: make it again from its settings"
 
 
 class NoSpace(InputError):
-    """The server has no room for a file."""
+    """The server has no space for a file."""
 
 
 class Expired(InputError):
-    """A clip is not there any more."""
+    """A clip has expired."""
 
 
 @contextlib.contextmanager
 def writing() -> Iterator[None]:
-    """What a full disk is to a visitor: its message names no folder of the server."""
+    """Convert errors of a full disk or a missing file to messages for visitors, which name no folder of the server."""
     try:
         yield
     except (OSError, InputError) as error:
@@ -80,8 +80,7 @@ def writing() -> Iterator[None]:
 class ClipStore:
     """The clips in a private folder. A background thread deletes what has expired.
 
-    All files in the folder expire as clips do, whoever wrote them and however far they came: uploads that broke off, and copies
-    of files that no page knows any more.
+    All files in the folder expire as clips do, including incomplete uploads and copies of files that no page refers to.
 
     The size of all files is a running total (`disk_usage`): what the store writes and receives is added, and the thread counts
     anew what others (Gradio) have written and deleted. The files of one network take at most SHARE of the space; "" is a
@@ -91,8 +90,8 @@ class ClipStore:
         folder: the private folder, which is created if necessary.
         hours: the time after which a file expires.
         max_bytes: what the files may take together.
-        signer: what signs the clips; None where nothing does.
-        copies: the folder inside it to which whoever serves the clips copies them, as Gradio does; None where nobody does.
+        signer: signs the clips; None for no signatures.
+        copies: the folder inside it to which the server copies clips, as Gradio does; None if it does not.
         index: where the sizes are kept; None for a store of this process alone.
         servers: that share the folder and its index; None for this process alone.
     """
@@ -143,7 +142,7 @@ class ClipStore:
         return self.usage.used()
 
     def count(self) -> int:
-        """Count the size of all files together anew: a walk through the folder.
+        """Count the size of all files together anew: a scan of the folder.
 
         Returns:
             Bytes.
@@ -249,7 +248,7 @@ class ClipStore:
         return self.derive(clip, f".{extension}", write)
 
     def derive(self, clip: Path, suffix: str, write: Callable[[Path], None]) -> Path:
-        """A file that is made from a clip.
+        """A file that is derived from a clip.
 
         Args:
             clip: the clip's file.
@@ -279,7 +278,7 @@ class ClipStore:
             clip: the clip's file.
         """
         network = self._network_of(clip)
-        with contextlib.suppress(FileNotFoundError):  # somebody else deletes it at the same time
+        with contextlib.suppress(FileNotFoundError):  # another process deletes it at the same time
             for file in list(clip.parent.iterdir()):
                 self._delete_copies(file, network)
                 self._unlink(file, network)

@@ -22,9 +22,9 @@ MOST = 8192
 """Connections of a server, fewer where the system allows fewer open files. 1,400 take less than 100 MB, as
 tests/demo/test_slow_clients.py measures it."""
 SHARE_OF_FILES = 0.75
-"""Of the open files that the system allows: the rest is for clips and models."""
+"""The share of allowed open files that connections may use; the rest is for clips and models."""
 SHARE_OF_NETWORK = 0.5
-"""Of the connections, that one network may have."""
+"""The share of connections that one network may have."""
 HEAD_SECONDS = 30.0
 """Time in which the head of a request must have arrived, from the connection's beginning or from the request's first byte."""
 RETRY_SECONDS = 5

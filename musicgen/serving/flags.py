@@ -63,11 +63,16 @@ def add_limits(flag: Flag, limits: Limits) -> None:
         "queue-seconds",
         float,
         limits.queue_seconds,
-        "seconds of sound that may wait or be in the making, half of them for one address (%(default)s)",
+        "seconds of audio that may be queued or in progress, at most half of them for one address (%(default)s)",
     )
     flag("upload-mb", int, limits.upload_mb, "megabytes of one uploaded file (%(default)s)")
     flag("keep-hours", float, limits.keep_hours, "hours after which clips and uploads are deleted (%(default)s)")
-    flag("disk-gb", float, limits.disk_gb, "gigabytes of clips and uploads, half of them for one network (%(default)s)")
+    flag(
+        "disk-gb",
+        float,
+        limits.disk_gb,
+        "gigabytes of clips and uploads, at most half of them for one network (%(default)s)",
+    )
 
 
 def limits_of(arguments: argparse.Namespace) -> Limits:
@@ -91,9 +96,9 @@ def limits_of(arguments: argparse.Namespace) -> Limits:
 
 def add_models(flag: Flag) -> None:
     """Add the flags that say which models are served, and by what."""
-    flag("models", str, "", "names or patterns of the models offered, separated by commas: 'mini*,facebook/*small'")
-    flag("folder", Path, None, "a folder of further models, each in a folder of its own")
-    flag("adapters", Path, None, "a folder of LoRA adapters in PEFT's files, each in a folder of its own")
+    flag("models", str, "", "names or patterns of the models to offer, separated by commas: 'mini*,facebook/*small'")
+    flag("folder", Path, None, "a folder of further models, one subfolder per model")
+    flag("adapters", Path, None, "a folder of LoRA adapters in PEFT's format, one subfolder per adapter")
     flag(
         "plugin",
         str,

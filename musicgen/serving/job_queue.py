@@ -38,11 +38,11 @@ class QueueFull(MusicGenError):
 
 
 class Demand(NamedTuple):
-    """What a job takes of the limits.
+    """The share of the limits that a job uses.
 
     Attributes:
         visitor, address, seconds: as of `Job`.
-        waits: whether it waits for its turn.
+        waits: whether it is waiting in the queue.
     """
 
     visitor: str
@@ -57,8 +57,8 @@ class Job(Generic[Payload, Event]):
     Attributes:
         identifier: 128 random bits, as text.
         visitor: the session that submitted the job.
-        address: the network address that it came from, or the network of an IPv6 address, "" where it came from none.
-        seconds: of sound that the job makes.
+        address: the network address that it came from, or the network of an IPv6 address; "" if there is none.
+        seconds: duration of the audio that the job generates.
         payload: the input of the job.
         context: context variables of the submitting thread, in which the job runs. ZeroGPU reads the visitor's request, and so
             the GPU quota to charge, from them.
@@ -85,7 +85,7 @@ class Job(Generic[Payload, Event]):
         self._events: list[Event] = []
         self._done = threading.Event()
 
-    # Called by whoever submitted the job.
+    # Called by the submitter of the job.
 
     def events(self, start: int = 0) -> list[Event]:
         """The events so far, oldest first. They are kept, because a page that was reloaded follows its job from the start.
@@ -159,14 +159,14 @@ class JobQueue(Generic[Payload, Event]):
         run_job: runs one job; called in a worker thread.
         workers: number of worker threads, and so of jobs that run at the same time. The attribute of that name has it.
         max_waiting: number of jobs that may wait.
-        max_per_visitor: number of jobs of one visitor that may wait or run at the same time. Visitors name themselves, so there
-            are limits for what they cannot choose, too.
+        max_per_visitor: number of jobs of one visitor that may wait or run at the same time. Clients can choose their visitor
+            name, so there are also limits on what they cannot choose.
         max_per_address: number of jobs of one network address.
-        thing: what a job makes, in the messages of refusals.
+        thing: the name of a job's result in error messages.
         max_seconds: seconds of sound of all jobs that wait or run; half of them for one address. A job that comes alone is
             always admitted.
         on_end: called with each job that ends, before its followers know.
-        admit: checks a job together with those of other queues, and lets these know of it.
+        admit: checks a job together with those of other queues that share the limits, and registers it there.
     """
 
     def __init__(
@@ -227,7 +227,7 @@ class JobQueue(Generic[Payload, Event]):
         return job
 
     async def follow(self, job: Job[Payload, Event]) -> AsyncGenerator[int | Event]:
-        """What has happened to a job and what happens, until it is done. Several tasks can follow the same job.
+        """The past and future events of a job, until it is done. Several tasks can follow the same job.
 
         Yields:
             Each event from the first on; the position in the queue whenever it has changed; the progress report where it has

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Key(NamedTuple):
-    """What a loaded model is known by."""
+    """The key of a loaded model."""
 
     name: str
     precision: str

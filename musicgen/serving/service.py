@@ -50,7 +50,7 @@ class PlaybackChunk:
         samples: int16 [T, C], for playback during the generation: their peaks are limited, with a delay of the limiter's
             look-ahead.
         rate: Hz.
-        chunk: as the engine made it.
+        chunk: the chunk of the engine.
     """
 
     samples: np.ndarray
@@ -60,7 +60,7 @@ class PlaybackChunk:
 
 @dataclass(frozen=True)
 class Variation:
-    """The sound of one variation: its chunks, and whether they are all. request: with the precision that they were made in."""
+    """The audio of one variation: its chunks so far, and whether they are all. request: with the precision that was used."""
 
     request: ClipRequest
     seed: int
@@ -177,10 +177,10 @@ class GenerationService:
         """Append a job to the queue.
 
         Args:
-            visitor: the token of the page's visit, or whoever an API client is.
+            visitor: the token of the page's visit, or the identity of an API client.
             request: what to generate.
-            network: the visitor's, of `networks.network_of`; "" is not limited.
-            admitted: whether the queue has admitted the job before, in a server that has ended.
+            network: the visitor's network, from `networks.network_of`; "" is not limited.
+            admitted: whether the job was already admitted by the queue of a server that has ended.
             identifier: the job's in that server; None for a new job.
 
         Raises:
@@ -199,8 +199,8 @@ class GenerationService:
         """Check a request before it is queued.
 
         Raises:
-            MusicGenError: for an invalid request, one that its model cannot follow, a model that would have to be downloaded
-                where that is the operator's or not possible, and a disk without space.
+            MusicGenError: for an invalid request, one that its model does not support, a model that would have to be downloaded
+                if only the operator may do so or it is not possible, and a full disk.
         """
         validate(request, self.limits, self.catalog)
         capabilities.check(request, self.catalog.get(request.model))
@@ -211,7 +211,7 @@ class GenerationService:
 
     @property
     def closing(self) -> bool:
-        """Whether `close` has been called: jobs that end now are cut off by it."""
+        """Whether `close` has been called, which interrupts running jobs."""
         return self._closing.cancelled
 
     def _check_downloaded(self, request: ClipRequest) -> None:
@@ -249,7 +249,7 @@ class GenerationService:
             job.cancel()
 
     def measured_seconds(self, model: str, precision: str, duration: float, clips: int = 1) -> float | None:
-        """Time to generate the clips of a job, according to the speed of earlier ones.
+        """Time to generate the clips of a job, estimated from the speed of earlier ones.
 
         Args:
             model: the model's name.
@@ -264,7 +264,7 @@ class GenerationService:
         return None if ratio is None else duration * ratio
 
     def expected_seconds(self, model: str, precision: str, duration: float, clips: int = 1) -> float | None:
-        """Time to generate the clips of a job, before the model's first one as the speed of another model suggests.
+        """Time to generate the clips of a job; before the model's first clip, estimated from the speed of another model.
 
         Args:
             model: the model's name.
@@ -273,8 +273,8 @@ class GenerationService:
             clips: their number.
 
         Returns:
-            Seconds, None where nothing is known: before the warm-up has ended, on another machine before the model's first
-            clip, for models that do not generate step by step.
+            Seconds; None if it is not known: before the warm-up has ended, on another machine before the model's first clip,
+            and for models that do not generate step by step.
         """
         resolved = self.resolve_precision(model, precision)
         ratio = None if resolved is None else self.speeds.expected(model, resolved)
@@ -348,7 +348,7 @@ class GenerationService:
         with ThreadPoolExecutor(count, thread_name_prefix="variation") as pool:
             first = pool.submit(make, 0, heard)
             first.add_done_callback(lambda _: heard.set())
-            # The others begin when there is sound of the first, which somebody waits to hear.
+            # The others begin after the first audio chunk of the first variation, for which a listener is waiting.
             heard.wait()
             variations = [first, *(pool.submit(make, index) for index in range(1, count))]
             for made in variations:
@@ -356,7 +356,7 @@ class GenerationService:
             self._keep_all(job, [made.result for made in variations], generation)
 
     def _keep_all(self, job: GenerationJob, variations: Iterable[Callable[[], Variation]], generation: str) -> None:
-        """Store variations in the order of their seeds, each when it is there. Where one fails, the others end too."""
+        """Store variations in the order of their seeds, each when it is finished. If one fails, the others end too."""
         for made in variations:
             try:
                 self._keep(job, made(), generation)
@@ -481,7 +481,7 @@ class GenerationService:
         )
 
     def _marks(self) -> tuple[str, ...]:
-        """What marks a clip as made by a model, in words."""
+        """The marks of a clip as generated, in words."""
         given = {
             "tags": True,
             "a signed C2PA manifest": self.clip_store.signer is not None,
@@ -491,5 +491,5 @@ class GenerationService:
 
 
 def _playback(samples: np.ndarray, chunk: AudioChunk) -> PlaybackChunk:
-    """What a browser plays of float32 samples [C, T] within [-1, 1], the limited ones of a chunk."""
+    """The 16-bit samples for playback in a browser, from float32 samples [C, T] within [-1, 1]."""
     return PlaybackChunk((samples * 32767).round().astype("int16").T.copy(), chunk.rate, chunk)

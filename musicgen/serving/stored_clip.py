@@ -47,7 +47,7 @@ class StoredClip:
 
     @property
     def id(self) -> str:
-        """What cannot be guessed of its path, 128 random bits."""
+        """The unguessable part of its path, 128 random bits."""
         return self.path.parent.name
 
     @property

@@ -14,7 +14,7 @@ from musicgen.errors import InputError
 
 
 class StreamDecoder(Protocol):
-    """Decodes one batch of clips, part by part. The parts concatenated equal `decode` of all codes."""
+    """Decodes one batch of clips chunk by chunk. The concatenated chunks equal `decode` of all codes."""
 
     delay: int
     """Lookahead in frames: how many must follow a frame before it can be decoded."""
@@ -24,10 +24,10 @@ class StreamDecoder(Protocol):
 
         Args:
             codes: int64 [B, K, T].
-            last: Whether these are the last: then everything that remains is decoded.
+            last: Whether these are the last frames; then everything that remains is decoded.
 
         Returns:
-            The samples that are complete now, [B, C, n]; n may be 0.
+            The samples that are now complete, [B, C, n]; n may be 0.
         """
         ...
 
@@ -57,10 +57,10 @@ class Tokenizer(nn.Module, ABC):
         """Codes [B, K, T] -> waveforms, float32 [B, C, T * hop]."""
 
     def stream_decoder(self) -> StreamDecoder:
-        """A new decoder of codes that arrive in parts.
+        """A new streaming decoder.
 
         Raises:
-            CheckpointError: These codes cannot be decoded in parts.
+            CheckpointError: This tokeniser does not support streaming.
         """
         return _WholeDecoder(self)
 
@@ -71,7 +71,7 @@ class Tokenizer(nn.Module, ABC):
 
     @property
     def network(self) -> nn.Module:
-        """What a checkpoint stores of `sides[0]`."""
+        """The module of `sides[0]` whose weights are stored in a checkpoint."""
         return self
 
     def config(self) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class Tokenizer(nn.Module, ABC):
 
     @classmethod
     def check(cls, config: Mapping[str, Any], names: Collection[str], source: str) -> None:
-        """Compare a configuration with the names of the tensors beside it, before memory is taken for its numbers.
+        """Compare a configuration with the names of a checkpoint's tensors, before memory is allocated for its sizes.
 
         Args:
             config: As of `config`.
@@ -103,7 +103,7 @@ class Tokenizer(nn.Module, ABC):
 
 
 class _WholeDecoder:
-    """For tokenisers that cannot decode in parts: waits for the last codes."""
+    """For tokenisers that cannot stream: waits for the last codes."""
 
     delay = 0
 

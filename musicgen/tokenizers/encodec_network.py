@@ -116,7 +116,7 @@ class Conv1d(nn.Module):
         self.norm = _normalise(self.conv, config, outputs)
 
     def padding(self, length: int) -> tuple[int, int]:
-        """Samples before and after an input of so many samples."""
+        """Padding before and after an input of this length, in samples."""
         (kernel,), (stride,), (dilation,) = self.conv.kernel_size, self.conv.stride, self.conv.dilation
         total = (kernel - 1) * dilation + 1 - stride
         right = 0 if self.causal else total // 2

@@ -42,12 +42,12 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 HELD_OUT_SEED = 10_000_000
-"""Of the first held-out composition; training corpora have smaller seeds."""
+"""Seed of the first held-out composition; training corpora have smaller seeds."""
 BATCH = 20
 """Clips generated at a time."""
 VERSIONS = ("rendered", "through the tokeniser")
 TAGGER_SEED = 20_000_000
-"""Of the first composition that the tagger is trained on."""
+"""Seed of the first composition that the tagger is trained on."""
 DURATION = 10.0
 """Seconds."""
 SILENT_LUFS = -50.0

@@ -19,7 +19,7 @@ from musicgen.errors import InputError
 from musicgen.suggestions import closest
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-"""Of every class: unknown names are errors, docstrings of fields are their descriptions."""
+"""The configuration of every class: unknown names are errors, docstrings of fields are their descriptions."""
 
 T = TypeVar("T")
 

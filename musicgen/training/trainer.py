@@ -49,7 +49,7 @@ class Intervals:
 
 
 class State(Protocol):
-    """What the loop needs to know of a run's state."""
+    """The interface of a run's state that the loop uses."""
 
     step: int
     """Steps done."""

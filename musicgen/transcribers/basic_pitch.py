@@ -28,7 +28,7 @@ SHORTEST_FRAMES = 11
 SHORTEST = 0.1277
 """Seconds of a recording: a shorter one holds no note."""
 PACKAGES = ("basic_pitch", "onnxruntime", "mir_eval", "pretty_midi", "resampy", "sklearn")
-"""What its code imports."""
+"""The packages that its code imports."""
 
 
 def is_installed() -> bool:

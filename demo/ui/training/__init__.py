@@ -1,4 +1,4 @@
-"""The page's section in which visitors train LoRA adapters, where the operator allows it (`service.trainings`).
+"""The section of the page in which visitors train LoRA adapters, if the operator allows it (`service.trainings`).
 
-panel.py   its components          events.py   their handlers          status.py   how far a training is, with its curve
+panel.py   its components          events.py   their event handlers          status.py   progress and loss curve of a training
 """

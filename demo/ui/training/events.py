@@ -1,4 +1,4 @@
-"""The handlers of the section. A visitor's trainings are those of the visit of the session that asks."""
+"""The event handlers of the section. A visitor's trainings are those of the visit to which the session of an event belongs."""
 
 from __future__ import annotations
 

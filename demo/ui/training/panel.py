@@ -41,7 +41,7 @@ class TrainingPanel:
 
     @property
     def inputs(self) -> list[gr.components.Component]:
-        """What a training is started with."""
+        """The inputs of a training."""
         return [self.clips, self.captions, self.name, self.model, self.steps, self.sample_every]
 
 

@@ -1,4 +1,4 @@
-"""How far a training is, as HTML: a line, a bar, and the losses as a curve (SVG, in the colours of the theme)."""
+"""The progress of a training as HTML: a line of text, a progress bar, and the loss curve (SVG, in the colours of the theme)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def describe(snapshot: Snapshot, steps: int) -> str:
 
 
 def _losses(snapshot: Snapshot) -> str:
-    """What the training has changed on the clips that it was not given."""
+    """The effect of the training on the held-out clips."""
     if not snapshot.curve.validations:
         return ""
     first, last = snapshot.curve.validations[0][1], snapshot.curve.validations[-1][1]

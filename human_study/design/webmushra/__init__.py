@@ -1,1 +1,2 @@
-"""Configurations of webMUSHRA as studies: `read` makes a plan from the file, `write` makes STUDY.yaml and samples folders."""
+"""Conversion of webMUSHRA configurations to studies: `read` makes a plan from the file, `write` writes STUDY.yaml and samples
+folders."""

@@ -1,4 +1,4 @@
-"""A configuration of webMUSHRA as it is: its pages in order, each checked for what every page has.
+"""A parsed configuration of webMUSHRA: its pages in order, each validated for the settings that all pages have.
 
 The layout is that of webMUSHRA's manual for experimenters (doc/experimenter.md there): options at the top, and `pages`, a list
 of pages and of lists of pages; a list whose first entry is "random" is shown in random order.

@@ -1,4 +1,4 @@
-"""STUDY.yaml and samples folders of a configuration of webMUSHRA. The clips are copied as they are."""
+"""Writing STUDY.yaml and samples folders from a configuration of webMUSHRA. The clips are copied unchanged."""
 
 from __future__ import annotations
 

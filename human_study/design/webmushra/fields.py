@@ -1,4 +1,4 @@
-"""The questionnaire on webMUSHRA's last page, and the fields that it becomes."""
+"""Conversion of the questionnaire on webMUSHRA's last page to questionnaire fields."""
 
 from __future__ import annotations
 

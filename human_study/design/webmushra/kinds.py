@@ -1,4 +1,4 @@
-"""The types of webMUSHRA's pages with clips, and the question that each becomes."""
+"""Conversion of webMUSHRA's page types with clips to questions."""
 
 from __future__ import annotations
 

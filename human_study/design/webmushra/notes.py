@@ -1,4 +1,4 @@
-"""What of a configuration has no counterpart in a study, or another one: one list, a line each."""
+"""Notes about settings of a configuration that have no equivalent in a study, or only a similar one, one line each."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What becomes of a configuration of webMUSHRA.
+"""The plan of a conversion: the studies that a configuration of webMUSHRA is converted to.
 
-A study asks every question of every item, so pages of different kinds become studies of their own. Nothing is left out in
-silence: what has no counterpart, or another one, is a note.
+A study asks every question about every item, so pages of different kinds become separate studies. Nothing is dropped silently:
+settings that have no equivalent, or only a similar one, are listed as notes.
 """
 
 from __future__ import annotations

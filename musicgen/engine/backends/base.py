@@ -31,14 +31,14 @@ class Backend(ABC):
 
     @abstractmethod
     def supports(self, rows: int) -> bool:
-        """Whether it can run the model now, on the model's device and in its precision, and is meant for so many rows.
+        """Whether it can run the model now, on its device and in its precision, with this number of rows.
 
         Args:
             rows: Number of rows of the batch.
         """
 
     def pool_bytes(self, rows: int, capacity: int, text_capacity: int) -> int | None:  # noqa: ARG002
-        """The bytes that a slot pool would allocate, so that slots that do not fit are refused before that.
+        """The bytes that a slot pool would allocate, so that slots that do not fit into memory are refused beforehand.
 
         Args:
             rows: Number of rows.
@@ -46,7 +46,7 @@ class Backend(ABC):
             text_capacity: Vectors per row of a cross-attention condition.
 
         Returns:
-            The bytes; None for the layout of the built-in back ends, which `engine.memory` knows.
+            The bytes; None for the layout of the built-in back ends, which `engine.memory` computes.
         """
         return None
 

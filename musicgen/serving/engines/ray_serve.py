@@ -292,7 +292,7 @@ class RayEngine:
 
 
 def _used(model: str, precision: str) -> str:
-    """What Ray Serve knows a loaded model by."""
+    """The identifier of a loaded model for Ray Serve."""
     return f"{model} {precision}"
 
 

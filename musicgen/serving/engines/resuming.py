@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 60.0
 """Time without any sound in which a lost engine is asked again."""
 WAITING = "waiting for an engine"
-"""What is reported meanwhile."""
+"""The progress message during a resumption."""
 _PAUSE_SECONDS = 1.0
 
 

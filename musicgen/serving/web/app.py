@@ -84,7 +84,7 @@ def _invalid(_request: Request, error: Exception) -> JSONResponse:
         return _answer(422, "invalid", f"the body is no JSON (at character {first['loc'][-1]})")
     if first["type"] in ("model_attributes_type", "dict_type") and len(first["loc"]) == 1:
         return _answer(422, "invalid", "the body is no JSON object: send one, with content-type: application/json")
-    # The place may be a key that somebody made up.
+    # The location may contain a key that the client made up.
     text = one_line(f"{where}: {message}"[:300].encode("ascii", "backslashreplace").decode())
     return _answer(422, "invalid", text)
 

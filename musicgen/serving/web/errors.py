@@ -24,5 +24,5 @@ class Refused(MusicGenError):
 
 
 def not_found(what: str, identifier: str) -> Refused:
-    """Of what is not there, has expired, or is somebody else's: strangers cannot tell which."""
+    """The error for what does not exist, has expired, or belongs to another client; clients cannot tell which."""
     return Refused(404, "not_found", f"there is no {what} {identifier}: it has expired, or is not yours")

@@ -25,7 +25,7 @@ _UNSAFE = re.compile(r"[^\w.-]+", re.ASCII)
 
 
 def safe_name(name: str) -> str:
-    """A name that a client gave a file, without what a path or a terminal could take for more."""
+    """A client's file name without characters that are special in paths or terminals."""
     cleaned = _UNSAFE.sub("_", name).strip("._-")[-MAX_NAME:].strip("._-")
     return "record_.json" if cleaned == "record.json" else cleaned or "file"
 
@@ -41,9 +41,9 @@ def add_routes(app: FastAPI, generations: Generations, keys: Keys) -> None:
         }}},
     )  # fmt: skip
     async def send_file(request: Request, name: str = Query(min_length=1, max_length=300)) -> FileState:
-        """Send a recording or a MIDI file as the body. Its identifier is what a generation names.
+        """Upload a recording or a MIDI file as the body. Generations refer to it by its identifier.
 
-        It is deleted as clips are, some hours after it was sent.
+        It expires as clips do, some hours after the upload.
         """
         owner = keys.owner(request)
         generations.check_open()
@@ -77,7 +77,7 @@ def add_routes(app: FastAPI, generations: Generations, keys: Keys) -> None:
 
     @app.get(f"{PATH}/{{identifier}}", tags=["files"], responses={404: {"model": Refusal}})
     def describe_file(request: Request, identifier: Identifier) -> FileState:
-        """What is known of a file."""
+        """The metadata of a file."""
         return generations.describe_file(keys.owner(request), identifier)
 
     @app.delete(f"{PATH}/{{identifier}}", status_code=204, tags=["files"], responses={404: {"model": Refusal}})

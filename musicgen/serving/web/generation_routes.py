@@ -42,9 +42,9 @@ def add_routes(app: FastAPI, generations: Generations, keys: Keys) -> None:
         request: Request, body: GenerationBody, response: Response,
         idempotency_key: str | None = Header(None, min_length=1, max_length=200),
     ) -> GenerationState:  # fmt: skip
-        """Ask for a generation. It waits in the queue; the answer says where to follow it.
+        """Create a generation, which is added to the queue. The response contains the paths to follow it.
 
-        A request that is repeated with its `Idempotency-Key`, because the answer to it was lost, is the same generation."""
+        Repeating a request with the same `Idempotency-Key`, for example after a lost response, returns the same generation."""
         owner = keys.owner(request)
         identifier = generations.submit(owner, body, idempotency_key)
         response.headers["location"] = f"{PATH}/{identifier}"
@@ -54,7 +54,7 @@ def add_routes(app: FastAPI, generations: Generations, keys: Keys) -> None:
     def list_generations(
         request: Request, limit: int = Query(20, ge=1, le=100), before: Identifier | None = None
     ) -> GenerationPage:
-        """The generations of this client, the newest first. `before` is the `next` of the page before."""
+        """The generations of this client, the newest first. `before` is the `next` of the previous part."""
         return generations.page(keys.owner(request), limit, before)
 
     @app.get(_ONE, tags=["generations"], responses=_REFUSALS)
@@ -86,7 +86,7 @@ def add_routes(app: FastAPI, generations: Generations, keys: Keys) -> None:
         request: Request, identifier: Identifier, clip: int = Query(0, ge=0, le=1000),
         format: Literal["flac", "wav", "mp3", "ogg"] = Query(FORMATS[0]),
     ) -> FileResponse:  # fmt: skip
-        """The file of a finished clip, whose tags have its settings."""
+        """The file of a finished clip, with its settings in the tags."""
         path = generations.sound(keys.owner(request), identifier, clip)
         file = _converted(service, path, format)
         return FileResponse(file, media_type=_MEDIA_TYPES[format], filename=file.name)
@@ -97,8 +97,8 @@ def add_routes(app: FastAPI, generations: Generations, keys: Keys) -> None:
         audio: Literal["none", "pcm_s16le", "pcm_f32le"] = Query("none"),
         last_event_id: str | None = Header(None),
     ) -> StreamingResponse:  # fmt: skip
-        """Follow a generation by server-sent events: position, progress, audio (base64, where it is asked for), clip, and at
-        the end done or error. `Last-Event-ID` goes on after that event."""
+        """Follow a generation by server-sent events: position, progress, audio (base64, if requested), clip, and at
+        the end done or error. `Last-Event-ID` continues after that event."""
         owner = keys.owner(request)
         job = await _job(generations, owner, identifier)
         after = int(last_event_id) if last_event_id and re.fullmatch("[0-9]{1,9}", last_event_id) else -1
@@ -122,8 +122,9 @@ def add_routes(app: FastAPI, generations: Generations, keys: Keys) -> None:
         request: Request, identifier: Identifier,
         format: Literal["wav", "pcm_s16le", "pcm_f32le"] = Query("wav"),
     ) -> Response:  # fmt: skip
-        """The sound of the first clip while it is generated, from its beginning. The connection breaks off where the generation
-        fails. A minute after the generation the sound is that of the finished file, and pcm_f32le is gone."""
+        """Stream the audio of the first clip from its beginning, while it is generated. The connection is broken off if the
+        generation fails. From a minute after the end of the generation, the finished file is streamed instead, and pcm_f32le is
+        not available."""
         owner = keys.owner(request)
         job = await _job(generations, owner, identifier)
         if job is None:
@@ -141,7 +142,7 @@ def add_routes(app: FastAPI, generations: Generations, keys: Keys) -> None:
 
 
 def _converted(service: GenerationService, clip: Path, extension: str) -> Path:
-    """The file of a clip in a format. Raises Refused where the clip's own file is damaged."""
+    """The file of a clip in a format. Raises Refused if the clip's file is damaged."""
     try:
         return service.clip_store.convert(clip, extension)
     except (NoSpace, Expired):

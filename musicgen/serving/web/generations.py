@@ -289,7 +289,7 @@ class Generations(Observer):
         return path
 
     def _path(self, sound: StoredSound) -> Path | None:
-        """The file of a clip; None for what somebody has written into a record that is no clip of the store."""
+        """The file of a clip; None if a tampered record names a file that is not a clip of the store."""
         path = self.service.clip_store.folder / sound.path
         fits = path.parent.parent == self.service.clip_store.clips_folder and is_identifier(path.parent.name)
         return path if fits and ".." not in Path(sound.path).parts and not path.is_symlink() else None
@@ -351,7 +351,7 @@ class Generations(Observer):
         return path
 
     def describe_file(self, owner: str, identifier: str) -> FileState:
-        """What is known of a file. Raises Refused where it is not there."""
+        """The metadata of a file. Raises Refused if it does not exist."""
         self.file(owner, identifier)
         record = self.records.read(identifier)
         assert isinstance(record, FileRecord)

@@ -18,13 +18,13 @@ def add_routes(app: FastAPI, generations: Generations, metrics: Metrics, keys: K
     @app.head("/health", include_in_schema=False)
     @app.get("/health", tags=["operation"])
     async def health() -> dict[str, str]:
-        """The server lives."""
+        """Liveness: the server is running."""
         return {"status": "alive"}
 
     @app.head("/ready", include_in_schema=False)
     @app.get("/ready", tags=["operation"], responses={503: {"model": Refusal}})
     async def ready() -> dict[str, str]:
-        """The server takes requests: its model is warm, an engine answers, and it is not about to end."""
+        """Readiness: the server accepts requests. Its warm-up has ended, an engine responds, and it is not shutting down."""
         if generations.draining:
             raise Refused(503, "draining", "the server is about to end", RETRY_SECONDS)
         if not service.warmed_up:

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 SOCKET_VARIABLE = "MUSICGEN_SERVE_SOCKET"
 """The environment variable in which a supervised process finds the number of its socket."""
 MAX_RESTARTS = 5
-"""In a row, of processes that ran for less than SETTLED_SECONDS."""
+"""Restarts in a row of processes that ran for less than SETTLED_SECONDS."""
 SETTLED_SECONDS = 60.0
 _ENDS = (0, 2, 130)
 """Exit codes of a process that ended on purpose, or would end again."""

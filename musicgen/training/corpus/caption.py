@@ -22,7 +22,7 @@ _TEMPO_WORDS = (
     (134, ("upbeat", "brisk", "quick")),
     (1000, ("fast", "fast-paced", "up-tempo")),
 )
-"""Below so many felt bpm -> adjectives."""
+"""Upper limit of perceived bpm -> adjectives."""
 
 _METRE_WORDS = {
     "3/4": ("in 3/4 time", "in three-four time", "in triple metre"),
@@ -51,7 +51,7 @@ _MAX_TRIES = 50
 
 @dataclass(frozen=True)
 class _Words:
-    """What one caption says, already in words; None or empty is left unsaid."""
+    """The facts of one caption, in words; None or empty ones are omitted."""
 
     genre: str
     moods: tuple[str, ...]

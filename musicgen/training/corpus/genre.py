@@ -12,7 +12,7 @@ METRES = {"4/4": 4, "3/4": 3, "6/8": 2}
 class Layer:
     """An accompanying part. role: its name in the sidecar; instruments: one is drawn; patterns: one is drawn, with `x` for
     the chord, `X` for an accented one and 1 to 5 for single voices from the bottom; register: the lowest and highest
-    MIDI pitch; voices: at most so many; level: dB relative to the lead; words: for captions, with {} for the instrument;
+    MIDI pitch; voices: at most this number; level: dB relative to the lead; words: for captions, with {} for the instrument;
     chance: how many compositions have it; strum: seconds between neighbouring voices."""
 
     role: str

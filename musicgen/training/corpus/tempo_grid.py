@@ -12,7 +12,7 @@ import math
 FRAME_RATE = 50
 """Frames a second of the tokeniser."""
 _WIDTH = 192
-"""Of the model."""
+"""The width of the model, which determines its position sinusoids."""
 _SLOWEST, _FASTEST = 40, 240
 """bpm."""
 

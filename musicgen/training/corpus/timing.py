@@ -47,7 +47,7 @@ class Clock:
         return self.seconds((whole + warped) * self.unit)
 
     def weight(self, beat: float) -> float:
-        """What the velocity at a written position is multiplied with."""
+        """The factor of the velocity at a written position."""
         part = beat % 1.0
         return 1.0 if part == 0 or not self.accented else _OFF_BEAT if part == 0.5 else _BETWEEN
 

@@ -172,6 +172,6 @@ def _checkpoints(output: Path) -> list[Path]:
 
 
 def _comparable(recipe: LMRecipe) -> dict[str, Any]:
-    """What a resumed run must agree on: all but its length, paths, and intervals."""
+    """The settings that a resumed run must share: all except its length, paths, and intervals."""
     data = replace(recipe.data, path=".", tokens="", workers=0)
     return replace(recipe, every=Every(), data=data, optimisation=replace(recipe.optimisation, steps=1)).as_dict()

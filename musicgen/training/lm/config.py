@@ -43,8 +43,8 @@ class Initialization:
     """Convert the text model `model` to a melody model: its cross-attention is removed, and its conditions become a
     prefix."""
     align: Flag = False
-    """With `melody`: initialise one attention head in each of the first two layers so that it attends the melody frame
-    at the same time as the music. Needs `text.length`."""
+    """With `melody`: initialise one attention head in each of the first two layers so that it attends to the melody frame
+    of the current step. Needs `text.length`."""
     text: Flag = False
     """Train the text encoder too, for small encoders that were trained with their model; T5 itself should stay frozen."""
     pattern: Annotated[str, one_of(("", *BY_NAME))] = ""
@@ -83,7 +83,7 @@ class Shape:
     pattern: PatternName = "delay"
     """The paper's name of the codebook pattern (section 2.2); stereo models double the codebooks of the tokeniser."""
     melody: Flag = False
-    """Melody and text as a prefix; without it the text is attended by cross-attention."""
+    """Melody and text as a prefix; otherwise the text is read by cross-attention."""
     stereo: Flag = False
     """Left and right are tokenised separately: twice the codebooks."""
 
@@ -110,10 +110,10 @@ class NewText:
 
 @dataclass(frozen=True, config=STRICT)
 class Clap:
-    """CLAP's embedding in the place of T5: of the audio of each crop in training, of the text afterwards (table A.1)."""
+    """CLAP embeddings instead of T5: of the audio of each crop in training, of the text at inference (table A.1)."""
 
     embedder: str = "laion_clap"
-    """The network, by the name that it is registered by (`musicgen.conditioners.joint_embedding`)."""
+    """The registered name of the network (`musicgen.conditioners.joint_embedding`)."""
     normalise: Flag = True
     quantise: Flag = True
     """Residual vector quantisation, whose codebooks are fitted to the embeddings of the training music (k-means)."""
@@ -129,14 +129,14 @@ class Text:
     """A frozen T5 or FLAN-T5 encoder: hub name or folder. Not used with `start.model` or `text.new`."""
     new: NewText | None = None
     clap: Clap | None = None
-    """Condition on CLAP instead; texts are not needed in training then, and all that concerns them is not used."""
+    """Condition on CLAP instead. Training then needs no texts, and all settings of texts are ignored."""
     learn: Flag = True
     """Whether the encoder of `new` is trained; otherwise it keeps its random weights."""
     merge: Probability = 0.25
     """Condition merging: the probability that other fields (genre, bpm, key, instruments …) are merged into the
     description."""
     merge_field: Probability = 0.5
-    """The probability of each field to be merged then; the order is random."""
+    """The probability of each field to be merged, when condition merging is applied; the order is random."""
     drop_description: Probability = 0.5
     """The probability that the description itself is dropped after merging."""
     drop_words: Probability = 0.3
@@ -149,7 +149,8 @@ class Text:
     """Longer descriptions are truncated."""
     length: NonNegativeInt = 0
     """Melody models: pad shorter descriptions to this many tokens with zero vectors, so that the distance between music
-    and melody does not depend on the text, which is learnt much sooner. 0: no padding, as in the published models."""
+    and melody does not depend on the text. The model then learns to follow the melody much sooner. 0: no padding, as in the
+    published models."""
 
     def __post_init__(self) -> None:
         if self.clap is not None and (self.new is not None or self.length):
@@ -168,8 +169,8 @@ class Data:
     """A manifest.jsonl with the field "path" on every line, or a folder of audio with a JSON or text file beside each clip or
     a metadata.csv. Needed once, to write the shards."""
     texts: Flag = True
-    """Train on the clips' descriptions: music without any is refused. False trains without text, whether there is one or
-    not."""
+    """Train on the clips' descriptions; music without descriptions is refused. False trains without text, also if there are
+    descriptions."""
     tokens: str = ""
     """The folder of the WebDataset shards with the tokens, or its URL (anything fsspec opens); written from `path` when the
     folder is empty. Default: OUTPUT/tokens."""
@@ -181,11 +182,11 @@ class Data:
     """Where crops begin: "anywhere"; at "bars" (the metadata's "downbeats"), so that the position of a frame and the
     tempo determine its position in the bar; or at "sections", mostly on the tonic."""
     melody: Literal["", "mix", "separated"] = ""
-    """What chroma is computed from: "separated" (Demucs removes drums and bass first, as in the paper) or "mix". Default:
+    """The audio from which chroma is computed: "separated" (Demucs removes drums and bass, as in the paper) or "mix". Default:
     as in the melody model that is fine-tuned; "separated" for a new one."""
     chords: Probability = 0.0
-    """The share of examples with a melody whose frames hold all pitch classes of the chord ("chords" of the metadata) in place
-    of the strongest one, so that the model follows chords and polyphonic MIDI."""
+    """The share of examples with a melody that are conditioned on all pitch classes of the chord ("chords" of the metadata)
+    instead of the strongest one, so that the model follows chords and polyphonic MIDI."""
     lanes: PositiveInt = 8
     """Independent streams through the shards; row i of a batch comes from stream i modulo `lanes`. It must be a
     multiple of the number of processes and divide the batch, so that batches are the same for any number of
@@ -211,16 +212,16 @@ class NewConditioner:
     """A conditioner that is added to the model and trained with it."""
 
     kind: str
-    """The name that its class is registered by."""
+    """The registered name of its class."""
     config: dict[str, Any] = field(default_factory=dict)
     """The settings of its class."""
     fusion: Literal["prefix", "cross", "sum"] = "prefix"
-    """Vectors before the steps, in front of those of melody and text; attended by cross-attention; or one vector that is
+    """prefix: vectors before the steps, in front of those of melody and text; cross: cross-attention; sum: one vector that is
     added to every step."""
     metadata: str = ""
-    """The field of the clips' metadata that holds its value. Default: the name of the conditioner."""
+    """The field of the clips' metadata with its value. Default: the name of the conditioner."""
     dropout: Probability = 0.0
-    """The share of examples that lack it, in addition to `dropout.all`."""
+    """The share of examples without this condition, in addition to `dropout.all`."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -228,14 +229,14 @@ class AuxiliaryLoss:
     """A loss on the hidden states of one layer, in training only."""
 
     weight: Annotated[Number, between(0.0, 100.0)] = 1.0
-    """Its factor beside the cross-entropy of the codes; 0 switches it off."""
+    """Its weight relative to the cross-entropy of the codes; 0 disables it."""
     layer: PositiveInt = 2
     """The layer whose output it reads, counted from 1."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class AuxiliaryLosses:
-    """Losses beside the cross-entropy of the codes, by their names in `auxiliary_losses.REGISTRY`; the exported model
+    """Losses in addition to the cross-entropy of the codes, by their names in `auxiliary_losses.REGISTRY`; the exported model
     does not contain their heads."""
 
     beat_chord_key: AuxiliaryLoss | None = None
@@ -253,7 +254,7 @@ class Optimisation:
 
     steps: PositiveInt = 1_000_000
     batch: PositiveInt = 192
-    """Examples a step, over all processes."""
+    """Examples per step, over all processes."""
     micro_batch: NonNegativeInt = 0
     """Examples of one forward pass in one process (gradient accumulation): less memory, same gradients. 0: all of them."""
     optimiser: Literal["adamw", "dadaptation", "muon"] = "adamw"
@@ -266,11 +267,11 @@ class Optimisation:
     floor: Probability = 0.0
     betas: tuple[Beta, Beta] = (0.9, 0.95)
     weight_decay: Annotated[Number, between(0.0, 1.0)] = 0.1
-    """Of matrices; vectors (norms and biases) have none."""
+    """Applied to matrices, not to vectors (norms and biases)."""
     clip: Annotated[Number, between(1e-6, 1e9)] = 1.0
     """Largest norm of the gradient."""
     average: Annotated[Number, between(0.0, 0.999999)] = 0.99
-    """Decay of the moving average of the weights (EMA), which is validated and exported; 0 takes the weights themselves."""
+    """Decay of the moving average of the weights (EMA), which is validated and exported; 0 disables it."""
     codebooks: tuple[Annotated[Number, Field(gt=0)], ...] = ()
     """Weights of the codebooks in the loss; empty: equal ones."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -293,10 +294,10 @@ class Every:
     """Intervals, in steps."""
 
     log: PositiveInt = 50
-    """Between two readings of the losses, the only points where the host waits for the device."""
+    """Between two readings of the losses, the only points where the host synchronises with the device."""
     validate: PositiveInt = 1000
     start: Flag = False
-    """Validate before the first step too: what the training changes is seen against that."""
+    """Also validate before the first step, as a baseline."""
     checkpoint: PositiveInt = 1000
     samples: PositiveInt = 10_000
     """Between two validations that write audio of a few held-out captions to TensorBoard and OUTPUT/samples."""
@@ -314,17 +315,15 @@ class LMRecipe:
     data: Data = field(default_factory=Data)
     dropout: Dropout = field(default_factory=Dropout)
     conditioners: dict[str, NewConditioner] = field(default_factory=dict)
-    """Further conditioners by name. Those that `start.model` has beside text and melody are trained without being
-    named."""
+    """Further conditioners by name. Further conditioners of `start.model` are trained too, without being named here."""
     optimisation: Optimisation = field(default_factory=Optimisation)
     auxiliary_losses: AuxiliaryLosses = field(default_factory=AuxiliaryLosses)
     every: Every = field(default_factory=Every)
     seed: NonNegativeInt = 0
     guidance_scale: Annotated[Number, between(0.0, 100.0)] | None = None
-    """The guidance scale that the exported model takes where a request names none; None: that of `start.model`, or the paper's
-    3."""
+    """The default guidance scale of the exported model; None: that of `start.model`, or the paper's 3."""
     export: Literal["float32", "float16", "adapter"] = "float32"
-    """Type of the exported weights; "adapter" exports no model, but the adapter of `start.lora_rank` alone."""
+    """Type of the exported weights; "adapter" exports only the adapter of `start.lora_rank`, and no model."""
 
     def __post_init__(self) -> None:
         batch, lanes = self.optimisation.batch, self.data.lanes

@@ -27,7 +27,7 @@ from musicgen.training.lm.config import LMRecipe, NewConditioner
 from musicgen.training.lm.shards import Index, Sample, iterate, read_shard
 
 Melody = Literal["none", "strongest", "chords"]
-"""What the frames of a row's melody hold: nothing, the strongest pitch class of each, or the pitch classes of its chord."""
+"""The melody of a row: none, the strongest pitch class of each frame, or the pitch classes of its chord."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class Cropper:
         return pick_description(self._described(sample), random)
 
     def _described(self, sample: Sample) -> dict[str, Any]:
-        """What a text is made of."""
+        """The fields from which a text is made."""
         return sample.metadata if self.recipe.data.texts else {}
 
     def _start(self, sample: Sample, random: np.random.Generator) -> int:

@@ -36,11 +36,11 @@ class Initialization:
     """Initial weights: new ones, or those of an EnCodec tokeniser to train further."""
 
     model: str = ""
-    """A tokeniser, or a model whose tokeniser is taken: embedded name, hub name or folder, in the shape of `shape`. Empty:
+    """A tokeniser, or a model whose tokeniser is used: embedded name, hub name or folder, with the shape of `shape`. Empty:
     new weights."""
     decoder_only: Flag = False
-    """Train the decoder alone: the codes of every sound stay as they are, so language models that were trained on them
-    fit the new decoder too."""
+    """Train only the decoder: the codes of any audio stay the same, so language models trained on them can be used with the new
+    decoder."""
 
     def __post_init__(self) -> None:
         if self.decoder_only and not self.model:
@@ -89,11 +89,11 @@ class Data:
     """The audio and its crops."""
 
     path: str = ""
-    """A folder of audio, or a manifest.jsonl whose lines hold the field "path" (relative to the manifest)."""
+    """A folder of audio, or a manifest.jsonl with the field "path" on every line (relative to the manifest)."""
     crop_seconds: Annotated[Number, between(0.1, 60.0)] = 1.0
     """Length of a training example, rounded to whole frames."""
     max_gigabytes: Annotated[Number, between(1e-3, 1e4)] = 16.0
-    """Limit of the audio in memory (int16). Files beyond it are left out; the log has their number."""
+    """Limit of the audio in memory (int16). Files beyond it are skipped; their number is logged."""
     gain_db: Annotated[Number, between(0.0, 60.0)] = 6.0
     """Every crop is attenuated by a random gain from 0 to this many dB."""
     validation_files: PositiveInt = 8
@@ -107,7 +107,7 @@ class Quantisation:
     """How EnCodec's codebooks are updated (Défossez et al. 2022, section 3.2)."""
 
     decay: Annotated[Number, between(0.0, 0.99999)] = 0.99
-    """Of the moving averages of the codebooks."""
+    """Decay of the moving averages of the codebooks."""
     kmeans_iterations: NonNegativeInt = 20
     vectors_per_code: PositiveInt = 8
     """Vectors for the initial k-means, for each entry of a codebook."""
@@ -160,10 +160,10 @@ class Optimisation:
 
     steps: PositiveInt = 100_000
     max_seconds: Annotated[Number, between(1.0, 1e8)] | None = None
-    """Training ends here at the latest, loading and validation counted in, and exports as if all steps were done. The
-    learning rate then follows the larger share of steps or seconds, so a run cut by time still ends at the low rate."""
+    """Time limit, including loading and validation, after which the model is exported as if all steps were done. The learning
+    rate schedule follows the larger share of steps or seconds, so a run that ends by time still ends at the low rate."""
     batch: PositiveInt = 64
-    """Crops a step."""
+    """Crops per step."""
     learning_rate: Annotated[Number, between(0.0, 1.0)] = 3e-4
     """The peak: reached after `warmup` steps, then a cosine down to a hundredth."""
     warmup: NonNegativeInt = 200
@@ -173,13 +173,13 @@ class Optimisation:
     clip: Annotated[Number, between(0.0, 1e9)] = 1.0
     """Largest norm of the network's gradient; 0 for no clipping."""
     average: Annotated[Number, between(0.0, 0.999999)] = 0.999
-    """Decay of the moving average of the weights, which is what is validated and exported; 0 takes the weights."""
+    """Decay of the moving average of the weights (EMA), which is validated and exported; 0 disables it."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """float32, or bfloat16: autocast of the convolutions; losses, LSTM, codebooks and last layer stay float32."""
     compile: Flag = False
     """torch.compile for the convolutions: a minute at the start."""
     log_every: PositiveInt = 50
-    """Steps between two readings of the losses: the only points where the host waits for the device."""
+    """Steps between two readings of the losses, the only points where the host synchronises with the device."""
     validate_every: PositiveInt = 1000
     checkpoint_every: PositiveInt = 1000
 

@@ -165,7 +165,7 @@ class EncodecTrainer(nn.Module):
 
 
 def _compared(config: EncodecConfig) -> dict[str, Any]:
-    """What two networks must agree in; of the bandwidths only the number of codebooks that follows."""
+    """The settings that two networks must share; of the bandwidths only the resulting number of codebooks."""
     return config.model_dump(exclude={"target_bandwidths"}) | {"num_quantizers": config.num_quantizers}
 
 

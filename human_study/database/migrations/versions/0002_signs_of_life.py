@@ -1,4 +1,4 @@
-"""When a rater first showed that somebody is there: until then their leases take no place."""
+"""The time of a rater's first activity; until then their leases do not count."""
 
 import sqlalchemy as sa
 from alembic import op

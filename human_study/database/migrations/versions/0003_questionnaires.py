@@ -1,4 +1,4 @@
-"""What raters answer about themselves."""
+"""Raters' answers to questionnaires about themselves."""
 
 import sqlalchemy as sa
 from alembic import op

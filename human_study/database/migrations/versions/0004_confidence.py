@@ -1,4 +1,4 @@
-"""How sure a rater was of an ABX answer."""
+"""The confidence of a rater in an ABX answer."""
 
 import sqlalchemy as sa
 from alembic import op

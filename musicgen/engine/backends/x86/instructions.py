@@ -114,7 +114,7 @@ def _round_256(builder: ir.IRBuilder, value: Any) -> Any:
 
 
 def _of_halves(emit: Emit) -> Emit:
-    """What `emit` does, for vectors of twice the size."""
+    """The same as `emit`, for vectors of twice the size."""
 
     def both(builder: ir.IRBuilder, *vectors: Any) -> Any:
         low, high = ([_half(builder, vector, which) for vector in vectors] for which in (0, 1))

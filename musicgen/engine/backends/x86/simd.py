@@ -355,7 +355,7 @@ def offset_int8(_, codes):
 
 @intrinsic
 def int8_offset(_):
-    """What `offset_int8` adds, a float32: the zero point of int8 codes, in `dot_int8`."""
+    """The offset that `offset_int8` adds, a float32: the zero point of int8 codes in `dot_int8`."""
     return _define(types.float32)(lambda _: _FLOAT(_set().int8_offset))
 
 
