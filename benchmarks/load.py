@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import functools
 import random
 import re
 import signal
@@ -116,9 +117,10 @@ async def listen(url: str, listeners: list[Listener], model: str) -> None:
         listeners: are filled in.
         model: the model's name.
     """
-    begun = time.monotonic()
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=url, timeout=MAX_SECONDS, limits=limits, trust_env=False) as client:
+        await client.get("/health")  # what the client does once is no part of a clip's time
+        begun = time.monotonic()
 
         async def one(index: int, listener: Listener) -> None:
             await asyncio.sleep(max(0.0, begun + listener.arrival - time.monotonic()))
@@ -275,36 +277,85 @@ def calibrate(url: str, pid: int, model: str, slots: int) -> Calibration:
         slots: clips that a replica generates together.
     """
 
-    def timed(count: int) -> tuple[list[Listener], Reading]:
-        before = Reading.of(pid)
-        listeners = [Listener(0.0, CLIP_SECONDS, 1.0) for _ in range(count)]
-        asyncio.run(listen(url, listeners, model))
-        if any(one.error or len(one.parts) < 2 for one in listeners):
-            raise InputError(f"{model} cannot be measured: {listeners[0].error or 'there was no sound'}")
-        return listeners, Reading.of(pid).since(before)
-
-    timed(slots)
-    alone, together = zip(*((timed(1), timed(slots)) for _ in range(REPEATS)), strict=True)
-    before = Reading.of(pid)
-    time.sleep(IDLE_SECONDS)
-    idle = Reading.of(pid).since(before).total / IDLE_SECONDS
+    clips = functools.partial(timed, url, pid, model)
+    clips(slots)
+    alone, together = zip(*((clips(1), clips(slots)) for _ in range(REPEATS)), strict=True)
+    idle = idle_cores(pid)
 
     single = [one for listeners, _ in alone for one in listeners]
     everyone = [one for listeners, _ in together for one in listeners]
-    used = Reading.sum(reading for _, reading in together)
-    stepper = used.of_threads(used.busiest(1))
-    stepped = sum(max(one.parts[-1][0] for one in listeners) for listeners, _ in together)
-    passed = sum(max(one.ended for one in listeners) for listeners, _ in together)
+    beside_alone, _ = beside(alone, idle)
+    beside_together, stepping = beside(together, idle)
+    # The work beside a second of sound: a part of each clip's, and one of each step's, which clips share.
+    of_steps = max(0.0, beside_alone - beside_together) / (1 - 1 / slots) if slots > 1 else 0.0
     speed = Speed.of_times(timing(single), timing(everyone), slots)
     return Calibration(
         dataclasses.replace(
             speed,
             finish=statistics.median(one.ended - one.parts[-1][0] for one in single),
-            work=max(0.0, used.total - stepper - idle * passed) / sum(one.heard for one in everyone),
-            stepping=min(1.0, stepper / stepped),
+            work=max(0.0, beside_together - of_steps / slots),
+            work_per_step=of_steps / FRAME_RATE,
+            stepping=min(1.0, stepping),
         ),
         (psutil.cpu_count() or 1) - idle,
     )
+
+
+def slowed(calibration: Calibration, url: str, pid: int, model: str, replicas: int) -> Calibration:
+    """Add the slowdown of replicas that work at the same time to a calibration: how much more processor time a second of sound
+    takes with a clip on each of them than with one clip.
+
+    Args:
+        calibration: of one replica.
+        url: of a server with further replicas.
+        pid: its process.
+        model: the model's name.
+        replicas: of the server.
+    """
+    if replicas == 1:
+        return calibration
+    timed(url, pid, model, replicas)
+    idle = idle_cores(pid)
+    runs = [timed(url, pid, model, replicas) for _ in range(REPEATS)]
+    used = Reading.sum(reading for _, reading in runs).total - idle * sum(
+        max(one.ended for one in listeners) for listeners, _ in runs
+    )
+    speed = calibration.speed
+    alone = FRAME_RATE * (speed.stepping * speed.step + speed.work_per_step) + speed.work
+    share = used / sum(one.heard for listeners, _ in runs for one in listeners) / alone - 1
+    return Calibration(dataclasses.replace(speed, slowdown=max(0.0, share) / (replicas - 1)), calibration.cores)
+
+
+def timed(url: str, pid: int, model: str, count: int) -> tuple[list[Listener], Reading]:
+    """Clips that are asked for at once, and the processor time that they took. Raises InputError where one is not made."""
+    before = Reading.of(pid)
+    listeners = [Listener(0.0, CLIP_SECONDS, 1.0) for _ in range(count)]
+    asyncio.run(listen(url, listeners, model))
+    if any(one.error or len(one.parts) < 2 for one in listeners):
+        raise InputError(f"{model} cannot be measured: {listeners[0].error or 'there was no sound'}")
+    return listeners, Reading.of(pid).since(before)
+
+
+def idle_cores(pid: int) -> float:
+    """Cores that a server uses when it has nothing to do."""
+    before = Reading.of(pid)
+    time.sleep(IDLE_SECONDS)
+    return Reading.of(pid).since(before).total / IDLE_SECONDS
+
+
+def beside(runs: Sequence[tuple[list[Listener], Reading]], idle: float) -> tuple[float, float]:
+    """Seconds of a core beside the steps for each second of sound, and cores that the steps take.
+
+    Args:
+        runs: the listeners of each, and what was used.
+        idle: cores that the processes use when they have nothing to do.
+    """
+    used = Reading.sum(reading for _, reading in runs)
+    stepper = used.of_threads(used.busiest(1))
+    heard = sum(one.heard for listeners, _ in runs for one in listeners)
+    stepped = sum(max(one.parts[-1][0] for one in listeners) for listeners, _ in runs)
+    passed = sum(max(one.ended for one in listeners) for listeners, _ in runs)
+    return max(0.0, used.total - stepper - idle * passed) / heard, stepper / stepped
 
 
 def timing(listeners: Sequence[Listener]) -> tuple[float, float]:
@@ -386,8 +437,9 @@ def main() -> None:
     rows = []
     for count in replicas:
         with server_of(count, options.slots) as server:
+            known = slowed(calibration, server.url, server.process.pid, options.model, count)
             rows += runs(
-                server.url, server.process.pid, calibration, count, options.slots, shares, durations, options.seconds,
+                server.url, server.process.pid, known, count, options.slots, shares, durations, options.seconds,
                 options.leave, options.seed, options.model,
             )  # fmt: skip
     made = {

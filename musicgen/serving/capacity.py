@@ -37,7 +37,10 @@ class Speed:
         finish: seconds from a clip's last sound until its place is free for the next one: the server stores it.
         work: seconds of a core that each second of sound takes beside the steps: the decoder's, the server's (limiter, storing,
             HTTP), and those of listeners on this machine.
+        work_per_step: seconds of a core that each step takes beside that, however many clips it has.
         stepping: cores that the steps take; below 1 where they wait for other threads of the same Python process.
+        slowdown: how much longer everything takes for each other replica that works at the same time, as a share: replicas on
+            one machine share its caches and its memory.
     """
 
     step: float
@@ -47,7 +50,9 @@ class Speed:
     first: float = 1.0
     finish: float = 0.0
     work: float = 0.0
+    work_per_step: float = 0.0
     stepping: float = 1.0
+    slowdown: float = 0.0
 
     @classmethod
     def of_times(
@@ -83,8 +88,13 @@ class Speed:
         """
         step = self.of(slots) * FRAME_RATE * duration
         in_a_slot = self.begin + slots * self.prefill + step + self.finish
-        on_a_core = self.prefill + self.stepping * step / slots + self.work * duration
-        return min(replicas * slots / in_a_slot, cores / on_a_core)
+        each_step = self.stepping * self.of(slots) + self.work_per_step
+        on_a_core = self.prefill + each_step * FRAME_RATE * duration / slots + self.work * duration
+        return min(replicas * slots / in_a_slot, cores / on_a_core) / self.slowed(replicas)
+
+    def slowed(self, replicas: int) -> float:
+        """How much longer everything takes while a number of replicas work at the same time."""
+        return 1.0 + self.slowdown * max(0, replicas - 1)
 
     def real_time_slots(self) -> int:
         """The most clips that a replica generates together in real time; 0 where one is too slow."""
@@ -187,14 +197,18 @@ class _Replica:
         running = len(self._running())
         if self.stall:
             return 1.0
-        return self.speed.stepping + running / FRAME_RATE / self.speed.of(running) * self.speed.work if running else 0.0
+        if not running:
+            return 0.0
+        beside = running / FRAME_RATE * self.speed.work + self.speed.work_per_step
+        return self.speed.stepping + beside / self.speed.of(running)
 
     def advance(self, now: float, share: float) -> None:
         """Let the time pass. Nothing ends and nothing sounds in between: the caller stops at `next_event`.
 
         Args:
             now: seconds.
-            share: of the cores that are wanted, what there is: everything takes longer by it.
+            share: of the speed that a replica has alone: below 1 where fewer cores are there than are wanted, or where other
+                replicas slow it down.
         """
         self.used += (now - self.now) * self.taken
         span = (now - self.now) * share
@@ -261,8 +275,8 @@ def simulate(
     everyone: list[_Clip] = []
     kept_up = 0
     while coming or waiting or any(engine.taken for engine in engines):
-        demand = sum(engine.demand() for engine in engines)
-        share = min(1.0, cores / demand) if demand else 1.0
+        demands = [demand for demand in (engine.demand() for engine in engines) if demand]
+        share = min(1.0, cores / sum(demands)) / speed.slowed(len(demands)) if demands else 1.0
         now = min([engine.next_event(share) for engine in engines] + [coming[0][0] if coming else math.inf])
         for engine in engines:
             engine.advance(now, share)

@@ -91,10 +91,29 @@ def test_cores_are_shared_out_as_they_are_wanted() -> None:
     assert waiting.capacity(2, 1, 1.0, cores=0.375) == pytest.approx(
         1.0
     )  # a clip takes a quarter of a core second and 0.125
+    # What each step takes beside them counts once for the clips that share it: 0.5 + 50 * 0.005 = 0.75 cores for a clip of 1 s.
+    stepped = Speed(0.01, 0.0, work_per_step=0.005)
+    assert stepped.capacity(2, 1, 1.0, cores=0.75) == pytest.approx(1.0)
+    found = simulate(Load(1.0, (1.0,)), stepped, 2, 1, arrivals=both, cores=1.5).first_sound
+    assert found == pytest.approx((0.5 * 3 / 1.5,) * 2)
     # On half a core the steps take twice as long; beginning and storing want none while nothing else runs.
     speed = Speed(0.01, 0.0, begin=0.1, finish=0.2)
     queued = simulate(Load(1.0, (1.0,)), speed, 1, 1, arrivals=both, cores=0.5).first_sound
     assert queued == pytest.approx((0.1 + 1.0, 0.1 + 1.0 + 0.2 + 0.1 + 1.0))
+
+
+def test_replicas_that_work_at_the_same_time_slow_each_other_down() -> None:
+    """By hand: two clips of 1 s, of 50 steps of 10 ms, a quarter longer while both run."""
+    speed = Speed(0.01, 0.0, slowdown=0.25)
+
+    def sounds(later: float) -> tuple[float, ...]:
+        return simulate(Load(1.0, (1.0,)), speed, 2, 1, arrivals=[(0.0, 1.0), (later, 1.0)]).first_sound
+
+    assert sounds(0.0) == pytest.approx((0.625, 0.625))
+    assert sounds(1.0) == pytest.approx((0.5, 0.5))
+    # The first has half of its steps when the second comes: 0.25 s of them take 0.3125 s, after which the other is alone.
+    assert sounds(0.25) == pytest.approx((0.25 + 0.3125, 0.3125 + 0.25))
+    assert speed.capacity(2, 1, 1.0) == pytest.approx(2 / 0.5 / 1.25)
 
 
 def test_a_speed_is_found_again_from_the_times_that_it_leads_to() -> None:

@@ -80,6 +80,9 @@ def test_listeners_hear_their_clips(tmp_path: Path) -> None:
 def test_runs_are_measured_compared_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     with Program("--workers", "2") as program:
         calibration = load.calibrate(program.url, program.process.pid, "mini", 2)
+        assert load.slowed(calibration, program.url, program.process.pid, "mini", 1) == calibration
+        crowded = load.slowed(calibration, program.url, program.process.pid, "mini", 2)
+        assert 0 <= crowded.speed.slowdown < 5
         rows = load.runs(program.url, program.process.pid, calibration, 1, 2, (0.5,), (1.0, 2.0), 4.0, 0.2, 3, "mini")
     (one,) = rows
     assert one["measured"]["errors"] == {}
