@@ -29,7 +29,7 @@ from musicgen.serving.servers import Servers
 from musicgen.serving.service import GenerationJob, GenerationService
 from musicgen.serving.stored_clip import StoredClip
 
-from . import clip_scores, heard, zero_gpu
+from . import clip_scores, tempo_key, zero_gpu
 from .accepted_jobs import AcceptedJobs
 from .configuration import Configuration
 from .followers import Followers
@@ -128,7 +128,7 @@ class Service(GenerationService):
         """Called with a session that is gone."""
         self._scorer = clip_scores.ClipScorer()
         self._take_scores: Memo[clip_scores.Score | None] = Memo(MAX_MEASURED)
-        self._heard: Memo[str] = Memo(MAX_MEASURED)
+        self._tempo_key: Memo[str] = Memo(MAX_MEASURED)
         self.trainings: Trainings | None = None
         """None where visitors may not train adapters."""
         if configuration.training is not None:
@@ -265,9 +265,9 @@ class Service(GenerationService):
         from musicgen import audio, rhythm
 
         def measure() -> str:
-            return ", ".join(heard.tempo_and_key(audio.read(clip.path, channels=1, rate=rhythm.RATE), digits=1))
+            return ", ".join(tempo_key.tempo_and_key(audio.read(clip.path, channels=1, rate=rhythm.RATE), digits=1))
 
-        return self._heard.get(clip.id, measure)
+        return self._tempo_key.get(clip.id, measure)
 
     def duration_of(self, recording: Path) -> float:
         """Duration of an audio file in seconds.

@@ -36,7 +36,7 @@ class Outputs:
     shown: gr.State
     clips: gr.Dropdown
     player: gr.Audio
-    heard: gr.HTML
+    tempo_key: gr.HTML
     takes: gr.Radio
     plots: gr.HTML
     downloads: list[gr.DownloadButton]
@@ -82,7 +82,7 @@ def build(*, elsewhere: bool) -> Outputs:
             label="Result", type="filepath", interactive=False, buttons=[], elem_id="result",
             waveform_options=gr.WaveformOptions(waveform_color="#9d95f0", waveform_progress_color="#6a5ae0"),
         )  # fmt: skip
-        heard = gr.HTML("", elem_id="heard", min_height=22)
+        tempo_key = gr.HTML("", elem_id="tempo-key", min_height=22)
         takes = gr.Radio([], label="Takes, best first", visible=False, elem_id="takes")
         clip_plots = gr.HTML("", elem_id="plots")
         with gr.Row(elem_id="downloads"):
@@ -143,7 +143,7 @@ def build(*, elsewhere: bool) -> Outputs:
     with gr.Group(elem_id="notes-group"):
         gr.Markdown(texts.NOTES.format(where=where), elem_id="notes", padding=True)
     return Outputs(
-        status, live_player, arrived, shown, clips, player, heard, takes, clip_plots, downloads, as_melody, continue_clip,
+        status, live_player, arrived, shown, clips, player, tempo_key, takes, clip_plots, downloads, as_melody, continue_clip,
         same_seed, score, favourite, delete, make_video, video, make_daw, transcriber, daw, span_start, span_end, mark_start,
         mark_end, repaint, details, scores, link, other, comparison, comparison_accordion, restore, clip_panel,
     )  # fmt: skip

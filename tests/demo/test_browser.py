@@ -637,7 +637,7 @@ def test_axe_finds_nothing_serious_in_light_and_dark(page, axe: str) -> None:
     set_slider(page, "variations", 2)
     generate(page, "calm piano", 1)
     wait_until(page, lambda: page.locator("#takes label").count() == 2)
-    wait_until(page, lambda: "as measured" in page.locator("#heard").inner_text())
+    wait_until(page, lambda: "as measured" in page.locator("#tempo-key").inner_text())
     open_part(page, "Compare with another clip")
     open_part_of_clip(page)
     page.click("#make-daw")

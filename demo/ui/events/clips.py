@@ -185,7 +185,7 @@ def connect(parts: PageParts, inputs: InputEvents) -> ClipEvents:
         outputs.takes, trigger_mode="always_last", **one_at_a_time,
     )  # fmt: skip
     outputs.clips.change(
-        events.show_tempo_and_key, outputs.clips, outputs.heard, trigger_mode="always_last", **one_at_a_time
+        events.show_tempo_and_key, outputs.clips, outputs.tempo_key, trigger_mode="always_last", **one_at_a_time
     )
     for chosen in (outputs.takes, outputs.clips):
         events.then_convert(chosen.input(events.select_clip, chosen, parts.of_clip, **UNLIMITED))
