@@ -34,7 +34,7 @@ from .accepted_jobs import AcceptedJobs
 from .configuration import Configuration
 from .followers import Followers
 from .gradio_folders import GradioFolders
-from .memo import Memo
+from .lru_cache import LRUCache
 from .training.trainings import Trainings
 from .visits import Visit, Visits
 from .workers import Workers
@@ -127,8 +127,8 @@ class Service(GenerationService):
         self.when_gone: list[Callable[[str], object]] = []
         """Called with a session that is gone."""
         self._scorer = clip_scores.ClipScorer()
-        self._take_scores: Memo[clip_scores.Score | None] = Memo(MAX_MEASURED)
-        self._tempo_key: Memo[str] = Memo(MAX_MEASURED)
+        self._take_scores: LRUCache[clip_scores.Score | None] = LRUCache(MAX_MEASURED)
+        self._tempo_key: LRUCache[str] = LRUCache(MAX_MEASURED)
         self.trainings: Trainings | None = None
         """None where visitors may not train adapters."""
         if configuration.training is not None:
