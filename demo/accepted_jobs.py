@@ -20,7 +20,7 @@ from musicgen.serving.servers import Servers
 from musicgen.serving.service import GenerationJob
 from musicgen.serving.stored_clip import StoredClip
 
-from . import stored
+from . import serialization
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -81,7 +81,7 @@ class AcceptedJobs(Observer):
                 "ON CONFLICT (id) DO UPDATE SET server = :server, waits = 1",
                 {
                     "id": job.identifier, "server": self._servers.own, "visitor": job.visitor, "address": job.address,
-                    "seconds": job.seconds, "request": stored.dump(job.payload), "now": time.time(),
+                    "seconds": job.seconds, "request": serialization.dump(job.payload), "now": time.time(),
                 },
             )  # fmt: skip
             database.execute("DELETE FROM jobs WHERE created < ?", (time.time() - self._keep_seconds,))
@@ -133,7 +133,7 @@ class AcceptedJobs(Observer):
 def _rest(request: str, made: int) -> ClipRequest | None:
     """The request for what is left of a job; None for nothing, or for what another version of this program has written."""
     try:
-        whole = stored.load(ClipRequest, request)
+        whole = serialization.load(ClipRequest, request)
     except ValueError:
         return None
     left = whole.variations - made
