@@ -30,11 +30,11 @@ from musicgen.serving.service import GenerationJob, GenerationService
 from musicgen.serving.stored_clip import StoredClip
 
 from . import clip_scores, tempo_key, zero_gpu
-from .accepted_jobs import AcceptedJobs
 from .configuration import Configuration
 from .followers import Followers
 from .gradio_folders import GradioFolders
 from .lru_cache import LRUCache
+from .shared_jobs import SharedJobs
 from .training.trainings import Trainings
 from .visits import Visit, Visits
 from .workers import Workers
@@ -118,8 +118,8 @@ class Service(GenerationService):
             watermark=watermark,
         )
         self.visits = Visits(index, limits.history, limits.keep_hours * 3600)
-        self._accepted = AcceptedJobs(index, servers, limits.keep_hours * 3600, lambda: self.closing, self.visits.add)
-        self.observers.append(self._accepted)
+        self._shared_jobs = SharedJobs(index, servers, limits.keep_hours * 3600, lambda: self.closing, self.visits.add)
+        self.observers.append(self._shared_jobs)
         self._taking_up = threading.Lock()
         self.workers = None if shared is None else Workers(index, servers, limits.keep_hours * 3600)
         """The workers that share the folder; None for a page that shares nothing."""
@@ -176,20 +176,20 @@ class Service(GenerationService):
         return super().submit(visitor, request, network, admitted=admitted, identifier=identifier)
 
     def _admit(self, job: GenerationJob, check: Check) -> None:
-        self._accepted.admit(job, check)
+        self._shared_jobs.admit(job, check)
 
     def jobs_of(self, visit: Visit) -> list[GenerationJob]:
-        """A visit's jobs, the running ones first. Those of a worker that has ended are taken up by this one.
+        """A visit's jobs, the running ones first. Those of a worker that has ended are recovered by this one.
 
         Raises:
-            MusicGenError: a job cannot be taken up, because its model or its files are not there any more.
+            MusicGenError: a job cannot be recovered, because its model or its files are not there any more.
         """
         with self._taking_up:
-            for one in self._accepted.take_up(visit.token):
+            for one in self._shared_jobs.recover(visit.token):
                 try:
                     self.submit(one.visitor, one.request, one.address, admitted=True, identifier=one.identifier)
                 except MusicGenError:
-                    self._accepted.forget(one.identifier)
+                    self._shared_jobs.forget(one.identifier)
                     raise
         return self.job_queue.jobs_of(visit.token)
 

@@ -178,10 +178,10 @@ def serve(arguments: argparse.Namespace, folder: Path, listening: socket.socket,
         service = api.service
         stack.callback(service.close, warm_up_timeout=2)
         service.warm_up()
-        taken_up = api.generations.take_up()
+        recovered = api.generations.recover()
         print(f"MusicGen API: {server.address_of(listening)}/v1  (description: /openapi.json)", flush=True)
-        if taken_up:
-            print(f"{taken_up} generations of a server that has ended are taken up", flush=True)
+        if recovered:
+            print(f"{recovered} generations of a server that has ended are taken up", flush=True)
         server.Server(api.app, api.generations, arguments.drain_seconds).run(sockets=[listening])
     if service.is_warming_up:
         # Libraries are being imported in its thread. The interpreter's own end would wait for that, or crash in it.

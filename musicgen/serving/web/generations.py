@@ -45,8 +45,8 @@ log = logging.getLogger(__name__)
 
 FOLLOWED_SECONDS = 60.0
 """Time after its end in which a generation can still be followed event by event. After that its file is what is streamed."""
-MAX_TAKEN_UP = 3
-"""A generation that ends its server this often is not taken up again."""
+MAX_RECOVERIES = 3
+"""A generation that ends its server this often is not recovered again."""
 
 
 @dataclass
@@ -192,7 +192,7 @@ class Generations(Observer):
         if self.draining:
             raise Refused(503, "draining", "the server is about to end: try again", RETRY_SECONDS)
 
-    def take_up(self) -> int:
+    def recover(self) -> int:
         """Queue the generations that a server before this one accepted and did not end.
 
         Returns:
@@ -207,7 +207,7 @@ class Generations(Observer):
             try:
                 files = {field: self.file(record.owner, one) for field, one in record.body.files.items()}
                 request = dataclasses.replace(record.body.request(self.service.catalog, files), seed=record.seed)
-                if record.taken_up >= MAX_TAKEN_UP:
+                if record.taken_up >= MAX_RECOVERIES:
                     raise InputError("it ended the server several times")
                 record.taken_up += 1
                 record.clips = []
@@ -381,7 +381,7 @@ class Generations(Observer):
         self._store(identifier, record)
 
     def ended(self, job: GenerationJob) -> None:
-        """Note the end of a job, unless the server ends it: then it is taken up by the next one."""
+        """Note the end of a job, unless the server ends it: then it is recovered by the next one."""
         identifier, active = self._of_job(job)
         if active is None:
             return

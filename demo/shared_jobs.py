@@ -29,8 +29,8 @@ CREATE TABLE IF NOT EXISTS jobs (
 );
 CREATE INDEX IF NOT EXISTS jobs_of_visitor ON jobs (visitor)
 """
-MAX_TAKEN_UP = 3
-"""A job that ends its worker this often is not taken up again."""
+MAX_RECOVERIES = 3
+"""A job that ends its worker this often is not recovered again."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ class Unfinished:
     request: ClipRequest
 
 
-class AcceptedJobs(Observer):
+class SharedJobs(Observer):
     """The jobs, from their admission to their end. Thread-safe.
 
     Args:
         index: where they are kept.
         servers: the workers that share it.
-        keep_seconds: time after which a job that nobody has taken up is forgotten.
+        keep_seconds: time after which a job that nobody has recovered is forgotten.
         is_closing: whether this worker is ending: the jobs that it cuts off stay, for another one.
         add_clip: adds a clip to what its visitor has, in the transaction that counts it as made.
     """
@@ -86,19 +86,19 @@ class AcceptedJobs(Observer):
             )  # fmt: skip
             database.execute("DELETE FROM jobs WHERE created < ?", (time.time() - self._keep_seconds,))
 
-    def take_up(self, visitor: str) -> list[Unfinished]:
+    def recover(self, visitor: str) -> list[Unfinished]:
         """The jobs of a visitor whose worker has ended; from now on they are this worker's."""
         query = "SELECT id, server, address, request, made, taken_up FROM jobs WHERE visitor = ? AND server != ?"
         if not self._index.read(query, (visitor, self._servers.own)):
             return []
         found = []
         with self._index.transaction() as database:
-            for identifier, server, address, request, made, taken_up in database.execute(
+            for identifier, server, address, request, made, recoveries in database.execute(
                 f"{query} ORDER BY created", (visitor, self._servers.own)
             ).fetchall():
                 if self._servers.is_running(server):
                     continue
-                left = _rest(request, made) if taken_up < MAX_TAKEN_UP else None
+                left = _rest(request, made) if recoveries < MAX_RECOVERIES else None
                 if left is None:
                     self.forget(identifier)
                     continue
