@@ -118,7 +118,7 @@ class SharedJobs(Observer):
         with self._index.transaction() as database:
             database.execute("UPDATE jobs SET waits = 0 WHERE id = ?", (job.identifier,))
 
-    def made(self, job: GenerationJob, clip: StoredClip) -> None:
+    def clip_stored(self, job: GenerationJob, clip: StoredClip) -> None:
         """Note a clip of a job, and that its visitor has it: both or nothing, whenever the worker is killed."""
         with self._index.transaction() as database:
             database.execute("UPDATE jobs SET made = made + 1 WHERE id = ?", (job.identifier,))

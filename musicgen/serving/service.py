@@ -386,7 +386,7 @@ class GenerationService:
                     if live is None:
                         live = TruePeakLimiter(chunk.rate)
                         for observer in self.observers:
-                            observer.sounded(job)
+                            observer.first_audio(job)
                     job.put_event(_playback(live.push(chunk.samples), chunk))
                 if heard is not None:
                     heard.set()
@@ -410,7 +410,7 @@ class GenerationService:
         clip = self._store(made.request, made.chunks, made.seed, made.complete, job.address)
         clip = dataclasses.replace(clip, generation=generation)
         for observer in self.observers:
-            observer.made(job, clip)
+            observer.clip_stored(job, clip)
         job.put_event(clip)
 
     def _ended(self, job: GenerationJob) -> None:

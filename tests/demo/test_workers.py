@@ -286,7 +286,7 @@ def test_what_a_worker_had_not_finished_is_recovered_once(tmp_path: Path) -> Non
     job: Job = Job("me", ClipRequest("x", "mini", 1.0, seed=10, variations=3), "192.0.2.1", 3.0)
     first.admit(job, lambda others: None)  # noqa: ARG005
     first.started(job)
-    first.made(job, stored(tmp_path / "clips", "a"))
+    first.clip_stored(job, stored(tmp_path / "clips", "a"))
     others = [shared_jobs(*as_if_by_another_process(tmp_path)) for _ in range(4)]
     assert [one.recover("me") for one in others] == [[]] * 4  # it is being made
     servers.close()

@@ -357,7 +357,7 @@ class Generations(Observer):
         assert isinstance(record, FileRecord)
         return FileState(id=identifier, name=record.name, seconds=record.seconds)
 
-    def made(self, job: GenerationJob, clip: StoredClip) -> None:
+    def clip_stored(self, job: GenerationJob, clip: StoredClip) -> None:
         """Note a clip of a job."""
         identifier, active = self._of_job(job)
         if active is None:
