@@ -36,8 +36,8 @@ from musicgen.serving.progress import Progress
 from musicgen.serving.request import MAX_SEED, ClipRequest
 from musicgen.serving.service import GenerationJob, GenerationService
 from musicgen.serving.stored_clip import StoredClip
-from musicgen.serving.web.accepted import Accepted
 from musicgen.serving.web.errors import RETRY_SECONDS, Refused, not_found
+from musicgen.serving.web.generation_index import GenerationIndex
 from musicgen.serving.web.keys import ANYBODY
 from musicgen.serving.web.records import FileRecord, GenerationRecord, Records, StoredSound, is_identifier
 
@@ -74,7 +74,7 @@ class Generations(Observer):
     def __init__(self, service: GenerationService) -> None:
         store = service.clip_store
         self.service, self.records, self._servers = service, Records(store), store.servers
-        self._index, self._accepted = store.index, Accepted(store.index)
+        self._index, self._generation_index = store.index, GenerationIndex(store.index)
         self.draining = False
         """Whether new generations are refused because the server is about to end."""
         self._active: dict[str, Active] = {}
@@ -114,7 +114,7 @@ class Generations(Observer):
             if known is not None:
                 return known
             identifier = self.records.create(record, self.network(owner))
-            self._accepted.add(identifier, owner, record.created, key)
+            self._generation_index.add(identifier, owner, record.created, key)
         try:
             self._start(identifier, record, request)
         except QueueFull as error:
@@ -152,11 +152,11 @@ class Generations(Observer):
         Raises:
             Refused: it is for another request. Files count by their place: a client may have sent them again.
         """
-        identifier = self._accepted.by_key(owner, key)
+        identifier = self._generation_index.by_key(owner, key)
         record = None if identifier is None else self.records.read(identifier)
         if identifier is None or not isinstance(record, GenerationRecord):
             if identifier is not None:  # it has expired
-                self._accepted.remove(identifier)
+                self._generation_index.remove(identifier)
             return None
         same = body_of(body.request(self.service.catalog, {}), dict.fromkeys(body.files, "0" * 32))
         there = record.body.model_copy(update=dict.fromkeys(record.body.files, "0" * 32))
@@ -168,7 +168,7 @@ class Generations(Observer):
 
     def _forget(self, identifier: str) -> None:
         self.records.delete(identifier)
-        self._accepted.remove(identifier)
+        self._generation_index.remove(identifier)
 
     def page(self, owner: str, count: int, before: str | None) -> GenerationPage:
         """A part of an owner's generations, the newest first.
@@ -178,13 +178,13 @@ class Generations(Observer):
             count: how many at most.
             before: the generation after which the part begins, None for the newest.
         """
-        identifiers = self._accepted.of(owner, count, before)
+        identifiers = self._generation_index.of(owner, count, before)
         states = []
         for identifier in identifiers:
             try:
                 states.append(self.state(owner, identifier))
             except Refused:  # it has expired
-                self._accepted.remove(identifier)
+                self._generation_index.remove(identifier)
         return GenerationPage(generations=states, next=identifiers[-1] if len(identifiers) == count else None)
 
     def check_open(self) -> None:
@@ -200,7 +200,7 @@ class Generations(Observer):
         """
         count = 0
         for identifier, record in self.records.generations():
-            self._accepted.add(identifier, record.owner, record.created)
+            self._generation_index.add(identifier, record.owner, record.created)
             if record.status not in ("queued", "running") or self._servers.is_running(record.server):
                 continue
             record.server = self._servers.own
