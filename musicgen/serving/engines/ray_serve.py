@@ -25,7 +25,7 @@ from musicgen.serving import downloads
 from musicgen.serving.engines.base import AudioChunk, Report
 from musicgen.serving.engines.files import check_files
 from musicgen.serving.engines.replica import FailureMessage, Replica, ReplicaSettings, ReportMessage, SentFile
-from musicgen.serving.engines.resuming import EngineLost, resumed
+from musicgen.serving.engines.retrying import EngineLost, with_retries
 from musicgen.serving.request import ClipRequest
 
 log = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ class RayEngine:
         if request.frames is not None:  # which were extracted from it
             files.pop("melody", None)
         bare = request.with_files({})
-        return resumed(lambda: self._attempt(bare, files, seed, report, cancellation), report, cancellation)
+        return with_retries(lambda: self._attempt(bare, files, seed, report, cancellation), report, cancellation)
 
     def extract_melody(self, recording: Path, separate: bool) -> tuple[int, ...]:
         """The melody of a recording, as `EngineClient.extract_melody` says; on a replica."""
