@@ -125,19 +125,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 def plan(arguments: argparse.Namespace) -> list[str]:
     """The lines of the plan that the flags ask for; the speed is measured in this process unless it is given."""
-    from musicgen.serving import capacity
-    from musicgen.serving import plan as plans
+    from musicgen.serving import capacity, capacity_plan
 
-    load = capacity.Load(arguments.plan, plans.parse_durations(arguments.plan_durations))
+    load = capacity.Load(arguments.plan, capacity_plan.parse_durations(arguments.plan_durations))
     if arguments.plan_speed is not None:
-        speed = plans.parse_speed(arguments.plan_speed)
+        speed = capacity_plan.parse_speed(arguments.plan_speed)
     else:
         engine = build_engine(arguments)
         engine.prepare()
-        speed = plans.measure(engine, engine.catalog.default(), arguments.workers)
+        speed = capacity_plan.measure(engine, engine.catalog.default(), arguments.workers)
         engine.close()
     count = int(arguments.replicas) if arguments.replicas.isdigit() else 1
-    return plans.table(load, speed, arguments.workers, sorted({1, 2, 4, 8, count}), arguments.plan_first_sound)
+    return capacity_plan.table(load, speed, arguments.workers, sorted({1, 2, 4, 8, count}), arguments.plan_first_sound)
 
 
 def serve(arguments: argparse.Namespace, folder: Path, listening: socket.socket, known: Keys, local: bool) -> None:
