@@ -448,7 +448,7 @@ class MusicGen(nn.Module):
         every = self._guided(plan.conditions, plan.options, span)
         fewer, batch = every.without_repeats(), plan.codes.shape[0]
         pools = (every.groups * batch, fewer.groups * batch) if pool_rows is None else (pool_rows,)
-        return fewer if self.engine is not None and self.engine.agree(*pools) else every
+        return fewer if self.engine is not None and self.engine.is_batch_invariant(*pools) else every
 
     def _guided(
         self,
