@@ -15,8 +15,8 @@ from musicgen import __version__, catalog, commandline
 from musicgen.commands import batch, conditions, live, lora, marks, outputs
 from musicgen.errors import InputError
 from musicgen.folders import folder_name, is_folder
+from musicgen.gc_disabled import gc_disabled
 from musicgen.options import LIMITERS, LOOP_CUTS, GenerationOptions, check_duration, check_loop_bars
-from musicgen.uncollected import uncollected
 
 if TYPE_CHECKING:
     import torch
@@ -150,7 +150,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     # Everything that can be wrong with the arguments is found before the model is loaded.
     batch.check(arguments)
-    with uncollected():
+    with gc_disabled():
         from musicgen import audio, checkpoint, content_credentials, provenance
         from musicgen.checkpoint import audioseal
         from musicgen.ranking import ranker
