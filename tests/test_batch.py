@@ -23,8 +23,8 @@ from musicgen.engine import batch_size, memory
 from musicgen.engine.scheduler import Scheduler
 from musicgen.engine.selection import Engine
 from musicgen.errors import InputError
-from musicgen.finishing import finish
 from musicgen.options import GenerationOptions
+from musicgen.postprocessing import postprocess
 from musicgen.settings import Settings
 from tests.conftest import GOLDEN
 
@@ -180,7 +180,7 @@ def test_each_clip_is_that_of_python(tmp_path: Path) -> None:
     model = musicgen.load(SMALL)
     made = samples.read(out, complete=True).by_id()
     expected = {
-        "0001-drums": finish(
+        "0001-drums": postprocess(
             Audio(model.generate(["drums"], 1.0, seed=3)[0], 32_000), loop=False, loudness=-14.0
         ).audio.wave,
         "0002-piano": model.generate(["piano"], 1.6, seed=77, options={"top_k": 20})[0],

@@ -1,7 +1,7 @@
 """Generation of the clips of a list into a samples folder by continuous batching. Each clip is written when it is finished, and
 an interrupted run can be resumed.
 
-clips ──► `batch_size` threads ──► Scheduler (continuous batching) ──► finish ──► samples.Writer
+clips ──► `batch_size` threads ──► Scheduler (continuous batching) ──► postprocess ──► samples.Writer
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from musicgen.batch.prompts_file import Fault
 from musicgen.engine import Scheduler
 from musicgen.engine.batch_size import automatic
 from musicgen.errors import InputError, MusicGenError
-from musicgen.finishing import Finished, finish
 from musicgen.loops import beats_of
 from musicgen.model import MusicGen
+from musicgen.postprocessing import ProcessedClip, postprocess
 from musicgen.settings import KEY, AdapterUse, Settings
 from musicgen.watermark import Watermark
 
@@ -194,21 +194,21 @@ def _difference(key: str, stored: Any, wanted: Any) -> str:
     return f"{key} ({str(before)[:60]!r}, now {str(now)[:60]!r})"
 
 
-def _waveform(scheduler: Scheduler, clip: BatchClip, watermark: Watermark | None) -> Finished:
+def _waveform(scheduler: Scheduler, clip: BatchClip, watermark: Watermark | None) -> ProcessedClip:
     """Generate a clip, in a thread of its own."""
     request = dataclasses.replace(clip.request(), loop=False)
     wave = torch.cat([chunk.cpu() for chunk in scheduler.stream(request)], dim=1)
     settings, mark = clip.settings, None
     if watermark is not None:
         mark = watermark.marker(provenance.tags(settings.comment())["settingssha256"])
-    return finish(
+    return postprocess(
         Audio(wave, scheduler.model.sample_rate), loop=settings.loop, loudness=settings.loudness, limiter=settings.limiter,
         loop_cut=settings.loop_cut, loop_bars=settings.loop_bars,
         beats_per_bar=beats_of(settings.chords), mark=mark,
     )  # fmt: skip
 
 
-def _write(writer: samples.Writer, clip: BatchClip, finished: Finished, extension: str) -> None:
+def _write(writer: samples.Writer, clip: BatchClip, finished: ProcessedClip, extension: str) -> None:
     settings = clip.settings
     writer.add(
         clip.id,

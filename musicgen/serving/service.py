@@ -425,8 +425,8 @@ class GenerationService:
 
         from musicgen import audio
         from musicgen.audio import Audio
-        from musicgen.finishing import finish
         from musicgen.loops import beats_of
+        from musicgen.postprocessing import postprocess
         from musicgen.serving import melody
 
         clip = Audio(torch.from_numpy(np.concatenate([chunk.samples for chunk in chunks], axis=1)), chunks[0].rate)
@@ -437,7 +437,7 @@ class GenerationService:
         mark = None
         if self._watermark is not None:
             mark = self._watermark.marker(provenance.tags(comment())["settingssha256"])
-        finished = finish(
+        finished = postprocess(
             clip, loop=request.loop and complete, loudness=loudness, limiter=request.limiter, mark=mark,
             loop_cut=request.loop_cut, beats_per_bar=beats_of(request.chords),
         )  # fmt: skip

@@ -97,7 +97,7 @@ class RayEngine:
 
     def prepare(self) -> None:
         """Import what finishes clips."""
-        import musicgen.finishing  # noqa: F401
+        import musicgen.postprocessing  # noqa: F401
 
     def check(self, request: ClipRequest) -> None:
         """Check what the files of model and adapters tell, which are those of all machines; only a replica knows its device."""

@@ -85,7 +85,7 @@ class RemoteEngine:
 
     def prepare(self) -> None:
         """Import what finishes clips."""
-        import musicgen.finishing  # noqa: F401
+        import musicgen.postprocessing  # noqa: F401
 
     def check(self, request: ClipRequest) -> None:
         """Nothing: the server refuses itself what it cannot generate."""
