@@ -26,7 +26,7 @@ from musicgen.byte_budget import BudgetInUse, ByteBudget, Reservation
 from musicgen.errors import InputError
 from musicgen.loudness import BLOCK_SECONDS, MAX_CHANNELS, integrated
 from musicgen.resampler import Resampler
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 FORMATS = {
     ".wav": ("WAV", "PCM_16"),

@@ -13,7 +13,7 @@ from musicgen import audio, provenance, rhythm, tonality, transcribers
 from musicgen.audio import Audio
 from musicgen.conditioners.separation import DemucsSeparator
 from musicgen.settings import KEY, ClipComment
-from musicgen.wording import listed
+from musicgen.text_format import listed
 
 EXTENSION = ".zip"
 FACTS = "clip.json"

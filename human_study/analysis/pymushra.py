@@ -14,7 +14,7 @@ from typing import Any
 
 from musicgen.errors import InputError
 from musicgen.options import check_text
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 from .imported import Imported
 from .ratings import DEFAULT_SCALE, Preference, Rating, StudyData

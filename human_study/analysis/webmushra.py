@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from musicgen.errors import InputError
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 from .imported import Imported
 from .ratings import DEFAULT_SCALE, Preference, Rating, StudyData

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from musicgen import signals
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 from .common import whole_number
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from musicgen.errors import one_line
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 from ..analysis.imports import FORMATS
 from .common import write_private

@@ -16,7 +16,7 @@ from musicgen.checkpoint.loading import folder_here
 from musicgen.checkpoint.tensors import weight_files
 from musicgen.conditioners.text_tokenizer import TOKENIZER, TextTokenizer
 from musicgen.errors import InputError
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 KEPT = 32
 """Adapters, models and tokenisers of which is kept what their files tell."""

@@ -12,7 +12,7 @@ from musicgen.commands import conditions, lora, marks, outputs
 from musicgen.errors import InputError
 from musicgen.folders import folder_name, is_file
 from musicgen.options import LIMITERS, LOOP_CUTS, GenerationOptions, check_duration, check_loop_bars
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 if TYPE_CHECKING:
     from musicgen.batch import BatchClip, BatchReport
