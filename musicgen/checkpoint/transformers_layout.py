@@ -37,7 +37,7 @@ from musicgen.lm import LanguageModel, LMConfig
 from musicgen.model import MusicGen
 from musicgen.options import PAPER_GUIDANCE
 from musicgen.patterns import Pattern
-from musicgen.pickles import check_kind
+from musicgen.safe_unpickle import check_kind
 from musicgen.tokenizers import StereoTokenizer
 
 CONFIG = "config.json"
