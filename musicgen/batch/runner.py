@@ -20,7 +20,7 @@ import torch
 from musicgen import audio, provenance, samples
 from musicgen.audio import Audio
 from musicgen.batch.clip import BatchClip
-from musicgen.batch.prompts_file import Fault
+from musicgen.batch.prompts_file import LineError
 from musicgen.engine import Scheduler
 from musicgen.engine.batch_size import automatic
 from musicgen.errors import InputError, MusicGenError
@@ -44,7 +44,7 @@ class BatchReport:
         music: Seconds of sound that were generated.
         seconds: Time that it took.
         batch_size: Clips that were generated at the same time, at most.
-        faults: Clips that could not be generated.
+        errors: Clips that could not be generated.
     """
 
     made: int
@@ -52,7 +52,7 @@ class BatchReport:
     music: float
     seconds: float
     batch_size: int
-    faults: tuple[Fault, ...] = ()
+    errors: tuple[LineError, ...] = ()
 
     @property
     def clips_an_hour(self) -> float:
@@ -107,10 +107,10 @@ def generate(
     if not missing:
         return BatchReport(0, there, 0.0, 0.0, 0)
     slots = batch_size if batch_size is not None else automatic(model, len(missing))
-    made, music, faults, start = 0, 0.0, list[Fault](), time.monotonic()
+    made, music, errors, start = 0, 0.0, list[LineError](), time.monotonic()
 
     def report() -> BatchReport:
-        return BatchReport(made, there, music, time.monotonic() - start, slots, tuple(faults))
+        return BatchReport(made, there, music, time.monotonic() - start, slots, tuple(errors))
 
     scheduler = Scheduler(model, slots=slots, queue=slots)
     threads = ThreadPoolExecutor(slots, thread_name_prefix="batch")
@@ -121,7 +121,7 @@ def generate(
             try:
                 finished = future.result()
             except MusicGenError as error:
-                faults.append(Fault(clip.where, str(error)))
+                errors.append(LineError(clip.where, str(error)))
             else:
                 _write(writer, clip, finished, extension)
                 made, music = made + 1, music + finished.audio.duration
