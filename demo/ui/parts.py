@@ -55,7 +55,7 @@ class PageParts:
     @property
     def of_progress(self) -> list[Any]:
         """The components that follow a generation."""
-        return [self.outputs.status, self.outputs.live, self.outputs.arrived]
+        return [self.outputs.status, self.outputs.live, self.outputs.finished_clips]
 
     @property
     def of_cost(self) -> list[Any]:

@@ -26,13 +26,13 @@ class Outputs:
     """The components.
 
     Attributes:
-        arrived: an `Arrival`, of the generation that the page follows; not seen.
-        shown: a state: the value of `arrived` that was shown last.
+        finished_clips: a `FinishedClips`, of the generation that the page follows; not seen.
+        shown: a state: the value of `finished_clips` that was shown last.
     """
 
     status: gr.HTML
     live: gr.HTML
-    arrived: gr.Textbox
+    finished_clips: gr.Textbox
     shown: gr.State
     clips: gr.Dropdown
     player: gr.Audio
@@ -75,7 +75,8 @@ def build(*, elsewhere: bool) -> Outputs:
     where = texts.COMPUTED_ELSEWHERE if elsewhere else texts.COMPUTED_HERE
     status = gr.HTML(show_status(texts.OPENING), elem_id="status")
     live_player = live.build()
-    arrived, shown = gr.Textbox("", elem_id="arrived", label="Arrived", visible="hidden"), gr.State("")
+    finished_clips = gr.Textbox("", elem_id="finished-clips", label="Finished clips", visible="hidden")
+    shown = gr.State("")
     with gr.Column(visible=False, elem_id="clip-panel") as clip_panel:
         clips = gr.Dropdown([], label="Your clips", elem_id="clips")
         player = gr.Audio(
@@ -143,9 +144,10 @@ def build(*, elsewhere: bool) -> Outputs:
     with gr.Group(elem_id="notes-group"):
         gr.Markdown(texts.NOTES.format(where=where), elem_id="notes", padding=True)
     return Outputs(
-        status, live_player, arrived, shown, clips, player, tempo_key, takes, clip_plots, downloads, as_melody, continue_clip,
-        same_seed, score, favourite, delete, make_video, video, make_daw, transcriber, daw, span_start, span_end, mark_start,
-        mark_end, repaint, details, scores, link, other, comparison, comparison_accordion, restore, clip_panel,
+        status, live_player, finished_clips, shown, clips, player, tempo_key, takes, clip_plots, downloads, as_melody,
+        continue_clip, same_seed, score, favourite, delete, make_video, video, make_daw, transcriber, daw, span_start,
+        span_end, mark_start, mark_end, repaint, details, scores, link, other, comparison, comparison_accordion, restore,
+        clip_panel,
     )  # fmt: skip
 
 

@@ -284,7 +284,7 @@ def test_nothing_slow_runs_on_the_event_loop(address: str, service: Service, mon
     assert seen == {"convert", "write", "submit", "extract_melody", "read_file"}
     assert on_loop == []
     # The plots of a clip take a while, too. Gradio calls handlers that are no coroutines in threads.
-    for name in ("show_arrival", "select_clip", "restore_visit"):
+    for name in ("show_finished_clips", "select_clip", "restore_visit"):
         assert not inspect.iscoroutinefunction(bound[name])
         assert not inspect.isasyncgenfunction(bound[name])
 
