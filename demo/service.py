@@ -31,9 +31,9 @@ from musicgen.serving.stored_clip import StoredClip
 
 from . import clip_scores, tempo_key, zero_gpu
 from .configuration import Configuration
-from .followers import Followers
 from .gradio_folders import GradioFolders
 from .lru_cache import LRUCache
+from .presence import SessionPresence
 from .shared_jobs import SharedJobs
 from .training.trainings import Trainings
 from .visits import Visit, Visits
@@ -123,7 +123,7 @@ class Service(GenerationService):
         self._taking_up = threading.Lock()
         self.workers = None if shared is None else Workers(index, servers, limits.keep_hours * 3600)
         """The workers that share the folder; None for a page that shares nothing."""
-        self.followers = Followers(self.leave, GRACE_SECONDS)
+        self.presence = SessionPresence(self.leave, GRACE_SECONDS)
         self.when_gone: list[Callable[[str], object]] = []
         """Called with a session that is gone."""
         self._scorer = clip_scores.ClipScorer()
@@ -204,7 +204,7 @@ class Service(GenerationService):
         visit = self.visits.find(session)
         if visit is None:
             self.cancel(session)
-        elif not any(self.followers.is_present(one) for one in visit.sessions):
+        elif not any(self.presence.is_present(one) for one in visit.sessions):
             self.cancel(visit.token)
 
     def delete_clip(self, visit: Visit, clip: StoredClip) -> None:

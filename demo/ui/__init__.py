@@ -20,9 +20,9 @@ from musicgen.serving.connections import BoundedConnection
 from ..service import Service
 from . import api, events, form, guard, logins, memory, result, sessions, texts, theme
 from .events import streams
-from .following import Following
 from .page import Page
 from .parts import PageParts
+from .presence_middleware import PresenceMiddleware
 from .relay import Relay
 from .training import panel
 
@@ -75,8 +75,8 @@ def launch(page: gr.Blocks, service: Service, *, server_port: int | None = None,
         middleware.append(Middleware(Relay, workers=service.workers))
     middleware.append(
         Middleware(
-            Following,
-            followers=service.followers,
+            PresenceMiddleware,
+            presence=service.presence,
             session_of=lambda event_id: streams.session_of(page, event_id),
             has_results=lambda session: streams.has_results(page, session),
         )
@@ -84,8 +84,8 @@ def launch(page: gr.Blocks, service: Service, *, server_port: int | None = None,
     # Gradio leaves the choice of the protocol to uvicorn.
     HTTP_PROTOCOLS["auto"] = f"{BoundedConnection.__module__}:{BoundedConnection.__name__}"
     page.queue(max_size=None, default_concurrency_limit=8)
-    sessions.bound_queue(page, service.followers)
-    service.when_gone.append(lambda session: sessions.forget(page, session, service.followers))
+    sessions.bound_queue(page, service.presence)
+    service.when_gone.append(lambda session: sessions.forget(page, session, service.presence))
     try:
         page.launch(
             theme=theme.theme(),

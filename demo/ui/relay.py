@@ -21,8 +21,8 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 
 from ..workers import Worker, Workers
-from .following import followed
 from .guard import API, SAFE_METHODS, path_of
+from .presence_middleware import subscription
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -197,7 +197,7 @@ class _Kept:
 
 def _keys(scope: Scope, contents: object) -> list[str]:
     """Names of what a request is about that one worker has; none for what any worker answers."""
-    session, event = followed(scope)
+    session, event = subscription(scope)
     session = session or _text(contents, "session_hash")
     event = event or ("" if session else _text(contents, "event_id"))
     named = [f"{kind}:{name[:MAX_NAME]}" for kind, name in (("session", session), ("event", event)) if name]

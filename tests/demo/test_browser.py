@@ -522,7 +522,7 @@ def test_bad_input_is_said_in_the_page(page, tmp_path: Path) -> None:
 
 
 def test_a_closed_tab_frees_the_slot(browser, address, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.followers, "grace_seconds", 1.0)
+    monkeypatch.setattr(service.presence, "grace_seconds", 1.0)
     context = browser.new_context()
     tab = context.new_page()
     visit(tab, address)

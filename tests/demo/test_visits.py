@@ -156,10 +156,10 @@ def test_jobs_of_a_visit_end_when_its_last_page_is_gone(tmp_path: Path, monkeypa
 
     async def visitor() -> None:
         old, _, _ = service.visits.enter("old", "")
-        with service.followers.connected("old"):
+        with service.presence.connected("old"):
             job = service.submit(old.token, ClipRequest("x", "mini", 300.0))
         service.visits.enter("new", old.token)
-        with service.followers.connected("new"):
+        with service.presence.connected("new"):
             await asyncio.sleep(0.5)  # the old page is gone for longer than the grace
             assert not job.done
         await asyncio.sleep(0.1)

@@ -75,7 +75,7 @@ class GenerationEvents:
             except Exception as error:
                 yield {outputs.status: self._not_generated(to_gradio_error(error))}
                 return
-            self.parts.service.followers.expect(session)
+            self.parts.service.presence.expect(session)
             async for updates in self._follow(job):
                 yield updates
 
@@ -117,7 +117,7 @@ class GenerationEvents:
             )
             yield {outputs.status: self._not_generated(gradio_error)}
             return
-        self.parts.service.followers.expect(session)
+        self.parts.service.presence.expect(session)
         async for updates in self._follow(job):
             yield updates
 
