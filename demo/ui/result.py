@@ -107,10 +107,10 @@ def build(*, elsewhere: bool) -> Outputs:
                 )
                 make_daw = gr.Button("Pack for a DAW", size="sm", min_width=100, elem_id="make-daw")
                 daw = gr.DownloadButton("Download ZIP", size="sm", min_width=100, visible=False, elem_id="download-zip")
-            heard_by = transcribers.installed()
+            transcriber_names = transcribers.installed()
             transcriber = gr.Dropdown(
-                [(f"{name}: {transcribers.find(name).voices}", name) for name in heard_by], value=transcribers.DEFAULT,
-                label="Notes for the DAW by", visible=len(heard_by) > 1, elem_id="transcriber",
+                [(f"{name}: {transcribers.find(name).voices}", name) for name in transcriber_names], value=transcribers.DEFAULT,
+                label="Notes for the DAW by", visible=len(transcriber_names) > 1, elem_id="transcriber",
             )  # fmt: skip
             with gr.Group(elem_id="repaint-group"):
                 gr.Markdown(texts.REPAINT, padding=True, elem_id="repaint-hint")
@@ -195,7 +195,7 @@ def show_scores(scores: Sequence[Score]) -> str:
     return f'<table class="score-table" aria-live="polite">{rows}</table>'
 
 
-def show_heard(tempo_and_key: str) -> str:
+def show_tempo_key(tempo_and_key: str) -> str:
     """HTML of the line of what is heard in a clip."""
     return f"<p>{html.escape(tempo_and_key or 'Neither beats nor a key')}, as measured</p>"
 

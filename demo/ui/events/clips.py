@@ -82,7 +82,7 @@ class ClipEvents:
         if clip is None or not clip.path.is_file():
             return ""
         try:
-            return result.show_heard(self.parts.service.tempo_and_key(clip))
+            return result.show_tempo_key(self.parts.service.tempo_and_key(clip))
         except Exception as error:
             raise to_gradio_error(error) from None
 
