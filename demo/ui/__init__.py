@@ -18,7 +18,7 @@ from musicgen.serving import hosts
 from musicgen.serving.connections import BoundedConnection
 
 from ..service import Service
-from . import api, events, form, guard, logins, memory, result, sessions, texts, theme
+from . import api, browser_storage, events, form, guard, logins, result, sessions, texts, theme
 from .events import streams
 from .page import Page
 from .parts import PageParts
@@ -42,7 +42,7 @@ def build(service: Service) -> gr.Blocks:
                 training = None if service.trainings is None else panel.build(service, service.trainings)
             with gr.Column(scale=5, min_width=MIN_COLUMN, elem_id="output"):
                 outputs = result.build(elsewhere=bool(service.configuration.engine))
-        parts = PageParts(service, inputs, actions, accordions, next_clip, outputs, memory.build())
+        parts = PageParts(service, inputs, actions, accordions, next_clip, outputs, browser_storage.build())
         events.connect(page, parts, training)
     return page
 

@@ -10,7 +10,7 @@ import pytest
 import demo.service
 from demo.configuration import Configuration
 from demo.service import Service
-from demo.ui import memory
+from demo.ui import browser_storage
 from demo.ui.events import generation
 from demo.visits import Visits
 from musicgen.serving.index import Index
@@ -125,7 +125,7 @@ def test_a_deleted_clip_is_gone_with_its_copies(tmp_path: Path) -> None:
     "stored", ["", "{", "[]", "null", '{"visit": 3, "clip": [], "settings": "x"}', "[" * 100_000, '{"settings": {"a": NaN}}']
 )  # fmt: skip
 def test_what_a_browser_stored_is_read_or_ignored(stored: str) -> None:
-    past = memory.read(stored)
+    past = browser_storage.read(stored)
     assert (past.visit, past.clip) == ("", None)
 
 
