@@ -10,7 +10,7 @@ from types import ModuleType
 import torch
 
 from musicgen import catalog
-from musicgen.checkpoint import adapter_folders, audiocraft_layout, foreign, multiband, transformers_layout
+from musicgen.checkpoint import adapter_folders, audiocraft_layout, multiband, transformers_layout, unsupported_formats
 from musicgen.checkpoint import adapters as lora
 from musicgen.decoders import MultiBandDiffusion
 from musicgen.engine import memory
@@ -166,7 +166,7 @@ def _of_file(file: Path) -> str:
     """What is wrong with a file's name in the place of a folder's."""
     if _is_model(_names(file.parent)):
         return f"{file}: a file of a model: load its folder, {file.parent}"
-    known = foreign.named([file.name])
+    known = unsupported_formats.describe([file.name])
     return (
         f"{file}: a file, and a model is a folder or a hub name{known and f' ({known})'}: put it into a folder as "
         f"{transformers_layout.WEIGHTS} beside its {transformers_layout.CONFIG} (transformers), or as "
@@ -222,7 +222,7 @@ def _layout(names: Sequence[str], source: str) -> ModuleType:
         raise CheckpointError(
             f"{source}: an audio tokeniser (EnCodec) alone: the language model, {audiocraft_layout.LM_FILE}, is missing"
         )
-    known = foreign.named(names)
+    known = unsupported_formats.describe(names)
     raise CheckpointError(
         f"{source}: no MusicGen model: neither {transformers_layout.CONFIG} nor {audiocraft_layout.LM_FILE} inside"
         f"{known and f' ({known})'}"

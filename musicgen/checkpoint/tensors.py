@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from musicgen import safe_unpickle, textfiles
-from musicgen.checkpoint import foreign
+from musicgen.checkpoint import unsupported_formats
 from musicgen.errors import CheckpointError
 from musicgen.safe_unpickle import again, check_kind, first_line
 
@@ -45,7 +45,7 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     one file, or the shards that an index lists."""
     names = weight_files([path.name for path in folder.iterdir()])
     if not names:
-        known = foreign.named([path.name for path in folder.iterdir()])
+        known = unsupported_formats.describe([path.name for path in folder.iterdir()])
         raise CheckpointError(
             f"{folder / 'model.safetensors'}: missing: {known or 'the checkpoint is incomplete, download it again'}"
         )
