@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> None:
     from ..design import manifest, prepare, study_settings
     from .serve import serve
 
-    signals.interrupt_at_the_end()
+    signals.interrupt_on_termination()
     built = arguments.folder / "study"
     if not (built / manifest.FILE).is_file():
         study = prepare.build(study_settings.read(STUDY), built)

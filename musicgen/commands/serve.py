@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from musicgen import extras, logs, open_files, plugins, signals
+from musicgen import extras, file_descriptor_limit, logs, plugins, signals
 from musicgen.commands import marks
 from musicgen.errors import InputError
 from musicgen.serving import flags, hosts
@@ -103,9 +103,9 @@ def run(arguments: argparse.Namespace) -> int:
             "a key of 16 characters or more for each client"
         )
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    signals.interrupt_at_the_end()
-    logs.keep_lines_apart()
-    open_files.allow_many()
+    signals.interrupt_on_termination()
+    logs.use_one_line_records()
+    file_descriptor_limit.raise_limit()
     plugins.load_plugins(flags.separated(arguments.plugin))
     os.umask(0o077)
     if arguments.plan is not None:

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from musicgen import open_files
+from musicgen import file_descriptor_limit
 from musicgen.serving.networks import network_of
 
 MOST = 8192
@@ -47,7 +47,7 @@ class _Open:
     """
 
     def __init__(self, proxies: str) -> None:
-        files = open_files.allow_many()
+        files = file_descriptor_limit.raise_limit()
         self._most = MOST if files is None else min(MOST, int(files * SHARE_OF_FILES))
         self._named = [name.strip() for name in proxies.split(",")]
         self._count, self._of_network = 0, Counter[str]()
