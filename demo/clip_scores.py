@@ -36,7 +36,7 @@ def is_available() -> bool:
     )
 
 
-def deciding(scores: Sequence[Score], embedded: bool) -> Score | None:
+def ranking_score(scores: Sequence[Score], embedded: bool) -> Score | None:
     """The score that takes are ordered by.
 
     Args:

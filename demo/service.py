@@ -258,7 +258,7 @@ class Service(GenerationService):
         if not clip_scores.is_available():
             return None
         embedded = self.catalog.get(clip.request.model).origin == "embedded"
-        return self._take_scores.get(clip.id, lambda: clip_scores.deciding(self.score(clip), embedded))
+        return self._take_scores.get(clip.id, lambda: clip_scores.ranking_score(self.score(clip), embedded))
 
     def tempo_and_key(self, clip: StoredClip) -> str:
         """Tempo and key of a clip as measured, as text; computed once for each clip."""

@@ -34,7 +34,7 @@ MAX_RECOVERIES = 3
 
 
 @dataclass(frozen=True)
-class Unfinished:
+class UnfinishedJob:
     """A job of a worker that has ended.
 
     Attributes:
@@ -86,7 +86,7 @@ class SharedJobs(Observer):
             )  # fmt: skip
             database.execute("DELETE FROM jobs WHERE created < ?", (time.time() - self._keep_seconds,))
 
-    def recover(self, visitor: str) -> list[Unfinished]:
+    def recover(self, visitor: str) -> list[UnfinishedJob]:
         """The jobs of a visitor whose worker has ended; from now on they are this worker's."""
         query = "SELECT id, server, address, request, made, taken_up FROM jobs WHERE visitor = ? AND server != ?"
         if not self._index.read(query, (visitor, self._servers.own)):
@@ -105,7 +105,7 @@ class SharedJobs(Observer):
                 database.execute(
                     "UPDATE jobs SET server = ?, taken_up = taken_up + 1 WHERE id = ?", (self._servers.own, identifier)
                 )
-                found.append(Unfinished(identifier, visitor, address, left))
+                found.append(UnfinishedJob(identifier, visitor, address, left))
         return found
 
     def forget(self, identifier: str) -> None:

@@ -113,7 +113,7 @@ class Audio:
 
 
 @dataclass(frozen=True)
-class Extent:
+class AudioInfo:
     """What reading a file to its end shows. duration: seconds; rate: Hz."""
 
     duration: float
@@ -162,7 +162,7 @@ def read(
         told = most if source.declared is None else _WORKING_BYTES + round(second * (source.declared + _LONGER))
         with _memory(path, told) as reservation:
             resampler = Resampler(source.rate, target)
-            made, count = _Growing(width, -(-expected * target // source.rate)), 0
+            made, count = _WaveBuffer(width, -(-expected * target // source.rate)), 0
             for block in source.blocks:
                 count += block.shape[1]
                 if count > allowed * source.rate:
@@ -191,7 +191,7 @@ def _memory(path: Path, amount: int) -> Iterator[Reservation]:
         ) from error
 
 
-class _Growing:
+class _WaveBuffer:
     """A waveform [C, T] that is filled part by part. Where T is what was expected it is never copied."""
 
     def __init__(self, channels: int, expected: int) -> None:
@@ -213,7 +213,7 @@ class _Growing:
 
 def measure(
     path: str | os.PathLike[str], longest: float = math.inf, *, most_channels: int = decoding.MAX_CHANNELS
-) -> Extent:
+) -> AudioInfo:
     """How much sound a file holds, read to its end and not kept. Refuses what `read` refuses, but for NaN and its memory."""
     path = Path(path)
     with decoding.opened(path) as source:
@@ -226,7 +226,7 @@ def measure(
                     raise InputError(f"{path} is longer than {longest:g} s: cut it first")
         if count == 0:
             raise InputError(f"{path}: holds no samples")
-        return Extent(count / source.rate, source.rate, source.channels)
+        return AudioInfo(count / source.rate, source.rate, source.channels)
 
 
 def _check_limits(

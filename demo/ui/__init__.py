@@ -116,7 +116,7 @@ def launch(page: gr.Blocks, service: Service, *, server_port: int | None = None,
             "takes it (set NO_PROXY=127.0.0.1,localhost), or localhost has no address (/etc/hosts), or the machine is too busy "
             "(start again)"
         ) from error
-    page.app.state_holder = sessions.States(page.app.state_holder)
+    page.app.state_holder = sessions.BoundedStateHolder(page.app.state_holder)
     if service.workers is not None:
         logins.share(page.app, service.workers)
         service.workers.register(configuration.worker_url or _own_url(name, page.server_port))

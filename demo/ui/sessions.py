@@ -16,7 +16,7 @@ MAX_NAME = 200
 """Characters of a session's name; the page's have about ten."""
 
 
-class LightState(SessionState):
+class LightSessionState(SessionState):
     """A session without the copy of the whole page that Gradio keeps for deep links, which are closed here: 0.3 MB of each
     session, and the time to make it."""
 
@@ -30,7 +30,7 @@ class LightState(SessionState):
         pass
 
 
-class States(StateHolder):
+class BoundedStateHolder(StateHolder):
     """The sessions, the last used ones.
 
     Args:
@@ -46,7 +46,7 @@ class States(StateHolder):
         if len(session_id) > MAX_NAME:
             raise HTTPException(400, f"the session's name has {len(session_id)} characters: {MAX_NAME} at most")
         if session_id not in self.session_data:
-            self.session_data[session_id] = LightState(self.blocks)
+            self.session_data[session_id] = LightSessionState(self.blocks)
         return super().__getitem__(session_id)
 
 

@@ -38,7 +38,7 @@ _REFUSAL = (
 ) % (RETRY_SECONDS, len(_TOLD), _TOLD)
 
 
-class _Open:
+class _OpenConnections:
     """The open connections of a server, by network.
 
     Args:
@@ -93,7 +93,7 @@ def _holds(name: str, address: IPv4Address | IPv6Address) -> bool:
         return False
 
 
-_open: WeakKeyDictionary[ServerState, _Open] = WeakKeyDictionary()
+_open: WeakKeyDictionary[ServerState, _OpenConnections] = WeakKeyDictionary()
 
 
 class BoundedConnection(H11Protocol):
@@ -104,7 +104,7 @@ class BoundedConnection(H11Protocol):
     """
 
     _network: str | None = None
-    """As of `_Open.admit`."""
+    """As of `_OpenConnections.admit`."""
     _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -112,7 +112,7 @@ class BoundedConnection(H11Protocol):
         super().connection_made(transport)
         if self.server_state not in _open:
             allowed = self.config.forwarded_allow_ips or ""
-            _open[self.server_state] = _Open(allowed if isinstance(allowed, str) else ",".join(allowed))
+            _open[self.server_state] = _OpenConnections(allowed if isinstance(allowed, str) else ",".join(allowed))
         self._network = _open[self.server_state].admit(self.client[0] if self.client else "")
         if self._network is None:
             transport.write(_REFUSAL)

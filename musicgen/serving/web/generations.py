@@ -50,7 +50,7 @@ MAX_RECOVERIES = 3
 
 
 @dataclass
-class Active:
+class ActiveGeneration:
     """A generation that waits, runs, or has just ended.
 
     Attributes:
@@ -77,7 +77,7 @@ class Generations(Observer):
         self._index, self._generation_index = store.index, GenerationIndex(store.index)
         self.draining = False
         """Whether new generations are refused because the server is about to end."""
-        self._active: dict[str, Active] = {}
+        self._active: dict[str, ActiveGeneration] = {}
         self._of_jobs: dict[int, str] = {}
         self._lock = threading.Lock()
         service.observers.append(self)
@@ -230,7 +230,7 @@ class Generations(Observer):
     ) -> None:
         with self._lock:  # the job may end before it is known here
             job = self.service.submit(record.owner, request, self.network(record.owner), admitted=admitted)
-            self._active[identifier] = Active(record, job)
+            self._active[identifier] = ActiveGeneration(record, job)
             self._of_jobs[id(job)] = identifier
 
     def state(self, owner: str, identifier: str) -> GenerationState:
@@ -264,7 +264,7 @@ class Generations(Observer):
             stream=f"/v1/generations/{identifier}/stream",
         )
 
-    def active(self, identifier: str) -> Active | None:
+    def active(self, identifier: str) -> ActiveGeneration | None:
         """A generation that can be followed, None for one that ended a while ago."""
         with self._lock:
             self._forget_ended()
@@ -398,7 +398,7 @@ class Generations(Observer):
         with contextlib.suppress(InputError):  # a full disk: the state is right in memory, and the log says so
             self.records.update(identifier, record)
 
-    def _of_job(self, job: GenerationJob) -> tuple[str, Active | None]:
+    def _of_job(self, job: GenerationJob) -> tuple[str, ActiveGeneration | None]:
         with self._lock:
             identifier = self._of_jobs.get(id(job), "")
             return identifier, self._active.get(identifier)

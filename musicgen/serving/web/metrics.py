@@ -19,7 +19,7 @@ _SECONDS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
 _RATIOS = (0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 1, 1.25, 2, 5, 10)
 
 
-class _Now(Collector):
+class _ServiceCollector(Collector):
     """Reads the state of a service when it is asked."""
 
     def __init__(self, service: GenerationService) -> None:
@@ -53,7 +53,7 @@ class Metrics(Observer):
     def __init__(self, service: GenerationService) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        registry.register(_Now(service))
+        registry.register(_ServiceCollector(service))
         self._ends = Counter("musicgen_generations", "Generations by their end.", ["end"], registry=registry)
         self._audio = Counter(
             "musicgen_audio_seconds", "Seconds of sound that were made.", ["model"], registry=registry
