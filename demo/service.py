@@ -153,7 +153,7 @@ class Service(GenerationService):
         self.engine.prepare()
         free_bytes = zero_gpu.MAX_PRELOADED_BYTES
         for info in self.catalog:
-            if not self.engine.is_here(info.name) or info.size > free_bytes:
+            if not self.engine.is_downloaded(info.name) or info.size > free_bytes:
                 continue
             try:
                 self.engine.model_cache.preload(info.name, "auto")

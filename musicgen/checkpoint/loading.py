@@ -107,7 +107,7 @@ def step_bytes(name: str | os.PathLike[str], device: str | torch.device, precisi
 def _shape(name: str | os.PathLike[str]) -> tuple[LMConfig, bool] | None:
     """The shape of a model's language model, and whether it generates step by step, as far as that is known without reading
     weights or the network."""
-    folder = folder_here(name)
+    folder = local_folder(name)
     if folder is not None and transformers_layout.is_layout(_names(folder)):
         return transformers_layout.shape(folder)
     published = next((entry for entry in catalog.PUBLISHED if entry.name == str(name)), None)
@@ -123,7 +123,7 @@ def _shape(name: str | os.PathLike[str]) -> tuple[LMConfig, bool] | None:
     return config, not published.masked
 
 
-def folder_here(name: str | os.PathLike[str]) -> Path | None:
+def local_folder(name: str | os.PathLike[str]) -> Path | None:
     """The folder of a checkpoint on this machine, None for one that would have to be downloaded. name: as of `load`."""
     if str(name) in catalog.embedded():
         return catalog.PRETRAINED / name

@@ -218,7 +218,7 @@ class GenerationService:
         if self.downloads and self.engine.can_download():
             return
         absent = {}
-        if not self.engine.is_here(request.model):
+        if not self.engine.is_downloaded(request.model):
             absent[request.model] = "choose another model"
         if request.decoder == "mbd" and not self.engine.has_multi_band_diffusion():
             absent["multi-band diffusion"] = "choose the model's own decoder"

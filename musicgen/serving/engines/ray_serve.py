@@ -131,13 +131,13 @@ class RayEngine:
         """Any precision but "auto" unchanged: only the replica's machine tells."""
         return None if precision == "auto" else precision
 
-    def is_here(self, model: str) -> bool:
+    def is_downloaded(self, model: str) -> bool:
         """Whether a model is no published one, whose weights each machine downloads; the hub's cache is taken for shared."""
-        return downloads.is_here(self.catalog.get(model))
+        return downloads.is_downloaded(self.catalog.get(model))
 
     def can_download(self) -> bool:
         """Whether this machine may ask the hub, which is taken for the same on all."""
-        return downloads.are_possible()
+        return downloads.can_download()
 
     def has_multi_band_diffusion(self) -> bool:
         """Whether the decoder's file is in the hub's cache, which is taken for shared."""

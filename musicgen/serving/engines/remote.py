@@ -114,7 +114,7 @@ class RemoteEngine:
         """Any precision but "auto" unchanged."""
         return None if precision == "auto" else precision
 
-    def is_here(self, model: str) -> bool:
+    def is_downloaded(self, model: str) -> bool:
         """Whether the server need not download a model's files."""
         return self._here.get(model, False)
 
