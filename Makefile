@@ -56,7 +56,7 @@ pretrained: $(VENV)/.development system
 	    $(RUN) -m musicgen train $$part $(CHANGES) || exit 1; done
 	for name in mini mini-melody mini-stereo-melody; do \
 	    $(RUN) -m musicgen.training.quality runs/$$name/model --workers 2 --json runs/$$name/quality.json $(QUALITY) && \
-	    $(RUN) -m musicgen.training.card runs/$$name runs/pretrained/$$name --quality runs/$$name/quality.json \
+	    $(RUN) -m musicgen.training.model_card runs/$$name runs/pretrained/$$name --quality runs/$$name/quality.json \
 	        --text musicgen/training/recipes/$$name.md || exit 1; done
 
 setup: $(VENV)/.development

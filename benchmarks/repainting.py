@@ -29,7 +29,7 @@ from evaluation.suites.items import load_items
 from evaluation.suites.suite import load_suite
 from musicgen import audio
 from musicgen.audio import Audio
-from musicgen.repainting import join, place, repaint
+from musicgen.repainting import join, repaint, span_layout
 from musicgen.request import GenerationRequest
 from musicgen.statistics import ratio_interval
 from musicgen.tokenizers import frames_of
@@ -80,7 +80,7 @@ def ways(
     old = model.tokenizer.encode(clip.wave[None, :, : clip.wave.shape[1] // model.tokenizer.hop * model.tokenizer.hop])[
         0
     ]
-    where = place(*SPAN, old.shape[1], model.frame_rate, frames_of(model.tokenizer, model.max_duration))
+    where = span_layout(*SPAN, old.shape[1], model.frame_rate, frames_of(model.tokenizer, model.max_duration))
 
     def sound(index: int) -> Audio:
         codes = old.clone()

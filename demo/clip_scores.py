@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from musicgen import siblings
+from musicgen import optional_packages
 
 if TYPE_CHECKING:
     from evaluation.rankers import ClapScores
@@ -31,12 +31,12 @@ class Score:
 
 def is_available() -> bool:
     """Whether the packages that scoring needs are installed."""
-    return siblings.available("evaluation") and all(
+    return optional_packages.available("evaluation") and all(
         importlib.util.find_spec(name) is not None for name in ("julius", "scipy")
     )
 
 
-def deciding(scores: Sequence[Score], embedded: bool) -> Score | None:
+def ranking_score(scores: Sequence[Score], embedded: bool) -> Score | None:
     """The score that takes are ordered by.
 
     Args:
@@ -70,7 +70,7 @@ class ClipScorer:
         if prompt:
             from musicgen import audio
 
-            rankers, sound = siblings.load("evaluation.rankers"), audio.read(clip)
+            rankers, sound = optional_packages.load("evaluation.rankers"), audio.read(clip)
             with self._lock:
                 readings = {rankers.MINI: "sound and description, −1 to 1"}
                 if self._clap.has_laion:
@@ -85,4 +85,4 @@ class ClipScorer:
 
     @cached_property
     def _clap(self) -> ClapScores:
-        return cast("ClapScores", siblings.load("evaluation.rankers").ClapScores())
+        return cast("ClapScores", optional_packages.load("evaluation.rankers").ClapScores())

@@ -51,7 +51,7 @@ def daw(store: ClipStore, clip: Path, transcriber: str) -> Path:
 
     def write(target: Path) -> None:
         files, _ = daw_files.parts(
-            audio.read(clip), audio.read_tags(clip), stems=DemucsSeparator.is_here(), transcriber=transcriber
+            audio.read(clip), audio.read_tags(clip), stems=DemucsSeparator.is_downloaded(), transcriber=transcriber
         )
         audio.write_bytes(target, daw_files.packed(files, clip.stem))
 

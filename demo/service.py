@@ -30,12 +30,12 @@ from musicgen.serving.servers import Servers
 from musicgen.serving.service import GenerationJob, GenerationService
 from musicgen.serving.stored_clip import StoredClip
 
-from . import clip_scores, heard, zero_gpu
-from .accepted_jobs import AcceptedJobs
+from . import clip_scores, tempo_key, zero_gpu
 from .configuration import Configuration
-from .followers import Followers
 from .gradio_folders import GradioFolders
-from .memo import Memo
+from .lru_cache import LRUCache
+from .presence import SessionPresence
+from .shared_jobs import SharedJobs
 from .training.trainings import Trainings
 from .visits import Visit, Visits
 from .workers import Workers
@@ -119,17 +119,17 @@ class Service(GenerationService):
             watermark=watermark,
         )
         self.visits = Visits(index, limits.history, limits.keep_hours * 3600)
-        self._accepted = AcceptedJobs(index, servers, limits.keep_hours * 3600, lambda: self.closing, self.visits.add)
-        self.observers.append(self._accepted)
+        self._shared_jobs = SharedJobs(index, servers, limits.keep_hours * 3600, lambda: self.closing, self.visits.add)
+        self.observers.append(self._shared_jobs)
         self._taking_up = threading.Lock()
         self.workers = None if shared is None else Workers(index, servers, limits.keep_hours * 3600)
         """The workers that share the folder; None for a page that shares nothing."""
-        self.followers = Followers(self.leave, GRACE_SECONDS)
+        self.presence = SessionPresence(self.leave, GRACE_SECONDS)
         self.when_gone: list[Callable[[str], object]] = []
         """Called with a session that is gone."""
         self._scorer = clip_scores.ClipScorer()
-        self._take_scores: Memo[clip_scores.Score | None] = Memo(MAX_MEASURED)
-        self._heard: Memo[str] = Memo(MAX_MEASURED)
+        self._take_scores: LRUCache[clip_scores.Score | None] = LRUCache(MAX_MEASURED)
+        self._tempo_key: LRUCache[str] = LRUCache(MAX_MEASURED)
         self.trainings: Trainings | None = None
         """None where visitors may not train adapters."""
         if configuration.training is not None:
@@ -154,7 +154,7 @@ class Service(GenerationService):
         self.engine.prepare()
         free_bytes = zero_gpu.MAX_PRELOADED_BYTES
         for info in self.catalog:
-            if not self.engine.is_here(info.name) or info.size > free_bytes:
+            if not self.engine.is_downloaded(info.name) or info.size > free_bytes:
                 continue
             try:
                 self.engine.model_cache.preload(info.name, "auto")
@@ -177,20 +177,20 @@ class Service(GenerationService):
         return super().submit(visitor, request, network, admitted=admitted, identifier=identifier)
 
     def _admit(self, job: GenerationJob, check: Check) -> None:
-        self._accepted.admit(job, check)
+        self._shared_jobs.admit(job, check)
 
     def jobs_of(self, visit: Visit) -> list[GenerationJob]:
-        """A visit's jobs, the running ones first. Those of a worker that has ended are taken up by this one.
+        """A visit's jobs, the running ones first. Those of a worker that has ended are recovered by this one.
 
         Raises:
-            MusicGenError: a job cannot be taken up, because its model or its files are not there any more.
+            MusicGenError: a job cannot be recovered, because its model or its files are not there any more.
         """
         with self._taking_up:
-            for one in self._accepted.take_up(visit.token):
+            for one in self._shared_jobs.recover(visit.token):
                 try:
                     self.submit(one.visitor, one.request, one.address, admitted=True, identifier=one.identifier)
                 except MusicGenError:
-                    self._accepted.forget(one.identifier)
+                    self._shared_jobs.forget(one.identifier)
                     raise
         return self.job_queue.jobs_of(visit.token)
 
@@ -205,7 +205,7 @@ class Service(GenerationService):
         visit = self.visits.find(session)
         if visit is None:
             self.cancel(session)
-        elif not any(self.followers.is_present(one) for one in visit.sessions):
+        elif not any(self.presence.is_present(one) for one in visit.sessions):
             self.cancel(visit.token)
 
     def delete_clip(self, visit: Visit, clip: StoredClip) -> None:
@@ -259,16 +259,16 @@ class Service(GenerationService):
         if not clip_scores.is_available():
             return None
         embedded = self.catalog.get(clip.request.model).origin == "embedded"
-        return self._take_scores.get(clip.id, lambda: clip_scores.deciding(self.score(clip), embedded))
+        return self._take_scores.get(clip.id, lambda: clip_scores.ranking_score(self.score(clip), embedded))
 
     def tempo_and_key(self, clip: StoredClip) -> str:
         """Tempo and key of a clip as measured, as text; computed once for each clip."""
         from musicgen import audio, rhythm
 
         def measure() -> str:
-            return ", ".join(heard.tempo_and_key(audio.read(clip.path, channels=1, rate=rhythm.RATE), digits=1))
+            return ", ".join(tempo_key.tempo_and_key(audio.read(clip.path, channels=1, rate=rhythm.RATE), digits=1))
 
-        return self._heard.get(clip.id, measure)
+        return self._tempo_key.get(clip.id, measure)
 
     def duration_of(self, recording: Path) -> float:
         """Duration of an audio file in seconds.

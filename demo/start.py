@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from musicgen import extras, logs, open_files, plugins, signals
+from musicgen import extras, file_descriptor_limit, logs, plugins, signals
 from musicgen.errors import InputError
 
 from . import deploy, zero_gpu
@@ -30,9 +30,9 @@ def run(configuration: Configuration, environment: Mapping[str, str]) -> None:
         print(f"The Space is at {deploy.deploy(configuration.space, configuration.hardware)}")
         return
     port = requested_port(environment)
-    signals.interrupt_at_the_end()
-    logs.keep_lines_apart()
-    open_files.allow_many()
+    signals.interrupt_on_termination()
+    logs.use_one_line_records()
+    file_descriptor_limit.raise_limit()
     plugins.load_plugins(configuration.plugins)
     os.umask(0o077)  # what visitors send and get is for this user alone
     service, served = Service(configuration), False

@@ -18,7 +18,7 @@ from sqlite3 import Connection
 from musicgen.serving.index import Index
 from musicgen.serving.stored_clip import StoredClip
 
-from . import stored
+from . import serialization
 
 MAX_VISITS = 10_000
 """The least recently used ones are dropped first: clients can start any number of visits, which must not fill the memory."""
@@ -40,7 +40,7 @@ CREATE INDEX IF NOT EXISTS clips_of_visit ON visit_clips (token)
 
 @functools.lru_cache(4_096)
 def _clip(text: str) -> StoredClip:
-    return stored.load(StoredClip, text)
+    return serialization.load(StoredClip, text)
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Visits:
             if not self._refresh(database, token):
                 return
             database.execute(
-                "INSERT INTO visit_clips (token, id, clip) VALUES (?, ?, ?)", (token, clip.id, stored.dump(clip))
+                "INSERT INTO visit_clips (token, id, clip) VALUES (?, ?, ?)", (token, clip.id, serialization.dump(clip))
             )
             database.execute(
                 "DELETE FROM visit_clips WHERE number IN (SELECT number FROM visit_clips WHERE token = :token "

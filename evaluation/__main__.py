@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from musicgen import audio, commandline, extras, named_values, plugins, table_text
 from musicgen.errors import InputError
 from musicgen.folders import check_writable_file, check_writable_folder
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 if TYPE_CHECKING:
     from .embedders.cache import Cache

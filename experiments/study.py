@@ -22,7 +22,7 @@ from experiments.training_data import run_folder
 from human_study.design import manifest, prepare, study_settings
 from musicgen import audio, samples
 from musicgen.errors import InputError
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 RATERS_PER_SAMPLE = 5
 """The paper's (section 3.3)."""

@@ -22,7 +22,7 @@ import torch
 from experiments import memorisation, mini_clap  # noqa: F401 (registers its kind)
 from experiments.plan import Plan, Row, Scale
 from musicgen import catalog
-from musicgen.checkpoint.parts import audio_tokenizer
+from musicgen.checkpoint.components import audio_tokenizer
 from musicgen.errors import InputError
 from musicgen.tokenizers import StereoTokenizer
 from musicgen.training import recipe as recipes

@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 
 def render(template: Path, **values: Any) -> str:

@@ -26,7 +26,7 @@ from musicgen.byte_budget import BudgetInUse, ByteBudget, Reservation
 from musicgen.errors import InputError
 from musicgen.loudness import BLOCK_SECONDS, MAX_CHANNELS, integrated
 from musicgen.resampler import Resampler
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 FORMATS = {
     ".wav": ("WAV", "PCM_16"),
@@ -113,7 +113,7 @@ class Audio:
 
 
 @dataclass(frozen=True)
-class Extent:
+class AudioInfo:
     """The length of a file, measured by reading it to its end. duration: seconds; rate: Hz."""
 
     duration: float
@@ -163,7 +163,7 @@ def read(
         told = most if source.declared is None else _WORKING_BYTES + round(second * (source.declared + _LONGER))
         with _memory(path, told) as reservation:
             resampler = Resampler(source.rate, target)
-            made, count = _Growing(width, -(-expected * target // source.rate)), 0
+            made, count = _WaveBuffer(width, -(-expected * target // source.rate)), 0
             for block in source.blocks:
                 count += block.shape[1]
                 if count > allowed * source.rate:
@@ -192,7 +192,7 @@ def _memory(path: Path, amount: int) -> Iterator[Reservation]:
         ) from error
 
 
-class _Growing:
+class _WaveBuffer:
     """A waveform [C, T] that is filled part by part. Where T is what was expected it is never copied."""
 
     def __init__(self, channels: int, expected: int) -> None:
@@ -214,7 +214,7 @@ class _Growing:
 
 def measure(
     path: str | os.PathLike[str], longest: float = math.inf, *, most_channels: int = decoding.MAX_CHANNELS
-) -> Extent:
+) -> AudioInfo:
     """How much sound a file holds, read to its end and not kept. Refuses what `read` refuses, but for NaN and its memory."""
     path = Path(path)
     with decoding.opened(path) as source:
@@ -227,7 +227,7 @@ def measure(
                     raise InputError(f"{path} is longer than {longest:g} s: cut it first")
         if count == 0:
             raise InputError(f"{path}: holds no samples")
-        return Extent(count / source.rate, source.rate, source.channels)
+        return AudioInfo(count / source.rate, source.rate, source.channels)
 
 
 def _check_limits(

@@ -40,7 +40,7 @@ _MELODY_FRAMES = 235
 _REPOSITORY = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 
 
-class _InWords:
+class _Capabilities:
     """A description of a model for lists of models."""
 
     seconds: float
@@ -64,7 +64,7 @@ class _InWords:
 
 
 @dataclass(frozen=True)
-class Entry(_InWords):
+class Entry(_Capabilities):
     """A published model.
 
     Attributes:
@@ -219,7 +219,7 @@ def check_decoder(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Embedded(_InWords):
+class Embedded(_Capabilities):
     """A model that comes with the package; attributes as of `Entry`.
 
     Attributes:

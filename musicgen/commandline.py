@@ -31,7 +31,7 @@ def entry(interrupted: str = "interrupted") -> Callable[[Callable[Arguments, int
     def decorate(work: Callable[Arguments, int | None]) -> Callable[Arguments, int]:
         @functools.wraps(work)
         def main(*arguments: Arguments.args, **named: Arguments.kwargs) -> int:
-            output, errors = (cast(TextIO, _Lasting(stream)) for stream in (sys.stdout, sys.stderr))
+            output, errors = (cast(TextIO, _FailsafeStream(stream)) for stream in (sys.stdout, sys.stderr))
             with redirect_stdout(output), redirect_stderr(errors):
                 try:
                     return int(work(*arguments, **named) or 0)
@@ -131,7 +131,7 @@ def warn(text: str) -> None:
     print(f"warning: {one_line(text)}", file=sys.stderr)
 
 
-class _Lasting:
+class _FailsafeStream:
     """A standard stream on which printing never ends a command: what no reader takes is dropped, and characters that its
     encoding lacks are written as escapes. `generate … | head -1` still saves every clip."""
 

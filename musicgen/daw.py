@@ -13,7 +13,7 @@ from musicgen import audio, provenance, rhythm, tonality, transcribers
 from musicgen.audio import Audio
 from musicgen.conditioners.separation import DemucsSeparator
 from musicgen.settings import KEY, ClipComment
-from musicgen.wording import listed
+from musicgen.text_format import listed
 
 EXTENSION = ".zip"
 FACTS = "clip.json"
@@ -59,7 +59,7 @@ def parts(
         InputError: There is no such transcriber, or it is not installed.
         CheckpointError: Demucs' weights are not on this machine and cannot be downloaded.
     """
-    hearing = transcribers.find(transcriber)
+    chosen = transcribers.find(transcriber)
     origin = provenance.of_tags(tags)
     stored = ClipComment.parse_whole(origin.get("comment", ""))
     files = {"mix.wav": audio.encode(clip, ".wav", origin)}
@@ -69,16 +69,16 @@ def parts(
         said = {name: text for name, text in origin.items() if name != "comment"}
         separated = DemucsSeparator(device, _WITHOUT).stems(clip)
         files |= {f"stems/{name}.wav": audio.encode(stem, ".wav", said) for name, stem in separated.items()}
-        own = [separated[name] for name in hearing.hears]
-        heard, source = Audio(torch.stack([stem.wave for stem in own]).sum(dim=0), own[0].rate), listed(hearing.hears)
-    beats, notes = rhythm.measure(clip), hearing.transcribe(heard)
+        own = [separated[name] for name in chosen.stems]
+        heard, source = Audio(torch.stack([stem.wave for stem in own]).sum(dim=0), own[0].rate), listed(chosen.stems)
+    beats, notes = rhythm.measure(clip), chosen.transcribe(heard)
     bpm = None if beats is None else beats.bpm
-    files[hearing.file] = transcribers.midi_bytes(notes, bpm)
+    files[chosen.file] = transcribers.midi_bytes(notes, bpm)
     facts: dict[str, Any] = {
         "bpm": None if bpm is None else round(bpm, 2),
         "first_beat": None if beats is None else round(beats.first, 4),
         "key": tonality.measure(clip),
-        "transcriber": hearing.name,
+        "transcriber": chosen.name,
         "notes": len(notes),
         "notes_of": source,
         "tags": {name: text for name, text in origin.items() if name != "comment"},

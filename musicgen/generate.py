@@ -109,7 +109,7 @@ class Runner(Protocol):
         """See `LanguageModel.start`."""
         ...
 
-    def agree(self, *rows: int) -> bool:
+    def is_batch_invariant(self, *rows: int) -> bool:
         """Whether a row has the same logits bit for bit in batches of any of these numbers of rows."""
         ...
 

@@ -27,6 +27,6 @@ class OneLineRecord(logging.LogRecord):
         return one_line(super().getMessage().rstrip("\n"))
 
 
-def keep_lines_apart() -> None:
+def use_one_line_records() -> None:
     """Make all records of this process, those of libraries included, OneLineRecords."""
     logging.setLogRecordFactory(OneLineRecord)

@@ -35,10 +35,10 @@ from musicgen.repainting import Repainted, repaint
 from musicgen.request import TEXT, GenerationRequest, Prompts, RequestArguments
 from musicgen.sampling import ClipStream, clip_seeds
 from musicgen.sections import stream_sections
+from musicgen.text_format import counted
 from musicgen.tokenizers import Tokenizer, frame_rate, frames_of
 from musicgen.windows import Window
 from musicgen.windows import plan as plan_windows
-from musicgen.wording import counted
 
 _MODELS_FOR = {"melody": "mini-melody or facebook/musicgen-melody", "style": "facebook/musicgen-style"}
 """Condition -> models that follow it, an embedded one first."""
@@ -448,7 +448,7 @@ class MusicGen(nn.Module):
         every = self._guided(plan.conditions, plan.options, span)
         fewer, batch = every.without_repeats(), plan.codes.shape[0]
         pools = (every.groups * batch, fewer.groups * batch) if pool_rows is None else (pool_rows,)
-        return fewer if self.engine is not None and self.engine.agree(*pools) else every
+        return fewer if self.engine is not None and self.engine.is_batch_invariant(*pools) else every
 
     def _guided(
         self,

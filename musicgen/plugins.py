@@ -7,7 +7,7 @@ embedders or systems; docs/evaluation.md has an example. Both are chosen with `-
 `--plugin path/to/my_module.py`.
 
 A module that must work both in a clone and where the package is installed imports the evaluation's modules by
-`musicgen.siblings.load("evaluation.metrics.registry")`.
+`musicgen.optional_packages.load("evaluation.metrics.registry")`.
 """
 
 from __future__ import annotations

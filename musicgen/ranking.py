@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from musicgen import chroma, extras, siblings
+from musicgen import chroma, extras, optional_packages
 from musicgen.audio import Audio
 from musicgen.errors import InputError
 from musicgen.registry import Registry
@@ -82,7 +82,7 @@ def ranker(name: str) -> Ranker | None:
     if name in PROVIDED and name not in RANKERS:
         module, extra = PROVIDED[name]
         with extras.needed(extra, f"the ranking {name!r}"):
-            siblings.load(module)
+            optional_packages.load(module)
     return RANKERS[name]()
 
 

@@ -113,7 +113,7 @@ class Repainted:
 
 
 @dataclass(frozen=True)
-class Place:
+class SpanLayout:
     """The position of a span in frames of the new clip: the span [start, end), its window [first, last); added: frames added at
     the left."""
 
@@ -124,7 +124,7 @@ class Place:
     added: int
 
 
-def place(start: float, end: float, total: int, frame_rate: float, context: int) -> Place:
+def span_layout(start: float, end: float, total: int, frame_rate: float, context: int) -> SpanLayout:
     """The position of a span.
 
     Args:
@@ -161,7 +161,7 @@ def place(start: float, end: float, total: int, frame_rate: float, context: int)
         raise InputError(f"the clip would be longer than {MAX_DURATION:g} s")
     rest = context - (last - first)
     left = min(first, max(rest // 2, rest - (total - last)))
-    return Place(first, last, first - left, min(total, first - left + context), added)
+    return SpanLayout(first, last, first - left, min(total, first - left + context), added)
 
 
 def repaint(
@@ -208,7 +208,7 @@ def repaint(
             raise InputError(f"{name} is for a whole clip, and not for a span of it: leave it out")
     old, wave = _clip(model, clip)
     context = frames_of(model.tokenizer, model.max_duration)
-    where = place(start, end, old.shape[1], model.frame_rate, context)
+    where = span_layout(start, end, old.shape[1], model.frame_rate, context)
     if where.end == old.shape[1] + where.added:
         candidates = 1  # nothing on the right could choose among them
     first_seed = check_seed(clip_seeds(request.seed, 1)[0])
@@ -260,7 +260,7 @@ def _clip(model: Model, clip: AudioInput | torch.Tensor) -> tuple[torch.Tensor, 
     return model.tokenizer.encode(whole)[0], heard.wave.cpu()
 
 
-def _of_window(model: Model, request: GenerationRequest, where: Place, seeds: list[int]) -> GenerationRequest:
+def _of_window(model: Model, request: GenerationRequest, where: SpanLayout, seeds: list[int]) -> GenerationRequest:
     """The request for the candidates: of the window up to the end of the span."""
     begin = (where.first - where.added) / model.frame_rate
     conditions = {
@@ -309,7 +309,7 @@ def _log_likelihoods(model: Model, request: GenerationRequest, codes: torch.Tens
 
 
 def join(
-    model: Model, wave: torch.Tensor | None, old: torch.Tensor, codes: torch.Tensor, where: Place, seed: int
+    model: Model, wave: torch.Tensor | None, old: torch.Tensor, codes: torch.Tensor, where: SpanLayout, seed: int
 ) -> torch.Tensor:
     """The waveform [C, samples] of the new codes, which outside the span and the decoder's reach is the old one.
 

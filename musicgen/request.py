@@ -11,8 +11,8 @@ from musicgen.chords import chart_of
 from musicgen.errors import InputError
 from musicgen.options import GenerationOptions, check_duration, check_text
 from musicgen.recordings import AudioInput, is_pair
+from musicgen.text_format import counted
 from musicgen.timeline import Timeline, TimelineEntry, check_within, timeline_of
-from musicgen.wording import counted
 
 TEXT = "text"
 """The condition that the prompts are."""

@@ -17,7 +17,7 @@ import torch
 
 from musicgen.errors import InputError
 from musicgen.options import GenerationOptions
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 MAX_SEED = 2**63 - 1
 

@@ -38,14 +38,14 @@ Play = Callable[[GenerationRequest, torch.Tensor | None, Progress], tuple[Iterat
 callback. Returns its chunks of audio, float32 [C, T], and its codes [1, K, T], which are complete when the chunks are."""
 
 
-class Conditioned(Protocol):
+class ConditionedModel(Protocol):
     """A model with conditioners."""
 
     @property
     def named_conditioners(self) -> dict[str, Conditioner]: ...
 
 
-class Model(Conditioned, Protocol):
+class Model(ConditionedModel, Protocol):
     """The interface of models that sections use."""
 
     max_duration: float
@@ -187,7 +187,7 @@ def _ignore(done: int, total: int) -> None:
     pass
 
 
-def prepared_conditions(model: Conditioned, request: GenerationRequest, seed: int) -> dict[str, Any]:
+def prepared_conditions(model: ConditionedModel, request: GenerationRequest, seed: int) -> dict[str, Any]:
     """The conditions of one clip, read and validated once.
 
     Args:

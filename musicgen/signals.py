@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 
-def interrupt_at_the_end() -> None:
+def interrupt_on_termination() -> None:
     """Let SIGTERM and SIGHUP interrupt the program as Ctrl-C does, so that it cleans up.
 
     Process 1 of a container ignores signals without a handler, and by default SIGHUP ends a process without cleaning up.

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from musicgen import open_files
+from musicgen import file_descriptor_limit
 
 SMALL_BUFFER = 4096
 """Bytes of a client's receive buffer: what it does not read stays with the server."""
@@ -22,7 +22,7 @@ SMALL_BUFFER = 4096
 
 def need_many_files(number: int) -> None:
     """Skips the test where this process may not have as many open files, clients and server together."""
-    most = open_files.allow_many()
+    most = file_descriptor_limit.raise_limit()
     if most is not None and most < number:
         pytest.skip(f"the system allows {most} open files")
 

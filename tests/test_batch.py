@@ -23,8 +23,8 @@ from musicgen.engine import batch_size, memory
 from musicgen.engine.scheduler import Scheduler
 from musicgen.engine.selection import Engine
 from musicgen.errors import InputError
-from musicgen.finishing import finish
 from musicgen.options import GenerationOptions
+from musicgen.postprocessing import postprocess
 from musicgen.settings import Settings
 from tests.conftest import GOLDEN
 
@@ -56,9 +56,9 @@ def test_a_table_and_lines_of_json_say_the_same(tmp_path: Path) -> None:
         ("a", "slow, sad piano", "1.5", "9", "20", "no", "none", "", "yes", "", "", ""),
         ("b", "", "", "", "", "", "-20", "0:00.5 drums", "", "energy=2", "C G", "90"),
     ]  # fmt: skip
-    of_table, faults = batch.read(table(tmp_path / "a.csv", *rows), RUN, seed=3)
-    assert not faults
-    of_json, faults = batch.read(
+    of_table, errors = batch.read(table(tmp_path / "a.csv", *rows), RUN, seed=3)
+    assert not errors
+    of_json, errors = batch.read(
         lines(
             tmp_path / "a.jsonl",
             {"id": "a", "prompt": "slow, sad piano", "duration": 1.5, "seed": 9, "top_k": 20, "do_sample": False,
@@ -69,7 +69,7 @@ def test_a_table_and_lines_of_json_say_the_same(tmp_path: Path) -> None:
         RUN,
         seed=3,
     )  # fmt: skip
-    assert not faults
+    assert not errors
     assert [(one.id, one.settings) for one in of_table] == [(one.id, one.settings) for one in of_json]
     first, second = (one.settings for one in of_json)
     assert (first.seed, second.seed) == (9, 4)  # the seed of a line without one: the run's plus its index
@@ -114,11 +114,11 @@ def _text(folder: Path, text: str) -> Path:
 def test_a_faulty_line_is_named_and_loses_no_other(line: str, message: str, tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
     file.write_text(f'{{"id": "good"}}\n\n{line}\n{{"prompt": "last"}}\n', encoding="utf-8")
-    clips, faults = batch.read(file, RUN)
+    clips, errors = batch.read(file, RUN)
     assert [clip.id for clip in clips] == ["good", "0003-last"]
-    (fault,) = faults
-    assert fault.where == f"{file}:3"
-    assert message in str(fault)
+    (error,) = errors
+    assert error.where == f"{file}:3"
+    assert message in str(error)
 
 
 @pytest.mark.parametrize(
@@ -133,9 +133,9 @@ def test_a_faulty_line_is_named_and_loses_no_other(line: str, message: str, tmp_
 def test_a_faulty_row_is_named(row: str, message: str, tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     file.write_text(f"prompt,duration\ndrums,2\n{row}\nbass,1\n", encoding="utf-8")
-    clips, faults = batch.read(file, RUN)
+    clips, errors = batch.read(file, RUN)
     assert [clip.settings.prompt for clip in clips] == ["drums", "bass"]
-    assert [str(fault) for fault in faults] == [f"{file}:3: {message}"]
+    assert [str(error) for error in errors] == [f"{file}:3: {message}"]
 
 
 def test_a_column_that_is_no_key_and_an_empty_list(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_each_clip_is_that_of_python(tmp_path: Path) -> None:
     model = musicgen.load(SMALL)
     made = samples.read(out, complete=True).by_id()
     expected = {
-        "0001-drums": finish(
+        "0001-drums": postprocess(
             Audio(model.generate(["drums"], 1.0, seed=3)[0], 32_000), loop=False, loudness=-14.0
         ).audio.wave,
         "0002-piano": model.generate(["piano"], 1.6, seed=77, options={"top_k": 20})[0],

@@ -111,9 +111,9 @@ def test_the_page_packs_a_clip_with_stems_where_demucs_is(tmp_path: Path, monkey
     from musicgen.serving.clip_store import ClipStore
 
     store = ClipStore(tmp_path, hours=1)
-    for is_here in (True, False):
-        if not is_here:
-            monkeypatch.setattr(DemucsSeparator, "is_here", staticmethod(lambda: False))
+    for is_downloaded in (True, False):
+        if not is_downloaded:
+            monkeypatch.setattr(DemucsSeparator, "is_downloaded", staticmethod(lambda: False))
         clip = store.new_path("tune-1.flac")
         store.write(clip, played(), provenance.tags(Settings("0.1.0", "mini", "a tune", 3.5, 7).comment()))
         file = derived_files.daw(store, clip, "pyin")
@@ -121,6 +121,6 @@ def test_the_page_packs_a_clip_with_stems_where_demucs_is(tmp_path: Path, monkey
         assert file.stat().st_mode & 0o077 == 0
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
-        assert ("tune-1/stems/drums.wav" in names) is is_here
+        assert ("tune-1/stems/drums.wav" in names) is is_downloaded
         assert "tune-1/melody.mid" in names
     store.close()

@@ -416,7 +416,7 @@ def test_mixing_and_resampling_while_reading(name: str, tmp_path: Path, monkeypa
 def test_measure_is_what_read_finds(tmp_path: Path) -> None:
     path = encode(tmp_path / "x.webm", melody(2.0, channels=2), RATE, "libopus")
     sound = audio.read(path)
-    assert audio.measure(path) == audio.Extent(sound.duration, sound.rate, 2)
+    assert audio.measure(path) == audio.AudioInfo(sound.duration, sound.rate, 2)
     with pytest.raises(InputError, match=r"x\.webm is longer than 1\.5 s: cut it first"):
         audio.measure(path, 1.5)
 

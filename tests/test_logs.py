@@ -15,7 +15,7 @@ FORGED = "x\n2026-01-01 INFO admin logged in\r\x1b[2J\u2028ERROR y"
 def written(monkeypatch):
     """A logger whose records are made as in the programs, and what it has written."""
     factory = logging.getLogRecordFactory()
-    logs.keep_lines_apart()
+    logs.use_one_line_records()
     text, logger = io.StringIO(), logging.getLogger("tests.log")
     handler = logging.StreamHandler(text)
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))

@@ -11,8 +11,8 @@ from musicgen.__main__ import main
 from musicgen.audio import Audio
 from musicgen.chords import ChordChart
 from musicgen.errors import InputError
-from musicgen.finishing import finish
 from musicgen.loops import beats_of, cut_at_bars, make_loop
+from musicgen.postprocessing import postprocess
 from musicgen.settings import Settings
 from musicgen.training.corpus import compose, render
 
@@ -75,7 +75,7 @@ def test_what_has_no_bars_is_looped_at_its_end() -> None:
         cut_at_bars(silence)
     with pytest.raises(InputError, match=r"8 bars take .* s at .* bpm, and from its first beat on the clip has"):
         cut_at_bars(short, 8)
-    made = finish(silence, loop=True, loudness=None, loop_cut="bars")
+    made = postprocess(silence, loop=True, loudness=None, loop_cut="bars")
     assert torch.equal(made.audio.wave, make_loop(silence).wave)
     assert (made.loop.bpm, made.measured) == (None, {})
     assert "no beats are heard" in made.not_at_bars

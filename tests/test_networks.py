@@ -23,8 +23,8 @@ from musicgen.checkpoint.transformers_layout import DecoderConfig
 from musicgen.conditioners import t5
 from musicgen.conditioners.text_tokenizer import SENTENCEPIECE, TextTokenizer
 from musicgen.errors import CheckpointError
+from musicgen.gc_disabled import gc_disabled
 from musicgen.tokenizers import encodec_network
-from musicgen.uncollected import uncollected
 from tests import standins
 from tests.conftest import GOLDEN
 
@@ -211,7 +211,7 @@ assert not heavy, heavy
 @pytest.mark.parametrize("enabled", [True, False])
 def test_the_collector_is_as_before_when_the_imports_have_ended(enabled: bool) -> None:
     def fail() -> None:
-        with uncollected():
+        with gc_disabled():
             assert not gc.isenabled()
             raise ImportError
 

@@ -19,7 +19,7 @@ from musicgen.clip_repainting import span_request
 from musicgen.engine import Scheduler
 from musicgen.errors import InputError
 from musicgen.model import MusicGen
-from musicgen.repainting import Repainted, place, repaint
+from musicgen.repainting import Repainted, repaint, span_layout
 from musicgen.request import GenerationRequest
 from musicgen.settings import REPAINTED, STOPPED_EARLY, Settings, SourceFile
 from tests import standins
@@ -203,7 +203,7 @@ def test_the_window_holds_the_span_and_as_much_around_it_as_fits(data: st.DataOb
     total = data.draw(st.integers(1, 3000))
     start = data.draw(st.integers(max(-200, RATE - context), total - 1))
     end = data.draw(st.integers(max(0, start + 1), min(total, start + context - RATE)))
-    where = place(start / RATE, end / RATE, total, RATE, context)
+    where = span_layout(start / RATE, end / RATE, total, RATE, context)
     whole = total + where.added
     assert where.added == max(0, -start)
     assert (where.start, where.end) == (start + where.added, end + where.added)

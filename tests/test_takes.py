@@ -14,7 +14,7 @@ from evaluation.metrics.chroma_similarity import agreement
 from evaluation.pipeline import scoring
 from evaluation.suites.items import Item
 from evaluation.suites.suite import load_suite
-from musicgen import audio, chroma, ranking, siblings
+from musicgen import audio, chroma, optional_packages, ranking
 from musicgen.__main__ import main
 from musicgen.audio import Audio
 from musicgen.chords import ChordChart
@@ -133,7 +133,7 @@ def test_a_ranking_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_the_evaluation_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(RANKERS, "clap", raising=False)
-    monkeypatch.setattr(siblings, "name", lambda package: f"no_{package}")
+    monkeypatch.setattr(optional_packages, "name", lambda package: f"no_{package}")
     said = "the ranking 'clap' needs no_evaluation, which is not installed: pip install \"musicgen[evaluation]\""
     with pytest.raises(InputError, match=re.escape(said)):
         ranking.ranker("clap")

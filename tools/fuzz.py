@@ -235,9 +235,9 @@ def _weights() -> list[bytes]:
 
 
 def _pickle(file: Path) -> None:
-    from musicgen import pickles
+    from musicgen import safe_unpickle
 
-    pickles.read(file)
+    safe_unpickle.read(file)
 
 
 def _pickles() -> list[bytes]:

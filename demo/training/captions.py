@@ -11,7 +11,7 @@ from musicgen.decoding import EXTENSIONS
 from musicgen.errors import InputError
 from musicgen.serving.request import clean_prompt
 
-from ..heard import tempo_and_key
+from ..tempo_key import tempo_and_key
 
 _NUMBER = re.compile(r"^\d{1,3}(?:[\s.)-]+|$)")
 """A track's number in front of its title."""

@@ -18,11 +18,11 @@ from musicgen.serving import hosts
 from musicgen.serving.connections import BoundedConnection
 
 from ..service import Service
-from . import api, events, form, guard, logins, memory, result, sessions, texts, theme
+from . import api, browser_storage, events, form, guard, logins, result, sessions, texts, theme
 from .events import streams
-from .following import Following
 from .page import Page
 from .parts import PageParts
+from .presence_middleware import PresenceMiddleware
 from .relay import Relay
 from .training import panel
 
@@ -42,7 +42,7 @@ def build(service: Service) -> gr.Blocks:
                 training = None if service.trainings is None else panel.build(service, service.trainings)
             with gr.Column(scale=5, min_width=MIN_COLUMN, elem_id="output"):
                 outputs = result.build(elsewhere=bool(service.configuration.engine))
-        parts = PageParts(service, inputs, actions, accordions, next_clip, outputs, memory.build())
+        parts = PageParts(service, inputs, actions, accordions, next_clip, outputs, browser_storage.build())
         events.connect(page, parts, training)
     return page
 
@@ -75,8 +75,8 @@ def launch(page: gr.Blocks, service: Service, *, server_port: int | None = None,
         middleware.append(Middleware(Relay, workers=service.workers))
     middleware.append(
         Middleware(
-            Following,
-            followers=service.followers,
+            PresenceMiddleware,
+            presence=service.presence,
             session_of=lambda event_id: streams.session_of(page, event_id),
             has_results=lambda session: streams.has_results(page, session),
         )
@@ -84,8 +84,8 @@ def launch(page: gr.Blocks, service: Service, *, server_port: int | None = None,
     # Gradio leaves the choice of the protocol to uvicorn.
     HTTP_PROTOCOLS["auto"] = f"{BoundedConnection.__module__}:{BoundedConnection.__name__}"
     page.queue(max_size=None, default_concurrency_limit=8)
-    sessions.bound_queue(page, service.followers)
-    service.when_gone.append(lambda session: sessions.forget(page, session, service.followers))
+    sessions.bound_queue(page, service.presence)
+    service.when_gone.append(lambda session: sessions.forget(page, session, service.presence))
     try:
         page.launch(
             theme=theme.theme(),
@@ -116,7 +116,7 @@ def launch(page: gr.Blocks, service: Service, *, server_port: int | None = None,
             "takes it (set NO_PROXY=127.0.0.1,localhost), or localhost has no address (/etc/hosts), or the machine is too busy "
             "(start again)"
         ) from error
-    page.app.state_holder = sessions.States(page.app.state_holder)
+    page.app.state_holder = sessions.BoundedStateHolder(page.app.state_holder)
     if service.workers is not None:
         logins.share(page.app, service.workers)
         service.workers.register(configuration.worker_url or _own_url(name, page.server_port))

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 
 from musicgen.errors import one_line
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 MAX_LOGGED = 100
 """Kinds of failures that are logged with a traceback."""

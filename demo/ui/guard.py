@@ -120,12 +120,12 @@ class Guard:
             return
         received, answer = size, bytearray()
 
-        async def heard(message: Message) -> None:
+        async def recording_send(message: Message) -> None:
             answer.extend(message.get("body", b""))
             await send(message)
 
         try:
-            received = await self._limited(scope, receive, heard, limit)
+            received = await self._limited(scope, receive, recording_send, limit)
         finally:
             self.store.release(size, received, _number_of_files(answer), network)
 

@@ -13,8 +13,8 @@ from musicgen.serving.stored_clip import StoredClip
 from ..service import Service
 from ..visits import Visit
 from . import history, result
+from .browser_storage import BrowserStorage
 from .form import Accordions, Actions, Inputs
-from .memory import Memory
 from .messages import Updates, visitor_id
 from .next_clip import NextClip
 from .result import Outputs
@@ -34,7 +34,7 @@ class PageParts:
     accordions: Accordions
     next_clip: NextClip
     outputs: Outputs
-    memory: Memory
+    browser_storage: BrowserStorage
 
     @property
     def of_clip(self) -> list[Any]:
@@ -55,7 +55,7 @@ class PageParts:
     @property
     def of_progress(self) -> list[Any]:
         """The components that follow a generation."""
-        return [self.outputs.status, self.outputs.live, self.outputs.arrived]
+        return [self.outputs.status, self.outputs.live, self.outputs.finished_clips]
 
     @property
     def of_cost(self) -> list[Any]:

@@ -21,8 +21,8 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 
 from ..workers import Worker, Workers
-from .following import followed
 from .guard import API, SAFE_METHODS, path_of
+from .presence_middleware import subscription
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -139,7 +139,7 @@ class Relay:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request here. An event that is begun by a call without a session is this worker's."""
         begun = scope["method"] == "POST" and _CALL.fullmatch(path_of(scope))
-        await self.app(scope, receive, _Kept(self._workers, send) if begun else send)
+        await self.app(scope, receive, _EventClaimer(self._workers, send) if begun else send)
 
     async def _pass_on(self, worker: Worker, scope: Scope, body: list[Message], receive: Receive, send: Send) -> None:
         """Let a worker answer a request. Raises httpx.TransportError where it has not begun to."""
@@ -180,7 +180,7 @@ class Relay:
             await answer.aclose()
 
 
-class _Kept:
+class _EventClaimer:
     """Passes an answer on, and lets the workers know whose the event is that it names."""
 
     def __init__(self, workers: Workers, send: Send) -> None:
@@ -197,7 +197,7 @@ class _Kept:
 
 def _keys(scope: Scope, contents: object) -> list[str]:
     """Names of what a request is about that one worker has; none for what any worker answers."""
-    session, event = followed(scope)
+    session, event = subscription(scope)
     session = session or _text(contents, "session_hash")
     event = event or ("" if session else _text(contents, "event_id"))
     named = [f"{kind}:{name[:MAX_NAME]}" for kind, name in (("session", session), ("event", event)) if name]

@@ -26,17 +26,17 @@ class Outputs:
     """The components.
 
     Attributes:
-        arrived: an `Arrival`, of the generation that the page follows; not seen.
-        shown: a state: the value of `arrived` that was shown last.
+        finished_clips: a `FinishedClips`, of the generation that the page follows; not seen.
+        shown: a state: the value of `finished_clips` that was shown last.
     """
 
     status: gr.HTML
     live: gr.HTML
-    arrived: gr.Textbox
+    finished_clips: gr.Textbox
     shown: gr.State
     clips: gr.Dropdown
     player: gr.Audio
-    heard: gr.HTML
+    tempo_key: gr.HTML
     takes: gr.Radio
     plots: gr.HTML
     downloads: list[gr.DownloadButton]
@@ -75,14 +75,15 @@ def build(*, elsewhere: bool) -> Outputs:
     where = texts.COMPUTED_ELSEWHERE if elsewhere else texts.COMPUTED_HERE
     status = gr.HTML(show_status(texts.OPENING), elem_id="status")
     live_player = live.build()
-    arrived, shown = gr.Textbox("", elem_id="arrived", label="Arrived", visible="hidden"), gr.State("")
+    finished_clips = gr.Textbox("", elem_id="finished-clips", label="Finished clips", visible="hidden")
+    shown = gr.State("")
     with gr.Column(visible=False, elem_id="clip-panel") as clip_panel:
         clips = gr.Dropdown([], label="Your clips", elem_id="clips")
         player = gr.Audio(
             label="Result", type="filepath", interactive=False, buttons=[], elem_id="result",
             waveform_options=gr.WaveformOptions(waveform_color="#9d95f0", waveform_progress_color="#6a5ae0"),
         )  # fmt: skip
-        heard = gr.HTML("", elem_id="heard", min_height=22)
+        tempo_key = gr.HTML("", elem_id="tempo-key", min_height=22)
         takes = gr.Radio([], label="Takes, best first", visible=False, elem_id="takes")
         clip_plots = gr.HTML("", elem_id="plots")
         with gr.Row(elem_id="downloads"):
@@ -106,10 +107,10 @@ def build(*, elsewhere: bool) -> Outputs:
                 )
                 make_daw = gr.Button("Pack for a DAW", size="sm", min_width=100, elem_id="make-daw")
                 daw = gr.DownloadButton("Download ZIP", size="sm", min_width=100, visible=False, elem_id="download-zip")
-            heard_by = transcribers.installed()
+            transcriber_names = transcribers.installed()
             transcriber = gr.Dropdown(
-                [(f"{name}: {transcribers.find(name).voices}", name) for name in heard_by], value=transcribers.DEFAULT,
-                label="Notes for the DAW by", visible=len(heard_by) > 1, elem_id="transcriber",
+                [(f"{name}: {transcribers.find(name).voices}", name) for name in transcriber_names], value=transcribers.DEFAULT,
+                label="Notes for the DAW by", visible=len(transcriber_names) > 1, elem_id="transcriber",
             )  # fmt: skip
             with gr.Group(elem_id="repaint-group"):
                 gr.Markdown(texts.REPAINT, padding=True, elem_id="repaint-hint")
@@ -143,9 +144,10 @@ def build(*, elsewhere: bool) -> Outputs:
     with gr.Group(elem_id="notes-group"):
         gr.Markdown(texts.NOTES.format(where=where), elem_id="notes", padding=True)
     return Outputs(
-        status, live_player, arrived, shown, clips, player, heard, takes, clip_plots, downloads, as_melody, continue_clip,
-        same_seed, score, favourite, delete, make_video, video, make_daw, transcriber, daw, span_start, span_end, mark_start,
-        mark_end, repaint, details, scores, link, other, comparison, comparison_accordion, restore, clip_panel,
+        status, live_player, finished_clips, shown, clips, player, tempo_key, takes, clip_plots, downloads, as_melody,
+        continue_clip, same_seed, score, favourite, delete, make_video, video, make_daw, transcriber, daw, span_start,
+        span_end, mark_start, mark_end, repaint, details, scores, link, other, comparison, comparison_accordion, restore,
+        clip_panel,
     )  # fmt: skip
 
 
@@ -193,7 +195,7 @@ def show_scores(scores: Sequence[Score]) -> str:
     return f'<table class="score-table" aria-live="polite">{rows}</table>'
 
 
-def show_heard(tempo_and_key: str) -> str:
+def show_tempo_key(tempo_and_key: str) -> str:
     """HTML of the line of what is heard in a clip."""
     return f"<p>{html.escape(tempo_and_key or 'Neither beats nor a key')}, as measured</p>"
 

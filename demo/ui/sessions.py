@@ -10,13 +10,13 @@ import gradio as gr
 from gradio.state_holder import SessionState, StateHolder
 from starlette.exceptions import HTTPException
 
-from ..followers import Followers
+from ..presence import SessionPresence
 
 MAX_NAME = 200
 """Characters of a session's name; the page's have about ten."""
 
 
-class LightState(SessionState):
+class LightSessionState(SessionState):
     """A session without the copy of the whole page that Gradio keeps for deep links, which are closed here: 0.3 MB of each
     session, and the time to make it."""
 
@@ -30,7 +30,7 @@ class LightState(SessionState):
         pass
 
 
-class States(StateHolder):
+class BoundedStateHolder(StateHolder):
     """The sessions, the last used ones.
 
     Args:
@@ -46,17 +46,17 @@ class States(StateHolder):
         if len(session_id) > MAX_NAME:
             raise HTTPException(400, f"the session's name has {len(session_id)} characters: {MAX_NAME} at most")
         if session_id not in self.session_data:
-            self.session_data[session_id] = LightState(self.blocks)
+            self.session_data[session_id] = LightSessionState(self.blocks)
         return super().__getitem__(session_id)
 
 
-def bound_queue(page: gr.Blocks, followers: Followers) -> None:
+def bound_queue(page: gr.Blocks, presence: SessionPresence) -> None:
     """Bound what the queue of a page keeps: results that nobody fetches, names of sessions, and statistics for monitoring,
     which is closed. To be called before the page is served.
 
     Args:
         page: whose `queue` has been called.
-        followers: is told of each session that has started something.
+        presence: is told of each session that has started something.
     """
     queue = page._queue
     # Gradio makes a table of the last 10,000 events after each of them.
@@ -68,23 +68,23 @@ def bound_queue(page: gr.Blocks, followers: Followers) -> None:
             return False, f"the session's name has {len(body.session_hash)} characters: {MAX_NAME} at most", "error"
         answer = await push(body=body, request=request, username=username)
         if body.session_hash is not None:
-            followers.expect(body.session_hash)
+            presence.expect(body.session_hash)
         return answer
 
     queue.push = bounded  # type: ignore[method-assign]
 
 
-def forget(page: gr.Blocks, session: str, followers: Followers) -> None:
+def forget(page: gr.Blocks, session: str, presence: SessionPresence) -> None:
     """Forget the results of a session that is gone, as soon as its last event has ended.
 
     Args:
         page: the page.
         session: its name.
-        followers: looks again later where events have not ended.
+        presence: looks again later where events have not ended.
     """
     queue = page._queue
     if any(event in queue.event_ids_to_events for event in queue.pending_event_ids_session.get(session, ())):
-        followers.expect(session)
+        presence.expect(session)
         return
     queue.pending_event_ids_session.pop(session, None)
     if session in queue.pending_messages_per_session:

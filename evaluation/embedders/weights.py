@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from musicgen import pickles
+from musicgen import safe_unpickle
 from musicgen.errors import CheckpointError, InputError
 
 
@@ -128,7 +128,7 @@ def read_checkpoint(file: Path) -> Mapping[str, Any]:
     Raises:
         CheckpointError: the file is damaged, needs code, or holds no dictionary.
     """
-    checkpoint = pickles.read(file)
+    checkpoint = safe_unpickle.read(file)
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"{file}: holds {type(checkpoint).__name__}, not tensors by name")
     return checkpoint

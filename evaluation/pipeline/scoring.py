@@ -16,7 +16,7 @@ import torch
 
 from musicgen import samples
 from musicgen.errors import InputError
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 from ..clips import diagnostics
 from ..clips.clip import RATE, Inspection, Source

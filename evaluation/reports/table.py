@@ -10,7 +10,7 @@ import numpy as np
 
 from musicgen import statistics, table_text
 from musicgen.errors import InputError, one_line
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 from ..metrics import set_interval
 from ..metrics.registry import METRICS

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from scipy import stats
 
 from musicgen.errors import InputError
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 RESIDUAL_SD = 15.0
 ITEM_SD = 6.0

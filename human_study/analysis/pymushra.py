@@ -14,9 +14,9 @@ from typing import Any
 
 from musicgen.errors import InputError
 from musicgen.options import check_text
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
-from .imported import Imported
+from .imported_ratings import ImportedRatings
 from .ratings import DEFAULT_SCALE, Preference, Rating, StudyData
 from .ratings_csv import MAX_BYTES, guess_role, number_in
 from .webmushra import preferred_system, system_name
@@ -38,7 +38,7 @@ class _Found:
     left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
-def read(path: Path, rater_column: str | None = None, test: str | None = None) -> Imported:
+def read(path: Path, rater_column: str | None = None, test: str | None = None) -> ImportedRatings:
     """Read the results of one test.
 
     Args:
@@ -66,7 +66,7 @@ def read(path: Path, rater_column: str | None = None, test: str | None = None) -
     data = StudyData(tuple(found.ratings), tuple(found.preferences), scales=found.scales)
     left_out = tuple(f"{counted(count, noun)}{rest}" for (noun, rest), count in sorted(found.left_out.items()))
     apart = "the uuid of their submission" if rater_column is None else f"the field {rater_column} of the questionnaire"
-    return Imported(data, apart, left_out)
+    return ImportedRatings(data, apart, left_out)
 
 
 def _trials(path: Path, test: str | None) -> Iterator[tuple[str, Entry]]:

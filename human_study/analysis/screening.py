@@ -16,7 +16,7 @@ import numpy as np
 
 from musicgen.errors import InputError
 from musicgen.suggestions import did_you_mean
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 from .ratings import StudyData, questions, systems
 from .screening_rules import RULES, Exclusion

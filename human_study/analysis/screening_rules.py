@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from musicgen.errors import InputError
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 from ..listening import MINIMUM_HEARD
 from .ratings import Rating, StudyData

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from musicgen.errors import InputError
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
-from .imported import Imported
+from .imported_ratings import ImportedRatings
 from .ratings import DEFAULT_SCALE, Preference, Rating, StudyData
 from .ratings_csv import guess_role, number_in, read_rows
 
@@ -32,7 +32,7 @@ ANSWERS: Mapping[str, int | None] = {
 Row = Mapping[str, str]
 
 
-def read(path: Path, rater_column: str | None = None) -> Imported:
+def read(path: Path, rater_column: str | None = None) -> ImportedRatings:
     """Read a result file of webMUSHRA: a session is a rater, a trial is an item. Its times are in milliseconds.
 
     Args:
@@ -50,12 +50,12 @@ def read(path: Path, rater_column: str | None = None) -> Imported:
         _check_repetitions(path, rows, identify, ("trial_id", "rating_stimulus"), rater_column)
         ratings = tuple(_rating(row, f"{path}:{number}", identify) for number, row in rows)
         data = StudyData(ratings, scales={"OVL": DEFAULT_SCALE})
-        return Imported(data, _told_apart_by(rows, rater_column))
+        return ImportedRatings(data, _told_apart_by(rows, rater_column))
     if all(name in columns for name in PAIR_COLUMNS):
         keys = ("trial_id", "choice_reference", "choice_non_reference")
         _check_repetitions(path, rows, identify, keys, rater_column)
         data = StudyData((), tuple(_preference(row, f"{path}:{number}", identify) for number, row in rows))
-        return Imported(data, _told_apart_by(rows, rater_column))
+        return ImportedRatings(data, _told_apart_by(rows, rater_column))
     raise InputError(f"{path}: not a result file of webMUSHRA: the columns {', '.join(MUSHRA_COLUMNS)} are needed")
 
 

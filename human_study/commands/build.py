@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

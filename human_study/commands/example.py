@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from musicgen import signals
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 from .common import whole_number
 
@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> None:
     from ..design import manifest, prepare, study_settings
     from .serve import serve
 
-    signals.interrupt_at_the_end()
+    signals.interrupt_on_termination()
     built = arguments.folder / "study"
     if not (built / manifest.FILE).is_file():
         study = prepare.build(study_settings.read(STUDY), built)

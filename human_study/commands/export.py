@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 from .common import add_study, opened_for_reading, output_folder, write_private
 

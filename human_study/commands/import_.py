@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from musicgen.errors import one_line
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
-from ..analysis.imports import FORMATS
+from ..analysis.import_formats import FORMATS
 from .common import write_private
 
 
@@ -28,9 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from musicgen.errors import InputError
 
-    from ..analysis import imports, ratings_csv
+    from ..analysis import import_formats, ratings_csv
 
-    imported = imports.read(arguments.file, arguments.format, arguments.rater_column, arguments.test)
+    imported = import_formats.read(arguments.file, arguments.format, arguments.rater_column, arguments.test)
     data = imported.data
     if not data.ratings:
         raise InputError(

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from musicgen.errors import one_line
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

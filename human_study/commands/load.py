@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 
 from musicgen.errors import one_line
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 from .common import add_study, opened
 

@@ -10,7 +10,7 @@ import webbrowser
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from musicgen import logs, open_files, signals
+from musicgen import file_descriptor_limit, logs, signals
 from musicgen.errors import InputError
 
 from .common import LOOPBACK, public_url, whole_number
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    signals.interrupt_at_the_end()
+    signals.interrupt_on_termination()
     serve(arguments.study, arguments.database, arguments.host, arguments.port, arguments.public_url)
 
 
@@ -73,8 +73,8 @@ def serve(
     app = create_app(
         study, database, hosts=names, secure=seen is not None and seen.startswith("https://"), prolific=prolific
     )
-    logs.keep_lines_apart()
-    open_files.allow_many()
+    logs.use_one_line_records()
+    file_descriptor_limit.raise_limit()
     listening = _listening_socket(host, port)
     shown = f"[{host}]" if ":" in host else host
     address = seen or f"http://{shown}:{port}"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from musicgen.errors import InputError
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 from . import checks, documents, study_settings
 from .methods import METHODS

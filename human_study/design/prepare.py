@@ -24,7 +24,7 @@ from musicgen import audio, samples
 from musicgen.errors import InputError
 from musicgen.limiter import true_peak
 from musicgen.options import check_text
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 from . import levels_report, manifest, stimuli
 from .manifest import StudyClip, StudyPage

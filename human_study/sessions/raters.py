@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 from ..database import queries, schema
 from ..database.study_database import StudyDatabase

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 from ..database import schema
 from ..database.study_database import StudyDatabase

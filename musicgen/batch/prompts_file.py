@@ -4,7 +4,7 @@
     rock.csv     prompt,duration,seed              a column for each option; an empty cell means the value of the run
     rock.jsonl   {"prompt": "piano", "top_k": 50}  any key of the table; null means the default, not the value of the run
 
-A line that is not valid gives a `Fault`; the other lines are still read.
+A line that is not valid gives a `LineError`; the other lines are still read.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _TRUE, _FALSE = ("yes", "true", "1"), ("no", "false", "0")
 
 
 @dataclass(frozen=True)
-class Fault:
+class LineError:
     """A line that gives no clip. where: its place; reason: why, in a line."""
 
     where: str
@@ -109,7 +109,7 @@ _TEXTS = ("id", "prompt", "chords", "metre", "melody", "style", "continue_from")
 
 def read(
     path: Path, run: Settings, defaults: Mapping[str, Any] | None = None, *, seed: int = 0
-) -> tuple[list[BatchClip], list[Fault]]:
+) -> tuple[list[BatchClip], list[LineError]]:
     """Read a list of prompts.
 
     Args:
@@ -126,7 +126,7 @@ def read(
         InputError: The file cannot be read, lists nothing, or is a table with a column that is no key.
     """
     clips: list[BatchClip] = []
-    faults: list[Fault] = []
+    errors: list[LineError] = []
     places: dict[str, str] = {}
     sources = _Sources(path.parent)
     index = -1
@@ -139,13 +139,13 @@ def read(
             if clip.id in places:
                 raise InputError(f"id {clip.id!r} is also that of {places[clip.id]}: each clip needs its own")
         except InputError as error:
-            faults.append(Fault(where, str(error)))
+            errors.append(LineError(where, str(error)))
             continue
         places[clip.id] = where
         clips.append(clip)
     if index < 0:
         raise InputError(f"{path}: lists no prompt: it is empty")
-    return clips, faults
+    return clips, errors
 
 
 def _lines(path: Path) -> Iterator[tuple[str, Mapping[str, Any] | InputError]]:

@@ -1,7 +1,7 @@
 """Generation of the clips of a list into a samples folder by continuous batching. Each clip is written when it is finished, and
 an interrupted run can be resumed.
 
-clips ──► `batch_size` threads ──► Scheduler (continuous batching) ──► finish ──► samples.Writer
+clips ──► `batch_size` threads ──► Scheduler (continuous batching) ──► postprocess ──► samples.Writer
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import torch
 from musicgen import audio, provenance, samples
 from musicgen.audio import Audio
 from musicgen.batch.clip import BatchClip
-from musicgen.batch.prompts_file import Fault
+from musicgen.batch.prompts_file import LineError
 from musicgen.engine import Scheduler
 from musicgen.engine.batch_size import automatic
 from musicgen.errors import InputError, MusicGenError
-from musicgen.finishing import Finished, finish
 from musicgen.loops import beats_of
 from musicgen.model import MusicGen
+from musicgen.postprocessing import ProcessedClip, postprocess
 from musicgen.settings import KEY, AdapterUse, Settings
 from musicgen.watermark import Watermark
 
@@ -44,7 +44,7 @@ class BatchReport:
         music: Seconds of sound that were generated.
         seconds: Time that it took.
         batch_size: Clips that were generated at the same time, at most.
-        faults: Clips that could not be generated.
+        errors: Clips that could not be generated.
     """
 
     made: int
@@ -52,7 +52,7 @@ class BatchReport:
     music: float
     seconds: float
     batch_size: int
-    faults: tuple[Fault, ...] = ()
+    errors: tuple[LineError, ...] = ()
 
     @property
     def clips_an_hour(self) -> float:
@@ -107,10 +107,10 @@ def generate(
     if not missing:
         return BatchReport(0, there, 0.0, 0.0, 0)
     slots = batch_size if batch_size is not None else automatic(model, len(missing))
-    made, music, faults, start = 0, 0.0, list[Fault](), time.monotonic()
+    made, music, errors, start = 0, 0.0, list[LineError](), time.monotonic()
 
     def report() -> BatchReport:
-        return BatchReport(made, there, music, time.monotonic() - start, slots, tuple(faults))
+        return BatchReport(made, there, music, time.monotonic() - start, slots, tuple(errors))
 
     scheduler = Scheduler(model, slots=slots, queue=slots)
     threads = ThreadPoolExecutor(slots, thread_name_prefix="batch")
@@ -121,7 +121,7 @@ def generate(
             try:
                 finished = future.result()
             except MusicGenError as error:
-                faults.append(Fault(clip.where, str(error)))
+                errors.append(LineError(clip.where, str(error)))
             else:
                 _write(writer, clip, finished, extension)
                 made, music = made + 1, music + finished.audio.duration
@@ -194,21 +194,21 @@ def _difference(key: str, stored: Any, wanted: Any) -> str:
     return f"{key} ({str(before)[:60]!r}, now {str(now)[:60]!r})"
 
 
-def _waveform(scheduler: Scheduler, clip: BatchClip, watermark: Watermark | None) -> Finished:
+def _waveform(scheduler: Scheduler, clip: BatchClip, watermark: Watermark | None) -> ProcessedClip:
     """Generate a clip, in a thread of its own."""
     request = dataclasses.replace(clip.request(), loop=False)
     wave = torch.cat([chunk.cpu() for chunk in scheduler.stream(request)], dim=1)
     settings, mark = clip.settings, None
     if watermark is not None:
         mark = watermark.marker(provenance.tags(settings.comment())["settingssha256"])
-    return finish(
+    return postprocess(
         Audio(wave, scheduler.model.sample_rate), loop=settings.loop, loudness=settings.loudness, limiter=settings.limiter,
         loop_cut=settings.loop_cut, loop_bars=settings.loop_bars,
         beats_per_bar=beats_of(settings.chords), mark=mark,
     )  # fmt: skip
 
 
-def _write(writer: samples.Writer, clip: BatchClip, finished: Finished, extension: str) -> None:
+def _write(writer: samples.Writer, clip: BatchClip, finished: ProcessedClip, extension: str) -> None:
     settings = clip.settings
     writer.add(
         clip.id,

@@ -11,7 +11,7 @@ import torch
 import yaml
 from torch import nn
 
-from musicgen.checkpoint import audiocraft_style, conditioners, parts
+from musicgen.checkpoint import audiocraft_style, components, conditioners
 from musicgen.checkpoint.audiocraft_layout import LM_FILE, OURS, TOKENIZER_FILE, melody_length
 from musicgen.checkpoint.audiocraft_names import encodec_name, lm_names, projection_name
 from musicgen.checkpoint.audiocraft_settings import (
@@ -130,7 +130,7 @@ def _text_encoder_name(text: T5Conditioner, given: str | None) -> str:
         )
     if name not in T5_NAMES:
         raise CheckpointError(f"{only}: {name!r} is none that audiocraft takes, which are {', '.join(T5_NAMES)}")
-    named, tokenizer = parts.text_encoder(name)
+    named, tokenizer = components.text_encoder(name)
     ours, theirs = text.encoder.state_dict(), named.state_dict()
     # Published files may be stored in float16.
     same = ours.keys() == theirs.keys() and all(

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from musicgen import checks
-from musicgen.checkpoint import audiocraft_style, parts, tokenizers
+from musicgen import config_checks
+from musicgen.checkpoint import audiocraft_style, components, tokenizers
 from musicgen.checkpoint.audiocraft_names import encodec_name, lm_names, projection_name, split_cross_attention
 from musicgen.checkpoint.audiocraft_settings import (
     MAGNET,
@@ -32,7 +32,7 @@ from musicgen.checkpoint.audiocraft_settings import (
     check_kind,
     conditions,
 )
-from musicgen.checkpoint.checks import build, outline
+from musicgen.checkpoint.module_building import build, build_meta
 from musicgen.checkpoint.tensors import below, fill_parts, read_pickle, unwrapped
 from musicgen.chroma import NUM_CHROMA, SAMPLE_RATE, num_frames
 from musicgen.conditioners.base import Conditioner
@@ -77,10 +77,10 @@ def load(folder: Path, name: str, conversion: Conversion) -> MusicGen:
     state = split_cross_attention(state, source)
     lm_config = _lm_config(settings, state, cross_attention=bool(settings.at("fuser.cross", None)))
     names = lm_names(lm_config)
-    lm = outline(lambda: LanguageModel(lm_config), source)
-    max_duration = checks.follow(lambda: float(settings.at("dataset.segment_duration")), source)
+    lm = build_meta(lambda: LanguageModel(lm_config), source)
+    max_duration = config_checks.wrap_errors(lambda: float(settings.at("dataset.segment_duration")), source)
     mono = load_tokenizer(folder)
-    generator = checks.follow(lambda: _generator(settings, max_duration, mono), source)
+    generator = config_checks.wrap_errors(lambda: _generator(settings, max_duration, mono), source)
     conversion.start(lm_config, autoregressive=generator.autoregressive)
     fill_parts(lm, lm.parts, names, state, source, partial(conversion.convert, lm))
 
@@ -95,13 +95,13 @@ def load(folder: Path, name: str, conversion: Conversion) -> MusicGen:
         found["style"] = audiocraft_style.load(settings, lm_config.dim, state)
     elif MELODY in named:
         projection = _projection(MELODY, NUM_CHROMA, lm_config.dim, state, source)
-        length = checks.follow(lambda: melody_length(max_duration), source)
+        length = config_checks.wrap_errors(lambda: melody_length(max_duration), source)
         separated = bool(settings.at(f"{OURS}.melody_separated", True))
         found["melody"] = MelodyConditioner(projection, length, separated=separated)
     found["text"] = _text(settings, lm_config.dim, state) if TEXT in named else NoText(lm_config.dim)
     return MusicGen(
         lm,
-        checks.follow(lambda: _pattern(settings, lm_config.num_codebooks), source),
+        config_checks.wrap_errors(lambda: _pattern(settings, lm_config.num_codebooks), source),
         StereoTokenizer(mono) if settings.at("interleave_stereo_codebooks.use", False) else mono,
         found,
         generator=generator,
@@ -126,7 +126,7 @@ def _generator(settings: AudiocraftSettings, max_duration: float, tokenizer: Tok
     arrangement, score = at("span_arrangement", "nonoverlap"), at("span_scoring", "max")
     return MaskedGenerator(
         frames_of(tokenizer, max_duration),
-        span=checks.whole("masking.span_len", settings.at("masking.span_len"), settings.source),
+        span=config_checks.check_positive_integer("masking.span_len", settings.at("masking.span_len"), settings.source),
         reach=None if reach == -1 else reach,
         temperature=at("temp", 3.0),
         top_p=at("top_p", 0.9),
@@ -144,7 +144,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     package = read_pickle(path)
     if "pretrained" in package:
         # audiocraft's own settings write a published model's name so.
-        tokenizer = parts.audio_tokenizer(str(package["pretrained"]).removeprefix("//pretrained/"))
+        tokenizer = components.audio_tokenizer(str(package["pretrained"]).removeprefix("//pretrained/"))
         if tokenizer.kind != EncodecTokenizer.kind:
             raise CheckpointError(f"{path}: points to {package['pretrained']!r}, which is no EnCodec model")
         return tokenizer
@@ -152,7 +152,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     state = {encodec_name(name): tensor for name, tensor in _tensors(package, source).items()}
     settings = AudiocraftSettings.of(package, source)
     check_encodec(settings)
-    config = checks.follow(lambda: _encodec_config(settings), source)
+    config = config_checks.wrap_errors(lambda: _encodec_config(settings), source)
     return tokenizers.load_tokenizer(config.to_dict(), state, source)
 
 
@@ -178,18 +178,22 @@ def _lm_config(settings: AudiocraftSettings, state: Mapping[str, torch.Tensor], 
     def at(name: str, default: int | None = None) -> int:
         path = f"transformer_lm.{name}"
         value = settings.at(path) if default is None else settings.at(path, default)
-        return checks.whole(path, value, settings.source)
+        return config_checks.check_positive_integer(path, value, settings.source)
 
     dim = at("dim", 128)
     scale = settings.at("transformer_lm.hidden_scale", 4)
-    ffn_dim = checks.follow(lambda: int(scale * dim), settings.source)
+    ffn_dim = config_checks.wrap_errors(lambda: int(scale * dim), settings.source)
     return LMConfig(
         dim=dim,
         num_heads=at("num_heads", 8),
-        num_layers=checks.same("layers", at("num_layers"), r"transformer\.layers\.(\d+)\.", state, settings.source),
-        num_codebooks=checks.same("codebooks", at("n_q", 8), r"emb\.(\d+)\.", state, settings.source),
+        num_layers=config_checks.check_count(
+            "layers", at("num_layers"), r"transformer\.layers\.(\d+)\.", state, settings.source
+        ),
+        num_codebooks=config_checks.check_count("codebooks", at("n_q", 8), r"emb\.(\d+)\.", state, settings.source),
         codebook_size=at("card", 1024),
-        ffn_dim=checks.whole("transformer_lm.hidden_scale times transformer_lm.dim", ffn_dim, settings.source),
+        ffn_dim=config_checks.check_positive_integer(
+            "transformer_lm.hidden_scale times transformer_lm.dim", ffn_dim, settings.source
+        ),
         activation=str(settings.at("transformer_lm.activation", "relu")),
         cross_attention=cross_attention,
     )
@@ -232,7 +236,7 @@ def _projection(condition: str, width: int, dim: int, state: Mapping[str, torch.
 
 
 def _text(settings: AudiocraftSettings, dim: int, state: Mapping[str, torch.Tensor]) -> T5Conditioner:
-    encoder, tokenizer = parts.text_encoder(str(settings.at(f"conditioners.{TEXT}.t5.name")))
+    encoder, tokenizer = components.text_encoder(str(settings.at(f"conditioners.{TEXT}.t5.name")))
     return T5Conditioner(encoder, tokenizer, _projection(TEXT, encoder.config.d_model, dim, state, settings.source))
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from musicgen import catalog, checks
-from musicgen.checkpoint import parts
+from musicgen import catalog, config_checks
+from musicgen.checkpoint import components
 from musicgen.checkpoint.audiocraft_names import block_names
 from musicgen.checkpoint.audiocraft_settings import MELODY, AudiocraftSettings
-from musicgen.checkpoint.checks import build
+from musicgen.checkpoint.module_building import build
 from musicgen.checkpoint.tensors import Names, below, gather, scatter
 from musicgen.conditioners.style import StyleConditioner, StyleShape, feature_extractor
 from musicgen.errors import CheckpointError
@@ -43,7 +43,7 @@ def load(settings: AudiocraftSettings, dim: int, state: Mapping[str, torch.Tenso
         CheckpointError: Settings and tensors do not agree, or MERT is not available.
     """
     source, own = settings.source, below(_ROOT, state)
-    shape = checks.follow(lambda: _shape(settings, own), source)
+    shape = config_checks.wrap_errors(lambda: _shape(settings, own), source)
     tensor_names = _names(shape)
     books = [f"{_book(q)}.embed" for q in range(shape.num_quantisers)]
     known = {part for parts_ in tensor_names.values() for part in parts_} | set(books)
@@ -52,7 +52,7 @@ def load(settings: AudiocraftSettings, dim: int, state: Mapping[str, torch.Tenso
         raise CheckpointError(f"{source}: the tensor {_ROOT + unexpected[0]!r} is none of a style conditioner's")
     tensors = gather(tensor_names | {"quantiser.codebooks": books}, own, source)
     tensors["quantiser.codebooks"] = tensors["quantiser.codebooks"].unflatten(0, (shape.num_quantisers, -1))
-    config, features = parts.mert()
+    config, features = components.mert()
     tensors |= {f"features.{name}": tensor for name, tensor in features.items()}
     return build(lambda: StyleConditioner(feature_extractor(config), shape, dim), tensors, f"{source} (style)").eval()
 
@@ -63,7 +63,7 @@ def check_features(style: StyleConditioner) -> None:
     Raises:
         CheckpointError: It differs, or MERT is not available to compare it with.
     """
-    config, published = parts.mert()
+    config, published = components.mert()
     ours = style.features.state_dict()
     same = ours.keys() <= published.keys() and all(
         ours[name].shape == published[name].shape
@@ -127,12 +127,22 @@ def _shape(settings: AudiocraftSettings, own: Mapping[str, torch.Tensor]) -> Sty
         width=width,
         heads=_HEADS[scale],
         layers=len({name.split(".")[2] for name in own if name.startswith("transformer.layers.")}),
-        num_quantisers=checks.same("style codebooks", quantisers, r"rvq\.vq\.layers\.(\d+)\.", own, settings.source),
-        num_entries=checks.whole(f"{root}bins", settings.at(f"{root}bins", 1024), settings.source),
-        codebooks=checks.whole(f"{root}eval_q", settings.at(f"{root}eval_q", 3), settings.source),
-        every=checks.whole(f"{root}ds_factor", settings.at(f"{root}ds_factor", 15), settings.source),
+        num_quantisers=config_checks.check_count(
+            "style codebooks", quantisers, r"rvq\.vq\.layers\.(\d+)\.", own, settings.source
+        ),
+        num_entries=config_checks.check_positive_integer(
+            f"{root}bins", settings.at(f"{root}bins", 1024), settings.source
+        ),
+        codebooks=config_checks.check_positive_integer(
+            f"{root}eval_q", settings.at(f"{root}eval_q", 3), settings.source
+        ),
+        every=config_checks.check_positive_integer(
+            f"{root}ds_factor", settings.at(f"{root}ds_factor", 15), settings.source
+        ),
         seconds=float(settings.at(f"{root}length")),
-        rate=checks.whole(f"{root}sample_rate", settings.at(f"{root}sample_rate"), settings.source),
+        rate=config_checks.check_positive_integer(
+            f"{root}sample_rate", settings.at(f"{root}sample_rate"), settings.source
+        ),
     )
 
 

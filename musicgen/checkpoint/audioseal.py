@@ -37,7 +37,7 @@ def load() -> Watermark:
     return Watermark(generator, detector)
 
 
-def is_here() -> bool:
+def is_downloaded() -> bool:
     """Whether package and weights are on this machine."""
     from musicgen.checkpoint import hub
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from musicgen import checks
-from musicgen.checkpoint.checks import build
+from musicgen import config_checks
+from musicgen.checkpoint.module_building import build
 from musicgen.checkpoint.tensors import below
 from musicgen.conditioners import registry, style  # noqa: F401 (registers its kind)
 from musicgen.conditioners.base import Conditioner
@@ -68,7 +68,7 @@ def fusions(ours: Mapping[str, Any], source: str, *, melody: bool) -> dict[str, 
     """
     usual = _usual(melody=melody)
     listed = ours.get("fusions", [list(item) for item in usual.items()])
-    found = checks.follow(lambda: {str(name): str(fusion) for name, fusion in listed}, source)
+    found = config_checks.wrap_errors(lambda: {str(name): str(fusion) for name, fusion in listed}, source)
     expected = {*usual, *_entries(ours, source)}
     if found.keys() != expected:
         raise CheckpointError(

@@ -10,7 +10,7 @@ from types import ModuleType
 import torch
 
 from musicgen import catalog
-from musicgen.checkpoint import adapter_folders, audiocraft_layout, foreign, multiband, transformers_layout
+from musicgen.checkpoint import adapter_folders, audiocraft_layout, multiband, transformers_layout, unsupported_formats
 from musicgen.checkpoint import adapters as lora
 from musicgen.decoders import MultiBandDiffusion
 from musicgen.engine import memory
@@ -108,7 +108,7 @@ def step_bytes(name: str | os.PathLike[str], device: str | torch.device, precisi
 def _shape(name: str | os.PathLike[str]) -> tuple[LMConfig, bool] | None:
     """The shape of a model's language model, and whether it generates step by step, as far as that is known without reading
     weights or the network."""
-    folder = folder_here(name)
+    folder = local_folder(name)
     if folder is not None and transformers_layout.is_layout(_names(folder)):
         return transformers_layout.shape(folder)
     published = next((entry for entry in catalog.PUBLISHED if entry.name == str(name)), None)
@@ -124,7 +124,7 @@ def _shape(name: str | os.PathLike[str]) -> tuple[LMConfig, bool] | None:
     return config, not published.masked
 
 
-def folder_here(name: str | os.PathLike[str]) -> Path | None:
+def local_folder(name: str | os.PathLike[str]) -> Path | None:
     """The folder of a checkpoint on this machine, None for one that would have to be downloaded. name: as of `load`."""
     if str(name) in catalog.embedded():
         return catalog.PRETRAINED / name
@@ -167,7 +167,7 @@ def _of_file(file: Path) -> str:
     """The error message for a file where a folder is expected."""
     if _is_model(_names(file.parent)):
         return f"{file}: a file of a model: load its folder, {file.parent}"
-    known = foreign.named([file.name])
+    known = unsupported_formats.describe([file.name])
     return (
         f"{file}: a file, and a model is a folder or a hub name{known and f' ({known})'}: put it into a folder as "
         f"{transformers_layout.WEIGHTS} beside its {transformers_layout.CONFIG} (transformers), or as "
@@ -223,7 +223,7 @@ def _layout(names: Sequence[str], source: str) -> ModuleType:
         raise CheckpointError(
             f"{source}: an audio tokeniser (EnCodec) alone: the language model, {audiocraft_layout.LM_FILE}, is missing"
         )
-    known = foreign.named(names)
+    known = unsupported_formats.describe(names)
     raise CheckpointError(
         f"{source}: no MusicGen model: neither {transformers_layout.CONFIG} nor {audiocraft_layout.LM_FILE} inside"
         f"{known and f' ({known})'}"

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from musicgen import catalog, checks
+from musicgen import catalog, config_checks
 from musicgen.checkpoint.audiocraft_names import block_names, split_cross_attention
-from musicgen.checkpoint.checks import build, outline
+from musicgen.checkpoint.module_building import build, build_meta
 from musicgen.checkpoint.omegaconf_values import CLASSES, plain
 from musicgen.checkpoint.tensors import Names, gather, read_pickle
 from musicgen.decoders import MultiBandDiffusion
@@ -42,14 +42,14 @@ def read(path: Path) -> MultiBandDiffusion:
     """The decoder in a file."""
     package = {key: plain(value) for key, value in read_pickle(path, CLASSES).items()}
     for name in ("sample_rate", "n_bands"):
-        checks.whole(name, package.get(name), str(path))
+        config_checks.check_positive_integer(name, package.get(name), str(path))
     bands = []
     for index in range(package["n_bands"]):
         source, parts = f"{path} (band {index})", package.get(index)
         if not isinstance(parts, dict) or {"cfg", "model_state", "processor_state"} - parts.keys():
             raise CheckpointError(f"{path}: no configuration and weights of band {index} of {package['n_bands']}")
         config = plain(parts["cfg"])
-        bands.append(checks.follow(lambda: _band(config, parts, package["sample_rate"], source), source))  # noqa: B023
+        bands.append(config_checks.wrap_errors(lambda: _band(config, parts, package["sample_rate"], source), source))  # noqa: B023
     if len({band.network.shape.condition for band in bands}) != 1:
         raise CheckpointError(f"{path}: the bands read vectors of different widths")
     return MultiBandDiffusion(bands, package["sample_rate"])
@@ -63,7 +63,7 @@ def _needed(names: Any) -> list[str]:
 
 def _band(config: Mapping[str, Any], parts: Mapping[str, Any], rate: int, source: str) -> Band:
     shape, weights = _shape(config, source), split_cross_attention(parts["model_state"], source)
-    names: Names = {name: [name] for name in outline(lambda: UNet(shape), source).state_dict()} | _transformer_names(
+    names: Names = {name: [name] for name in build_meta(lambda: UNet(shape), source).state_dict()} | _transformer_names(
         shape
     )
     unexpected = sorted(weights.keys() - {part for stored in names.values() for part in stored})
@@ -90,7 +90,7 @@ def _shape(config: Mapping[str, Any], source: str) -> UNetShape:
     elif unet.get("bilstm"):
         bottleneck = "lstm"
     numbers = {
-        name: checks.whole(f"diffusion_unet.{name}", unet.get(name, default), source)
+        name: config_checks.check_positive_integer(f"diffusion_unet.{name}", unet.get(name, default), source)
         for name, default in (("hidden", 24), ("depth", 3), ("max_channels", 10_000), ("kernel", 4), ("stride", 2),
                               ("res_blocks", 1), ("norm_groups", 4))
     }  # fmt: skip
@@ -99,7 +99,7 @@ def _shape(config: Mapping[str, Any], source: str) -> UNetShape:
         growth=float(unet.get("growth", 2.0)),
         step_everywhere=bool(unet.get("emb_all_layers", False)),
         bottleneck=bottleneck,  # type: ignore[arg-type]
-        condition=checks.whole("diffusion_unet.codec_dim", unet["codec_dim"], source),
+        condition=config_checks.check_positive_integer("diffusion_unet.codec_dim", unet["codec_dim"], source),
     )
 
 
@@ -126,7 +126,7 @@ def _levels(
     if not config["use"]:
         return torch.zeros(0), torch.zeros(0)
     _check({"processor.name": (config["name"], ("multi_band_processor",))}, source)
-    count = checks.whole("processor.n_bands", config.get("n_bands", 8), source)
+    count = config_checks.check_positive_integer("processor.n_bands", config.get("n_bands", 8), source)
     sums = {name: state[name].float() for name in ("sum_x", "sum_x2", "sum_target_x2")}
     if count > MOST_BANDS or any(tensor.shape != (count,) for tensor in sums.values()):
         shapes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in sums.items())

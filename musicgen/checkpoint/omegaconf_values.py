@@ -33,7 +33,7 @@ CLASSES: dict[str, type] = {
     "collections.defaultdict": defaultdict,
     **{f"builtins.{kind.__name__}": kind for kind in (dict, list, int, float, str, bool)},
 }
-"""The names in such a pickle, for `pickles.read`."""
+"""The names in such a pickle, for `safe_unpickle.read`."""
 
 
 def plain(value: Any) -> Any:

@@ -13,10 +13,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from musicgen import pickles, textfiles
-from musicgen.checkpoint import foreign
+from musicgen import safe_unpickle, textfiles
+from musicgen.checkpoint import unsupported_formats
 from musicgen.errors import CheckpointError
-from musicgen.pickles import again, check_kind, first_line
+from musicgen.safe_unpickle import again, check_kind, first_line
 
 Names = dict[str, list[str]]
 """Our tensor's name -> the names of the equal parts that another layout stores, in order along dimension 0."""
@@ -45,7 +45,7 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     one file, or the shards that an index lists."""
     names = weight_files([path.name for path in folder.iterdir()])
     if not names:
-        known = foreign.named([path.name for path in folder.iterdir()])
+        known = unsupported_formats.describe([path.name for path in folder.iterdir()])
         raise CheckpointError(
             f"{folder / 'model.safetensors'}: missing: {known or 'the checkpoint is incomplete, download it again'}"
         )
@@ -114,8 +114,8 @@ def _read_pickled_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 def read_pickle(path: Path, classes: Mapping[str, type] | None = None) -> dict[Any, Any]:
     """A `torch.save` file of tensors and plain values by name. A pickle that wants to run code is refused. classes: as of
-    `pickles.read`."""
-    package = pickles.read(path, classes)
+    `safe_unpickle.read`."""
+    package = safe_unpickle.read(path, classes)
     if not isinstance(package, dict):
         raise CheckpointError(f"{path}: holds a {type(package).__name__} where a checkpoint holds names and values")
     _check_backed(package, path)

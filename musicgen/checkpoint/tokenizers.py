@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from musicgen.checkpoint.checks import build
+from musicgen.checkpoint.module_building import build
 from musicgen.tokenizers import Tokenizer, find
 
 

@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.torch import save_file
 from torch import nn
 
-from musicgen import checks, generators, patterns, textfiles
+from musicgen import config_checks, generators, patterns, textfiles
 from musicgen.checkpoint import conditioners, joint_embeddings, tokenizers
-from musicgen.checkpoint.checks import build, outline
+from musicgen.checkpoint.module_building import build, build_meta
 from musicgen.checkpoint.tensors import Names, below, fill, fill_parts, read_weights, scatter, weight_files
 from musicgen.chroma import NUM_CHROMA
 from musicgen.conditioners import text_tokenizer
@@ -37,7 +37,7 @@ from musicgen.lm import LanguageModel, LMConfig
 from musicgen.model import MusicGen
 from musicgen.options import PAPER_GUIDANCE
 from musicgen.patterns import Pattern
-from musicgen.pickles import check_kind
+from musicgen.safe_unpickle import check_kind
 from musicgen.tokenizers import StereoTokenizer
 
 CONFIG = "config.json"
@@ -82,7 +82,7 @@ def needed(names: Sequence[str]) -> list[str]:
 def shape(folder: Path) -> tuple[LMConfig, bool]:
     """The shape of a folder's language model and whether it generates step by step, by its configuration alone."""
     config = _read_config(folder)
-    values = checks.follow(lambda: DecoderConfig(**config["decoder"]), str(folder))
+    values = config_checks.wrap_errors(lambda: DecoderConfig(**config["decoder"]), str(folder))
     found = LMConfig(
         values.hidden_size,
         values.num_attention_heads,
@@ -102,7 +102,7 @@ def load(folder: Path, name: str, conversion: Conversion) -> MusicGen:
     fusions = _fusions(config, str(folder))
     cross_attention = "cross" in fusions.values()
     lm_config = _lm_config(config["decoder"], tensors, str(folder), cross_attention=cross_attention)
-    lm = outline(lambda: LanguageModel(lm_config), str(folder))
+    lm = build_meta(lambda: LanguageModel(lm_config), str(folder))
     generator = _generator(ours, folder)
     conversion.start(lm_config, autoregressive=generator.autoregressive)
     fill_parts(lm, lm.parts, lm_names(lm_config), tensors, str(folder), partial(conversion.convert, lm))
@@ -131,9 +131,9 @@ def load(folder: Path, name: str, conversion: Conversion) -> MusicGen:
 def _generator(ours: dict[str, Any], folder: Path) -> Generator:
     source = str(folder)
     if "generator" not in ours:
-        return checks.follow(lambda: AutoregressiveGenerator(_guidance_scale(folder)), source)
+        return config_checks.wrap_errors(lambda: AutoregressiveGenerator(_guidance_scale(folder)), source)
     entry = ours["generator"]
-    return checks.follow(lambda: generators.build(entry["kind"], entry.get("config", {}), source), source)
+    return config_checks.wrap_errors(lambda: generators.build(entry["kind"], entry.get("config", {}), source), source)
 
 
 def _guidance_scale(folder: Path) -> float:
@@ -216,9 +216,9 @@ def load_t5(config: dict[str, Any], tensors: dict[str, torch.Tensor], source: st
             f"{source}: the text encoder is of the type {config.get('model_type')!r}: only t5 is known"
         )
     source = f"{source} (text encoder)"
-    values = checks.follow(lambda: T5Config(**config), source)
-    checks.same("layers", values.num_layers, r"encoder\.block\.(\d+)\.", tensors, source)
-    encoder = outline(lambda: T5Encoder(values), source)
+    values = config_checks.wrap_errors(lambda: T5Config(**config), source)
+    config_checks.check_count("layers", values.num_layers, r"encoder\.block\.(\d+)\.", tensors, source)
+    encoder = build_meta(lambda: T5Encoder(values), source)
     shared, alias = "shared.weight", "encoder.embed_tokens.weight"
     embedding = tensors.get(shared, tensors.get(alias))
     both = {} if embedding is None else {shared: embedding, alias: embedding}
@@ -251,15 +251,17 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def _lm_config(
     decoder: dict[str, Any], tensors: dict[str, torch.Tensor], source: str, *, cross_attention: bool
 ) -> LMConfig:
-    values = checks.follow(lambda: DecoderConfig(**decoder), source)
+    values = config_checks.wrap_errors(lambda: DecoderConfig(**decoder), source)
     root = r"decoder\.model\.decoder"
     if values.scale_embedding:
         raise CheckpointError("scaled embeddings are not part of MusicGen: this decoder's configuration asks for them")
     return LMConfig(
         dim=values.hidden_size,
         num_heads=values.num_attention_heads,
-        num_layers=checks.same("layers", values.num_hidden_layers, rf"{root}\.layers\.(\d+)\.", tensors, source),
-        num_codebooks=checks.same(
+        num_layers=config_checks.check_count(
+            "layers", values.num_hidden_layers, rf"{root}\.layers\.(\d+)\.", tensors, source
+        ),
+        num_codebooks=config_checks.check_count(
             "codebooks", values.num_codebooks, rf"{root}\.embed_tokens\.(\d+)\.", tensors, source
         ),
         codebook_size=values.vocab_size,
@@ -272,7 +274,7 @@ def _lm_config(
 def _pattern(ours: dict[str, Any], num_codebooks: int, stereo: bool, source: str) -> Pattern:
     if "pattern" not in ours:
         return default_pattern(num_codebooks, stereo)
-    return checks.follow(lambda: Pattern.from_dict(ours["pattern"]), source)
+    return config_checks.wrap_errors(lambda: Pattern.from_dict(ours["pattern"]), source)
 
 
 def _projection(name: str, width: int, dim: int, tensors: dict[str, torch.Tensor], source: str) -> nn.Module:
@@ -293,7 +295,7 @@ def _load_clap(config: dict[str, Any], tensors: dict[str, torch.Tensor], dim: in
     codebooks = tensors.get(_CLAP_CODEBOOKS)
     if codebooks is None:
         raise CheckpointError(f"{folder}: the tensor {_CLAP_CODEBOOKS!r} is missing")
-    options = checks.follow(lambda: ClapOptions(**config["musicgen"]["clap"]), str(folder))
+    options = config_checks.wrap_errors(lambda: ClapOptions(**config["musicgen"]["clap"]), str(folder))
     kind = joint_embeddings.find(options.embedder, str(folder))
     if list(codebooks.shape[:2]) != [options.num_quantisers, options.num_entries]:
         raise CheckpointError(f"{folder}: {_CLAP_CODEBOOKS!r} has the shape {list(codebooks.shape)}, unlike {options}")

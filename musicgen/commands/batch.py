@@ -12,7 +12,7 @@ from musicgen.commands import conditions, lora, marks, outputs
 from musicgen.errors import InputError
 from musicgen.folders import folder_name, is_file
 from musicgen.options import LIMITERS, LOOP_CUTS, GenerationOptions, check_duration, check_loop_bars
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 if TYPE_CHECKING:
     from musicgen.batch import BatchClip, BatchReport
@@ -96,8 +96,8 @@ def run(arguments: argparse.Namespace, name: str, is_folder: bool, options: Gene
         loop_cut=arguments.loop_cut or LOOP_CUTS[-1], loop_bars=check_loop_bars(arguments.loop_bars),
     )  # fmt: skip
     seed = arguments.seed if arguments.seed is not None else 0
-    clips, faults = batch.read(file, run_settings, _defaults(arguments, audio.TARGET_LUFS), seed=seed)
-    listed = len(clips) + len(faults)
+    clips, errors = batch.read(file, run_settings, _defaults(arguments, audio.TARGET_LUFS), seed=seed)
+    listed = len(clips) + len(errors)
     if clips:
         adapters = lora.parse(arguments.lora)
         model = checkpoint.load(
@@ -113,7 +113,7 @@ def run(arguments: argparse.Namespace, name: str, is_folder: bool, options: Gene
 
             def show(report: BatchReport) -> None:
                 bar.set_postfix_str(f"{report.clips_an_hour:.0f} clips/h", refresh=False)
-                bar.update(report.there + report.made + len(report.faults) - bar.n)
+                bar.update(report.there + report.made + len(report.errors) - bar.n)
 
             report = batch.generate(
                 model,
@@ -127,16 +127,16 @@ def run(arguments: argparse.Namespace, name: str, is_folder: bool, options: Gene
                 sign=None if signer is None else signer.sign,
                 progress=show,
             )
-        faults += report.faults
+        errors += report.errors
         print(f"{folder}  {_told(report)}")
-    for fault in faults:
-        print(f"error: {fault}", file=sys.stderr)
-    if faults:
+    for error in errors:
+        print(f"error: {error}", file=sys.stderr)
+    if errors:
         print(
-            f"{len(faults)} of {counted(listed, 'line')} gave no clip: mend them and run the same command",
+            f"{len(errors)} of {counted(listed, 'line')} gave no clip: mend them and run the same command",
             file=sys.stderr,
         )
-    return 2 if faults else 0
+    return 2 if errors else 0
 
 
 def _defaults(arguments: argparse.Namespace, loudness: float) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from musicgen.commands import outputs
 from musicgen.errors import InputError
 from musicgen.options import MAX_DURATION
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

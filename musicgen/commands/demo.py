@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 
-from musicgen import siblings
+from musicgen import optional_packages
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    siblings.load("demo.configuration").add_arguments(parser, os.environ)
+    optional_packages.load("demo.configuration").add_arguments(parser, os.environ)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    configuration = siblings.load("demo.configuration").from_arguments(arguments)
-    siblings.load("demo.start").run(configuration, os.environ)
+    configuration = optional_packages.load("demo.configuration").from_arguments(arguments)
+    optional_packages.load("demo.start").run(configuration, os.environ)

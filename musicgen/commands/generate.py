@@ -15,15 +15,15 @@ from musicgen import __version__, catalog, commandline
 from musicgen.commands import batch, conditions, live, lora, marks, outputs
 from musicgen.errors import InputError
 from musicgen.folders import folder_name, is_folder
+from musicgen.gc_disabled import gc_disabled
 from musicgen.options import LIMITERS, LOOP_CUTS, GenerationOptions, check_duration, check_loop_bars
-from musicgen.uncollected import uncollected
 
 if TYPE_CHECKING:
     import torch
 
     from musicgen.audio import Audio
-    from musicgen.finishing import Finished
     from musicgen.model import MusicGen
+    from musicgen.postprocessing import ProcessedClip
     from musicgen.ranking import Ranker
     from musicgen.request import GenerationRequest
     from musicgen.settings import Settings, SourceFile
@@ -150,7 +150,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     # Everything that can be wrong with the arguments is found before the model is loaded.
     batch.check(arguments)
-    with uncollected():
+    with gc_disabled():
         from musicgen import audio, checkpoint, content_credentials, provenance
         from musicgen.checkpoint import audioseal
         from musicgen.ranking import ranker
@@ -271,7 +271,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         for prompt, own_seed in zip(request.prompts, seeds, strict=True)
     ]
-    made: Iterable[tuple[Settings, Finished, str]]
+    made: Iterable[tuple[Settings, ProcessedClip, str]]
     if arguments.play or pipe:
         # What changes the whole clip is heard at its end.
         whole = loop or (pipe and (loudness is not None or watermark))
@@ -329,7 +329,7 @@ def _best_first(
     takes: int,
     judge: Ranker | None,
     networks: Watermark | None,
-) -> Iterator[tuple[Settings, Finished, str]]:
+) -> Iterator[tuple[Settings, ProcessedClip, str]]:
     """The settings and the finished clip of each take, best first for each description, and its score as text."""
     from musicgen.audio import Audio
     from musicgen.takes import prepared, ranked
@@ -355,7 +355,7 @@ def _live(
     play: bool,
     pipe: bool,
     whole: bool,
-) -> Iterator[tuple[Settings, Finished, str]]:
+) -> Iterator[tuple[Settings, ProcessedClip, str]]:
     """The finished clips, heard or written to the pipe while they are generated; `whole`: when they are finished."""
     from musicgen import provenance
     from musicgen.audio import Audio
@@ -376,16 +376,16 @@ def _live(
         yield settings, finished, ""
 
 
-def _finished(clip: Audio, settings: Settings, networks: Watermark | None) -> Finished:
+def _finished(clip: Audio, settings: Settings, networks: Watermark | None) -> ProcessedClip:
     """A model's waveform as the clip that its settings describe."""
     from musicgen import provenance
-    from musicgen.finishing import finish
     from musicgen.loops import beats_of
+    from musicgen.postprocessing import postprocess
 
     mark = None
     if networks is not None:
         mark = networks.marker(provenance.tags(settings.comment())["settingssha256"])
-    finished = finish(
+    finished = postprocess(
         clip, loop=settings.loop, loudness=settings.loudness, limiter=settings.limiter, loop_cut=settings.loop_cut,
         loop_bars=settings.loop_bars, beats_per_bar=beats_of(settings.chords), mark=mark,
     )  # fmt: skip
@@ -471,7 +471,7 @@ def _channels(clip) -> str:  # type: ignore[no-untyped-def]
     return {1: "mono", 2: "stereo"}[clip.wave.shape[0]]
 
 
-def _level(finished: Finished) -> str:
+def _level(finished: ProcessedClip) -> str:
     from musicgen import audio
 
     level, reduction = f"{audio.loudness(finished.audio):.1f} LUFS", finished.limited.reduction

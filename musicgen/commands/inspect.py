@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from musicgen.checkpoint import audioseal
 
-    listen = audioseal.is_here() if arguments.watermark is None else arguments.watermark
+    listen = audioseal.is_downloaded() if arguments.watermark is None else arguments.watermark
     watermark = audioseal.load() if listen else None
     found = [inspect(path, watermark) for path in arguments.files]
     print(json.dumps(found, indent=1, ensure_ascii=False) if arguments.json else "\n\n".join(map(text, found)))

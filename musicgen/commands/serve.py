@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from musicgen import extras, logs, open_files, plugins, signals
+from musicgen import extras, file_descriptor_limit, logs, plugins, signals
 from musicgen.commands import marks
 from musicgen.errors import InputError
 from musicgen.serving import flags, hosts
@@ -103,9 +103,9 @@ def run(arguments: argparse.Namespace) -> int:
             "a key of 16 characters or more for each client"
         )
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    signals.interrupt_at_the_end()
-    logs.keep_lines_apart()
-    open_files.allow_many()
+    signals.interrupt_on_termination()
+    logs.use_one_line_records()
+    file_descriptor_limit.raise_limit()
     plugins.load_plugins(flags.separated(arguments.plugin))
     os.umask(0o077)
     if arguments.plan is not None:
@@ -125,19 +125,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 def plan(arguments: argparse.Namespace) -> list[str]:
     """The lines of the plan that the flags ask for; the speed is measured in this process unless it is given."""
-    from musicgen.serving import capacity
-    from musicgen.serving import plan as plans
+    from musicgen.serving import capacity, capacity_plan
 
-    load = capacity.Load(arguments.plan, plans.parse_durations(arguments.plan_durations))
+    load = capacity.Load(arguments.plan, capacity_plan.parse_durations(arguments.plan_durations))
     if arguments.plan_speed is not None:
-        speed = plans.parse_speed(arguments.plan_speed)
+        speed = capacity_plan.parse_speed(arguments.plan_speed)
     else:
         engine = build_engine(arguments)
         engine.prepare()
-        speed = plans.measure(engine, engine.catalog.default(), arguments.workers)
+        speed = capacity_plan.measure(engine, engine.catalog.default(), arguments.workers)
         engine.close()
     count = int(arguments.replicas) if arguments.replicas.isdigit() else 1
-    return plans.table(load, speed, arguments.workers, sorted({1, 2, 4, 8, count}), arguments.plan_first_sound)
+    return capacity_plan.table(load, speed, arguments.workers, sorted({1, 2, 4, 8, count}), arguments.plan_first_sound)
 
 
 def serve(arguments: argparse.Namespace, folder: Path, listening: socket.socket, known: Keys, local: bool) -> None:
@@ -178,10 +177,10 @@ def serve(arguments: argparse.Namespace, folder: Path, listening: socket.socket,
         service = api.service
         stack.callback(service.close, warm_up_timeout=2)
         service.warm_up()
-        taken_up = api.generations.take_up()
+        recovered = api.generations.recover()
         print(f"MusicGen API: {server.address_of(listening)}/v1  (description: /openapi.json)", flush=True)
-        if taken_up:
-            print(f"{taken_up} generations of a server that has ended are taken up", flush=True)
+        if recovered:
+            print(f"{recovered} generations of a server that has ended are taken up", flush=True)
         server.Server(api.app, api.generations, arguments.drain_seconds).run(sockets=[listening])
     if service.is_warming_up:
         # Libraries are being imported in its thread. The interpreter's own end would wait for that, or crash in it.

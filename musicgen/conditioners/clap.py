@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from musicgen import pickles
+from musicgen import safe_unpickle
 from musicgen.audio import Audio
 from musicgen.conditioners.base import Conditioner
 from musicgen.conditioners.condition import Condition
@@ -155,7 +155,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     Raises:
         CheckpointError: The file is missing, damaged, or needs more than tensors to load.
     """
-    package = pickles.read(path)
+    package = safe_unpickle.read(path)
     state = package.get("state_dict", package)
     state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     # A buffer that newer versions of transformers compute themselves.

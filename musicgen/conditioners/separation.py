@@ -75,7 +75,7 @@ class DemucsSeparator:
         return {name: Audio(stem.cpu(), model.samplerate) for name, stem in zip(model.sources, stems, strict=True)}
 
     @staticmethod
-    def is_here() -> bool:
+    def is_downloaded() -> bool:
         """Whether the weights are on this machine."""
         from huggingface_hub import try_to_load_from_cache
 

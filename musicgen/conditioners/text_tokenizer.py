@@ -15,7 +15,7 @@ import torch
 from tokenizers import Tokenizer
 
 from musicgen.errors import CheckpointError
-from musicgen.pickles import check_kind, first_line
+from musicgen.safe_unpickle import check_kind, first_line
 
 TOKENIZER = "tokenizer.json"
 SENTENCEPIECE = "spiece.model"

@@ -20,8 +20,8 @@ from musicgen.decoders.frequency_bands import split
 from musicgen.decoders.noise_schedule import VISITED, NoiseSchedule
 from musicgen.decoders.unet import UNet
 from musicgen.errors import InputError
+from musicgen.text_format import counted
 from musicgen.tokenizers import EncodecTokenizer, StreamDecoder, Tokenizer, frames_of
-from musicgen.wording import counted
 
 WINDOW_SECONDS = 30.0
 """The published models' context: within it the waveform is the reference's."""

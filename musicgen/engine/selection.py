@@ -64,7 +64,7 @@ class Engine:
         """The back end that runs pools with this number of rows."""
         return next(one for one in self.backends.values() if one.supports(rows))
 
-    def agree(self, *rows: int) -> bool:
+    def is_batch_invariant(self, *rows: int) -> bool:
         """Whether a row has the same logits bit for bit in pools of any of these numbers of rows: one back end runs them all,
         and it is batch invariant."""
         backends = {one.name: one for one in map(self.select, rows)}

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from musicgen import open_files
+from musicgen import file_descriptor_limit
 from musicgen.serving.networks import network_of
 
 MOST = 8192
@@ -38,7 +38,7 @@ _REFUSAL = (
 ) % (RETRY_SECONDS, len(_TOLD), _TOLD)
 
 
-class _Open:
+class _OpenConnections:
     """The open connections of a server, by network.
 
     Args:
@@ -47,7 +47,7 @@ class _Open:
     """
 
     def __init__(self, proxies: str) -> None:
-        files = open_files.allow_many()
+        files = file_descriptor_limit.raise_limit()
         self._most = MOST if files is None else min(MOST, int(files * SHARE_OF_FILES))
         self._named = [name.strip() for name in proxies.split(",")]
         self._count, self._of_network = 0, Counter[str]()
@@ -93,7 +93,7 @@ def _holds(name: str, address: IPv4Address | IPv6Address) -> bool:
         return False
 
 
-_open: WeakKeyDictionary[ServerState, _Open] = WeakKeyDictionary()
+_open: WeakKeyDictionary[ServerState, _OpenConnections] = WeakKeyDictionary()
 
 
 class BoundedConnection(H11Protocol):
@@ -104,7 +104,7 @@ class BoundedConnection(H11Protocol):
     """
 
     _network: str | None = None
-    """As of `_Open.admit`."""
+    """As of `_OpenConnections.admit`."""
     _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -112,7 +112,7 @@ class BoundedConnection(H11Protocol):
         super().connection_made(transport)
         if self.server_state not in _open:
             allowed = self.config.forwarded_allow_ips or ""
-            _open[self.server_state] = _Open(allowed if isinstance(allowed, str) else ",".join(allowed))
+            _open[self.server_state] = _OpenConnections(allowed if isinstance(allowed, str) else ",".join(allowed))
         self._network = _open[self.server_state].admit(self.client[0] if self.client else "")
         if self._network is None:
             transport.write(_REFUSAL)

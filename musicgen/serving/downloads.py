@@ -9,7 +9,7 @@ _FIRST_FILES = ("config.json", "state_dict.bin")
 _WEIGHTS = (".safetensors", ".bin")
 
 
-def is_here(info: ModelInfo) -> bool:
+def is_downloaded(info: ModelInfo) -> bool:
     """Whether a model's files are here: in the hub's cache, for a published one."""
     from musicgen.checkpoint import hub
 
@@ -20,7 +20,7 @@ def is_here(info: ModelInfo) -> bool:
     return any(path.suffix in _WEIGHTS for file in found if file is not None for path in file.parent.iterdir())
 
 
-def are_possible() -> bool:
+def can_download() -> bool:
     """Whether what is not here can be downloaded."""
     from musicgen.checkpoint import hub
 

@@ -22,7 +22,7 @@ from typing import Generic, NamedTuple, TypeVar
 from musicgen.cancellation import Cancellation, Cancelled
 from musicgen.errors import MusicGenError
 from musicgen.serving.notifier import Notifier
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 Payload = TypeVar("Payload")
 Event = TypeVar("Event")

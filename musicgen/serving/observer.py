@@ -16,10 +16,10 @@ class Observer:
     def started(self, job: GenerationJob) -> None:
         """A job has left the queue and starts."""
 
-    def sounded(self, job: GenerationJob) -> None:
+    def first_audio(self, job: GenerationJob) -> None:
         """The first audio chunk of a job is ready; its followers have not received it yet."""
 
-    def made(self, job: GenerationJob, clip: StoredClip) -> None:
+    def clip_stored(self, job: GenerationJob, clip: StoredClip) -> None:
         """A clip of a job is stored; its followers have not been notified yet."""
 
     def ended(self, job: GenerationJob) -> None:

@@ -218,7 +218,7 @@ class GenerationService:
         if self.downloads and self.engine.can_download():
             return
         absent = {}
-        if not self.engine.is_here(request.model):
+        if not self.engine.is_downloaded(request.model):
             absent[request.model] = "choose another model"
         if request.decoder == "mbd" and not self.engine.has_multi_band_diffusion():
             absent["multi-band diffusion"] = "choose the model's own decoder"
@@ -386,7 +386,7 @@ class GenerationService:
                     if live is None:
                         live = TruePeakLimiter(chunk.rate)
                         for observer in self.observers:
-                            observer.sounded(job)
+                            observer.first_audio(job)
                     job.put_event(_playback(live.push(chunk.samples), chunk))
                 if heard is not None:
                     heard.set()
@@ -410,7 +410,7 @@ class GenerationService:
         clip = self._store(made.request, made.chunks, made.seed, made.complete, job.address)
         clip = dataclasses.replace(clip, generation=generation)
         for observer in self.observers:
-            observer.made(job, clip)
+            observer.clip_stored(job, clip)
         job.put_event(clip)
 
     def _ended(self, job: GenerationJob) -> None:
@@ -425,8 +425,8 @@ class GenerationService:
 
         from musicgen import audio
         from musicgen.audio import Audio
-        from musicgen.finishing import finish
         from musicgen.loops import beats_of
+        from musicgen.postprocessing import postprocess
         from musicgen.serving import melody
 
         clip = Audio(torch.from_numpy(np.concatenate([chunk.samples for chunk in chunks], axis=1)), chunks[0].rate)
@@ -437,7 +437,7 @@ class GenerationService:
         mark = None
         if self._watermark is not None:
             mark = self._watermark.marker(provenance.tags(comment())["settingssha256"])
-        finished = finish(
+        finished = postprocess(
             clip, loop=request.loop and complete, loudness=loudness, limiter=request.limiter, mark=mark,
             loop_cut=request.loop_cut, beats_per_bar=beats_of(request.chords),
         )  # fmt: skip

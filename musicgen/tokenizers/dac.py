@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import nn
 
-from musicgen import checks
+from musicgen import config_checks
 from musicgen.errors import CheckpointError
 from musicgen.tokenizers.base import StreamDecoder, Tokenizer, check_codes, check_wave, modern_weight_norm
 from musicgen.tokenizers.registry import register
@@ -62,8 +62,8 @@ class DacTokenizer(Tokenizer):
     def check(cls, config: Mapping[str, Any], names: Collection[str], source: str) -> None:
         from transformers import DacConfig
 
-        values = checks.follow(lambda: DacConfig(**config), source)
-        checks.same("quantisers", values.n_codebooks, r"quantizer\.quantizers\.(\d+)\.", names, source)
+        values = config_checks.wrap_errors(lambda: DacConfig(**config), source)
+        config_checks.check_count("quantisers", values.n_codebooks, r"quantizer\.quantizers\.(\d+)\.", names, source)
 
     def stream_decoder(self) -> StreamDecoder:
         return _DacStream(self)

@@ -15,7 +15,7 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from musicgen import checks
+from musicgen import config_checks
 from musicgen.errors import CheckpointError
 from musicgen.tokenizers.base import StreamDecoder, Tokenizer, check_codes, check_wave, modern_weight_norm
 from musicgen.tokenizers.encodec_network import EncodecConfig, EncodecNetwork
@@ -65,11 +65,11 @@ class EncodecTokenizer(Tokenizer):
 
     @classmethod
     def check(cls, config: Mapping[str, Any], names: Collection[str], source: str) -> None:
-        values = checks.follow(lambda: EncodecConfig(**config), source)
-        quantisers = checks.follow(lambda: values.num_quantizers, source)
-        checks.same("quantisers", quantisers, r"quantizer\.layers\.(\d+)\.", names, source)
+        values = config_checks.wrap_errors(lambda: EncodecConfig(**config), source)
+        quantisers = config_checks.wrap_errors(lambda: values.num_quantizers, source)
+        config_checks.check_count("quantisers", quantisers, r"quantizer\.layers\.(\d+)\.", names, source)
         lstm = r"encoder\.layers\.\d+\.lstm\.weight_ih_l(\d+)"
-        checks.same("LSTM layers", values.num_lstm_layers, lstm, names, source)
+        config_checks.check_count("LSTM layers", values.num_lstm_layers, lstm, names, source)
         if not 0 < values.num_residual_layers <= len(names):
             raise CheckpointError(
                 f"{source}: num_residual_layers is {values.num_residual_layers}, of which there are fewer"

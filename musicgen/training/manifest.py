@@ -27,8 +27,8 @@ from musicgen.decoding import EXTENSIONS
 from musicgen.errors import InputError
 from musicgen.folders import is_file, is_folder
 from musicgen.options import check_text
+from musicgen.text_format import counted
 from musicgen.training.descriptions import described
-from musicgen.wording import counted
 
 logger = logging.getLogger(__name__)
 

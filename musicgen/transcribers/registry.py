@@ -23,7 +23,7 @@ class Transcriber:
     Attributes:
         name: In `--transcriber`.
         voices: "one voice" or "several voices", which may sound at the same time.
-        hears: The stems of Demucs that it is given where there are some.
+        stems: The stems of Demucs that it is given where there are some.
         file: The MIDI file's name.
         transcribe: A recording, float32 [C, T] -> its notes in the order of their onsets.
         is_installed: Whether its packages are here.
@@ -32,7 +32,7 @@ class Transcriber:
 
     name: str
     voices: str
-    hears: tuple[str, ...]
+    stems: tuple[str, ...]
     file: str
     transcribe: Callable[[Audio], list[Note]]
     is_installed: Callable[[], bool] = lambda: True

@@ -522,7 +522,7 @@ def test_bad_input_is_said_in_the_page(page, tmp_path: Path) -> None:
 
 
 def test_a_closed_tab_frees_the_slot(browser, address, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.followers, "grace_seconds", 1.0)
+    monkeypatch.setattr(service.presence, "grace_seconds", 1.0)
     context = browser.new_context()
     tab = context.new_page()
     visit(tab, address)
@@ -637,7 +637,7 @@ def test_axe_finds_nothing_serious_in_light_and_dark(page, axe: str) -> None:
     set_slider(page, "variations", 2)
     generate(page, "calm piano", 1)
     wait_until(page, lambda: page.locator("#takes label").count() == 2)
-    wait_until(page, lambda: "as measured" in page.locator("#heard").inner_text())
+    wait_until(page, lambda: "as measured" in page.locator("#tempo-key").inner_text())
     open_part(page, "Compare with another clip")
     open_part_of_clip(page)
     page.click("#make-daw")

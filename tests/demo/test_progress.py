@@ -7,7 +7,7 @@ import pytest
 
 from demo import ui
 from demo.service import Service
-from demo.ui.arrival import Arrival
+from demo.ui.finished_clips import FinishedClips
 from musicgen.serving.clip_store import ClipStore
 from musicgen.serving.request import ClipRequest
 from musicgen.serving.stored_clip import StoredClip
@@ -32,10 +32,10 @@ def event(page, name: str):
 @pytest.mark.parametrize("variations", [1, 2])
 def test_an_update_during_a_generation_has_plain_values_for_all_its_outputs(page, variations: int) -> None:
     """Gradio makes a component anew for each output that an event leaves as it is, 40 ms for all of the page's."""
-    generate, show = event(page, "generate"), event(page, "show_arrival")
+    generate, show = event(page, "generate"), event(page, "show_finished_clips")
     events = generate.fn.__self__
     outputs = events.parts.outputs
-    assert generate.outputs == event(page, "rejoin").outputs == [outputs.status, outputs.live, outputs.arrived]
+    assert generate.outputs == event(page, "rejoin").outputs == [outputs.status, outputs.live, outputs.finished_clips]
     named = {name: component.value for name, component in events.parts.inputs.items()}
     named |= {"prompt": "x", "model": "mini", "duration": 2.0, "variations": variations}
 
@@ -50,11 +50,11 @@ def test_an_update_during_a_generation_has_plain_values_for_all_its_outputs(page
         assert list(one) == generate.outputs
         assert all(isinstance(value, str) for value in one.values())
     # What has arrived is shown by another event: the first clip once, and that all are there.
-    arrivals = list(dict.fromkeys(one[outputs.arrived] for one in following))
-    assert [Arrival.load(value).count for value in arrivals] == [0, *range(1, variations + 1), variations]
+    arrivals = list(dict.fromkeys(one[outputs.finished_clips] for one in following))
+    assert [FinishedClips.load(value).count for value in arrivals] == [0, *range(1, variations + 1), variations]
     shown, panels, said = "", 0, []
     for value in [arrivals[0], *(one for one in arrivals[1:] for _ in range(2))]:  # a page can ask twice
-        updated = events.show_arrival(Visitor(), value, shown)
+        updated = events.show_finished_clips(Visitor(), value, shown)
         assert set(updated) <= set(show.outputs)
         shown = updated.get(outputs.shown, shown)
         panels += outputs.player in updated
@@ -68,12 +68,12 @@ def test_an_update_during_a_generation_has_plain_values_for_all_its_outputs(page
     "value", ["", "{", "[]", "null", '{"first": 1}', '{"first": [], "count": 1, "last": "", "message": ""}', "[" * 9999]
 )
 def test_an_arrival_that_the_browser_changed_is_none(value: str) -> None:
-    assert Arrival.load(value) == Arrival()
+    assert FinishedClips.load(value) == FinishedClips()
 
 
 def test_an_arrival_survives_its_way_through_the_browser(tmp_path: Path) -> None:
     path = ClipStore(tmp_path, 1.0, 1e9).new_path("x.flac")
     clip = StoredClip(path, ClipRequest("x", "mini", 2.0), 1, 2.0, 1, 32000, -18.0, True, (0,), 0.0)
-    arrival = Arrival().with_clip(clip).with_clip(clip).at_end(3.0)
-    assert Arrival.load(arrival.dump()) == arrival
-    assert arrival.message == "Done in 3.0 s: 2 clips to choose from; the last has 2.00 s of music."
+    finished_clips = FinishedClips().with_clip(clip).with_clip(clip).at_end(3.0)
+    assert FinishedClips.load(finished_clips.dump()) == finished_clips
+    assert finished_clips.message == "Done in 3.0 s: 2 clips to choose from; the last has 2.00 s of music."

@@ -29,7 +29,7 @@ from gradio_client.exceptions import AppError
 import demo.service
 from demo import ui
 from demo.configuration import Configuration, Limits
-from demo.followers import Followers
+from demo.presence import SessionPresence
 from demo.service import Service
 from demo.ui import guard
 from demo.ui.events.generation import GenerationEvents
@@ -284,7 +284,7 @@ def test_nothing_slow_runs_on_the_event_loop(address: str, service: Service, mon
     assert seen == {"convert", "write", "submit", "extract_melody", "read_file"}
     assert on_loop == []
     # The plots of a clip take a while, too. Gradio calls handlers that are no coroutines in threads.
-    for name in ("show_arrival", "select_clip", "restore_visit"):
+    for name in ("show_finished_clips", "select_clip", "restore_visit"):
         assert not inspect.iscoroutinefunction(bound[name])
         assert not inspect.isasyncgenfunction(bound[name])
 
@@ -406,12 +406,12 @@ def test_results_that_nobody_fetches_are_forgotten(tmp_path: Path, monkeypatch: 
 def test_a_session_that_comes_back_in_time_is_not_gone() -> None:
     async def visit() -> list[str]:
         gone: list[str] = []
-        followers = Followers(gone.append, 0.1)
-        with followers.connected("a"), followers.connected("b"):
-            followers.expect("a")
-            followers.expect("never")
+        presence = SessionPresence(gone.append, 0.1)
+        with presence.connected("a"), presence.connected("b"):
+            presence.expect("a")
+            presence.expect("never")
             await asyncio.sleep(0.05)
-        with followers.connected("a"):
+        with presence.connected("a"):
             await asyncio.sleep(0.2)
             assert gone == ["never", "b"]
         await asyncio.sleep(0.2)

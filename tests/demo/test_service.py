@@ -23,9 +23,9 @@ TUNE = GOLDEN / "chroma" / "melody_a.wav"
 
 def test_the_service_knows_which_models_are_downloaded(tmp_path: Path) -> None:
     service = Service(Configuration(), tmp_path)
-    assert service.engine.is_here("facebook/musicgen-small")  # the tests' stand-in
-    assert service.engine.is_here("facebook/musicgen-melody")  # in the layout of audiocraft
-    assert not service.engine.is_here("facebook/musicgen-large")
+    assert service.engine.is_downloaded("facebook/musicgen-small")  # the tests' stand-in
+    assert service.engine.is_downloaded("facebook/musicgen-melody")  # in the layout of audiocraft
+    assert not service.engine.is_downloaded("facebook/musicgen-large")
     service.close()
 
 

@@ -17,7 +17,7 @@ import soundfile
 from demo.configuration import Configuration, Limits
 from demo.service import Service
 from demo.ui import guard
-from musicgen import open_files
+from musicgen import file_descriptor_limit
 from musicgen.serving import connections
 from tests import endless_headers, slow_clients
 from tests.demo.conftest import serving, wait_until
@@ -31,14 +31,14 @@ def test_the_programs_may_open_as_many_files_as_the_system_allows() -> None:
     """Started with a limit of 256, as many systems have it for services."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     program = (
-        "import resource; from musicgen import open_files; print(open_files.allow_many()); "
+        "import resource; from musicgen import file_descriptor_limit; print(file_descriptor_limit.raise_limit()); "
         "print(resource.getrlimit(resource.RLIMIT_NOFILE))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard)),
     )  # fmt: skip
-    wanted = min(hard, open_files.MOST) if hard != resource.RLIM_INFINITY else open_files.MOST
+    wanted = min(hard, file_descriptor_limit.MOST) if hard != resource.RLIM_INFINITY else file_descriptor_limit.MOST
     assert done.stdout.splitlines() == [str(wanted), str((wanted, hard))]
 
 

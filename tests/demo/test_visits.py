@@ -10,7 +10,7 @@ import pytest
 import demo.service
 from demo.configuration import Configuration
 from demo.service import Service
-from demo.ui import memory
+from demo.ui import browser_storage
 from demo.ui.events import generation
 from demo.visits import Visits
 from musicgen.serving.index import Index
@@ -125,7 +125,7 @@ def test_a_deleted_clip_is_gone_with_its_copies(tmp_path: Path) -> None:
     "stored", ["", "{", "[]", "null", '{"visit": 3, "clip": [], "settings": "x"}', "[" * 100_000, '{"settings": {"a": NaN}}']
 )  # fmt: skip
 def test_what_a_browser_stored_is_read_or_ignored(stored: str) -> None:
-    past = memory.read(stored)
+    past = browser_storage.read(stored)
     assert (past.visit, past.clip) == ("", None)
 
 
@@ -156,10 +156,10 @@ def test_jobs_of_a_visit_end_when_its_last_page_is_gone(tmp_path: Path, monkeypa
 
     async def visitor() -> None:
         old, _, _ = service.visits.enter("old", "")
-        with service.followers.connected("old"):
+        with service.presence.connected("old"):
             job = service.submit(old.token, ClipRequest("x", "mini", 300.0))
         service.visits.enter("new", old.token)
-        with service.followers.connected("new"):
+        with service.presence.connected("new"):
             await asyncio.sleep(0.5)  # the old page is gone for longer than the grace
             assert not job.done
         await asyncio.sleep(0.1)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 
-from demo.accepted_jobs import AcceptedJobs
+from demo.shared_jobs import SharedJobs
 from demo.workers import Workers
 from musicgen import audio
 from musicgen.errors import InputError
@@ -276,23 +276,23 @@ def as_if_by_another_process(folder: Path) -> tuple[Index, Servers]:
     return Index(folder / "index.sqlite3"), Servers(folder / "workers")
 
 
-def accepted(index: Index, servers: Servers) -> AcceptedJobs:
-    return AcceptedJobs(index, servers, 3600.0, lambda: False, lambda visitor, clip: None)  # noqa: ARG005
+def shared_jobs(index: Index, servers: Servers) -> SharedJobs:
+    return SharedJobs(index, servers, 3600.0, lambda: False, lambda visitor, clip: None)  # noqa: ARG005
 
 
-def test_what_a_worker_had_not_finished_is_taken_up_once(tmp_path: Path) -> None:
+def test_what_a_worker_had_not_finished_is_recovered_once(tmp_path: Path) -> None:
     index, servers = as_if_by_another_process(tmp_path)
-    first = accepted(index, servers)
+    first = shared_jobs(index, servers)
     job: Job = Job("me", ClipRequest("x", "mini", 1.0, seed=10, variations=3), "192.0.2.1", 3.0)
     first.admit(job, lambda others: None)  # noqa: ARG005
     first.started(job)
-    first.made(job, stored(tmp_path / "clips", "a"))
-    others = [accepted(*as_if_by_another_process(tmp_path)) for _ in range(4)]
-    assert [one.take_up("me") for one in others] == [[]] * 4  # it is being made
+    first.clip_stored(job, stored(tmp_path / "clips", "a"))
+    others = [shared_jobs(*as_if_by_another_process(tmp_path)) for _ in range(4)]
+    assert [one.recover("me") for one in others] == [[]] * 4  # it is being made
     servers.close()
-    assert others[0].take_up("somebody else") == []
+    assert others[0].recover("somebody else") == []
     found: list = []
-    threads = [threading.Thread(target=lambda one=one: found.extend(one.take_up("me"))) for one in others]
+    threads = [threading.Thread(target=lambda one=one: found.extend(one.recover("me"))) for one in others]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -306,7 +306,7 @@ def test_the_queues_of_two_workers_have_one_limit(tmp_path: Path) -> None:
     blocked = threading.Event()
     queues = []
     for _ in range(2):
-        jobs = accepted(*as_if_by_another_process(tmp_path))
+        jobs = shared_jobs(*as_if_by_another_process(tmp_path))
         run = lambda job: blocked.wait(30)  # noqa: ARG005, E731
         queues.append(
             JobQueue(

@@ -157,8 +157,8 @@ def test_numbers_of_rows_that_two_back_ends_run_do_not_agree() -> None:
     """The float32 kernels run up to 16 rows, and both they and OpenVINO promise equal logits, each among its own."""
     engine = load("mini", "float32").engine
     names = {rows: engine.select(rows).name for rows in (1, 16, 17)}
-    assert engine.agree(1, 16) == (names[1] == names[16] and engine.select(1).batch_invariant)
-    assert engine.agree(16, 17) == (names[16] == names[17] and engine.select(16).batch_invariant)
+    assert engine.is_batch_invariant(1, 16) == (names[1] == names[16] and engine.select(1).batch_invariant)
+    assert engine.is_batch_invariant(16, 17) == (names[16] == names[17] and engine.select(16).batch_invariant)
 
 
 def logits(backend: Backend, arrivals: dict[int, int], steps: int = 45) -> dict[int, torch.Tensor]:

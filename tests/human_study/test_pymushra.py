@@ -6,7 +6,7 @@ import json
 import pytest
 
 from human_study.__main__ import main
-from human_study.analysis import imports
+from human_study.analysis import import_formats
 from human_study.analysis.ratings import Preference
 from musicgen.errors import InputError
 
@@ -46,7 +46,7 @@ def stored(path, trials=TRIALS, **tables):
 
 
 def test_every_kind_of_trial_is_read_or_named(tmp_path):
-    found = imports.read(stored(tmp_path / "db.json"), "pymushra")
+    found = import_formats.read(stored(tmp_path / "db.json"), "pymushra")
     assert [(r.rater, r.question, r.item, r.system, r.role, r.value, r.seconds) for r in found.data.ratings] == [
         ("u-1", "OVL", "t1", "reference", "reference", 100.0, 2.5),
         ("u-1", "OVL", "t1", "anchor 3500 Hz", "anchor", 20.0, 2.5),
@@ -124,7 +124,7 @@ def test_a_damaged_file_is_one_line(tmp_path, document, message):
     file = tmp_path / "db.json"
     file.write_text(json.dumps(document))
     with pytest.raises(InputError, match=message) as caught:
-        imports.read(file, "pymushra")
+        import_formats.read(file, "pymushra")
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(str(file))
 
@@ -135,14 +135,14 @@ def test_a_damaged_file_is_one_line(tmp_path, document, message):
 def test_what_is_no_json_is_one_line(tmp_path, text):
     (tmp_path / "db.json").write_text(text)
     with pytest.raises(InputError, match=r"db\.json: ") as caught:
-        imports.read(tmp_path / "db.json", "pymushra")
+        import_formats.read(tmp_path / "db.json", "pymushra")
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="cannot be read: No such file"):
-        imports.read(tmp_path / "none.json", "pymushra")
+        import_formats.read(tmp_path / "none.json", "pymushra")
 
 
 def test_other_formats_have_one_test(tmp_path):
     with pytest.raises(InputError, match="--test is 'mine': a file of the format csv holds one test"):
-        imports.read(tmp_path / "x.csv", "csv", test="mine")
+        import_formats.read(tmp_path / "x.csv", "csv", test="mine")
     with pytest.raises(InputError, match="holds no test 'theirs': there are mine"):
-        imports.read(stored(tmp_path / "db.json"), "pymushra", test="theirs")
+        import_formats.read(stored(tmp_path / "db.json"), "pymushra", test="theirs")

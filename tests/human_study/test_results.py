@@ -11,7 +11,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from human_study.__main__ import main
-from human_study.analysis import imports, power, ratings, ratings_csv, report, results, tables
+from human_study.analysis import import_formats, power, ratings, ratings_csv, report, results, tables
 from human_study.analysis.ratings import Preference, Rating, StudyData
 from musicgen import statistics
 from musicgen.errors import InputError, one_line
@@ -204,7 +204,7 @@ def test_webmushra(tmp_path):
         'test,"a@b.c",30,uuid-1,trial1,C1,60,12345,"said ""nice"""\n'
         'test,"a@b.c",30,uuid-1,trial1,anchor35,20,12345,""\n'
     )
-    data = imports.read(file, "webmushra").data
+    data = import_formats.read(file, "webmushra").data
     assert [(r.rater, r.item, r.system, r.role, r.value, r.seconds) for r in data.ratings] == [
         ("uuid-1", "trial1", "reference", "reference", 100.0, 12.345),
         ("uuid-1", "trial1", "C1", "system", 60.0, 12.345),
@@ -214,14 +214,14 @@ def test_webmushra(tmp_path):
         "session_test_id,session_uuid,trial_id,choice_reference,choice_non_reference,choice_answer,choice_time,choice_comment\n"
         "test,u,t1,ours,theirs,non_reference,10,\n"
     )
-    assert imports.read(file, "webmushra").data.preferences == (
+    assert import_formats.read(file, "webmushra").data.preferences == (
         Preference("u", "AB", "t1", ("ours", "theirs"), "theirs"),
     )
     file.write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="not a result file of webMUSHRA"):
-        imports.read(file, "webmushra")
+        import_formats.read(file, "webmushra")
     with pytest.raises(InputError, match="format is 'xml'"):
-        imports.read(file, "xml")
+        import_formats.read(file, "xml")
 
 
 MUSHRA = "session_test_id,{questions}trial_id,rating_stimulus,rating_score,rating_time\n"
@@ -238,20 +238,22 @@ def test_webmushra_tells_raters_apart_without_a_session(tmp_path):
     """Files from before 2022 have no session_uuid; later ones have an empty one where the browser gave none."""
     people = [("ann@x.org", "30"), ("bob@x.org", "30"), ("cy@x.org", "41")]
     rows = [(who, stimulus, 50) for who in people for stimulus in ("reference", "C1")]
-    old = imports.read(webmushra(tmp_path, ("email", "age"), rows), "webmushra").data
+    old = import_formats.read(webmushra(tmp_path, ("email", "age"), rows), "webmushra").data
     assert len(old.raters) == 3
     assert "x.org" not in repr(old)  # an address is no pseudonym
     empty = [((*who, ""), stimulus, score) for who, stimulus, score in rows]
     assert (
-        imports.read(webmushra(tmp_path, ("email", "age", "session_uuid"), empty), "webmushra").data.raters
+        import_formats.read(webmushra(tmp_path, ("email", "age", "session_uuid"), empty), "webmushra").data.raters
         == old.raters
     )
     mixed = [((*who, "u1" if who[0].startswith("ann") else ""), s, score) for who, s, score in rows]
     file = webmushra(tmp_path, ("email", "age", "session_uuid"), mixed)
-    assert sorted(imports.read(file, "webmushra").data.raters) == sorted({"u1", *old.raters} - {old.ratings[0].rater})
-    apart = imports.read(file, "webmushra").told_apart_by
+    assert sorted(import_formats.read(file, "webmushra").data.raters) == sorted(
+        {"u1", *old.raters} - {old.ratings[0].rater}
+    )
+    apart = import_formats.read(file, "webmushra").told_apart_by
     assert "in 4 rows without it the answers to the questionnaire (email, age)" in apart
-    assert len(imports.read(file, "webmushra", "age").data.raters) == 2  # stated, and so taken
+    assert len(import_formats.read(file, "webmushra", "age").data.raters) == 2  # stated, and so taken
 
 
 @pytest.mark.parametrize(
@@ -267,7 +269,7 @@ def test_webmushra_tells_raters_apart_without_a_session(tmp_path):
 )
 def test_webmushra_is_refused_where_nothing_tells_raters_apart(tmp_path, questions, rows, message):
     with pytest.raises(InputError, match=message) as caught:
-        imports.read(webmushra(tmp_path, questions, rows), "webmushra")
+        import_formats.read(webmushra(tmp_path, questions, rows), "webmushra")
     if "rate" in message:
         assert "--rater-column" in str(caught.value) or "rating" in message
 
@@ -279,14 +281,14 @@ def test_webmushra_pairs(tmp_path):
     answers = {"correct": "ours", "incorrect": "theirs", "undecided": None, "unknown": None}
     lines = [f"test,p{n},t1,ours,theirs,{answer},10," for n, answer in enumerate(answers)]
     file.write_text(head + "\n".join(lines) + "\n")
-    read = imports.read(file, "webmushra").data
+    read = import_formats.read(file, "webmushra").data
     assert [p.preferred for p in read.preferences] == list(answers.values())
     assert len(read.raters) == 4
     file.write_text(head + "test,p,t1,ours,theirs,perhaps,10,\n")
     with pytest.raises(InputError, match="choice_answer is 'perhaps'"):
-        imports.read(file, "webmushra")
+        import_formats.read(file, "webmushra")
     with pytest.raises(InputError, match="--rater-column is 'nobody'"):
-        imports.read(file, "webmushra", "nobody")
+        import_formats.read(file, "webmushra", "nobody")
 
 
 def on_a_scale(low, high, raters=6):

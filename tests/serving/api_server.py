@@ -40,7 +40,7 @@ def api(
     )  # fmt: skip
     service, generations = assembled.service, assembled.generations
     service.warmed_up = True
-    generations.take_up()
+    generations.recover()
     with server.listen("127.0.0.1", 0) as listening:
         running = server.Server(assembled.app, generations, 60.0)
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)

@@ -52,8 +52,8 @@ def test_a_remote_engine_makes_the_same_clips(tmp_path: Path) -> None:
         assert [info.name for info in remote.catalog] == [info.name for info in local.catalog]
         assert remote.catalog.default() == local.catalog.default()
         assert remote.catalog.get("mini-melody").melody
-        assert remote.is_here("mini")
-        assert not remote.is_here("facebook/musicgen-large")
+        assert remote.is_downloaded("mini")
+        assert not remote.is_downloaded("facebook/musicgen-large")
         assert remote.replicas() == 1
         for request in (
             ClipRequest("lofi", "mini", 2.0),

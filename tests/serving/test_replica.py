@@ -9,7 +9,7 @@ import torch
 from musicgen.serving.engines import replica
 from musicgen.serving.engines.base import AudioChunk
 from musicgen.serving.engines.local import LocalEngine
-from musicgen.serving.engines.replica import Replica, ReplicaSettings, ReportMessage, sparing
+from musicgen.serving.engines.replica import Replica, ReplicaSettings, ReportMessage, throttled
 from musicgen.serving.job_queue import REPORT_SECONDS
 from musicgen.serving.models import ModelCatalog
 from musicgen.serving.request import ClipRequest
@@ -21,7 +21,7 @@ def test_reports_are_as_many_as_followers_are_shown(monkeypatch: pytest.MonkeyPa
     now = 0.0
     monkeypatch.setattr(replica.time, "monotonic", lambda: now)
     sent: list[tuple[float, ReportMessage]] = []
-    report = sparing(lambda message: sent.append((now, message)))
+    report = throttled(lambda message: sent.append((now, message)))
     for number in range(257):
         now = number / 128
         report(number / 256, "loading" if number < 16 else "generating")

@@ -12,7 +12,7 @@ from musicgen.serving.clip_store import FORMATS
 
 from ... import derived_files
 from .. import assets, compare, history, result
-from ..arrival import Arrival
+from ..finished_clips import FinishedClips
 from ..messages import Updates, plain, to_gradio_error
 from ..parts import PRIVATE, UNLIMITED, PageParts
 from .inputs import InputEvents
@@ -31,14 +31,14 @@ class ClipEvents:
             return {self.parts.outputs.clips: gr.skip()}
         return self.parts.show_clip(visit, self.parts.clip(request, clip_id))
 
-    def show_takes(self, request: gr.Request, clip_id: str | None, arrived: str) -> Any:
+    def show_takes(self, request: gr.Request, clip_id: str | None, finished: str) -> Any:
         """Show the takes that were made with the selected clip, best first.
 
         Args:
             request: of the page.
             clip_id: the selected clip.
-            arrived: an `Arrival`: takes are compared when all of its generation are there, so that the comparison takes no time
-                from the generation.
+            finished: a `FinishedClips`: takes are compared when all of its generation are there, so that the comparison takes
+                no time from the generation.
         """
         visit = self.parts.visit(request)
         clip = visit.find(clip_id)
@@ -47,8 +47,8 @@ class ClipEvents:
         takes = [one for one in visit.clips if one.generation == clip.generation and one.path.is_file()]
         if len(takes) < 2:  # there is nothing to compare
             return result.show_takes((), (), "")
-        arrival = Arrival.load(arrived)
-        if any(take.id == arrival.first for take in takes) and not arrival.message:
+        generation = FinishedClips.load(finished)
+        if any(take.id == generation.first for take in takes) and not generation.message:
             return result.show_takes((), (), "")
         try:
             return result.show_takes(takes, [self.parts.service.take_score(take) for take in takes], clip.id)
@@ -82,7 +82,7 @@ class ClipEvents:
         if clip is None or not clip.path.is_file():
             return ""
         try:
-            return result.show_heard(self.parts.service.tempo_and_key(clip))
+            return result.show_tempo_key(self.parts.service.tempo_and_key(clip))
         except Exception as error:
             raise to_gradio_error(error) from None
 
@@ -181,11 +181,11 @@ def connect(parts: PageParts, inputs: InputEvents) -> ClipEvents:
     events = ClipEvents(parts)
     one_at_a_time: dict[str, Any] = PRIVATE | {"concurrency_limit": 1}
     gr.on(
-        [outputs.arrived.change, outputs.clips.change], events.show_takes, [outputs.clips, outputs.arrived],
+        [outputs.finished_clips.change, outputs.clips.change], events.show_takes, [outputs.clips, outputs.finished_clips],
         outputs.takes, trigger_mode="always_last", **one_at_a_time,
     )  # fmt: skip
     outputs.clips.change(
-        events.show_tempo_and_key, outputs.clips, outputs.heard, trigger_mode="always_last", **one_at_a_time
+        events.show_tempo_and_key, outputs.clips, outputs.tempo_key, trigger_mode="always_last", **one_at_a_time
     )
     for chosen in (outputs.takes, outputs.clips):
         events.then_convert(chosen.input(events.select_clip, chosen, parts.of_clip, **UNLIMITED))

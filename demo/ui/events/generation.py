@@ -20,8 +20,8 @@ from musicgen.serving.stored_clip import StoredClip
 
 from ...visits import Visit
 from .. import assets, history, live, result
-from ..arrival import Arrival
 from ..fields import optional_number
+from ..finished_clips import FinishedClips
 from ..messages import Updates, network, sentence, to_gradio_error, visitor_id
 from ..next_clip import check
 from ..parts import UNLIMITED, PageParts
@@ -75,7 +75,7 @@ class GenerationEvents:
             except Exception as error:
                 yield {outputs.status: self._not_generated(to_gradio_error(error))}
                 return
-            self.parts.service.followers.expect(session)
+            self.parts.service.presence.expect(session)
             async for updates in self._follow(job):
                 yield updates
 
@@ -117,7 +117,7 @@ class GenerationEvents:
             )
             yield {outputs.status: self._not_generated(gradio_error)}
             return
-        self.parts.service.followers.expect(session)
+        self.parts.service.presence.expect(session)
         async for updates in self._follow(job):
             yield updates
 
@@ -136,13 +136,13 @@ class GenerationEvents:
                     yield updates
 
     async def _follow(self, job: GenerationJob) -> AsyncIterator[Updates]:
-        """Progress of a job from now on, of its sound so far the last seconds, and its clips, for `show_arrival`.
+        """Progress of a job from now on, of its sound so far the last seconds, and its clips, for `show_finished_clips`.
 
         Each update has values for all outputs of its event: Gradio rebuilds a component that it is told to leave as it is, and
         that several times a second would slow the generation down.
         """
         outputs = self.parts.outputs
-        status, arrived = result.show_status("Waiting…", 0.0), Arrival()
+        status, finished = result.show_status("Waiting…", 0.0), FinishedClips()
         chunks = [event for event in job.events() if isinstance(event, PlaybackChunk)]
         num_skipped, seconds_skipped = max(0, len(chunks) - CATCH_UP_CHUNKS), 0.0
         for chunk in chunks[:num_skipped]:
@@ -151,7 +151,7 @@ class GenerationEvents:
         sound = live.empty_value(live_stream.run_id)
 
         def updates() -> Updates:
-            return {outputs.status: status, outputs.live: sound, outputs.arrived: arrived.dump()}
+            return {outputs.status: status, outputs.live: sound, outputs.finished_clips: finished.dump()}
 
         yield updates()
         try:
@@ -163,7 +163,7 @@ class GenerationEvents:
                             continue
                         sound = live_stream.append([event])
                     elif isinstance(event, StoredClip):
-                        arrived = arrived.with_clip(event)
+                        finished = finished.with_clip(event)
                     elif isinstance(event, int):
                         waiting = (
                             f"Waiting: {event - 1} before you, then it is your turn."
@@ -175,8 +175,8 @@ class GenerationEvents:
                         status = result.show_progress(event)
                     yield updates()
             sound = live_stream.end()
-            if arrived.count:
-                arrived = arrived.at_end(time.monotonic() - job.submitted)
+            if finished.count:
+                finished = finished.at_end(time.monotonic() - job.submitted)
             else:
                 status = result.show_status("Stopped before there was any sound.")
             yield updates()
@@ -185,25 +185,26 @@ class GenerationEvents:
             status = self._not_generated(gradio_error)
             yield updates()
 
-    def show_arrival(self, request: gr.Request, arrived: str, shown: str) -> Updates:
+    def show_finished_clips(self, request: gr.Request, finished: str, shown: str) -> Updates:
         """Show the first clip of a generation when it is there, offer the others, and say when all are.
 
         Args:
             request: of the page.
-            arrived: an `Arrival`.
+            finished: a `FinishedClips`.
             shown: the one that was shown last. The page can ask twice for the same.
         """
-        arrival, visit, outputs = Arrival.load(arrived), self.parts.visit(request), self.parts.outputs
-        first = visit.find(arrival.first)
-        if first is None or arrived == shown:
+        clips, visit, outputs = FinishedClips.load(finished), self.parts.visit(request), self.parts.outputs
+        first = visit.find(clips.first)
+        if first is None or finished == shown:
             return {outputs.status: gr.skip()}
-        if arrival.first == Arrival.load(shown).first:  # the first variation stays selected, because it may be playing
+        # The first variation stays selected, because it may be playing.
+        if clips.first == FinishedClips.load(shown).first:
             updates: Updates = {outputs.clips: gr.update(choices=history.choices(visit))}
         else:
             updates = self.parts.show_clip(visit, first)
-        if arrival.message:
-            updates[outputs.status] = result.show_status(arrival.message)
-        return updates | {outputs.shown: arrived}
+        if clips.message:
+            updates[outputs.status] = result.show_status(clips.message)
+        return updates | {outputs.shown: finished}
 
     def _not_generated(self, error: gr.Error) -> str:
         return result.show_status(f"Not generated: {sentence(html.unescape(error.message))}")
@@ -251,11 +252,11 @@ def connect(parts: PageParts, inputs: InputEvents, clips: ClipEvents) -> Generat
         [parts.next_clip.needed, *form.components], parts.of_progress, trigger_mode="multiple", **UNLIMITED,
     )  # fmt: skip
     inputs.then_describe_cost(generation)
-    arrival = outputs.arrived.change(
-        events.show_arrival, [outputs.arrived, outputs.shown], [*parts.of_clip, outputs.status, outputs.shown],
+    finished_clips = outputs.finished_clips.change(
+        events.show_finished_clips, [outputs.finished_clips, outputs.shown], [*parts.of_clip, outputs.status, outputs.shown],
         trigger_mode="always_last", **UNLIMITED,
     )  # fmt: skip
-    clips.then_convert(arrival)
+    clips.then_convert(finished_clips)
     parts.actions.stop.click(events.stop, None, outputs.status, **UNLIMITED)
     for mark, field in ((outputs.mark_start, outputs.span_start), (outputs.mark_end, outputs.span_end)):
         mark.click(

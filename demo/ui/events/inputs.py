@@ -165,7 +165,7 @@ class InputEvents:
             info = self.parts.service.catalog.get(model)
             seconds = self.parts.service.expected_seconds(model, precision, duration, round(variations))
             first = self.parts.service.measured_seconds(model, precision, duration, round(variations)) is None
-            downloaded = info.origin == "published" and self.parts.service.engine.is_here(model)
+            downloaded = info.origin == "published" and self.parts.service.engine.is_downloaded(model)
             apart = [
                 name
                 for name, scale in (("melody", melody_guidance), ("style", style_guidance))

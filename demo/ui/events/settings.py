@@ -14,7 +14,7 @@ from musicgen.errors import MusicGenError
 from musicgen.serving import clip_metadata
 from musicgen.serving.request import FILES, ClipRequest
 
-from .. import assets, memory, result, texts
+from .. import assets, browser_storage, result, texts
 from ..fields import default_melody_is_clean
 from ..messages import Updates, to_gradio_error, visitor_id
 from ..next_clip import ADDED_BY
@@ -37,10 +37,10 @@ class SettingsEvents:
             request: of the page that was loaded.
             remembered: what its browser has stored.
         """
-        past = memory.read(remembered)
+        past = browser_storage.read(remembered)
         visit, known, expired = self.parts.service.visits.enter(visitor_id(request), past.visit)
-        updates: Updates = {self.parts.memory.visit: visit.token}
-        gone = memory.describe_gone(
+        updates: Updates = {self.parts.browser_storage.visit: visit.token}
+        gone = browser_storage.describe_gone(
             past, known, expired, self.parts.service.limits.keep_hours, self.parts.service.workers is not None
         )
         message = f"Ready. {gone}".rstrip()
@@ -57,7 +57,7 @@ class SettingsEvents:
         if visit.clips:
             shown = visit.find(past.clip) or visit.clips[-1]
             updates |= self.parts.show_clip(visit, shown)
-        return updates | {self.parts.memory.greeting: message}
+        return updates | {self.parts.browser_storage.greeting: message}
 
     async def greet(self, message: str) -> AsyncIterator[Updates]:
         """Show the progress of the service's warm-up, then the message of `restore_visit`."""
@@ -100,10 +100,10 @@ class SettingsEvents:
         restored = self.parts.inputs.restore(values, self.parts.service.clip_store.holds)
         filled = {name for name, component in self.parts.inputs.items() if restored.get(component)}
         gone = {
-            name: memory.file_name(values.get(source))
+            name: browser_storage.file_name(values.get(source))
             for name in FILES
             for source in ADDED_BY.get(name, (name,))
-            if memory.file_name(values.get(source))
+            if browser_storage.file_name(values.get(source))
             and source not in filled
             and not (source == "melody" and "frames" in filled)
         }
@@ -130,7 +130,7 @@ def connect(
     Returns:
         The events, and the one after which a session has its visit.
     """
-    outputs, form, remembered = parts.outputs, parts.inputs, parts.memory
+    outputs, form, remembered = parts.outputs, parts.inputs, parts.browser_storage
     events = SettingsEvents(parts)
     restored = outputs.restore.upload(
         events.restore, outputs.restore, [*parts.of_settings, outputs.status], **UNLIMITED
@@ -150,7 +150,7 @@ def connect(
     loaded.then(inputs.update_precisions, form["model"], form["precision"], **UNLIMITED)
     remember: dict[str, Any] = {
         "fn": None, "inputs": [remembered.visit, outputs.clips, *form.components], "outputs": None,
-        "js": memory.script(list(form)), "api_visibility": "private",
+        "js": browser_storage.script(list(form)), "api_visibility": "private",
     }  # fmt: skip
     loaded.then(**remember)
     gr.on([component.change for component in (*form.components, outputs.clips)], **remember)

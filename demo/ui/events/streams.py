@@ -60,7 +60,7 @@ async def stream_events(service: Service, request: gr.Request, generation: ClipR
     job = await asyncio.to_thread(service.submit, session or secrets.token_hex(16), generation, network(request))
     leaving: asyncio.Task[None] | None = None
     if session:
-        service.followers.expect(session)
+        service.presence.expect(session)
     else:
         leaving = asyncio.create_task(_disconnected(getattr(request, "request", request)))
         leaving.add_done_callback(lambda task: None if task.cancelled() else job.cancel())

@@ -10,8 +10,8 @@ from musicgen.errors import InputError
 from .. import questionnaire
 from ..checks import shown
 from .configuration import Page, name_of, plain_text
-from .kinds import Settings, option
 from .notes import Notes
+from .page_types import Settings, option
 
 
 def fields(page: Page, language: str, notes: Notes) -> list[Settings]:

@@ -16,8 +16,8 @@ from ..checks import shown
 from ..questions import POINTS
 from .configuration import Configuration, Page, name_of, plain_text
 from .fields import fields
-from .kinds import KINDS, Settings, grades, has_several_scales
 from .notes import Notes
+from .page_types import PAGE_TYPES, Settings, grades, has_several_scales
 
 LANGUAGES = ("en", "de")
 """Languages that both programs have."""
@@ -113,11 +113,11 @@ def _make(configuration: Configuration, notes: Notes) -> Plan:
             notes.add(f"the option {shown(name)}", "has no counterpart")
     if options.get("showButtonPreviousPage") is True:
         notes.add("showButtonPreviousPage", "raters cannot go back to a stored page")
-    listening = [page for page in configuration.pages if page.type in KINDS]
+    listening = [page for page in configuration.pages if page.type in PAGE_TYPES]
     groups = _groups(listening, notes)
     if not groups:
         left_out = f" ({'; '.join(notes.lines)[:200]})" if listening else ""
-        raise InputError(f"there is no page of the types {', '.join(KINDS)} that a study can have{left_out}")
+        raise InputError(f"there is no page of the types {', '.join(PAGE_TYPES)} that a study can have{left_out}")
     studies = [_study(pages, language, notes) for pages in groups]
     if len(studies) > 1:
         notes.add(f"{len(studies)} kinds of pages or sets of conditions", "each is a study in a folder of its own")
@@ -161,7 +161,7 @@ def _groups(pages: Sequence[Page], notes: Notes) -> list[list[Page]]:
 
 
 def _study(pages: Sequence[Page], language: str, notes: Notes) -> StudyPlan:
-    question: Settings = {"name": pages[0].type} | KINDS[pages[0].type](pages, language, notes)
+    question: Settings = {"name": pages[0].type} | PAGE_TYPES[pages[0].type](pages, language, notes)
     question["text"] = {language: _wording(pages, notes)}
     for name, (differs, ours) in _BEHAVIOUR.items():
         found = [page for page in pages if name in page.options and differs(page.options[name])]
@@ -230,7 +230,7 @@ def _other_pages(configuration: Configuration, language: str, notes: Notes) -> l
             notes.add("volume", "raters set the volume on the page of the headphone check, if there is one", [page])
         elif page.type in HEADPHONES:
             notes.add(page.type, "the headphone check has tones of its own, one of them in antiphase", [page])
-        elif page.type not in KINDS:
+        elif page.type not in PAGE_TYPES:
             text = f" with {shown(page.text('content'))}" if page.text("content") else ""
             hint = "instructions fit into 'consent:'" if page.type == "generic" else "it is left out"
             notes.add(f"a page of the type {shown(page.type)}{text}", f"has no counterpart: {hint}", [page])

@@ -102,7 +102,7 @@ class EngineClient(Protocol):
             InputError: for a precision that is not available.
         """
 
-    def is_here(self, model: str) -> bool:
+    def is_downloaded(self, model: str) -> bool:
         """Whether a model's files need not be downloaded."""
 
     def can_download(self) -> bool:

@@ -24,12 +24,14 @@ def check_files(catalog: ModelCatalog, request: ClipRequest) -> None:
     texts = [request.prompt, request.options.negative_prompt or "", *(entry.prompt for entry in request.timeline)]
     if not request.adapters and all(len(text.encode()) < SHORT for text in texts):
         return
-    from musicgen.checkpoint import fitting  # imports PyTorch
+    from musicgen.checkpoint import compatibility  # imports PyTorch
     from musicgen.engine.memory import MAX_TOKENS
 
     source = catalog.get(request.model).source
-    fitting.check_texts(source, texts, MAX_TOKENS)
+    compatibility.check_texts(source, texts, MAX_TOKENS)
     try:
-        fitting.check_adapters(source, [catalog.adapters.path(name) for name, _ in request.adapters], request.model)
+        compatibility.check_adapters(
+            source, [catalog.adapters.path(name) for name, _ in request.adapters], request.model
+        )
     except MusicGenError as error:
         raise InputError(catalog.adapters.without_paths(error.told("page"))) from error

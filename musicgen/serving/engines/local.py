@@ -94,13 +94,13 @@ class LocalEngine:
         resolved = self.model_cache.resolve_precision(model, precision)
         return None if resolved == "auto" else resolved
 
-    def is_here(self, model: str) -> bool:
+    def is_downloaded(self, model: str) -> bool:
         """Whether a model's files are on this machine: in the hub's cache, for a published one."""
-        return downloads.is_here(self.catalog.get(model))
+        return downloads.is_downloaded(self.catalog.get(model))
 
     def can_download(self) -> bool:
         """Whether the hub may be asked."""
-        return downloads.are_possible()
+        return downloads.can_download()
 
     def has_multi_band_diffusion(self) -> bool:
         """Whether the decoder's file is in the hub's cache."""

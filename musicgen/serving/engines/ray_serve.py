@@ -25,7 +25,7 @@ from musicgen.serving import downloads
 from musicgen.serving.engines.base import AudioChunk, Report
 from musicgen.serving.engines.files import check_files
 from musicgen.serving.engines.replica import FailureMessage, Replica, ReplicaSettings, ReportMessage, SentFile
-from musicgen.serving.engines.resuming import EngineLost, resumed
+from musicgen.serving.engines.retrying import EngineLost, with_retries
 from musicgen.serving.request import ClipRequest
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class RayEngine:
 
     def prepare(self) -> None:
         """Import what finishes clips."""
-        import musicgen.finishing  # noqa: F401
+        import musicgen.postprocessing  # noqa: F401
 
     def check(self, request: ClipRequest) -> None:
         """Check what the files of model and adapters tell, which are those of all machines; only a replica knows its device."""
@@ -116,7 +116,7 @@ class RayEngine:
         if request.frames is not None:  # which were extracted from it
             files.pop("melody", None)
         bare = request.with_files({})
-        return resumed(lambda: self._attempt(bare, files, seed, report, cancellation), report, cancellation)
+        return with_retries(lambda: self._attempt(bare, files, seed, report, cancellation), report, cancellation)
 
     def extract_melody(self, recording: Path, separate: bool) -> tuple[int, ...]:
         """The melody of a recording, as `EngineClient.extract_melody` says; on a replica."""
@@ -131,13 +131,13 @@ class RayEngine:
         """Any precision but "auto" unchanged: only the replica's machine tells."""
         return None if precision == "auto" else precision
 
-    def is_here(self, model: str) -> bool:
+    def is_downloaded(self, model: str) -> bool:
         """Whether a model is no published one, whose weights each machine downloads; the hub's cache is taken for shared."""
-        return downloads.is_here(self.catalog.get(model))
+        return downloads.is_downloaded(self.catalog.get(model))
 
     def can_download(self) -> bool:
         """Whether this machine may ask the hub, which is taken for the same on all."""
-        return downloads.are_possible()
+        return downloads.can_download()
 
     def has_multi_band_diffusion(self) -> bool:
         """Whether the decoder's file is in the hub's cache, which is taken for shared."""

@@ -25,13 +25,13 @@ from musicgen.midi import is_midi
 from musicgen.serving.adapters import AdapterCatalog, AdapterInfo
 from musicgen.serving.api_schema import body_of
 from musicgen.serving.engines.base import AudioChunk, Report
-from musicgen.serving.engines.resuming import PATIENCE_SECONDS, WAITING, EngineLost, resumed
+from musicgen.serving.engines.retrying import RETRY_TIMEOUT_SECONDS, WAITING, EngineLost, with_retries
 from musicgen.serving.models import ModelCatalog, ModelInfo
 from musicgen.serving.request import ClipRequest
 
 SILENCE_SECONDS = 45.0
 """Three times the longest silence of a server that lives."""
-_PAUSE_SECONDS = 1.0
+_RETRY_INTERVAL_SECONDS = 1.0
 _INFO = (
     "name",
     "licence",
@@ -85,7 +85,7 @@ class RemoteEngine:
 
     def prepare(self) -> None:
         """Import what finishes clips."""
-        import musicgen.finishing  # noqa: F401
+        import musicgen.postprocessing  # noqa: F401
 
     def check(self, request: ClipRequest) -> None:
         """Nothing: the server refuses itself what it cannot generate."""
@@ -100,7 +100,9 @@ class RemoteEngine:
         def is_left() -> bool:
             return bool(key) and self._is_leaving()
 
-        return resumed(lambda: self._attempt(request, seed, report, cancellation, known, is_left), report, cancellation)
+        return with_retries(
+            lambda: self._attempt(request, seed, report, cancellation, known, is_left), report, cancellation
+        )
 
     def extract_melody(self, recording: Path, separate: bool) -> tuple[int, ...]:
         """The melody of a recording, as `EngineClient.extract_melody` says; computed in this process."""
@@ -112,7 +114,7 @@ class RemoteEngine:
         """Any precision but "auto" unchanged."""
         return None if precision == "auto" else precision
 
-    def is_here(self, model: str) -> bool:
+    def is_downloaded(self, model: str) -> bool:
         """Whether the server need not download a model's files."""
         return self._here.get(model, False)
 
@@ -192,7 +194,7 @@ class RemoteEngine:
 
     def _follow(self, identifier: str, report: Report, cancellation: Cancellation) -> Iterator[AudioChunk]:
         last, ended = -1, False
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + RETRY_TIMEOUT_SECONDS
         while not ended:
             headers = {"last-event-id": str(last)} if last >= 0 else {}
             try:
@@ -204,7 +206,7 @@ class RemoteEngine:
                         cancellation.raise_if_cancelled()
                         raise EngineLost(f"the engine {self._url} does not know the generation any more")
                     for name, data, number in _events(answer.iter_lines()):
-                        deadline = time.monotonic() + PATIENCE_SECONDS
+                        deadline = time.monotonic() + RETRY_TIMEOUT_SECONDS
                         last = last if number is None else number
                         if name == "audio":
                             samples = (
@@ -227,7 +229,7 @@ class RemoteEngine:
                 if time.monotonic() > deadline:
                     raise EngineUnreachable(f"the engine {self._url} does not answer ({_reason(error)})") from error
                 report(0.0, WAITING)
-                time.sleep(_PAUSE_SECONDS)
+                time.sleep(_RETRY_INTERVAL_SECONDS)
         cancellation.raise_if_cancelled()
         if last < 0:
             raise EngineLost(
@@ -247,7 +249,7 @@ class RemoteEngine:
             EngineLost: the server does not answer.
             InputError: it refuses.
         """
-        end = time.monotonic() + PATIENCE_SECONDS
+        end = time.monotonic() + RETRY_TIMEOUT_SECONDS
         while True:
             if cancellation is not None:
                 cancellation.raise_if_cancelled()
@@ -258,7 +260,7 @@ class RemoteEngine:
             if answer.is_success:
                 return answer
             if answer.status_code in (429, 503) and time.monotonic() < end:
-                time.sleep(_PAUSE_SECONDS)
+                time.sleep(_RETRY_INTERVAL_SECONDS)
                 continue
             if answer.status_code in (404, 502, 503, 504):
                 raise EngineLost(f"the engine {self._url} answers {answer.status_code}")

@@ -129,7 +129,7 @@ class Replica:
             try:
                 with tempfile.TemporaryDirectory() as folder:
                     located = request.with_files(_unpacked(files, Path(folder)))
-                    for chunk in self._engine.stream(located, seed, sparing(put), cancellation):
+                    for chunk in self._engine.stream(located, seed, throttled(put), cancellation):
                         put(chunk)
             except MusicGenError as error:
                 put(FailureMessage(error))
@@ -161,7 +161,7 @@ class Replica:
             return FailureMessage(error)
 
 
-def sparing(send: Callable[[ReportMessage], object]) -> Report:
+def throttled(send: Callable[[ReportMessage], object]) -> Report:
     """A report that sends only what followers of a job are shown: a model reports each step.
 
     Args:

@@ -16,12 +16,12 @@ from musicgen.errors import MusicGenError, one_line
 from musicgen.serving.api_schema import Refusal
 from musicgen.serving.clip_store import Expired, NoSpace
 from musicgen.serving.web import file_routes, generation_routes, operation_routes
-from musicgen.serving.web.bodies import BodyLimits
+from musicgen.serving.web.body_limits import BodyLimits
 from musicgen.serving.web.errors import Refused
-from musicgen.serving.web.gate import Gate
 from musicgen.serving.web.generations import Generations
 from musicgen.serving.web.keys import Keys
 from musicgen.serving.web.metrics import Metrics
+from musicgen.serving.web.request_checks import RequestChecks
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +43,13 @@ def create_app(generations: Generations, metrics: Metrics, keys: Keys, hosts: Se
         title="MusicGen", version=musicgen.__version__, docs_url=None, redoc_url=None, redirect_slashes=False,
         summary="Music from descriptions, melodies, chords and styles.",
         responses={code: {"model": Refusal} for code in (401, 421, 422, 507)},
-        dependencies=[Depends(HTTPBearer(auto_error=False))] if keys else [],  # for the description: `Gate` checks keys
+        dependencies=[Depends(HTTPBearer(auto_error=False))] if keys else [],  # for the schema: `RequestChecks` checks keys
     )  # fmt: skip
     operation_routes.add_routes(app, generations, metrics, keys)
     generation_routes.add_routes(app, generations, keys)
     file_routes.add_routes(app, generations, keys)
     app.add_middleware(BodyLimits, upload_path=file_routes.PATH, upload_bytes=int(limits.upload_mb * 1e6))
-    app.add_middleware(Gate, keys=keys, served=hosts)
+    app.add_middleware(RequestChecks, keys=keys, served=hosts)
     app.add_exception_handler(MusicGenError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)

@@ -15,7 +15,7 @@ from musicgen.errors import InputError
 from musicgen.serving.api_schema import GenerationBody, GenerationPage, GenerationState, Identifier, Refusal
 from musicgen.serving.clip_store import FORMATS, Expired, NoSpace
 from musicgen.serving.service import GenerationJob, GenerationService
-from musicgen.serving.web import server_sent_events, sound
+from musicgen.serving.web import audio_stream, server_sent_events
 from musicgen.serving.web.errors import Refused
 from musicgen.serving.web.generations import Generations
 from musicgen.serving.web.keys import Keys
@@ -135,9 +135,11 @@ def add_routes(app: FastAPI, generations: Generations, keys: Keys) -> None:
             file = await anyio.to_thread.run_sync(_converted, service, path, "wav")
             if format == "wav":
                 return FileResponse(file, media_type="audio/wav")
-            return Response(await anyio.to_thread.run_sync(sound.samples_of, file), media_type=sound.FORMATS[format])
+            return Response(
+                await anyio.to_thread.run_sync(audio_stream.samples_of, file), media_type=audio_stream.FORMATS[format]
+            )
         return StreamingResponse(
-            sound.stream(service, job, format), media_type=sound.FORMATS[format], headers=_NO_STORE
+            audio_stream.stream(service, job, format), media_type=audio_stream.FORMATS[format], headers=_NO_STORE
         )
 
 

@@ -36,8 +36,8 @@ from musicgen.serving.progress import Progress
 from musicgen.serving.request import MAX_SEED, ClipRequest
 from musicgen.serving.service import GenerationJob, GenerationService
 from musicgen.serving.stored_clip import StoredClip
-from musicgen.serving.web.accepted import Accepted
 from musicgen.serving.web.errors import RETRY_SECONDS, Refused, not_found
+from musicgen.serving.web.generation_index import GenerationIndex
 from musicgen.serving.web.keys import ANYBODY
 from musicgen.serving.web.records import FileRecord, GenerationRecord, Records, StoredSound, is_identifier
 
@@ -45,12 +45,12 @@ log = logging.getLogger(__name__)
 
 FOLLOWED_SECONDS = 60.0
 """Time after its end in which a generation can still be followed event by event. After that its file is what is streamed."""
-MAX_TAKEN_UP = 3
-"""A generation that ends its server this often is not taken up again."""
+MAX_RECOVERIES = 3
+"""A generation that ends its server this often is not recovered again."""
 
 
 @dataclass
-class Active:
+class ActiveGeneration:
     """A generation that waits, runs, or has just ended.
 
     Attributes:
@@ -74,10 +74,10 @@ class Generations(Observer):
     def __init__(self, service: GenerationService) -> None:
         store = service.clip_store
         self.service, self.records, self._servers = service, Records(store), store.servers
-        self._index, self._accepted = store.index, Accepted(store.index)
+        self._index, self._generation_index = store.index, GenerationIndex(store.index)
         self.draining = False
         """Whether new generations are refused because the server is about to end."""
-        self._active: dict[str, Active] = {}
+        self._active: dict[str, ActiveGeneration] = {}
         self._of_jobs: dict[int, str] = {}
         self._lock = threading.Lock()
         service.observers.append(self)
@@ -114,7 +114,7 @@ class Generations(Observer):
             if known is not None:
                 return known
             identifier = self.records.create(record, self.network(owner))
-            self._accepted.add(identifier, owner, record.created, key)
+            self._generation_index.add(identifier, owner, record.created, key)
         try:
             self._start(identifier, record, request)
         except QueueFull as error:
@@ -152,11 +152,11 @@ class Generations(Observer):
         Raises:
             Refused: it is for another request. Files count by their place: a client may have sent them again.
         """
-        identifier = self._accepted.by_key(owner, key)
+        identifier = self._generation_index.by_key(owner, key)
         record = None if identifier is None else self.records.read(identifier)
         if identifier is None or not isinstance(record, GenerationRecord):
             if identifier is not None:  # it has expired
-                self._accepted.remove(identifier)
+                self._generation_index.remove(identifier)
             return None
         same = body_of(body.request(self.service.catalog, {}), dict.fromkeys(body.files, "0" * 32))
         there = record.body.model_copy(update=dict.fromkeys(record.body.files, "0" * 32))
@@ -168,7 +168,7 @@ class Generations(Observer):
 
     def _forget(self, identifier: str) -> None:
         self.records.delete(identifier)
-        self._accepted.remove(identifier)
+        self._generation_index.remove(identifier)
 
     def page(self, owner: str, count: int, before: str | None) -> GenerationPage:
         """A part of an owner's generations, the newest first.
@@ -178,13 +178,13 @@ class Generations(Observer):
             count: how many at most.
             before: the generation after which the part begins, None for the newest.
         """
-        identifiers = self._accepted.of(owner, count, before)
+        identifiers = self._generation_index.of(owner, count, before)
         states = []
         for identifier in identifiers:
             try:
                 states.append(self.state(owner, identifier))
             except Refused:  # it has expired
-                self._accepted.remove(identifier)
+                self._generation_index.remove(identifier)
         return GenerationPage(generations=states, next=identifiers[-1] if len(identifiers) == count else None)
 
     def check_open(self) -> None:
@@ -192,7 +192,7 @@ class Generations(Observer):
         if self.draining:
             raise Refused(503, "draining", "the server is about to end: try again", RETRY_SECONDS)
 
-    def take_up(self) -> int:
+    def recover(self) -> int:
         """Queue the generations that a server before this one accepted and did not end.
 
         Returns:
@@ -200,14 +200,14 @@ class Generations(Observer):
         """
         count = 0
         for identifier, record in self.records.generations():
-            self._accepted.add(identifier, record.owner, record.created)
+            self._generation_index.add(identifier, record.owner, record.created)
             if record.status not in ("queued", "running") or self._servers.is_running(record.server):
                 continue
             record.server = self._servers.own
             try:
                 files = {field: self.file(record.owner, one) for field, one in record.body.files.items()}
                 request = dataclasses.replace(record.body.request(self.service.catalog, files), seed=record.seed)
-                if record.taken_up >= MAX_TAKEN_UP:
+                if record.taken_up >= MAX_RECOVERIES:
                     raise InputError("it ended the server several times")
                 record.taken_up += 1
                 record.clips = []
@@ -230,7 +230,7 @@ class Generations(Observer):
     ) -> None:
         with self._lock:  # the job may end before it is known here
             job = self.service.submit(record.owner, request, self.network(record.owner), admitted=admitted)
-            self._active[identifier] = Active(record, job)
+            self._active[identifier] = ActiveGeneration(record, job)
             self._of_jobs[id(job)] = identifier
 
     def state(self, owner: str, identifier: str) -> GenerationState:
@@ -264,7 +264,7 @@ class Generations(Observer):
             stream=f"/v1/generations/{identifier}/stream",
         )
 
-    def active(self, identifier: str) -> Active | None:
+    def active(self, identifier: str) -> ActiveGeneration | None:
         """A generation that can be followed, None for one that ended a while ago."""
         with self._lock:
             self._forget_ended()
@@ -357,7 +357,7 @@ class Generations(Observer):
         assert isinstance(record, FileRecord)
         return FileState(id=identifier, name=record.name, seconds=record.seconds)
 
-    def made(self, job: GenerationJob, clip: StoredClip) -> None:
+    def clip_stored(self, job: GenerationJob, clip: StoredClip) -> None:
         """Note a clip of a job."""
         identifier, active = self._of_job(job)
         if active is None:
@@ -381,7 +381,7 @@ class Generations(Observer):
         self._store(identifier, record)
 
     def ended(self, job: GenerationJob) -> None:
-        """Note the end of a job, unless the server ends it: then it is taken up by the next one."""
+        """Note the end of a job, unless the server ends it: then it is recovered by the next one."""
         identifier, active = self._of_job(job)
         if active is None:
             return
@@ -398,7 +398,7 @@ class Generations(Observer):
         with contextlib.suppress(InputError):  # a full disk: the state is right in memory, and the log says so
             self.records.update(identifier, record)
 
-    def _of_job(self, job: GenerationJob) -> tuple[str, Active | None]:
+    def _of_job(self, job: GenerationJob) -> tuple[str, ActiveGeneration | None]:
         with self._lock:
             identifier = self._of_jobs.get(id(job), "")
             return identifier, self._active.get(identifier)

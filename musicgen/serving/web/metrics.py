@@ -19,7 +19,7 @@ _SECONDS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
 _RATIOS = (0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 1, 1.25, 2, 5, 10)
 
 
-class _Now(Collector):
+class _ServiceCollector(Collector):
     """Reads the state of a service when it is asked."""
 
     def __init__(self, service: GenerationService) -> None:
@@ -53,7 +53,7 @@ class Metrics(Observer):
     def __init__(self, service: GenerationService) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        registry.register(_Now(service))
+        registry.register(_ServiceCollector(service))
         self._ends = Counter("musicgen_generations", "Generations by their end.", ["end"], registry=registry)
         self._audio = Counter(
             "musicgen_audio_seconds", "Seconds of sound that were made.", ["model"], registry=registry
@@ -66,15 +66,15 @@ class Metrics(Observer):
             "musicgen_real_time_factor", "Seconds from the first sound to the end of a generation, for each second of sound.",
             buckets=_RATIOS, registry=registry,
         )  # fmt: skip
-        self._sounded: WeakKeyDictionary[GenerationJob, float] = WeakKeyDictionary()
+        self._first_audio_at: WeakKeyDictionary[GenerationJob, float] = WeakKeyDictionary()
         service.observers.append(self)
 
-    def sounded(self, job: GenerationJob) -> None:
+    def first_audio(self, job: GenerationJob) -> None:
         """Observe the time to the first sound."""
-        self._sounded[job] = time.monotonic()
-        self._first.observe(self._sounded[job] - job.submitted)
+        self._first_audio_at[job] = time.monotonic()
+        self._first.observe(self._first_audio_at[job] - job.submitted)
 
-    def made(self, job: GenerationJob, clip: StoredClip) -> None:  # noqa: ARG002
+    def clip_stored(self, job: GenerationJob, clip: StoredClip) -> None:  # noqa: ARG002
         """Count the sound of a clip."""
         self._audio.labels(clip.request.model).inc(clip.seconds)
 
@@ -82,9 +82,9 @@ class Metrics(Observer):
         """Count the end of a generation."""
         end = "failed" if job.error is not None else "cancelled" if job.cancellation.cancelled else "done"
         self._ends.labels(end).inc()
-        sounded = self._sounded.pop(job, None)
-        if end == "done" and sounded is not None:
-            self._ratio.observe((time.monotonic() - sounded) / job.seconds)
+        first_audio = self._first_audio_at.pop(job, None)
+        if end == "done" and first_audio is not None:
+            self._ratio.observe((time.monotonic() - first_audio) / job.seconds)
 
     def text(self) -> bytes:
         """The metrics in Prometheus' text format."""

@@ -45,7 +45,7 @@ def add_routes(app: FastAPI, generations: Generations, metrics: Metrics, keys: K
         keys.owner(request)
         default = service.catalog.default()
         infos = sorted(service.catalog, key=lambda info: info.name != default)
-        return [model_state(info, service.engine.is_here(info.name)) for info in infos]
+        return [model_state(info, service.engine.is_downloaded(info.name)) for info in infos]
 
     @app.get("/v1/adapters", tags=["models"])
     def adapters(request: Request) -> list[AdapterState]:

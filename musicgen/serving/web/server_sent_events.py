@@ -14,7 +14,7 @@ from typing import Any
 from musicgen.errors import MusicGenError
 from musicgen.serving.progress import Progress
 from musicgen.serving.service import GenerationJob, GenerationService, PlaybackChunk
-from musicgen.serving.web.sound import encode
+from musicgen.serving.web.audio_stream import encode
 
 HEARTBEAT_SECONDS = 15.0
 """Longest silence: proxies close connections on which nothing is sent."""

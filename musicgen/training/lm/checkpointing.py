@@ -25,7 +25,7 @@ from torch.distributed.checkpoint.state_dict import (
 from musicgen.checkpoint.tensors import read_pickle
 from musicgen.errors import CheckpointError, InputError
 from musicgen.model import MusicGen
-from musicgen.training.lm.config import Every, LMRecipe
+from musicgen.training.lm.config import LMRecipe, StepIntervals
 from musicgen.training.lm.initialization import merge_adapters
 from musicgen.training.lm.network import Network
 from musicgen.training.lm.optimiser import optimiser
@@ -174,4 +174,6 @@ def _checkpoints(output: Path) -> list[Path]:
 def _comparable(recipe: LMRecipe) -> dict[str, Any]:
     """The settings that a resumed run must share: all except its length, paths, and intervals."""
     data = replace(recipe.data, path=".", tokens="", workers=0)
-    return replace(recipe, every=Every(), data=data, optimisation=replace(recipe.optimisation, steps=1)).as_dict()
+    return replace(
+        recipe, every=StepIntervals(), data=data, optimisation=replace(recipe.optimisation, steps=1)
+    ).as_dict()

@@ -290,7 +290,7 @@ class Optimisation:
 
 
 @dataclass(frozen=True, config=STRICT)
-class Every:
+class StepIntervals:
     """Intervals, in steps."""
 
     log: PositiveInt = 50
@@ -318,7 +318,7 @@ class LMRecipe:
     """Further conditioners by name. Further conditioners of `start.model` are trained too, without being named here."""
     optimisation: Optimisation = field(default_factory=Optimisation)
     auxiliary_losses: AuxiliaryLosses = field(default_factory=AuxiliaryLosses)
-    every: Every = field(default_factory=Every)
+    every: StepIntervals = field(default_factory=StepIntervals)
     seed: NonNegativeInt = 0
     guidance_scale: Annotated[Number, between(0.0, 100.0)] | None = None
     """The default guidance scale of the exported model; None: that of `start.model`, or the paper's 3."""

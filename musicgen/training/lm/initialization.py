@@ -17,7 +17,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from torch import nn
 
 from musicgen import checkpoint, chroma, patterns
-from musicgen.checkpoint import parts
+from musicgen.checkpoint import components
 from musicgen.conditioners.base import Conditioner
 from musicgen.conditioners.melody import MelodyConditioner
 from musicgen.conditioners.registry import build
@@ -39,7 +39,7 @@ ADAPTED = ("qkv", "out", "query", "key_value", "ffn_in", "ffn_out")
 
 def audio_tokenizer(recipe: LMRecipe) -> Tokenizer:
     """The audio tokeniser of a new model."""
-    mono = parts.audio_tokenizer(recipe.data.tokenizer)
+    mono = components.audio_tokenizer(recipe.data.tokenizer)
     return StereoTokenizer(mono) if recipe.shape.stereo else mono
 
 

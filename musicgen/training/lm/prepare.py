@@ -31,13 +31,13 @@ from musicgen.conditioners.joint_embedding import JointEmbedder
 from musicgen.conditioners.separation import DemucsSeparator
 from musicgen.errors import InputError
 from musicgen.folders import name_text
+from musicgen.text_format import counted
 from musicgen.tokenizers import StereoTokenizer, Tokenizer, frame_rate
 from musicgen.training.lm.caption_augmentation import has_text
 from musicgen.training.lm.clap_windows import ClapWindows
 from musicgen.training.lm.config import Data
 from musicgen.training.lm.shards import INDEX, Index, Sample, encoded
 from musicgen.training.manifest import Entry, read
-from musicgen.wording import counted
 
 logger = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ import webdataset
 
 from musicgen import npy
 from musicgen.errors import InputError
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 INDEX = "index.json"
 

@@ -32,7 +32,7 @@ from musicgen import audio, checkpoint, provenance
 from musicgen.audio import Audio
 from musicgen.cancellation import Cancellation
 from musicgen.checkpoint import adapters as lora
-from musicgen.checkpoint import parts
+from musicgen.checkpoint import components
 from musicgen.checkpoint.conditioners import others
 from musicgen.conditioners.t5 import T5Encoder
 from musicgen.conditioners.text_tokenizer import TextTokenizer
@@ -154,7 +154,7 @@ def _prepare(recipe: LMRecipe, output: Path, accelerator: Accelerator) -> tuple[
             with accelerator.main_process_first():
                 text = clap.fitted(iterate(folder, index.train), output / CODEBOOKS, recipe.seed)
         elif recipe.text.new is None:
-            text = parts.text_encoder(recipe.text.encoder)
+            text = components.text_encoder(recipe.text.encoder)
         else:
             with accelerator.main_process_first():
                 spoken = captions(sample.metadata for sample in iterate(folder, index.train))

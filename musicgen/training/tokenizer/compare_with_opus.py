@@ -20,7 +20,7 @@ import torch
 import torchaudio
 
 from musicgen import audio, commandline
-from musicgen.checkpoint.parts import audio_tokenizer
+from musicgen.checkpoint.components import audio_tokenizer
 from musicgen.folders import check_writable_file
 from musicgen.tokenizers import Tokenizer, frame_rate
 from musicgen.training.manifest import find

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from musicgen.checkpoint.parts import audio_tokenizer
+from musicgen.checkpoint.components import audio_tokenizer
 from musicgen.checkpoint.tokenizers import save_tokenizer
 from musicgen.errors import InputError
 from musicgen.tokenizers import EncodecTokenizer
@@ -160,7 +160,7 @@ class EncodecTrainer(nn.Module):
         return EncodecTokenizer(self.exported())
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-        """Write the folder that `checkpoint.parts.audio_tokenizer` and transformers' `EncodecModel.from_pretrained` load."""
+        """Write the folder that `components.audio_tokenizer` and transformers' `EncodecModel.from_pretrained` load."""
         save_tokenizer(EncodecTokenizer(self.exported().to(dtype)), folder)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from musicgen import chroma
-from musicgen.checkpoint import parts
+from musicgen.checkpoint import components
 from musicgen.errors import InputError
 from musicgen.training.lm.config import Data, Dropout, LMRecipe, Text
 from musicgen.training.lm.dataloader import Batch, Cropper, TrainingData, validation_batches
@@ -23,7 +23,7 @@ MELODY_FRAMES = chroma.num_frames(32_000)
 def tokens(music: Path, tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Index]:
     folder = tmp_path_factory.mktemp("shards") / "tokens"
     data = Data(path=str(music), lanes=4, validation=2)
-    tokenizer = parts.audio_tokenizer(str(tokenizer_folder))
+    tokenizer = components.audio_tokenizer(str(tokenizer_folder))
     return str(folder), prepare(data, folder, tokenizer, "mix", 0, torch.device("cpu"))
 
 

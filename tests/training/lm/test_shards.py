@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from musicgen import audio, chroma
-from musicgen.checkpoint import parts
+from musicgen.checkpoint import components
 from musicgen.errors import InputError
 from musicgen.tokenizers import StereoTokenizer
 from musicgen.training.lm.config import Data
@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def tokenizer(tokenizer_folder: Path):
-    return parts.audio_tokenizer(str(tokenizer_folder))
+    return components.audio_tokenizer(str(tokenizer_folder))
 
 
 def data(music: Path, **values) -> Data:

@@ -11,7 +11,7 @@ from transformers import EncodecConfig, EncodecModel
 
 from musicgen import audio
 from musicgen.audio import Audio
-from musicgen.checkpoint.parts import audio_tokenizer
+from musicgen.checkpoint.components import audio_tokenizer
 from musicgen.errors import CheckpointError, InputError
 from musicgen.training.tokenizer import compare_with_opus, trainer
 from musicgen.training.tokenizer.checkpointing import TrainingState, new_state, resume, save_checkpoint

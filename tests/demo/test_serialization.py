@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from demo import stored
+from demo import serialization
 from musicgen.chords import ChordChart
 from musicgen.serving.request import ClipRequest
 from musicgen.serving.stored_clip import StoredClip
@@ -23,7 +23,7 @@ REQUEST = ClipRequest(
 def test_a_request_comes_back() -> None:
     options = dataclasses.replace(REQUEST.options, temperature=0.9, top_p=0.95)
     request = dataclasses.replace(REQUEST, options=options)
-    assert stored.load(ClipRequest, stored.dump(request)) == request
+    assert serialization.load(ClipRequest, serialization.dump(request)) == request
 
 
 @pytest.mark.parametrize("loudness", [-14.2, -math.inf])
@@ -32,9 +32,9 @@ def test_a_clip_comes_back(loudness: float) -> None:
     clip = StoredClip(
         Path("/clips/x.flac"), REQUEST, 8, 3.0, 1, 32_000, loudness, True, (0, 3), marks=("tag",), loop="4 bars"
     )
-    assert stored.load(StoredClip, stored.dump(clip)) == clip
+    assert serialization.load(StoredClip, serialization.dump(clip)) == clip
 
 
 def test_a_text_of_another_version_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="prompt"):
-        stored.load(ClipRequest, '{"promptt": "drums"}')
+        serialization.load(ClipRequest, '{"promptt": "drums"}')

@@ -17,7 +17,7 @@ from . import assets
 
 
 @dataclass(frozen=True)
-class Memory:
+class BrowserStorage:
     """The components.
 
     Attributes:
@@ -30,7 +30,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Remembered:
+class BrowserState:
     """What a browser has stored.
 
     Attributes:
@@ -44,10 +44,10 @@ class Remembered:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def build() -> Memory:
+def build() -> BrowserStorage:
     """Add the components, which are not seen, to the current `gr.Blocks`."""
     visit = gr.Textbox("", elem_id="visit", label="Visit", visible="hidden")
-    return Memory(visit, gr.State(""))
+    return BrowserStorage(visit, gr.State(""))
 
 
 def script(names: Sequence[str]) -> str:
@@ -59,16 +59,16 @@ def script(names: Sequence[str]) -> str:
     return assets.read("remember.js").strip().replace("NAMES", json.dumps(list(names)))
 
 
-def read(stored: str | None) -> Remembered:
+def read(stored: str | None) -> BrowserState:
     """The state that a browser has stored. Damaged state is dropped."""
     try:
         values = json.loads(stored or "{}")
     except (ValueError, RecursionError):
-        return Remembered()
+        return BrowserState()
     if not isinstance(values, dict):
-        return Remembered()
+        return BrowserState()
     visit, clip, settings = (values.get(name) for name in ("visit", "clip", "settings"))
-    return Remembered(
+    return BrowserState(
         visit if isinstance(visit, str) else "",
         clip if isinstance(clip, str) else None,
         settings if isinstance(settings, dict) else {},
@@ -80,7 +80,7 @@ def file_name(path: object) -> str:
     return Path(path).name if isinstance(path, str) and "\0" not in path else ""
 
 
-def describe_gone(past: Remembered, known: bool, expired: int, keep_hours: float, lasts: bool) -> str:
+def describe_gone(past: BrowserState, known: bool, expired: int, keep_hours: float, lasts: bool) -> str:
     """What of a visit is gone, as a sentence; "" for nothing.
 
     Args:

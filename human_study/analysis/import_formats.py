@@ -8,11 +8,11 @@ from pathlib import Path
 from musicgen.errors import InputError
 
 from . import pymushra, webmushra
-from .imported import Imported
+from .imported_ratings import ImportedRatings
 from .ratings_csv import read_csv
 
 
-def read(path: str | Path, form: str, rater_column: str | None = None, test: str | None = None) -> Imported:
+def read(path: str | Path, form: str, rater_column: str | None = None, test: str | None = None) -> ImportedRatings:
     """Read a file of ratings.
 
     Args:
@@ -31,17 +31,17 @@ def read(path: str | Path, form: str, rater_column: str | None = None, test: str
     return FORMATS[form](Path(path), rater_column, test)
 
 
-def _csv(path: Path, rater_column: str | None, _test: str | None) -> Imported:
+def _csv(path: Path, rater_column: str | None, _test: str | None) -> ImportedRatings:
     if rater_column is not None:
         raise InputError(f"--rater-column is {rater_column[:40]!r}: the format csv has the column rater")
-    return Imported(read_csv(path), "the column rater")
+    return ImportedRatings(read_csv(path), "the column rater")
 
 
-def _webmushra(path: Path, rater_column: str | None, _test: str | None) -> Imported:
+def _webmushra(path: Path, rater_column: str | None, _test: str | None) -> ImportedRatings:
     return webmushra.read(path, rater_column)
 
 
-FORMATS: Mapping[str, Callable[[Path, str | None, str | None], Imported]] = {
+FORMATS: Mapping[str, Callable[[Path, str | None, str | None], ImportedRatings]] = {
     "csv": _csv,
     "webmushra": _webmushra,
     "pymushra": pymushra.read,

@@ -16,7 +16,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS generations_by_key ON generations (owner, key)
 """
 
 
-class Accepted:
+class GenerationIndex:
     """The generations of all clients. Thread-safe.
 
     Args:

@@ -10,7 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from musicgen import pickles
+from musicgen import safe_unpickle
 from musicgen.errors import CheckpointError
 from tests.fuzz import refused
 
@@ -33,7 +33,7 @@ def test_scalars_are_read_under_the_names_of_both_numpys(
             pytest.skip(f"this NumPy has no {module}")
     assert module.encode() in (tmp_path / "w.pt").read_bytes()
     recwarn.clear()
-    found = pickles.read(tmp_path / "w.pt")
+    found = safe_unpickle.read(tmp_path / "w.pt")
     assert found["epoch"] == 2.5
     assert torch.equal(found["w"], torch.ones(2))
     assert not recwarn.list
@@ -52,7 +52,7 @@ def test_what_cannot_be_read_is_one_error(tmp_path: Path) -> None:
         ("page.pt", "a web page"),
     ):
         with pytest.raises(CheckpointError, match=f"{name}: .*{message}"):
-            pickles.read(tmp_path / name)
+            safe_unpickle.read(tmp_path / name)
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["archive", "legacy"])
@@ -72,7 +72,7 @@ def test_tensors_that_are_missing_are_damage(tmp_path: Path) -> None:
         data[::-1].replace(key[::-1], b"1" * len(key), 1)[::-1]
     )  # the last time, in the list of what follows
     with pytest.raises(CheckpointError, match=r"keys\.pt: damaged or not a PyTorch file"):
-        pickles.read(file)
+        safe_unpickle.read(file)
 
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -86,4 +86,4 @@ def test_any_damage_is_read_or_refused_in_a_line(sound_file: tuple[Path, bytes],
     for place, byte in changes:
         data[int(place * len(data))] = byte
     file.write_bytes(data if cut > 0.5 else data[: int(2 * cut * len(data))])
-    refused(lambda: pickles.read(file))
+    refused(lambda: safe_unpickle.read(file))

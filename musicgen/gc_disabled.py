@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def gc_disabled() -> Iterator[None]:
     """Disable the garbage collector in a `with` block of imports; importing PyTorch then takes a tenth less time."""
     enabled = gc.isenabled()
     gc.disable()

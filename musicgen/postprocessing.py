@@ -14,7 +14,7 @@ from musicgen.options import LIMITERS, LOOP_CUTS
 
 
 @dataclass(frozen=True)
-class Finished:
+class ProcessedClip:
     """A clip as it goes into a file. limited: the same, and what the limiter took off; loop: its bars and tempo, None for no
     loop; not_at_bars: why a loop was not cut at bars, "" where it was or was not asked to be."""
 
@@ -32,7 +32,7 @@ class Finished:
         return self.limited.measured | ({} if self.loop is None else self.loop.measured)
 
 
-def finish(
+def postprocess(
     clip: Audio,
     *,
     loop: bool,
@@ -42,7 +42,7 @@ def finish(
     loop_bars: int | None = None,
     beats_per_bar: int = BEATS_PER_BAR,
     mark: Callable[[Audio], Audio] | None = None,
-) -> Finished:
+) -> ProcessedClip:
     """The clip as it goes into a file: its loop, its inaudible mark, its loudness, in this order.
 
     Args:
@@ -66,4 +66,4 @@ def finish(
     if mark is not None:
         clip = mark(clip)
     limited = Limited(clip, 0.0) if loudness is None else reach_loudness(clip, loudness, limiter, loop=loop)
-    return Finished(limited, cut, reason)
+    return ProcessedClip(limited, cut, reason)

@@ -13,7 +13,7 @@ from musicgen.serving.stored_clip import StoredClip
 
 
 @dataclass(frozen=True)
-class Arrival:
+class FinishedClips:
     """The clips of one generation so far.
 
     Attributes:
@@ -28,11 +28,11 @@ class Arrival:
     last: str = ""
     message: str = ""
 
-    def with_clip(self, clip: StoredClip) -> Arrival:
+    def with_clip(self, clip: StoredClip) -> FinishedClips:
         """With a further clip."""
-        return Arrival(self.first or clip.id, self.count + 1, clip.brief)
+        return FinishedClips(self.first or clip.id, self.count + 1, clip.brief)
 
-    def at_end(self, seconds: float) -> Arrival:
+    def at_end(self, seconds: float) -> FinishedClips:
         """With the message of the end.
 
         Args:
@@ -46,7 +46,7 @@ class Arrival:
         return json.dumps(dataclasses.asdict(self)) if self.count else ""
 
     @classmethod
-    def load(cls, value: str) -> Arrival:
+    def load(cls, value: str) -> FinishedClips:
         """The component's value, which comes from the browser. Of one that was changed there nothing is left."""
         try:
             first, count, last, message = (json.loads(value)[field.name] for field in dataclasses.fields(cls))

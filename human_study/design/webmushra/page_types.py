@@ -108,7 +108,7 @@ def _need_reference(pages: Sequence[Page]) -> None:
         raise InputError(f"page {lacking[0]}: a page of the type {pages[0].type} needs 'reference:'")
 
 
-KINDS: Mapping[str, Callable[[Sequence[Page], str, Notes], Settings]] = {
+PAGE_TYPES: Mapping[str, Callable[[Sequence[Page], str, Notes], Settings]] = {
     "mushra": _mushra,
     "bs1116": _bs1116,
     "paired_comparison": _paired_comparison,

@@ -1,4 +1,4 @@
-"""python -m musicgen.training.card RUN OUTPUT: a trained model as a folder to publish, with its model card.
+"""python -m musicgen.training.model_card RUN OUTPUT: a trained model as a folder to publish, with its model card.
 
     RUN/model/          the weights, in the transformers layout
     RUN/history.json    losses and validations
@@ -199,7 +199,7 @@ def _plot(histories: Sequence[dict[str, Any]], path: Path) -> None:
 
 @commandline.entry()
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = commandline.Parser(prog="python -m musicgen.training.card", description=__doc__)
+    parser = commandline.Parser(prog="python -m musicgen.training.model_card", description=__doc__)
     parser.add_argument("run", type=Path, help="the folder of a finished run")
     parser.add_argument("output", type=Path, help="the new folder; its name is the model's")
     parser.add_argument("--quality", type=Path, help="what musicgen.training.quality wrote with --json")

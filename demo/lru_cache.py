@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 Value = TypeVar("Value")
 
 
-class Memo(Generic[Value]):
+class LRUCache(Generic[Value]):
     """Computes one value at a time. Thread-safe.
 
     Args:

@@ -8,7 +8,7 @@ from .ratings import StudyData
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportedRatings:
     """The contents of a file.
 
     Attributes:

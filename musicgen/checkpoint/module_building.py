@@ -11,19 +11,19 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from musicgen.checkpoint.tensors import check_shapes, fill
-from musicgen.checks import follow
+from musicgen.config_checks import wrap_errors
 
 M = TypeVar("M", bound=nn.Module)
 
 
-def outline(make: Callable[[], M], source: str) -> M:
+def build_meta(make: Callable[[], M], source: str) -> M:
     """A module without memory for its weights."""
 
     def on_meta() -> M:
-        with torch.device("meta"), _ShapesAlone():
+        with torch.device("meta"), _SkipInitialization():
             return make()
 
-    return follow(on_meta, source)
+    return wrap_errors(on_meta, source)
 
 
 def build(
@@ -40,13 +40,13 @@ def build(
         source: The checkpoint, for errors.
         part: The submodule that the weights are of; the module itself by default.
     """
-    check_shapes(part(outline(make, source)).state_dict(), state, source)
-    module = follow(make, source)
+    check_shapes(part(build_meta(make, source)).state_dict(), state, source)
+    module = wrap_errors(make, source)
     fill(part(module), state, source)
     return module
 
 
-class _ShapesAlone(TorchFunctionMode):
+class _SkipInitialization(TorchFunctionMode):
     """Skips what initialises weights. Without memory there is nothing to compute, and some functions of the meta device first
     import PyTorch's compiler, which takes longer than all else in loading a small model."""
 

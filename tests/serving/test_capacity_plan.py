@@ -14,7 +14,7 @@ from benchmarks import load, report
 from benchmarks.processor_time import Reading
 from musicgen.__main__ import main
 from musicgen.errors import InputError
-from musicgen.serving import plan
+from musicgen.serving import capacity_plan
 from musicgen.serving.capacity import Load, Outcome, Speed, simulate
 from musicgen.serving.engines.local import LocalEngine
 from musicgen.serving.models import ModelCatalog
@@ -35,7 +35,7 @@ def test_a_plan_of_a_given_speed(capsys: pytest.CaptureFixture) -> None:
 
 def test_a_measured_speed_is_that_of_the_engine() -> None:
     engine = LocalEngine(ModelCatalog(), "cpu", slots=3)
-    speed = plan.measure(engine, "mini", 3)
+    speed = capacity_plan.measure(engine, "mini", 3)
     engine.close()
     assert 1e-5 < speed.step < 0.5
     assert 0 <= speed.step_per_clip < 0.5

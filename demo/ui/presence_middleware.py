@@ -9,33 +9,37 @@ from urllib.parse import parse_qs
 
 from starlette.responses import PlainTextResponse
 
-from ..followers import Followers
+from ..presence import SessionPresence
 from .guard import API, HEARTBEAT, path_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 DATA = f"{API}/queue/data"
-_FOLLOWING = re.compile(rf"{API}/(?:heartbeat/(?P<session>[^/]+)|call/(?:v2/)?[^/]+/(?P<event>[^/]+))")
+_SUBSCRIPTION = re.compile(rf"{API}/(?:heartbeat/(?P<session>[^/]+)|call/(?:v2/)?[^/]+/(?P<event>[^/]+))")
 
 
-class Following:
+class PresenceMiddleware:
     """ASGI middleware.
 
     Args:
         app: the application.
-        followers: is told of the connections.
+        presence: is told of the connections.
         session_of: the session of an event that was started by its id alone.
         has_results: whether a session has events under way, or results that nobody has fetched.
     """
 
     def __init__(
-        self, app: ASGIApp, followers: Followers, session_of: Callable[[str], str], has_results: Callable[[str], bool]
+        self,
+        app: ASGIApp,
+        presence: SessionPresence,
+        session_of: Callable[[str], str],
+        has_results: Callable[[str], bool],
     ) -> None:
-        self.app, self.followers, self.session_of, self.has_results = app, followers, session_of, has_results
+        self.app, self.presence, self.session_of, self.has_results = app, presence, session_of, has_results
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        session, event = followed(scope)
+        session, event = subscription(scope)
         if event is not None:
             session = self.session_of(event)
         if session is None:
@@ -45,16 +49,16 @@ class Following:
             # Gradio begins an answer, and breaks it off with an exception in the log.
             await PlainTextResponse("there are no such events", 404)(scope, receive, send)
             return
-        with self.followers.connected(session):
+        with self.presence.connected(session):
             await self.app(scope, receive, send)
 
 
-def followed(scope: Scope) -> tuple[str | None, str | None]:
+def subscription(scope: Scope) -> tuple[str | None, str | None]:
     """The session that a request follows, or the event; None for neither."""
     if scope["type"] != "http" or scope["method"] != "GET":
         return None, None
     path = path_of(scope)
     if path == DATA:
         return parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [None])[0], None
-    match = _FOLLOWING.fullmatch(path)
+    match = _SUBSCRIPTION.fullmatch(path)
     return (None, None) if match is None else (match["session"], match["event"])

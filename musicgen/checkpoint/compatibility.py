@@ -12,11 +12,11 @@ from safetensors import safe_open
 from musicgen.checkpoint import adapters as lora
 from musicgen.checkpoint import transformers_layout
 from musicgen.checkpoint.adapter_folders import WEIGHTS
-from musicgen.checkpoint.loading import folder_here
+from musicgen.checkpoint.loading import local_folder
 from musicgen.checkpoint.tensors import weight_files
 from musicgen.conditioners.text_tokenizer import TOKENIZER, TextTokenizer
 from musicgen.errors import InputError
-from musicgen.wording import counted
+from musicgen.text_format import counted
 
 KEPT = 32
 """Adapters, models and tokenisers of which is kept what their files tell."""
@@ -33,7 +33,7 @@ def check_adapters(source: str, folders: Sequence[Path], shown: str) -> None:
     Raises:
         CheckpointError: an adapter is damaged, or of another model.
     """
-    folder = folder_here(source) if folders else None
+    folder = local_folder(source) if folders else None
     files = [] if folder is None else weight_files([path.name for path in folder.iterdir()])
     if folder is None or not any(file.endswith(".safetensors") for file in files):
         return
@@ -54,7 +54,7 @@ def check_texts(source: str, texts: Sequence[str], most: int) -> None:
         InputError: one is too long.
     """
     longer = [text for text in texts if len(text.encode()) >= most]  # a token has a byte at least
-    folder = folder_here(source) if longer else None
+    folder = local_folder(source) if longer else None
     if folder is None or not (folder / TOKENIZER).is_file():
         return
     for text in longer:

@@ -20,7 +20,7 @@ from musicgen.serving.servers import Servers
 from musicgen.serving.service import GenerationJob
 from musicgen.serving.stored_clip import StoredClip
 
-from . import stored
+from . import serialization
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -29,12 +29,12 @@ CREATE TABLE IF NOT EXISTS jobs (
 );
 CREATE INDEX IF NOT EXISTS jobs_of_visitor ON jobs (visitor)
 """
-MAX_TAKEN_UP = 3
-"""A job that ends its worker this often is not taken up again."""
+MAX_RECOVERIES = 3
+"""A job that ends its worker this often is not recovered again."""
 
 
 @dataclass(frozen=True)
-class Unfinished:
+class UnfinishedJob:
     """A job of a worker that has ended.
 
     Attributes:
@@ -49,13 +49,13 @@ class Unfinished:
     request: ClipRequest
 
 
-class AcceptedJobs(Observer):
+class SharedJobs(Observer):
     """The jobs, from their admission to their end. Thread-safe.
 
     Args:
         index: where they are kept.
         servers: the workers that share it.
-        keep_seconds: time after which a job that nobody has taken up is forgotten.
+        keep_seconds: time after which a job that nobody has recovered is forgotten.
         is_closing: whether this worker is ending: the jobs that it cuts off stay, for another one.
         add_clip: adds a clip to what its visitor has, in the transaction that counts it as made.
     """
@@ -81,31 +81,31 @@ class AcceptedJobs(Observer):
                 "ON CONFLICT (id) DO UPDATE SET server = :server, waits = 1",
                 {
                     "id": job.identifier, "server": self._servers.own, "visitor": job.visitor, "address": job.address,
-                    "seconds": job.seconds, "request": stored.dump(job.payload), "now": time.time(),
+                    "seconds": job.seconds, "request": serialization.dump(job.payload), "now": time.time(),
                 },
             )  # fmt: skip
             database.execute("DELETE FROM jobs WHERE created < ?", (time.time() - self._keep_seconds,))
 
-    def take_up(self, visitor: str) -> list[Unfinished]:
+    def recover(self, visitor: str) -> list[UnfinishedJob]:
         """The jobs of a visitor whose worker has ended; from now on they are this worker's."""
         query = "SELECT id, server, address, request, made, taken_up FROM jobs WHERE visitor = ? AND server != ?"
         if not self._index.read(query, (visitor, self._servers.own)):
             return []
         found = []
         with self._index.transaction() as database:
-            for identifier, server, address, request, made, taken_up in database.execute(
+            for identifier, server, address, request, made, recoveries in database.execute(
                 f"{query} ORDER BY created", (visitor, self._servers.own)
             ).fetchall():
                 if self._servers.is_running(server):
                     continue
-                left = _rest(request, made) if taken_up < MAX_TAKEN_UP else None
+                left = _rest(request, made) if recoveries < MAX_RECOVERIES else None
                 if left is None:
                     self.forget(identifier)
                     continue
                 database.execute(
                     "UPDATE jobs SET server = ?, taken_up = taken_up + 1 WHERE id = ?", (self._servers.own, identifier)
                 )
-                found.append(Unfinished(identifier, visitor, address, left))
+                found.append(UnfinishedJob(identifier, visitor, address, left))
         return found
 
     def forget(self, identifier: str) -> None:
@@ -118,7 +118,7 @@ class AcceptedJobs(Observer):
         with self._index.transaction() as database:
             database.execute("UPDATE jobs SET waits = 0 WHERE id = ?", (job.identifier,))
 
-    def made(self, job: GenerationJob, clip: StoredClip) -> None:
+    def clip_stored(self, job: GenerationJob, clip: StoredClip) -> None:
         """Note a clip of a job, and that its visitor has it: both or nothing, whenever the worker is killed."""
         with self._index.transaction() as database:
             database.execute("UPDATE jobs SET made = made + 1 WHERE id = ?", (job.identifier,))
@@ -133,7 +133,7 @@ class AcceptedJobs(Observer):
 def _rest(request: str, made: int) -> ClipRequest | None:
     """The request for what is left of a job; None for nothing, or for what another version of this program has written."""
     try:
-        whole = stored.load(ClipRequest, request)
+        whole = serialization.load(ClipRequest, request)
     except ValueError:
         return None
     left = whole.variations - made

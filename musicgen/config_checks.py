@@ -14,7 +14,7 @@ MOST = 2**31
 """No number of a configuration is larger: what is built from it would not fit anywhere."""
 
 
-def same(what: str, said: Any, pattern: str, names: Iterable[str], source: str) -> int:
+def check_count(what: str, said: Any, pattern: str, names: Iterable[str], source: str) -> int:
     """How many there are of something, which the configuration says and the tensors' names show: `pattern` has their number
     as its group."""
     found = len({match[1] for name in names if (match := re.match(pattern, name))})
@@ -23,14 +23,14 @@ def same(what: str, said: Any, pattern: str, names: Iterable[str], source: str) 
     return found
 
 
-def whole(what: str, said: Any, source: str) -> int:
+def check_positive_integer(what: str, said: Any, source: str) -> int:
     """A count or a width, if it can be one."""
     if isinstance(said, bool) or not isinstance(said, int) or not 0 < said < MOST:
         raise CheckpointError(f"{source}: {what} is {said!r}: it must be a whole number above 0")
     return said
 
 
-def follow(make: Callable[[], T], source: str) -> T:
+def wrap_errors(make: Callable[[], T], source: str) -> T:
     """The result of a library call on a configuration, if the configuration is valid for it."""
     try:
         return make()

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from musicgen.serving import hosts
-from musicgen.serving.web.bodies import refuse
+from musicgen.serving.web.body_limits import refuse
 from musicgen.serving.web.errors import Refused
 from musicgen.serving.web.keys import Keys
 
@@ -18,7 +18,7 @@ _WITH_KEYS = ("/v1/", "/metrics")
 """Beginnings of the paths that need a key."""
 
 
-class Gate:
+class RequestChecks:
     """ASGI middleware.
 
     Args:

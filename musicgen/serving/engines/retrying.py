@@ -16,18 +16,18 @@ from musicgen.serving.engines.base import AudioChunk, Report
 
 log = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 60.0
+RETRY_TIMEOUT_SECONDS = 60.0
 """Time without any sound in which a lost engine is asked again."""
 WAITING = "waiting for an engine"
-"""The progress message during a resumption."""
-_PAUSE_SECONDS = 1.0
+"""The progress message while an engine is asked again."""
+_RETRY_INTERVAL_SECONDS = 1.0
 
 
 class EngineLost(MusicGenError):
     """The engine does not answer, or does not know the generation any more."""
 
 
-def resumed(
+def with_retries(
     attempt: Callable[[], Generator[AudioChunk]], report: Report, cancellation: Cancellation
 ) -> Iterator[AudioChunk]:
     """The sound of a clip, which is begun anew where its engine is lost; what has been yielded is not yielded again.
@@ -38,9 +38,9 @@ def resumed(
         cancellation: ends the generation.
 
     Raises:
-        EngineLost: there is no engine for PATIENCE_SECONDS.
+        EngineLost: there is no engine for RETRY_TIMEOUT_SECONDS.
     """
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + RETRY_TIMEOUT_SECONDS
     sent = 0
     while True:
         skip = sent
@@ -50,7 +50,7 @@ def resumed(
                     skipped = min(skip, chunk.samples.shape[1])
                     skip -= skipped
                     part = np.ascontiguousarray(chunk.samples[:, skipped:])
-                    deadline = time.monotonic() + PATIENCE_SECONDS
+                    deadline = time.monotonic() + RETRY_TIMEOUT_SECONDS
                     sent += part.shape[1]
                     if part.shape[1]:
                         yield chunk._replace(samples=part)
@@ -61,4 +61,4 @@ def resumed(
                 raise
             log.warning("%s: the generation is begun anew", error)
             report(0.0, WAITING)
-            time.sleep(_PAUSE_SECONDS)
+            time.sleep(_RETRY_INTERVAL_SECONDS)

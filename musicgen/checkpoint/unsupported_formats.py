@@ -21,7 +21,7 @@ _KINDS = {
 """The most telling first."""
 
 
-def named(names: Sequence[str]) -> str:
+def describe(names: Sequence[str]) -> str:
     """What the most telling of a folder's files is: "last.ckpt is a checkpoint of …"; "" where none is known."""
     for suffix, kind in _KINDS.items():
         for name in sorted(names):

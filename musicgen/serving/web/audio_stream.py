@@ -13,7 +13,7 @@ import soundfile
 from musicgen import provenance
 from musicgen.errors import MusicGenError
 from musicgen.serving.service import GenerationJob, GenerationService, PlaybackChunk
-from musicgen.serving.web.bodies import StreamBroken
+from musicgen.serving.web.body_limits import StreamBroken
 from musicgen.wav_stream import WavStream
 
 FORMATS = {"wav": "audio/wav", "pcm_s16le": "application/octet-stream", "pcm_f32le": "application/octet-stream"}

@@ -7,7 +7,7 @@ import contextlib
 MOST = 65_536
 
 
-def allow_many() -> int | None:
+def raise_limit() -> int | None:
     """Raise this process's limit of open files to the system's, MOST at most.
 
     Programs start with a limit of 1,024 on most systems: that many idle connections would block all other clients of a server.

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 
-class Followers:
+class SessionPresence:
     """Counts the open connections of each session. All methods are called in one event loop.
 
     Args:
