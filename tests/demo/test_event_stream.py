@@ -1,6 +1,7 @@
 """The page hears of every event, in whatever order answers reach it; where a server is gone, it loads itself anew."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 
@@ -15,12 +16,16 @@ from tests.demo.test_browser import PATIENCE, SECOND, generate, said, set_slider
 from tests.demo.test_browser import wait_until as wait_in_page
 
 pytestmark = pytest.mark.timeout(900)
+MOST_HELD_SECONDS = 5.0
 END = b'data: {"msg":"close_stream"'
 JOIN, DATA = "/gradio_api/queue/join", "/gradio_api/queue/data"
 
 
 class LateEnds:
-    """Delivers the end of each event stream after the answer that another event is accepted."""
+    """Delivers the end of each event stream after the answer that another event is accepted.
+
+    Where that answer has passed just before the end arrives here, no other event may follow: the end is held for some seconds.
+    """
 
     def __init__(self) -> None:
         self.held = 0
@@ -43,7 +48,8 @@ class LateEnds:
             if end:
                 self.held += 1
                 self._accepted.clear()
-                await self._accepted.wait()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._accepted.wait(), MOST_HELD_SECONDS)
                 yield end + after
 
 

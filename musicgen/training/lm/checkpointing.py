@@ -84,7 +84,8 @@ def new_state(recipe: LMRecipe, model: MusicGen, accelerator: Accelerator) -> Tr
 def save_checkpoint(run: TrainingState, output: Path) -> None:
     """Write the state atomically and delete the oldest checkpoints. All processes call this."""
     with run.average:
-        averaged = get_model_state_dict(run.network, options=_TRAINED)
+        # Copied, because on the CPU the values are those of the parameters, which get the weights of the step back.
+        averaged = {name: value.clone() for name, value in get_model_state_dict(run.network, options=_TRAINED).items()}
     state = {
         "recipe": run.recipe.as_dict(),
         "step": run.step,

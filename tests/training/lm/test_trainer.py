@@ -116,6 +116,25 @@ def test_killed_and_started_again_the_curve_goes_on(
     assert losses(output) == pytest.approx(losses(trained), abs=1e-5)
 
 
+def test_a_checkpoint_has_the_weights_and_their_moving_average(
+    music: Path, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    """The average by hand: half of the average before and half of the weights after each step."""
+    options = {"steps": 3, "warmup": 0, "average": 0.5}
+    values = recipe_values(music, tokenizer_folder, optimisation=options, every={"checkpoint": 1, "keep": 3})
+    train(LMRecipe.from_dict(values), tmp_path / "run", "cpu")
+    first, *later = (
+        torch.load(file, weights_only=True) for file in sorted((tmp_path / "run" / "checkpoints").glob("step-*.pt"))
+    )
+    assert len(later) == 2
+    expected = first["average"]
+    assert not all(torch.equal(expected[name], value) for name, value in first["network"].items())
+    for checkpoint in later:
+        expected = {name: (value + checkpoint["network"][name]) / 2 for name, value in expected.items()}
+        for name, value in checkpoint["average"].items():
+            torch.testing.assert_close(value, expected[name])
+
+
 def test_two_processes_take_the_steps_of_one(music: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
     """Accelerate on the CPU (gloo): the same global batch, the same losses; what two wrote, one goes on from."""
     values = recipe_values(music, tokenizer_folder)
