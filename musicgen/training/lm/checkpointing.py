@@ -85,7 +85,7 @@ def save_checkpoint(run: TrainingState, output: Path) -> None:
     """Write the state atomically and delete the oldest checkpoints. All processes call this."""
     with run.average:
         # Copied, because on the CPU the values are those of the parameters, which get the weights of the step back.
-        averaged = {name: value.clone() for name, value in get_model_state_dict(run.network, options=_TRAINED).items()}
+        averaged = copy.deepcopy(get_model_state_dict(run.network, options=_TRAINED))
     state = {
         "recipe": run.recipe.as_dict(),
         "step": run.step,
