@@ -276,7 +276,6 @@ def calibrate(url: str, pid: int, model: str, slots: int) -> Calibration:
         model: the model's name.
         slots: clips that a replica generates together.
     """
-
     clips = functools.partial(timed, url, pid, model)
     clips(slots)
     alone, together = zip(*((clips(1), clips(slots)) for _ in range(REPEATS)), strict=True)
@@ -317,12 +316,10 @@ def slowed(calibration: Calibration, url: str, pid: int, model: str, replicas: i
     timed(url, pid, model, replicas)
     idle = idle_cores(pid)
     runs = [timed(url, pid, model, replicas) for _ in range(REPEATS)]
-    used = Reading.sum(reading for _, reading in runs).total - idle * sum(
-        max(one.ended for one in listeners) for listeners, _ in runs
-    )
+    _, used, heard = totals(runs, idle)
     speed = calibration.speed
     alone = FRAME_RATE * (speed.stepping * speed.step + speed.work_per_step) + speed.work
-    share = used / sum(one.heard for listeners, _ in runs for one in listeners) / alone - 1
+    share = used / heard / alone - 1
     return Calibration(dataclasses.replace(speed, slowdown=max(0.0, share) / (replicas - 1)), calibration.cores)
 
 
@@ -350,12 +347,17 @@ def beside(runs: Sequence[tuple[list[Listener], Reading]], idle: float) -> tuple
         runs: the listeners of each, and what was used.
         idle: cores that the processes use when they have nothing to do.
     """
-    used = Reading.sum(reading for _, reading in runs)
-    stepper = used.of_threads(used.busiest(1))
-    heard = sum(one.heard for listeners, _ in runs for one in listeners)
+    reading, used, heard = totals(runs, idle)
+    stepper = reading.of_threads(reading.busiest(1))
     stepped = sum(max(one.parts[-1][0] for one in listeners) for listeners, _ in runs)
+    return max(0.0, used - stepper) / heard, stepper / stepped
+
+
+def totals(runs: Sequence[tuple[list[Listener], Reading]], idle: float) -> tuple[Reading, float, float]:
+    """Of runs together: the reading, its processor time without that of idle processes, and the seconds of sound."""
+    reading = Reading.sum(used for _, used in runs)
     passed = sum(max(one.ended for one in listeners) for listeners, _ in runs)
-    return max(0.0, used.total - stepper - idle * passed) / heard, stepper / stepped
+    return reading, reading.total - idle * passed, sum(one.heard for listeners, _ in runs for one in listeners)
 
 
 def timing(listeners: Sequence[Listener]) -> tuple[float, float]:
