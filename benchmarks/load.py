@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import dataclasses
 import functools
+import itertools
 import random
 import re
 import signal
@@ -117,14 +118,25 @@ async def listen(url: str, listeners: list[Listener], model: str) -> None:
         listeners: are filled in.
         model: the model's name.
     """
+    await listen_in_turn(url, [[one] for one in listeners], model)
+
+
+async def listen_in_turn(url: str, queues: Sequence[Sequence[Listener]], model: str) -> None:
+    """Ask for the clips of some queues, each when the one before it in its queue has ended, and hear them.
+
+    Args:
+        url: of the server.
+        queues: of listeners, who are filled in. The first of a queue has the time of its arrival.
+        model: the model's name.
+    """
+    seeds = itertools.count()
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=url, timeout=MAX_SECONDS, limits=limits, trust_env=False) as client:
         await client.get("/health")  # what the client does once is no part of a clip's time
         begun = time.monotonic()
 
-        async def one(index: int, listener: Listener) -> None:
-            await asyncio.sleep(max(0.0, begun + listener.arrival - time.monotonic()))
-            body = {"prompt": PROMPT, "model": model, "duration": listener.duration, "seed": index}
+        async def one(listener: Listener) -> None:
+            body = {"prompt": PROMPT, "model": model, "duration": listener.duration, "seed": next(seeds)}
             answer = await client.post("/v1/generations", json=body)
             if answer.status_code != 202:
                 listener.error = f"{answer.status_code}"
@@ -144,7 +156,15 @@ async def listen(url: str, listeners: list[Listener], model: str) -> None:
             elif not listener.error and listener.heard < listener.duration - 0.1:
                 listener.error = "cut short"
 
-        await asyncio.gather(*(one(index, listener) for index, listener in enumerate(listeners)))
+        async def in_turn(listeners: Sequence[Listener]) -> None:
+            first, *others = listeners
+            await asyncio.sleep(max(0.0, begun + first.arrival - time.monotonic()))
+            await one(first)
+            for listener in others:
+                listener.arrival = time.monotonic() - begun
+                await one(listener)
+
+        await asyncio.gather(*(in_turn(listeners) for listeners in queues))
 
 
 def row(listeners: list[Listener], seconds: float) -> dict[str, Any]:
@@ -265,7 +285,8 @@ class Calibration:
 
 
 def calibrate(url: str, pid: int, model: str, slots: int) -> Calibration:
-    """Measure a server of one replica by clips one after the other, and by as many at once as the replica has slots.
+    """Measure a server of one replica by clips one after the other, by as many at once as the replica has slots, and with all
+    slots in use by clips that began at different times.
 
     Its steps wait for the other threads of its Python process, so their duration is the time that passes, not the processor
     time of their thread.
@@ -288,16 +309,37 @@ def calibrate(url: str, pid: int, model: str, slots: int) -> Calibration:
     # The work beside a second of sound: a part of each clip's, and one of each step's, which clips share.
     of_steps = max(0.0, beside_alone - beside_together) / (1 - 1 / slots) if slots > 1 else 0.0
     speed = Speed.of_times(timing(single), timing(everyone), slots)
-    return Calibration(
-        dataclasses.replace(
-            speed,
-            finish=statistics.median(one.ended - one.parts[-1][0] for one in single),
-            work=max(0.0, beside_together - of_steps / slots),
-            work_per_step=of_steps / FRAME_RATE,
-            stepping=min(1.0, stepping),
-        ),
-        (psutil.cpu_count() or 1) - idle,
+    speed = dataclasses.replace(
+        speed,
+        finish=statistics.median(one.ended - one.parts[-1][0] for one in single),
+        work=max(0.0, beside_together - of_steps / slots),
+        work_per_step=of_steps / FRAME_RATE,
+        stepping=min(1.0, stepping),
     )
+    in_a_slot = service_time(url, model, slots, max(one.ended for one in everyone))
+    return Calibration(speed.with_service_time(in_a_slot, slots, CLIP_SECONDS), (psutil.cpu_count() or 1) - idle)
+
+
+def service_time(url: str, model: str, slots: int, together: float) -> float:
+    """Seconds that a clip takes from the request until its slot is free while all slots are in use: the mean over clips.
+
+    The chunks of clips that were asked for at once are decoded at the same times. Clips of a real load begin at different
+    times, and so do these.
+
+    Args:
+        url: of the server.
+        model: the model's name.
+        slots: clips that the replica generates together.
+        together: seconds that as many clips take that are asked for at once.
+    """
+    queues = [[Listener(index * together / slots, CLIP_SECONDS, 1.0) for _ in range(REPEATS)] for index in range(slots)]
+    asyncio.run(listen_in_turn(url, queues, model))
+    # Without the clips that ran while slots were free: the first of each queue, and those after the end of one.
+    end = min(queue[-1].ended for queue in queues)
+    steady = [one.ended - one.arrival for queue in queues for one in queue[1:] if one.ended <= end]
+    if any(one.error for queue in queues for one in queue) or not steady:
+        raise InputError(f"{model} cannot be measured: {queues[0][0].error or 'too few clips'}")
+    return statistics.fmean(steady)
 
 
 def slowed(calibration: Calibration, url: str, pid: int, model: str, replicas: int) -> Calibration:

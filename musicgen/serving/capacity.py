@@ -8,6 +8,7 @@ gives its waiting times, but a simulation takes seconds.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 import statistics
@@ -73,6 +74,23 @@ class Speed:
         begin = max(0.0, alone[0] - prefill - FRAME_RATE * first * alone[1])
         return cls(alone[1], per_clip, begin=begin, prefill=prefill, first=first)
 
+    def with_service_time(self, seconds: float, slots: int, duration: float) -> Speed:
+        """The speed of a replica in which a clip takes some time while all slots are in use, from its admission until its slot
+        is free. Everything but the time that a further clip adds to a step stays as it is.
+
+        Args:
+            seconds: measured.
+            slots: clips that the replica generates together.
+            duration: of the clips, seconds.
+        """
+        if slots == 1:
+            return self
+        # In its time, each of the other slots begins a clip as well, and has no steps while that begins and while one ends.
+        steps = seconds - self.begin - slots * self.prefill - self.finish
+        others = (slots - 1) * (1 - (self.begin + self.finish) / seconds)
+        per_clip = (steps / (FRAME_RATE * duration) - self.step) / others
+        return dataclasses.replace(self, step_per_clip=max(0.0, per_clip))
+
     def of(self, clips: int) -> float:
         """Seconds of a step with a number of clips."""
         return self.step + self.step_per_clip * (clips - 1)
@@ -86,10 +104,13 @@ class Speed:
             duration: of the clips, seconds on average.
             cores: as of `simulate`.
         """
-        step = self.of(slots) * FRAME_RATE * duration
-        in_a_slot = self.begin + slots * self.prefill + step + self.finish
+        frames, idle = FRAME_RATE * duration, self.begin + self.finish
+        full = idle + slots * self.prefill + frames * self.of(slots)
+        # A clip whose slot begins or ends does not slow the others' steps down: t = full - others * idle / t.
+        others = frames * self.step_per_clip * (slots - 1)
+        in_a_slot = (full + math.sqrt(max(0.0, full**2 - 4 * others * idle))) / 2
         each_step = self.stepping * self.of(slots) + self.work_per_step
-        on_a_core = self.prefill + each_step * FRAME_RATE * duration / slots + self.work * duration
+        on_a_core = self.prefill + each_step * frames / slots + self.work * duration
         return min(replicas * slots / in_a_slot, cores / on_a_core) / self.slowed(replicas)
 
     def slowed(self, replicas: int) -> float:

@@ -1,8 +1,10 @@
 """The capacity model against queueing theory where that has a formula, and against what must hold in any case."""
 
 import dataclasses
+import itertools
 import math
 import random
+import statistics
 
 import pytest
 
@@ -125,6 +127,21 @@ def test_a_speed_is_found_again_from_the_times_that_it_leads_to() -> None:
 
     found = Speed.of_times(times(1), times(4), 4)
     assert dataclasses.astuple(found) == pytest.approx(dataclasses.astuple(speed))
+
+
+def test_the_step_of_a_full_replica_is_found_again_from_the_time_of_its_clips() -> None:
+    speed = Speed(0.004, 0.0015, begin=0.06, prefill=0.02, finish=0.1)
+    # Four clips that begin one after the other, and enough behind them that no slot is ever free.
+    arrivals = [(0.8 * number, 8.0) for number in range(4)] + [(2.5, 8.0)] * 40
+    outcome = simulate(Load(1.0, (8.0,)), speed, 1, 4, arrivals=arrivals)
+    sounds = [arrival + waited for (arrival, _), waited in zip(arrivals, outcome.first_sound, strict=True)]
+    # A clip sounds a service time after the one that had its slot before.
+    times = [later - earlier for earlier, later in itertools.pairwise(sorted(sounds)[8::4])]
+    guess = dataclasses.replace(speed, step_per_clip=0.0)
+    found = guess.with_service_time(statistics.fmean(times), 4, 8.0)
+    assert found.step_per_clip == pytest.approx(speed.step_per_clip, rel=0.02)
+    assert found.with_service_time(0.1, 1, 8.0) is found
+    assert speed.capacity(1, 4, 8.0) == pytest.approx(4 / statistics.fmean(times), rel=0.02)
 
 
 def test_others_wait_for_a_prefill() -> None:
