@@ -142,6 +142,8 @@ def test_readers_that_never_read_keep_nobody_waiting(address: str, service: Serv
             assert "event: complete" in post(address, "generate", fields())
             wait_until(lambda: len(service.job_queue) == 0, 60)
             taken = slow_clients.megabytes() - before
-    print(f"100 readers of 8 MB that do not read: others wait {longest:.2f} s at most, {taken:.0f} MB")
+    answers = len(readers) * (folder / "long.wav").stat().st_size / 1e6
+    print(f"100 readers of {answers:.0f} MB that do not read: others wait {longest:.2f} s at most, {taken:.0f} MB")
     assert longest < slow_clients.patience(quiet)
-    assert taken < 150
+    # Far from all answers at once. The two clips may take more than those before, by what the allocator keeps.
+    assert taken < answers / 3
