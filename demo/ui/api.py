@@ -95,7 +95,7 @@ def build(service: Service) -> None:
         limit_peaks: bool = True, loop_at_bars: bool = True,
     ) -> tuple[str, list[str], dict[str, Any]]:  # fmt: skip
         """Generate music from a description, a melody, chords or a style: the clip, further variations, their properties."""
-        try:
+        with messages.gradio_errors(melody, style, continue_from):
             if format not in FORMATS:
                 raise InputError(f"unknown format {str(format)[:20]!r}: one of {', '.join(FORMATS)}")
             generation_request = make_request(
@@ -118,8 +118,6 @@ def build(service: Service) -> None:
                     asyncio.to_thread(service.clip_store.convert, clip.path, format) for clip in clips
                 ))
             ]  # fmt: skip
-        except Exception as error:
-            raise messages.to_gradio_error(error, melody, style, continue_from) from None
         first = clips[0]
         return files[0], files[1:], {
             "summary": first.summary, "seed": first.seed, "seconds": first.seconds, "rate": first.rate,
@@ -131,7 +129,7 @@ def build(service: Service) -> None:
         request: gr.Request, prompt: str, model: str, duration: float, seed: float | None = None
     ) -> AsyncIterator[dict[str, Any]]:
         """Follow a generation: {"place": n} while it waits, then {"done": fraction, "left": seconds}, finally its summary."""
-        try:
+        with messages.gradio_errors():
             generation_request = make_request(prompt=prompt, model=model, duration=duration, seed=seed)
             async for event in streams.stream_events(service, request, generation_request):
                 if isinstance(event, int):
@@ -140,17 +138,13 @@ def build(service: Service) -> None:
                     yield {"done": 1.0, "summary": event.summary, "seed": event.seed}
                 elif isinstance(event, Progress):
                     yield {"done": event.fraction, "left": event.seconds_left}
-        except Exception as error:
-            raise messages.to_gradio_error(error) from None
 
     def melody(recording: str, separate: bool) -> list[int]:
         """The melody of a recording, as a model is conditioned on it: one pitch class (0 is C) each 0.128 s."""
-        try:
+        with messages.gradio_errors(recording):
             if not recording:
                 raise InputError("there is no recording")
             return list(service.engine.extract_melody(Path(recording), separate))
-        except Exception as error:
-            raise messages.to_gradio_error(error, recording) from None
 
     def models() -> list[dict[str, Any]]:
         """The offered models: name, size in bytes, licence, whether they follow melodies and generate stereo."""
@@ -158,12 +152,10 @@ def build(service: Service) -> None:
 
     def settings(clip: str) -> dict[str, Any]:
         """The settings in the file of a clip."""
-        try:
+        with messages.gradio_errors(clip):
             if not clip:
                 raise InputError("there is no clip")
             restored, needed = clip_metadata.read_file(Path(clip), Path(clip).name, service.catalog)
-        except Exception as error:
-            raise messages.to_gradio_error(error, clip) from None
         return {
             "prompt": restored.prompt, "model": restored.model, "duration": restored.duration, "seed": restored.seed,
             "options": restored.options.as_dict(), "frames": restored.frames, "precision": restored.precision,

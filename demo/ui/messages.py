@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import logging
 import os
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,15 @@ def to_gradio_error(error: Exception, *files: str | None) -> gr.Error:
     if len(text) > MAX_MESSAGE:  # it quotes a stranger's input
         text = f"{text[:MAX_MESSAGE]} …"
     return gr.Error(plain(text), duration=15, print_exception=False)
+
+
+@contextlib.contextmanager
+def gradio_errors(*files: str | None) -> Iterator[None]:
+    """Raise `to_gradio_error` of what is raised inside; files as there."""
+    try:
+        yield
+    except Exception as error:
+        raise to_gradio_error(error, *files) from None
 
 
 def reason(error: Exception, *files: str | None) -> str:

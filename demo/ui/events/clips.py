@@ -13,7 +13,7 @@ from musicgen.serving.clip_store import FORMATS
 from ... import derived_files
 from .. import assets, compare, history, result
 from ..finished_clips import FinishedClips
-from ..messages import Updates, plain, to_gradio_error
+from ..messages import Updates, gradio_errors, plain
 from ..parts import PRIVATE, UNLIMITED, PageParts
 from .inputs import InputEvents
 
@@ -50,10 +50,8 @@ class ClipEvents:
         generation = FinishedClips.load(finished)
         if any(take.id == generation.first for take in takes) and not generation.message:
             return result.show_takes((), (), "")
-        try:
+        with gradio_errors():
             return result.show_takes(takes, [self.parts.service.take_score(take) for take in takes], clip.id)
-        except Exception as error:
-            raise to_gradio_error(error) from None
 
     def update_downloads_and_comparison(self, request: gr.Request, clip_id: str | None) -> Updates:
         """Convert the selected clip to the other formats, and offer the other clips for comparison."""
@@ -81,36 +79,28 @@ class ClipEvents:
         clip = self.parts.visit(request).find(clip_id)
         if clip is None or not clip.path.is_file():
             return ""
-        try:
+        with gradio_errors():
             return result.show_tempo_key(self.parts.service.tempo_and_key(clip))
-        except Exception as error:
-            raise to_gradio_error(error) from None
 
     def score(self, request: gr.Request, clip_id: str | None) -> str:
         """CLAP score and chroma similarity of the selected clip."""
         clip = self.parts.clip(request, clip_id)
-        try:
+        with gradio_errors():
             return result.show_scores(self.parts.service.score(clip))
-        except Exception as error:
-            raise to_gradio_error(error) from None
 
     def make_video(self, request: gr.Request, clip_id: str | None) -> Updates:
         """Offer the selected clip as a video with its waveform."""
         clip = self.parts.clip(request, clip_id)
-        try:
+        with gradio_errors():
             file = derived_files.video(self.parts.service.clip_store, clip.path)
-        except Exception as error:
-            raise to_gradio_error(error) from None
         outputs = self.parts.outputs
         return {outputs.video: gr.update(value=str(file), visible=True), outputs.make_video: gr.update(visible=False)}
 
     def make_daw(self, request: gr.Request, clip_id: str | None, transcriber: str) -> Updates:
         """Offer the selected clip as a ZIP for a DAW."""
         clip = self.parts.clip(request, clip_id)
-        try:
+        with gradio_errors():
             file = derived_files.daw(self.parts.service.clip_store, clip.path, transcriber)
-        except Exception as error:
-            raise to_gradio_error(error) from None
         outputs = self.parts.outputs
         return {outputs.daw: gr.update(value=str(file), visible=True), outputs.make_daw: gr.update(visible=False)}
 

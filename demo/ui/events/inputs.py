@@ -19,7 +19,7 @@ from musicgen.serving.models import ModelInfo
 
 from .. import melody_editor, result
 from ..fields import default_melody_is_clean, optional_number, precisions
-from ..messages import Updates, said_of, sentence, to_gradio_error
+from ..messages import Updates, gradio_errors, said_of, sentence, to_gradio_error
 from ..next_clip import DESCRIBED
 from ..parts import UNLIMITED, PageParts
 
@@ -134,11 +134,8 @@ class InputEvents:
         """Set the duration to more than that of a clip that is to be continued."""
         if not recording:
             return {self.parts.inputs["duration"]: gr.skip()}
-        try:
-            with file_warnings.collected() as said:
-                seconds = self.parts.service.duration_of(Path(recording))
-        except Exception as error:
-            raise to_gradio_error(error, recording) from None
+        with gradio_errors(recording), file_warnings.collected() as said:
+            seconds = self.parts.service.duration_of(Path(recording))
         max_duration = self.parts.service.limits.max_duration
         if seconds >= max_duration:
             gr.Warning(f"The clip is {seconds:.1f} s long and a result {max_duration:g} s at most: cut it first.")

@@ -16,7 +16,7 @@ from musicgen.serving.request import FILES, ClipRequest
 
 from .. import assets, browser_storage, result, texts
 from ..fields import default_melody_is_clean
-from ..messages import Updates, to_gradio_error, visitor_id
+from ..messages import Updates, gradio_errors, visitor_id
 from ..next_clip import ADDED_BY
 from ..parts import UNLIMITED, PageParts
 from .clips import ClipEvents
@@ -71,11 +71,9 @@ class SettingsEvents:
         if not file:
             return {self.parts.outputs.status: gr.skip()}
         name = Path(file).name
-        try:
+        with gradio_errors(file):
             request, needed = clip_metadata.read_file(Path(file), name, self.parts.service.catalog)
             updates = self._show_request(request, needed)
-        except Exception as error:
-            raise to_gradio_error(error, file) from None
         message = f"Restored the settings of {name}.{_add_again(needed)}"
         return updates | {self.parts.outputs.status: result.show_status(message)}
 

@@ -19,7 +19,7 @@ from ...training.run import Run
 from ...training.trainings import TrainingJob, Trainings
 from .. import result
 from ..fields import MAX_TEXT
-from ..messages import Updates, network, reason, to_gradio_error, visitor_id
+from ..messages import Updates, gradio_errors, network, reason, visitor_id
 from . import status
 from .panel import TrainingPanel
 
@@ -106,10 +106,8 @@ class TrainingHandlers:
 
     def pack(self, request: gr.Request) -> Updates:
         """Offer the newest adapter as a ZIP."""
-        try:
+        with gradio_errors():
             file = self.trainings.pack(self._visitor(request))
-        except Exception as error:
-            raise to_gradio_error(error) from None
         panel = self.panel
         return {panel.download: gr.update(value=str(file), visible=True), panel.pack: gr.update(visible=False)}
 
