@@ -11,6 +11,7 @@ Each clip has several rows in the batch:
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -56,6 +57,11 @@ class Guided:
     def groups(self) -> int:
         """Number of rows for each clip: 1 without guidance."""
         return len(self.rows)
+
+    def with_positions(self, positions: torch.Tensor) -> Guided:
+        """The same with the positions of the first steps, int64 [n], of all rows."""
+        rows = positions.expand(self.conditions.batch, -1)
+        return dataclasses.replace(self, conditions=dataclasses.replace(self.conditions, positions=rows))
 
     def without_repeats(self) -> Guided:
         """The same with one row a clip where all rows of every clip have equal conditions, as without text and melody: then

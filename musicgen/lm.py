@@ -63,6 +63,8 @@ class Conditions:
         prefix: [B, P, D], vectors before the steps.
         prefix_mask: bool [B, P]; padding may be anywhere but at the start.
         added: [B, D], added to the embedding of every step.
+        positions: int64 [B, n], the positions of the first n steps, counted from the end of the prefix. Later steps count on
+            from the last of them. None: 0, 1, 2 … The first call with a KV cache holds all of these steps.
     """
 
     cross: torch.Tensor | None = None
@@ -70,6 +72,7 @@ class Conditions:
     prefix: torch.Tensor | None = None
     prefix_mask: torch.Tensor | None = None
     added: torch.Tensor | None = None
+    positions: torch.Tensor | None = None
 
     @property
     def prefix_length(self) -> int:
@@ -93,12 +96,36 @@ class Conditions:
     def of(self, rows: slice) -> Conditions:
         """The conditions of some rows, without the padding that only other rows need."""
         cross, prefix = _of(rows, self.cross, self.cross_mask), _of(rows, self.prefix, self.prefix_mask)
-        return Conditions(*cross, *prefix, None if self.added is None else self.added[rows])
+        added, positions = (None if one is None else one[rows] for one in (self.added, self.positions))
+        return Conditions(*cross, *prefix, added, positions)
 
     def repeated(self, rows: int) -> Conditions:
         """The conditions of one row, repeated for this number of rows."""
-        given = (self.cross, self.cross_mask, self.prefix, self.prefix_mask, self.added)
+        given = (self.cross, self.cross_mask, self.prefix, self.prefix_mask, self.added, self.positions)
         return Conditions(*(None if one is None else one.expand(rows, *one.shape[1:]) for one in given))
+
+    def placed(self, counted: torch.Tensor) -> torch.Tensor:
+        """Position of each prefix vector and step.
+
+        Args:
+            counted: int64 [B or 1, P + S], without `positions`.
+
+        Returns:
+            int64 [B or 1, P + S].
+        """
+        if self.positions is None:
+            return counted
+        prefix, steps = counted.split([self.prefix_length, counted.shape[1] - self.prefix_length], dim=1)
+        given = steps[:, :1] + self.positions[:, : steps.shape[1]].to(steps.device)
+        rest = torch.arange(1, steps.shape[1] - given.shape[1] + 1, device=steps.device)
+        return torch.cat([prefix.expand(len(given), -1), given, given[:, -1:] + rest], dim=1)
+
+    @property
+    def offsets(self) -> torch.Tensor:
+        """int64 [B or 1], position less number of the steps behind `positions`."""
+        if self.positions is None:
+            return torch.zeros(1, dtype=torch.int64)
+        return self.positions[:, -1] + 1 - self.positions.shape[1]
 
 
 class LanguageModel(nn.Module):
@@ -228,13 +255,13 @@ class LanguageModel(nn.Module):
         """int64 [B or 1, length], the positions of the new vectors; padding is not counted."""
         device = self.embedding.weight.device
         if cache is not None and cache.length > 0:
-            seen = cache.mask[:, : cache.length].sum(dim=1, keepdim=True)
+            seen = cache.mask[:, : cache.length].sum(dim=1, keepdim=True) + conditions.offsets.to(device)[:, None]
             return seen + torch.arange(length, device=device)
         if conditions.prefix_mask is None:
-            return torch.arange(length, device=device)[None]
+            return conditions.placed(torch.arange(length, device=device)[None])
         steps = length - conditions.prefix_length
         real = nn.functional.pad(conditions.prefix_mask, (0, steps), value=True)
-        return real.cumsum(dim=1) - 1
+        return conditions.placed(real.cumsum(dim=1) - 1)
 
     def _mask(
         self, conditions: Conditions, length: int, cache: KVCache | None, device: torch.device

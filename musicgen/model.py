@@ -23,6 +23,7 @@ from musicgen.conditioners.fuser import Fuser
 from musicgen.conditioners.prepared import PreparedCondition, prepared_input
 from musicgen.decoders import CodecDecoder, Decoder
 from musicgen.errors import CheckpointError, InputError
+from musicgen.fill_in_the_middle import leading_frames, step_positions
 from musicgen.generate import Runner, Step
 from musicgen.generators import AutoregressiveGenerator, Generator
 from musicgen.guidance import Guided, guidance_rows, guided
@@ -71,6 +72,8 @@ class GenerationPlan:
     Attributes:
         codes: int64 [B, K, T], filled in place; the first `known` frames are given.
         known: Frames of the audio prompt.
+        leading: Frames of the audio prompt that follow the span which is generated, with their separator
+            (`fill_in_the_middle`); 0 for a clip from its beginning on.
         windows: The windows that together fill all frames.
         streams: One random stream per clip.
         conditions: Name of each conditioner -> the prepared inputs of the clips, and the null condition.
@@ -79,6 +82,7 @@ class GenerationPlan:
 
     codes: torch.Tensor
     known: int
+    leading: int
     windows: list[Window]
     streams: list[ClipStream]
     conditions: Mapping[str, PreparedCondition]
@@ -101,6 +105,8 @@ class MusicGen(nn.Module):
         fuser: How the conditions reach the language model.
         generator: How codes are generated; autoregressively by default.
         max_duration: Seconds of the training segments, which is the context of one window.
+        fill_in_the_middle: Whether it was trained to generate a span with what follows it in its context
+            (`musicgen.fill_in_the_middle`).
         name: The name or folder from which the model was loaded.
     """
 
@@ -114,6 +120,7 @@ class MusicGen(nn.Module):
         fusions: Mapping[str, str] | None = None,
         generator: Generator | None = None,
         max_duration: float = 30.0,
+        fill_in_the_middle: bool = False,
         name: str = "",
     ) -> None:
         """Args: the attributes of these names, and
@@ -145,6 +152,7 @@ class MusicGen(nn.Module):
                 )
         self.generator = generator if generator is not None else AutoregressiveGenerator()
         self.max_duration = max_duration
+        self.fill_in_the_middle = fill_in_the_middle
         self.name = name
         self.precision = "float32"
         """The precision of the language model."""
@@ -387,7 +395,8 @@ class MusicGen(nn.Module):
 
         Args:
             request: Without a timeline and a loop.
-            prompt: Codes [B, K, P] that the clips begin with, instead of `continue_from`; part of the duration.
+            prompt: Codes [B, K, P] that the clips begin with, instead of `continue_from`; part of the duration. It may be one
+                of `fill_in_the_middle`, whose special tokens tell what follows the span from what precedes it.
 
         Raises:
             InputError: The model does not support the request. All user input is validated here.
@@ -410,7 +419,8 @@ class MusicGen(nn.Module):
         codes = torch.zeros(batch, self.lm.config.num_codebooks, total, dtype=torch.int64, device=self.device)
         if prompt is not None:
             codes[:, :, :known] = prompt
-        return GenerationPlan(codes, known, windows, streams, conditions, options)
+        leading = 0 if prompt is None else max(leading_frames(prompt, self.lm.config.special_token))
+        return GenerationPlan(codes, known, leading, windows, streams, conditions, options)
 
     def guided(self, request: GenerationRequest) -> Guided:
         """The conditions of the clips of a request, without windows; raises InputError as `plan_generation`."""
@@ -446,6 +456,10 @@ class MusicGen(nn.Module):
         """
         span = None if len(plan.windows) == 1 else (window.start / self.frame_rate, self.max_duration)
         every = self._guided(plan.conditions, plan.options, span)
+        if plan.leading:
+            layout = self.pattern.layout(window.length)
+            prefill = layout.first_step_of_frame(window.known)
+            every = every.with_positions(step_positions(layout, plan.leading, window.length, prefill))
         fewer, batch = every.without_repeats(), plan.codes.shape[0]
         pools = (every.groups * batch, fewer.groups * batch) if pool_rows is None else (pool_rows,)
         return fewer if self.engine is not None and self.engine.is_batch_invariant(*pools) else every

@@ -2,7 +2,8 @@
 
     |---- left: kept ----|==== span: candidates ====|---- right: kept ----|
 
-An autoregressive model sees only the left. Several candidates for the span are sampled as continuations of the left, and the
+An autoregressive model sees only the left, unless it was trained to fill in the middle: then it reads the right before the left
+(`musicgen.fill_in_the_middle`). Several candidates for the span are sampled as continuations of the left, and the
 one that makes the right most likely is chosen: with a candidate in place, one forward pass over left, span and right (teacher
 forcing) gives the log-likelihood of the codes on the right. All other codes are unchanged. The new codes are decoded together
 with those around them. The old waveform is crossfaded to the new one outside the span, within the receptive field of the
@@ -21,6 +22,7 @@ from typing import Any, Protocol
 
 import torch
 
+from musicgen import fill_in_the_middle
 from musicgen.audio import Audio
 from musicgen.conditioners.base import Conditioner
 from musicgen.decoders import Decoder
@@ -58,6 +60,7 @@ class Model(Protocol):
     tokenizer: Tokenizer
     decoder: Decoder
     max_duration: float
+    fill_in_the_middle: bool
 
     @property
     def sample_rate(self) -> int: ...
@@ -208,15 +211,22 @@ def repaint(
             raise InputError(f"{name} is for a whole clip, and not for a span of it: leave it out")
     old, wave = _clip(model, clip)
     context = frames_of(model.tokenizer, model.max_duration)
-    where = span_layout(start, end, old.shape[1], model.frame_rate, context)
+    # The window holds a separator, too.
+    room = context - old.shape[0] if model.fill_in_the_middle else context
+    where = span_layout(start, end, old.shape[1], model.frame_rate, room)
     if where.end == old.shape[1] + where.added:
         candidates = 1  # nothing on the right could choose among them
     first_seed = check_seed(clip_seeds(request.seed, 1)[0])
     seeds = [check_seed(first_seed + index) for index in range(candidates)]
-    request = _of_window(model, request, where, seeds)
+    right_first = model.fill_in_the_middle and where.last > where.end
+    frames = where.last - where.first + old.shape[0] if right_first else where.end - where.first
+    request = _of_window(model, request, where, seeds, frames / model.frame_rate)
     kept = torch.cat([old.new_zeros(old.shape[0], where.added), old], dim=1)
-    left = kept[:, where.first : where.start]
-    drawn = draw(request, left[None] if left.shape[1] else None)[:, :, left.shape[1] :].to(old.device)
+    prompt = kept[None, :, where.first : where.start]
+    if right_first:
+        right = kept[None, :, where.end : where.last]
+        prompt = fill_in_the_middle.audio_prompt(prompt, right, model.lm.config.special_token)
+    drawn = draw(request, prompt if prompt.shape[2] else None)[:, :, prompt.shape[2] :].to(old.device)
     filled = kept.expand(candidates, -1, -1).clone()
     filled[:, :, where.start : where.end] = drawn
     # What was there is compared too: it tells how well anything can fit.
@@ -260,8 +270,10 @@ def _clip(model: Model, clip: AudioInput | torch.Tensor) -> tuple[torch.Tensor, 
     return model.tokenizer.encode(whole)[0], heard.wave.cpu()
 
 
-def _of_window(model: Model, request: GenerationRequest, where: SpanLayout, seeds: list[int]) -> GenerationRequest:
-    """The request for the candidates: of the window up to the end of the span."""
+def _of_window(
+    model: Model, request: GenerationRequest, where: SpanLayout, seeds: list[int], duration: float
+) -> GenerationRequest:
+    """The request for the candidates, in a window of `duration` seconds that ends with the span."""
     begin = (where.first - where.added) / model.frame_rate
     conditions = {
         name: model.named_conditioners[name].shift(value, begin)
@@ -272,7 +284,7 @@ def _of_window(model: Model, request: GenerationRequest, where: SpanLayout, seed
     return dataclasses.replace(
         request,
         prompts=request.prompts * len(seeds),
-        duration=(where.end - where.first) / model.frame_rate,
+        duration=duration,
         seed=seeds,
         conditions=conditions,
     )

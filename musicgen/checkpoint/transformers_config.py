@@ -42,6 +42,8 @@ def write(model: MusicGen, path: Path) -> None:
     }
     decoder_class = MusicgenMelodyDecoderConfig if melody else MusicgenDecoderConfig
     ours: dict[str, Any] = {"pattern": model.pattern.as_dict(), "max_duration": model.max_duration}
+    if model.fill_in_the_middle:
+        ours["fill_in_the_middle"] = True
     ours |= conditioners.describe(model)
     if not isinstance(model.generator, AutoregressiveGenerator):
         ours["generator"] = {"kind": model.generator.kind, "config": model.generator.config()}

@@ -124,6 +124,7 @@ def load(folder: Path, name: str, conversion: Conversion) -> MusicGen:
         fusions=fusions,
         generator=generator,
         max_duration=ours.get("max_duration", MAX_DURATION),
+        fill_in_the_middle=ours.get("fill_in_the_middle") is True,
         name=name,
     )
 

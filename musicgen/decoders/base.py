@@ -51,6 +51,18 @@ class Decoder(nn.Module, ABC):
         """A streaming decoder; the arguments are those of `decode`."""
 
 
+class NoAudio(StreamDecoder):
+    """In the place of a streaming decoder where only the codes of a generation are wanted."""
+
+    delay = 0
+
+    def __init__(self, channels: int) -> None:
+        self.channels = channels
+
+    def push(self, codes: torch.Tensor, *, last: bool = False) -> torch.Tensor:  # noqa: ARG002
+        return torch.zeros(codes.shape[0], self.channels, 0)
+
+
 class CodecDecoder(Decoder):
     """The decoder that was trained with the tokeniser's encoder. It draws no noise, and counts no steps."""
 

@@ -26,6 +26,7 @@ from typing import Any, Unpack
 import torch
 
 from musicgen.cancellation import Cancellation, Cancelled
+from musicgen.decoders import NoAudio
 from musicgen.engine import memory
 from musicgen.engine.handle import GenerationHandle, OutputChannel, Progress, QueueFull
 from musicgen.engine.selection import Engine
@@ -183,9 +184,21 @@ class Scheduler:
         return self._submit(GenerationRequest.of_one(prompt, duration, **arguments), None, cancellation)[0]
 
     def _submit(
-        self, request: GenerationRequest, context: torch.Tensor | None, cancellation: Cancellation | None
+        self,
+        request: GenerationRequest,
+        context: torch.Tensor | None,
+        cancellation: Cancellation | None,
+        *,
+        decoded: bool = True,
     ) -> tuple[GenerationHandle, GenerationPlan]:
-        """Queue a request. context: codes [1, K, P] that the clip begins with, None for none."""
+        """Queue a request.
+
+        Args:
+            request: For one clip.
+            context: Codes [1, K, P] that the clip begins with, None for none.
+            cancellation: As of `submit`.
+            decoded: False generates the plan's codes, and no audio.
+        """
         if self._process != os.getpid():  # a fork has no threads: Spaces on ZeroGPU fork for each request
             self._start()
         if cancellation is not None:
@@ -194,7 +207,8 @@ class Scheduler:
         plan = self.model.plan_generation(request, context)
         guidance = self.model.guidance(plan, plan.windows[0], self._pool_shape[0])
         self._check_lengths(guidance)
-        output = OutputChannel(self.model.total_steps(plan), cancellation)
+        steps = self.model.num_steps(plan)
+        output = OutputChannel(self.model.total_steps(plan) if decoded else steps, cancellation)
 
         def report() -> None:
             """After each step of a decoder that takes steps."""
@@ -202,8 +216,9 @@ class Scheduler:
                 raise Cancelled("cancelled")
             output.advance()
 
-        decoder = self.model.decoder.stream(self.model.tokenizer, plan.seeds, report)
-        steps = self.model.num_steps(plan)
+        decoder: StreamDecoder = NoAudio(self.model.channels)
+        if decoded:
+            decoder = self.model.decoder.stream(self.model.tokenizer, plan.seeds, report)
         state = GenerationState(plan, guidance, output, decoder, self._chunk, steps, frames_done=plan.known)
         with self._changed:
             self._check_queue()
@@ -281,7 +296,9 @@ class Scheduler:
             found: list[torch.Tensor] = []
             for first in range(0, len(seeds), self.slots):
                 own = range(first, min(first + self.slots, len(seeds)))
-                submitted = [self._submit(many.clip(index, seeds[index]), left, cancellation) for index in own]
+                submitted = [
+                    self._submit(many.clip(index, seeds[index]), left, cancellation, decoded=False) for index in own
+                ]
                 for handle, plan in submitted:
 
                     def report(done: int, total: int) -> None:

@@ -106,9 +106,11 @@ class CpuPool(ABC):
         self._positions = sinusoid(torch.arange(capacity), lm.config.dim)
         self._free = list(range(rows))
         """Rows of the KV cache that are free."""
-        # Of the batch rows in use, in order: their row of the KV cache, their length, their clip's slot.
+        # Of the batch rows in use, in order: their row of the KV cache, their length, and so on.
         self._cache_rows: list[int] = []
         self._lengths: list[int] = []
+        self._offsets: list[int] = []
+        """Position of the next step less the length."""
         self._slots: list[Slot] = []
         self._cross: dict[Slot, CrossKeyValues] = {}
 
@@ -167,6 +169,7 @@ class CpuPool(ABC):
         del self._free[:count]
         self._cache_rows += cache_rows
         self._lengths += lengths
+        self._offsets += conditions.offsets.expand(count).tolist()
         self._slots += [slot] * count
         if cross is not None:
             self._cross[slot] = cross
@@ -177,7 +180,7 @@ class CpuPool(ABC):
     def step(self, sequence: torch.Tensor) -> torch.Tensor:
         """See `SlotPool.step`."""
         x = self.lm.embed(sequence)[:, 0].float()
-        x += self._positions[self._lengths]
+        x += self._positions[[length + offset for length, offset in zip(self._lengths, self._offsets, strict=True)]]
         return self._forward(x, [1] * self.used, self._lengths, self._cache_rows)
 
     def advance(self) -> None:
@@ -191,6 +194,7 @@ class CpuPool(ABC):
         kept = [row for row in range(self.used) if row not in released]
         self._cache_rows = [self._cache_rows[row] for row in kept]
         self._lengths = [self._lengths[row] for row in kept]
+        self._offsets = [self._offsets[row] for row in kept]
         self._slots = [self._slots[row] for row in kept]
         slot.rows = []
         for other in set(self._slots):
@@ -209,7 +213,8 @@ class CpuPool(ABC):
         lengths = mask.sum(dim=1).tolist()
         if max(lengths) > self.capacity:
             raise ValueError(f"{max(lengths)} positions do not fit: a row has {self.capacity}")
-        return x[mask] + self._positions[(mask.cumsum(dim=1) - 1)[mask]], lengths
+        positions = conditions.placed(mask.cumsum(dim=1) - 1)
+        return x[mask] + self._positions[positions[mask]], lengths
 
     def _cross_key_values(self, conditions: Conditions) -> CrossKeyValues | None:
         if conditions.cross is None:

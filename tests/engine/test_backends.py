@@ -1,6 +1,7 @@
 """The back ends give the results of the modules, free their memory, and are not used where they cannot run."""
 
 import copy
+import dataclasses
 import gc
 import multiprocessing
 import os
@@ -57,7 +58,7 @@ def test_padding_that_the_graph_does_not_support_is_left_to_pytorch(tokenizer: E
 
 @pytest.mark.parametrize("kind", ["text", "melody"])
 def test_openvino_gives_the_logits_of_pytorch(audiocraft_folder, kind: str) -> None:
-    """Rows of different lengths, with padding in the prefix, that are admitted and released."""
+    """Rows of different lengths, with padding in the prefix and with positions of their own, that are admitted and released."""
     lm = musicgen.load(audiocraft_folder(kind)).lm
     generator = torch.Generator().manual_seed(0)
     dim, books = lm.config.dim, lm.config.num_codebooks
@@ -67,9 +68,10 @@ def test_openvino_gives_the_logits_of_pytorch(audiocraft_folder, kind: str) -> N
     pools = [OpenVinoPool(Engine(lm).backends["openvino"].compiled.get(), lm, 6, 120), TorchPool(lm, 6, 120, 9)]
     slots: list[list] = []
 
-    def join(steps: int) -> None:
+    def join(steps: int, positions: torch.Tensor | None = None) -> None:
         codes = torch.randint(0, 20, (2, books, steps), generator=generator)
-        (one, logits), (other, expected) = (pool.admit(codes, conditions) for pool in pools)
+        given = dataclasses.replace(conditions, positions=positions)
+        (one, logits), (other, expected) = (pool.admit(codes, given) for pool in pools)
         torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
         assert one.rows == other.rows
         slots.append([one, other])
@@ -89,7 +91,8 @@ def test_openvino_gives_the_logits_of_pytorch(audiocraft_folder, kind: str) -> N
     step(3)
     join(5)
     step(30)
-    join(40)
+    # The first 25 steps come after the others, as of music in the order of fill-in-the-middle.
+    join(40, torch.cat([torch.arange(30, 55), torch.arange(15)]).expand(2, -1))
     step(5)
     assert [pool.used for pool in pools] == [6, 6]
     with pytest.raises(ValueError, match="do not fit"):

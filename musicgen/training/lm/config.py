@@ -187,6 +187,10 @@ class Data:
     chords: Probability = 0.0
     """The share of examples with a melody that are conditioned on all pitch classes of the chord ("chords" of the metadata)
     instead of the strongest one, so that the model follows chords and polyphonic MIDI."""
+    fill_in_the_middle: Probability = 0.0
+    """The share of examples in the order suffix, prefix, middle (Bavarian et al. 2022), so that the model learns to generate a
+    span with what follows it in its context: `repaint` then makes use of that. Not for models that follow a condition over
+    time."""
     lanes: PositiveInt = 8
     """Independent streams through the shards; row i of a batch comes from stream i modulo `lanes`. It must be a
     multiple of the number of processes and divide the batch, so that batches are the same for any number of
@@ -348,6 +352,12 @@ class LMRecipe:
             raise InputError("start.model brings its shape with it: leave the section shape out")
         if self.text.length and not (self.shape.melody or self.start.melody):
             raise InputError("text.length is for a new melody model (shape.melody or start.melody): leave it out")
+        timed = self.shape.melody or self.start.melody or bool(self.conditioners)
+        if self.data.fill_in_the_middle and timed:
+            raise InputError(
+                "data.fill_in_the_middle changes the order of the frames, which a melody or a further conditioner would not "
+                "follow: it is for models of text alone"
+            )
         if self.start.align and not self.text.length:
             raise InputError("start.align needs music at a fixed distance from its melody: set text.length")
         if "stereo" in self.shape.pattern and not self.shape.stereo:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Collection, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -20,11 +20,17 @@ import torch
 
 from musicgen import chroma
 from musicgen.errors import InputError
+from musicgen.fill_in_the_middle import SEPARATOR, arranged
 from musicgen.training.lm.auxiliary_losses import REGISTRY
 from musicgen.training.lm.caption_augmentation import augment_caption, pick_description
 from musicgen.training.lm.clap_windows import of_crop
 from musicgen.training.lm.config import LMRecipe, NewConditioner
 from musicgen.training.lm.shards import Index, Sample, iterate, read_shard
+
+_FULL = 0.75
+"""Share of the examples of fill-in-the-middle that are as long as the context."""
+_SHORTEST = 5
+"""The shortest of the others is this part of the context."""
 
 Melody = Literal["none", "strongest", "chords"]
 """The melody of a row: none, the strongest pitch class of each frame, or the pitch classes of its chord."""
@@ -35,7 +41,7 @@ class Batch:
     """One step's examples of one process.
 
     Attributes:
-        codes: int64 [B, K, T], 0 at padding.
+        codes: int64 [B, K, T], 0 at padding, -1 at the separators of fill-in-the-middle.
         lengths: int64 [B], frames of each row that are not padding.
         texts: B descriptions, "" for none.
         melody: uint8 [B, chroma frames, 12], ones at the pitch classes of every frame, zeros in rows without melody; None for
@@ -119,7 +125,7 @@ class Cropper:
         kept = [name for name, new in self._conditions.items() if random.random() >= new.dropout]
         # Drawn last and only where it is asked for, so that other recipes get the batches that they always got.
         chords = self.recipe.data.chords > 0 and random.random() < self.recipe.data.chords
-        return self._row(
+        row = self._row(
             sample,
             start,
             "" if drop_all else text,
@@ -127,6 +133,29 @@ class Cropper:
             conditions=() if drop_all else kept,
             embedded=not drop_all,
         )
+        share = self.recipe.data.fill_in_the_middle
+        return self._suffix_first(row, random) if share > 0 and random.random() < share else row
+
+    def _suffix_first(self, row: Row, random: np.random.Generator) -> Row:
+        """A crop in the order of fill-in-the-middle, cut to leave room for the separator."""
+        codebooks, frames = row.codes.shape
+        size = min(frames, self.frames - codebooks)
+        if size < 2:
+            return row
+        # Most windows of a long clip are full; those of a short clip are not.
+        if random.random() >= _FULL:
+            size = int(random.integers(min(size, max(2, self.frames // _SHORTEST)), size + 1))
+        right = int(random.integers(1, size))
+
+        def first(frames: np.ndarray, separator: float) -> np.ndarray:
+            return arranged(frames[:size], right, codebooks, separator)
+
+        # What an auxiliary loss is told of padding does not count.
+        padding = self.frames - size - codebooks
+        targets = {
+            name: np.pad(first(target, 0.0), ((0, padding), (0, 0))) for name, target in row.auxiliary_targets.items()
+        }
+        return replace(row, codes=first(row.codes.T, SEPARATOR).T, auxiliary_targets=targets)
 
     def validation(self, sample: Sample, random: np.random.Generator) -> Row:
         """The middle of the clip with all of its conditions."""

@@ -14,7 +14,9 @@ from torch.nn import functional as F
 from musicgen import chroma
 from musicgen.checkpoint.conditioners import others
 from musicgen.conditioners.condition import Condition
+from musicgen.fill_in_the_middle import SEPARATOR, leading_frames, step_positions
 from musicgen.model import MusicGen
+from musicgen.patterns import Layout
 from musicgen.training.lm.auxiliary_losses import REGISTRY, AuxiliaryLoss
 from musicgen.training.lm.config import AuxiliaryLosses
 from musicgen.training.lm.dataloader import Batch
@@ -34,8 +36,9 @@ class Inputs:
         melody: uint8 [B, chroma frames, 12], as in `Batch`, or None.
         auxiliary_targets: name of an auxiliary loss -> float32 [B, T, width].
         conditions: name of a further conditioner -> its prepared input for each row, None in rows without.
-        known: bool [B, T], the frames that auxiliary losses count: no padding, no rows without text, where at first
-            nothing can be known of a position.
+        positions: int64 [B, S], the position of each step; None for 0, 1, 2 … in all rows.
+        known: bool [B, T], the frames that auxiliary losses count: no padding, no separators, no rows without text, where at
+            first nothing can be known of a position.
     """
 
     sequence: torch.Tensor
@@ -45,6 +48,7 @@ class Inputs:
     auxiliary_targets: dict[str, torch.Tensor]
     known: torch.Tensor
     conditions: dict[str, list[Any]] = field(default_factory=dict)
+    positions: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> Inputs:
         moved: dict[str, Any] = {
@@ -88,10 +92,11 @@ class Network(nn.Module):
         """A batch as the inputs of `forward`, on the CPU; texts are cut at `max_tokens`."""
         text = self._text.inputs(batch, max_tokens)
         frames = torch.arange(batch.codes.shape[2])
-        codes = batch.codes.masked_fill(frames >= batch.lengths[:, None, None], self.special)
+        music = (frames < batch.lengths[:, None]) & (batch.codes[:, 0] != SEPARATOR)
+        codes = batch.codes.masked_fill(~music[:, None], self.special)
         layout = self._model[0].pattern.layout(codes.shape[2])
         sequence = layout.build(codes, self.special)
-        known = (frames < batch.lengths[:, None]) & ~text["absent"][:, None]
+        known = music & ~text["absent"][:, None]
         return Inputs(
             sequence,
             layout.steps,
@@ -100,6 +105,20 @@ class Network(nn.Module):
             batch.auxiliary_targets,
             known,
             {name: self._prepared(name, values, batch.starts) for name, values in batch.conditions.items()},
+            self._positions(batch, layout),
+        )
+
+    def _positions(self, batch: Batch, layout: Layout) -> torch.Tensor | None:
+        """The positions of the steps of a batch, None where they are the numbers of the steps."""
+        leading = leading_frames(batch.codes, SEPARATOR)
+        if not any(leading):
+            return None
+        plain = torch.arange(layout.num_steps)
+        return torch.stack(
+            [
+                step_positions(layout, first, frames, layout.num_steps) if first else plain
+                for first, frames in zip(leading, batch.lengths.tolist(), strict=True)
+            ]
         )
 
     def _prepared(self, name: str, values: list[Any], starts: list[float]) -> list[Any]:
@@ -120,7 +139,7 @@ class Network(nn.Module):
         melody = None if inputs.melody is None else self._melody(inputs.melody)
         named = {"text": condition} if melody is None else {"text": condition, "melody": melody}
         named |= {name: self.conditioners[name](values) for name, values in inputs.conditions.items()}
-        conditions = self._model[0].fuser(named)
+        conditions = replace(self._model[0].fuser(named), positions=inputs.positions)
         with self._hidden_states() as hidden:
             logits = self.lm(inputs.sequence[:, :, :-1], conditions, predicting=inputs.steps)
         codes = inputs.sequence.gather(2, inputs.steps.expand(len(inputs.sequence), -1, -1))

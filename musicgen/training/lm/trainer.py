@@ -37,6 +37,7 @@ from musicgen.checkpoint.conditioners import others
 from musicgen.conditioners.t5 import T5Encoder
 from musicgen.conditioners.text_tokenizer import TextTokenizer
 from musicgen.errors import InputError
+from musicgen.fill_in_the_middle import PATTERNS
 from musicgen.generators import AutoregressiveGenerator
 from musicgen.model import MusicGen
 from musicgen.training.lm.auxiliary_losses import REGISTRY
@@ -163,6 +164,18 @@ def _prepare(recipe: LMRecipe, output: Path, accelerator: Accelerator) -> tuple[
     model = with_conditioners(model, recipe)
     if model.melody is not None:
         model.melody.separated = index.melody == "separated"
+    if recipe.data.fill_in_the_middle and list(model.conditioners) != ["text"]:
+        raise InputError(
+            f"data.fill_in_the_middle is for models of text alone, and {recipe.start.model} follows "
+            f"{' and '.join(model.conditioners)}: leave it out"
+        )
+    if recipe.data.fill_in_the_middle and model.pattern.kind not in PATTERNS:
+        raise InputError(
+            f"data.fill_in_the_middle needs a pattern that goes frame by frame, and not {model.pattern.kind}: delay, parallel, "
+            "or flattening"
+        )
+    if not recipe.start.lora_rank:  # an adapter leaves what the model learnt before
+        model.fill_in_the_middle = recipe.data.fill_in_the_middle > 0
     if recipe.guidance_scale is not None:
         model.generator = AutoregressiveGenerator(recipe.guidance_scale)
     model.lm.requires_grad_(True)

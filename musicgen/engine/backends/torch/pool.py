@@ -51,8 +51,8 @@ class TorchPool:
         self._cross_mask = torch.zeros(rows, self.text_capacity, dtype=torch.bool, device=like.device)
         self._lengths = [0] * rows
         """Cached positions of each row, padding inside the prefix included."""
-        self._unpadded_lengths = [0] * rows
-        """Cached positions of each row without padding: the next position embedding."""
+        self._next_positions = [0] * rows
+        """Position of the next step of each row; padding is not counted."""
         self._text_lengths = [0] * rows
         self._added: torch.Tensor | None = None
         """`Conditions.added` of all rows [rows, D]; None until a clip has it."""
@@ -113,10 +113,11 @@ class TorchPool:
             self._cross_mask[rows] = False
             self._cross_mask[rows, :text_length] = True if conditions.cross_mask is None else conditions.cross_mask
         self._copy_added(rows, conditions)
-        unpadded = cache.mask[:, :length].sum(dim=1).tolist()
+        unpadded = cache.mask[:, :length].sum(dim=1)
+        next_positions = (unpadded + conditions.offsets.to(unpadded.device)).tolist()
         slot = Slot(list(range(first, first + count)))
-        for row, positions in zip(slot.rows, unpadded, strict=True):
-            self._lengths[row], self._unpadded_lengths[row], self._text_lengths[row] = length, positions, text_length
+        for row, position in zip(slot.rows, next_positions, strict=True):
+            self._lengths[row], self._next_positions[row], self._text_lengths[row] = length, position, text_length
         self._slots += [slot] * count
         return slot
 
@@ -147,7 +148,7 @@ class TorchPool:
         used = self.used
         rows = min(self.rows, 1 << (used - 1).bit_length())
         unused = [0] * (rows - used)
-        positions = torch.tensor([self._lengths[:used] + unused, self._unpadded_lengths[:used] + unused])
+        positions = torch.tensor([self._lengths[:used] + unused, self._next_positions[:used] + unused])
         # The copy is asynchronous, so that the CPU can prepare the next step while the GPU computes this one.
         self._step_positions[:, :rows].copy_(positions, non_blocking=True)
         self._sequence[:used].copy_(sequence)
@@ -192,7 +193,7 @@ class TorchPool:
         """See `SlotPool.advance`."""
         for row in range(self.used):
             self._lengths[row] += 1
-            self._unpadded_lengths[row] += 1
+            self._next_positions[row] += 1
 
     def update(self, layer: int, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Implements `transformer.Cache` for the blocks: every row writes at its own position.
@@ -220,7 +221,7 @@ class TorchPool:
         self._mask[target], self._cross_mask[target] = self._mask[source], self._cross_mask[source]
         if self._added is not None:
             self._added[target] = self._added[source]
-        for values in (self._lengths, self._unpadded_lengths, self._text_lengths):
+        for values in (self._lengths, self._next_positions, self._text_lengths):
             values[target] = values[source]
 
 
