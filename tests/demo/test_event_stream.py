@@ -114,7 +114,7 @@ def test_an_event_that_ends_before_it_is_known_to_be_accepted_leaves_no_stream_o
         tab.fill("#prompt textarea", "a clip")
         set_slider(tab, "duration", 20)
         tab.click("#generate")
-        said(tab, "Generating")
+        wait_in_page(tab, lambda: late.open > 0)
         tab.fill("#prompt textarea", "the next one")  # what that is made from is an event, too
         said(tab, "Done")
         wait_in_page(tab, lambda: late.open == 0)
