@@ -21,9 +21,12 @@ from typing import Any
 from benchmarks.throughput import at_best
 from evaluation.reports.results import load_results
 from evaluation.reports.table import markdown
+from musicgen.catalog import PRETRAINED
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
+_DIFFERENCES = ("mini − mini+shuffled", "mini-melody − mini-melody+melody")
+"""Pairs of systems: with and without their own captions, and with and without a melody."""
 _NOTE_SCORES = ("precision", "recall", "F1")
 DOCUMENTS = (
     "README.md",
@@ -372,9 +375,9 @@ def repainting(name: str) -> str:
     for way, row in stored["rows"].items():
         difference = "" if row["difference"] is None else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*row["difference"])
         test = "" if row["p"] is None else f"D = {row['statistic']:.2f}, p = {row['p']:g}"
-        rows.append(
-            [way, f"{row['fit'][0]:.3f}", difference, "{1:.2f} ({0:.2f} to {2:.2f})".format(*row["flux"]), test]
-        )
+        flux = "{1:.2f} ({0:.2f} to {2:.2f})".format(*row["flux"])
+        seconds = "" if row.get("seconds") is None else f"{row['seconds']:.1f}"
+        rows.append([way, f"{row['fit'][0]:.3f}", difference, flux, test, seconds])
     start, end = stored["span"]
     header = [
         "the span",
@@ -382,11 +385,27 @@ def repainting(name: str) -> str:
         "difference to what was there",
         "flux at the seams, median (10 % to 90 %)",
         "two-sample test with what was there",
+        "s",
     ]
     return (
         table(header, rows)
         + f"\n{stored['model']}, {stored['n']} held-out compositions of 10 s, {start:g} to {end:g} s made anew, 95 % intervals "
         f"over compositions, Kolmogorov and Smirnov's test on {2 * stored['n']} seams, `{stored['command']}`.\n"
+    )
+
+
+def fill_quality(name: str) -> str:
+    """How well a further training of `mini` follows captions, beside `mini` itself."""
+    stored = {
+        "mini": json.loads((PRETRAINED / "mini" / "quality.json").read_text(encoding="utf-8")),
+        "mini-fill-in-the-middle": result(name),
+    }
+    columns = ("genre", "lead", "tempo", "key")
+    rows = [[model, *(f"{one['rows']['caption'][key]:.2f}" for key in columns)] for model, one in stored.items()]
+    count = result(name)["rows"]["caption"]["n"]
+    return table(["model", *columns], rows) + (
+        f"\nShare of the clips with what their caption says, n = {count} held-out compositions, "
+        "`python -m musicgen.training.quality`.\n"
     )
 
 
@@ -439,10 +458,11 @@ def summary(_: str) -> str:
 
 
 def embedded(name: str) -> str:
-    """The evaluation of the embedded models: what `make eval` writes, without its notes."""
+    """The evaluation of the embedded models: the table that `make eval` writes, and the differences that the text is about."""
     stored = load_results(RESULTS / f"{name}.json")
-    rows = markdown([stored]).split("\n\n")[0]
-    return f"{rows}\n\n`make eval`, n = {len(stored.ids)}, 95 % intervals over clips.\n"
+    rows, *told = (part.strip() for part in markdown([stored]).split("\n\n"))
+    differences = "\n".join(f"- {line}" for line in told if any(f": {pair} = " in line for pair in _DIFFERENCES))
+    return f"{rows}\n\n`make eval`, n = {len(stored.ids)}, 95 % intervals over clips. Differences:\n\n{differences}\n"
 
 
 TABLES: dict[str, tuple[Callable[[str], str], str]] = {
@@ -478,6 +498,8 @@ TABLES: dict[str, tuple[Callable[[str], str], str]] = {
     "loudness": (loudness, "loudness-mini"),
     "tempo-key": (tempo_key, "tempo-key"),
     "repainting": (repainting, "repainting-mini"),
+    "fill-quality": (fill_quality, "quality-mini-fill"),
+    "repainting-fill": (repainting, "repainting-mini-fill"),
     "load": (load, "load-mini-cpu"),
     "transcription": (transcription, "transcription"),
     "lora": (lora, "lora-mini"),

@@ -211,20 +211,23 @@ def repaint(
             raise InputError(f"{name} is for a whole clip, and not for a span of it: leave it out")
     old, wave = _clip(model, clip)
     context = frames_of(model.tokenizer, model.max_duration)
-    # The window holds a separator, too.
-    room = context - old.shape[0] if model.fill_in_the_middle else context
-    where = span_layout(start, end, old.shape[1], model.frame_rate, room)
+    where = span_layout(start, end, old.shape[1], model.frame_rate, context)
     if where.end == old.shape[1] + where.added:
         candidates = 1  # nothing on the right could choose among them
     first_seed = check_seed(clip_seeds(request.seed, 1)[0])
     seeds = [check_seed(first_seed + index) for index in range(candidates)]
-    right_first = model.fill_in_the_middle and where.last > where.end
-    frames = where.last - where.first + old.shape[0] if right_first else where.end - where.first
+    frames, leading = where.end - where.first, 0
+    if model.fill_in_the_middle:
+        # As much of the right as fits beside the left, the span and the separator. The left is not cut: a position tells
+        # where in the beat it is only if the music begins where the window does.
+        leading = max(0, min(where.last - where.end, context - frames - old.shape[0]))
+    if leading:
+        frames += leading + old.shape[0]
     request = _of_window(model, request, where, seeds, frames / model.frame_rate)
     kept = torch.cat([old.new_zeros(old.shape[0], where.added), old], dim=1)
     prompt = kept[None, :, where.first : where.start]
-    if right_first:
-        right = kept[None, :, where.end : where.last]
+    if leading:
+        right = kept[None, :, where.end : where.end + leading]
         prompt = fill_in_the_middle.audio_prompt(prompt, right, model.lm.config.special_token)
     drawn = draw(request, prompt if prompt.shape[2] else None)[:, :, prompt.shape[2] :].to(old.device)
     filled = kept.expand(candidates, -1, -1).clone()

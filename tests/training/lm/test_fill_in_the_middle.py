@@ -211,12 +211,26 @@ def test_a_full_window_and_the_ends_of_a_clip(model: MusicGen) -> None:
         assert made.span == span
         assert int(made.codes.max()) < SPECIAL
         assert len(made.log_likelihoods) == 2
-    # Nothing follows the end of a clip: it is the continuation of the left, without separators.
-    end = model.repaint(codes, 7.0, 8.0, "piano", candidates=2, seed=1)
-    plan = model.plan_generation(GenerationRequest.of_one("piano", 146 / RATE, seed=1), codes[None, :, 254:350])
+    # The window of 150 frames holds all of the left, the span and the separator, and the right as far as there is room.
+    whole = codes[:, :150]
+    made = model.repaint(whole, 1.0, 1.5, "piano", candidates=1, seed=1)
+    prompt = fill_in_the_middle.audio_prompt(whole[None, :, :50], whole[None, :, 75:146], SPECIAL)
+    plan = model.plan_generation(GenerationRequest.of_one("piano", 3.0, seed=1), prompt)
     for _ in model._steps(plan):
         pass
-    assert torch.equal(end.codes[:, 254:], plan.codes[0])
+    assert torch.equal(made.codes[:, 50:75], plan.codes[0, :, -25:])
+    # Where there is none, the span continues the left.
+    near = model.repaint(whole, 2.5, 2.94, "piano", candidates=2, seed=1)
+    plan = model.plan_generation(GenerationRequest.of_one("piano", 2.94, seed=near.seed), whole[None, :, :125])
+    for _ in model._steps(plan):
+        pass
+    assert torch.equal(near.codes[:, 125:147], plan.codes[0, :, -22:])
+    # Nothing follows the end of a clip: it is the continuation of the left, without separators.
+    end = model.repaint(codes, 7.0, 8.0, "piano", candidates=2, seed=1)
+    plan = model.plan_generation(GenerationRequest.of_one("piano", 150 / RATE, seed=1), codes[None, :, 250:350])
+    for _ in model._steps(plan):
+        pass
+    assert torch.equal(end.codes[:, 250:], plan.codes[0])
 
 
 def test_a_checkpoint_says_what_its_model_learnt(model: MusicGen, tmp_path: Path) -> None:
