@@ -93,7 +93,12 @@ class LateAnswers:
 def tab(browser):
     context = browser.new_context(locale="en-GB", reduced_motion="reduce")
     context.set_default_timeout(PATIENCE * SECOND)
-    yield context.new_page()
+    tab = context.new_page()
+    # Told where a test fails: the page loads itself anew after these.
+    tab.on("response", lambda answer: print(answer.status, answer.url) if answer.status >= 400 else None)
+    tab.on("requestfailed", lambda request: print(request.failure, request.url))
+    tab.on("domcontentloaded", lambda page: print("loaded", page.url))
+    yield tab
     context.close()
 
 
