@@ -68,9 +68,9 @@ def proxy(urls: Sequence[str], carry: Carry = as_it_comes) -> Iterator[str]:
         Its URL.
     """
     port = free_port()
-    # A connection for each request: one that is kept may be closed by the server just when it is used again, which is a 502.
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-    client = httpx.AsyncClient(timeout=None, limits=limits, trust_env=False)
+    client = httpx.AsyncClient(
+        timeout=None, limits=httpx.Limits(max_connections=None, keepalive_expiry=2.0), trust_env=False
+    )
     server = uvicorn.Server(
         uvicorn.Config(_application(urls, carry, client), host="127.0.0.1", port=port, log_level="critical")
     )
