@@ -102,7 +102,6 @@ def tab(browser):
     context.close()
 
 
-@pytest.mark.slow
 def test_an_event_is_heard_that_is_accepted_before_the_end_of_the_last_stream_is_read(tab, address: str) -> None:
     late = LateEnds()
     with proxy([address], late) as url:
