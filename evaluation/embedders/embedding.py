@@ -2,7 +2,7 @@
 
 Decoding and preparation run in threads ahead of the network, with a bounded queue, so that memory does not grow with the number
 of clips. On the CPU a batch is one clip, which makes a clip's embedding independent of the other clips, bit by bit; on a GPU
-inputs of equal shape are batched across clips.
+inputs of equal shape are batched across clips. Captions are embedded one by one.
 """
 
 from __future__ import annotations
@@ -111,12 +111,13 @@ def read_embedding(source: Source, embedder: Embedder, cache: Cache) -> Array:
 
 
 def text_embeddings(texts: Sequence[str], embedder: TextEmbedder, cache: Cache) -> Array:
-    """Embeddings [n, d] of n captions, through the cache."""
-    missing = [text for text in dict.fromkeys(texts) if text_key(embedder, text) not in cache]
-    for start in range(0, len(missing), GPU_BATCH):
-        part = missing[start : start + GPU_BATCH]
-        for text, row in zip(part, embedder.embed_texts(part), strict=True):
-            cache.put(text_key(embedder, text), row, f"{embedder.name} {text[:60]}")
+    """Embeddings [n, d] of n captions, through the cache.
+
+    One caption a call: in a batch its last bits would depend on which of the other captions are in the cache already.
+    """
+    for text in dict.fromkeys(texts):
+        if text_key(embedder, text) not in cache:
+            cache.put(text_key(embedder, text), embedder.embed_texts([text])[0], f"{embedder.name} {text[:60]}")
     rows = [cache.get(text_key(embedder, text)) for text in texts]
     return np.stack([row for row in rows if row is not None])
 

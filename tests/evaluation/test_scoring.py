@@ -21,7 +21,7 @@ from evaluation.__main__ import main
 from evaluation.clips.clip import Clip, Source
 from evaluation.embedders import embedding
 from evaluation.embedders.cache import Cache
-from evaluation.embedders.embedding import compute_embeddings, read_embedding
+from evaluation.embedders.embedding import compute_embeddings, read_embedding, text_embeddings
 from evaluation.embedders.registry import Embedders
 from evaluation.metrics.registry import METRICS
 from evaluation.metrics.score import Score
@@ -139,6 +139,19 @@ def test_batches_across_clips_give_the_same(place, tmp_path):
         for name in names:
             one, other = (read_embedding(source, embedders[name], each) for each in (cache, batched))
             assert one == pytest.approx(other, abs=1e-4)
+
+
+def test_a_caption_s_embedding_does_not_depend_on_what_is_in_the_cache(tmp_path):
+    embedder = Embedders()["mini_clap"]
+    texts = [f"calm piano, {letters}" for letters in ("qa", "qb", "qc", "qd", "qe", "qf", "qg")]
+    texts += ["a fast rock song with drums"]
+    whole = text_embeddings(texts, embedder, Cache(tmp_path / "whole"))
+    for cached in range(1, len(texts)):
+        cache = Cache(tmp_path / str(cached))
+        text_embeddings(texts[:cached], embedder, cache)
+        np.testing.assert_array_equal(text_embeddings(texts, embedder, cache), whole)
+    # the network does not know the words that differ: no comparison of the seven is decided by rounding
+    np.testing.assert_array_equal(whole[:7], np.repeat(whole[:1], 7, axis=0))
 
 
 def test_faulty_clips_are_named_and_out_for_every_system(place, tmp_path):
