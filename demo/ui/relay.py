@@ -36,7 +36,7 @@ MAX_NAME = 200
 UPLOADED, PROGRESS = f"{API}/upload", f"{API}/upload_progress"
 CONNECT_SECONDS = 5.0
 IDLE_SECONDS = 2.0
-"""Time in which an idle connection to a worker is used again: less than the five after which uvicorn closes it."""
+"""Time in which an idle connection to a worker is used again: the less it is, the sooner an ended worker is noticed."""
 ENDING_SECONDS = 20.0
 """Time in which a worker that has broken off a connection, because it is ending, lets go of its lock: twice as long as it waits
 for a thread of its own."""

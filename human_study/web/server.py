@@ -9,8 +9,6 @@ from fastapi import FastAPI
 
 from musicgen.serving.connections import BoundedConnection
 
-KEEP_ALIVE_SECONDS = 75
-"""A rater listens for a while between two requests."""
 CONNECTIONS_SECONDS = 10
 """Time that requests have to be answered once the server has been told to end."""
 
@@ -26,8 +24,8 @@ class Server(uvicorn.Server):
         # No access log: query strings contain the worker ids of raters. What proxies say of themselves (X-Forwarded-*) is not
         # used: the scheme and the host that raters see are those of --public-url.
         super().__init__(uvicorn.Config(
-            app, access_log=False, log_level="warning", timeout_keep_alive=KEEP_ALIVE_SECONDS, proxy_headers=False,
-            server_header=False, http=BoundedConnection, ws="none", timeout_graceful_shutdown=CONNECTIONS_SECONDS,
+            app, access_log=False, log_level="warning", proxy_headers=False, server_header=False, http=BoundedConnection,
+            ws="none", timeout_graceful_shutdown=CONNECTIONS_SECONDS,
         ))  # fmt: skip
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002

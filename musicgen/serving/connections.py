@@ -27,6 +27,9 @@ SHARE_OF_NETWORK = 0.5
 """The share of connections that one network may have."""
 HEAD_SECONDS = 30.0
 """Time in which the head of a request must have arrived, from the connection's beginning or from the request's first byte."""
+KEEP_ALIVE_SECONDS = 75
+"""Time for which an idle connection stays open: longer than the 60 s for which nginx and load balancers use one again. A server
+that closes it first may break off a request that is just being sent."""
 RETRY_SECONDS = 5
 """When to try again after a refusal."""
 THIS_MACHINE = "127.0.0.1"
@@ -127,6 +130,11 @@ class BoundedConnection(H11Protocol):
         if self._network is not None:
             _open[self.server_state].leave(self._network)
             self._network = None
+
+    def on_response_complete(self) -> None:
+        """Called when an answer has been sent."""
+        self.timeout_keep_alive = KEEP_ALIVE_SECONDS  # for the page, too: Gradio leaves uvicorn's five seconds
+        super().on_response_complete()
 
     def data_received(self, data: bytes) -> None:
         """Called with what the client has sent."""

@@ -41,16 +41,19 @@ class LateEnds:
         return await as_it_comes(request, answered)
 
     async def _held(self, answered: httpx.Response) -> AsyncIterator[bytes]:
-        async for part in answered.aiter_raw():
+        parts = answered.aiter_raw()
+        async for part in parts:
             before, end, after = part.partition(END)
             if before:
                 yield before
             if end:
+                # Read to its end first: its connection would else be used again when the server is closing it as idle.
+                rest = [end, after, *[each async for each in parts]]
                 self.held += 1
                 self._accepted.clear()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._accepted.wait(), MOST_HELD_SECONDS)
-                yield end + after
+                yield b"".join(rest)
 
 
 class LateAnswers:

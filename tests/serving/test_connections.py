@@ -5,11 +5,13 @@ import contextlib
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 import uvicorn
 
+from demo.ui.relay import IDLE_SECONDS
 from musicgen.serving import connections
 from musicgen.serving.connections import BoundedConnection
 from musicgen.serving.web.server import listen
@@ -33,7 +35,7 @@ def server(finish: threading.Event | None = None) -> Iterator[int]:
         await send({"type": "http.response.body", "body": b"ok"})
 
     with listen("127.0.0.1", 0) as listening:
-        config = uvicorn.Config(app, http=BoundedConnection, ws="none", lifespan="off", timeout_keep_alive=30)
+        config = uvicorn.Config(app, http=BoundedConnection, ws="none", lifespan="off")
         running = uvicorn.Server(config)
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
@@ -87,6 +89,22 @@ def test_a_head_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) 
         finish.set()
         late.sendall(b"xx")
         assert [answered(one)[:13] for one in (slow, late)] == [b"HTTP/1.1 200 "] * 2
+
+
+def test_an_idle_connection_outlasts_its_client_s_reuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that closes it first, as uvicorn does after five seconds, breaks off a request that is just coming."""
+    longest = connections.KEEP_ALIVE_SECONDS
+    assert longest > max(60, IDLE_SECONDS)
+    with server() as port, connected(port) as one, connected(port) as short:
+        one.sendall(REQUEST % (b"", b""))
+        assert answered(one).startswith(b"HTTP/1.1 200 ")
+        monkeypatch.setattr(connections, "KEEP_ALIVE_SECONDS", 0.5)
+        short.sendall(REQUEST % (b"", b""))
+        assert answered(short).startswith(b"HTTP/1.1 200 ")
+        assert answered(short) == b""
+        time.sleep(6)
+        one.sendall(REQUEST % (b"", b""))
+        assert answered(one).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_network_and_all_together_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,16 +164,8 @@ def _prepare(recipe: LMRecipe, output: Path, accelerator: Accelerator) -> tuple[
     model = with_conditioners(model, recipe)
     if model.melody is not None:
         model.melody.separated = index.melody == "separated"
-    if recipe.data.fill_in_the_middle and list(model.conditioners) != ["text"]:
-        raise InputError(
-            f"data.fill_in_the_middle is for models of text alone, and {recipe.start.model} follows "
-            f"{' and '.join(model.conditioners)}: leave it out"
-        )
-    if recipe.data.fill_in_the_middle and model.pattern.kind not in PATTERNS:
-        raise InputError(
-            f"data.fill_in_the_middle needs a pattern that goes frame by frame, and not {model.pattern.kind}: delay, parallel, "
-            "or flattening"
-        )
+    if recipe.data.fill_in_the_middle:
+        _check_order(model)
     if not recipe.start.lora_rank:  # an adapter leaves what the model learnt before
         model.fill_in_the_middle = recipe.data.fill_in_the_middle > 0
     if recipe.guidance_scale is not None:
@@ -207,6 +199,20 @@ def _check(index: Index, folder: str, tokenizer: Any, melody: bool) -> None:
         )
     if melody and index.melody == "none":
         raise InputError(f"{folder} holds tokens without melodies: a melody model needs them written anew")
+
+
+def _check_order(model: MusicGen) -> None:
+    """Refuse fill-in-the-middle for models that cannot learn it."""
+    if list(model.conditioners) != ["text"]:
+        raise InputError(
+            f"data.fill_in_the_middle is for models of text alone, and {model.name} follows "
+            f"{' and '.join(model.conditioners)}: leave it out"
+        )
+    if model.pattern.kind not in PATTERNS:
+        raise InputError(
+            f"data.fill_in_the_middle needs a pattern that goes frame by frame, and not {model.pattern.kind}: delay, parallel, "
+            "or flattening"
+        )
 
 
 def _check_embeddings(index: Index, folder: str, windows: ClapWindows | None) -> None:
