@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 
@@ -199,6 +199,10 @@ class Guard:
             if message["type"] == "http.response.start":
                 kind = Headers(raw=message["headers"]).get("content-type", "")
                 is_event_stream = kind.startswith("text/event-stream")
+                if is_event_stream:
+                    # Chromium sends a request twice where an answer by the same URL was cancelled and may be stored. Each of two
+                    # streams of a session then has some of its events, and the page reads one.
+                    MutableHeaders(raw=message["headers"])["cache-control"] = "no-store"
             await send(message)
 
         try:
