@@ -200,8 +200,8 @@ class Guard:
                 kind = Headers(raw=message["headers"]).get("content-type", "")
                 is_event_stream = kind.startswith("text/event-stream")
                 if is_event_stream:
-                    # Chromium sends a request twice where an answer by the same URL was cancelled and may be stored. Each of two
-                    # streams of a session then has some of its events, and the page reads one.
+                    # Chromium sends a request twice where an answer by the same URL was cancelled and may be stored. Each of
+                    # two streams of a session then has some of its events, and the page reads one.
                     MutableHeaders(raw=message["headers"])["cache-control"] = "no-store"
             await send(message)
 
